@@ -1,0 +1,79 @@
+# `make` alone says what there is. Needs python3 (3.11 to 3.13) and make, nothing else: the first use of a target sets up .venv.
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+# Everything is started as `python -m`: the scripts in .venv hold an absolute path, which breaks when the checkout is moved.
+PY := $(BIN)/python
+READY := $(VENV)/.ready
+LOCK_VENV := .venv-lock
+UV := uv==0.13.9
+
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+  echo "error: '$(PYTHON)' is not Python 3.11, 3.12 or 3.13; install one and name it, for example: make demo PYTHON=python3.12" >&2; exit 1; }
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test test-fast check format bench lock clean
+
+help: ## this list
+	@echo 'make TARGET [PYTHON=python3.12]'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1 | /p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
+
+# The stamp is the last thing a set-up writes, so one that was killed is not taken for finished and starts anew.
+$(READY): requirements.lock pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "Setting up $(VENV) (once for each change of requirements.lock or pyproject.toml; a minute or two) ..."
+	@rm -f $(READY)
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PY) -m pip install -qq --require-hashes -r requirements.lock
+	@$(PY) -m pip install -qq --no-build-isolation --no-deps --editable .
+	@touch $(READY)
+	@echo "$(VENV) is ready."
+
+setup: $(READY) ## set up .venv from requirements.lock
+
+demo: $(READY) ## load, check and combine a few days of a simulated exchange; ends by itself
+	@$(PY) -m market_data_pipeline demo
+
+# Started in DAGSTER_HOME, because Dagster warns of the dagster.yaml in the checkout, which is the template of the one there.
+dev: $(READY) ## the Dagster UI, until Ctrl-C
+	@home="$$($(PY) -m market_data_pipeline.runs)" && cd "$$home" && DAGSTER_HOME="$$home" \
+	  PYTHONWARNINGS="ignore:Function \`dev_command\` is superseded" "$(CURDIR)/$(PY)" -m dagster dev -w "$(CURDIR)/workspace.yaml"
+
+test: $(READY) ## all tests; ARGS="-k days" for some of them
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-fast: $(READY) ## all tests but the slow ones
+	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+
+check: $(READY) ## formatting, lint, types, import contracts
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PY) -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-logo
+
+format: $(READY) ## format the code and fix what lint can fix
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+bench: $(READY) ## the benchmarks
+	@$(PY) -m benchmarks $(ARGS)
+
+# One lock for Python 3.11 to 3.13 on Linux, macOS and Windows. --fork-strategy fewest: one version of each package for all of them
+# (numpy, whose types differ). --no-strip-extras: older pips want `gql[requests]` pinned under that name.
+lock: ## renew requirements.lock from pyproject.toml; ARGS=--upgrade for newer versions
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m venv $(LOCK_VENV)
+	@$(LOCK_VENV)/$(notdir $(BIN))/python -m pip install -qq $(UV)
+	@$(LOCK_VENV)/$(notdir $(BIN))/python -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+	  --generate-hashes --no-strip-extras --no-header --no-annotate --quiet $(ARGS) -o requirements.lock
+	@echo "requirements.lock is renewed."
+
+clean: ## remove what this Makefile and the tools it calls made
+	@rm -rf $(VENV) $(LOCK_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""Reports as JSON, for `--json` and the HTTP API.
+
+Belongs here: which fields other programs may rely on. Does not belong here: how people see them (`console`).
+"""
+
+from typing import Any
+
+from market_data_pipeline.core.coverage import minutes_by_kind
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.status import DatasetStatus
+from market_data_pipeline.operations import DatasetProof
+
+
+def dataset_json(dataset: Dataset) -> dict[str, Any]:
+    """Which dataset it is about."""
+    return {"market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
+
+
+def status_json(status: DatasetStatus) -> dict[str, Any]:
+    """A dataset in numbers."""
+    return {
+        **dataset_json(status.dataset),
+        "start": status.dataset.start.isoformat(),
+        "first_day": status.first_day,
+        "last_day": status.last_day,
+        "chunks": status.chunks,
+        "complete_chunks": status.complete_chunks,
+        "rows": status.rows,
+        "bytes": status.size_bytes,
+        "absent_minutes": dict(status.absent_minutes),
+        "folder": str(status.folder),
+        "warnings": list(status.warnings),
+    }
+
+
+def proof_json(proof: DatasetProof) -> dict[str, Any]:
+    """What verifying a dataset found."""
+    read = proof.verification
+    return {
+        **dataset_json(read.dataset),
+        "ok": proof.ok,
+        "days": read.days,
+        "rows": read.rows,
+        "bytes": read.size_bytes,
+        "absent_minutes": minutes_by_kind(read.absences),
+        "absences": [absence.to_json() for absence in read.absences],
+        "findings": [
+            {"check": finding.check, "day": finding.day, "problem": finding.problem} for finding in read.findings
+        ],
+        "combined": proof.combined.value,
+        "combined_problem": proof.combined_problem or None,
+        "warnings": list(proof.warnings),
+    }

@@ -1,0 +1,212 @@
+"""How results look in a terminal: tables, progress, findings.
+
+Belongs here: words and layout. Does not belong here: options (`cli`), what is true (`core`), what to do (`operations`).
+Results go to stdout, talk and progress bars to stderr.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.combine import Agreement
+from market_data_pipeline.core.coverage import Absence, minutes_by_kind
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.days import iso
+from market_data_pipeline.core.plan import Outcome
+from market_data_pipeline.core.sources.base import KlineSource
+from market_data_pipeline.core.status import DatasetStatus
+from market_data_pipeline.operations import BackfillReport, DatasetProof
+
+out = Console(highlight=False, soft_wrap=True)
+talk = Console(stderr=True, highlight=False, soft_wrap=True)
+_MOST_LINES = 40
+_STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "market": "left",
+    "pair": "left",
+    "zone": "left",
+    "days": "left",
+    "chunks": "right",
+    "incomplete": "right",
+    "klines": "right",
+    "size": "right",
+    "absent minutes": "left",
+}
+_LOG_EVERY_S = 10.0
+
+
+class DayProgress:
+    """A bar over the days of a load, with rate, time left and weight used; without a terminal, a line now and then."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(
+                "days  {task.fields[klines]:,} klines  {task.fields[rate]:,.0f}/s  weight {task.fields[weight]}"
+            ),
+            TimeRemainingColumn(compact=True),
+            console=talk,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._name = ""
+        self._source: KlineSource | None = None
+        self._total = self._days = self._klines = 0
+        self._started = self._logged = time.monotonic()
+
+    def on_start(self, dataset: Dataset, days: int, source: KlineSource) -> None:
+        """A load of this many days begins."""
+        self._source, self._name, self._total = source, dataset.name, days
+        self._days = self._klines = 0
+        self._started = self._logged = time.monotonic()
+        if talk.is_terminal:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(dataset.name, total=days, klines=0, rate=0.0, weight="-")
+            self._bar.start()
+
+    def on_day(self, result: DayResult) -> None:
+        """A day is done."""
+        self._days += 1
+        if result.outcome is Outcome.LOADED and result.entry:
+            self._klines += result.entry.rows
+        if result.outcome is Outcome.FAILED:
+            talk.print(f"[red]{result.day.key} failed:[/red] {result.error}")
+        if self._task is not None:
+            self._bar.update(self._task, advance=1, klines=self._klines, rate=self._rate(), weight=self._weight())
+        elif time.monotonic() - self._logged >= _LOG_EVERY_S:
+            self._logged = time.monotonic()
+            talk.print(
+                f"{self._name}: {self._days} of {self._total} days, {self._klines:,} klines, {self._rate():,.0f}/s, "
+                f"weight {self._weight()}"
+            )
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def _rate(self) -> float:
+        return self._klines / max(0.001, time.monotonic() - self._started)
+
+    def _weight(self) -> str:
+        usage = self._source.usage() if self._source else None
+        return f"{usage.used}/{usage.limit}" if usage else "-"
+
+
+@contextmanager
+def day_progress() -> Iterator[DayProgress]:
+    """A progress bar that is gone when the block ends."""
+    progress = DayProgress()
+    try:
+        yield progress
+    finally:
+        progress.stop()
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """On stderr, so that they cannot be overlooked."""
+    for warning in warnings:
+        talk.print(f"[bold yellow]WARNING[/bold yellow] {warning}")
+
+
+def print_backfill(report: BackfillReport, seconds: float) -> None:
+    """What a backfill did."""
+    print_warnings(report.warnings)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items()))
+    out.print(f"{report.dataset.name}  {report.first_day} to {report.last_day}, days in {report.dataset.zone.name}")
+    for warning in report.warnings:
+        out.print(f"  warning   {warning}")
+    out.print(f"  days      {outcomes or 'none'} in {seconds:.1f} s")
+    out.print(f"  klines    {report.rows:,} in {size(report.size_bytes)}")
+    out.print(f"  absent    {_absent(minutes_by_kind(report.absences))}")
+    out.print(f"  where     {report.folder}")
+    out.print(f"  run       {report.run_id}")
+    for day, error in report.failed[:_MOST_LINES]:
+        out.print(f"  failed    {day}: {error}")
+    for check in report.failed_checks:
+        out.print(f"  check     {check}")
+    if report.error:
+        out.print(f"  error     {report.error}")
+
+
+def print_proof(proof: DatasetProof) -> None:
+    """What verifying a dataset found: first what is absent and why, then what is wrong."""
+    print_warnings(proof.warnings)
+    read = proof.verification
+    verdict = "[green]good[/green]" if proof.ok else "[red]NOT good[/red]"
+    out.print(f"{read.dataset.name}  {verdict}  {read.days} days, {read.rows:,} klines, {size(read.size_bytes)}")
+    for absence in _merged(read.absences)[:_MOST_LINES]:
+        last_ms = absence.span.end_ms - 60_000
+        when = f"{iso(absence.span.start_ms)} to {iso(last_ms)}"
+        out.print(f"  {absence.kind:<13} {absence.span.minutes} minutes absent, {when}")
+    for finding in read.findings[:_MOST_LINES]:
+        out.print(f"  [red]{finding.check}[/red] {finding.day}: {finding.problem}")
+    if len(read.findings) > _MOST_LINES:
+        out.print(f"  ... and {len(read.findings) - _MOST_LINES} findings more (--json has all)")
+    if proof.combined is not Agreement.ABSENT:
+        color = {Agreement.DAMAGED: "red", Agreement.OLDER: "yellow"}.get(proof.combined, "green")
+        out.print(f"  combined      [{color}]{proof.combined}[/{color}] {proof.combined_problem}".rstrip())
+
+
+def _merged(absences: Sequence[Absence]) -> list[Absence]:
+    """Absences that go on over midnight as one."""
+    from market_data_pipeline.core.coverage import Span
+
+    merged: list[Absence] = []
+    for absence in absences:
+        if merged and merged[-1].kind is absence.kind and merged[-1].span.end_ms == absence.span.start_ms:
+            merged[-1] = Absence(absence.kind, Span(merged[-1].span.start_ms, absence.span.end_ms))
+        else:
+            merged.append(absence)
+    return merged
+
+
+def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
+    """One line per dataset; never cut, however narrow the terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name, justify in _STATUS_COLUMNS.items():
+        table.add_column(name, justify=justify, no_wrap=True)
+    for status in statuses:
+        print_warnings(status.warnings)
+        dataset, incomplete = status.dataset, status.chunks - status.complete_chunks
+        table.add_row(
+            dataset.market.value,
+            dataset.pair,
+            dataset.zone.name,
+            f"{status.first_day} .. {status.last_day}" if status.chunks else "none",
+            f"{status.chunks:,}",
+            f"{incomplete:,}" if incomplete else "-",
+            f"{status.rows:,}",
+            size(status.size_bytes),
+            _absent(status.absent_minutes),
+        )
+    Console(width=max(out.width, 200), highlight=False).print(table)
+
+
+def print_combined(numbers: Mapping[str, Any]) -> None:
+    """A combined file that is up to date."""
+    out.print(
+        f"{numbers['file']}  {numbers['outcome']}: {numbers['dagster/row_count']:,} klines of "
+        f"{numbers['chunks']} chunks, {size(numbers['bytes'])}"
+    )
+
+
+def _absent(minutes: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,} min" for kind, count in minutes.items()) or "nothing"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes as people read them."""
+    amount = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.2f} GB"

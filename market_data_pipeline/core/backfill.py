@@ -1,0 +1,216 @@
+"""Load the days of a window: what is there stays, what is missing is asked for, what is absent gets a reason.
+
+Belongs here: the use case from asking to publishing. Does not belong here: what to do (`plan`), HTTP, files, Dagster.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from market_data_pipeline.core.coverage import (
+    Absence,
+    Kind,
+    Span,
+    explain,
+    gaps,
+    intersect,
+    merge,
+    subtract,
+    total_minutes,
+)
+from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.days import MINUTE_MS, Day, iso
+from market_data_pipeline.core.errors import BadAnswer, MarketDataError, SourceUnavailable
+from market_data_pipeline.core.klines import SCHEMA, cut, join, open_times
+from market_data_pipeline.core.manifest import Entry
+from market_data_pipeline.core.plan import Outcome, Task, dataset_start, plan, possible
+from market_data_pipeline.core.sources.base import KlineSource, Life, Page
+
+# The newest closed kline may be served some seconds late; that it is absent right after its close is no outage.
+SETTLING_MS = 3 * MINUTE_MS
+_log = logging.getLogger(__name__)
+_TIMES_TO_ASK_AGAIN = 5
+_FOREVER_MS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """What became of one day: `entry` is its chunk, None where there is none; `error` says why it failed."""
+
+    day: Day
+    outcome: Outcome
+    entry: Entry | None = None
+    error: str | None = None
+
+
+def backfill(
+    store: DatasetStore, source: KlineSource, window: Span, *, refetch: bool = False, row_group_rows: int | None = None
+) -> Iterator[DayResult]:
+    """Load every day of the dataset that `window` touches; yield each one's result, in order, once it is on disk.
+
+    Args:
+        store: the dataset's files.
+        source: where klines come from.
+        window: the asked minutes; a day that is only touched is loaded only in part.
+        refetch: ask also for what is there. A chunk still never gives way to one with fewer minutes.
+        row_group_rows: most rows of a Parquet row group in the chunks, None for one group a day.
+
+    Raises:
+        PairNotListed, SourceUnavailable: nothing could be planned. Later errors fail the days they concern.
+    """
+    now_ms, life = source.now_ms(), source.life()
+    if asked := asked_of(window, life, now_ms):
+        store.ask(asked, dataset_start(store.dataset.zone, life, asked))
+    tasks = plan(store, window, life, now_ms, refetch=refetch)
+    pages = _Pages(source.pages(merge(span for task in tasks for span in task.spans)))
+    try:
+        for task in tasks:
+            result = _Load(store, source, life, now_ms, row_group_rows).day(task, pages)
+            _log_result(store, result)
+            yield result
+    finally:
+        pages.close()
+        store.flush()
+
+
+def _log_result(store: DatasetStore, result: DayResult) -> None:
+    name = f"{store.dataset.name} {result.day.key}"
+    if result.outcome is Outcome.FAILED:
+        _log.error("%s failed: %s", name, result.error)
+    elif result.outcome is Outcome.LOADED and result.entry:
+        _log.info("%s loaded: %d klines, sha256 %s", name, result.entry.rows, result.entry.sha256)
+
+
+def asked_of(window: Span, life: Life, now_ms: int) -> Span | None:
+    """The minutes of the window that are asked for now: those whose klines are there if they will ever be."""
+    return possible(window, life, _settled(now_ms))
+
+
+class _Pages:
+    """The source's pages, dealt out to days: one page may serve two days, one day may need several pages."""
+
+    def __init__(self, pages: Iterator[Page]) -> None:
+        self._pages = pages
+        self._held: deque[Page] = deque()
+        self._unavailable: SourceUnavailable | None = None
+
+    def klines_of(self, spans: tuple[Span, ...]) -> pa.Table:
+        """The klines of the spans. Later calls must be for later spans."""
+        while not self._held or self._held[-1].span.end_ms < spans[-1].end_ms:
+            self._held.append(self._next())
+        while self._held[0].span.end_ms <= spans[0].start_ms:
+            self._held.popleft()
+        serving = [page for page in self._held if page.span.start_ms < spans[-1].end_ms]
+        for page in serving:
+            if page.error and intersect([page.span], spans):
+                raise BadAnswer(page.error)
+        return pa.concat_tables([cut(page.klines, span) for page in serving for span in spans]).combine_chunks()
+
+    def close(self) -> None:
+        """Let the source forget the pages nobody will read."""
+        close = getattr(self._pages, "close", None)
+        if close:
+            close()
+
+    def _next(self) -> Page:
+        if self._unavailable:
+            raise SourceUnavailable(f"not tried, as before it: {self._unavailable}")
+        try:
+            return next(self._pages)
+        except SourceUnavailable as error:
+            self._unavailable = error
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """The circumstances that all days of one backfill share."""
+
+    store: DatasetStore
+    source: KlineSource
+    life: Life
+    now_ms: int
+    row_group_rows: int | None
+
+    def day(self, task: Task, pages: _Pages) -> DayResult:
+        entry = self.store.entries.get(task.day.key)
+        if task.outcome is not None:
+            return DayResult(task.day, task.outcome, entry)
+        try:
+            answered, confirmed = self._asked_again(pages.klines_of(task.spans), task.spans)
+            klines = join(self._kept(task), answered)
+            absences = self._explained(task, klines, confirmed)
+            if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
+                return DayResult(task.day, Outcome.OPEN, entry)
+            entry = self.store.publish(
+                task.day, klines, absences, source=self.source.name, row_group_rows=self.row_group_rows
+            )
+        except MarketDataError as error:
+            return DayResult(task.day, Outcome.FAILED, entry, str(error))
+        return _result_of(task.day, entry)
+
+    def _kept(self, task: Task) -> pa.Table:
+        """The klines on disk that the day keeps: those of minutes that were not asked for now."""
+        whole = Span(task.day.start_ms, task.day.end_ms)
+        left = subtract([whole], task.spans)
+        if not left or not self.store.is_intact(task.day):
+            return SCHEMA.empty_table()
+        klines = self.store.read(task.day).klines
+        return pa.concat_tables([cut(klines, span) for span in left]).combine_chunks()
+
+    def _asked_again(self, klines: pa.Table, spans: tuple[Span, ...]) -> tuple[pa.Table, list[Span]]:
+        """The klines with what asking again brought, and the minutes that the exchange twice did not have."""
+        settled = [Span(0, _settled(self.now_ms))]
+        confirmed: list[Span] = []
+        for _ in range(_TIMES_TO_ASK_AGAIN):
+            absent = [gap for span in spans for gap in gaps(open_times(klines), span)]
+            doubtful = subtract(intersect(absent, settled), confirmed)
+            if not doubtful:
+                break
+            for gap in doubtful:
+                answer = self._all_of(gap)
+                if answer.num_rows == 0:
+                    confirmed.append(gap)
+                klines = join(klines, answer)
+        return klines, confirmed
+
+    def _all_of(self, gap: Span) -> pa.Table:
+        pages = list(self.source.pages([gap]))
+        for page in pages:
+            if page.error:
+                raise BadAnswer(page.error)
+        return pa.concat_tables([page.klines for page in pages]).combine_chunks()
+
+    def _explained(self, task: Task, klines: pa.Table, confirmed: list[Span]) -> list[Absence]:
+        whole = Span(task.day.start_ms, task.day.end_ms)
+        entry = self.store.entries.get(task.day.key)
+        known = [absence.span for absence in entry.absences if absence.kind is Kind.OUTAGE] if entry else []
+        life, asked = self.life, self.store.dataset.asked
+        delisted = [] if life.last_open_ms is None else [Span(life.last_open_ms + MINUTE_MS, _FOREVER_MS)]
+        reasons = [
+            (Kind.NOT_LISTED, [Span(0, life.first_open_ms)]),
+            (Kind.DELISTED, delisted),
+            (Kind.OUTAGE, confirmed + subtract(known, task.spans)),
+            (Kind.OPEN, [Span(_settled(self.now_ms), _FOREVER_MS)]),
+            (Kind.NOT_REQUESTED, subtract([whole], asked)),
+        ]
+        return explain(gaps(open_times(klines), whole), reasons)
+
+
+def _settled(now_ms: int) -> int:
+    """The minute before which every kline there will ever be is there."""
+    return (now_ms - SETTLING_MS) // MINUTE_MS * MINUTE_MS
+
+
+def _result_of(day: Day, entry: Entry) -> DayResult:
+    unexplained = [absence.span for absence in entry.absences if absence.kind is Kind.UNEXPLAINED]
+    if not unexplained:
+        return DayResult(day, Outcome.LOADED, entry)
+    error = (
+        f"{day.key}: {total_minutes(unexplained)} minutes from {iso(unexplained[0].start_ms)} are still absent though "
+        "the exchange keeps giving some of them; run the same command again"
+    )
+    return DayResult(day, Outcome.FAILED, entry, error)

@@ -1,0 +1,83 @@
+"""The twelve fields of a kline, and tables of them.
+
+Belongs here: field names and types, the step from the exchange's rows to an Arrow table, cutting and joining tables.
+Does not belong here: whether the values are good (`checks`), how they are written (`chunk`).
+A table of klines is a `pyarrow.Table` with `SCHEMA`, sorted by `open_time`.
+Fields: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from market_data_pipeline.core.coverage import Span
+
+INTEGER_FIELDS = ("open_time", "close_time", "trades")
+FIELDS = (
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "trades",
+    "taker_base_volume",
+    "taker_quote_volume",
+    "ignore",
+)
+SCHEMA = pa.schema(
+    [pa.field(name, pa.int64() if name in INTEGER_FIELDS else pa.float64(), nullable=False) for name in FIELDS]
+)
+
+
+def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
+    """The exchange's rows (12 fields each, prices and volumes as strings) as a table.
+
+    Floats are bit-equal to Python's `float()` of the exchange's string.
+
+    Raises:
+        ValueError, TypeError, OverflowError: a row that is not a kline.
+    """
+    if not rows:
+        return SCHEMA.empty_table()
+    if any(len(row) != len(FIELDS) for row in rows):
+        raise ValueError(f"a row does not have {len(FIELDS)} fields")
+    columns = zip(*rows, strict=True)
+    arrays = [
+        pa.array(np.array(values, np.int64 if name in INTEGER_FIELDS else np.float64))
+        for name, values in zip(FIELDS, columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def column(klines: pa.Table, name: str) -> npt.NDArray[Any]:
+    """One field as a numpy array."""
+    array: npt.NDArray[Any] = klines.column(name).to_numpy()
+    return array
+
+
+def open_times(klines: pa.Table) -> npt.NDArray[np.int64]:
+    """The open times, ms UTC."""
+    return column(klines, "open_time")
+
+
+def cut(klines: pa.Table, span: Span) -> pa.Table:
+    """The klines that open within the span; a view, nothing is copied."""
+    low, high = np.searchsorted(open_times(klines), [span.start_ms, span.end_ms])
+    return klines.slice(low, high - low)
+
+
+def join(older: pa.Table, newer: pa.Table) -> pa.Table:
+    """The klines of both, sorted; where both have a minute, the newer one counts."""
+    if older.num_rows == 0 or newer.num_rows == 0:
+        return newer if older.num_rows == 0 else older
+    both = pa.concat_tables([older, newer]).combine_chunks()
+    times = open_times(both)
+    order = np.argsort(times, kind="stable")
+    last_of_minute = np.append(np.diff(times[order]) != 0, True)
+    return both.take(pa.array(order[last_of_minute]))

@@ -1,0 +1,124 @@
+"""The manifest: one entry per chunk, with all that is needed to trust, skip or repair it.
+
+Belongs here: what an entry says and how the manifest is spelled in JSON. Does not belong here: reading, locking and
+writing `manifest.json` (`store`). Nothing in it changes from run to run, so equal stores have equal manifests.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from market_data_pipeline.core.chunk import Footer
+from market_data_pipeline.core.coverage import Absence, Kind
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.days import Day
+from market_data_pipeline.core.klines import open_times
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One chunk, as it was when it was written.
+
+    Index and file name are not kept: they follow from the day and the dataset's start. `sha256` and `size_bytes` are
+    those of the file; `first_open_time` and `last_open_time` are ms UTC, None in a day without klines.
+    """
+
+    day: str
+    rows: int
+    expected_rows: int
+    first_open_time: int | None
+    last_open_time: int | None
+    absences: tuple[Absence, ...]
+    source: str
+    size_bytes: int
+    sha256: str
+
+    @property
+    def complete(self) -> bool:
+        """True if every minute is a kline or has a reason that asking again would not change."""
+        return all(absence.kind.is_final for absence in self.absences)
+
+    def minutes_absent(self, kind: Kind) -> int:
+        """How many minutes of the day are absent for this reason."""
+        return sum(absence.span.minutes for absence in self.absences if absence.kind is kind)
+
+    def to_json(self, dataset: Dataset) -> dict[str, Any]:
+        """As `manifest.json` has it."""
+        day = dataset.day(self.day)
+        return {
+            "index": dataset.index_of(day),
+            "day": self.day,
+            "file": chunk_name(dataset, day),
+            "rows": self.rows,
+            "expected_rows": self.expected_rows,
+            "first_open_time": self.first_open_time,
+            "last_open_time": self.last_open_time,
+            "complete": self.complete,
+            "absences": [absence.to_json() for absence in self.absences],
+            "source": self.source,
+            "bytes": self.size_bytes,
+            "sha256": self.sha256,
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Entry":
+        """The inverse of `to_json`."""
+        return cls(
+            day=date.fromisoformat(content["day"]).isoformat(),
+            rows=content["rows"],
+            expected_rows=content["expected_rows"],
+            first_open_time=content["first_open_time"],
+            last_open_time=content["last_open_time"],
+            absences=tuple(Absence.from_json(absence) for absence in content["absences"]),
+            source=content["source"],
+            size_bytes=content["bytes"],
+            sha256=content["sha256"],
+        )
+
+    @classmethod
+    def of_chunk(cls, day: Day, klines: pa.Table, footer: Footer, *, size_bytes: int, sha256: str) -> "Entry":
+        """The entry of a chunk with these klines and this footer."""
+        times = open_times(klines)
+        return cls(
+            day=day.key,
+            rows=klines.num_rows,
+            expected_rows=day.minutes,
+            first_open_time=int(times[0]) if len(times) else None,
+            last_open_time=int(times[-1]) if len(times) else None,
+            absences=footer.absences,
+            source=footer.source,
+            size_bytes=size_bytes,
+            sha256=sha256,
+        )
+
+
+def chunk_name(dataset: Dataset, day: Day) -> str:
+    """The file name of the day's chunk: `chunk_000001_2020-01-01.parquet`."""
+    return f"chunk_{dataset.index_of(day):06d}_{day.key}.parquet"
+
+
+def to_text(dataset: Dataset, entries: Iterable[Entry]) -> str:
+    """`manifest.json` with one line per chunk, by day."""
+    head = {"format": _FORMAT, "market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
+    ordered = sorted(entries, key=lambda entry: entry.day)
+    lines = ",\n".join(json.dumps(entry.to_json(dataset), separators=(",", ":")) for entry in ordered)
+    return json.dumps(head)[:-1] + ', "chunks": [\n' + lines + "\n]}\n"
+
+
+def from_text(text: str | bytes) -> Mapping[str, Entry]:
+    """The entries of a `manifest.json`, by day.
+
+    Raises:
+        ValueError, KeyError, TypeError: the text is damaged or of another format.
+    """
+    content = json.loads(text)
+    if content["format"] != _FORMAT:
+        raise ValueError(f"manifest format {content['format']} is not {_FORMAT}")
+    entries = (Entry.from_json(chunk) for chunk in content["chunks"])
+    return {entry.day: entry for entry in entries}

@@ -1,0 +1,1 @@
+"""Where klines come from. The only part of the package that talks to the network."""

@@ -1,0 +1,76 @@
+"""What every source of klines can do.
+
+Belongs here: the protocol that use cases are written against, and the values it passes. Does not belong here: any
+particular source.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from market_data_pipeline.core.coverage import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The klines that the exchange has of the minutes of `span`, sorted; minutes it left out are gaps.
+
+    `error` is set, and `klines` empty, where the exchange kept answering something that is not klines of these minutes.
+    """
+
+    span: Span
+    klines: pa.Table
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When the exchange has klines of a pair: from the first one, to the last one if the pair was delisted (ms UTC)."""
+
+    first_open_ms: int
+    last_open_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Request weight: used by all processes in the running minute, the most per minute, and spent by this source."""
+
+    used: int
+    limit: int
+    spent: int
+
+
+class KlineSource(Protocol):
+    """Klines of one pair on one market. Times are ms UTC and all minutes are those of the exchange's clock."""
+
+    @property
+    def name(self) -> str:
+        """How manifests call the source: `rest`."""
+
+    def now_ms(self) -> int:
+        """The exchange's clock."""
+
+    def life(self) -> Life:
+        """When the exchange has klines of the pair.
+
+        Raises:
+            PairNotListed: the market never listed the pair.
+            SourceUnavailable: no answer to be had.
+        """
+
+    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
+        """The klines of the spans (sorted, disjoint), page by page in order, several requests in flight.
+
+        Only closed klines. The spans are loaded lazily, a bounded number of pages ahead of the reader.
+
+        Raises:
+            SourceUnavailable: no answer to be had.
+        """
+
+    def usage(self) -> Usage:
+        """What the source has cost so far."""
+
+    def close(self) -> None:
+        """Stop waiting requests and free connections."""

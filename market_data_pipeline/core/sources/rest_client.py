@@ -1,0 +1,233 @@
+"""One request to the exchange: paid, sent through ccxt, retried while that can help, told apart when it cannot.
+
+Belongs here: HTTP status, headers, retries, the exchange's clock. Does not belong here: what is asked (`rest`).
+
+ccxt's own limiter is off: it would halve the futures budget and knows nothing of other processes (docs/decisions).
+ccxt turns 451 into an error that looks like a passing one, so the status of each answer is kept per thread.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import ccxt
+from requests.adapters import HTTPAdapter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    sleep_using_event,
+    wait_exponential_jitter,
+)
+
+from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.errors import (
+    BadAnswer,
+    Banned,
+    PairNotListed,
+    RegionBlocked,
+    SourceError,
+    SourceUnavailable,
+)
+from market_data_pipeline.core.sources.governor import Governor, budget_path
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.FUTURES: 2400}
+IN_FLIGHT = 16
+TIMEOUT_S = 20
+_TRIES = 8
+# Until the exchange has answered once, a wrong address or no network is likelier than a passing fault.
+_TRIES_BEFORE_FIRST_ANSWER = 3
+_LONGEST_BAN_TO_WAIT_FOR_S = 150
+
+
+class WrongAnswer(Exception):
+    """An answer that cannot be what was asked; asked again like any passing fault."""
+
+
+class _PassingFault(Exception):
+    """A fault that may be gone in a moment."""
+
+
+class RestClient:
+    """Requests to one market. Threads may share it."""
+
+    def __init__(self, market: Market, *, root: Path, base_url: str | None, extra_sleep_s: float) -> None:
+        """Nothing is sent yet."""
+        self._market = market
+        self._answer = threading.local()
+        self._exchange = _exchange(market, base_url, self._answer)
+        self._methods = _methods(market, self._exchange)
+        self._stopped = threading.Event()
+        self._reached = False
+        self._clock_lock = threading.Lock()
+        self._clock_offset_s: float | None = None
+        self.address = base_url or _own_address(market, self._exchange)
+        self.governor = Governor(
+            budget_path(root, urlsplit(self.address).netloc, market.value),
+            weight_per_minute=WEIGHT_PER_MINUTE[market],
+            clock_s=self._now_s,
+            extra_sleep_s=extra_sleep_s,
+        )
+
+    def now_ms(self) -> int:
+        """The exchange's clock; the first call asks for it."""
+        with self._clock_lock:
+            if self._clock_offset_s is None:
+                sent_s = time.time()
+                server_ms = int(self.get("time", {}, 1, lambda answer: answer["serverTime"]))
+                self._clock_offset_s = server_ms / 1000 - (sent_s + time.time()) / 2
+        return round(self._now_s() * 1000)
+
+    def status(self, token: str) -> str:
+        """The pair's trading status, `GONE` if the exchange no longer names it."""
+        by_symbol = {"symbol": token} if self._market is Market.SPOT else {}
+        weight = 20 if self._market is Market.SPOT else 1
+
+        def read(answer: Any) -> str:
+            found = [symbol["status"] for symbol in answer["symbols"] if symbol["symbol"] == token]
+            return str(found[0]) if found else "GONE"
+
+        try:
+            return self.get("exchangeInfo", by_symbol, weight, read)
+        except PairNotListed:
+            return "GONE"
+
+    def get(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T]) -> T:
+        """The answer as `read` understands it, after as many tries as make sense.
+
+        Raises:
+            PairNotListed, BadAnswer, SourceUnavailable: see `core.errors`.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type((_PassingFault, WrongAnswer)),
+            wait=wait_exponential_jitter(initial=0.5, max=20, jitter=0.5),
+            stop=self._is_enough,
+            sleep=sleep_using_event(self._stopped),
+            before_sleep=before_sleep_log(_log, logging.WARNING),
+            reraise=True,
+        )
+        try:
+            answer: T = retrying(self._once, endpoint, params, weight, read)
+            return answer
+        except WrongAnswer as error:
+            raise BadAnswer(f"{self.address} answered {_described(endpoint, params)} with {error}") from error
+        except _PassingFault as error:
+            raise SourceUnavailable(
+                f"no answer from {self.address} to {_described(endpoint, params)}: {error}; "
+                "check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
+            ) from error
+
+    def stop(self) -> None:
+        """End all waiting; requests under way end with their own timeout."""
+        self._stopped.set()
+        if self._exchange.session:
+            self._exchange.session.close()
+
+    def _once(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T]) -> T:
+        minute = self.governor.pay(weight, self._stopped)
+        if self._stopped.is_set():
+            raise SourceUnavailable("the load was stopped")
+        self._answer.status, self._answer.headers = None, {}
+        try:
+            answer = self._methods[endpoint](params)
+        except ccxt.BaseError as error:
+            raise self._told_apart(error) from error
+        self._reached = True
+        if used := self._answer.headers.get("X-MBX-USED-WEIGHT-1M"):
+            self.governor.settle(minute, int(used))
+        try:
+            return read(answer)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WrongAnswer(f"something else ({type(error).__name__}: {error})") from error
+
+    def _told_apart(self, error: ccxt.BaseError) -> Exception:
+        status, said = self._answer.status, " ".join(str(error).split())[:200]
+        self._reached = self._reached or status is not None
+        if status == 451:
+            return RegionBlocked(
+                f"{self.address} does not serve this location (HTTP 451); run from a region that it serves, or set "
+                "MARKET_DATA_EXCHANGE_URL to an address that serves you"
+            )
+        if status in {429, 418, 403}:
+            return self._told_to_wait(status)
+        if "-1121" in said:
+            return PairNotListed(f"{self.address} lists no {self._market} pair with this name")
+        if status is not None and 400 <= status < 500:
+            return SourceError(f"{self.address} refuses the request (HTTP {status}): {said}")
+        return _PassingFault(f"HTTP {status}" if status else _innermost(error))
+
+    def _told_to_wait(self, status: int) -> Exception:
+        seconds = float(self._answer.headers.get("Retry-After") or {429: 5, 418: 120, 403: 60}[status])
+        self.governor.close_for(seconds)
+        if seconds > _LONGEST_BAN_TO_WAIT_FOR_S:
+            return Banned(
+                f"{self.address} refuses this IP address for {seconds:.0f} s more (HTTP {status}); wait, and stop "
+                "other programs that use the exchange from here"
+            )
+        return _PassingFault(f"HTTP {status}, told to wait {seconds:.0f} s")
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        tries = _TRIES if self._reached else _TRIES_BEFORE_FIRST_ANSWER
+        return self._stopped.is_set() or state.attempt_number >= tries
+
+    def _now_s(self) -> float:
+        return time.time() + (self._clock_offset_s or 0.0)
+
+
+def _exchange(market: Market, base_url: str | None, answer: threading.local) -> Any:
+    base: Any = getattr(ccxt, market.exchange_id)
+
+    class Exchange(base):  # type: ignore[misc]
+        def on_rest_response(
+            self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *_: Any
+        ) -> str:
+            answer.status, answer.headers = code, headers
+            return body
+
+    exchange = Exchange({"enableRateLimit": False, "timeout": TIMEOUT_S * 1000})
+    for scheme in ("http://", "https://"):
+        exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=IN_FLIGHT))
+    if base_url:
+        exchange.urls["api"]["public"] = f"{base_url.rstrip('/')}/api/v3"
+        exchange.urls["api"]["fapiPublic"] = f"{base_url.rstrip('/')}/fapi/v1"
+    return exchange
+
+
+def _own_address(market: Market, exchange: Any) -> str:
+    url = urlsplit(exchange.urls["api"]["public" if market is Market.SPOT else "fapiPublic"])
+    return f"{url.scheme}://{url.netloc}"
+
+
+def _methods(market: Market, exchange: Any) -> dict[str, Callable[[dict[str, Any]], Any]]:
+    if market is Market.SPOT:
+        return {
+            "klines": exchange.publicGetKlines,
+            "time": exchange.publicGetTime,
+            "exchangeInfo": exchange.publicGetExchangeInfo,
+        }
+    return {
+        "klines": exchange.fapiPublicGetKlines,
+        "time": exchange.fapiPublicGetTime,
+        "exchangeInfo": exchange.fapiPublicGetExchangeInfo,
+    }
+
+
+def _innermost(error: BaseException) -> str:
+    """What happened at the bottom, `Connection refused`, not how many layers passed it on."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    said = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return said or type(error).__name__
+
+
+def _described(endpoint: str, params: dict[str, Any]) -> str:
+    return " ".join([endpoint, *(f"{name}={value}" for name, value in params.items())])

@@ -1,0 +1,45 @@
+"""What a dataset has, summed up from its manifest; no chunk is read.
+
+Belongs here: the numbers that `status` and the manifest asset show. Does not belong here: showing them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_data_pipeline.core.coverage import minutes_by_kind
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.dataset_store import DatasetStore
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatus:
+    """A dataset in numbers. Days are local dates, None without chunks; `absent_minutes` is by kind."""
+
+    dataset: Dataset
+    folder: Path
+    chunks: int
+    complete_chunks: int
+    rows: int
+    size_bytes: int
+    first_day: str | None
+    last_day: str | None
+    absent_minutes: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+def status_of(store: DatasetStore) -> DatasetStatus:
+    """The dataset in numbers."""
+    entries = sorted(store.entries.values(), key=lambda entry: entry.day)
+    return DatasetStatus(
+        dataset=store.dataset,
+        folder=store.folder,
+        chunks=len(entries),
+        complete_chunks=sum(entry.complete for entry in entries),
+        rows=sum(entry.rows for entry in entries),
+        size_bytes=sum(entry.size_bytes for entry in entries),
+        first_day=entries[0].day if entries else None,
+        last_day=entries[-1].day if entries else None,
+        absent_minutes=minutes_by_kind(absence for entry in entries for absence in entry.absences),
+        warnings=tuple(store.warnings),
+    )

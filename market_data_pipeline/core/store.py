@@ -1,0 +1,84 @@
+"""Where the datasets of a data root lie, and the one way to find, open and create them.
+
+Belongs here: the folder layout above a dataset. Does not belong here: what happens inside a dataset's folder
+(`dataset_store`).
+
+    <root>/<exchange_id>/<PAIR_TOKEN>/1m/{dataset.json, manifest.json, chunks/, combined/}
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from filelock import FileLock
+
+from market_data_pipeline.core.dataset import INTERVAL, Dataset, Market
+from market_data_pipeline.core.dataset_store import DATASET_FILE, DatasetStore, write_dataset
+from market_data_pipeline.core.days import Zone
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.files import require_writable
+
+
+class Store:
+    """All datasets under one data root."""
+
+    def __init__(self, root: Path, *, manifest_interval_s: float = 300) -> None:
+        """`manifest_interval_s` is the least time between two writes of a manifest while days are being loaded."""
+        self.root = root
+        self._manifest_interval_s = manifest_interval_s
+
+    def require_writable(self) -> None:
+        """Raise StoreError unless the data root takes files."""
+        require_writable(self.root)
+
+    def folder(self, market: Market, pair: str) -> Path:
+        """The folder of a dataset, whether it exists or not."""
+        return self.root / market.exchange_id / pair.replace("/", "") / INTERVAL
+
+    def datasets(self) -> Iterator[Dataset]:
+        """Every dataset there is, by market and pair.
+
+        Raises:
+            StoreError: a `dataset.json` is damaged.
+        """
+        for path in sorted(self.root.glob(f"*/*/{INTERVAL}/{DATASET_FILE}")):
+            yield read_dataset(path)
+
+    def find(self, market: Market, pair: str) -> Dataset | None:
+        """The dataset if it was created before.
+
+        Raises:
+            StoreError: its `dataset.json` is damaged.
+        """
+        path = self.folder(market, pair) / DATASET_FILE
+        return read_dataset(path) if path.exists() else None
+
+    def open(self, dataset: Dataset) -> DatasetStore:
+        """The files of a dataset, created or not."""
+        folder = self.folder(dataset.market, dataset.pair)
+        return DatasetStore(folder, dataset, manifest_interval_s=self._manifest_interval_s)
+
+    def create(self, market: Market, pair: str, *, zone: Zone, start: date) -> DatasetStore:
+        """The dataset's files, after making it exist; if another process was faster, its zone and start count."""
+        folder = self.folder(market, pair)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            dataset = self.find(market, pair)
+            if dataset is None:
+                dataset = Dataset(market, pair, zone, start)
+                write_dataset(folder, dataset)
+        return self.open(dataset)
+
+
+def read_dataset(path: Path) -> Dataset:
+    """The dataset that a `dataset.json` describes.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    try:
+        return Dataset.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{path} is damaged ({reason}); restore it, or move it away and run backfill again") from error

@@ -1,0 +1,129 @@
+"""Prove the store: chunks are what the manifest says, klines keep the rules, absent minutes have a reason.
+
+Belongs here: reading everything once and naming what is not as it should be. Does not belong here: the rules
+themselves (`checks`), mending (a backfill of the days found bad), the combined file (`combine`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import pyarrow as pa
+
+from market_data_pipeline.core.checks import Finding, breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.coverage import Absence, Span, intersect, merge, total_minutes
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.dataset_store import Chunk, DatasetStore
+from market_data_pipeline.core.days import Day, days_between, iso
+from market_data_pipeline.core.errors import StoreError
+
+MATCHES_MANIFEST = "chunks_match_manifest"
+KEEPS_SCHEMA = "klines_keep_schema"
+COVERED = "minutes_are_covered"
+JOINED = "days_are_joined"
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was read and what was found. `findings` empty means the store proved itself."""
+
+    dataset: Dataset
+    days: int = 0
+    rows: int = 0
+    size_bytes: int = 0
+    absences: list[Absence] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is damaged and nothing is unexplained."""
+        return not self.findings
+
+    @property
+    def bad_days(self) -> list[Day]:
+        """The days with findings, in order."""
+        return [self.dataset.day(key) for key in sorted({finding.day for finding in self.findings})]
+
+    def of(self, check: str) -> list[Finding]:
+        """The findings of one check."""
+        return [finding for finding in self.findings if finding.check == check]
+
+
+def verify(store: DatasetStore, window: Span | None = None) -> Verification:
+    """Read every chunk of the dataset, or those of the days that `window` touches, and say what is wrong with them."""
+    result = Verification(store.dataset)
+    days = _days(store, window)
+    expected = schema()
+    for _, month in groupby(days, key=lambda day: day.key[:7]):
+        klines = [chunk.klines for day in month if (chunk := _verified_day(store, day, result)) is not None]
+        if klines and (problem := breaks_schema(pa.concat_tables(klines), expected)):
+            result.findings += _blamed(store, days, klines, problem)
+    return result
+
+
+def _days(store: DatasetStore, window: Span | None) -> list[Day]:
+    """The days that have a chunk, should have one, or were asked for."""
+    dataset = store.dataset
+    asked = dataset.asked if window is None else intersect([window], dataset.asked)
+    keys = {day.key for span in asked for day in days_between(dataset.zone, span.start_ms, span.end_ms)}
+    if window is None:
+        keys |= store.entries.keys()
+    else:
+        touched = days_between(dataset.zone, window.start_ms, window.end_ms)
+        keys |= {day.key for day in touched} & store.entries.keys()
+    return [dataset.day(key) for key in sorted(keys)]
+
+
+def _verified_day(store: DatasetStore, day: Day, result: Verification) -> Chunk | None:
+    """The day's chunk if it can be looked into further, after counting it and noting what is wrong with it."""
+    result.days += 1
+    entry = store.entries.get(day.key)
+    asked = intersect([Span(day.start_ms, day.end_ms)], store.dataset.asked)
+    if entry is None:
+        problem = f"no chunk, though {total_minutes(asked)} minutes were asked for"
+        result.findings.append(Finding(JOINED, day.key, problem))
+        return None
+    try:
+        chunk = store.read(day)
+    except StoreError as error:
+        result.findings.append(Finding(MATCHES_MANIFEST, day.key, str(error)))
+        return None
+    if chunk.entry != entry:
+        result.findings.append(Finding(MATCHES_MANIFEST, day.key, _difference(store, day, chunk)))
+        return None
+    result.rows += entry.rows
+    result.size_bytes += entry.size_bytes
+    result.absences += entry.absences
+    result.findings += _findings_within(day, chunk, asked)
+    return chunk
+
+
+def _difference(store: DatasetStore, day: Day, chunk: Chunk) -> str:
+    entry, name = store.entries[day.key], store.chunk_path(day).name
+    if chunk.entry.sha256 != entry.sha256:
+        return (
+            f"{name} is not the file that was written: sha256 {chunk.entry.sha256[:12]}…, listed {entry.sha256[:12]}…"
+        )
+    return f"the manifest does not describe {name}, though its sha256 is right"
+
+
+def _findings_within(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Finding]:
+    whole = Span(day.start_ms, day.end_ms)
+    for problem in broken_rules(chunk.klines, whole):
+        yield Finding(KEEPS_SCHEMA, day.key, problem)
+    for problem in broken_coverage(chunk.klines, chunk.footer.absences, whole):
+        yield Finding(COVERED, day.key, problem)
+    unsettled = merge(absence.span for absence in chunk.footer.absences if not absence.kind.is_final)
+    for span in intersect(asked, unsettled):
+        problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained"
+        yield Finding(COVERED, day.key, problem)
+
+
+def _blamed(store: DatasetStore, days: list[Day], klines: list[pa.Table], problem: str) -> Iterator[Finding]:
+    """The month's schema problem, on the days that cause it."""
+    expected = schema()
+    for table in klines:
+        if table.num_rows and breaks_schema(table, expected):
+            first_ms = table.column("open_time")[0].as_py()
+            day = next(day for day in days if day.start_ms <= first_ms < day.end_ms)
+            yield Finding(KEEPS_SCHEMA, day.key, problem)

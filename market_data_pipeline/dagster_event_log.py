@@ -1,0 +1,215 @@
+"""Dagster's SQLite storage with its connections kept open and its events stored in batches.
+
+Why it exists: Dagster's own SQLite storage opens and closes a database for every event, so that a run over N days costs
+20 to 30 ms a day before any data is loaded. Here a day costs about 2 ms, and is recorded when it is finished.
+
+What belongs here: what we rely on inside Dagster's storage and event machinery, and nothing else. It is written for
+dagster 1.13 (`SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`, `_initialized_dbs`, `_event_to_row`,
+`_store_asset_event`, `_store_asset_event_tags`). Files, folders and schema are those of the default storage: either can
+open a home that the other has written. The tests compare the two row by row: look there after an upgrade of Dagster.
+"""
+
+import os
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, Self
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster._config import UserConfigSchema
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.events import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    BATCH_WRITABLE_EVENTS,
+    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
+    DagsterEventType,
+)
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+
+ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+"""Metadata for the result of an asset that logged a materialization for each of its partitions itself.
+
+Without it Dagster adds one more event for every partition of the run after the body has returned. The key is Dagster's
+own mark for "this body has reported its events"; should a later Dagster ignore it, days are recorded twice, no worse.
+"""
+
+_MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
+_MAX_OPEN_RUNS = 4
+_EVENTS_PER_BATCH = "500"
+
+
+def stored_together(instance: dg.DagsterInstance) -> AbstractContextManager[None]:
+    """Stores the asset events that this thread logs inside the block with one commit, when the block ends.
+
+    With any other storage (Postgres, ephemeral) events are stored one by one, as they are logged.
+    """
+    storage = instance.event_log_storage
+    return storage.stored_together() if isinstance(storage, PooledSqliteEventLogStorage) else nullcontext()
+
+
+class PooledSqliteStorage(DagsterSqliteStorage):
+    """Dagster's default storage in its default folders, with the event log below instead of Dagster's."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        self._event_log_storage = PooledSqliteEventLogStorage(os.path.join(base_dir, "history", "runs"))
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return {"base_dir": dg.Field(dg.StringSource, default_value={"env": "DAGSTER_HOME"})}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+
+class PooledSqliteEventLogStorage(SqliteEventLogStorage):
+    """Keeps the index database and those of the last few runs open, and stores a batch with one commit per database.
+
+    As in the parent one lock serialises all use, so one connection per database is enough for any number of threads.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._open: OrderedDict[str, sa.Engine] = OrderedDict()
+        self._pid = os.getpid()
+        self._inherited: list[object] = []
+        self._thread = threading.local()
+        # Dagster hands over batches (of planned materializations, for one) only where this is set, in each process.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _EVENTS_PER_BATCH)
+        super().__init__(base_dir, inst_data)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[sa.Connection]:
+        with self._db_lock:
+            engine = self._engine(shard)
+            with engine.connect() as connection, connection.begin():
+                yield connection
+
+    def _engine(self, shard: str) -> sa.Engine:
+        if self._pid != os.getpid():
+            # SQLite's connections must not be used, nor closed, by a forked child.
+            self._inherited.append(self._open)
+            self._open, self._pid = OrderedDict(), os.getpid()
+        if shard not in self._open:
+            self._open[shard] = self._new_engine(shard)
+        self._open.move_to_end(shard)
+        runs = [name for name in self._open if name != INDEX_SHARD_NAME]
+        for name in runs[:-_MAX_OPEN_RUNS]:
+            self._open.pop(name).dispose()
+        return self._open[shard]
+
+    def _new_engine(self, shard: str) -> sa.Engine:
+        url, arguments = self.conn_string_for_shard(shard), {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+        if shard not in self._initialized_dbs:
+            # Creating the schema takes several connections at a time, and a commit for each of its tables and indexes.
+            engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments)
+            sa.event.listen(engine, "connect", _sync_at_the_end)
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        return sa.create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
+
+    def _close(self, *shards: str) -> None:
+        with self._db_lock:
+            for shard in self._open.keys() & shards if shards else list(self._open):
+                self._open.pop(shard).dispose()
+
+    def _tell_watchers(self, run_id: str) -> None:
+        # Live log pages watch this file, and while a connection is open a commit goes to the file next to it (the WAL).
+        with suppress(OSError):
+            os.utime(self.path_for_shard(run_id))
+
+    @contextmanager
+    def stored_together(self) -> Iterator[None]:
+        """See the function of the same name."""
+        if getattr(self._thread, "pending", None) is not None:
+            yield
+            return
+        self._thread.pending = []
+        try:
+            yield
+        finally:
+            pending, self._thread.pending = self._thread.pending, None
+            self.store_event_batch(pending)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Stores one event, or keeps it for the end of a `stored_together` block of this thread."""
+        pending, kind = getattr(self._thread, "pending", None), _kind(event)
+        if pending is not None and kind in BATCH_WRITABLE_EVENTS:
+            pending.append(event)
+            return
+        if pending:
+            self._thread.pending = []
+            self.store_event_batch(pending)
+        super().store_event(event)
+        self._tell_watchers(event.run_id)
+        if kind and EVENT_TYPE_TO_PIPELINE_RUN_STATUS.get(kind) in FINISHED_STATUSES:
+            # Windows refuses to delete a file that is open.
+            self._close(event.run_id)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Does what `store_event` does for each of the events, with one commit for each database."""
+        by_run: dict[str, list[EventLogEntry]] = {}
+        for event in events:
+            by_run.setdefault(event.run_id, []).append(event)
+        for run_id, of_run in by_run.items():
+            self._store_batch_of_run(run_id, of_run)
+
+    def _store_batch_of_run(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
+        rows = [self._event_to_row(event) for event in events]
+        with self.run_connection(run_id) as connection:
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+        mirrored = [(event, row) for event, row in zip(events, rows, strict=True) if _kind(event) in _MIRRORED_IN_INDEX]
+        with self.index_connection() as connection:
+            stored = [(event, _insert(connection, row)) for event, row in mirrored]
+            self._index_assets(connection, [(event, id_) for event, id_ in stored if _kind(event) in ASSET_EVENTS])
+        for event, id_ in stored:
+            if _kind(event) in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, id_)
+        self._tell_watchers(run_id)
+
+    def _index_assets(self, connection: sa.Connection, stored: Sequence[tuple[EventLogEntry, int]]) -> None:
+        self._store_asset_event_tags(connection, [event for event, _ in stored], [id_ for _, id_ in stored])
+        # An asset's row only keeps what its last event of each kind says.
+        last = {(event.get_dagster_event().asset_key, _kind(event)): (event, id_) for event, id_ in stored}
+        for event, id_ in sorted(last.values(), key=lambda pair: pair[1]):
+            self._store_asset_event(connection, event, id_)
+
+    def delete_events(self, run_id: str) -> None:
+        """Deletes a run's events and lets go of its database."""
+        super().delete_events(run_id)
+        self._close(run_id)
+
+    def wipe(self) -> None:
+        """Deletes every run's database and empties the index."""
+        self._close()
+        super().wipe()
+
+    def dispose(self) -> None:
+        """Closes all databases; the storage stays usable and opens them again."""
+        super().dispose()
+        self._close()
+
+
+def _kind(event: EventLogEntry) -> DagsterEventType | None:
+    return event.dagster_event_type if event.is_dagster_event else None
+
+
+def _sync_at_the_end(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _insert(connection: sa.Connection, row: Mapping[str, Any]) -> int:
+    key = connection.execute(SqlEventLogStorageTable.insert(), row).inserted_primary_key
+    assert key is not None
+    return int(key[0])

@@ -1,0 +1,15 @@
+"""The code location that Dagster loads: every dataset of the data root. Reload it to see a new dataset."""
+
+import dagster as dg
+
+from market_data_pipeline.defs.location import datasets_of, definitions_of
+from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.settings import Settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Built when Dagster asks, from the settings of the environment."""
+    settings = Settings()
+    tools = tools_of(settings)
+    return definitions_of(datasets_of(tools.store, settings), tools)

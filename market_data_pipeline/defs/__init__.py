@@ -1,0 +1,1 @@
+"""When Dagster does it: partitions, resources, assets and checks, one module per kind."""

@@ -1,0 +1,140 @@
+"""The assets of a dataset: `klines_1m` (one partition per local day), `manifest`, `combined`.
+
+Belongs here: unpack the context, call one use case, report numbers. Does not belong here: anything a use case decides.
+https://docs.dagster.io/guides/build/assets/defining-assets
+"""
+
+from contextlib import closing
+
+import dagster as dg
+from pydantic import Field
+
+from market_data_pipeline.core.backfill import backfill
+from market_data_pipeline.core.combine import combine, select
+from market_data_pipeline.core.coverage import Span, intersect
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.days import parse_zone
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.resolve import Resolved, prepare
+from market_data_pipeline.core.status import status_of
+from market_data_pipeline.dagster_event_log import ALREADY_RECORDED
+from market_data_pipeline.defs.metadata import column_schema, combined_metadata, manifest_metadata
+from market_data_pipeline.defs.partitions import partitions_of, span_of
+from market_data_pipeline.defs.recorder import DayRecorder
+from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.logs import log_to
+
+
+class KlinesConfig(dg.Config):
+    """How the days of a run are loaded."""
+
+    refetch: bool = Field(default=False, description="ask the exchange also for klines that are stored")
+    chunk_size: int | None = Field(default=None, description="rows per Parquet row group; the whole day if unset")
+    start_ms: int | None = Field(default=None, description="load no minute before this instant, ms UTC")
+    end_ms: int | None = Field(default=None, description="load no minute from this instant on, ms UTC")
+
+
+class CombinedConfig(dg.Config):
+    """Which klines the combined file holds."""
+
+    tz: str | None = Field(default=None, description="cut to whole days of this zone, which the file name then has")
+    from_index: int | None = Field(default=None, description="first chunk by index; the first of all if unset")
+    to_index: int | None = Field(default=None, description="last chunk by index; the last of all if unset")
+    rebuild: bool = Field(default=False, description="write it even if nothing changed")
+
+
+def asset_key(dataset: Dataset, name: str) -> dg.AssetKey:
+    """`[exchange_id, PAIR_TOKEN, name]`."""
+    return dg.AssetKey([dataset.market.exchange_id, dataset.token, name])
+
+
+def group_of(dataset: Dataset) -> str:
+    """The name of the dataset's group in the asset graph."""
+    return f"{dataset.market}_{dataset.token}"
+
+
+def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
+    """The three assets of one dataset."""
+    group, kinds = group_of(dataset), {"binance", "parquet"}
+    facts = {"market": dataset.market.value, "pair": dataset.pair, "zone": dataset.zone.name}
+
+    @dg.asset(
+        key=asset_key(dataset, "klines_1m"),
+        partitions_def=partitions_of(dataset),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"{dataset.market.exchange_id}_rest",
+        metadata={**facts, "dagster/column_schema": column_schema()},
+        description=f"1-minute klines of {dataset.name}: one zstd Parquet chunk per day in {dataset.zone.name}.",
+        group_name=group,
+        kinds=kinds,
+    )
+    def klines_1m(
+        context: dg.AssetExecutionContext, config: KlinesConfig, tools: dg.ResourceParam[Tools]
+    ) -> dg.MaterializeResult:
+        log_to(tools.logs)
+        days = span_of(dataset, list(context.partition_keys))
+        window = _cut(days, config)
+        with closing(tools.open_source(dataset.market, dataset.pair)) as source:
+            store = prepare(
+                tools.store, Resolved(dataset.market, dataset.pair, source), zone=dataset.zone, window=window
+            )
+            with DayRecorder(context, store) as recorder:
+                for result in backfill(store, source, window, refetch=config.refetch, row_group_rows=config.chunk_size):
+                    recorder.note(result)
+                    tools.on_day(result)
+        if tools.build_combined and not _is_selected(context, asset_key(dataset, "combined")):
+            _log_combined(context, dataset, store)
+        recorder.raise_if_failed()
+        return dg.MaterializeResult(metadata={**ALREADY_RECORDED})
+
+    @dg.asset(
+        key=asset_key(dataset, "manifest"),
+        deps=[klines_1m],
+        metadata=facts,
+        description="manifest.json: for each chunk its rows, absences with their reasons, bytes and sha256.",
+        group_name=group,
+        kinds=kinds,
+    )
+    def manifest(tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
+        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        store.flush()
+        return dg.MaterializeResult(metadata=manifest_metadata(status_of(store)))
+
+    @dg.asset(
+        key=asset_key(dataset, "combined"),
+        deps=[manifest],
+        metadata={**facts, "dagster/column_schema": column_schema()},
+        description="One Parquet file of all chunks in order; written only if a chunk changed.",
+        group_name=group,
+        kinds=kinds,
+    )
+    def combined(config: CombinedConfig, tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
+        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        zone = parse_zone(config.tz) if config.tz else None
+        selection = select(store, zone=zone, from_index=config.from_index, to_index=config.to_index)
+        return dg.MaterializeResult(metadata=combined_metadata(combine(store, selection, rebuild=config.rebuild)))
+
+    return [klines_1m, manifest, combined]
+
+
+def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
+    selection = context.run.asset_selection
+    return selection is None or key in selection
+
+
+def _log_combined(context: dg.AssetExecutionContext, dataset: Dataset, store: DatasetStore) -> None:
+    """BUILD_COMBINED_ON_BACKFILL also where only days were selected, as in the UI's backfills."""
+    if store.entries:
+        metadata = combined_metadata(combine(store, select(store)))
+        context.log_event(dg.AssetMaterialization(asset_key(dataset, "combined"), metadata=metadata))
+
+
+def _cut(days: Span, config: KlinesConfig) -> Span:
+    """The minutes of the run's days that the config leaves."""
+    start_ms = days.start_ms if config.start_ms is None else config.start_ms
+    end_ms = days.end_ms if config.end_ms is None else config.end_ms
+    cut = intersect([days], [Span(start_ms, end_ms)])
+    if not cut:
+        raise UsageError("start_ms and end_ms of the run config leave no minute of the run's days")
+    return cut[0]

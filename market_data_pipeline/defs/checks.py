@@ -1,0 +1,84 @@
+"""The asset checks: the store proves itself, and each check says what it read and what is wrong.
+
+Belongs here: core's findings as Dagster check results. Does not belong here: the proving (`core.verify`,
+`core.combine`).
+All checks of a dataset share one reading of it, and each run checks all of it: a check that is green means all days.
+https://docs.dagster.io/guides/test/asset-checks
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from market_data_pipeline.core import verify as core
+from market_data_pipeline.core.combine import Agreement, compare
+from market_data_pipeline.core.coverage import minutes_by_kind
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.resources import Tools
+
+COMBINED_EQUALS_CHUNKS = "combined_equals_chunks"
+_CHECKS = {
+    core.KEEPS_SCHEMA: ("klines_1m", "Twelve typed fields, on the minute grid, prices and volumes that fit together."),
+    core.COVERED: ("klines_1m", "Within each day every minute is a kline or has a reason to be absent."),
+    core.JOINED: ("klines_1m", "No day that was asked for lacks its chunk."),
+    core.MATCHES_MANIFEST: ("manifest", "Every chunk is on disk and is, to the byte, what the manifest says (sha256)."),
+    COMBINED_EQUALS_CHUNKS: ("combined", "The combined file, if there is one, holds the chunks' klines in order."),
+}
+_MOST_SHOWN = 50
+
+
+def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
+    """The checks of one dataset, as one step."""
+
+    @dg.multi_asset_check(
+        name=f"{dataset.market.exchange_id}__{dataset.token}__checks",
+        specs=[
+            dg.AssetCheckSpec(name, asset=asset_key(dataset, asset), description=description)
+            for name, (asset, description) in _CHECKS.items()
+        ],
+        can_subset=True,
+    )
+    def checks(context: dg.AssetCheckExecutionContext, tools: dg.ResourceParam[Tools]) -> Iterator[dg.AssetCheckResult]:
+        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        selected = {key.name for key in context.selected_asset_check_keys}
+        if of_chunks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
+            read = core.verify(store)
+            for name in of_chunks:
+                yield _of_chunks(dataset, read, name)
+        if COMBINED_EQUALS_CHUNKS in selected:
+            yield _of_combined(dataset, *compare(store))
+
+    return checks
+
+
+def _of_chunks(dataset: Dataset, read: core.Verification, name: str) -> dg.AssetCheckResult:
+    found = [f"{finding.day}: {finding.problem}" for finding in read.of(name)]
+    metadata: dict[str, Any] = {
+        "days": read.days,
+        "klines": read.rows,
+        "absent_minutes": dg.MetadataValue.json(minutes_by_kind(read.absences)),
+    }
+    if found:
+        metadata["number_of_findings"] = len(found)
+        metadata["findings"] = dg.MetadataValue.md("\n".join(f"- {line}" for line in found[:_MOST_SHOWN]))
+    return dg.AssetCheckResult(
+        asset_key=asset_key(dataset, _CHECKS[name][0]),
+        check_name=name,
+        passed=not found,
+        description=found[0] if found else None,
+        metadata=metadata,
+    )
+
+
+def _of_combined(dataset: Dataset, agreement: Agreement, problem: str) -> dg.AssetCheckResult:
+    older = agreement is Agreement.OLDER
+    return dg.AssetCheckResult(
+        asset_key=asset_key(dataset, "combined"),
+        check_name=COMBINED_EQUALS_CHUNKS,
+        passed=agreement in {Agreement.ABSENT, Agreement.EQUAL},
+        severity=dg.AssetCheckSeverity.WARN if older else dg.AssetCheckSeverity.ERROR,
+        description=problem or (f"it is {agreement}; materialize it again" if older else None),
+        metadata={"combined": agreement.value},
+    )

@@ -1,0 +1,70 @@
+"""Days recorded in Dagster as they finish, so that neither a failure nor a kill makes it forget them.
+
+Belongs here: when a materialization is logged. Does not belong here: what it says (`metadata`), how it is stored
+(`dagster_event_log`).
+"""
+
+import time
+from types import TracebackType
+from typing import Self
+
+import dagster as dg
+
+from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.plan import Outcome
+from market_data_pipeline.dagster_event_log import stored_together
+from market_data_pipeline.defs.metadata import day_metadata
+
+_EVERY_S = 1.0
+
+
+class DayRecorder:
+    """Logs one materialization per finished day; those of a second share one commit."""
+
+    def __init__(self, context: dg.AssetExecutionContext, store: DatasetStore) -> None:
+        self._context = context
+        self._store = store
+        self._finished: list[DayResult] = []
+        self._failed: list[DayResult] = []
+        self._recorded_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # However the body ends: a cancelled run gets a BaseException.
+        self._record()
+
+    def note(self, result: DayResult) -> None:
+        """Take a day's result; a failed one is kept for `raise_if_failed`."""
+        if result.outcome is Outcome.FAILED:
+            self._context.log.warning(f"{result.day.key} failed: {result.error}")
+            self._failed.append(result)
+        else:
+            self._finished.append(result)
+        if time.monotonic() - self._recorded_at >= _EVERY_S:
+            self._record()
+
+    def raise_if_failed(self) -> None:
+        """Fail the run if any day failed, naming each; the finished ones stay recorded."""
+        if self._failed:
+            reasons = {result.day.key: result.error for result in self._failed}
+            first = self._failed[0]
+            raise dg.Failure(
+                f"{len(reasons)} days failed, first {first.day.key}: {first.error}",
+                metadata={"failed": dg.MetadataValue.json(reasons)},
+                allow_retries=False,
+            )
+
+    def _record(self) -> None:
+        with stored_together(self._context.instance):
+            for result in self._finished:
+                event = dg.AssetMaterialization(
+                    self._context.asset_key, partition=result.day.key, metadata=day_metadata(self._store, result)
+                )
+                self._context.log_event(event)
+        self._finished = []
+        self._recorded_at = time.monotonic()

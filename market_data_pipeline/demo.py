@@ -1,0 +1,51 @@
+"""`market-data demo`: the main job from end to end on a simulated exchange, in a data root of its own.
+
+Belongs here: the story of the demo. Does not belong here: anything a user's own load would not do.
+"""
+
+import time
+from pathlib import Path
+
+from market_data_pipeline import console, operations
+from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.days import parse_zone
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.server import serve
+
+# March 2023 has both: no spot klines on the 24th from 12:40 to 13:59 UTC, and 23 hours on the 26th in Zurich.
+_ZONE, _START, _END = "Europe/Zurich", "2023-03-01", "2023-04-01"
+
+
+def run_demo(settings: Settings) -> bool:
+    """Load, verify and combine a month of spot BTC/USDT; True if all of it is good."""
+    root = Path(f"{settings.root}-demo")
+    target = operations.Target(Market.SPOT, "BTC/USDT", parse_zone(_ZONE), named=True)
+    with serve(SimulatedExchange()) as simulated:
+        console.talk.print(f"A simulated exchange answers at {simulated.url}; nothing leaves this machine.")
+        mine = settings.model_copy(
+            update={
+                "market_data_dir": root,
+                "dagster_home": None,
+                "log_dir": None,
+                "market_data_exchange_url": simulated.url,
+            }
+        )
+        request = operations.BackfillRequest(target, _START, _END)
+        began = time.monotonic()
+        console.out.rule("load", align="left")
+        with console.day_progress() as progress:
+            report = operations.backfill(mine, request, on_start=progress.on_start, on_day=progress.on_day)
+        console.print_backfill(report, time.monotonic() - began)
+        console.out.rule("combine", align="left")
+        combined = operations.combine_dataset(mine, target)
+        console.print_combined(combined.results["combined"])
+    console.out.rule("verify", align="left")
+    proofs = operations.verify_datasets(mine, target, start=None, end=None)
+    for proof in proofs:
+        console.print_proof(proof)
+    console.out.rule("store", align="left")
+    console.print_statuses(operations.statuses(mine, target))
+    console.out.print(f"\nRead it:     pandas.read_parquet(r'{combined.results['combined']['file']}')")
+    console.out.print(f"Look at it:  MARKET_DATA_DIR={root} make dev   (Dagster UI on http://127.0.0.1:3000)")
+    return report.ok and combined.success and all(proof.ok for proof in proofs)

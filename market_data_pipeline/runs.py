@@ -1,0 +1,160 @@
+"""The only place that starts Dagster runs.
+
+Belongs here: the Dagster instance under DAGSTER_HOME, and in-process runs of the code location's own assets. Does not
+belong here: what the runs do (`defs`, `core`), how results are shown (`cli`).
+"""
+
+import os
+import shutil
+import socket
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.location import definitions_of
+from market_data_pipeline.defs.partitions import range_tags
+from market_data_pipeline.defs.resources import Tools, tools_of
+
+__all__ = ["RunReport", "open_instance", "prepare_home", "run", "tools_of"]
+
+INSTANCE_FILE = "dagster.yaml"
+_PROCESS_TAG = "market_data/process"
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run ended: the asset checks that failed, in one line each, and why the run failed if it did."""
+
+    run_id: str
+    success: bool
+    failed_checks: tuple[str, ...]
+    error: str | None
+    results: dict[str, Any]
+
+
+def prepare_home(home: Path) -> None:
+    """Make the instance's folder exist, with the project's `dagster.yaml` unless it has one.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / INSTANCE_FILE).exists():
+            shutil.copyfile(_template(), home / INSTANCE_FILE)
+    except OSError as error:
+        raise StoreError(f"cannot write to {home}: {error.strerror}; set DAGSTER_HOME to a folder you own") from error
+
+
+def _template() -> Path:
+    """In an installed package beside this module, in a checkout at its top."""
+    package = Path(__file__).parent
+    return next(path / INSTANCE_FILE for path in (package, package.parent) if (path / INSTANCE_FILE).exists())
+
+
+@contextmanager
+def open_instance(home: Path) -> Iterator[DagsterInstance]:
+    """The Dagster instance that the UI shows, with runs of killed processes ended as failed."""
+    prepare_home(home)
+    os.environ["DAGSTER_HOME"] = str(home)
+    for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
+        warnings.simplefilter("ignore", category)
+    with DagsterInstance.get() as instance:
+        _end_orphans(instance)
+        yield instance
+
+
+def _end_orphans(instance: DagsterInstance) -> None:
+    """Runs live and die with the process that started them; nobody else would ever end one that was killed."""
+    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED], tags={})):
+        if _is_orphan(run):
+            instance.report_run_failed(run, "The process of this run was killed. Finished days are kept; run it again.")
+
+
+def _is_orphan(run: DagsterRun) -> bool:
+    host, _, process = run.tags.get(_PROCESS_TAG, "").rpartition("/")
+    if host != socket.gethostname():
+        return False
+    pid, _, started = process.partition("@")
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _process_tag() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}@{psutil.Process().create_time():.2f}"
+
+
+def run(
+    instance: DagsterInstance,
+    tools: Tools,
+    dataset: Dataset,
+    assets: Sequence[str],
+    *,
+    days: tuple[str, str] | None = None,
+    config: dict[str, dict[str, Any]] | None = None,
+) -> RunReport:
+    """Materialize assets of one dataset in this process, with their checks.
+
+    Args:
+        instance: where events go.
+        tools: what the assets work with.
+        dataset: whose assets.
+        assets: their names, `klines_1m`, `manifest`, `combined`.
+        days: first and last day, both included, if `klines_1m` is among them.
+        config: run config of an asset, by its name.
+    """
+    ops = {"__".join(asset_key(dataset, name).path): {"config": values} for name, values in (config or {}).items()}
+    job = definitions_of([dataset], tools).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=[asset_key(dataset, name) for name in assets],
+        raise_on_error=False,
+        tags={_PROCESS_TAG: _process_tag(), **(range_tags(*days) if days else {})},
+        run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    return _report(result)
+
+
+def _report(result: dg.ExecuteInProcessResult) -> RunReport:
+    failed = [
+        f"{evaluation.check_name}: {evaluation.description or 'failed'}"
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+    ]
+    numbers = {
+        event.asset_key.path[-1]: {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key and event.partition is None
+    }
+    return RunReport(result.run_id, result.success, tuple(failed), _error_of(result), numbers)
+
+
+def _error_of(result: dg.ExecuteInProcessResult) -> str | None:
+    """The message of what failed the run, of its innermost cause."""
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error:
+            error = event.step_failure_data.error
+            while error.cause:
+                error = error.cause
+            return error.message.strip().partition(": ")[2] or error.message.strip()
+    return None
+
+
+if __name__ == "__main__":
+    from market_data_pipeline.settings import Settings
+
+    prepare_home(Settings().home)
+    sys.stdout.write(f"{Settings().home}\n")

@@ -1,0 +1,78 @@
+"""The settings, and the only reader of environment variables.
+
+Belongs here: names, defaults and meanings of what a user can set. Does not belong here: anything that acts on them.
+Every variable is listed in docs/settings.md; a test holds that page against this module.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    return Path("C:/MarketData") if sys.platform == "win32" else Path.home() / "MarketData"
+
+
+class Settings(BaseSettings):
+    """Frozen; built once by each face. An empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    market_data_dir: Annotated[Path, Field(description="data root: chunks, manifests, combined files")] = Field(
+        default_factory=_default_data_dir
+    )
+    market_type: Annotated[str, Field(description="market of the default dataset, spot or futures")] = "futures"
+    symbol: Annotated[str, Field(description="pair of the default dataset")] = "BTC/USDT"
+    align_tz: Annotated[str, Field(description="zone that days are cut in, an IANA name or ±HH:MM")] = "UTC"
+    build_combined_on_backfill: Annotated[bool, Field(description="also build the combined file in every backfill")] = (
+        False
+    )
+    manifest_write_interval_sec: Annotated[
+        NonNegativeFloat, Field(description="least time between two writes of a manifest during a load")
+    ] = 300
+    extra_sleep_sec: Annotated[NonNegativeFloat, Field(description="waited before each request, on top")] = 0
+    log_dir: Annotated[Path | None, Field(description="folder of loader.log, `logs` under the data root if unset")] = (
+        None
+    )
+    market_data_source: Annotated[str, Field(description="where klines come from: auto or rest")] = "auto"
+    market_data_exchange_url: Annotated[
+        str | None,
+        Field(description="one base URL in place of the exchange's own, for example of the simulated exchange"),
+    ] = None
+    dagster_home: Annotated[
+        Path | None, Field(description="folder of the Dagster instance, `dagster` under the data root if unset")
+    ] = None
+
+    @property
+    def root(self) -> Path:
+        """The data root, absolute."""
+        return self.market_data_dir.expanduser().absolute()
+
+    @property
+    def logs(self) -> Path:
+        """Where `loader.log` lies."""
+        return (self.log_dir or self.root / "logs").expanduser().absolute()
+
+    @property
+    def home(self) -> Path:
+        """Where the Dagster instance lies."""
+        return (self.dagster_home or self.root / "dagster").expanduser().absolute()
+
+
+def load(**given: str | None) -> Settings:
+    """The settings of the environment, with the texts that were given in their place.
+
+    Raises:
+        UsageError: a variable has a value that its setting cannot have.
+    """
+    from market_data_pipeline.core.errors import UsageError
+
+    try:
+        return Settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+    except ValidationError as errors:
+        first = errors.errors()[0]
+        name = str(first["loc"][0]).upper()
+        raise UsageError(f"{name}={first['input']!r} cannot be used: {first['msg']}") from None

@@ -1,0 +1,231 @@
+"""The simulated exchange: its configuration and its behaviour as an ASGI application.
+
+Belongs here: the way of a request through hooks, faults, weight and endpoints.
+Does not belong here: klines (`history`), wording (`responses`, `listing`), sockets and threads (`server`).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from market_data_pipeline.simulator import responses
+from market_data_pipeline.simulator.archive import parse_path
+from market_data_pipeline.simulator.clock import MINUTE_MS, SimulatedClock
+from market_data_pipeline.simulator.counters import Counters
+from market_data_pipeline.simulator.delivery import Connections, deliver_half
+from market_data_pipeline.simulator.faults import FAULTS, STATUS_FAULTS, Faults, spoil_rows
+from market_data_pipeline.simulator.history import History
+from market_data_pipeline.simulator.listing import exchange_info
+from market_data_pipeline.simulator.pairs import MARKETS, Market, Pair
+from market_data_pipeline.simulator.queries import ApiError, Area, RequestInfo, read_klines, read_symbol, requested_rows
+from market_data_pipeline.simulator.weights import Charge, WeightMeter, request_weight
+
+Hook = Callable[[RequestInfo], Response | str | None]
+
+_PREFIXES: dict[str, Area] = {"/api/v3/": "spot", "/fapi/v1/": "futures", "/data/": "archive"}
+_ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
+
+
+class SimulatedExchange:
+    """Spot REST, USD-M futures REST and the archive under one address.
+
+    `hooks` are asked first, in order: a hook returns a response to give, the name of a fault to commit, or None.
+    """
+
+    def __init__(
+        self,
+        archive_dir: str | Path | None = None,
+        *,
+        rtt_ms: float = 0,
+        weights: bool = True,
+        faults: Mapping[str, float] | None = None,
+        fault_seed: int = 0,
+        now: datetime | None = None,
+        speed: float = 1.0,
+    ) -> None:
+        """Configure the exchange; `weights=False` counts weight without refusing anybody."""
+        self.rtt_ms = rtt_ms
+        self.clock = SimulatedClock(now, speed)
+        self.hooks: list[Hook] = []
+        self.connections = Connections()
+        self.closing = False
+        self._faults = Faults(faults, fault_seed)
+        self._history = History(None if archive_dir is None else Path(archive_dir))
+        self._meters = {market: WeightMeter(market, self.clock, enforced=weights) for market in MARKETS}
+        self._counters: dict[Area, Counters] = {"spot": Counters(), "futures": Counters(), "archive": Counters()}
+
+    @property
+    def faults(self) -> Faults:
+        """The rates of the faults; assign a mapping to replace them all."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, rates: Mapping[str, float]) -> None:
+        Faults(rates)
+        self._faults.clear()
+        self._faults.update(rates)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All pairs of both markets, those not listed yet included."""
+        return list(self._history.pairs.values())
+
+    def stats(self) -> dict[str, Any]:
+        """Return what was served so far, and the simulated time."""
+        counted: dict[str, dict[str, Any]] = {area: counters.as_dict() for area, counters in self._counters.items()}
+        for market, meter in self._meters.items():
+            counted[market] |= {"used_weight_1m": meter.used, "peak_weight_1m": meter.peak, "weight_limit": meter.limit}
+        now_ms = self.clock.now_ms()
+        return {"now": self.clock.now().isoformat(), "now_ms": now_ms, "speed": self.clock.speed, **counted}
+
+    def use_weight(self, market: Market, weight: int) -> None:
+        """Spend weight as if another client on the same IP had made a request."""
+        self._meters[market].charge(weight)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the simulated exchange speaks HTTP only, not {scope['type']}")
+        path = scope["path"]
+        prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), None)
+        if prefix is None:
+            await self._elsewhere(path)(scope, receive, send)
+            return
+        area = _PREFIXES[prefix]
+        counters = self._counters[area]
+        counters.requests += 1
+        number = sum(each.requests for each in self._counters.values())
+        params = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        endpoint = path.removeprefix(prefix) if area != "archive" else "zip"
+        counters.endpoints[endpoint] += 1
+        await self._respond(RequestInfo(area, endpoint, path, params, number), counters, scope, receive, send)
+
+    def _elsewhere(self, path: str) -> Response:
+        if path == "/simulator/stats":
+            return Response(orjson.dumps(self.stats()), media_type="application/json")
+        return responses.no_such_path(path)
+
+    async def _respond(
+        self, request: RequestInfo, counters: Counters, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if self.rtt_ms:
+            await asyncio.sleep(self.rtt_ms / 1000)
+        response, faults = self._hooked(request)
+        counters.faults.update(faults)
+        if "reset" in faults:
+            await self.connections.drop(scope, receive)
+            return
+        if "stall" in faults:
+            await self._stall()
+        if response is None:
+            response = await self._answer(request, faults)
+        counters.statuses[response.status_code] += 1
+        if "truncate" in faults:
+            counters.bytes += await deliver_half(response, send)
+            await self.connections.drop(scope, receive)
+            return
+        counters.bytes += len(response.body)
+        await response(scope, receive, send)
+
+    def _hooked(self, request: RequestInfo) -> tuple[Response | None, set[str]]:
+        for hook in self.hooks:
+            outcome = hook(request)
+            if isinstance(outcome, str):
+                if outcome not in FAULTS:
+                    raise ValueError(f"a hook returned the unknown fault {outcome!r}")
+                return None, {outcome}
+            if outcome is not None:
+                return outcome, set()
+        return None, self._faults.draw(request)
+
+    async def _stall(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._faults.stall_seconds
+        while loop.time() < until and not self.closing:
+            await asyncio.sleep(0.02)
+
+    async def _answer(self, request: RequestInfo, faults: set[str]) -> Response:
+        status = next((name for name in STATUS_FAULTS if name in faults), None)
+        if request.area == "archive":
+            return self._failed("spot", status) if status else await self._archived(request)
+        market = request.area
+        weight = request_weight(market, request.endpoint, requested_rows(market, request.params))
+        charge = self._meters[market].charge(weight)
+        self._counters[market].weight += weight
+        response = self._charged(market, charge) or (
+            self._failed(market, status) if status else self._endpoint(market, request, faults)
+        )
+        if response.status_code not in (403, 451):
+            response.headers["x-mbx-used-weight-1m"] = str(charge.used)
+            if market == "spot":
+                response.headers["x-mbx-used-weight"] = str(charge.used)
+        return response
+
+    def _charged(self, market: Market, charge: Charge) -> Response | None:
+        if charge.refusal == 429:
+            return responses.too_much_weight(market, self._meters[market].limit, charge.retry_after_s)
+        if charge.refusal == 418:
+            return responses.banned(market, charge.banned_until_ms, charge.retry_after_s)
+        return None
+
+    def _failed(self, market: Market, status: str) -> Response:
+        ban_s = self._faults.ban_seconds
+        match status:
+            case "500":
+                return responses.internal_error(market)
+            case "503":
+                return responses.unavailable()
+            case "429":
+                return responses.too_much_weight(market, self._meters[market].limit, 1)
+            case "418":
+                return responses.banned(market, self.clock.window_ms() + ban_s * 1000, ban_s)
+            case "403":
+                return responses.firewall()
+            case _:
+                return responses.restricted_location(market)
+
+    def _endpoint(self, market: Market, request: RequestInfo, faults: set[str]) -> Response:
+        if request.endpoint not in _ENDPOINTS:
+            return responses.no_such_path(request.path)
+        now_ms = self.clock.now_ms()
+        try:
+            match request.endpoint:
+                case "ping":
+                    return responses.json_response(market, {})
+                case "time":
+                    return responses.json_response(market, {"serverTime": now_ms})
+                case "exchangeInfo":
+                    info = exchange_info(market, self._history.pairs.values(), request.params, now_ms)
+                    return responses.json_response(market, info)
+                case _:
+                    return responses.json_response(market, self._klines(market, request, faults, now_ms))
+        except ApiError as error:
+            return responses.api_error(market, error)
+
+    def _klines(self, market: Market, request: RequestInfo, faults: set[str], now_ms: int) -> bytes:
+        symbol = read_symbol(market, request.params)
+        query = read_klines(market, request.params)
+        pair = self._history.pairs.get((market, symbol))
+        if pair is None or pair.first_open_ms > now_ms:
+            raise ApiError(-1121, "Invalid symbol.")
+        end_ms = query.end_ms
+        minute_ms = now_ms - now_ms % MINUTE_MS
+        if "late" in faults and now_ms - minute_ms < self._faults.late_seconds * 1000:
+            end_ms = min(now_ms if end_ms is None else end_ms, minute_ms - MINUTE_MS - 1)
+        page = self._history.page(pair, query.start_ms, end_ms, query.limit, now_ms)
+        self._counters[market].rows += page.rows
+        return spoil_rows(page.body, faults) if faults else page.body
+
+    async def _archived(self, request: RequestInfo) -> Response:
+        name = parse_path(request.path.removeprefix("/"))
+        if name is None or self.clock.now_ms() < name.published_ms:
+            return responses.archive_missing(request.path.removeprefix("/"))
+        content = await asyncio.to_thread(self._history.archive_file, name)
+        return responses.archive_missing(name.path) if content is None else responses.archive_file(name, content)

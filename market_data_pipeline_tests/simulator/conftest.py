@@ -1,0 +1,54 @@
+"""Running exchanges for the tests."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.server import serve
+from market_data_pipeline_tests.simulator.asking import Asker
+
+NOON = datetime(2024, 5, 15, 12, 0, 30, tzinfo=UTC)
+Start = Callable[..., Asker]
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Start exchanges whose clock stands still at 12:00:30 unless told otherwise."""
+    with ExitStack() as stack:
+
+        def started(**options: Any) -> Asker:
+            settings: dict[str, Any] = {"now": NOON, "speed": 0, **options}
+            asker = Asker(stack.enter_context(serve(SimulatedExchange(**settings))))
+            stack.callback(asker.http.close)
+            return asker
+
+        yield started
+
+
+@pytest.fixture(scope="module")
+def shared(start: Start) -> Asker:
+    """Answer with weights off; for tests that change nothing."""
+    return start(weights=False)
+
+
+@pytest.fixture
+def fresh(start: Start) -> Asker:
+    """Answer to one test only."""
+    return start()
+
+
+@pytest.fixture(scope="session")
+def real_archive() -> Path:
+    """Find the folder of real klines, which lies outside the repository."""
+    beside = Path(__file__).parents[3] / "shared" / "real_klines"
+    folder = Path(os.environ.get("MARKET_DATA_REAL_KLINES", beside)) / "archive"
+    if not (folder / "data").is_dir():
+        refuse = pytest.fail if os.environ.get("MARKET_DATA_REQUIRE_REAL") else pytest.skip
+        refuse(f"no real klines at {folder}")
+    return folder

@@ -1,0 +1,76 @@
+"""Public clients that nobody here wrote work against the exchange."""
+
+import asyncio
+
+import pytest
+
+from market_data_pipeline_tests.simulator.asking import MINUTE, Asker, ms
+
+FROM = ms("2024-05-01")
+
+
+def narrowed(exchange, url: str, market: str):
+    exchange.options["fetchMarkets"] = {"types": [market]}
+    exchange.urls["api"] = {**exchange.urls["api"], "public": f"{url}/api/v3", "fapiPublic": f"{url}/fapi/v1"}
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("name", "market", "symbol", "ticker"),
+    [("binance", "spot", "BTC/USDT", "BTCUSDT"), ("binanceusdm", "linear", "BTC/USDT:USDT", "BTCUSDT")],
+)
+def test_ccxt_loads_markets_and_klines(shared: Asker, name: str, market: str, symbol: str, ticker: str) -> None:
+    ccxt = pytest.importorskip("ccxt")
+    client = narrowed(getattr(ccxt, name)(), shared.sim.url, market)
+    assert client.load_markets()[symbol]["id"] == ticker
+    rows = client.fetch_ohlcv(symbol, "1m", since=FROM, limit=300)
+    own = shared.klines("spot" if market == "spot" else "futures", ticker, startTime=FROM, limit=300)
+    assert rows == [[row[0], *(float(text) for text in row[1:6])] for row in own]
+    with pytest.raises(ccxt.BadSymbol):
+        client.fetch_ohlcv("NOPE/USDT", "1m")
+    client.session.close()
+
+
+def test_ccxt_reads_raw_rows_without_waiting(shared: Asker) -> None:
+    ccxt = pytest.importorskip("ccxt.async_support")
+
+    async def fetched() -> list:
+        client = narrowed(ccxt.binance(), shared.sim.url, "spot")
+        try:
+            pages = [{"symbol": "BTCUSDT", "interval": "1m", "startTime": FROM + page * MINUTE} for page in range(5)]
+            return await asyncio.gather(*(client.public_get_klines({**page, "limit": 1}) for page in pages))
+        finally:
+            await client.close()
+
+    assert [int(page[0][0]) for page in asyncio.run(fetched())] == [FROM + page * MINUTE for page in range(5)]
+
+
+def test_ccxt_maps_refusals(fresh: Asker) -> None:
+    ccxt = pytest.importorskip("ccxt")
+    client = narrowed(ccxt.binance({"maxRetriesOnFailure": 0}), fresh.sim.url, "spot")
+    for fault, error in {
+        "429": ccxt.DDoSProtection,
+        "418": ccxt.DDoSProtection,
+        "451": ccxt.ExchangeNotAvailable,
+    }.items():
+        fresh.exchange.faults = {fault: 1}
+        with pytest.raises(error):
+            client.public_get_time()
+    client.session.close()
+
+
+def test_python_binance_gets_klines(shared: Asker) -> None:
+    binance = pytest.importorskip("binance.client")
+
+    class Client(binance.Client):
+        API_URL = f"{shared.sim.url}/api"
+        FUTURES_URL = f"{shared.sim.url}/fapi"
+
+    client = Client(ping=True)
+    own = shared.klines(startTime=FROM, limit=1000)
+    assert client.get_klines(symbol="BTCUSDT", interval="1m", startTime=FROM, limit=1000) == own
+    longer = client.get_historical_klines("BTCUSDT", "1m", FROM, FROM + 1500 * MINUTE - 1)
+    assert (longer[:1000], len(longer)) == (own, 1500)
+    assert len(client.futures_klines(symbol="BTCUSDT", interval="1m", limit=10)) == 10
+    assert client.get_exchange_info()["timezone"] == "UTC"
+    client.close_connection()
