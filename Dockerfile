@@ -3,7 +3,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # Every file is fetched against the lock's hashes; the install then takes what the project needs at run time out of them, off line.
 COPY requirements.lock /build/
 RUN pip download --quiet --require-hashes --only-binary :all: --dest /wheels -r /build/requirements.lock
-COPY pyproject.toml dagster.yaml /build/
+COPY pyproject.toml README.md dagster.yaml /build/
 COPY market_data_pipeline /build/market_data_pipeline
 RUN python -m venv /opt/market-data \
  && /opt/market-data/bin/pip install --quiet --no-index -f /wheels /build

@@ -15,6 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
@@ -62,14 +63,16 @@ class PooledSqliteStorage(DagsterSqliteStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(base_dir, inst_data)
-        self._event_log_storage = PooledSqliteEventLogStorage(os.path.join(base_dir, "history", "runs"))
+        self._event_log_storage = PooledSqliteEventLogStorage(str(Path(base_dir, "history", "runs")))
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
+        """Takes the folder as `base_dir`: DAGSTER_HOME, where nothing else is said."""
         return {"base_dir": dg.Field(dg.StringSource, default_value={"env": "DAGSTER_HOME"})}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        """Makes a storage from the `config` of dagster.yaml."""
         return cls.from_local(inst_data=inst_data, **config_value)
 
 

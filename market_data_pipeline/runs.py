@@ -77,7 +77,7 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
 
 def _end_orphans(instance: DagsterInstance) -> None:
     """Runs live and die with the process that started them; nobody else would ever end one that was killed."""
-    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED], tags={})):
+    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED])):
         if _is_orphan(run):
             instance.report_run_failed(run, "The process of this run was killed. Finished days are kept; run it again.")
 

@@ -1,4 +1,4 @@
-"""The pooled event log against Dagster's own: same rows, same answers; and what an asset that records its days leaves."""
+"""The pooled event log against Dagster's own: the same rows, the same answers; and what recording day by day leaves."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ def dataset(
     """A dataset's assets and checks; the first one logs each of its days itself."""
 
     @dg.asset(key=KEY, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
-    def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         with stored_together(context.instance):
             for day in [day for day in context.partition_keys if day not in bad_days]:
                 tags = {"dagster/data_version": f"v-{day}"}
@@ -65,7 +65,7 @@ def dataset(
         return dg.MaterializeResult(metadata=dict(mark))
 
     @dg.asset(key=MANIFEST, deps=[klines_1m])
-    def manifest() -> dg.MaterializeResult:
+    def manifest() -> dg.MaterializeResult[Any]:
         return dg.MaterializeResult()
 
     @dg.multi_asset_check(
@@ -100,8 +100,8 @@ def index_rows(home: Path) -> dict[str, list[Any]]:
     queries = {
         "events": "SELECT id, dagster_event_type, step_key, asset_key, partition FROM event_logs ORDER BY id",
         "tags": "SELECT event_id, asset_key, key, value FROM asset_event_tags WHERE value LIKE 'v-%' ORDER BY id",
-        "assets": "SELECT asset_key, last_materialization NOT NULL, last_materialization_timestamp NOT NULL, last_run_id "
-        "NOT NULL FROM asset_keys ORDER BY asset_key",
+        "assets": "SELECT asset_key, last_materialization NOT NULL, last_materialization_timestamp NOT NULL, "
+        "last_run_id NOT NULL FROM asset_keys ORDER BY asset_key",
         "checks": "SELECT asset_key, check_name, partition, execution_status, evaluation_event_storage_id, "
         "materialization_event_storage_id FROM asset_check_executions ORDER BY id",
     }
@@ -180,7 +180,7 @@ def test_a_block_keeps_the_order_and_stores_at_its_end(pooled: dg.DagsterInstanc
     seen = []
 
     @dg.asset(key=KEY, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
-    def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         with stored_together(context.instance):
             for day in context.partition_keys:
                 context.log_event(dg.AssetMaterialization(KEY, partition=day))
@@ -223,6 +223,7 @@ def test_deleting_a_run_and_wiping_an_asset_forget_their_events(pooled: dg.Dagst
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_opens_its_own_connections(pooled: dg.DagsterInstance) -> None:
     run(pooled, dataset())
     child = os.fork()

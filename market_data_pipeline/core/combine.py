@@ -106,11 +106,12 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
         return current
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
-        _write(temporary, store, selection)
-        move(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with store.combining():
+        try:
+            _write(temporary, store, selection)
+            move(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     built = read_combined(path)
     if built is None:
         raise StoreError(f"{path} cannot be read back after it was written; check the disk")

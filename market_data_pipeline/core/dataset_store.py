@@ -58,13 +58,19 @@ class DatasetStore:
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
         self._lock = FileLock(folder / ".lock")
-        self._listed: dict[str, Entry] = dict(self._read_manifest())
-        self._paths = self._scan_chunks()
+        self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
-        for day in sorted(self._paths.keys() - self._listed.keys()):
-            self._adopt(day)
+        self._paths: dict[str, Path] = {}
+        self.refresh()
 
     # --- reading
+
+    def refresh(self) -> None:
+        """Take note of what other processes have written since."""
+        self._listed = dict(self._read_manifest())
+        self._paths = self._scan_chunks()
+        for day in sorted(self._paths.keys() - self._listed.keys() - self._unlisted.keys()):
+            self._adopt(day)
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -75,6 +81,10 @@ class DatasetStore:
     def combined_folder(self) -> Path:
         """Where combined files lie."""
         return self.folder / "combined"
+
+    def combining(self) -> FileLock:
+        """A lock for the one process that may write combined files."""
+        return FileLock(self.folder / ".combine.lock")
 
     def chunk_path(self, day: Day) -> Path:
         """Where the day's chunk is, or would be."""
@@ -121,8 +131,10 @@ class DatasetStore:
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset)
             (self.folder / "chunks").mkdir(exist_ok=True)
-            for leftover in self.folder.glob(f"**/*{TEMPORARY_SUFFIX}"):
-                leftover.unlink(missing_ok=True)
+            # Only what is written under this lock: another process may be combining.
+            for folder in (self.folder, self.folder / "chunks"):
+                for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
+                    leftover.unlink(missing_ok=True)
             if self._rename_chunks():
                 self._write_manifest()
 

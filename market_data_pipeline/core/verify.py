@@ -16,6 +16,7 @@ from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_store import Chunk, DatasetStore
 from market_data_pipeline.core.days import Day, days_between, iso
 from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.manifest import Entry
 
 MATCHES_MANIFEST = "chunks_match_manifest"
 KEEPS_SCHEMA = "klines_keep_schema"
@@ -89,7 +90,12 @@ def _verified_day(store: DatasetStore, day: Day, result: Verification) -> Chunk 
         result.findings.append(Finding(MATCHES_MANIFEST, day.key, str(error)))
         return None
     if chunk.entry != entry:
-        result.findings.append(Finding(MATCHES_MANIFEST, day.key, _difference(store, day, chunk)))
+        # Another process may have replaced the chunk after the manifest was read.
+        store.refresh()
+        entry = store.entries.get(day.key)
+    if entry is None or chunk.entry != entry:
+        problem = f"{store.chunk_path(day).name} {_difference(chunk.entry, entry)}"
+        result.findings.append(Finding(MATCHES_MANIFEST, day.key, problem))
         return None
     result.rows += entry.rows
     result.size_bytes += entry.size_bytes
@@ -98,13 +104,12 @@ def _verified_day(store: DatasetStore, day: Day, result: Verification) -> Chunk 
     return chunk
 
 
-def _difference(store: DatasetStore, day: Day, chunk: Chunk) -> str:
-    entry, name = store.entries[day.key], store.chunk_path(day).name
-    if chunk.entry.sha256 != entry.sha256:
-        return (
-            f"{name} is not the file that was written: sha256 {chunk.entry.sha256[:12]}…, listed {entry.sha256[:12]}…"
-        )
-    return f"the manifest does not describe {name}, though its sha256 is right"
+def _difference(found: Entry, listed: Entry | None) -> str:
+    if listed is None:
+        return "is not listed in the manifest"
+    if found.sha256 != listed.sha256:
+        return f"is not the file that was written: sha256 {found.sha256[:12]}…, listed {listed.sha256[:12]}…"
+    return "has the listed sha256, but the manifest describes it wrongly"
 
 
 def _findings_within(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Finding]:

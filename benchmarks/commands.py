@@ -1,0 +1,76 @@
+"""Benchmarks of whole commands: what Dagster adds to a load, and how long a command takes that has little to do.
+
+Belongs here: dagster, startup. Does not belong here: loading itself (`loads`), reading a store (`stored`).
+"""
+
+from collections.abc import Iterator
+
+from benchmarks.bench import Bench
+from benchmarks.measuring import Run, Spread, alternating, python, ratios, spread
+from benchmarks.results import Line, Unit
+
+
+def _whole(run: Run) -> float:
+    return run.wall_s
+
+
+def dagster(bench: Bench) -> Iterator[Line]:
+    """`market-data backfill` of a year of futures against the engine alone, both whole processes, in turns.
+
+    Each run has a data root of its own and, as a year takes nearly a whole minute's budget, a minute of its own. What
+    remains per day is what Dagster and the command line add: (whole - engine) / days. Then both run again on what they
+    loaded: nothing to do.
+    """
+    year, rounds = bench.year, bench.sizes.rounds
+    bench.exchange.warm(year)
+    for side in (bench.engine, bench.backfill):
+        side(bench.window("futures", 1))
+    again: list[list[Run]] = []
+
+    def one_round() -> tuple[Run, Run]:
+        mine, other = bench.new_root(), bench.new_root()
+        runs = bench.backfill(year, mine), bench.engine(year, other)
+        again.append([bench.backfill(year, mine, nothing_to_do=True), bench.engine(year, other)])
+        return runs
+
+    whole, engine = (list(runs) for runs in zip(*(one_round() for _ in range(rounds)), strict=True))
+    yield _added(f"futures, {year.days} days", whole, engine, year.days, goal=1.50)
+    whole, engine = (list(runs) for runs in zip(*again, strict=True))
+    yield _added(f"the same again: nothing to do on {year.days} days", whole, engine, year.days)
+
+
+def _added(what: str, whole: list[Run], engine: list[Run], days: int, *, goal: float | None = None) -> Line:
+    per_day = Spread(tuple((a.wall_s - b.wall_s) / days * 1000 for a, b in zip(whole, engine, strict=True)))
+    note = f"whole command - engine = {per_day.shown(lambda ms: f'{ms:.1f} ms')} per day, start-up included"
+    ratio = ratios(whole, engine, _whole)
+    return Line(what, Unit.SECONDS, spread(whole, _whole), spread(engine, _whole), "engine", ratio, goal, note=note)
+
+
+def startup(bench: Bench) -> Iterator[Line]:
+    """Commands with little to do against `python -c "import argparse"`, in turns.
+
+    `market-data` is started as `python -m market_data_pipeline`. `status` and `backfill` are on the store of a year of
+    futures; `backfill` asks the exchange for its clock and the pair's first and last kline, 150 ms each.
+    """
+    root, many = bench.year_root, bench.sizes.quick_commands
+    commands = {"market-data --help": ["--help"], "market-data status": ["--market", "futures", "status"]}
+
+    def bare() -> Run:
+        return python("-c", "import argparse", root=root)
+
+    for arguments in ([], *commands.values()):
+        bench.command(*arguments, root=root) if arguments else bare()
+    started = alternating(many, *(lambda a=a: bench.command(*a, root=root) for a in commands.values()), bare)
+    for (name, _), runs, goal in zip(commands.items(), started, (0.25, None), strict=False):
+        what = name if goal else f"{name}, store of {bench.year.days} days"
+        ratio = ratios(runs, started[-1], _whole)
+        ours, other = spread(runs, _whole), spread(started[-1], _whole)
+        yield Line(what, Unit.SECONDS, ours, other, "import argparse", ratio, goal, absolute=True)
+
+    def nothing() -> Run:
+        return bench.backfill(bench.year, root, nothing_to_do=True)
+
+    nothing()
+    runs, others = alternating(bench.sizes.store_rounds, nothing, bare)
+    what, ratio = f"market-data backfill, nothing to do on {bench.year.days} days", ratios(runs, others, _whole)
+    yield Line(what, Unit.SECONDS, spread(runs, _whole), spread(others, _whole), "import argparse", ratio)

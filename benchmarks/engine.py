@@ -1,0 +1,58 @@
+"""One load by the engine alone, without Dagster: what `market-data backfill` does, inside the asset and around it.
+
+Belongs here: the calls that a backfill is made of, in one process, timed without imports. Does not belong here: what is
+compared with it.
+"""
+
+import argparse
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from benchmarks.child import Stopwatch
+from market_data_pipeline.core.backfill import backfill
+from market_data_pipeline.core.coverage import minutes_by_kind
+from market_data_pipeline.core.dataset import parse_market, parse_pair
+from market_data_pipeline.core.days import parse_instant, parse_zone
+from market_data_pipeline.core.plan import parse_window
+from market_data_pipeline.core.resolve import prepare, resolve
+from market_data_pipeline.core.sources import rest as _imported_before_the_stopwatch  # noqa: F401
+from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.core.store import Store
+
+
+def main() -> None:
+    asked = _arguments()
+    market, pair, zone = parse_market(asked.market), parse_pair(asked.pair), parse_zone("UTC")
+    opener = partial(open_source, "rest", root=asked.root, base_url=asked.url)
+    stopwatch = Stopwatch()
+    outcomes: dict[str, int] = {}
+    absences, rows, size_bytes = [], 0, 0
+    resolved = resolve(opener, market, pair, strict=True)
+    with closing(resolved.source) as source:
+        start_ms, end_ms = parse_instant(asked.start, zone), parse_instant(asked.end, zone)
+        window = parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=source.now_ms(), align_to=[zone])
+        files = prepare(Store(asked.root), resolved, zone=zone, window=window)
+        for result in backfill(files, source, window):
+            outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
+            if result.entry:
+                rows += result.entry.rows
+                size_bytes += result.entry.size_bytes
+                absences += result.entry.absences
+        weight = source.usage().spent
+    stopwatch.tell(rows=rows, bytes=size_bytes, outcomes=outcomes, absent=minutes_by_kind(absences), weight=weight)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--market", required=True, choices=["spot", "futures"])
+    parser.add_argument("--pair", default="BTC/USDT")
+    parser.add_argument("--start", required=True, help="first day, UTC")
+    parser.add_argument("--end", required=True, help="day after the last, UTC")
+    parser.add_argument("--root", required=True, type=Path, help="data root")
+    parser.add_argument("--url", help="base URL in place of the exchange's own")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

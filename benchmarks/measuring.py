@@ -1,0 +1,141 @@
+"""Running a command as a process of its own and measuring it from outside; medians and ratios of pairs.
+
+Belongs here: wall time and memory of child processes, statistics. Does not belong here: which commands, the exchange.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from market_data_pipeline.settings import Settings
+
+PROJECT = Path(__file__).resolve().parents[1]
+_LOOK_EVERY_S = 0.02
+_LONGEST_RUN_S = 1800
+
+
+class BenchmarkFailed(Exception):
+    """A measured run did not do what it should have done, so its time means nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process: how long from start to end, the most memory seen (every 20 ms), what it printed."""
+
+    wall_s: float
+    seen_peak_rss_bytes: int
+    output: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a script of `benchmarks` told about itself."""
+        facts: dict[str, Any] = json.loads(self.output.strip().splitlines()[-1])
+        return facts
+
+    @property
+    def work_s(self) -> float:
+        """The wall time of the work, without interpreter start and imports."""
+        return float(self.facts["seconds_of_work"])
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """The script's own peak of memory."""
+        return int(self.facts["peak_rss_bytes"])
+
+
+def python(*arguments: str, root: Path, url: str | None = None) -> Run:
+    """Run this interpreter with the arguments, data root `root` and, as the exchange, `url`.
+
+    Raises:
+        BenchmarkFailed: it ended with an error, or never.
+    """
+    command = [sys.executable, *arguments]
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=_environment(root, url), stdin=subprocess.DEVNULL, stdout=-1, stderr=-1, text=True
+    )
+    watcher = _Watcher(process)
+    output, errors = process.communicate()
+    wall_s = time.perf_counter() - began
+    if process.returncode:
+        raise BenchmarkFailed(f"{' '.join(command)} ended with {process.returncode}:\n{output[-2000:]}{errors[-4000:]}")
+    return Run(wall_s, watcher.peak_rss_bytes(), output)
+
+
+class _Watcher:
+    """Looks at a process's memory until it ends, and ends it if it never does."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self._peak = 0
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def peak_rss_bytes(self) -> int:
+        self._thread.join()
+        return self._peak
+
+    def _watch(self) -> None:
+        until = time.monotonic() + _LONGEST_RUN_S
+        try:
+            process = psutil.Process(self._process.pid)
+            while self._process.returncode is None:
+                memory = process.memory_info()
+                self._peak = max(self._peak, getattr(memory, "peak_wset", memory.rss))
+                if time.monotonic() > until:
+                    self._process.kill()
+                    return
+                time.sleep(_LOOK_EVERY_S)
+        except psutil.Error:
+            return
+
+
+def _environment(root: Path, url: str | None) -> dict[str, str]:
+    """This environment without the user's settings, and with .pyc files, as an installed program has them."""
+    ours = {name.upper() for name in Settings.model_fields} | {"PYTHONDONTWRITEBYTECODE"}
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    settings = {"MARKET_DATA_DIR": str(root), "NO_PROXY": "127.0.0.1", "PYTHONIOENCODING": "utf-8"}
+    return {**kept, **settings, **({"MARKET_DATA_EXCHANGE_URL": url} if url else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Values of repeated measurements."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def shown(self, show: Callable[[float], str]) -> str:
+        """The median, with least and most where there was more than one measurement."""
+        if len(self.values) == 1:
+            return show(self.median)
+        return f"{show(self.median)} ({show(min(self.values))}..{show(max(self.values))}, n={len(self.values)})"
+
+
+def spread(runs: Sequence[Run], value: Callable[[Run], float]) -> Spread:
+    """One value of each run."""
+    return Spread(tuple(value(run) for run in runs))
+
+
+def ratios(ours: Sequence[Run], others: Sequence[Run], value: Callable[[Run], float]) -> Spread:
+    """Of each pair that ran one after the other, our value by the other's."""
+    return Spread(tuple(value(our) / value(other) for our, other in zip(ours, others, strict=True)))
+
+
+def alternating(times: int, *sides: Callable[[], Run]) -> list[list[Run]]:
+    """Run the sides one after the other (A B A B ...), so that a slow minute of the machine hits all of them."""
+    rounds = [[side() for side in sides] for _ in range(times)]
+    return [list(runs) for runs in zip(*rounds, strict=True)]

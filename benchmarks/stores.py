@@ -1,0 +1,152 @@
+"""Work on a store that is there, by the engine and as it is done without it; one job per process.
+
+Belongs here: verify and combine of the engine, the floor under verify, pandas' way to combine, sizes of encodings. Does
+not belong here: loading (`engine`, `naive`). Each job imports what it needs and nothing else, before its stopwatch.
+"""
+
+import argparse
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import Stopwatch
+
+
+def _opened(asked: argparse.Namespace) -> Any:
+    from market_data_pipeline.core.dataset import parse_market
+    from market_data_pipeline.core.store import Store
+
+    store = Store(asked.root)
+    dataset = store.find(parse_market(asked.market), asked.pair)
+    if dataset is None:
+        raise SystemExit(f"no {asked.market} {asked.pair} in {asked.root}")
+    return store.open(dataset)
+
+
+def _files(asked: argparse.Namespace) -> list[Path]:
+    exchange_id = "binance" if asked.market == "spot" else "binanceusdm"
+    return sorted((asked.root / exchange_id / asked.pair.replace("/", "") / "1m" / "chunks").glob("*.parquet"))
+
+
+def verify(asked: argparse.Namespace) -> None:
+    """The engine's verification, all of it."""
+    import pandera.pandas  # noqa: F401  (imported lazily by the engine; here before the stopwatch)
+
+    from market_data_pipeline.core.verify import verify as core_verify
+
+    stopwatch = Stopwatch()
+    result = core_verify(_opened(asked))
+    stopwatch.tell(rows=result.rows, ok=result.ok, bytes=result.size_bytes)
+
+
+def floor(asked: argparse.Namespace) -> None:
+    """Read, sha256 and decode of the same files: less than this no verification can do."""
+    _floor(asked, lambda klines: None)
+
+
+def floor_with_rules(asked: argparse.Namespace) -> None:
+    """The same with the rules of a kline, written in numpy by hand and for one kind of file only."""
+    import numpy as np
+
+    def check(klines: Any) -> None:
+        column = {name: klines.column(name).to_numpy() for name in klines.schema.names}
+        times = column.pop("open_time")
+        good = [(np.diff(times) == 60_000).all(), (column.pop("close_time") == times + 59_999).all()]
+        good += [np.isfinite(values).all() and (values >= 0).all() for values in column.values()]
+        good.append((column["high"] >= np.maximum(column["open"], column["close"])).all())
+        good.append((column["low"] <= np.minimum(column["open"], column["close"])).all())
+        good.append((column["taker_base_volume"] <= column["volume"]).all())
+        good.append((column["taker_quote_volume"] <= column["quote_volume"]).all())
+        if not all(good):
+            raise SystemExit("the floor of verify found a broken rule")
+
+    _floor(asked, check)
+
+
+def _floor(asked: argparse.Namespace, check: Callable[[Any], None]) -> None:
+    import pyarrow.parquet as pq
+
+    files, rows, digests = _files(asked), 0, set()
+    stopwatch = Stopwatch()
+    for file in files:
+        content = file.read_bytes()
+        digests.add(hashlib.sha256(content).hexdigest())
+        with pq.ParquetFile(io.BytesIO(content)) as opened:
+            klines = opened.read()
+        check(klines)
+        rows += klines.num_rows
+    stopwatch.tell(rows=rows, files=len(digests))
+
+
+def combine(asked: argparse.Namespace) -> None:
+    """The engine's combined file, built anew."""
+    from market_data_pipeline.core.combine import combine as core_combine
+    from market_data_pipeline.core.combine import select
+
+    stopwatch = Stopwatch()
+    store = _opened(asked)
+    built = core_combine(store, select(store), rebuild=True)
+    stopwatch.tell(rows=built.rows, bytes=built.size_bytes)
+
+
+def concat(asked: argparse.Namespace) -> None:
+    """What users write: every chunk as a data frame, concatenated, written with the defaults."""
+    import pandas as pd
+    import pyarrow.parquet  # noqa: F401  (imported lazily by pandas; here before the stopwatch)
+
+    files, target = _files(asked), asked.root / "concat.parquet"
+    stopwatch = Stopwatch()
+    frame = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    frame.to_parquet(target)
+    rows, size_bytes = len(frame), target.stat().st_size
+    stopwatch.tell(rows=rows, bytes=size_bytes)
+    target.unlink()
+
+
+def sizes(asked: argparse.Namespace) -> None:
+    """Bytes of the chunks, and of the same tables written with pyarrow's and with pandas' defaults."""
+    import pyarrow.parquet as pq
+
+    stopwatch = Stopwatch()
+    rows = chunks = default_zstd = default_snappy = 0
+    for file in _files(asked):
+        klines = pq.read_table(file).replace_schema_metadata(None)
+        rows += klines.num_rows
+        chunks += file.stat().st_size
+        default_zstd += _written(klines, "zstd")
+        default_snappy += _written(klines, "snappy")
+    stopwatch.tell(rows=rows, chunks=chunks, default_zstd=default_zstd, default_snappy=default_snappy)
+
+
+def _written(klines: Any, compression: str) -> int:
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(klines, sink, compression=compression)
+    return sink.tell()
+
+
+JOBS = {
+    "verify": verify,
+    "floor": floor,
+    "floor-with-rules": floor_with_rules,
+    "combine": combine,
+    "concat": concat,
+    "sizes": sizes,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", choices=sorted(JOBS))
+    parser.add_argument("--market", required=True, choices=["spot", "futures"])
+    parser.add_argument("--pair", default="BTC/USDT")
+    parser.add_argument("--root", required=True, type=Path, help="data root")
+    asked = parser.parse_args()
+    JOBS[asked.job](asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""However many spend from it, a minute's budget is spent once; what the exchange says of it counts more than what we think."""
+
+import multiprocessing
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_data_pipeline.core.sources.governor import Governor, budget_path
+
+MINUTE = 28_000_000
+START_S = MINUTE * 60 + 30.0
+LIMIT = 95
+
+
+class Clock:
+    """The exchange's clock; stands still until someone waits or a test moves it."""
+
+    def __init__(self, now_s: float = START_S) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Patience(threading.Event):
+    """A stop signal that nobody gives. Waiting for it takes no time: it moves the clock instead."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock, self.waited = clock, []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        assert len(self.waited) < 20, f"still waiting after {self.waited}"
+        self.waited.append(timeout)
+        self.clock.now_s += timeout
+        return False
+
+
+class Impatience(threading.Event):
+    """A stop signal that whoever has to wait gives himself."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def patience(clock) -> Patience:
+    return Patience(clock)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return budget_path(tmp_path, "api.binance.com", "spot")
+
+
+def governor_at(path: Path, clock: Clock, **options: float) -> Governor:
+    governor = Governor(path, weight_per_minute=100, clock_s=clock, **options)
+    governor.open()
+    return governor
+
+
+def test_a_minute_is_spent_up_to_95_percent_at_once_and_not_further(path, clock, patience):
+    governor = governor_at(path, clock)
+    assert [governor.pay(weight, patience) for weight in (40, 40, 15)] == [MINUTE] * 3
+    assert patience.waited == []
+    assert governor.pay(1, patience) == MINUTE + 1
+    assert clock.now_s == pytest.approx((MINUTE + 1) * 60, abs=0.5)
+    assert clock.now_s > (MINUTE + 1) * 60
+    assert governor.used() == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60), st.floats(0, 25, allow_nan=False)), min_size=1, max_size=30)
+)
+def test_no_minute_is_overspent_however_many_governors_pay_from_it(payments):
+    clock = Clock()
+    patience, spent = Patience(clock), Counter()
+    with tempfile.TemporaryDirectory() as root:
+        governors = [governor_at(Path(root) / "budget.json", clock) for _ in range(3)]
+        for which, weight, later_s in payments:
+            patience.waited.clear()
+            spent[governors[which].pay(weight, patience)] += weight
+            clock.now_s += later_s
+    assert max(spent.values()) <= LIMIT
+    assert sum(spent.values()) == sum(governor.spent for governor in governors)
+
+
+def test_no_minute_is_overspent_by_threads(path, clock):
+    governors, paid = [governor_at(path, clock) for _ in range(2)], []
+
+    def spend(governor: Governor) -> None:
+        impatience = Impatience()
+        while minute := governor.pay(1, impatience):
+            paid.append(minute)
+
+    threads = [threading.Thread(target=spend, args=(governor,)) for governor in governors * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(paid) == {MINUTE: LIMIT}
+    assert sum(governor.spent for governor in governors) == LIMIT == governors[0].used()
+
+
+def spend_all_there_is(path: str, spent: "multiprocessing.SimpleQueue[int]") -> None:
+    governor, impatience = governor_at(Path(path), Clock()), Impatience()
+    while governor.pay(1, impatience):
+        pass
+    spent.put(governor.spent)
+
+
+def test_no_minute_is_overspent_by_processes(path, clock):
+    spawn = multiprocessing.get_context("spawn")
+    spent = spawn.SimpleQueue()
+    processes = [spawn.Process(target=spend_all_there_is, args=(str(path), spent)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert spent.get() + spent.get() == LIMIT == governor_at(path, clock).used()
+
+
+def test_a_new_minute_is_given_a_moment_before_it_is_spent_from(path, clock, patience):
+    """The exchange's clock and ours agree to about half a round trip."""
+    governor = governor_at(path, clock)
+    governor.pay(10, patience)
+    clock.now_s = (MINUTE + 1) * 60 + 0.01
+    assert governor.pay(10, patience) == MINUTE + 1
+    assert 0 < sum(patience.waited) < 0.5
+
+
+def test_a_request_that_costs_more_than_a_minute_has_goes_alone(path, clock, patience):
+    governor = governor_at(path, clock)
+    assert governor.pay(200, patience) == MINUTE
+    assert governor.pay(1, patience) == MINUTE + 1
+    assert governor.pay(200, patience) == MINUTE + 2
+
+
+def test_each_request_waits_the_extra_time_that_was_asked_for(path, clock, patience):
+    governor = governor_at(path, clock, extra_sleep_s=2)
+    governor.pay(1, patience)
+    governor.pay(1, patience)
+    assert patience.waited == [2, 2]
+
+
+# --- what the exchange says
+
+
+def test_what_others_on_this_address_spent_counts(path, clock, patience):
+    governor = governor_at(path, clock)
+    governor.settle(governor.pay(2, patience), used=90)
+    assert governor.used() == 90
+    assert governor_at(path, clock).pay(6, patience) == MINUTE + 1
+
+
+def test_a_lower_count_does_not_give_back_what_is_on_its_way(path, clock, patience):
+    governor = governor_at(path, clock)
+    minute = governor.pay(50, patience)
+    governor.settle(minute, used=2)
+    assert governor.used() == 50
+
+
+def test_a_count_of_the_minute_before_says_nothing_about_this_one(path, clock, patience):
+    governor = governor_at(path, clock)
+    before = governor.pay(2, patience)
+    clock.now_s += 60
+    governor.settle(before, used=95)
+    assert governor.used() == 0
+    now = governor.pay(2, patience)
+    governor.settle(before, used=95)
+    assert governor.used() == 2
+    assert (now, governor.pay(90, patience)) == (MINUTE + 1, MINUTE + 1)
+
+
+def test_while_the_exchange_wants_nobody_to_ask_nobody_asks(path, clock, patience):
+    one, other = governor_at(path, clock), governor_at(path, clock)
+    one.close_for(100)
+    one.close_for(5)
+    other.pay(1, patience)
+    assert clock.now_s == pytest.approx(START_S + 100, abs=0.5)
+    assert clock.now_s >= START_S + 100
+
+
+# --- stopping
+
+
+def test_who_is_stopped_pays_nothing_and_does_not_wait(path, clock):
+    governor, stopped = governor_at(path, clock, extra_sleep_s=60), threading.Event()
+    stopped.set()
+    assert governor.pay(1, stopped) == 0
+    assert (governor.spent, governor.used()) == (0, 0)
+
+
+def test_who_waits_is_stopped_at_once(path, clock):
+    governor, stopped = governor_at(path, clock), threading.Event()
+    governor.pay(LIMIT, stopped)
+    answers: list[int] = []
+    waiting = threading.Thread(target=lambda: answers.append(governor.pay(1, stopped)))
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    stopped.set()
+    waiting.join(5)
+    assert answers == [0]
+    assert governor.used() == LIMIT
+
+
+# --- the file
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[]", b"7", b"null", b'{"minutes": 3}', b'{"minute": "x"}']
+)
+def test_a_garbled_file_counts_as_a_spent_minute_and_no_more_than_that(path, clock, patience, content):
+    governor = governor_at(path, clock)
+    governor.pay(1, patience)
+    path.write_bytes(content)
+    assert governor.pay(1, patience) == MINUTE + 1
+    assert governor.pay(1, patience) == MINUTE + 1
+
+
+def test_nothing_is_written_before_it_is_opened_and_what_was_spent_until_then_is_owed(tmp_path, path, clock, patience):
+    governor = Governor(path, weight_per_minute=100, clock_s=clock)
+    governor.pay(3, patience)
+    governor.pay(4, patience)
+    governor.settle(MINUTE, used=9)
+    assert list(tmp_path.iterdir()) == []
+    governor.open()
+    governor.open()
+    assert governor.used() == 7
+
+
+def test_what_is_owed_counts_even_where_others_left_no_room_for_it(path, clock, patience):
+    late = Governor(path, weight_per_minute=100, clock_s=clock)
+    late.pay(10, patience)
+    governor_at(path, clock).pay(90, patience)
+    late.open()
+    assert late.used() == 100
+
+
+def test_a_budget_that_is_there_is_used_from_the_first_request(path, clock, patience):
+    governor_at(path, clock).pay(90, patience)
+    assert Governor(path, weight_per_minute=100, clock_s=clock).pay(6, patience) == MINUTE + 1
+
+
+def test_each_host_and_market_has_its_own_budget(tmp_path):
+    paths = {
+        budget_path(tmp_path, host, market) for host in ("api.binance.com", "127.0.0.1:8000") for market in ("spot", "futures")
+    }
+    assert len(paths) == 4
+    assert {path.parent for path in paths} == {tmp_path / ".governor"}
+    assert all(":" not in path.name for path in paths)

@@ -1,0 +1,1 @@
+"""Tests of the Dagster graph. Helpers of these tests are in `loading`."""

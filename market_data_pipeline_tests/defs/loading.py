@@ -1,0 +1,126 @@
+"""A data root, a Dagster instance and an exchange to run the graph with, and what the runs left in the instance."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from market_data_pipeline import runs
+from market_data_pipeline.core.coverage import Span
+from market_data_pipeline.core.dataset import Dataset, Market
+from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.days import day_of, parse_zone
+from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+
+BTC = Dataset(Market.SPOT, "BTC/USDT", parse_zone("UTC"), date(2020, 1, 1))
+NEAR = Dataset(Market.FUTURES, "NEAR/USDT", parse_zone("Europe/Zurich"), date(2020, 10, 15))
+KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
+ALL = (KLINES, MANIFEST, COMBINED)
+
+
+def settings_of(root: Path, exchange_url: str) -> Settings:
+    return Settings(
+        market_data_dir=root,
+        market_data_exchange_url=exchange_url,
+        dagster_home=root / "dagster",
+        log_dir=root / "logs",
+        align_tz="UTC",
+        build_combined_on_backfill=False,
+        market_data_source="rest",
+    )
+
+
+@dataclass
+class Loading:
+    """Runs of the graph in this process. `tools` may be changed between them."""
+
+    instance: dg.DagsterInstance
+    tools: Tools
+    exchange: SimulatedExchange
+
+    def run(
+        self,
+        dataset: Dataset,
+        first: str | None = None,
+        last: str | None = None,
+        *,
+        assets: Sequence[str] = ALL,
+        **config: Any,
+    ) -> runs.RunReport:
+        """Materialize days (one if `last` is left out), with `config` for `klines_1m`."""
+        days = (first, last or first) if first else None
+        of_klines = {KLINES: config} if config else None
+        return runs.run(self.instance, self.tools, dataset, assets, days=days, config=of_klines)
+
+    def with_tools(self, **changes: Any) -> "Loading":
+        return Loading(self.instance, replace(self.tools, **changes), self.exchange)
+
+    def store(self, dataset: Dataset) -> DatasetStore:
+        found = self.tools.store.find(dataset.market, dataset.pair)
+        assert found is not None
+        return self.tools.store.open(found)
+
+    def chunk(self, dataset: Dataset, day: str) -> Path:
+        return self.store(dataset).chunk_path(dataset.day(day))
+
+    def status(self, report: runs.RunReport) -> dg.DagsterRunStatus:
+        run = self.instance.get_run_by_id(report.run_id)
+        assert run is not None
+        return run.status
+
+    def materializations(self, report: runs.RunReport, dataset: Dataset, asset: str) -> list[dg.AssetMaterialization]:
+        """Those of one asset in one run, in order."""
+        logs = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        found = [entry.asset_materialization for entry in logs]
+        return [event for event in found if event and event.asset_key == asset_key(dataset, asset)]
+
+    def days(self, report: runs.RunReport, dataset: Dataset) -> list[str | None]:
+        return [event.partition for event in self.materializations(report, dataset, KLINES)]
+
+    def recorded_days(self, dataset: Dataset) -> set[str]:
+        """Every day that the UI shows as materialized."""
+        return self.instance.get_materialized_partitions(asset_key(dataset, KLINES))
+
+    def checks(self, report: runs.RunReport) -> dict[str, dg.AssetCheckEvaluation]:
+        """The evaluations of one run by the check's name."""
+        logs = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        found = [entry.get_dagster_event().asset_check_evaluation_data for entry in logs]
+        return {evaluation.check_name: evaluation for evaluation in found}
+
+    def failure(self, report: runs.RunReport) -> dict[str, Any]:
+        """The metadata of the one step that failed."""
+        (entry,) = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        said = entry.get_dagster_event().step_failure_data.user_failure_data
+        return values(said.metadata)
+
+    def requests(self) -> int:
+        stats = self.exchange.stats()
+        return stats["spot"]["endpoints"].get("klines", 0) + stats["futures"]["endpoints"].get("klines", 0)
+
+
+def values(metadata: Any) -> dict[str, Any]:
+    return {name: value.value for name, value in metadata.items()}
+
+
+@contextmanager
+def loading(settings: Settings, exchange: SimulatedExchange) -> Iterator[Loading]:
+    with runs.open_instance(settings.home) as instance:
+        yield Loading(instance, runs.tools_of(settings), exchange)
+
+
+def local(dataset: Dataset, day: str, start: str, end: str) -> Span:
+    """Minutes of a day that has 24 hours, from `HH:MM` to `HH:MM` local time."""
+    midnight_ms = day_of(dataset.zone, date.fromisoformat(day)).start_ms
+    return Span(midnight_ms + _ms(start), midnight_ms + _ms(end))
+
+
+def _ms(clock: str) -> int:
+    hours, minutes = clock.split(":")
+    return (int(hours) * 60 + int(minutes)) * 60_000
