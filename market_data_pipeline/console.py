@@ -4,13 +4,15 @@ Belongs here: words and layout. Does not belong here: options (`cli`), what is t
 Results go to stdout, talk and progress bars to stderr.
 """
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from market_data_pipeline.core.backfill import DayResult
@@ -44,15 +46,12 @@ class DayProgress:
     """A bar over the days of a load, with rate, time left and weight used; without a terminal, a line now and then."""
 
     def __init__(self) -> None:
+        self._console = _console_of_its_own()
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn(
-                "days  {task.fields[klines]:,} klines  {task.fields[rate]:,.0f}/s  weight {task.fields[weight]}"
-            ),
+            BarColumn(bar_width=16),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} days {task.fields[what]}"),
             TimeRemainingColumn(compact=True),
-            console=talk,
+            console=self._console,
             transient=True,
         )
         self._task: TaskID | None = None
@@ -66,10 +65,11 @@ class DayProgress:
         self._source, self._name, self._total = source, dataset.name, days
         self._days = self._klines = 0
         self._started = self._logged = time.monotonic()
-        if talk.is_terminal:
+        if self._console.is_terminal:
+            self._console.print(f"loading {dataset.name}: {days:,} days")
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(dataset.name, total=days, klines=0, rate=0.0, weight="-")
+            self._task = self._bar.add_task(dataset.name, total=days, what="starting")
             self._bar.start()
 
     def on_day(self, result: DayResult) -> None:
@@ -78,26 +78,32 @@ class DayProgress:
         if result.outcome is Outcome.LOADED and result.entry:
             self._klines += result.entry.rows
         if result.outcome is Outcome.FAILED:
-            talk.print(f"[red]{result.day.key} failed:[/red] {result.error}")
+            self._console.print(f"[red]{result.day.key} failed:[/red] {result.error}")
         if self._task is not None:
-            self._bar.update(self._task, advance=1, klines=self._klines, rate=self._rate(), weight=self._weight())
+            what = "checking" if self._days == self._total else self._figures()
+            self._bar.update(self._task, advance=1, what=what)
         elif time.monotonic() - self._logged >= _LOG_EVERY_S:
             self._logged = time.monotonic()
-            talk.print(
-                f"{self._name}: {self._days} of {self._total} days, {self._klines:,} klines, {self._rate():,.0f}/s, "
-                f"weight {self._weight()}"
-            )
+            self._console.print(f"{self._name}: {self._days} of {self._total} days, {self._figures()}")
 
     def stop(self) -> None:
         """Take the bar away."""
         self._bar.stop()
 
-    def _rate(self) -> float:
-        return self._klines / max(0.001, time.monotonic() - self._started)
-
-    def _weight(self) -> str:
+    def _figures(self) -> str:
+        rate = self._klines / max(0.001, time.monotonic() - self._started)
         usage = self._source.usage() if self._source else None
-        return f"{usage.used}/{usage.limit}" if usage else "-"
+        weight = f" weight {usage.used}/{usage.limit}" if usage else ""
+        return f"{self._klines:,} klines {rate:,.0f}/s{weight}"
+
+
+def _console_of_its_own() -> Console:
+    """Stderr by another name: Dagster sends what a step writes to stderr itself into the step's log."""
+    try:
+        file = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
+    except (OSError, ValueError, AttributeError):
+        return talk
+    return Console(file=file, highlight=False, soft_wrap=True)
 
 
 @contextmanager

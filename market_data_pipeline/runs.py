@@ -2,6 +2,8 @@
 
 Belongs here: the Dagster instance under DAGSTER_HOME, and in-process runs of the code location's own assets. Does not
 belong here: what the runs do (`defs`, `core`), how results are shown (`cli`).
+The public `execute_in_process` would do but for one thing: its runs belong to no code location, and the UI fails when
+asked to run them again. What is used of Dagster's inside instead is imported at the top, so that an upgrade shows it.
 """
 
 import os
@@ -17,7 +19,15 @@ from typing import Any
 
 import dagster as dg
 import psutil
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobExecutionResult, RunsFilter
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.errors import StoreError
@@ -30,6 +40,7 @@ __all__ = ["RunReport", "open_instance", "prepare_home", "run", "tools_of"]
 
 INSTANCE_FILE = "dagster.yaml"
 _PROCESS_TAG = "market_data/process"
+_LOCATION_MODULE, _LOCATION_NAME = "market_data_pipeline.definitions", "market_data_pipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +128,26 @@ def run(
         config: run config of an asset, by its name.
     """
     ops = {"__".join(asset_key(dataset, name).path): {"config": values} for name, values in (config or {}).items()}
-    job = definitions_of([dataset], tools).resolve_implicit_global_asset_job_def()
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=[asset_key(dataset, name) for name in assets],
-        raise_on_error=False,
-        tags={_PROCESS_TAG: _process_tag(), **(range_tags(*days) if days else {})},
+    selection = {asset_key(dataset, name) for name in assets}
+    job = definitions_of([dataset], tools).resolve_implicit_global_asset_job_def().get_subset(asset_selection=selection)
+    created = instance.create_run_for_job(
+        job_def=job,
         run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={_PROCESS_TAG: _process_tag(), **(range_tags(*days) if days else {})},
+        asset_selection=frozenset(selection),
+        remote_job_origin=_origin(job.name),
     )
-    return _report(result)
+    return _report(execute_run(InMemoryJob(job), created, instance, raise_on_error=False))
 
 
-def _report(result: dg.ExecuteInProcessResult) -> RunReport:
+def _origin(job_name: str) -> RemoteJobOrigin:
+    """The code location of `workspace.yaml`, so that the UI can link the run to it and run it again."""
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=_LOCATION_MODULE)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=_LOCATION_NAME)
+    return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job_name)
+
+
+def _report(result: JobExecutionResult) -> RunReport:
     failed = [
         f"{evaluation.check_name}: {evaluation.description or 'failed'}"
         for evaluation in result.get_asset_check_evaluations()
@@ -142,7 +161,7 @@ def _report(result: dg.ExecuteInProcessResult) -> RunReport:
     return RunReport(result.run_id, result.success, tuple(failed), _error_of(result), numbers)
 
 
-def _error_of(result: dg.ExecuteInProcessResult) -> str | None:
+def _error_of(result: JobExecutionResult) -> str | None:
     """The message of what failed the run, of its innermost cause."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:

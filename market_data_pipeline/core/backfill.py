@@ -38,12 +38,16 @@ _FOREVER_MS = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
-    """What became of one day: `entry` is its chunk, None where there is none; `error` says why it failed."""
+    """What became of one day: `entry` is its chunk, None where there is none; `error` says why it failed.
+
+    `klines` are those of a chunk that was written now. They are for a look while they are at hand: keep no results.
+    """
 
     day: Day
     outcome: Outcome
     entry: Entry | None = None
     error: str | None = None
+    klines: pa.Table | None = None
 
 
 def backfill(
@@ -150,7 +154,7 @@ class _Load:
             )
         except MarketDataError as error:
             return DayResult(task.day, Outcome.FAILED, entry, str(error))
-        return _result_of(task.day, entry)
+        return _result_of(task.day, entry, klines)
 
     def _kept(self, task: Task) -> pa.Table:
         """The klines on disk that the day keeps: those of minutes that were not asked for now."""
@@ -205,10 +209,10 @@ def _settled(now_ms: int) -> int:
     return (now_ms - SETTLING_MS) // MINUTE_MS * MINUTE_MS
 
 
-def _result_of(day: Day, entry: Entry) -> DayResult:
+def _result_of(day: Day, entry: Entry, klines: pa.Table) -> DayResult:
     unexplained = [absence.span for absence in entry.absences if absence.kind is Kind.UNEXPLAINED]
     if not unexplained:
-        return DayResult(day, Outcome.LOADED, entry)
+        return DayResult(day, Outcome.LOADED, entry, klines=klines)
     error = (
         f"{day.key}: {total_minutes(unexplained)} minutes from {iso(unexplained[0].start_ms)} are still absent though "
         "the exchange keeps giving some of them; run the same command again"

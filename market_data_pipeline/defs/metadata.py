@@ -68,7 +68,8 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
     if entry.first_open_time is not None and entry.last_open_time is not None:
         metadata["first_open_time"] = dg.MetadataValue.timestamp(entry.first_open_time / 1000)
         metadata["last_open_time"] = dg.MetadataValue.timestamp(entry.last_open_time / 1000)
-        metadata["close"] = price_picture(column(store.read(result.day).klines, "close"))
+        klines = store.read(result.day).klines if result.klines is None else result.klines
+        metadata["close"] = price_picture(column(klines, "close"))
     return metadata
 
 

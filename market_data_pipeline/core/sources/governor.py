@@ -47,6 +47,7 @@ class Governor:
         self._extra_sleep_s = extra_sleep_s
         self._threads = threading.Lock()
         self._processes = FileLock(path.with_suffix(".lock"), thread_local=False)
+        self._known = (0, 0)
         self._opened = path.exists()
         self._unpaid = 0
 
@@ -76,7 +77,7 @@ class Governor:
 
     def settle(self, minute: int, used: int) -> None:
         """Take note that the exchange had counted `used` weight, answering a request paid in `minute`."""
-        if not self._opened:
+        if not self._opened or (minute, used) <= self._known:
             return
         with self._threads, self._processes:
             budget = self._read()
@@ -118,6 +119,7 @@ class Governor:
                 return minute, (budget.minute + 1) * MINUTE_S + _TURN_MARGIN_S - now_s
             budget.used += weight
             self.spent += weight
+            self._known = (minute, budget.used)
             self._write(budget)
             return minute, 0
 
