@@ -244,10 +244,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # A Windows console or pipe in a legacy code page must not fail on `→` or a bar.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    try:
-        app()
-    except KeyboardInterrupt:
-        _fail("interrupted; what was finished is kept, run the same command again to go on", INTERRUPTED)
+    app()
     sys.exit(0)
 
 
@@ -265,6 +262,8 @@ def _errors_in_one_line() -> Iterator[None]:
         yield
     except MarketDataError as error:
         _fail(str(error), WRONG_USAGE)
+    except KeyboardInterrupt:
+        _fail("interrupted; what was finished is kept, run the same command again to go on", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> NoReturn:

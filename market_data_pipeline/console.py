@@ -88,7 +88,8 @@ class DayProgress:
 
     def stop(self) -> None:
         """Take the bar away."""
-        self._bar.stop()
+        if self._task is not None:
+            self._bar.stop()
 
     def _figures(self) -> str:
         rate = self._klines / max(0.001, time.monotonic() - self._started)

@@ -21,6 +21,7 @@ import dagster as dg
 import psutil
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobExecutionResult, RunsFilter
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -28,6 +29,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.errors import StoreError
@@ -126,6 +128,9 @@ def run(
         assets: their names, `klines_1m`, `manifest`, `combined`.
         days: first and last day, both included, if `klines_1m` is among them.
         config: run config of an asset, by its name.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted; finished days are recorded.
     """
     ops = {"__".join(asset_key(dataset, name).path): {"config": values} for name, values in (config or {}).items()}
     selection = {asset_key(dataset, name) for name in assets}
@@ -161,15 +166,29 @@ def _report(result: JobExecutionResult) -> RunReport:
     return RunReport(result.run_id, result.success, tuple(failed), _error_of(result), numbers)
 
 
-def _error_of(result: JobExecutionResult) -> str | None:
-    """The message of what failed the run, of its innermost cause."""
+def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
+    """What failed each step, down to the innermost cause."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
             while error.cause:
                 error = error.cause
-            return error.message.strip().partition(": ")[2] or error.message.strip()
-    return None
+            yield error
+
+
+def _error_of(result: JobExecutionResult) -> str | None:
+    """The message of what failed the run first.
+
+    Raises:
+        KeyboardInterrupt: it was Ctrl-C, which Dagster turns into an error of its own.
+    """
+    error = next(_errors(result), None)
+    if error is None:
+        return None
+    if error.cls_name == DagsterExecutionInterruptedError.__name__:
+        raise KeyboardInterrupt
+    said = " ".join(error.message.split())
+    return said.partition(": ")[2] or said
 
 
 if __name__ == "__main__":

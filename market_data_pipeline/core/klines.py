@@ -48,9 +48,10 @@ def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
     if any(len(row) != len(FIELDS) for row in rows):
         raise ValueError(f"a row does not have {len(FIELDS)} fields")
     columns = zip(*rows, strict=True)
-    return pa.Table.from_arrays(
-        [_array(name, values) for name, values in zip(FIELDS, columns, strict=True)], schema=SCHEMA
-    )
+    arrays = [_array(name, values) for name, values in zip(FIELDS, columns, strict=True)]
+    if any(array.null_count for array in arrays):
+        raise ValueError("a row lacks a value")
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def _array(name: str, values: tuple[Any, ...]) -> pa.Array:
