@@ -123,10 +123,13 @@ class _Pages:
         if self._unavailable:
             raise SourceUnavailable(f"not tried, as before it: {self._unavailable}")
         try:
-            return next(self._pages)
+            page = next(self._pages, None)
         except SourceUnavailable as error:
             self._unavailable = error
             raise
+        if page is None:
+            raise BadAnswer("the source gave fewer pages than it was asked for")
+        return page
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ def select(
     chosen = [
         (entry, days[key])
         for key, entry in sorted(store.entries.items())
-        if (from_index or 1) <= dataset.index_of(days[key]) <= (to_index or 1 << 31)
+        if (1 if from_index is None else from_index) <= dataset.index_of(days[key])
+        and (to_index is None or dataset.index_of(days[key]) <= to_index)
     ]
     if not chosen:
         raise UsageError(
@@ -160,6 +161,8 @@ def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield from _unequal(file, store, selection)
+    except StoreError as error:
+        yield str(error)
     except (OSError, ValueError) as error:
         yield f"{path.name} cannot be read ({' '.join(str(error).split())}); run market-data combine"
 

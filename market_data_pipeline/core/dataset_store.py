@@ -10,10 +10,9 @@ damage, and stays listed until it is repaired.
 """
 
 import json
-import re
 import time
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -21,30 +20,19 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
-from market_data_pipeline.core import chunk, manifest
-from market_data_pipeline.core.checks import broken_coverage, broken_rules
+from market_data_pipeline.core import chunk, chunk_files, manifest
 from market_data_pipeline.core.chunk import Footer
+from market_data_pipeline.core.chunk_files import Chunk
 from market_data_pipeline.core.coverage import Absence, Span
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import Day
 from market_data_pipeline.core.errors import BadAnswer, StoreError
-from market_data_pipeline.core.files import TEMPORARY_SUFFIX, move, sha256_of, write_whole
+from market_data_pipeline.core.files import TEMPORARY_SUFFIX, sha256_of, write_whole
 from market_data_pipeline.core.klines import open_times
 from market_data_pipeline.core.manifest import Entry
 
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.json"
-_CHUNK_NAME = re.compile(r"chunk_\d{6,}_(\d{4}-\d{2}-\d{2})\.parquet")
-_NOT_A_CHUNK = (ValueError, KeyError, TypeError, OSError)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A chunk that was read: the entry it deserves, its klines and its footer."""
-
-    entry: Entry
-    klines: pa.Table
-    footer: Footer
 
 
 class DatasetStore:
@@ -55,9 +43,11 @@ class DatasetStore:
         self.folder = folder
         self.dataset = dataset
         self.warnings: list[str] = []
+        self._chunks = folder / "chunks"
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
         self._lock = FileLock(folder / ".lock")
+        self._dataset_written_ns = 0
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
         self._paths: dict[str, Path] = {}
@@ -67,15 +57,18 @@ class DatasetStore:
 
     def refresh(self) -> None:
         """Take note of what other processes have written since."""
-        self._listed = dict(self._read_manifest())
-        self._paths = self._scan_chunks()
+        self.warnings.clear()
+        self._catch_up()
+        self._listed = dict(self._read_manifest() or {})
+        self._paths = chunk_files.scan(self._chunks)
+        self._drop_replaced()
         for day in sorted(self._paths.keys() - self._listed.keys() - self._unlisted.keys()):
             self._adopt(day)
 
     @property
     def entries(self) -> Mapping[str, Entry]:
         """Every chunk that is there or should be, by day."""
-        return {**self._listed, **self._unlisted}
+        return ChainMap(self._unlisted, self._listed)
 
     @property
     def combined_folder(self) -> Path:
@@ -88,7 +81,7 @@ class DatasetStore:
 
     def chunk_path(self, day: Day) -> Path:
         """Where the day's chunk is, or would be."""
-        return self._paths.get(day.key) or self.folder / "chunks" / manifest.chunk_name(self.dataset, day)
+        return self._paths.get(day.key) or self._chunks / manifest.chunk_name(self.dataset, day)
 
     def read(self, day: Day) -> Chunk:
         """The day's chunk as it is on disk now.
@@ -96,19 +89,7 @@ class DatasetStore:
         Raises:
             StoreError: there is none, or it is not a whole chunk of this dataset and day.
         """
-        path = self.chunk_path(day)
-        try:
-            content = path.read_bytes()
-            klines, footer = chunk.decode(content)
-        except FileNotFoundError:
-            raise StoreError(f"the chunk {path.name} is missing") from None
-        except _NOT_A_CHUNK as error:
-            raise StoreError(f"the chunk {path.name} cannot be read: {_one_line(error)}") from error
-        said = (footer.market, footer.pair, footer.tz, footer.day)
-        if said != (self.dataset.market, self.dataset.pair, self.dataset.zone.name, day.key):
-            raise StoreError(f"the chunk {path.name} says it is {' '.join(said)}")
-        entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
-        return Chunk(entry, klines, footer)
+        return chunk_files.read(self.chunk_path(day), self.dataset, day)
 
     def is_intact(self, day: Day) -> bool:
         """True if the day's chunk is on disk and is, to the byte, what its entry says."""
@@ -127,15 +108,19 @@ class DatasetStore:
         """
         with self._lock:
             current = Dataset.from_json(json.loads((self.folder / DATASET_FILE).read_bytes()))
-            self.dataset = current.asking(window).starting_on(start)
+            # A dataset.json that was made anew may start after chunks that are there.
+            earliest = min([start, *(date.fromisoformat(day) for day in chunk_files.scan(self._chunks))])
+            self.dataset = current.asking(window).starting_on(earliest)
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset)
-            (self.folder / "chunks").mkdir(exist_ok=True)
+            self._chunks.mkdir(exist_ok=True)
             # Only what is written under this lock: another process may be combining.
-            for folder in (self.folder, self.folder / "chunks"):
+            for folder in (self.folder, self._chunks):
                 for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
                     leftover.unlink(missing_ok=True)
-            if self._rename_chunks():
+            renamed = chunk_files.rename(self._chunks, self.dataset)
+            self._paths = chunk_files.scan(self._chunks)
+            if renamed:
                 self._write_manifest()
 
     def publish(
@@ -147,23 +132,28 @@ class DatasetStore:
             BadAnswer: the klines break a rule.
             StoreError: the chunk on disk is intact and has minutes that the new one lacks.
         """
-        span = Span(day.start_ms, day.end_ms)
         footer = Footer(
             self.dataset.market, self.dataset.pair, self.dataset.zone.name, day.key, source, tuple(absences)
         )
-        broken = [*broken_rules(klines, span), *broken_coverage(klines, footer.absences, span)]
-        if broken:
+        if broken := chunk_files.broken(klines, footer, day):
             raise BadAnswer(f"{self.dataset.name} {day.key} was not stored: {'; '.join(broken)}")
         content = chunk.encode(klines, footer, row_group_rows=row_group_rows)
         entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
         with self._lock:
+            self._catch_up()
             path = self.chunk_path(day)
-            if path.exists():
-                self._refuse_worse(day, klines)
-                self._unlist(day, entry)
+            mends = day.key in self._listed
+            if path.exists() and (standing := self._standing(day)):
+                self._refuse_worse(day, standing, klines)
+                self._unlist(day, standing.entry, entry)
+                mends = False
+            path.parent.mkdir(exist_ok=True)
             write_whole(path, content)
-        self._paths[day.key] = path
-        self._unlisted[day.key] = entry
+            self._paths[day.key] = path
+            self._unlisted[day.key] = entry
+            if mends:
+                # Damage stays listed until it is repaired, so it could not be taken off the list before.
+                self._write_manifest()
         if time.monotonic() - self._flushed_at >= self._interval_s:
             self.flush()
         return entry
@@ -173,74 +163,82 @@ class DatasetStore:
         self._flushed_at = time.monotonic()
         if self._unlisted or not (self.folder / MANIFEST_FILE).exists():
             with self._lock:
+                self._catch_up()
                 self._write_manifest()
 
     # --- inside
 
-    def _read_manifest(self) -> Mapping[str, Entry]:
+    def _catch_up(self) -> None:
+        """Follow another process that moved the start: the names of all chunks have changed."""
+        try:
+            written_ns = (self.folder / DATASET_FILE).stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if written_ns != self._dataset_written_ns:
+            self.dataset = Dataset.from_json(json.loads((self.folder / DATASET_FILE).read_bytes()))
+            self._paths = chunk_files.scan(self._chunks)
+            self._dataset_written_ns = written_ns
+
+    def _drop_replaced(self) -> None:
+        """Vouch no longer for chunks that another process has replaced: it vouches for them, or they are adopted."""
+        for day in [day for day in self._unlisted if not self.is_intact(self.dataset.day(day))]:
+            del self._unlisted[day]
+
+    def _read_manifest(self) -> Mapping[str, Entry] | None:
         path = self.folder / MANIFEST_FILE
         try:
             return manifest.from_text(path.read_bytes())
         except FileNotFoundError:
-            return {}
+            return None
         except (ValueError, KeyError, TypeError) as error:
             self.warnings.append(f"{path} is corrupt ({_one_line(error)}); it is rebuilt from the chunks")
-            return {}
-
-    def _scan_chunks(self) -> dict[str, Path]:
-        try:
-            found = [(path, _CHUNK_NAME.fullmatch(path.name)) for path in (self.folder / "chunks").iterdir()]
-        except FileNotFoundError:
-            return {}
-        return {match[1]: path for path, match in sorted(found, key=str) if match}
+            return None
 
     def _adopt(self, day: str) -> None:
         """Vouch for a chunk that is on disk and not listed, after checking it like a new one."""
         on = self.dataset.day(day)
-        span = Span(on.start_ms, on.end_ms)
         try:
             found = self.read(on)
         except StoreError as error:
             self.warnings.append(f"{error}; no manifest lists it and it is not used")
             return
-        broken = [*broken_rules(found.klines, span), *broken_coverage(found.klines, found.footer.absences, span)]
-        if broken:
+        if broken := chunk_files.broken(found.klines, found.footer, on):
             self.warnings.append(f"{self.chunk_path(on).name} is not listed and not used: {'; '.join(broken)}")
         else:
             self._unlisted[day] = found.entry
 
-    def _refuse_worse(self, day: Day, klines: pa.Table) -> None:
-        if not self.is_intact(day):
-            return
-        lost = np.setdiff1d(open_times(self.read(day).klines), open_times(klines), assume_unique=True)
+    def _standing(self, day: Day) -> Chunk | None:
+        """The chunk on disk, whoever wrote it; None if it is not what the manifest lists, or breaks a rule."""
+        try:
+            found = self.read(day)
+        except StoreError:
+            return None
+        listed = (self._read_manifest() or {}).get(day.key)
+        if listed is not None:
+            return found if found.entry.sha256 == listed.sha256 else None
+        return None if chunk_files.broken(found.klines, found.footer, day) else found
+
+    def _refuse_worse(self, day: Day, standing: Chunk, klines: pa.Table) -> None:
+        lost = np.setdiff1d(open_times(standing.klines), open_times(klines), assume_unique=True)
         if lost.size:
             raise StoreError(
                 f"{self.dataset.name} {day.key} keeps its chunk: the exchange now lacks {lost.size} minutes that it has"
             )
 
-    def _unlist(self, day: Day, coming: Entry) -> None:
-        on_disk = self._read_manifest()
-        if day.key in on_disk and on_disk[day.key].sha256 != coming.sha256 and self.is_intact(day):
-            self._listed.pop(day.key, None)
-            self._unlisted.pop(day.key, None)
+    def _unlist(self, day: Day, standing: Entry, coming: Entry) -> None:
+        if standing.sha256 == coming.sha256:
+            return
+        self._unlisted.pop(day.key, None)
+        if day.key in (self._read_manifest() or {}):
             self._write_manifest(without=day.key)
 
     def _write_manifest(self, without: str | None = None) -> None:
-        merged = {**self._read_manifest(), **self._unlisted}
+        self._drop_replaced()
+        on_disk = self._read_manifest()
+        merged = {**(self._listed if on_disk is None else on_disk), **self._unlisted}
         merged.pop(without or "", None)
         self._listed, self._unlisted = merged, {}
         write_whole(self.folder / MANIFEST_FILE, manifest.to_text(self.dataset, merged.values()).encode())
-
-    def _rename_chunks(self) -> bool:
-        """Give every chunk the name that follows from the dataset's start; True if any had another."""
-        renamed = False
-        for day, path in self._scan_chunks().items():
-            target = path.with_name(manifest.chunk_name(self.dataset, self.dataset.day(day)))
-            if path != target:
-                move(path, target)
-                renamed = True
-        self._paths = self._scan_chunks()
-        return renamed
 
 
 def write_dataset(folder: Path, dataset: Dataset) -> None:

@@ -56,7 +56,10 @@ def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
 
 def _array(name: str, values: tuple[Any, ...]) -> pa.Array:
     if name in INTEGER_FIELDS:
-        return pa.array(values, pa.int64())
+        array = pa.array(values)
+        if array.type != pa.int64():
+            raise ValueError(f"{name} is no whole number")
+        return array
     # Three times as fast as numpy's or Python's reading of the same strings, and equal to the last bit.
     return pa.array(values, pa.string()).cast(pa.float64())
 

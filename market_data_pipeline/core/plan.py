@@ -103,5 +103,8 @@ def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, 
     else:
         absences = store.entries[day.key].absences
         unsettled = merge(absence.span for absence in absences if not absence.kind.is_final)
-        spans = intersect([can_be], intersect([window], unsettled))
+        # Also what was asked for by a run that was killed before it came here.
+        spans = intersect([can_be], intersect([window, *store.dataset.asked], unsettled))
+    if not spans and day.key not in store.entries:
+        return Task(day, outcome=Outcome.NOT_LISTED if window.end_ms <= life.first_open_ms else Outcome.OPEN)
     return Task(day, tuple(spans), None if spans else Outcome.UNCHANGED)

@@ -16,7 +16,7 @@ from filelock import FileLock
 from market_data_pipeline.core.dataset import INTERVAL, Dataset, Market
 from market_data_pipeline.core.dataset_store import DATASET_FILE, DatasetStore, write_dataset
 from market_data_pipeline.core.days import Zone
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.files import require_writable
 
 
@@ -79,6 +79,6 @@ def read_dataset(path: Path) -> Dataset:
     """
     try:
         return Dataset.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path} is damaged ({reason}); restore it, or move it away and run backfill again") from error

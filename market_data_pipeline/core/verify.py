@@ -7,16 +7,21 @@ themselves (`checks`), mending (a backfill of the days found bad), the combined 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from market_data_pipeline.core.checks import Finding, breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.chunk_files import Chunk
 from market_data_pipeline.core.coverage import Absence, Span, intersect, merge, total_minutes
 from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.dataset_store import Chunk, DatasetStore
+from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import Day, days_between, iso
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.manifest import Entry
+
+if TYPE_CHECKING:
+    import pandera.pandas as pandera
 
 MATCHES_MANIFEST = "chunks_match_manifest"
 KEEPS_SCHEMA = "klines_keep_schema"
@@ -56,9 +61,9 @@ def verify(store: DatasetStore, window: Span | None = None) -> Verification:
     days = _days(store, window)
     expected = schema()
     for _, month in groupby(days, key=lambda day: day.key[:7]):
-        klines = [chunk.klines for day in month if (chunk := _verified_day(store, day, result)) is not None]
-        if klines and (problem := breaks_schema(pa.concat_tables(klines), expected)):
-            result.findings += _blamed(store, days, klines, problem)
+        klines = {day: chunk.klines for day in month if (chunk := _verified_day(store, day, result)) is not None}
+        if klines and breaks_schema(pa.concat_tables(klines.values()), expected):
+            result.findings += _blamed(klines, expected)
     return result
 
 
@@ -84,24 +89,31 @@ def _verified_day(store: DatasetStore, day: Day, result: Verification) -> Chunk 
         problem = f"no chunk, though {total_minutes(asked)} minutes were asked for"
         result.findings.append(Finding(JOINED, day.key, problem))
         return None
-    try:
-        chunk = store.read(day)
-    except StoreError as error:
-        result.findings.append(Finding(MATCHES_MANIFEST, day.key, str(error)))
-        return None
-    if chunk.entry != entry:
-        # Another process may have replaced the chunk after the manifest was read.
+    chunk, problem = _read(store, day)
+    if problem:
+        # Another process may have replaced or renamed the chunk after the manifest was read.
         store.refresh()
-        entry = store.entries.get(day.key)
-    if entry is None or chunk.entry != entry:
-        problem = f"{store.chunk_path(day).name} {_difference(chunk.entry, entry)}"
+        chunk, problem = _read(store, day)
+    if chunk is None or problem:
         result.findings.append(Finding(MATCHES_MANIFEST, day.key, problem))
         return None
+    entry = chunk.entry
     result.rows += entry.rows
     result.size_bytes += entry.size_bytes
     result.absences += entry.absences
     result.findings += _findings_within(day, chunk, asked)
     return chunk
+
+
+def _read(store: DatasetStore, day: Day) -> tuple[Chunk | None, str]:
+    """The day's chunk, and how it is not what the manifest says; empty if it is."""
+    try:
+        chunk = store.read(day)
+    except StoreError as error:
+        return None, str(error)
+    if chunk.entry == store.entries.get(day.key):
+        return chunk, ""
+    return chunk, f"{store.chunk_path(day).name} {_difference(chunk.entry, store.entries.get(day.key))}"
 
 
 def _difference(found: Entry, listed: Entry | None) -> str:
@@ -124,11 +136,8 @@ def _findings_within(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Find
         yield Finding(COVERED, day.key, problem)
 
 
-def _blamed(store: DatasetStore, days: list[Day], klines: list[pa.Table], problem: str) -> Iterator[Finding]:
-    """The month's schema problem, on the days that cause it."""
-    expected = schema()
-    for table in klines:
-        if table.num_rows and breaks_schema(table, expected):
-            first_ms = table.column("open_time")[0].as_py()
-            day = next(day for day in days if day.start_ms <= first_ms < day.end_ms)
+def _blamed(klines: dict[Day, pa.Table], expected: "pandera.DataFrameSchema") -> Iterator[Finding]:
+    """The month's schema problems, each on the day that has it."""
+    for day, table in klines.items():
+        if problem := breaks_schema(table, expected):
             yield Finding(KEEPS_SCHEMA, day.key, problem)

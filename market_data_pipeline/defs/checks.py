@@ -19,7 +19,7 @@ from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.resources import Tools
 
 COMBINED_EQUALS_CHUNKS = "combined_equals_chunks"
-_CHECKS = {
+CHECKS = {
     core.KEEPS_SCHEMA: ("klines_1m", "Twelve typed fields, on the minute grid, prices and volumes that fit together."),
     core.COVERED: ("klines_1m", "Within each day every minute is a kline or has a reason to be absent."),
     core.JOINED: ("klines_1m", "No day that was asked for lacks its chunk."),
@@ -36,7 +36,7 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         name=f"{dataset.market.exchange_id}__{dataset.token}__checks",
         specs=[
             dg.AssetCheckSpec(name, asset=asset_key(dataset, asset), description=description)
-            for name, (asset, description) in _CHECKS.items()
+            for name, (asset, description) in CHECKS.items()
         ],
         can_subset=True,
     )
@@ -64,7 +64,7 @@ def _of_chunks(dataset: Dataset, read: core.Verification, name: str) -> dg.Asset
         metadata["number_of_findings"] = len(found)
         metadata["findings"] = dg.MetadataValue.md("\n".join(f"- {line}" for line in found[:_MOST_SHOWN]))
     return dg.AssetCheckResult(
-        asset_key=asset_key(dataset, _CHECKS[name][0]),
+        asset_key=asset_key(dataset, CHECKS[name][0]),
         check_name=name,
         passed=not found,
         description=found[0] if found else None,

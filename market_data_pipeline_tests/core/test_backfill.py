@@ -1,4 +1,4 @@
-"""Loading ends with the klines that the exchange has and a reason for each one it has not, whatever happens on the way."""
+"""Loading ends with the klines that the exchange has and a reason for each it has not, whatever happens."""
 
 import tempfile
 from datetime import date

@@ -161,7 +161,8 @@ def test_an_absence_outside_the_day_is_named():
 
 
 def test_two_reasons_for_one_minute_are_refused():
-    assert "two absences name the same minute" in coverage_problems([Absence(Kind.OUTAGE, HALT), Absence(Kind.OPEN, HALT)])
+    twice = [Absence(Kind.OUTAGE, HALT), Absence(Kind.OPEN, HALT)]
+    assert "two absences name the same minute" in coverage_problems(twice)
 
 
 # --- the pandera schema

@@ -269,8 +269,10 @@ def test_a_chunk_that_no_manifest_lists_is_adopted(tmp_path, dataset_store):
     assert listed(again) == [DAY.key]
 
 
-def chunk_saying(day_key: str = DAY.key, *, pair: str = "BTC/USDT", tz: str = "UTC", absences: Iterable[Absence] = ()) -> bytes:
-    return encode(klines_of(whole(DAY)), Footer("spot", pair, tz, day_key, "rest", tuple(absences)))
+def chunk_saying(
+    key: str = DAY.key, pair: str = "BTC/USDT", tz: str = "UTC", absences: tuple[Absence, ...] = ()
+) -> bytes:
+    return encode(klines_of(whole(DAY)), Footer("spot", pair, tz, key, "rest", absences))
 
 
 def negative_chunk() -> bytes:
@@ -282,7 +284,7 @@ def negative_chunk() -> bytes:
 @pytest.mark.parametrize(
     "content",
     [b"", b"garbage", chunk_saying()[:-100], chunk_saying("2024-03-06"), chunk_saying(pair="ETH/USDT"),
-     chunk_saying(tz="Europe/Zurich"), chunk_saying(absences=[Absence(Kind.OPEN, HALT)]), negative_chunk()],
+     chunk_saying(tz="Europe/Zurich"), chunk_saying(absences=(Absence(Kind.OPEN, HALT),)), negative_chunk()],
     ids=["empty", "garbage", "cut off", "another day", "another pair", "another zone", "false absences", "bad values"],
 )  # fmt: skip
 def test_a_file_that_is_no_good_chunk_is_not_adopted_and_reported(tmp_path, dataset_store, content):
@@ -362,8 +364,27 @@ def test_a_process_killed_after_replacing_what_another_one_published_leaves_no_f
     assert tell_no_lie(opened(tmp_path))
 
 
+def test_a_flush_does_not_vouch_for_what_another_process_replaced_meanwhile(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    better = publish(opened(tmp_path), DAY.key)
+    dataset_store.flush()
+    again = opened(tmp_path)
+    assert again.entries == {DAY.key: better}
+    assert tell_no_lie(again)
+
+
+def test_a_flush_does_not_undo_what_another_process_listed_meanwhile(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    other = opened(tmp_path)
+    better = publish(other, DAY.key)
+    other.flush()
+    dataset_store.flush()
+    assert opened(tmp_path).entries == {DAY.key: better}
+    assert tell_no_lie(opened(tmp_path))
+
+
 @pytest.mark.parametrize("damage", ["gone", "flipped"])
-def test_a_process_killed_after_mending_a_chunk_in_other_bytes_leaves_no_false_mismatch(tmp_path, dataset_store, damage):
+def test_a_process_killed_after_mending_a_chunk_leaves_no_false_mismatch(tmp_path, dataset_store, damage):
     publish(dataset_store, DAY.key)
     dataset_store.flush()
     path = dataset_store.chunk_path(DAY)
@@ -389,6 +410,18 @@ def test_temporary_files_that_a_killed_process_left_are_removed_by_the_next_ask(
 
 
 # --- several writers
+
+
+def test_a_refresh_shows_what_another_process_wrote_meanwhile(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    other = opened(tmp_path)
+    entries = {DAY.key: publish(other, DAY.key), "2024-03-06": publish(other, "2024-03-06")}
+    for flushed in (False, True):
+        if flushed:
+            other.flush()
+        dataset_store.refresh()
+        assert dataset_store.entries == entries
+    assert dataset_store.warnings == []
 
 
 def test_two_writers_of_different_days_end_with_one_manifest_of_all(tmp_path, dataset_store):

@@ -1,4 +1,4 @@
-"""However many spend from it, a minute's budget is spent once; what the exchange says of it counts more than what we think."""
+"""However many spend from it, a minute's budget is spent once; what the exchange says counts more than we do."""
 
 import multiprocessing
 import tempfile
@@ -82,9 +82,7 @@ def test_a_minute_is_spent_up_to_95_percent_at_once_and_not_further(path, clock,
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60), st.floats(0, 25, allow_nan=False)), min_size=1, max_size=30)
-)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60), st.floats(0, 25)), min_size=1, max_size=30))
 def test_no_minute_is_overspent_however_many_governors_pay_from_it(payments):
     clock = Clock()
     patience, spent = Patience(clock), Counter()
@@ -221,9 +219,7 @@ def test_who_waits_is_stopped_at_once(path, clock):
 # --- the file
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff", b"[]", b"7", b"null", b'{"minutes": 3}', b'{"minute": "x"}']
-)
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"7", b"null", b'{"minutes": 3}', b'{"minute": "x"}'])
 def test_a_garbled_file_counts_as_a_spent_minute_and_no_more_than_that(path, clock, patience, content):
     governor = governor_at(path, clock)
     governor.pay(1, patience)
@@ -257,9 +253,8 @@ def test_a_budget_that_is_there_is_used_from_the_first_request(path, clock, pati
 
 
 def test_each_host_and_market_has_its_own_budget(tmp_path):
-    paths = {
-        budget_path(tmp_path, host, market) for host in ("api.binance.com", "127.0.0.1:8000") for market in ("spot", "futures")
-    }
+    hosts, markets = ("api.binance.com", "127.0.0.1:8000"), ("spot", "futures")
+    paths = {budget_path(tmp_path, host, market) for host in hosts for market in markets}
     assert len(paths) == 4
     assert {path.parent for path in paths} == {tmp_path / ".governor"}
     assert all(":" not in path.name for path in paths)

@@ -57,8 +57,12 @@ class Governor:
             if not self._opened:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._opened = True
-                self._try(self._unpaid)
-                self.spent -= self._unpaid
+                with self._processes:
+                    budget = self._read()
+                    if budget.minute < self._minute():
+                        budget.minute, budget.used = self._minute(), 0
+                    budget.used += self._unpaid
+                    self._write(budget)
 
     def pay(self, weight: int, stopped: threading.Event) -> int:
         """Wait until the budget has room for `weight`, take it, and return the minute it was taken from.
@@ -96,7 +100,10 @@ class Governor:
 
     def used(self) -> int:
         """The weight used in the running minute, as far as known."""
-        budget = self._read()
+        if not self._opened:
+            return self._unpaid
+        with self._threads, self._processes:
+            budget = self._read()
         return budget.used if budget.minute == self._minute() else 0
 
     def _try(self, weight: int) -> tuple[int, float]:
@@ -128,7 +135,8 @@ class Governor:
 
     def _read(self) -> _Budget:
         try:
-            return _Budget(**json.loads(self._path.read_bytes()))
+            read = _Budget(**json.loads(self._path.read_bytes()))
+            return _Budget(int(read.minute), int(read.used), float(read.closed_until_s))
         except FileNotFoundError:
             return _Budget()
         except (ValueError, TypeError):

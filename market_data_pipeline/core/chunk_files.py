@@ -1,0 +1,89 @@
+"""The chunk files of a dataset: finding, reading and naming them.
+
+Belongs here: what can be said of a chunk file from itself and its dataset. Does not belong here: whether the manifest
+vouches for it, and writing (`dataset_store`); the encoding (`chunk`).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from market_data_pipeline.core import chunk
+from market_data_pipeline.core.checks import broken_coverage, broken_rules
+from market_data_pipeline.core.chunk import Footer
+from market_data_pipeline.core.coverage import Span
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.days import Day
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.files import move, sha256_of
+from market_data_pipeline.core.manifest import Entry, chunk_name
+
+_NAME = re.compile(r"chunk_\d{6,}_(\d{4}-\d{2}-\d{2})\.parquet")
+_NOT_A_CHUNK = (ValueError, KeyError, TypeError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk that was read: the entry it deserves, its klines and its footer."""
+
+    entry: Entry
+    klines: pa.Table
+    footer: Footer
+
+
+def scan(folder: Path) -> dict[str, Path]:
+    """The chunk files in a folder, by day, whatever their index."""
+    try:
+        found = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.iterdir())]
+    except FileNotFoundError:
+        return {}
+    return {match[1]: path for path, match in found if match and _is_date(match[1])}
+
+
+def read(path: Path, dataset: Dataset, day: Day) -> Chunk:
+    """The day's chunk as it is on disk now.
+
+    Raises:
+        StoreError: there is none, or it is not a whole chunk of this dataset and day.
+    """
+    try:
+        content = path.read_bytes()
+        klines, footer = chunk.decode(content)
+    except FileNotFoundError:
+        raise StoreError(f"the chunk {path.name} is missing") from None
+    except _NOT_A_CHUNK as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StoreError(f"the chunk {path.name} cannot be read: {reason}") from error
+    said = (footer.market, footer.pair, footer.tz, footer.day)
+    if said != (dataset.market, dataset.pair, dataset.zone.name, day.key):
+        raise StoreError(f"the chunk {path.name} says it is {' '.join(said)}")
+    entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
+    return Chunk(entry, klines, footer)
+
+
+def broken(klines: pa.Table, footer: Footer, day: Day) -> list[str]:
+    """Everything that is wrong with a chunk of these klines and this footer; empty where it may be trusted."""
+    span = Span(day.start_ms, day.end_ms)
+    return [*broken_rules(klines, span), *broken_coverage(klines, footer.absences, span)]
+
+
+def rename(folder: Path, dataset: Dataset) -> bool:
+    """Give every chunk the name that follows from the dataset's start; True if any had another."""
+    renamed = False
+    for day, path in scan(folder).items():
+        target = path.with_name(chunk_name(dataset, dataset.day(day)))
+        if path != target:
+            move(path, target)
+            renamed = True
+    return renamed
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

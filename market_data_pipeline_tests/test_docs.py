@@ -1,0 +1,77 @@
+"""What the docs say is there is there, and what is there is said."""
+
+import re
+from pathlib import Path
+
+import typer.main
+
+from market_data_pipeline.cli import app
+from market_data_pipeline.core.coverage import Kind
+from market_data_pipeline.core.klines import FIELDS
+from market_data_pipeline.defs.checks import CHECKS
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.faults import FAULTS
+
+TOP = Path(__file__).parents[1]
+
+
+def text(name: str) -> str:
+    return (TOP / name).read_text(encoding="utf-8")
+
+
+def commands() -> dict[str, list[str]]:
+    """Each command with its long options."""
+    group = typer.main.get_command(app)
+    return {
+        name: [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+        for name, command in group.commands.items()
+    }
+
+
+def test_every_command_is_in_the_readme():
+    documented = re.findall(r"^\| `([a-z]+)` \|", text("README.md"), flags=re.MULTILINE)
+    assert sorted(documented) == sorted(commands())
+
+
+def test_every_option_is_in_the_docs():
+    docs = text("README.md") + text("docs/simulator.md")
+    missing = [
+        f"{command} {option}"
+        for command, options in commands().items()
+        for option in options
+        if option != "--help" and option.replace("--align-window", "align-window") not in docs
+    ]
+    assert missing == []
+
+
+def test_every_setting_is_on_its_page_with_its_meaning():
+    rows = {
+        row[0]: row[1] for row in re.findall(r"^\| `([A-Z_]+)` \|.*\| (.*) \|$", text("docs/settings.md"), re.MULTILINE)
+    }
+    fields = {name.upper(): field.metadata for name, field in Settings.model_fields.items()}
+    assert sorted(rows) == sorted(fields)
+
+
+def test_every_check_kind_column_and_fault_is_on_its_page():
+    dagster, store, simulator = text("docs/dagster.md"), text("docs/store.md"), text("docs/simulator.md")
+    assert [name for name in CHECKS if f"`{name}`" not in dagster] == []
+    assert [kind for kind in Kind if f"`{kind}`" not in store] == []
+    assert [name for name in FIELDS if f"`{name}`" not in store] == []
+    assert [name for name in FAULTS if f"`{name}`" not in simulator] == []
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md")]
+    broken = [
+        f"{page.name}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_the_changelog_names_the_version():
+    from market_data_pipeline import __version__
+
+    assert f"## {__version__}" in text("CHANGELOG.md") or "## Unreleased" in text("CHANGELOG.md")
