@@ -14,9 +14,9 @@ from pathlib import Path
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.files import require_writable
-from market_data_pipeline.core.store import Store
-from market_data_pipeline.operations import Target, opener_of
+from market_data_pipeline.operations import Target
 from market_data_pipeline.settings import Settings
+from market_data_pipeline.wiring import opener_of, store_of
 
 _LEAST_FREE_BYTES = 1_000_000_000
 _MOST_CLOCK_ERROR_MS = 30_000
@@ -49,7 +49,7 @@ def _root(settings: Settings) -> Iterator[Sign]:
 
 def _datasets(settings: Settings) -> Sign:
     try:
-        found = list(Store(settings.root).datasets())
+        found = list(store_of(settings).datasets())
     except MarketDataError as error:
         return Sign("datasets", ok=False, detail=str(error))
     return Sign("datasets", ok=True, detail=", ".join(dataset.name for dataset in found) or "none yet")

@@ -8,7 +8,6 @@ Dagster is imported only by what needs a run, so that the rest starts quickly.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +20,12 @@ from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import Day, Zone, days_between, iso, parse_instant, parse_zone
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.plan import Outcome, parse_window, possible, refuse_disorder
-from market_data_pipeline.core.resolve import OpenSource, Resolved, prepare, resolve
+from market_data_pipeline.core.resolve import Resolved, prepare, resolve
 from market_data_pipeline.core.sources.base import KlineSource
-from market_data_pipeline.core.sources.opening import open_source
 from market_data_pipeline.core.status import DatasetStatus, status_of
-from market_data_pipeline.core.store import Store
 from market_data_pipeline.core.verify import Verification, verify
 from market_data_pipeline.settings import Settings
+from market_data_pipeline.wiring import opener_of, store_of
 
 if TYPE_CHECKING:
     from market_data_pipeline import runs
@@ -108,11 +106,6 @@ def target_of(settings: Settings, market: str | None = None, pair: str | None = 
     )
 
 
-def store_of(settings: Settings) -> Store:
-    """The data root that the settings name."""
-    return Store(settings.root, manifest_interval_s=settings.manifest_write_interval_sec)
-
-
 def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart, on_day: OnDay) -> BackfillReport:
     """Load the asked days in a Dagster run of this process.
 
@@ -141,17 +134,6 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
         report.warnings += [*files.warnings, *([resolved.warning] if resolved.warning else [])]
         _load(settings, resolved, files.dataset, reachable, request, report, on_start=on_start, on_day=on_day)
     return report
-
-
-def opener_of(settings: Settings) -> OpenSource:
-    """How the settings say to open a pair's source."""
-    return partial(
-        open_source,
-        settings.market_data_source,
-        root=settings.root,
-        base_url=settings.market_data_exchange_url,
-        extra_sleep_s=settings.extra_sleep_sec,
-    )
 
 
 def _reachable(resolved: Resolved, window: Span) -> Span:

@@ -1,0 +1,27 @@
+"""Core objects as the settings describe them; nothing is opened yet.
+
+Belongs here: which setting goes to which parameter. Does not belong here: logic of any kind.
+"""
+
+from functools import partial
+
+from market_data_pipeline.core.resolve import OpenSource
+from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.core.store import Store
+from market_data_pipeline.settings import Settings
+
+
+def store_of(settings: Settings) -> Store:
+    """The data root."""
+    return Store(settings.root, manifest_interval_s=settings.manifest_write_interval_sec)
+
+
+def opener_of(settings: Settings) -> OpenSource:
+    """How to open a pair's source."""
+    return partial(
+        open_source,
+        settings.market_data_source,
+        root=settings.root,
+        base_url=settings.market_data_exchange_url,
+        extra_sleep_s=settings.extra_sleep_sec,
+    )
