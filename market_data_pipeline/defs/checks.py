@@ -16,6 +16,7 @@ from market_data_pipeline.core.combine import Agreement, compare
 from market_data_pipeline.core.coverage import minutes_by_kind
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.metadata import findings_table, kinds_text
 from market_data_pipeline.defs.resources import Tools
 
 COMBINED_EQUALS_CHUNKS = "combined_equals_chunks"
@@ -54,20 +55,20 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
 
 
 def _of_chunks(dataset: Dataset, read: core.Verification, name: str) -> dg.AssetCheckResult:
-    found = [f"{finding.day}: {finding.problem}" for finding in read.of(name)]
+    found = [(finding.day, finding.problem) for finding in read.of(name)]
     metadata: dict[str, Any] = {
         "days": read.days,
         "klines": read.rows,
-        "absent_minutes": dg.MetadataValue.json(minutes_by_kind(read.absences)),
+        "absent": kinds_text(minutes_by_kind(read.absences)),
     }
     if found:
         metadata["number_of_findings"] = len(found)
-        metadata["findings"] = dg.MetadataValue.md("\n".join(f"- {line}" for line in found[:_MOST_SHOWN]))
+        metadata["findings"] = findings_table(found[:_MOST_SHOWN])
     return dg.AssetCheckResult(
         asset_key=asset_key(dataset, CHECKS[name][0]),
         check_name=name,
         passed=not found,
-        description=found[0] if found else None,
+        description=f"{found[0][0]}: {found[0][1]}" if found else None,
         metadata=metadata,
     )
 

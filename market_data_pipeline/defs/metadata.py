@@ -4,7 +4,6 @@ Belongs here: core's values as Dagster metadata. Does not belong here: computing
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.klines import SCHEMA, column
 from market_data_pipeline.core.status import DatasetStatus
 
-_WIDTH, _HEIGHT, _POINTS = 240, 48, 96
+_BLOCKS, _POINTS = "▁▂▃▄▅▆▇█", 48
 _COLUMN_MEANING = {
     "open_time": "first ms of the minute, UTC; the key",
     "open": "price of the first trade",
@@ -59,7 +58,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
         "dagster/partition_row_count": entry.rows,
         "expected_rows": entry.expected_rows,
         "complete": entry.complete,
-        "absent": absences_text(entry.absences) or "nothing",
+        "absent": absences_text(entry.absences),
         "source": entry.source,
         "bytes": entry.size_bytes,
         "sha256": entry.sha256,
@@ -82,7 +81,7 @@ def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
         "first_day": status.first_day or "none",
         "last_day": status.last_day or "none",
         "bytes": status.size_bytes,
-        "absent_minutes": dg.MetadataValue.json(dict(status.absent_minutes)),
+        "absent": kinds_text(status.absent_minutes),
         "file": dg.MetadataValue.path(status.folder / "manifest.json"),
     }
 
@@ -102,25 +101,33 @@ def combined_metadata(combined: Combined) -> Mapping[str, Any]:
 def absences_text(absences: Sequence[Absence]) -> str:
     """`outage 284 min from 2021-04-25T04:01Z`, one after the other; past five, only minutes per kind."""
     if len(absences) > 5:
-        return ", ".join(f"{kind} {minutes} min" for kind, minutes in minutes_by_kind(absences).items())
+        return kinds_text(minutes_by_kind(absences))
+    if not absences:
+        return "nothing"
     return ", ".join(
         f"{absence.kind} {absence.span.minutes} min from {iso(absence.span.start_ms)}" for absence in absences
     )
 
 
-def price_picture(closes: npt.NDArray[np.float64]) -> dg.MarkdownMetadataValue:
-    """The day's closing prices as a small line, with first and last price in words."""
+def kinds_text(minutes: Mapping[str, int]) -> str:
+    """`outage 284 min, open 12 min`, or `nothing`."""
+    return ", ".join(f"{kind} {count:,} min" for kind, count in minutes.items()) or "nothing"
+
+
+def price_picture(closes: npt.NDArray[np.float64]) -> str:
+    """The day's closing prices as a line of blocks, with first, last, lowest and highest in words.
+
+    Text, because the UI hides pictures behind a link.
+    """
     step = max(1, len(closes) // _POINTS)
-    shown = [float(close) for close in closes[::step]]
-    low, high = min(shown), max(shown)
-    scale = (_HEIGHT - 4) / (high - low) if high > low else 0.0
-    width = _WIDTH / max(1, len(shown) - 1)
-    points = " ".join(f"{at * width:.0f},{_HEIGHT - 2 - (close - low) * scale:.1f}" for at, close in enumerate(shown))
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">'
-        f'<polyline points="{points}" fill="none" stroke="#4f43dd" stroke-width="1.5"/></svg>'
-    )
-    words = f"{closes[0]:g} → {closes[-1]:g} (low {low:g}, high {high:g})"
-    return dg.MetadataValue.md(
-        f"![closing prices](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})\n\n{words}"
-    )
+    shown = closes[::step]
+    low, high = float(closes.min()), float(closes.max())
+    steps = np.zeros(len(shown)) if high == low else (shown - low) / (high - low) * (len(_BLOCKS) - 1)
+    line = "".join(_BLOCKS[round(float(height))] for height in steps)
+    return f"{line} {closes[0]:g} → {closes[-1]:g}, low {low:g}, high {high:g}"
+
+
+def findings_table(findings: Sequence[tuple[str, str]]) -> dg.TableMetadataValue:
+    """What a check found, day by day."""
+    records = [dg.TableRecord({"day": day, "problem": problem}) for day, problem in findings]
+    return dg.MetadataValue.table(records)
