@@ -6,12 +6,8 @@ Belongs here: dagster, startup. Does not belong here: loading itself (`loads`), 
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
-from benchmarks.measuring import Run, Spread, alternating, python, ratios, spread
-from benchmarks.results import Line, Unit
-
-
-def _whole(run: Run) -> float:
-    return run.wall_s
+from benchmarks.measuring import Run, Spread, alternating, python, seen_peak, wall
+from benchmarks.results import Line, compared
 
 
 def dagster(bench: Bench) -> Iterator[Line]:
@@ -41,9 +37,10 @@ def dagster(bench: Bench) -> Iterator[Line]:
 
 def _added(what: str, whole: list[Run], engine: list[Run], days: int, *, goal: float | None = None) -> Line:
     per_day = Spread(tuple((a.wall_s - b.wall_s) / days * 1000 for a, b in zip(whole, engine, strict=True)))
-    note = f"whole command - engine = {per_day.shown(lambda ms: f'{ms:.1f} ms')} per day, start-up included"
-    ratio = ratios(whole, engine, _whole)
-    return Line(what, Unit.SECONDS, spread(whole, _whole), spread(engine, _whole), "engine", ratio, goal, note=note)
+    added = per_day.shown(lambda ms: f"{ms:.1f} ms")
+    memory = f"most memory seen {seen_peak(whole)}, engine {seen_peak(engine)}"
+    note = f"whole command - engine = {added} per day, start-up included; {memory}"
+    return compared(what, wall, whole, engine, "engine", goal=goal, note=note)
 
 
 def startup(bench: Bench) -> Iterator[Line]:
@@ -63,14 +60,12 @@ def startup(bench: Bench) -> Iterator[Line]:
     started = alternating(many, *(lambda a=a: bench.command(*a, root=root) for a in commands.values()), bare)
     for (name, _), runs, goal in zip(commands.items(), started, (0.25, None), strict=False):
         what = name if goal else f"{name}, store of {bench.year.days} days"
-        ratio = ratios(runs, started[-1], _whole)
-        ours, other = spread(runs, _whole), spread(started[-1], _whole)
-        yield Line(what, Unit.SECONDS, ours, other, "import argparse", ratio, goal, absolute=True)
+        yield compared(what, wall, runs, started[-1], "import argparse", goal=goal, absolute=True)
 
     def nothing() -> Run:
         return bench.backfill(bench.year, root, nothing_to_do=True)
 
     nothing()
     runs, others = alternating(bench.sizes.store_rounds, nothing, bare)
-    what, ratio = f"market-data backfill, nothing to do on {bench.year.days} days", ratios(runs, others, _whole)
-    yield Line(what, Unit.SECONDS, spread(runs, _whole), spread(others, _whole), "import argparse", ratio)
+    what = f"market-data backfill, nothing to do on {bench.year.days} days"
+    yield compared(what, wall, runs, others, "import argparse")

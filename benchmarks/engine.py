@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.child import Stopwatch
 from market_data_pipeline.core.backfill import backfill
-from market_data_pipeline.core.coverage import minutes_by_kind
+from market_data_pipeline.core.coverage import Absence, minutes_by_kind
 from market_data_pipeline.core.dataset import parse_market, parse_pair
 from market_data_pipeline.core.days import parse_instant, parse_zone
 from market_data_pipeline.core.plan import parse_window
@@ -27,7 +27,8 @@ def main() -> None:
     opener = partial(open_source, "rest", root=asked.root, base_url=asked.url)
     stopwatch = Stopwatch()
     outcomes: dict[str, int] = {}
-    absences, rows, size_bytes = [], 0, 0
+    absences: list[Absence] = []
+    rows = size_bytes = 0
     resolved = resolve(opener, market, pair, strict=True)
     with closing(resolved.source) as source:
         start_ms, end_ms = parse_instant(asked.start, zone), parse_instant(asked.end, zone)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.exchange import WEIGHT_PER_MINUTE, Window
-from benchmarks.measuring import Run, Spread, alternating, ratios, spread
-from benchmarks.results import Line, Unit
+from benchmarks.measuring import Spread, alternating, peak, wall, work
+from benchmarks.results import Line, Unit, compared
 
 
 def spot_long(bench: Bench) -> Iterator[Line]:
@@ -26,8 +26,8 @@ def spot_long(bench: Bench) -> Iterator[Line]:
 def futures_long(bench: Bench) -> Iterator[Line]:
     """The same for futures: the floor is 499 rows for weight 2 at 2400 a minute.
 
-    Rows per weight by the page's limit: 99 rows 99, 499 rows 249.5, 500 rows 100, 1000 rows 200, 1500 rows 150. The load
-    spans several minutes, and the governor leaves 5 % of each to other programs.
+    Rows per weight, by the limit of the page: 99 for 99, 249.5 for 499, 100 for 500, 200 for 1000, 150 for 1500. The
+    load spans several minutes, and the governor leaves 5 % of each to other programs.
     """
     yield from _long(bench, Window("futures", "2020-01-01", bench.sizes.futures_long_days), goal=1.15)
 
@@ -40,8 +40,8 @@ def _long(bench: Bench, window: Window, *, goal: float) -> Iterator[Line]:
     cost, floor_s = bench.costs[-1], window.floor_s
     note = (
         f"{window.rows:,} klines, {cost['requests']:,} requests, weight {cost['weight']:,} (least possible "
-        f"{window.least_weight:,}), 0 answers 429; work without imports {run.work_s:.1f} s, CPU "
-        f"{run.facts['cpu_seconds_of_work']:.1f} s, peak memory {run.peak_rss_bytes / 1e6:.0f} MB"
+        f"{window.least_weight:,}), 0 answers 429; work without imports {work(run):.1f} s, CPU "
+        f"{run.facts['cpu_seconds_of_work']:.1f} s, peak memory {peak(run) / 1e6:.0f} MB"
     )
     limit = f"the floor at {WEIGHT_PER_MINUTE[window.market]} weight a minute"
     what, ratio = f"{window.market}, {window.days} days", Spread((run.wall_s / floor_s,))
@@ -64,29 +64,10 @@ def _naive(bench: Bench, window: Window) -> Iterator[Line]:
     _small_first(bench, window.market)
     sides = (lambda: bench.engine(window), lambda: bench.naive(window), lambda: bench.backfill(window))
     engine, loop, command = alternating(bench.sizes.rounds, *sides)
-    name, seconds = f"{window.market}, {window.days} days", Unit.SECONDS
-
-    def work(run: Run) -> float:
-        return run.work_s
-
-    def whole(run: Run) -> float:
-        return run.wall_s
-
-    shown = "naive loop"
-    works, wholes = spread(loop, work), spread(loop, whole)
-    yield Line(
-        f"{name}: engine, work without imports",
-        seconds,
-        spread(engine, work),
-        works,
-        shown,
-        ratios(engine, loop, work),
-        0.20,
-    )
-    ratio = ratios(engine, loop, whole)
-    yield Line(f"{name}: engine, whole process", seconds, spread(engine, whole), wholes, shown, ratio)
-    ratio = ratios(command, loop, whole)
-    yield Line(f"{name}: market-data backfill", seconds, spread(command, whole), wholes, shown, ratio)
+    name, shown = f"{window.market}, {window.days} days", "naive loop"
+    yield compared(f"{name}: engine, work without imports", work, engine, loop, shown, goal=0.20)
+    yield compared(f"{name}: engine, whole process", wall, engine, loop, shown)
+    yield compared(f"{name}: market-data backfill, whole process", wall, command, loop, shown)
 
 
 def _small_first(bench: Bench, market: str) -> None:
@@ -104,17 +85,11 @@ def memory(bench: Bench) -> Iterator[Line]:
     """
     year, day = bench.window("spot", bench.sizes.year_days), bench.window("spot", 1)
     bench.exchange.warm(year)
-    rounds, roots = bench.sizes.rounds, (bench.new_root(), bench.new_root())
-
-    def peak(run: Run) -> float:
-        return run.peak_rss_bytes
-
-    long, short = alternating(rounds, lambda: bench.engine(year), lambda: bench.engine(day))
-    name, ratio = f"load of {year.days} days", ratios(long, short, peak)
-    yield Line(name, Unit.BYTES, spread(long, peak), spread(short, peak), "1 day", ratio, 1.30)
+    roots = bench.new_root(), bench.new_root()
+    long, short = alternating(bench.sizes.rounds, lambda: bench.engine(year), lambda: bench.engine(day))
+    yield compared(f"load of {year.days} days", peak, long, short, "1 day", goal=1.30)
     for window, root in zip((year, day), roots, strict=True):
         bench.engine(window, root)
     sides = (lambda: bench.store_job("combine", year, roots[0]), lambda: bench.store_job("combine", day, roots[1]))
-    long, short = alternating(rounds, *sides)
-    name, ratio = f"combine of {year.days} days", ratios(long, short, peak)
-    yield Line(name, Unit.BYTES, spread(long, peak), spread(short, peak), "1 day", ratio)
+    long, short = alternating(bench.sizes.rounds, *sides)
+    yield compared(f"combine of {year.days} days", peak, long, short, "1 day")

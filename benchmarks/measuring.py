@@ -42,15 +42,25 @@ class Run:
         facts: dict[str, Any] = json.loads(self.output.strip().splitlines()[-1])
         return facts
 
-    @property
-    def work_s(self) -> float:
-        """The wall time of the work, without interpreter start and imports."""
-        return float(self.facts["seconds_of_work"])
 
-    @property
-    def peak_rss_bytes(self) -> int:
-        """The script's own peak of memory."""
-        return int(self.facts["peak_rss_bytes"])
+def wall(run: Run) -> float:
+    """Seconds of the whole process."""
+    return run.wall_s
+
+
+def work(run: Run) -> float:
+    """Seconds of a script's work, without interpreter start and imports."""
+    return float(run.facts["seconds_of_work"])
+
+
+def peak(run: Run) -> float:
+    """Bytes of a script's own peak of memory, imports included."""
+    return float(run.facts["peak_rss_bytes"])
+
+
+def seen_peak(runs: Sequence[Run]) -> str:
+    """The most memory seen from outside, of any process."""
+    return f"{max(run.seen_peak_rss_bytes for run in runs) / 1e6:.0f} MB"
 
 
 def python(*arguments: str, root: Path, url: str | None = None) -> Run:
@@ -62,7 +72,14 @@ def python(*arguments: str, root: Path, url: str | None = None) -> Run:
     command = [sys.executable, *arguments]
     began = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=PROJECT, env=_environment(root, url), stdin=subprocess.DEVNULL, stdout=-1, stderr=-1, text=True
+        command,
+        cwd=PROJECT,
+        env=_environment(root, url),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
     )
     watcher = _Watcher(process)
     output, errors = process.communicate()
@@ -123,16 +140,6 @@ class Spread:
         if len(self.values) == 1:
             return show(self.median)
         return f"{show(self.median)} ({show(min(self.values))}..{show(max(self.values))}, n={len(self.values)})"
-
-
-def spread(runs: Sequence[Run], value: Callable[[Run], float]) -> Spread:
-    """One value of each run."""
-    return Spread(tuple(value(run) for run in runs))
-
-
-def ratios(ours: Sequence[Run], others: Sequence[Run], value: Callable[[Run], float]) -> Spread:
-    """Of each pair that ran one after the other, our value by the other's."""
-    return Spread(tuple(value(our) / value(other) for our, other in zip(ours, others, strict=True)))
 
 
 def alternating(times: int, *sides: Callable[[], Run]) -> list[list[Run]]:

@@ -3,10 +3,11 @@
 Belongs here: lines, verdicts, how numbers are written. Does not belong here: measuring, tables.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmarks.measuring import Spread
+from benchmarks.measuring import Run, Spread, peak
 
 
 class Unit(StrEnum):
@@ -61,6 +62,24 @@ class Line:
         if not judged:
             return "too small to judge"
         return "met" if self.met else "NOT met"
+
+
+def compared(
+    what: str,
+    value: Callable[[Run], float],
+    ours: Sequence[Run],
+    others: Sequence[Run],
+    against: str,
+    *,
+    goal: float | None = None,
+    absolute: bool = False,
+    note: str = "",
+) -> Line:
+    """The line of runs that took turns: the ratio is that of each pair."""
+    of_ours, of_others = tuple(map(value, ours)), tuple(map(value, others))
+    ratio = Spread(tuple(our / other for our, other in zip(of_ours, of_others, strict=True)))
+    unit = Unit.BYTES if value is peak else Unit.SECONDS
+    return Line(what, unit, Spread(of_ours), Spread(of_others), against, ratio, goal, absolute, note)
 
 
 HEAD = ("what", "ours", "against", "ratio", "goal", "")

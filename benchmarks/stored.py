@@ -7,13 +7,14 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.exchange import Window, simulated_exchange
-from benchmarks.measuring import PROJECT, Run, Spread, alternating, ratios, spread
-from benchmarks.results import Line, Unit
+from benchmarks.measuring import PROJECT, Run, Spread, alternating, peak, wall, work
+from benchmarks.results import Line, Unit, compared
 
 _ZIP = re.compile(r"([A-Z0-9]+)USDT-1m-(\d{4}-\d{2}-\d{2})\.zip")
 
@@ -26,8 +27,8 @@ def size(bench: Bench) -> Iterator[Line]:
     """
     month = bench.window("spot", bench.sizes.month_days)
     root = bench.new_root()
-    bench.engine(month, root)
-    yield _size(bench, f"synthetic spot BTC/USDT, {month.days} days", month, root)
+    loaded = bench.engine(month, root)
+    yield _size(bench, f"synthetic spot BTC/USDT, {month.days} days", month, root, loaded)
     archive = Path(os.environ.get("MARKET_DATA_REAL_KLINES", PROJECT.parent / "shared" / "real_klines")) / "archive"
     if not archive.is_dir():
         bench.say(f"no real klines in {archive}")
@@ -36,12 +37,12 @@ def size(bench: Bench) -> Iterator[Line]:
         for (market, pair), windows in groupby(_real(archive), key=lambda window: (window.market, window.pair)):
             window = max(windows, key=lambda each: each.days)
             root = bench.new_root()
-            bench.engine(window, root, url=exchange.url)
-            yield _size(bench, f"real {market} {pair}, {window.days} days from {window.first}", window, root)
+            loaded = bench.engine_elsewhere(window, root, exchange.url)
+            yield _size(bench, f"real {market} {pair}, {window.days} days from {window.first}", window, root, loaded)
 
 
-def _size(bench: Bench, what: str, window: Window, root: Path) -> Line:
-    facts = bench.store_job("sizes", window, root).facts
+def _size(bench: Bench, what: str, window: Window, root: Path, loaded: Run) -> Line:
+    facts = bench.store_job("sizes", window, root, rows=loaded.facts["rows"]).facts
     ours, zstd, snappy = (Spread((facts[name],)) for name in ("chunks", "default_zstd", "default_snappy"))
     per_row = [f"{each.median / facts['rows']:.1f}" for each in (ours, zstd, snappy)]
     note = "bytes per kline: ours {}, default zstd {}, default snappy (pandas) {}".format(*per_row)
@@ -65,34 +66,25 @@ def verify(bench: Bench) -> Iterator[Line]:
     """Proving and combining the store of a year of futures, each job a process of its own, in turns.
 
     `verify` is judged without imports, against read + sha256 + decode + the rules of a kline in numpy by hand; what it
-    does on top is the manifest, coverage with reasons, and pandera. `combine` is judged as a whole process against
-    pandas (read each chunk, concat, to_parquet). The commands have Dagster and their start-up on top.
+    does on top is the manifest, coverage with reasons, and pandera (imported before the stopwatch starts). `combine`
+    is judged as a whole process against pandas (read each chunk, concat, to_parquet). The commands have Dagster and
+    their start-up on top.
     """
     year, root, rounds = bench.year, bench.year_root, bench.sizes.store_rounds
 
     def job(name: str) -> Run:
         return bench.store_job(name, year, root)
 
-    def work(run: Run) -> float:
-        return run.work_s
-
-    def whole(run: Run) -> float:
-        return run.wall_s
-
     names = ("verify", "floor-with-rules", "floor")
-    sides = [lambda name=name: job(name) for name in names]
+    sides = [partial(job, name) for name in names]
     for side in sides:
         side()
     command = ("--market", "futures", "verify")
     ours, rules, bare, commands = alternating(rounds, *sides, lambda: bench.command(*command, root=root))
-    what, shown = f"verify, {year.days} days", "read + sha256 + decode"
-    seconds, ratio = Unit.SECONDS, ratios(ours, rules, work)
-    with_rules = f"{shown} + numpy rules"
-    yield Line(f"{what}: work", seconds, spread(ours, work), spread(rules, work), with_rules, ratio, 1.60)
-    ratio = ratios(ours, bare, work)
-    yield Line(f"{what}: work", seconds, spread(ours, work), spread(bare, work), shown, ratio)
-    ratio = ratios(commands, bare, whole)
-    yield Line("market-data verify", seconds, spread(commands, whole), spread(bare, whole), f"{shown}, process", ratio)
+    what, shown = f"verify, {year.days} days: work without imports", "read + sha256 + decode"
+    yield compared(what, work, ours, rules, f"{shown} + numpy rules", goal=1.60)
+    yield compared(what, work, ours, bare, shown)
+    yield compared("market-data verify, whole process", wall, commands, bare, shown)
     yield from _combine(bench)
 
 
@@ -110,25 +102,9 @@ def _combine(bench: Bench) -> Iterator[Line]:
 
     command()
     ours, others, commands = alternating(rounds, lambda: job("combine"), lambda: job("concat"), command)
-    walls, ratio = spread(others, _wall), ratios(ours, others, _wall)
     note = f"size {ours[0].facts['bytes'] / others[0].facts['bytes']:.2f}x of pandas' file"
-    what, shown, seconds = f"combine, {year.days} days", "pandas", Unit.SECONDS
-    yield Line(f"{what}: whole process", seconds, spread(ours, _wall), walls, shown, ratio, 0.55, note=note)
-    ratio = ratios(ours, others, _work)
-    yield Line(f"{what}: work without imports", seconds, spread(ours, _work), spread(others, _work), shown, ratio)
-    ratio = ratios(ours, others, _peak)
-    yield Line(f"{what}: peak memory", Unit.BYTES, spread(ours, _peak), spread(others, _peak), shown, ratio)
-    ratio = ratios(commands, others, _wall)
-    yield Line("market-data combine", seconds, spread(commands, _wall), walls, shown, ratio)
-
-
-def _wall(run: Run) -> float:
-    return run.wall_s
-
-
-def _work(run: Run) -> float:
-    return run.work_s
-
-
-def _peak(run: Run) -> float:
-    return run.peak_rss_bytes
+    what = f"combine, {year.days} days"
+    yield compared(f"{what}: whole process", wall, ours, others, "pandas", goal=0.55, note=note)
+    yield compared(f"{what}: work without imports", work, ours, others, "pandas")
+    yield compared(f"{what}: peak memory", peak, ours, others, "pandas")
+    yield compared("market-data combine, whole process", wall, commands, others, "pandas")

@@ -160,6 +160,7 @@ def combine(
         if report.error or not report.success:
             _fail(report.error or "the run failed", NOT_AS_IT_SHOULD_BE)
         console.print_combined(report.results["combined"])
+        console.print_warnings(report.failed_checks)
         _exit_unless(not report.failed_checks)
 
 

@@ -37,6 +37,8 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
+from market_data_pipeline.settings import Settings
+
 ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 """Metadata for the result of an asset that logged a materialization for each of its partitions itself.
 
@@ -47,6 +49,7 @@ own mark for "this body has reported its events"; should a later Dagster ignore 
 _MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
 _MAX_OPEN_RUNS = 4
 _EVENTS_PER_BATCH = "500"
+_APART_S = 0.0011
 
 
 def stored_together(instance: dg.DagsterInstance) -> AbstractContextManager[None]:
@@ -68,12 +71,14 @@ class PooledSqliteStorage(DagsterSqliteStorage):
     @classmethod
     def config_type(cls) -> UserConfigSchema:
         """Takes the folder as `base_dir`: DAGSTER_HOME, where nothing else is said."""
-        return {"base_dir": dg.Field(dg.StringSource, default_value={"env": "DAGSTER_HOME"})}
+        return {"base_dir": dg.Field(dg.StringSource, is_required=False)}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """Makes a storage from the `config` of dagster.yaml."""
-        return cls.from_local(inst_data=inst_data, **config_value)
+        # Commands of Dagster that find no DAGSTER_HOME still read the dagster.yaml of the folder they are started in.
+        home = config_value.get("base_dir") or os.environ.get("DAGSTER_HOME") or str(Settings().home)
+        return cls.from_local(base_dir=home, inst_data=inst_data)
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
@@ -148,7 +153,9 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         """Stores one event, or keeps it for the end of a `stored_together` block of this thread."""
         pending, kind = getattr(self._thread, "pending", None), _kind(event)
         if pending is not None and kind in BATCH_WRITABLE_EVENTS:
-            pending.append(event)
+            # The UI's list of an asset's events takes those of one millisecond for one.
+            earliest_s = pending[-1].timestamp + _APART_S if pending else 0.0
+            pending.append(event._replace(timestamp=max(event.timestamp, earliest_s)))
             return
         if pending:
             self._thread.pending = []

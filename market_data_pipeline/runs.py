@@ -41,7 +41,8 @@ from market_data_pipeline.defs.resources import Tools, tools_of
 __all__ = ["RunReport", "open_instance", "prepare_home", "run", "tools_of"]
 
 INSTANCE_FILE = "dagster.yaml"
-_PROCESS_TAG = "market_data/process"
+# The UI hides tags that begin so.
+_PROCESS_TAG = ".dagster/market_data_process"
 _LOCATION_MODULE, _LOCATION_NAME = "market_data_pipeline.definitions", "market_data_pipeline"
 
 
@@ -171,7 +172,7 @@ def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
-            while error.cause:
+            while error.cause and str(error.cls_name).startswith("Dagster"):
                 error = error.cause
             yield error
 
@@ -185,7 +186,7 @@ def _error_of(result: JobExecutionResult) -> str | None:
     error = next(_errors(result), None)
     if error is None:
         return None
-    if error.cls_name == DagsterExecutionInterruptedError.__name__:
+    if error.cls_name in {DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__}:
         raise KeyboardInterrupt
     said = " ".join(error.message.split())
     return said.partition(": ")[2] or said

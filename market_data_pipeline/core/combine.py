@@ -138,6 +138,7 @@ class Agreement(StrEnum):
     EQUAL = "equal"
     OLDER = "older than its chunks"
     DAMAGED = "damaged"
+    UNKNOWN = "cannot be compared"
 
 
 def compare(store: DatasetStore) -> tuple[Agreement, str]:
@@ -151,18 +152,23 @@ def compare(store: DatasetStore) -> tuple[Agreement, str]:
     current = read_combined(path)
     if current is not None and current.fingerprint != selection.fingerprint():
         return Agreement.OLDER, ""
-    problem = next(differences(store, selection), None)
+    try:
+        problem = next(differences(store, selection), None)
+    except StoreError as error:
+        return Agreement.UNKNOWN, str(error)
     return (Agreement.EQUAL, "") if problem is None else (Agreement.DAMAGED, problem)
 
 
 def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
-    """Where the combined file does not hold the klines of its chunks, in their order; nothing if it does."""
+    """Where the combined file does not hold the klines of its chunks, in their order; nothing if it does.
+
+    Raises:
+        StoreError: a chunk is damaged.
+    """
     path = combined_path(store, selection)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield from _unequal(file, store, selection)
-    except StoreError as error:
-        yield str(error)
     except (OSError, ValueError) as error:
         yield f"{path.name} cannot be read ({' '.join(str(error).split())}); run market-data combine"
 

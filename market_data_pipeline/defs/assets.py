@@ -56,7 +56,7 @@ def group_of(dataset: Dataset) -> str:
 
 def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
     """The three assets of one dataset."""
-    group, kinds = group_of(dataset), {"binance", "parquet"}
+    group = group_of(dataset)
     facts = {"market": dataset.market.value, "pair": dataset.pair, "zone": dataset.zone.name}
 
     @dg.asset(
@@ -67,7 +67,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         metadata={**facts, "dagster/column_schema": column_schema()},
         description=f"1-minute klines of {dataset.name}: one zstd Parquet chunk per day in {dataset.zone.name}.",
         group_name=group,
-        kinds=kinds,
+        kinds={"binance", "parquet"},
     )
     def klines_1m(
         context: dg.AssetExecutionContext, config: KlinesConfig, tools: dg.ResourceParam[Tools]
@@ -94,7 +94,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         metadata=facts,
         description="manifest.json: for each chunk its rows, absences with their reasons, bytes and sha256.",
         group_name=group,
-        kinds=kinds,
+        kinds={"binance", "json"},
     )
     def manifest(tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
         store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
@@ -107,7 +107,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         metadata={**facts, "dagster/column_schema": column_schema()},
         description="One Parquet file of all chunks in order; written only if a chunk changed.",
         group_name=group,
-        kinds=kinds,
+        kinds={"binance", "parquet"},
     )
     def combined(config: CombinedConfig, tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
         store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)

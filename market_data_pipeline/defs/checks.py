@@ -68,9 +68,16 @@ def _of_chunks(dataset: Dataset, read: core.Verification, name: str) -> dg.Asset
         asset_key=asset_key(dataset, CHECKS[name][0]),
         check_name=name,
         passed=not found,
-        description=f"{found[0][0]}: {found[0][1]}" if found else None,
+        description=_words(read, found),
         metadata=metadata,
     )
+
+
+def _words(read: core.Verification, found: list[tuple[str, str]]) -> str:
+    if not found:
+        return f"{read.days:,} days, {read.rows:,} klines"
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{found[0][0]}: {found[0][1]}{more}; run market-data verify --repair"
 
 
 def _of_combined(dataset: Dataset, agreement: Agreement, problem: str) -> dg.AssetCheckResult:

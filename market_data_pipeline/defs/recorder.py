@@ -14,7 +14,7 @@ from market_data_pipeline.core.backfill import DayResult
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.plan import Outcome
 from market_data_pipeline.dagster_event_log import stored_together
-from market_data_pipeline.defs.metadata import day_metadata
+from market_data_pipeline.defs.metadata import day_metadata, findings_table
 
 _EVERY_S = 1.0
 
@@ -51,11 +51,10 @@ class DayRecorder:
     def raise_if_failed(self) -> None:
         """Fail the run if any day failed, naming each; the finished ones stay recorded."""
         if self._failed:
-            reasons = {result.day.key: result.error for result in self._failed}
-            first = self._failed[0]
+            reasons = [(result.day.key, result.error or "failed") for result in self._failed]
             raise dg.Failure(
-                f"{len(reasons)} days failed, first {first.day.key}: {first.error}",
-                metadata={"failed": dg.MetadataValue.json(reasons)},
+                f"failed days: {len(reasons)}, first {reasons[0][0]}: {reasons[0][1]}",
+                metadata={"failed": findings_table(reasons)},
                 allow_retries=False,
             )
 

@@ -1,5 +1,6 @@
 """A fresh data root with its Dagster instance, and an exchange on a free port."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from market_data_pipeline_tests.defs.loading import Loading, loading, settings_o
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading]:
-    """Set up once for a test; `open_instance` sets DAGSTER_HOME, which the test puts back."""
+    """What a process keeps after a run, DAGSTER_HOME and the handler of `loader.log`, is put back."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE", raising=False)
+    logger = logging.getLogger("market_data_pipeline")
+    before = list(logger.handlers)
     with (
         serve(SimulatedExchange(weights=False)) as running,
         loading(settings_of(tmp_path, running.url), running.exchange) as set_up,
     ):
         yield set_up
+    for handler in set(logger.handlers) - set(before):
+        logger.removeHandler(handler)
+        handler.close()

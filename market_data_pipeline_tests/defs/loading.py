@@ -15,6 +15,7 @@ from market_data_pipeline.core.dataset import Dataset, Market
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import day_of, parse_zone
 from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
@@ -94,11 +95,18 @@ class Loading:
         found = [entry.get_dagster_event().asset_check_evaluation_data for entry in logs]
         return {evaluation.check_name: evaluation for evaluation in found}
 
+    def checks_alone(self, dataset: Dataset) -> dict[str, dg.AssetCheckEvaluation]:
+        """Evaluate every check of the dataset without materializing anything, as a button of the UI does."""
+        job = dg.define_asset_job("checks_alone", dg.AssetSelection.all_asset_checks())
+        definitions = dg.Definitions.merge(definitions_of([dataset], self.tools), dg.Definitions(jobs=[job]))
+        result = definitions.resolve_job_def("checks_alone").execute_in_process(instance=self.instance)
+        return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
     def failure(self, report: runs.RunReport) -> dict[str, Any]:
         """The metadata of the one step that failed."""
         (entry,) = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
         said = entry.get_dagster_event().step_failure_data.user_failure_data
-        return values(said.metadata)
+        return dict(said.metadata)
 
     def requests(self) -> int:
         stats = self.exchange.stats()

@@ -72,11 +72,15 @@ class RestSource:
         return self._life
 
     def _ask_life(self) -> Life:
+        # All three at once: a load waits for them before it can plan anything.
+        clock = self._pool.submit(self.now_ms)
+        newest = self._pool.submit(self._rows, limit=1, closed=False)
         first = self._rows(limit=1, startTime=0)
+        now_ms = clock.result()
         if first.num_rows == 0:
-            return Life(self.now_ms(), None)
-        newest_ms = int(open_times(self._rows(limit=1, closed=False) or first)[-1])
-        delisted = self.now_ms() - newest_ms > _SILENT_MS and self.client.status(self._token) != "TRADING"
+            return Life(now_ms, None)
+        newest_ms = int(open_times(newest.result() or first)[-1])
+        delisted = now_ms - newest_ms > _SILENT_MS and self.client.status(self._token) != "TRADING"
         return Life(int(open_times(first)[0]), newest_ms if delisted else None)
 
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:

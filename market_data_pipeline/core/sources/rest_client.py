@@ -109,7 +109,7 @@ class RestClient:
         """
         retrying = Retrying(
             retry=retry_if_exception_type((_PassingFault, WrongAnswer)),
-            wait=wait_exponential_jitter(initial=0.5, max=20, jitter=0.5),
+            wait=wait_exponential_jitter(multiplier=0.5, max=20, jitter=0.5),
             stop=self._is_enough,
             sleep=sleep_using_event(self._stopped),
             before_sleep=before_sleep_log(_log, logging.WARNING),

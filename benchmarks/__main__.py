@@ -1,0 +1,70 @@
+"""`python -m benchmarks [NAMES] [--quick] [--write]`, which is `make bench`.
+
+Belongs here: which benchmarks run, in which order, and what is written. Does not belong here: anything they measure.
+"""
+
+import argparse
+import inspect
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks import commands, loads, stored
+from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.exchange import simulated_exchange
+from benchmarks.measuring import PROJECT, BenchmarkFailed
+from benchmarks.report import Section, machine, print_section, write_markdown
+from benchmarks.results import Line
+
+BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
+    "spot-long": loads.spot_long,
+    "futures-long": loads.futures_long,
+    "naive": loads.naive,
+    "memory": loads.memory,
+    "dagster": commands.dagster,
+    "startup": commands.startup,
+    "verify": stored.verify,
+    "size": stored.size,
+}
+_PAGE = PROJECT / "docs" / "benchmarks.md"
+
+
+def main() -> int:
+    asked = _arguments()
+    names, sizes, facts = asked.names or list(BENCHMARKS), QUICK if asked.quick else FULL, machine()
+    sections: list[Section] = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder:
+        try:
+            with simulated_exchange() as exchange:
+                bench = Bench(sizes, exchange, Path(folder))
+                for name in names:
+                    bench.say(name)
+                    about = inspect.getdoc(BENCHMARKS[name]) or ""
+                    sections.append(Section(name, about, list(BENCHMARKS[name](bench)), judged=not asked.quick))
+                    print_section(sections[-1])
+        except BenchmarkFailed as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    if asked.write or not (asked.names or asked.quick):
+        write_markdown(_PAGE, sections, facts, sizes)
+        print(f"written: {_PAGE}")
+    verdicts = [line.met for section in sections for line in section.lines if line.met is not None]
+    if not asked.quick:
+        print(f"{sum(verdicts)} of {len(verdicts)} goals met")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAMES", help=f"of {', '.join(BENCHMARKS)}; all if not given")
+    parser.add_argument("--quick", action="store_true", help="a few days only: shows that all works, judges nothing")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md whatever was run")
+    asked = parser.parse_args()
+    if unknown := [name for name in asked.names if name not in BENCHMARKS]:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

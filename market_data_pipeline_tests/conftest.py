@@ -1,0 +1,51 @@
+"""A simulated exchange that answers over HTTP, and the command line that talks to it."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline_tests.support import NOON, MarketData, Simulate
+
+
+@pytest.fixture
+def simulate() -> Iterator[Simulate]:
+    """Start exchanges whose clock stands still at noon unless told otherwise."""
+    with ExitStack() as stack:
+
+        def started(**options: Any) -> RunningExchange:
+            return stack.enter_context(serve(SimulatedExchange(**{"now": NOON, "speed": 0, **options})))
+
+        yield started
+
+
+@pytest.fixture
+def market_data(tmp_path: Path, simulate: Simulate) -> Iterator[Callable[..., MarketData]]:
+    """The command line, with a fresh data root, against a running exchange or else a new one."""
+
+    def made(running: RunningExchange | None = None, **env: str) -> MarketData:
+        return MarketData(tmp_path / "root", (running or simulate()).url, env)
+
+    yield made
+    logger = logging.getLogger("market_data_pipeline")
+    for handler in logger.handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+@pytest.fixture(scope="session")
+def real_archive() -> Path:
+    """Find the folder of real klines, which lies outside the repository."""
+    beside = Path(__file__).parents[2] / "shared" / "real_klines"
+    folder = Path(os.environ.get("MARKET_DATA_REAL_KLINES", beside)) / "archive"
+    if not (folder / "data").is_dir():
+        refuse = pytest.fail if os.environ.get("MARKET_DATA_REQUIRE_REAL") else pytest.skip
+        refuse(f"no real klines at {folder}")
+    return folder

@@ -1,0 +1,189 @@
+"""The code location: which assets, checks and partitions Dagster finds, and that it finds them without complaint."""
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from market_data_pipeline import runs
+from market_data_pipeline.core.dataset import Dataset, Market
+from market_data_pipeline.core.days import parse_zone
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.store import Store
+from market_data_pipeline.defs.location import datasets_of, definitions_of
+from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.settings import Settings
+
+PROJECT = Path(runs.__file__).parent.parent
+CHECKS = {
+    "klines_1m": {"days_are_joined", "klines_keep_schema", "minutes_are_covered"},
+    "manifest": {"chunks_match_manifest"},
+    "combined": {"combined_equals_chunks"},
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A data root with two datasets, neither of which is the default one."""
+    store = Store(tmp_path / "data")
+    store.create(Market.SPOT, "BTC/USDT", zone=parse_zone("Europe/Zurich"), start=date(2020, 1, 1))
+    store.create(Market.FUTURES, "NEAR/USDT", zone=parse_zone("+05:30"), start=date(2020, 10, 15))
+    return Settings(
+        market_data_dir=store.root,
+        market_type="futures",
+        symbol="BTC/USDT",
+        align_tz="UTC",
+        dagster_home=tmp_path / "dagster",
+        log_dir=tmp_path / "logs",
+    )
+
+
+def datasets(settings: Settings) -> list[Dataset]:
+    return datasets_of(Store(settings.root), settings)
+
+
+def repository(settings: Settings) -> dg.RepositoryDefinition:
+    return definitions_of(datasets(settings), tools_of(settings)).get_repository_def()
+
+
+def graph_of(settings: Settings) -> dict[str, str]:
+    """Every asset with its group and what it is made from, in text that is easy to compare."""
+    graph = repository(settings).asset_graph
+    return {
+        key.to_user_string(): " <- ".join(
+            [str(graph.get(key).group_name), *(parent.to_user_string() for parent in graph.get(key).parent_keys)]
+        )
+        for key in graph.materializable_asset_keys
+    }
+
+
+def test_every_dataset_of_the_store_and_the_default_one_has_its_assets(settings):
+    assert graph_of(settings) == {
+        "binance/BTCUSDT/klines_1m": "spot_BTCUSDT",
+        "binance/BTCUSDT/manifest": "spot_BTCUSDT <- binance/BTCUSDT/klines_1m",
+        "binance/BTCUSDT/combined": "spot_BTCUSDT <- binance/BTCUSDT/manifest",
+        "binanceusdm/NEARUSDT/klines_1m": "futures_NEARUSDT",
+        "binanceusdm/NEARUSDT/manifest": "futures_NEARUSDT <- binanceusdm/NEARUSDT/klines_1m",
+        "binanceusdm/NEARUSDT/combined": "futures_NEARUSDT <- binanceusdm/NEARUSDT/manifest",
+        "binanceusdm/BTCUSDT/klines_1m": "futures_BTCUSDT",
+        "binanceusdm/BTCUSDT/manifest": "futures_BTCUSDT <- binanceusdm/BTCUSDT/klines_1m",
+        "binanceusdm/BTCUSDT/combined": "futures_BTCUSDT <- binanceusdm/BTCUSDT/manifest",
+    }
+
+
+def test_an_empty_store_has_the_default_dataset_alone(tmp_path):
+    settings = Settings(market_data_dir=tmp_path, market_type="spot", symbol="LTC/USDT", align_tz="Asia/Tokyo")
+    (dataset,) = datasets(settings)
+    assert (dataset.name, dataset.zone.name, dataset.start) == ("spot LTC/USDT", "Asia/Tokyo", date(2020, 1, 1))
+    assert not list(tmp_path.iterdir()), "looking made files"
+
+
+def test_a_stored_dataset_counts_more_than_the_settings(settings):
+    """Its zone and its start, of which the settings only know what a new one would have."""
+    same = settings.model_copy(update={"market_type": "spot"})
+    (spot,) = [dataset for dataset in datasets(same) if dataset.market is Market.SPOT]
+    assert spot.zone.name == "Europe/Zurich"
+
+
+def test_each_asset_has_its_checks(settings):
+    found: dict[str, set[str]] = {}
+    for check in repository(settings).asset_graph.asset_check_keys:
+        found.setdefault(check.asset_key.to_user_string(), set()).add(check.name)
+    assert found == {asset: CHECKS[asset.rpartition("/")[2]] for asset in graph_of(settings)}
+
+
+@pytest.mark.parametrize(
+    ("asset", "start", "timezone", "offset"),
+    [
+        ("binance/BTCUSDT", "2020-01-01", "Europe/Zurich", 0),
+        ("binanceusdm/NEARUSDT", "2020-10-15", "Etc/GMT-6", 30),
+        ("binanceusdm/BTCUSDT", "2020-01-01", "UTC", 0),
+    ],
+)
+def test_klines_are_partitioned_by_the_local_days_of_the_dataset(settings, asset, start, timezone, offset):
+    node = repository(settings).asset_graph.get(dg.AssetKey([*asset.split("/"), "klines_1m"]))
+    partitions = node.partitions_def
+    assert isinstance(partitions, dg.DailyPartitionsDefinition)
+    assert partitions.get_first_partition_key() == start
+    assert (partitions.timezone, partitions.minute_offset, partitions.end_offset) == (timezone, offset, 1)
+    assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_manifest_and_combined_are_not_partitioned(settings):
+    graph = repository(settings).asset_graph
+    partitioned = {key for key in graph.materializable_asset_keys if graph.get(key).is_partitioned}
+    assert {key.path[-1] for key in partitioned} == {"klines_1m"}
+
+
+def test_an_asset_says_which_market_pair_and_zone_it_is_about(settings):
+    graph = repository(settings).asset_graph
+    said = graph.get(dg.AssetKey(["binanceusdm", "NEARUSDT", "klines_1m"])).metadata
+    assert {name: said[name] for name in ("market", "pair", "zone")} == {
+        "market": "futures",
+        "pair": "NEAR/USDT",
+        "zone": "+05:30",
+    }
+    assert len(said["dagster/column_schema"].columns) == 12
+
+
+def test_a_damaged_dataset_is_named_with_what_to_do(settings):
+    path = settings.root / "binance" / "BTCUSDT" / "1m" / "dataset.json"
+    path.write_text('{"format": 1, "market"', encoding="ascii")
+    with pytest.raises(StoreError) as error:
+        repository(settings)
+    assert str(path) in str(error.value)
+    assert "restore it, or move it away and run backfill again" in str(error.value)
+
+
+# --- as Dagster's own commands find it
+
+
+def validate(settings: Settings, folder: Path, *, home: Path | None) -> subprocess.CompletedProcess[str]:
+    """`dagster definitions validate` in a folder with the project's own files of Dagster."""
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copyfile(PROJECT / name, folder / name)
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"} | {
+        "MARKET_DATA_DIR": str(settings.root),
+        "LOG_DIR": str(settings.logs),
+        "PYTHONPATH": str(PROJECT),
+        "PYTHONUTF8": "1",
+        **({"DAGSTER_HOME": str(home)} if home else {}),
+    }
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+
+
+def warnings_in(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Those about this project; that Dagster would like its newer command to be used is its own affair."""
+    lines = (done.stdout + done.stderr).splitlines()
+    return [line for line in lines if "Warning" in line and "definitions_validate_command" not in line]
+
+
+def test_dagster_validates_the_workspace_without_a_warning(settings, tmp_path):
+    runs.prepare_home(settings.home)
+    done = validate(settings, tmp_path, home=settings.home)
+    assert done.returncode == 0, done.stderr
+    assert "Validation successful for code location market_data_pipeline" in done.stdout + done.stderr
+    assert warnings_in(done) == []
+
+
+def test_dagster_validates_the_workspace_also_where_dagster_home_is_not_set(settings, tmp_path):
+    done = validate(settings, tmp_path, home=None)
+    assert done.returncode == 0, done.stderr
+    assert warnings_in(done) == []
+
+
+def test_dagster_names_a_damaged_dataset(settings, tmp_path):
+    path = settings.root / "binance" / "BTCUSDT" / "1m" / "dataset.json"
+    path.write_bytes(b"{}")
+    runs.prepare_home(settings.home)
+    done = validate(settings, tmp_path, home=settings.home)
+    assert done.returncode == 1
+    assert f"{path} is damaged" in done.stdout + done.stderr

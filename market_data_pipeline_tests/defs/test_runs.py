@@ -1,0 +1,349 @@
+"""Runs of the graph: what they load, what they record in Dagster, and what is left when something goes wrong."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+from starlette.responses import Response
+
+from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.coverage import Absence, Kind
+from market_data_pipeline.core.days import iso
+from market_data_pipeline.core.files import sha256_of
+from market_data_pipeline.defs.location import definitions_of
+from market_data_pipeline.simulator.queries import RequestInfo
+from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, local, values
+
+OF_KLINES = {"klines_keep_schema", "minutes_are_covered", "days_are_joined"}
+OF_ALL = OF_KLINES | {"chunks_match_manifest", "combined_equals_chunks"}
+# The UI puts longer Markdown behind a link.
+SHOWN_AT_ONCE = 1000
+EVERY_DAY_SAYS = {
+    "outcome",
+    "dagster/partition_row_count",
+    "expected_rows",
+    "complete",
+    "absent",
+    "first_open_time",
+    "last_open_time",
+    "close",
+    "source",
+    "bytes",
+    "sha256",
+    "file",
+}
+
+
+def refusing(start_ms: int) -> Callable[[RequestInfo], Response | None]:
+    """A hook that refuses, each time, the page of klines with this instant."""
+
+    def hook(request: RequestInfo) -> Response | None:
+        if request.endpoint == "klines" and "endTime" in request.params:
+            first, last = int(request.params["startTime"]), int(request.params["endTime"])
+            if first <= start_ms <= last:
+                return Response(b'{"code":-1130,"msg":"Refused by the test."}', 400, media_type="application/json")
+        return None
+
+    return hook
+
+
+class Stop:
+    """Told of each day; raises after some."""
+
+    def __init__(self, after: int, error: type[BaseException]) -> None:
+        self._left, self._error = after, error
+
+    def __call__(self, result: DayResult) -> None:
+        self._left -= 1
+        if not self._left:
+            raise self._error
+
+
+def failed(checks: dict[str, dg.AssetCheckEvaluation]) -> dict[str, dg.AssetCheckSeverity]:
+    return {name: check.severity for name, check in checks.items() if not check.passed}
+
+
+# --- what a run records
+
+
+def test_a_range_of_days_is_one_run_with_one_materialization_a_day(load: Loading):
+    report = load.run(BTC, "2021-04-24", "2021-04-26")
+    assert report.success
+    assert report.failed_checks == ()
+    assert load.days(report, BTC) == ["2021-04-24", "2021-04-25", "2021-04-26"]
+    assert load.recorded_days(BTC) == {"2021-04-24", "2021-04-25", "2021-04-26"}
+    assert len(load.materializations(report, BTC, MANIFEST)) == 1
+    assert len(load.materializations(report, BTC, COMBINED)) == 1
+    assert load.instance.get_runs_count() == 1
+
+
+def test_a_day_says_what_a_person_would_ask(load: Loading):
+    report = load.run(BTC, "2021-04-25", assets=[KLINES])
+    (event,) = load.materializations(report, BTC, KLINES)
+    path, said = load.chunk(BTC, "2021-04-25"), values(event.metadata)
+    assert said.keys() == EVERY_DAY_SAYS
+    assert said["outcome"] == "loaded"
+    assert (said["dagster/partition_row_count"], said["expected_rows"]) == (1156, 1440)
+    assert said["complete"] is True
+    assert said["absent"] == "outage 284 min from 2021-04-25T04:01Z"
+    assert said["source"] == "rest"
+    assert (said["bytes"], said["sha256"]) == (path.stat().st_size, sha256_of(path.read_bytes()))
+    assert said["file"] == str(path)
+    day = BTC.day("2021-04-25")
+    assert said["first_open_time"] == iso(day.start_ms)
+    assert said["last_open_time"] == iso(day.end_ms - 60_000)
+
+
+def test_the_picture_of_a_day_tells_its_prices_without_a_click(load: Loading):
+    report = load.run(BTC, "2021-04-25", assets=[KLINES])
+    (event,) = load.materializations(report, BTC, KLINES)
+    closes = pq.read_table(load.chunk(BTC, "2021-04-25")).column("close").to_pylist()
+    picture = event.metadata["close"]
+    for price in (closes[0], closes[-1], min(closes), max(closes)):
+        assert f"{price:g}" in picture.value
+    assert isinstance(picture, dg.TextMetadataValue) or len(picture.value) < SHOWN_AT_ONCE
+
+
+def test_each_day_is_recorded_at_a_millisecond_of_its_own(load: Loading):
+    """The UI's list of an asset's events takes those of one millisecond for one."""
+    report = load.run(BTC, "2021-04-01", "2021-04-20", assets=[KLINES])
+    logs = load.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    moments = [int(entry.timestamp * 1000) for entry in logs]
+    assert len(set(moments)) == 20
+    assert moments == sorted(moments)
+
+
+def test_a_day_of_25_hours_is_expected_to_have_1500_rows(load: Loading):
+    report = load.run(NEAR, "2023-10-28", "2023-10-30")
+    rows = [values(event.metadata) for event in load.materializations(report, NEAR, KLINES)]
+    assert [row["dagster/partition_row_count"] for row in rows] == [1440, 1500, 1440]
+    assert [row["expected_rows"] for row in rows] == [1440, 1500, 1440]
+    assert {row["absent"] for row in rows} == {"nothing"}
+
+
+def test_manifest_and_combined_sum_up_all_days(load: Loading):
+    load.run(BTC, "2021-04-24")
+    report = load.run(BTC, "2021-04-25")
+    (manifest,) = load.materializations(report, BTC, MANIFEST)
+    (combined,) = load.materializations(report, BTC, COMBINED)
+    said = values(manifest.metadata)
+    assert (said["chunks"], said["complete_chunks"], said["dagster/row_count"]) == (2, 2, 1440 + 1156)
+    assert (said["first_day"], said["last_day"]) == ("2021-04-24", "2021-04-25")
+    assert said["absent"] == "outage 284 min"
+    assert values(combined.metadata)["dagster/row_count"] == 1440 + 1156
+    assert values(combined.metadata)["outcome"] == "built"
+
+
+def test_every_check_is_evaluated_and_says_what_it_read(load: Loading):
+    report = load.run(BTC, "2021-04-24", "2021-04-25")
+    checks = load.checks(report)
+    assert checks.keys() == OF_ALL
+    assert failed(checks) == {}
+    for name in OF_ALL - {"combined_equals_chunks"}:
+        assert values(checks[name].metadata) == {"days": 2, "klines": 1440 + 1156, "absent": "outage 284 min"}
+    assert values(checks["combined_equals_chunks"].metadata) == {"combined": "equal"}
+
+
+def test_days_alone_are_followed_by_their_own_checks_only(load: Loading):
+    report = load.run(BTC, "2021-04-24", assets=[KLINES])
+    assert load.checks(report).keys() == OF_KLINES
+
+
+# --- what a run does
+
+
+def test_a_second_run_asks_for_nothing_and_changes_nothing(load: Loading):
+    load.run(BTC, "2021-04-24", "2021-04-26")
+    content, pages = load.chunk(BTC, "2021-04-25").read_bytes(), load.requests()
+    report = load.run(BTC, "2021-04-24", "2021-04-26")
+    days = load.materializations(report, BTC, KLINES)
+    assert [values(day.metadata)["outcome"] for day in days] == ["unchanged"] * 3
+    assert values(load.materializations(report, BTC, COMBINED)[0].metadata)["outcome"] == "unchanged"
+    assert load.requests() - pages <= 2, "more than what tells when the pair was listed and whether it is traded"
+    assert load.chunk(BTC, "2021-04-25").read_bytes() == content
+
+
+def test_a_single_partition_is_a_run_too(load: Loading):
+    job = definitions_of([BTC], load.tools).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=load.instance, partition_key="2021-04-25")
+    assert result.success
+    assert load.recorded_days(BTC) == {"2021-04-25"}
+    assert len(result.get_asset_check_evaluations()) == len(OF_ALL)
+
+
+def test_refetch_asks_again_for_what_is_there(load: Loading):
+    load.run(BTC, "2021-04-24")
+    pages = load.requests()
+    report = load.run(BTC, "2021-04-24", refetch=True)
+    (day,) = load.materializations(report, BTC, KLINES)
+    assert values(day.metadata)["outcome"] == "loaded"
+    assert load.requests() - pages > 2
+
+
+@pytest.mark.parametrize(("chunk_size", "groups"), [(None, [1440]), (1000, [1000, 440])])
+def test_chunk_size_is_the_rows_of_a_row_group(load: Loading, chunk_size, groups):
+    load.run(BTC, "2021-04-24", chunk_size=chunk_size)
+    with pq.ParquetFile(load.chunk(BTC, "2021-04-24")) as file:
+        assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == groups
+
+
+def test_minutes_outside_start_ms_and_end_ms_are_not_requested(load: Loading):
+    asked = local(BTC, "2021-04-24", "06:00", "18:30")
+    report = load.run(BTC, "2021-04-24", start_ms=asked.start_ms, end_ms=asked.end_ms)
+    assert report.failed_checks == ()
+    entry = load.store(BTC).entries["2021-04-24"]
+    assert (entry.rows, entry.complete) == (asked.minutes, False)
+    assert entry.absences == (
+        Absence(Kind.NOT_REQUESTED, local(BTC, "2021-04-24", "00:00", "06:00")),
+        Absence(Kind.NOT_REQUESTED, local(BTC, "2021-04-24", "18:30", "24:00")),
+    )
+
+
+def test_a_window_outside_the_days_of_the_run_fails_it(load: Loading):
+    day = BTC.day("2021-04-24")
+    report = load.run(BTC, "2021-04-25", start_ms=day.start_ms, end_ms=day.end_ms)
+    assert not report.success
+    assert report.error == "start_ms and end_ms of the run config leave no minute of the run's days"
+    assert load.recorded_days(BTC) == set()
+
+
+def test_build_combined_makes_it_in_a_run_of_days_alone(load: Loading):
+    assert not load.materializations(load.run(BTC, "2021-04-24", assets=[KLINES]), BTC, COMBINED)
+    report = load.with_tools(build_combined=True).run(BTC, "2021-04-25", assets=[KLINES])
+    (combined,) = load.materializations(report, BTC, COMBINED)
+    assert values(combined.metadata)["dagster/row_count"] == 1440 + 1156
+
+
+def test_build_combined_makes_it_once_where_the_run_makes_it_anyway(load: Loading):
+    report = load.with_tools(build_combined=True).run(BTC, "2021-04-24")
+    assert len(load.materializations(report, BTC, COMBINED)) == 1
+
+
+# --- what is left when something goes wrong
+
+
+def test_a_failing_day_fails_the_run_by_name_and_the_other_days_are_recorded(load: Loading):
+    noon_ms = local(NEAR, "2023-10-03", "12:00", "12:01").start_ms
+    load.exchange.hooks.append(refusing(noon_ms))
+    report = load.run(NEAR, "2023-10-02", "2023-10-05")
+    assert load.status(report) is dg.DagsterRunStatus.FAILURE
+    assert load.days(report, NEAR) == ["2023-10-02", "2023-10-04", "2023-10-05"]
+    (reason,) = [record.data for record in load.failure(report)["failed"].records]
+    assert reason["day"] == "2023-10-03"
+    assert "HTTP 400" in reason["problem"]
+    assert "2023-10-03" in str(report.error)
+
+
+def test_after_a_failing_day_the_next_run_loads_just_that_day(load: Loading):
+    load.exchange.hooks.append(refusing(local(NEAR, "2023-10-03", "12:00", "12:01").start_ms))
+    load.run(NEAR, "2023-10-02", "2023-10-04")
+    load.exchange.hooks.clear()
+    report = load.run(NEAR, "2023-10-02", "2023-10-04")
+    assert load.status(report) is dg.DagsterRunStatus.SUCCESS
+    outcomes = [values(day.metadata)["outcome"] for day in load.materializations(report, NEAR, KLINES)]
+    assert outcomes == ["unchanged", "loaded", "unchanged"]
+    assert report.failed_checks == ()
+
+
+def test_an_unlisted_pair_fails_the_run_and_makes_no_files(load: Loading):
+    unknown = type(BTC)(BTC.market, "NOSUCH/USDT", BTC.zone, BTC.start)
+    report = load.run(unknown, "2021-04-24")
+    assert not report.success
+    assert "lists no spot pair" in str(report.error)
+    assert load.tools.store.find(unknown.market, unknown.pair) is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DagsterExecutionInterruptedError])
+def test_an_interrupted_run_keeps_its_finished_days(load: Loading, error: Any):
+    """Dagster turns Ctrl-C, and a cancel in the UI, into an error of its own."""
+    with pytest.raises(KeyboardInterrupt):
+        load.with_tools(on_day=Stop(2, error)).run(BTC, "2021-04-21", "2021-04-24")
+    is_kept_and_continued(load)
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_a_run_that_breaks_keeps_its_finished_days(load: Loading, error: Any):
+    report = load.with_tools(on_day=Stop(2, error)).run(BTC, "2021-04-21", "2021-04-24")
+    assert not report.success
+    is_kept_and_continued(load)
+
+
+def is_kept_and_continued(load: Loading) -> None:
+    """Two of four days are recorded in a run that ended without success; the next run loads the other two."""
+    assert load.recorded_days(BTC) == {"2021-04-21", "2021-04-22"}
+    (run,) = load.instance.get_runs()
+    assert run.is_finished
+    assert not run.is_success
+    report = load.run(BTC, "2021-04-21", "2021-04-24")
+    days = load.materializations(report, BTC, KLINES)
+    assert [values(day.metadata)["outcome"] for day in days] == ["unchanged", "unchanged", "loaded", "loaded"]
+
+
+def test_a_chunk_that_is_gone_fails_the_check_of_the_manifest_by_name(load: Loading):
+    load.run(BTC, "2021-04-24", "2021-04-26", assets=[KLINES, MANIFEST])
+    load.chunk(BTC, "2021-04-25").unlink()
+    report = load.run(BTC, assets=[MANIFEST])
+    check = load.checks(report)["chunks_match_manifest"]
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.ERROR
+    said = "2021-04-25: the chunk chunk_000481_2021-04-25.parquet is missing; run market-data verify --repair"
+    assert check.description == said
+    assert check.metadata["number_of_findings"].value == 1
+    assert report.failed_checks == (f"chunks_match_manifest: {check.description}",)
+
+
+def test_a_chunk_with_a_flipped_byte_fails_the_check_of_the_manifest(load: Loading):
+    load.run(BTC, "2021-04-24", "2021-04-25", assets=[KLINES, MANIFEST])
+    path = load.chunk(BTC, "2021-04-25")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    checks = load.checks(load.run(BTC, assets=[MANIFEST]))
+    assert failed(checks) == {"chunks_match_manifest": dg.AssetCheckSeverity.ERROR}
+    assert "2021-04-25" in str(checks["chunks_match_manifest"].description)
+
+
+def test_a_damaged_chunk_fails_checks_and_not_the_run_though_there_is_a_combined_file(load: Loading):
+    load.run(BTC, "2021-04-24", "2021-04-25")
+    load.chunk(BTC, "2021-04-25").unlink()
+    report = load.run(BTC, assets=[MANIFEST, COMBINED])
+    assert load.status(report) is dg.DagsterRunStatus.SUCCESS
+    checks = load.checks(report)
+    assert failed(checks)["chunks_match_manifest"] is dg.AssetCheckSeverity.ERROR
+    assert checks.keys() == {"chunks_match_manifest", "combined_equals_chunks"}
+
+
+def test_a_day_that_lost_its_chunk_and_its_entry_is_not_joined(load: Loading):
+    load.run(BTC, "2021-04-24", "2021-04-26", assets=[KLINES, MANIFEST])
+    load.chunk(BTC, "2021-04-25").unlink()
+    (load.store(BTC).folder / "manifest.json").unlink()
+    report = load.run(BTC, "2021-04-24", assets=[KLINES])
+    checks = load.checks(report)
+    assert failed(checks) == {"days_are_joined": dg.AssetCheckSeverity.ERROR}
+    said = "2021-04-25: no chunk, though 1440 minutes were asked for; run market-data verify --repair"
+    assert checks["days_are_joined"].description == said
+
+
+def test_a_combined_file_that_is_older_than_its_chunks_is_a_warning(load: Loading):
+    load.run(BTC, "2021-04-24")
+    load.run(BTC, "2021-04-25", assets=[KLINES, MANIFEST])
+    checks = load.checks_alone(BTC)
+    assert checks.keys() == OF_ALL
+    assert failed(checks) == {"combined_equals_chunks": dg.AssetCheckSeverity.WARN}
+    assert checks["combined_equals_chunks"].description == "it is older than its chunks; materialize it again"
+
+
+def test_a_combined_file_with_other_klines_than_its_chunks_is_an_error(load: Loading):
+    load.run(BTC, "2021-04-24")
+    (path,) = load.store(BTC).combined_folder.iterdir()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert failed(load.checks_alone(BTC)) == {"combined_equals_chunks": dg.AssetCheckSeverity.ERROR}
+
+
+def test_checks_of_a_dataset_without_files_pass(load: Loading):
+    assert failed(load.checks_alone(BTC)) == {}

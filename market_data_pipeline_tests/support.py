@@ -1,0 +1,159 @@
+"""What the end-to-end tests share: an exchange that fails on demand, the command line, and trees of files to compare.
+
+Does not belong here: any assertion about the project.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from typer.testing import CliRunner, Result
+
+from market_data_pipeline.cli import app
+from market_data_pipeline.core.coverage import Span
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.queries import RequestInfo
+from market_data_pipeline.simulator.server import RunningExchange
+
+CHECKOUT = Path(__file__).parents[1]
+MINUTE_MS = 60_000
+# Early in its minute: a client that carries this clock on with its own has most of a minute before the next turn.
+NOON = datetime(2024, 5, 15, 12, 0, 5, tzinfo=UTC)
+_LONGEST_COMMAND_S = 120
+Simulate = Callable[..., RunningExchange]
+
+
+def at(text: str) -> int:
+    """The instant, meant as UTC, in ms."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def span(start: str, end: str) -> Span:
+    return Span(at(start), at(end))
+
+
+def minutes(within: Span) -> list[int]:
+    """The open times of the klines that the span has room for."""
+    return list(range(within.start_ms, within.end_ms, MINUTE_MS))
+
+
+def is_page(request: RequestInfo) -> bool:
+    """True for a request for klines of a window, not for the first or newest kline of a pair."""
+    return request.endpoint == "klines" and "endTime" in request.params
+
+
+def strike(
+    exchange: SimulatedExchange, fault: str, *, times: int = 1, where: Callable[[RequestInfo], bool] = is_page
+) -> None:
+    """Commit the fault on the next so many requests that fit."""
+    left = times
+
+    def hook(request: RequestInfo) -> str | None:
+        nonlocal left
+        if left and where(request):
+            left -= 1
+            return fault
+        return None
+
+    exchange.hooks.append(hook)
+
+
+def record(exchange: SimulatedExchange) -> list[RequestInfo]:
+    """A list that every further request is added to."""
+    seen: list[RequestInfo] = []
+    exchange.hooks.append(lambda request: seen.append(request))  # type: ignore[func-returns-value]
+    return seen
+
+
+@dataclass
+class MarketData:
+    """The command line, with a data root and an exchange of its own and nothing of the tester's environment."""
+
+    root: Path
+    url: str
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str | Path, **env: str) -> Result:
+        """Run a command in this process."""
+        return CliRunner().invoke(app, [str(word) for word in arguments], env=self._env(env), catch_exceptions=False)
+
+    def start(self, *arguments: str | Path, **env: str) -> "subprocess.Popen[str]":
+        """Start a command in a process of its own."""
+        given = {**os.environ, **self._env(env)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "market_data_pipeline", *map(str, arguments)],
+            cwd=CHECKOUT,
+            env={name: value for name, value in given.items() if value is not None},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def run(self, *arguments: str | Path, **env: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a process of its own to its end, which must come."""
+        with self.start(*arguments, **env) as process:
+            try:
+                out, err = process.communicate(timeout=_LONGEST_COMMAND_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def _env(self, more: dict[str, str]) -> dict[str, str | None]:
+        unset = {name.upper(): None for name in Settings.model_fields}
+        mine = {"MARKET_DATA_DIR": str(self.root), "MARKET_DATA_EXCHANGE_URL": self.url}
+        return {**unset, **mine, **self.env, **more}
+
+
+def dataset_folder(root: Path, market: str, token: str) -> Path:
+    return root / {"spot": "binance", "futures": "binanceusdm"}[market] / token / "1m"
+
+
+def chunk_files(root: Path) -> dict[str, Path]:
+    """Every chunk under the data root, by its day."""
+    return {path.stem[-10:]: path for path in sorted(root.glob("*/*/1m/chunks/*.parquet"))}
+
+
+def rows_by_day(root: Path) -> dict[str, int]:
+    return {day: pq.read_metadata(path).num_rows for day, path in chunk_files(root).items()}
+
+
+def klines_of(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        return file.read()
+
+
+def data_files(root: Path) -> dict[str, bytes]:
+    """The data of a store: every file in it but locks, logs, the weight budget and Dagster's own."""
+    return dict(_data_files(root))
+
+
+def _data_files(root: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(root.glob("binance*/**/*")):
+        if path.is_file() and path.name != ".lock":
+            yield path.relative_to(root).as_posix(), path.read_bytes()
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    """Every file under a folder; nothing if there is no such folder."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+def counted(exchange: SimulatedExchange, market: str) -> dict[str, Any]:
+    """What the exchange counted of a market."""
+    return exchange.stats()[market]
