@@ -47,5 +47,5 @@ def run_demo(settings: Settings) -> bool:
     console.out.rule("store", align="left")
     console.print_statuses(operations.statuses(mine, target))
     console.out.print(f"\nRead it:     pandas.read_parquet(r'{combined.results['combined']['file']}')")
-    console.out.print(f"Look at it:  MARKET_DATA_DIR={root} make dev   (Dagster UI on http://127.0.0.1:3000)")
+    console.out.print(f"Look at it:  set MARKET_DATA_DIR to {root}, run make dev, open http://127.0.0.1:3000")
     return report.ok and combined.success and all(proof.ok for proof in proofs)

@@ -54,8 +54,11 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
     entry = result.entry
     if entry is None:
         return {"outcome": result.outcome.value, "dagster/partition_row_count": 0, "expected_rows": result.day.minutes}
-    metadata: dict[str, Any] = {
-        "outcome": result.outcome.value,
+    metadata: dict[str, Any] = {"outcome": result.outcome.value}
+    if entry.rows:
+        klines = store.read(result.day).klines if result.klines is None else result.klines
+        metadata["close"] = price_picture(column(klines, "close"))
+    metadata |= {
         "dagster/partition_row_count": entry.rows,
         "expected_rows": entry.expected_rows,
         "complete": entry.complete,
@@ -68,8 +71,6 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
     if entry.first_open_time is not None and entry.last_open_time is not None:
         metadata["first_open_time"] = iso(entry.first_open_time)
         metadata["last_open_time"] = iso(entry.last_open_time)
-        klines = store.read(result.day).klines if result.klines is None else result.klines
-        metadata["close"] = price_picture(column(klines, "close"))
     return metadata
 
 
