@@ -147,8 +147,9 @@ def print_proof(proof: DatasetProof) -> None:
     """What verifying a dataset found: first what is absent and why, then what is wrong."""
     print_warnings(proof.warnings)
     read = proof.verification
+    days = "1 day" if read.days == 1 else f"{read.days:,} days"
     verdict = "[green]good[/green]" if proof.ok else "[red]NOT good[/red]"
-    out.print(f"{read.dataset.name}  {verdict}  {read.days} days, {read.rows:,} klines, {size(read.size_bytes)}")
+    out.print(f"{read.dataset.name}  {verdict}  {days}, {read.rows:,} klines, {size(read.size_bytes)}")
     for absence in _merged(read.absences)[:_MOST_LINES]:
         last_ms = absence.span.end_ms - 60_000
         when = f"{iso(absence.span.start_ms)} to {iso(last_ms)}"

@@ -72,12 +72,13 @@ def _days(store: DatasetStore, window: Span | None) -> list[Day]:
     dataset = store.dataset
     asked = dataset.asked if window is None else intersect([window], dataset.asked)
     keys = {day.key for span in asked for day in days_between(dataset.zone, span.start_ms, span.end_ms)}
-    if window is None:
-        keys |= store.entries.keys()
-    else:
-        touched = days_between(dataset.zone, window.start_ms, window.end_ms)
-        keys |= {day.key for day in touched} & store.entries.keys()
+    stored = (dataset.day(key) for key in store.entries)
+    keys |= {day.key for day in stored if window is None or _touches(window, day)}
     return [dataset.day(key) for key in sorted(keys)]
+
+
+def _touches(window: Span, day: Day) -> bool:
+    return day.start_ms < window.end_ms and window.start_ms < day.end_ms
 
 
 def _verified_day(store: DatasetStore, day: Day, result: Verification) -> Chunk | None:

@@ -192,3 +192,8 @@ def test_a_chunk_that_another_process_replaced_meanwhile_is_no_damage(tmp_path, 
     reader = opened(tmp_path)
     load(made, FakeSource(now="2024-03-02T12:05Z"))
     assert found(reader) == []
+
+
+def test_a_window_may_be_open_at_either_end(loaded):
+    every = verify(loaded).days
+    assert verify(loaded, Span(0, 1 << 62)).days == every
