@@ -118,10 +118,14 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
     """
+    from market_data_pipeline import runs
+
     target, store = request.target, store_of(settings)
     start_ms = parse_instant(request.start, target.zone) if request.start else None
     end_ms = parse_instant(request.end, target.zone) if request.end else None
     refuse_disorder(start_ms, end_ms)
+    if request.chunk_size is not None and request.chunk_size < 1:
+        raise UsageError(f"--chunk-size {request.chunk_size} is no number of rows; give 1 or more")
     store.find(target.market, target.pair)  # a damaged dataset.json is said before any request
     resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair)
     with closing(resolved.source) as source:
@@ -129,6 +133,8 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
         align_to = [target.zone, known.zone if known else target.zone] if request.align_window else []
         window = parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=source.now_ms(), align_to=align_to)
         reachable = _reachable(resolved, window)
+        store.require_writable()
+        runs.prepare_home(settings.home)
         files = prepare(store, resolved, zone=target.zone, window=window)
         report = BackfillReport(files.dataset, files.folder)
         report.warnings += [*files.warnings, *([resolved.warning] if resolved.warning else [])]

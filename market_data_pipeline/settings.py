@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _default_data_dir() -> Path:
@@ -31,9 +33,10 @@ class Settings(BaseSettings):
         False
     )
     manifest_write_interval_sec: Annotated[
-        NonNegativeFloat, Field(description="least time between two writes of a manifest during a load")
+        Seconds,
+        Field(description="least time between two writes of a manifest during a load"),
     ] = 300
-    extra_sleep_sec: Annotated[NonNegativeFloat, Field(description="waited before each request, on top")] = 0
+    extra_sleep_sec: Annotated[Seconds, Field(description="waited before each request, on top")] = 0
     log_dir: Annotated[Path | None, Field(description="folder of loader.log, `logs` under the data root if unset")] = (
         None
     )

@@ -24,7 +24,7 @@ from market_data_pipeline.core.coverage import (
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.errors import BadAnswer, MarketDataError, SourceUnavailable
-from market_data_pipeline.core.klines import SCHEMA, cut, join, open_times
+from market_data_pipeline.core.klines import EMPTY, cut, join, open_times
 from market_data_pipeline.core.manifest import Entry
 from market_data_pipeline.core.plan import Outcome, Task, dataset_start, plan, possible
 from market_data_pipeline.core.sources.base import KlineSource, Life, Page
@@ -164,7 +164,7 @@ class _Load:
         whole = Span(task.day.start_ms, task.day.end_ms)
         left = subtract([whole], task.spans)
         if not left or not self.store.is_intact(task.day):
-            return SCHEMA.empty_table()
+            return EMPTY
         klines = self.store.read(task.day).klines
         return pa.concat_tables([cut(klines, span) for span in left]).combine_chunks()
 

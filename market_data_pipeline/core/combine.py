@@ -20,7 +20,7 @@ from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.files import TEMPORARY_SUFFIX, move
-from market_data_pipeline.core.klines import SCHEMA, cut
+from market_data_pipeline.core.klines import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.manifest import Entry
 
 ROW_GROUP_ROWS = 131_072
@@ -191,7 +191,7 @@ class _Regrouped:
 
     def __init__(self, store: DatasetStore, selection: Selection) -> None:
         self._tables = _tables(store, selection)
-        self._held = SCHEMA.empty_table()
+        self._held = EMPTY
 
     def take(self, rows: int) -> pa.Table:
         """The next rows; fewer where the chunks end."""

@@ -8,7 +8,7 @@
         ├── BadAnswer            the exchange answered something that is not klines
         └── SourceUnavailable    no answer to be had now: nothing further should be tried
             ├── RegionBlocked    HTTP 451
-            └── Banned           HTTP 418 or 403: the exchange refuses this IP address
+            └── Banned           the exchange refuses this IP address for long (HTTP 418)
 
 No exit codes and no HTTP codes here: the faces map them.
 """
@@ -47,4 +47,4 @@ class RegionBlocked(SourceUnavailable):
 
 
 class Banned(SourceUnavailable):
-    """HTTP 418 or 403: the exchange refuses this IP address for a while."""
+    """The exchange refuses this IP address for longer than is worth waiting."""

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
+from pyarrow import csv
 
 from market_data_pipeline.core.coverage import Span
 
@@ -35,6 +37,34 @@ SCHEMA = pa.schema(
 )
 
 
+EMPTY = pa.Table.from_batches([], SCHEMA)
+"""No klines."""
+
+_AS_CSV = {
+    "read_options": csv.ReadOptions(column_names=FIELDS, use_threads=False, block_size=1 << 24),
+    "parse_options": csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+    "convert_options": csv.ConvertOptions(
+        column_types=SCHEMA, null_values=[], strings_can_be_null=False, check_utf8=False
+    ),
+}
+
+
+def from_text(body: str) -> pa.Table:
+    """The body of the exchange's answer, JSON `[[...],[...]]`, as a table.
+
+    Read as the CSV that it nearly is: a third of the time of JSON, Python objects and back, most of it without holding
+    Python's lock, and equal to the last bit. Anything but compact rows takes the long way.
+
+    Raises:
+        ValueError, TypeError, OverflowError: not klines.
+    """
+    if not (body.startswith("[[") and body.endswith("]]")) or " " in body or "\n" in body:
+        return from_rows(orjson.loads(body))
+    lines = body[2:-2].replace("],[", "\n").replace('"', "")
+    table = csv.read_csv(pa.BufferReader(lines.encode()), **_AS_CSV)
+    return pa.Table.from_arrays(table.columns, schema=SCHEMA)
+
+
 def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
     """The exchange's rows (12 fields each, prices and volumes as strings) as a table.
 
@@ -44,7 +74,7 @@ def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
         ValueError, TypeError, OverflowError: a row that is not a kline.
     """
     if not rows:
-        return SCHEMA.empty_table()
+        return EMPTY
     if any(len(row) != len(FIELDS) for row in rows):
         raise ValueError(f"a row does not have {len(FIELDS)} fields")
     columns = zip(*rows, strict=True)
@@ -68,8 +98,10 @@ def column(klines: pa.Table, name: str) -> npt.NDArray[Any]:
     """One field as a numpy array."""
     chunks = klines.column(name)
     whole = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-    array: npt.NDArray[Any] = whole.to_numpy(zero_copy_only=False)
-    return array
+    values = whole.buffers()[1]
+    kind = np.int64 if name in INTEGER_FIELDS else np.float64
+    # Not `to_numpy`, whose first call imports pandas.
+    return np.empty(0, kind) if values is None else np.frombuffer(values, kind, len(whole), whole.offset * 8)
 
 
 def open_times(klines: pa.Table) -> npt.NDArray[np.int64]:

@@ -30,7 +30,7 @@ class KlinesConfig(dg.Config):
     """How the days of a run are loaded."""
 
     refetch: bool = Field(default=False, description="ask the exchange also for klines that are stored")
-    chunk_size: int | None = Field(default=None, description="rows per Parquet row group; the whole day if unset")
+    chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; the whole day if unset")
     start_ms: int | None = Field(default=None, description="load no minute before this instant, ms UTC")
     end_ms: int | None = Field(default=None, description="load no minute from this instant on, ms UTC")
 
@@ -63,7 +63,6 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         key=asset_key(dataset, "klines_1m"),
         partitions_def=partitions_of(dataset),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=f"{dataset.market.exchange_id}_rest",
         metadata={**facts, "dagster/column_schema": column_schema()},
         description=f"1-minute klines of {dataset.name}: one zstd Parquet chunk per day in {dataset.zone.name}.",
         group_name=group,

@@ -66,7 +66,7 @@ def path(tmp_path) -> Path:
 
 
 def governor_at(path: Path, clock: Clock, **options: float) -> Governor:
-    governor = Governor(path, weight_per_minute=100, clock_s=clock, **options)
+    governor = Governor(path, weight_per_minute=100, clock_s=clock, own_clock_s=clock, **options)
     governor.open()
     return governor
 
@@ -236,7 +236,7 @@ def test_nothing_is_written_before_it_is_opened_and_what_was_spent_until_then_is
     assert list(tmp_path.iterdir()) == []
     governor.open()
     governor.open()
-    assert governor.used() == 7
+    assert governor.used() == 9
 
 
 def test_what_is_owed_counts_even_where_others_left_no_room_for_it(path, clock, patience):

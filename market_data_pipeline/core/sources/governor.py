@@ -11,11 +11,13 @@ https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
 
 import json
 import math
+import os
 import re
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,6 +26,7 @@ MINUTE_S = 60
 BUDGET_SHARE = 0.95
 # The clocks agree to about half a round trip; a request sent this long after the turn is counted in the new minute.
 _TURN_MARGIN_S = 0.15
+_FILE_BYTES = 160
 
 
 @dataclass(slots=True)
@@ -37,32 +40,46 @@ class Governor:
     """Pays for requests out of the shared budget. Safe to use from several threads and processes."""
 
     def __init__(
-        self, path: Path, *, weight_per_minute: int, clock_s: Callable[[], float] = time.time, extra_sleep_s: float = 0
+        self,
+        path: Path,
+        *,
+        weight_per_minute: int,
+        clock_s: Callable[[], float] = time.time,
+        own_clock_s: Callable[[], float] = time.time,
+        extra_sleep_s: float = 0,
     ) -> None:
-        """`clock_s` is the exchange's clock in seconds; `extra_sleep_s` is waited before each request on top."""
+        """Nothing is read or written yet.
+
+        Args:
+            path: the budget's file.
+            weight_per_minute: what the exchange allows.
+            clock_s: the exchange's clock, in seconds.
+            own_clock_s: this machine's clock, in seconds.
+            extra_sleep_s: waited before each request, on top.
+        """
         self.limit = math.floor(weight_per_minute * BUDGET_SHARE)
         self.spent = 0
         self._path = path
         self._clock_s = clock_s
+        self._own_clock_s = own_clock_s
         self._extra_sleep_s = extra_sleep_s
         self._threads = threading.Lock()
         self._processes = FileLock(path.with_suffix(".lock"), thread_local=False)
         self._known = (0, 0)
-        self._opened = path.exists()
-        self._unpaid = 0
+        # Until a load begins, a data root that is new is not touched and the budget is kept here.
+        self._own: _Budget | None = None if path.exists() else _Budget()
 
     def open(self) -> None:
-        """Let the budget's file be written; until then a new data root is not touched, and what is spent is owed."""
+        """Let the budget's file be made, with what was spent so far."""
         with self._threads:
-            if not self._opened:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._opened = True
-                with self._processes:
-                    budget = self._read()
-                    if budget.minute < self._minute():
-                        budget.minute, budget.used = self._minute(), 0
-                    budget.used += self._unpaid
-                    self._write(budget)
+            own, self._own = self._own, None
+        if own is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._budget() as budget:
+                if budget.minute < own.minute:
+                    budget.minute, budget.used = own.minute, 0
+                budget.used += own.used
+                budget.closed_until_s = max(budget.closed_until_s, own.closed_until_s)
 
     def pay(self, weight: int, stopped: threading.Event) -> int:
         """Wait until the budget has room for `weight`, take it, and return the minute it was taken from.
@@ -72,79 +89,96 @@ class Governor:
         if self._extra_sleep_s:
             stopped.wait(self._extra_sleep_s)
         while not stopped.is_set():
-            with self._threads:
-                minute, wait_s = self._try(weight)
+            minute, wait_s = self._try(weight)
             if wait_s <= 0:
                 return minute
             stopped.wait(wait_s)
         return 0
 
+    def await_open(self, stopped: threading.Event) -> int:
+        """Wait until requests may be sent at all; for the one that asks for the clock, which is paid afterwards."""
+        while not stopped.is_set():
+            with self._budget() as budget:
+                wait_s = budget.closed_until_s - self._own_clock_s()
+            if wait_s <= 0:
+                break
+            stopped.wait(wait_s)
+        return 0
+
     def settle(self, minute: int, used: int) -> None:
         """Take note that the exchange had counted `used` weight, answering a request paid in `minute`."""
-        if not self._opened or (minute, used) <= self._known:
+        if (minute, used) <= self._known:
             return
-        with self._threads, self._processes:
-            budget = self._read()
+        with self._budget() as budget:
             # Around the turn of the minute it is unknown which minute the count is of; the next answer will tell.
-            if budget.minute == minute == self._minute() and used > budget.used:
-                budget.used = used
-                self._write(budget)
+            if budget.minute == minute == self._minute():
+                budget.used = max(budget.used, used)
 
     def close_for(self, seconds: float) -> None:
         """Let no process send anything for this long: the exchange said so (`Retry-After`)."""
-        self.open()
-        with self._threads, self._processes:
-            budget = self._read()
-            budget.closed_until_s = max(budget.closed_until_s, self._clock_s() + seconds)
-            self._write(budget)
+        with self._budget() as budget:
+            # A duration, so it is kept by this machine's clock, which is known before the exchange's is.
+            budget.closed_until_s = max(budget.closed_until_s, self._own_clock_s() + seconds)
 
     def used(self) -> int:
         """The weight used in the running minute, as far as known."""
-        if not self._opened:
-            return self._unpaid
-        with self._threads, self._processes:
-            budget = self._read()
-        return budget.used if budget.minute == self._minute() else 0
+        with self._budget() as budget:
+            return budget.used if budget.minute == self._minute() else 0
 
     def _try(self, weight: int) -> tuple[int, float]:
-        if not self._opened:
-            self._unpaid += weight
-            self.spent += weight
-            return self._minute(), 0
-        with self._processes:
-            budget, now_s = self._read(), self._clock_s()
+        with self._budget() as budget:
+            now_s = self._clock_s()
             minute = int(now_s // MINUTE_S)
-            if now_s < budget.closed_until_s:
-                return minute, budget.closed_until_s - now_s
-            if minute > budget.minute:
-                if budget.used and (early_s := minute * MINUTE_S + _TURN_MARGIN_S - now_s) > 0:
-                    return minute, early_s
+            if (closed_s := budget.closed_until_s - self._own_clock_s()) > 0:
+                return minute, closed_s
+            if not minute <= budget.minute <= minute + 1:
+                since_turn_s = now_s - minute * MINUTE_S
+                if budget.used and budget.minute == minute - 1 and since_turn_s < _TURN_MARGIN_S:
+                    return minute, _TURN_MARGIN_S - since_turn_s
                 budget.minute, budget.used = minute, 0
             # A single request above the whole budget is let through alone: waiting would not make it cheaper.
             if budget.used and budget.used + weight > self.limit:
-                self._write(budget)
                 return minute, (budget.minute + 1) * MINUTE_S + _TURN_MARGIN_S - now_s
             budget.used += weight
             self.spent += weight
             self._known = (minute, budget.used)
-            self._write(budget)
             return minute, 0
 
     def _minute(self) -> int:
         return int(self._clock_s() // MINUTE_S)
 
-    def _read(self) -> _Budget:
+    @contextmanager
+    def _budget(self) -> Iterator[_Budget]:
+        """The budget, for this thread of this process alone; what the block changes is kept."""
+        with self._threads:
+            if self._own is not None:
+                yield self._own
+                return
+            with self._processes:
+                budget, whole = self._read()
+                before = replace(budget)
+                yield budget
+                if budget != before or not whole:
+                    self._write(budget)
+
+    def _read(self) -> tuple[_Budget, bool]:
+        """The budget on disk, and whether it could be read."""
         try:
             read = _Budget(**json.loads(self._path.read_bytes()))
-            return _Budget(int(read.minute), int(read.used), float(read.closed_until_s))
+            return _Budget(int(read.minute), int(read.used), float(read.closed_until_s)), True
         except FileNotFoundError:
-            return _Budget()
+            return _Budget(), True
         except (ValueError, TypeError):
-            # A writer was killed in the middle: what was spent in this minute is unknown, so nothing of it is left.
-            return _Budget(minute=self._minute(), used=self.limit)
+            # What was spent in this minute is unknown, so nothing of it is left.
+            return _Budget(minute=self._minute(), used=self.limit), False
 
     def _write(self, budget: _Budget) -> None:
-        self._path.write_text(json.dumps(asdict(budget)), encoding="ascii")
+        # One write of a fixed size, without truncating first: a process killed here leaves no empty file.
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        try:
+            os.write(file, json.dumps(asdict(budget)).ljust(_FILE_BYTES).encode())
+        finally:
+            os.close(file)
 
 
 def budget_path(root: Path, host: str, market: str) -> Path:

@@ -22,7 +22,7 @@ from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.days import MINUTE_MS
 from market_data_pipeline.core.errors import SourceError, SourceUnavailable
-from market_data_pipeline.core.klines import SCHEMA, from_rows, open_times
+from market_data_pipeline.core.klines import EMPTY, from_rows, from_text, open_times
 from market_data_pipeline.core.sources.base import Life, Page, Usage
 from market_data_pipeline.core.sources.rest_client import IN_FLIGHT, RestClient, WrongAnswer
 
@@ -72,11 +72,10 @@ class RestSource:
         return self._life
 
     def _ask_life(self) -> Life:
-        # All three at once: a load waits for them before it can plan anything.
-        clock = self._pool.submit(self.now_ms)
+        now_ms = self.now_ms()
+        # Both at once: a load waits for them before it can plan anything.
         newest = self._pool.submit(self._rows, limit=1, closed=False)
         first = self._rows(limit=1, startTime=0)
-        now_ms = clock.result()
         if first.num_rows == 0:
             return Life(now_ms, None)
         newest_ms = int(open_times(newest.result() or first)[-1])
@@ -121,19 +120,19 @@ class RestSource:
         except SourceUnavailable:
             raise
         except SourceError as error:
-            return Page(span, SCHEMA.empty_table(), str(error))
+            return Page(span, EMPTY, str(error))
         return Page(span, klines)
 
     def _rows(self, *, limit: int, within: Span | None = None, closed: bool = True, **params: int) -> pa.Table:
         """Klines of one request; with `within`, refused unless each lies there, on the grid, after the one before."""
 
         def read(answer: Any) -> pa.Table:
-            if not isinstance(answer, list):
+            if not isinstance(answer, list | str):
                 raise WrongAnswer(f"not a list of klines but {str(answer)[:80]!r}")
             try:
-                klines = from_rows(answer)
+                klines = from_text(answer) if isinstance(answer, str) else from_rows(answer)
             except (ValueError, TypeError, OverflowError) as error:
-                raise WrongAnswer(f"rows that are not klines ({error})") from error
+                raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
             if closed and klines.num_rows and int(klines.column("close_time")[-1].as_py()) >= self.now_ms():
                 klines = klines.slice(0, klines.num_rows - 1)
             if within is not None:
