@@ -218,7 +218,8 @@ def test_a_failed_check_is_shown_with_what_is_wrong(loaded):
     check = checks_of(loaded, "manifest")["chunks_match_manifest"]
     assert check["status"] == "FAILED"
     assert check["evaluation"]["severity"] == "ERROR"
-    assert check["evaluation"]["description"] == f"2023-10-29: the chunk {chunk.name} is missing"
+    said = f"2023-10-29: the chunk {chunk.name} is missing; run market-data verify --repair"
+    assert check["evaluation"]["description"] == said
 
 
 def test_dagster_dev_warns_of_nothing(loaded):
