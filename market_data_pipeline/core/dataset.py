@@ -140,6 +140,6 @@ class Dataset:
         )
 
 
-def default_start(zone: Zone, first_open_ms: int = HISTORY_START_MS) -> date:
-    """The start of a new dataset whose pair's first kline opens at `first_open_ms`."""
-    return day_at(zone, max(first_open_ms, HISTORY_START_MS)).date
+def default_start(zone: Zone) -> date:
+    """The start of a dataset whose pair is older than 2020-01-01T01:00Z."""
+    return day_at(zone, HISTORY_START_MS).date
