@@ -42,7 +42,7 @@ demo: $(READY) ## load, check and combine a few days of a simulated exchange; en
 
 # Started in DAGSTER_HOME, because Dagster warns of the dagster.yaml in the checkout, which is the template of the one there.
 dev: $(READY) ## the Dagster UI, until Ctrl-C
-	@home="$$($(PY) -m market_data_pipeline.runs)" && cd "$$home" && DAGSTER_HOME="$$home" \
+	@home="$$($(PY) -m market_data_pipeline.home)" && cd "$$home" && DAGSTER_HOME="$$home" \
 	  PYTHONWARNINGS="ignore:Function \`dev_command\` is superseded" "$(CURDIR)/$(PY)" -m dagster dev -w "$(CURDIR)/workspace.yaml"
 
 test: $(READY) ## all tests; ARGS="-k days" for some of them

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.backfill import DayResult, ask_ahead
 from market_data_pipeline.core.combine import Agreement, compare, select
 from market_data_pipeline.core.coverage import Absence, Span, intersect
 from market_data_pipeline.core.dataset import Dataset, Market, parse_market, parse_pair
@@ -24,6 +24,7 @@ from market_data_pipeline.core.resolve import Resolved, prepare, resolve
 from market_data_pipeline.core.sources.base import KlineSource
 from market_data_pipeline.core.status import DatasetStatus, status_of
 from market_data_pipeline.core.verify import Verification, verify
+from market_data_pipeline.home import prepare_home
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.wiring import opener_of, store_of
 
@@ -47,9 +48,9 @@ class BackfillReport:
 
     dataset: Dataset
     folder: Path
+    first_day: str
+    last_day: str
     warnings: list[str] = field(default_factory=list)
-    first_day: str | None = None
-    last_day: str | None = None
     outcomes: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     size_bytes: int = 0
@@ -118,8 +119,6 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
     """
-    from market_data_pipeline import runs
-
     target, store = request.target, store_of(settings)
     start_ms = parse_instant(request.start, target.zone) if request.start else None
     end_ms = parse_instant(request.end, target.zone) if request.end else None
@@ -134,11 +133,19 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
         window = parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=source.now_ms(), align_to=align_to)
         reachable = _reachable(resolved, window)
         store.require_writable()
-        runs.prepare_home(settings.home)
+        prepare_home(settings.home)
         files = prepare(store, resolved, zone=target.zone, window=window)
-        report = BackfillReport(files.dataset, files.folder)
+        days = days_between(files.dataset.zone, reachable.start_ms, reachable.end_ms)
+        report = BackfillReport(files.dataset, files.folder, days[0].key, days[-1].key)
         report.warnings += [*files.warnings, *([resolved.warning] if resolved.warning else [])]
-        _load(settings, resolved, files.dataset, reachable, request, report, on_start=on_start, on_day=on_day)
+        on_start(files.dataset, len(days), source)
+        ask_ahead(files, source, reachable, refetch=request.refetch)
+
+        def told(result: DayResult) -> None:
+            report.note(result)
+            on_day(result)
+
+        _run(settings, request, report, source, reachable, told)
     return report
 
 
@@ -154,37 +161,25 @@ def _reachable(resolved: Resolved, window: Span) -> Span:
     return reachable
 
 
-def _load(
+def _run(
     settings: Settings,
-    resolved: Resolved,
-    dataset: Dataset,
-    window: Span,
     request: BackfillRequest,
     report: BackfillReport,
-    *,
-    on_start: OnStart,
+    source: KlineSource,
+    window: Span,
     on_day: OnDay,
 ) -> None:
-    """One Dagster run over the days of the window; the report takes its outcome."""
-    from market_data_pipeline import runs
-
-    days = days_between(dataset.zone, window.start_ms, window.end_ms)
-    report.first_day, report.last_day = days[0].key, days[-1].key
-    on_start(dataset, len(days), resolved.source)
-
-    def told(result: DayResult) -> None:
-        report.note(result)
-        on_day(result)
+    """One Dagster run over the days of the report; the report takes its outcome."""
+    from market_data_pipeline import runs  # takes seconds, in which the first pages arrive
 
     config = {"refetch": request.refetch, "chunk_size": request.chunk_size}
     if not request.align_window:
         config |= {"start_ms": window.start_ms, "end_ms": window.end_ms}
     assets = ["klines_1m", "manifest", *(["combined"] if settings.build_combined_on_backfill else [])]
-    tools = replace(runs.tools_of(settings), open_source=lambda market, pair: resolved.source, on_day=told)
+    tools = replace(runs.tools_of(settings), open_source=lambda market, pair: source, on_day=on_day)
+    days = (report.first_day, report.last_day)
     with runs.open_instance(settings.home) as instance:
-        ended = runs.run(
-            instance, tools, dataset, assets, days=(days[0].key, days[-1].key), config={"klines_1m": config}
-        )
+        ended = runs.run(instance, tools, report.dataset, assets, days=days, config={"klines_1m": config})
     report.run_id, report.failed_checks = ended.run_id, ended.failed_checks
     report.error = None if report.failed else ended.error
 

@@ -7,7 +7,6 @@ asked to run them again. What is used of Dagster's inside instead is imported at
 """
 
 import os
-import shutil
 import socket
 import sys
 import warnings
@@ -32,15 +31,14 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.defs.partitions import range_tags
 from market_data_pipeline.defs.resources import Tools, tools_of
+from market_data_pipeline.home import prepare_home
 
-__all__ = ["RunReport", "open_instance", "prepare_home", "run", "tools_of"]
+__all__ = ["RunReport", "open_instance", "run", "tools_of"]
 
-INSTANCE_FILE = "dagster.yaml"
 # The UI hides tags that begin so.
 _PROCESS_TAG = ".dagster/market_data_process"
 _LOCATION_MODULE, _LOCATION_NAME = "market_data_pipeline.definitions", "market_data_pipeline"
@@ -55,26 +53,6 @@ class RunReport:
     failed_checks: tuple[str, ...]
     error: str | None
     results: dict[str, Any]
-
-
-def prepare_home(home: Path) -> None:
-    """Make the instance's folder exist, with the project's `dagster.yaml` unless it has one.
-
-    Raises:
-        StoreError: the folder cannot be written.
-    """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if not (home / INSTANCE_FILE).exists():
-            shutil.copyfile(_template(), home / INSTANCE_FILE)
-    except OSError as error:
-        raise StoreError(f"cannot write to {home}: {error.strerror}; set DAGSTER_HOME to a folder you own") from error
-
-
-def _template() -> Path:
-    """In an installed package beside this module, in a checkout at its top."""
-    package = Path(__file__).parent
-    return next(path / INSTANCE_FILE for path in (package, package.parent) if (path / INSTANCE_FILE).exists())
 
 
 @contextmanager
@@ -190,10 +168,3 @@ def _error_of(result: JobExecutionResult) -> str | None:
         raise KeyboardInterrupt
     said = " ".join(error.message.split())
     return said.partition(": ")[2] or said
-
-
-if __name__ == "__main__":
-    from market_data_pipeline.settings import Settings
-
-    prepare_home(Settings().home)
-    sys.stdout.write(f"{Settings().home}\n")

@@ -6,6 +6,7 @@ Does not belong here: any assertion about the project.
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,6 +65,14 @@ def strike(
         return None
 
     exchange.hooks.append(hook)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Look until it is true; fail after two minutes."""
+    until = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.01)
 
 
 def record(exchange: SimulatedExchange) -> list[RequestInfo]:

@@ -26,6 +26,7 @@ from market_data_pipeline_tests.support import (
     flip_a_byte,
     is_page,
     strike,
+    wait_until,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -213,13 +214,6 @@ def test_a_run_of_a_process_that_lives_is_left_alone(
         finally:
             process.kill()
             process.communicate()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.01)
 
 
 def test_a_repair_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_store(

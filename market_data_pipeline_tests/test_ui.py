@@ -15,13 +15,13 @@ import psutil
 import pytest
 import requests
 
-from market_data_pipeline import runs
+from market_data_pipeline.home import prepare_home
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui"), pytest.mark.timeout(300)]
 
-CHECKOUT = Path(runs.__file__).parent.parent
+CHECKOUT = Path(__file__).parents[1]
 REAL_KLINES = Path(os.environ.get("MARKET_DATA_REAL_KLINES") or CHECKOUT.parent / "shared" / "real_klines")
 DATASET = ["binanceusdm", "NEARUSDT"]
 BY_UI = ["2023-10-28", "2023-10-29", "2023-10-30"]
@@ -131,7 +131,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             "PYTHONPATH": str(CHECKOUT),
             "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
         }
-        runs.prepare_home(home)
+        prepare_home(home)
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-p", str(port)]
         with process(command, cwd=home, env=env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL):
             running = Ui(f"http://127.0.0.1:{port}", env, log)

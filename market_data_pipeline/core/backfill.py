@@ -5,7 +5,7 @@ Belongs here: the use case from asking to publishing. Does not belong here: what
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -69,7 +69,7 @@ def backfill(
     if asked := asked_of(window, life, now_ms):
         store.ask(asked, dataset_start(store.dataset.zone, life, asked))
     tasks = plan(store, window, life, now_ms, refetch=refetch)
-    pages = _Pages(source.pages(merge(span for task in tasks for span in task.spans)))
+    pages = _Pages(source.pages(_spans_of(tasks)))
     try:
         for task in tasks:
             result = _Load(store, source, life, now_ms, row_group_rows).day(task, pages)
@@ -78,6 +78,15 @@ def backfill(
     finally:
         pages.close()
         store.flush()
+
+
+def ask_ahead(store: DatasetStore, source: KlineSource, window: Span, *, refetch: bool = False) -> None:
+    """Let the source ask for the first pages of a `backfill` with the same arguments that follows soon."""
+    source.ask_ahead(_spans_of(plan(store, window, source.life(), source.now_ms(), refetch=refetch)))
+
+
+def _spans_of(tasks: Iterable[Task]) -> list[Span]:
+    return merge(span for task in tasks for span in task.spans)
 
 
 def _log_result(store: DatasetStore, result: DayResult) -> None:

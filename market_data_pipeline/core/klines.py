@@ -61,7 +61,8 @@ def from_text(body: str) -> pa.Table:
     if not (body.startswith("[[") and body.endswith("]]")) or " " in body or "\n" in body:
         return from_rows(orjson.loads(body))
     lines = body[2:-2].replace("],[", "\n").replace('"', "")
-    table = csv.read_csv(pa.BufferReader(lines.encode()), **_AS_CSV)
+    # From Arrow's own pool each of a source's threads would keep some MB for ever.
+    table = csv.read_csv(pa.BufferReader(lines.encode()), memory_pool=pa.system_memory_pool(), **_AS_CSV)
     return pa.Table.from_arrays(table.columns, schema=SCHEMA)
 
 

@@ -98,6 +98,9 @@ class FakeSource:
     def life(self) -> Life:
         return Life(at(self.first), None if self.last is None else at(self.last))
 
+    def ask_ahead(self, spans: Iterable[Span]) -> None:
+        pass
+
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
         try:
             for one in spans:

@@ -10,16 +10,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from market_data_pipeline import runs
 from market_data_pipeline.core.dataset import Dataset, Market
 from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.store import Store
 from market_data_pipeline.defs.location import datasets_of, definitions_of
 from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.home import prepare_home
 from market_data_pipeline.settings import Settings
 
-PROJECT = Path(runs.__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 CHECKS = {
     "klines_1m": {"days_are_joined", "klines_keep_schema", "minutes_are_covered"},
     "manifest": {"chunks_match_manifest"},
@@ -167,7 +167,7 @@ def warnings_in(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def test_dagster_validates_the_workspace_without_a_warning(settings, tmp_path):
-    runs.prepare_home(settings.home)
+    prepare_home(settings.home)
     done = validate(settings, tmp_path, home=settings.home)
     assert done.returncode == 0, done.stderr
     assert "Validation successful for code location market_data_pipeline" in done.stdout + done.stderr
@@ -183,7 +183,7 @@ def test_dagster_validates_the_workspace_also_where_dagster_home_is_not_set(sett
 def test_dagster_names_a_damaged_dataset(settings, tmp_path):
     path = settings.root / "binance" / "BTCUSDT" / "1m" / "dataset.json"
     path.write_bytes(b"{}")
-    runs.prepare_home(settings.home)
+    prepare_home(settings.home)
     done = validate(settings, tmp_path, home=settings.home)
     assert done.returncode == 1
     assert f"{path} is damaged" in done.stdout + done.stderr

@@ -29,6 +29,7 @@ from market_data_pipeline_tests.support import (
     record,
     span,
     strike,
+    wait_until,
 )
 
 DAY = span("2024-05-10", "2024-05-11")
@@ -95,6 +96,29 @@ def test_pages_are_asked_for_only_a_bounded_number_ahead_of_the_reader(simulate:
     pages.close()  # type: ignore[attr-defined]
     source.close()
     assert len([request for request in seen if is_page(request)]) < 50
+
+
+def test_pages_asked_for_ahead_come_without_a_reader_and_are_not_asked_for_again(
+    simulate: Simulate, rest: OpenRest
+) -> None:
+    running = simulate()
+    source, seen = rest(running), record(running.exchange)
+    source.ask_ahead([DAY, span("2024-05-12", "2024-05-13")])
+    wait_until(lambda: len([request for request in seen if is_page(request)]) == 4)
+    # By now the reader wants one minute more, which the last page asked for ahead does not have.
+    later = span("2024-05-12", "2024-05-13T00:01")
+    assert opens(source, DAY, later) == minutes(DAY) + minutes(later)
+    assert len([request for request in seen if is_page(request)]) == 5
+
+
+def test_no_more_than_a_bounded_number_of_pages_is_asked_for_ahead(simulate: Simulate, rest: OpenRest) -> None:
+    running = simulate()
+    source, seen = rest(running), record(running.exchange)
+    year = span("2022-01-01", "2023-01-01")
+    source.ask_ahead([year])
+    wait_until(lambda: len([request for request in seen if is_page(request)]) == 256)
+    assert opens(source, year) == minutes(year)
+    assert len([request for request in seen if is_page(request)]) == 526
 
 
 def test_the_minutes_of_an_outage_are_a_gap_in_the_pages(simulate: Simulate, rest: OpenRest) -> None:

@@ -60,6 +60,9 @@ class KlineSource(Protocol):
             SourceUnavailable: no answer to be had.
         """
 
+    def ask_ahead(self, spans: Iterable[Span]) -> None:
+        """Ask now for the first pages of the spans, a bounded number, and keep them for `pages`; return at once."""
+
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
         """The klines of the spans (sorted, disjoint), page by page in order, several requests in flight.
 

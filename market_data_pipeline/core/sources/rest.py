@@ -27,6 +27,8 @@ from market_data_pipeline.core.sources.base import Life, Page, Usage
 from market_data_pipeline.core.sources.rest_client import IN_FLIGHT, RestClient, WrongAnswer
 
 _AHEAD = 2 * IN_FLIGHT
+# What 16 connections bring while Dagster starts; 24 MB at most.
+_FAR_AHEAD = 16 * IN_FLIGHT
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # A pair whose newest kline is this old does not trade now; its status tells whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
@@ -56,6 +58,7 @@ class RestSource:
         self.client = RestClient(market, root=root, base_url=base_url, extra_sleep_s=extra_sleep_s)
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix=f"rest-{token}")
         self._life: Life | None = None
+        self._asked_ahead: dict[Span, Future[Page]] = {}
 
     def now_ms(self) -> int:
         """The exchange's clock, set by one request and carried on by this machine's."""
@@ -82,25 +85,36 @@ class RestSource:
         delisted = now_ms - newest_ms > _SILENT_MS and self.client.status(self._token) != "TRADING"
         return Life(int(open_times(first)[0]), newest_ms if delisted else None)
 
+    def ask_ahead(self, spans: Iterable[Span]) -> None:
+        """See `KlineSource.ask_ahead`."""
+        self.client.governor.open()
+        for span in islice(self._page_spans(spans), _FAR_AHEAD):
+            self._asked_ahead[span] = self._pool.submit(self._page, span)
+
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
         """See `KlineSource.pages`."""
         self.client.governor.open()
-        size_ms = _PAGE_ROWS[self._market] * MINUTE_MS
-        waiting = (
-            Span(start_ms, min(start_ms + size_ms, span.end_ms))
-            for span in spans
-            for start_ms in range(span.start_ms, span.end_ms, size_ms)
-        )
+        waiting = self._page_spans(spans)
         flying: deque[Future[Page]] = deque()
         try:
-            flying.extend(self._pool.submit(self._page, span) for span in islice(waiting, _AHEAD))
+            # A reader that came late keeps the pages it found waiting as its lead, or the connections would idle.
+            flying.extend(self._asked(span) for span in islice(waiting, max(_AHEAD, len(self._asked_ahead))))
             while flying:
                 page = flying.popleft().result()
-                flying.extend(self._pool.submit(self._page, span) for span in islice(waiting, 1))
+                flying.extend(self._asked(span) for span in islice(waiting, 1))
                 yield page
         finally:
             for future in flying:
                 future.cancel()
+
+    def _page_spans(self, spans: Iterable[Span]) -> Iterator[Span]:
+        size_ms = _PAGE_ROWS[self._market] * MINUTE_MS
+        for span in spans:
+            for start_ms in range(span.start_ms, span.end_ms, size_ms):
+                yield Span(start_ms, min(start_ms + size_ms, span.end_ms))
+
+    def _asked(self, span: Span) -> "Future[Page]":
+        return self._asked_ahead.pop(span, None) or self._pool.submit(self._page, span)
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
