@@ -76,7 +76,12 @@ def backfill(
         int | None, typer.Option(help="Rows per Parquet row group; the whole day if not given.")
     ] = None,
     align_window: Annotated[bool, typer.Option(help="Load every day that the window touches as a whole.")] = True,
-    source: Annotated[str | None, typer.Option(metavar="auto|rest", help="Where klines come from.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|rest|archive", help="Where klines come from; auto: the archive where it has them, else REST."
+        ),
+    ] = None,
     refetch: Annotated[bool, typer.Option("--refetch", help="Ask again also for klines that are stored.")] = False,
     strict_pair: Annotated[bool, typer.Option("--strict-pair", help="As the option before the command.")] = False,
 ) -> None:
@@ -204,7 +209,10 @@ def simulate(
     archive: Annotated[Path | None, typer.Option(help="Folder with `data/` as on data.binance.vision.")] = None,
     rtt_ms: Annotated[float, typer.Option(help="Time each answer takes, ms.")] = 0,
     weights: Annotated[bool, typer.Option(help="Enforce request weights with 429 and 418.")] = True,
-    fault: Annotated[list[str] | None, typer.Option(metavar="NAME=RATE", help="Fail a share of the requests.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=RATE", help="Fail a share of the requests or of the archive's files."),
+    ] = None,
     now: Annotated[str | None, typer.Option(help="The instant at which the simulated clock starts, ISO.")] = None,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
 ) -> None:

@@ -5,7 +5,7 @@ here: parsing of command lines or HTTP, printing, how runs are started (`runs`).
 Dagster is imported only by what needs a run, so that the rest starts quickly.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -19,6 +19,7 @@ from market_data_pipeline.core.dataset import Dataset, Market, parse_market, par
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import Day, Zone, days_between, iso, parse_instant, parse_zone
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.manifest import Entry
 from market_data_pipeline.core.plan import Outcome, parse_window, possible, refuse_disorder
 from market_data_pipeline.core.resolve import Resolved, prepare, resolve
 from market_data_pipeline.core.sources.base import KlineSource
@@ -146,6 +147,7 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
             on_day(result)
 
         _run(settings, request, report, source, reachable, told)
+        report.warnings += source.remarks
     return report
 
 
@@ -231,26 +233,36 @@ def _chosen(settings: Settings, target: Target) -> Iterator[DatasetStore]:
 
 
 def repair(settings: Settings, proof: DatasetProof, *, on_start: OnStart, on_day: OnDay) -> list[BackfillReport]:
-    """Collect again the days that were found bad, and rebuild the combined file if it is damaged; nothing else."""
+    """Collect again the days that were found bad, and rebuild the combined file if it is damaged; nothing else.
+
+    A day that REST gave is asked of REST again, so that a whole chunk comes back to the byte.
+    """
     dataset = proof.verification.dataset
     target = Target(dataset.market, dataset.pair, dataset.zone, named=True)
+    entries = store_of(settings).open(dataset).entries
     reports = []
-    for days in _runs_of_days(proof.verification.bad_days):
+    for from_rest, days in _runs_of_days(proof.verification.bad_days, entries):
         whole = Span(days[0].start_ms, days[-1].end_ms)
         asked = intersect([whole], dataset.asked) or [whole]
         request = BackfillRequest(
             target, iso(asked[0].start_ms), iso(asked[-1].end_ms), align_window=False, refetch=True, strict_pair=True
         )
-        reports.append(backfill(settings, request, on_start=on_start, on_day=on_day))
+        chosen = settings.model_copy(update={"market_data_source": "rest"}) if from_rest else settings
+        reports.append(backfill(chosen, request, on_start=on_start, on_day=on_day))
     if proof.combined is Agreement.DAMAGED:
         combine_dataset(settings, target, rebuild=True)
     return reports
 
 
-def _runs_of_days(days: Sequence[Day]) -> Iterator[list[Day]]:
-    """The days in groups without a day between."""
-    for _, group in groupby(enumerate(days), key=lambda pair: pair[1].date.toordinal() - pair[0]):
-        yield [day for _, day in group]
+def _runs_of_days(days: Sequence[Day], entries: Mapping[str, Entry]) -> Iterator[tuple[bool, list[Day]]]:
+    """The days in groups without a day between, and whether REST alone gave those of the group."""
+
+    def group(numbered: tuple[int, Day]) -> tuple[int, bool]:
+        number, day = numbered
+        return day.date.toordinal() - number, day.key in entries and entries[day.key].source == "rest"
+
+    for (_, from_rest), grouped in groupby(enumerate(days), key=group):
+        yield from_rest, [day for _, day in grouped]
 
 
 def combine_dataset(

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     log_dir: Annotated[Path | None, Field(description="folder of loader.log, `logs` under the data root if unset")] = (
         None
     )
-    market_data_source: Annotated[str, Field(description="where klines come from: auto or rest")] = "auto"
+    market_data_source: Annotated[str, Field(description="where klines come from: auto, rest or archive")] = "auto"
     market_data_exchange_url: Annotated[
         str | None,
         Field(description="one base URL in place of the exchange's own, for example of the simulated exchange"),

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import Result
 
 from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange, serve
 from market_data_pipeline_tests.support import (
     CHECKOUT,
@@ -216,13 +217,18 @@ def test_a_second_backfill_loads_no_day_and_asks_for_no_kline_but_the_first_and_
     assert data_files(loaded.root) == before
 
 
+def files_asked(requests: list[RequestInfo]) -> list[str]:
+    """The days whose archive files were asked for."""
+    return sorted(request.path[-14:-4] for request in requests if request.path.endswith(".zip"))
+
+
 def test_a_longer_backfill_loads_only_the_days_that_are_missing(
     loaded: MarketData, exchange: SimulatedExchange
 ) -> None:
     before, asked = data_files(loaded.root), record(exchange)
     result = loaded(*SPOT, "backfill", "--start", "2024-05-09", "--end", "2024-05-14")
     assert "2 loaded, 3 unchanged" in result.stdout
-    assert sum(int(request.params["limit"]) for request in asked if is_page(request)) == 2 * 1440
+    assert files_asked(asked) == ["2024-05-09", "2024-05-13"]
     after = data_files(loaded.root)
     assert {name: after[name] for name in before if "chunk_" in name} == {
         name: content for name, content in before.items() if "chunk_" in name
@@ -263,7 +269,7 @@ def test_refetch_asks_for_every_kline_again_and_the_same_answers_give_the_same_b
     before, asked = data_files(loaded.root), record(exchange)
     result = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch")
     assert "3 loaded" in result.stdout
-    assert sum(int(request.params["limit"]) for request in asked if is_page(request)) == 3 * 1440
+    assert files_asked(asked) == ["2024-05-10", "2024-05-11", "2024-05-12"]
     assert data_files(loaded.root) == before
 
 
@@ -279,7 +285,7 @@ def test_a_day_that_cannot_be_loaded_is_named_exits_with_1_and_the_rest_is_kept(
     exchange.hooks.append(
         lambda request: "451" if is_page(request) and int(request.params["endTime"]) > 1715472000000 else None
     )
-    result = run(*SPOT, "backfill", *THREE_DAYS)
+    result = run(*SPOT, "backfill", *THREE_DAYS, "--source", "rest")
     assert result.exit_code == 1
     assert "failed    2024-05-12: " in result.stdout
     assert "HTTP 451" in result.stdout

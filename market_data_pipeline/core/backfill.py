@@ -110,8 +110,8 @@ class _Pages:
         self._held: deque[Page] = deque()
         self._unavailable: SourceUnavailable | None = None
 
-    def klines_of(self, spans: tuple[Span, ...]) -> pa.Table:
-        """The klines of the spans. Later calls must be for later spans."""
+    def of(self, spans: tuple[Span, ...]) -> tuple[pa.Table, set[str]]:
+        """The klines of the spans, and the sources they came from. Later calls must be for later spans."""
         while not self._held or self._held[-1].span.end_ms < spans[-1].end_ms:
             self._held.append(self._next())
         while self._held[0].span.end_ms <= spans[0].start_ms:
@@ -120,7 +120,8 @@ class _Pages:
         for page in serving:
             if page.error and intersect([page.span], spans):
                 raise BadAnswer(page.error)
-        return pa.concat_tables([cut(page.klines, span) for page in serving for span in spans]).combine_chunks()
+        klines = pa.concat_tables([cut(page.klines, span) for page in serving for span in spans]).combine_chunks()
+        return klines, {source for page in serving for source in page.sources}
 
     def close(self) -> None:
         """Let the source forget the pages nobody will read."""
@@ -156,62 +157,67 @@ class _Load:
         if task.outcome is not None:
             return DayResult(task.day, task.outcome, entry)
         try:
-            answered, confirmed = self._asked_again(pages.klines_of(task.spans), task.spans)
-            klines = join(self._kept(task), answered)
-            absences = self._explained(task, klines, confirmed)
+            answered, sources = pages.of(task.spans)
+            answered, doubted = self._asked_again(answered, task.spans, sources)
+            klines = join(self._kept(task, sources), answered)
+            absences = self._explained(task, klines, doubted)
             if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
                 return DayResult(task.day, Outcome.OPEN, entry)
-            entry = self.store.publish(
-                task.day, klines, absences, source=self.source.name, row_group_rows=self.row_group_rows
-            )
+            source = "+".join(sorted(sources))
+            entry = self.store.publish(task.day, klines, absences, source=source, row_group_rows=self.row_group_rows)
         except MarketDataError as error:
             return DayResult(task.day, Outcome.FAILED, entry, str(error))
         return _result_of(task.day, entry, klines)
 
-    def _kept(self, task: Task) -> pa.Table:
-        """The klines on disk that the day keeps: those of minutes that were not asked for now."""
+    def _kept(self, task: Task, sources: set[str]) -> pa.Table:
+        """The klines on disk that the day keeps, those of minutes that were not asked for now; notes their sources."""
         whole = Span(task.day.start_ms, task.day.end_ms)
         left = subtract([whole], task.spans)
         if not left or not self.store.is_intact(task.day):
             return EMPTY
-        klines = self.store.read(task.day).klines
-        return pa.concat_tables([cut(klines, span) for span in left]).combine_chunks()
+        standing = self.store.read(task.day)
+        kept = pa.concat_tables([cut(standing.klines, span) for span in left]).combine_chunks()
+        if kept.num_rows:
+            sources.update(standing.footer.source.split("+"))
+        return kept
 
-    def _asked_again(self, klines: pa.Table, spans: tuple[Span, ...]) -> tuple[pa.Table, list[Span]]:
-        """The klines with what asking again brought, and the minutes that the exchange twice did not have."""
+    def _asked_again(
+        self, klines: pa.Table, spans: tuple[Span, ...], sources: set[str]
+    ) -> tuple[pa.Table, list[Absence]]:
+        """The klines with what asking again brought, and what the source says of the minutes that brought none."""
         settled = [Span(0, _settled(self.now_ms))]
-        confirmed: list[Span] = []
+        doubted: list[Absence] = []
         for _ in range(_TIMES_TO_ASK_AGAIN):
             absent = [gap for span in spans for gap in gaps(open_times(klines), span)]
-            doubtful = subtract(intersect(absent, settled), confirmed)
+            doubtful = subtract(intersect(absent, settled), [absence.span for absence in doubted])
             if not doubtful:
                 break
             for gap in doubtful:
-                answer = self._all_of(gap)
-                if answer.num_rows == 0:
-                    confirmed.append(gap)
-                klines = join(klines, answer)
-        return klines, confirmed
+                again = self.source.ask_again(gap)
+                if again.klines.num_rows == 0:
+                    doubted.append(Absence(Kind.OUTAGE if again.proven else Kind.UNEXPLAINED, gap, again.evidence))
+                klines = join(klines, again.klines)
+                sources.update(again.sources)
+        return klines, doubted
 
-    def _all_of(self, gap: Span) -> pa.Table:
-        pages = list(self.source.pages([gap]))
-        for page in pages:
-            if page.error:
-                raise BadAnswer(page.error)
-        return pa.concat_tables([page.klines for page in pages]).combine_chunks()
-
-    def _explained(self, task: Task, klines: pa.Table, confirmed: list[Span]) -> list[Absence]:
+    def _explained(self, task: Task, klines: pa.Table, doubted: list[Absence]) -> list[Absence]:
         whole = Span(task.day.start_ms, task.day.end_ms)
         entry = self.store.entries.get(task.day.key)
-        known = [absence.span for absence in entry.absences if absence.kind is Kind.OUTAGE] if entry else []
-        life, asked = self.life, self.store.dataset.asked
-        delisted = [] if life.last_open_ms is None else [Span(life.last_open_ms + MINUTE_MS, _FOREVER_MS)]
+        known = [
+            Absence(Kind.OUTAGE, span, absence.evidence)
+            for absence in (entry.absences if entry else ())
+            if absence.kind is Kind.OUTAGE
+            for span in subtract([absence.span], task.spans)
+        ]
+        ended_ms = _FOREVER_MS if self.life.last_open_ms is None else self.life.last_open_ms + MINUTE_MS
         reasons = [
-            (Kind.NOT_LISTED, [Span(0, life.first_open_ms)]),
-            (Kind.DELISTED, delisted),
-            (Kind.OUTAGE, confirmed + subtract(known, task.spans)),
-            (Kind.OPEN, [Span(_settled(self.now_ms), _FOREVER_MS)]),
-            (Kind.NOT_REQUESTED, subtract([whole], asked)),
+            Absence(Kind.NOT_LISTED, Span(0, self.life.first_open_ms)),
+            Absence(Kind.DELISTED, Span(ended_ms, _FOREVER_MS)),
+            *(absence for absence in doubted if absence.kind is Kind.OUTAGE),
+            *known,
+            Absence(Kind.OPEN, Span(_settled(self.now_ms), _FOREVER_MS)),
+            *(Absence(Kind.NOT_REQUESTED, span) for span in subtract([whole], self.store.dataset.asked)),
+            *doubted,
         ]
         return explain(gaps(open_times(klines), whole), reasons)
 
@@ -222,11 +228,13 @@ def _settled(now_ms: int) -> int:
 
 
 def _result_of(day: Day, entry: Entry, klines: pa.Table) -> DayResult:
-    unexplained = [absence.span for absence in entry.absences if absence.kind is Kind.UNEXPLAINED]
+    unexplained = [absence for absence in entry.absences if absence.kind is Kind.UNEXPLAINED]
     if not unexplained:
         return DayResult(day, Outcome.LOADED, entry, klines=klines)
+    said = "; ".join(unexplained[0].evidence) or "the exchange keeps giving some of them"
+    minutes = total_minutes(absence.span for absence in unexplained)
     error = (
-        f"{day.key}: {total_minutes(unexplained)} minutes from {iso(unexplained[0].start_ms)} are still absent though "
-        "the exchange keeps giving some of them; run the same command again"
+        f"{minutes} minutes from {iso(unexplained[0].span.start_ms)} are absent and nothing proves that they never had "
+        f"klines ({said}); run the same command again, or a day later, when the archive has its say"
     )
     return DayResult(day, Outcome.FAILED, entry, error)

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from market_data_pipeline.core.days import MINUTE_MS
 
+_FOREVER_MS = 1 << 62
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
@@ -46,10 +48,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A run of absent minutes with the one reason for it."""
+    """A run of absent minutes with the one reason for it, and what each witness said where there was doubt."""
 
     kind: Kind
     span: Span
+    evidence: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As manifest and footers have it."""
@@ -58,12 +61,14 @@ class Absence:
             "start_ms": self.span.start_ms,
             "end_ms": self.span.end_ms,
             "minutes": self.span.minutes,
+            **({"evidence": list(self.evidence)} if self.evidence else {}),
         }
 
     @classmethod
     def from_json(cls, content: Any) -> "Absence":
         """The inverse of `to_json`."""
-        return cls(Kind(content["kind"]), Span(int(content["start_ms"]), int(content["end_ms"])))
+        span = Span(int(content["start_ms"]), int(content["end_ms"]))
+        return cls(Kind(content["kind"]), span, tuple(map(str, content.get("evidence", ()))))
 
 
 def gaps(open_times: npt.NDArray[np.int64], within: Span) -> list[Span]:
@@ -119,15 +124,16 @@ def total_minutes(spans: Iterable[Span]) -> int:
     return sum(span.minutes for span in spans)
 
 
-def explain(absent: Iterable[Span], reasons: Iterable[tuple[Kind, Iterable[Span]]]) -> list[Absence]:
+def explain(absent: Iterable[Span], reasons: Iterable[Absence]) -> list[Absence]:
     """The absent minutes, each with the first of `reasons` that names it; the rest is `unexplained`. Sorted by time."""
-    left, found = merge(absent), []
-    for kind, spans in reasons:
-        hit = intersect(left, spans)
-        found += [Absence(kind, span) for span in hit]
-        left = subtract(left, hit)
-    found += [Absence(Kind.UNEXPLAINED, span) for span in left]
-    return sorted(found, key=lambda absence: absence.span)
+    left = merge(absent)
+    found: dict[tuple[Kind, tuple[str, ...]], list[Span]] = {}
+    for reason in [*reasons, Absence(Kind.UNEXPLAINED, Span(-_FOREVER_MS, _FOREVER_MS))]:
+        if hit := intersect(left, [reason.span]):
+            found.setdefault((reason.kind, reason.evidence), []).extend(hit)
+            left = subtract(left, hit)
+    absences = [Absence(kind, span, said) for (kind, said), spans in found.items() for span in merge(spans)]
+    return sorted(absences, key=lambda absence: absence.span)
 
 
 def minutes_by_kind(absences: Iterable[Absence]) -> dict[str, int]:

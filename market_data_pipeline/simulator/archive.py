@@ -1,7 +1,7 @@
 """The archive: its names, its zip files, and the tree of real files on disk.
 
-Belongs here: paths of data.binance.vision, publication times, reading zips of a tree and writing new ones.
-Does not belong here: what the klines of a day are (`history`), HTTP (`exchange`).
+Belongs here: paths of data.binance.vision, publication times, reading zips of a tree, writing and changing zips.
+Does not belong here: what the klines of a day are (`history`), what faults change (`file_faults`), HTTP (`exchange`).
 """
 
 import hashlib
@@ -9,7 +9,8 @@ import io
 import re
 import zipfile
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class ArchiveName:
     first: date
     last: date
     is_checksum: bool
+
+    @property
+    def zip(self) -> "ArchiveName":
+        """Return the name of the zip itself."""
+        return replace(self, path=self.path.removesuffix(".CHECKSUM"), is_checksum=False)
 
     @property
     def file(self) -> str:
@@ -92,15 +98,28 @@ def zip_bytes(name: ArchiveName, lines: bytes) -> bytes:
     """Pack CSV lines as the exchange does; the same lines give the same bytes."""
     header = _HEADER if name.market == "futures" and name.first >= _FUTURES_HEADER_FROM else b""
     following = name.last + timedelta(days=1)
-    entry = zipfile.ZipInfo(
-        name.file.replace(".zip", ".csv"), (following.year, following.month, following.day, 0, 0, 0)
-    )
+    written = (following.year, following.month, following.day, 0, 0, 0)
+    return _packed(zipfile.ZipInfo(name.file.replace(".zip", ".csv"), written), header + lines)
+
+
+def repacked(packed: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return a zip with its CSV lines changed; its header stays, and so does a zip whose lines stay."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as file:
+        stored = file.infolist()[0]
+        content = file.read(stored)
+    header = b"" if content[:1].isdigit() else content[: content.find(b"\n") + 1]
+    lines = content.removeprefix(header)
+    changed = change(lines)
+    return packed if changed == lines else _packed(zipfile.ZipInfo(stored.filename, stored.date_time), header + changed)
+
+
+def _packed(entry: zipfile.ZipInfo, content: bytes) -> bytes:
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.create_system = 3
     entry.external_attr = 0o644 << 16
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
-        file.writestr(entry, header + lines, compresslevel=1)
+        file.writestr(entry, content, compresslevel=1)
     return packed.getvalue()
 
 

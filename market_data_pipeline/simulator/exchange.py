@@ -16,13 +16,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from market_data_pipeline.simulator import responses
-from market_data_pipeline.simulator.archive import parse_path
+from market_data_pipeline.simulator.archive import ArchiveName, parse_path
 from market_data_pipeline.simulator.clock import MINUTE_MS, SimulatedClock
 from market_data_pipeline.simulator.counters import Counters
 from market_data_pipeline.simulator.delivery import Connections, deliver_half
-from market_data_pipeline.simulator.faults import FAULTS, STATUS_FAULTS, Faults, spoil_rows
+from market_data_pipeline.simulator.faults import FAULTS, FILE_FAULTS, STATUS_FAULTS, Faults
+from market_data_pipeline.simulator.file_faults import spoil_file
 from market_data_pipeline.simulator.history import History
 from market_data_pipeline.simulator.listing import exchange_info
+from market_data_pipeline.simulator.page_faults import spoil_page
 from market_data_pipeline.simulator.pairs import MARKETS, Market, Pair
 from market_data_pipeline.simulator.queries import ApiError, Area, RequestInfo, read_klines, read_symbol, requested_rows
 from market_data_pipeline.simulator.weights import Charge, WeightMeter, request_weight
@@ -154,7 +156,7 @@ class SimulatedExchange:
     async def _answer(self, request: RequestInfo, faults: set[str]) -> Response:
         status = next((name for name in STATUS_FAULTS if name in faults), None)
         if request.area == "archive":
-            return self._failed("spot", status) if status else await self._archived(request)
+            return self._failed("spot", status) if status else await self._archived(request, faults)
         market = request.area
         weight = request_weight(market, request.endpoint, requested_rows(market, request.params))
         charge = self._meters[market].charge(weight)
@@ -205,11 +207,11 @@ class SimulatedExchange:
                     info = exchange_info(market, self._history.pairs.values(), request.params, now_ms)
                     return responses.json_response(market, info)
                 case _:
-                    return responses.json_response(market, self._klines(market, request, faults, now_ms))
+                    return self._klines(market, request, faults, now_ms)
         except ApiError as error:
             return responses.api_error(market, error)
 
-    def _klines(self, market: Market, request: RequestInfo, faults: set[str], now_ms: int) -> bytes:
+    def _klines(self, market: Market, request: RequestInfo, faults: set[str], now_ms: int) -> Response:
         symbol = read_symbol(market, request.params)
         query = read_klines(market, request.params)
         pair = self._history.pairs.get((market, symbol))
@@ -221,11 +223,19 @@ class SimulatedExchange:
             end_ms = min(now_ms if end_ms is None else end_ms, minute_ms - MINUTE_MS - 1)
         page = self._history.page(pair, query.start_ms, end_ms, query.limit, now_ms)
         self._counters[market].rows += page.rows
-        return spoil_rows(page.body, faults) if faults else page.body
+        if "html" in faults:
+            return responses.error_page()
+        return responses.json_response(market, spoil_page(page.body, faults, now_ms) if faults else page.body)
 
-    async def _archived(self, request: RequestInfo) -> Response:
+    async def _archived(self, request: RequestInfo, faults: set[str]) -> Response:
         name = parse_path(request.path.removeprefix("/"))
-        if name is None or self.clock.now_ms() < name.published_ms:
+        if name is None or self.clock.now_ms() < name.published_ms or "late_archive" in faults:
             return responses.archive_missing(request.path.removeprefix("/"))
-        content = await asyncio.to_thread(self._history.archive_file, name)
+        content = await asyncio.to_thread(self._archive_file, name, faults & FILE_FAULTS.keys())
         return responses.archive_missing(name.path) if content is None else responses.archive_file(name, content)
+
+    def _archive_file(self, name: ArchiveName, faults: set[str]) -> bytes | None:
+        if not faults:
+            return self._history.archive_file(name)
+        packed = self._history.archive_file(name.zip)
+        return None if packed is None else spoil_file(name, packed, faults, self._faults.seed)

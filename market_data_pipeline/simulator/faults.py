@@ -1,7 +1,8 @@
 """Faults on demand.
 
-Belongs here: which faults exist, when one strikes, and what it does to the rows of a page.
-Does not belong here: closing and stalling connections (`delivery`), the real weight limit (`weights`).
+Belongs here: which faults exist, and when one strikes.
+Does not belong here: what they do to a page or a file (`page_faults`, `file_faults`) or to a connection (`delivery`),
+the real weight limit (`weights`).
 """
 
 import random
@@ -24,21 +25,36 @@ STATUS_FAULTS = {
     "403": "page of the web application firewall",
     "451": "restricted location",
 }
-ROW_FAULTS = {
+PAGE_FAULTS = {
     "drop_rows": "a klines page lacks rows inside",
     "empty": "a klines page is empty",
     "repeat_rows": "a klines page has a row twice",
     "late": "the newest closed kline is not served for some seconds",
+    "cut_json": "the JSON of a klines page ends in the middle, in an answer that is whole for HTTP",
+    "html": "a klines page is a page of HTML, with status 200",
+    "conflicting_rows": "a klines page has a row twice, the second time with other values",
+    "swap_rows": "two rows of a klines page are out of order",
+    "off_grid": "a row of a klines page is some seconds off the minute",
+    "open_as_closed": "the kline that is still open says that it closed just now",
 }
-FAULTS: dict[str, str] = CONNECTION_FAULTS | STATUS_FAULTS | ROW_FAULTS
-_NOT_OF_THE_ARCHIVE = {"429", "418", "451", *ROW_FAULTS}
+FILE_FAULTS = {
+    "wrong_checksum": "the .CHECKSUM is that of another zip",
+    "cut_zip": "the zip ends in the middle, and its checksum is right",
+    "microseconds": "the times of a file are in microseconds where its market and day have milliseconds",
+    "late_archive": "a file is missing though its time of publication is over",
+    "archive_drops_rows": "a file lacks a tenth of its rows, in one run inside",
+    "archive_differs": "one to three rows of a file have other values than REST",
+    "archive_empty_minutes": "an hour inside a file has flat rows without a trade where REST has trades",
+}
+FAULTS: dict[str, str] = CONNECTION_FAULTS | STATUS_FAULTS | PAGE_FAULTS | FILE_FAULTS
+_NOT_OF_THE_ARCHIVE = {"429", "418", "451"}
 
 
 class Faults(UserDict[str, float]):
-    """Rates by fault name, 0 to 1 per request; may be changed while the exchange runs.
+    """Rates by fault name, 0 to 1 per request or archive file; may be changed while the exchange runs.
 
     A draw depends on the seed, the fault, the URL and how often that URL was asked, not on the order of requests, so
-    runs with many requests in flight repeat.
+    runs with many requests in flight repeat. A file of the archive has its faults for good, its checksum the same.
     """
 
     def __init__(self, rates: Mapping[str, float] | None = None, seed: int = 0) -> None:
@@ -67,11 +83,12 @@ class Faults(UserDict[str, float]):
         return {
             name
             for name, rate in self.data.copy().items()
-            if rate and self._number(name, url) < rate and _fits(name, request)
+            if rate and _fits(name, request) and self._number(name, request, url) < rate
         }
 
-    def _number(self, name: str, url: str) -> float:
-        return random.Random(f"{self.seed} {name} {self._asked[url]} {url}").random()
+    def _number(self, name: str, request: RequestInfo, url: str) -> float:
+        struck = request.path.removesuffix(".CHECKSUM") if name in FILE_FAULTS else f"{self._asked[url]} {url}"
+        return random.Random(f"{self.seed} {name} {struck}").random()
 
 
 def parse_faults(texts: Iterable[str]) -> dict[str, float]:
@@ -87,20 +104,9 @@ def parse_faults(texts: Iterable[str]) -> dict[str, float]:
     return dict(faults)
 
 
-def spoil_rows(body: bytes, faults: set[str]) -> bytes:
-    """Apply the row faults to the JSON body of a klines page."""
-    if "empty" in faults:
-        return b"[]"
-    rows = body[2:-2].split(b"],[")
-    if "drop_rows" in faults and len(rows) > 2:
-        third = max(1, len(rows) // 3)
-        rows = rows[:third] + rows[third + max(1, len(rows) // 10) :]
-    if "repeat_rows" in faults and len(rows) > 1:
-        rows.insert(len(rows) // 2, rows[len(rows) // 2])
-    return b"[[" + b"],[".join(rows) + b"]]" if rows != [b""] else body
-
-
 def _fits(name: str, request: RequestInfo) -> bool:
-    if request.area == "archive":
-        return name not in _NOT_OF_THE_ARCHIVE
-    return request.endpoint == "klines" or name not in ROW_FAULTS
+    if name in FILE_FAULTS:
+        return request.area == "archive"
+    if name in PAGE_FAULTS:
+        return request.endpoint == "klines"
+    return request.area != "archive" or name not in _NOT_OF_THE_ARCHIVE

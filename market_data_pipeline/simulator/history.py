@@ -74,8 +74,7 @@ class History:
         stored = self._tree.stored(name)
         if stored is not None:
             return stored
-        key = name.path.removesuffix(".CHECKSUM")
-        packed = self._zips.get(key, lambda: self._packed(replace(name, path=key, is_checksum=False)))
+        packed = self._zips.get(name.zip.path, lambda: self._packed(name.zip))
         if not packed:
             return None
         return checksum_line(name, packed) if name.is_checksum else packed

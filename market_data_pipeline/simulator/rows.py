@@ -1,6 +1,7 @@
 """Klines as text: the JSON rows of a REST page and the CSV lines of an archive.
 
-Belongs here: turning columns into bytes, archive CSV into JSON rows and back, the unfinished kline.
+Belongs here: turning columns into bytes, archive CSV into JSON rows and back, the unfinished kline, the changed rows
+that faults ask for.
 Does not belong here: where klines come from (`prices`, `archive`), which of them a page shows (`history`).
 """
 
@@ -18,7 +19,7 @@ from market_data_pipeline.simulator.prices import DayColumns, Ints
 
 _POWERS = np.array([10**exponent for exponent in range(19)], dtype=np.int64)
 _GROUPS = np.frombuffer(b"".join(b"%04d" % number for number in range(10_000)), dtype=np.uint32)
-_CSV_TIMES = re.compile(rb"^(\d+),((?:[^,]*,){5})(\d+),", re.MULTILINE)
+_CSV_TIMES = re.compile(rb"^(\d{13}),((?:[^,]*,){5})(\d{13}),", re.MULTILINE)
 _JSON_ROW = b'[%b,"%b","%b","%b","%b","%b",%b,"%b",%b,"%b","%b","%b"],'
 
 
@@ -149,7 +150,32 @@ def _milliseconds(text: bytes) -> bytes:
 def csv_from_rows(rows: bytes, *, microseconds: bool) -> bytes:
     """Turn JSON rows back into archive lines."""
     lines = rows.translate(None, b'["').replace(b"],", b"\n")
-    return _CSV_TIMES.sub(rb"\g<1>000,\g<2>\g<3>999,", lines) if microseconds else lines
+    return in_microseconds(lines) if microseconds else lines
+
+
+def in_microseconds(lines: bytes) -> bytes:
+    """Return archive lines with their times in microseconds, which they may have already."""
+    return _CSV_TIMES.sub(rb"\g<1>000,\g<2>\g<3>999,", lines)
+
+
+def other_values(line: bytes) -> bytes:
+    """Return an archive line with another volume, and another close if it moved; no less plausible than it was."""
+    fields = line.split(b",")
+    _, _, high, low, close, *_ = fields
+    fields[4] = low if close == high else high
+    # One unit more, bought at the close, which lies between low and high; it fits a row without a trade too.
+    for at, more in ((5, b"1"), (7, close), (8, b"1")):
+        fields[at] = f"{Decimal(fields[at].decode()) + Decimal(more.decode()):f}".encode()
+    return b",".join(fields)
+
+
+def without_trades(line: bytes, price: bytes) -> bytes:
+    """Return an archive line as a minute without a trade has it."""
+    fields = line.split(b",")
+    fields[1:5] = [price] * 4
+    for at in (5, 7, 8, 9, 10):
+        fields[at] = f"{Decimal(fields[at].decode()) * 0:f}".encode()
+    return b",".join(fields)
 
 
 def unfinished(row: bytes, pair: Pair, now_ms: int) -> bytes:

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from market_data_pipeline.core.coverage import Span, merge
 from market_data_pipeline.core.days import MINUTE_MS, Day, Zone, day_of, parse_instant, parse_zone
-from market_data_pipeline.core.errors import SourceUnavailable
-from market_data_pipeline.core.klines import SCHEMA
-from market_data_pipeline.core.sources.base import Life, Page
+from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
+from market_data_pipeline.core.klines import EMPTY, SCHEMA
+from market_data_pipeline.core.sources.base import Again, Life, Page
 
+REST = frozenset({"rest"})
 UTC_ZONE = parse_zone("UTC")
 
 
@@ -85,7 +86,9 @@ class FakeSource:
     unavailable_from: str | None = None
     """It is not to be reached for this minute and later ones."""
     page_minutes: int = 1000
-    name: str = "rest"
+    unproven: bool = False
+    """No witness confirms that minutes it has not never had klines."""
+    remarks: list[str] = field(default_factory=list)
 
     asked: list[Span] = field(default_factory=list)
     """Every page that was asked for, in order."""
@@ -108,6 +111,14 @@ class FakeSource:
                     yield self._page(Span(start_ms, min(start_ms + self.page_minutes * MINUTE_MS, one.end_ms)))
         finally:
             self.closed_iterators += 1
+
+    def ask_again(self, gap: Span) -> Again:
+        for page in self.pages([gap]):
+            if page.error:
+                raise BadAnswer(page.error)
+            if page.klines.num_rows:
+                return Again(page.klines, page.sources)
+        return Again(EMPTY, evidence=("fake: none of them",), proven=not self.unproven)
 
     def close(self) -> None:
         pass
@@ -136,9 +147,9 @@ class FakeSource:
             raise SourceUnavailable("no answer from the fake exchange; check the network")
         self.asked.append(within)
         if minutes_of([within]) & minutes_of(self.bad):
-            return Page(within, SCHEMA.empty_table(), "the fake exchange answered klines with nonsense")
+            return Page(within, EMPTY, REST, "the fake exchange answered klines with nonsense")
         has = self._has(within)
-        return Page(within, klines_at(has - self._left_out(has)))
+        return Page(within, klines_at(has - self._left_out(has)), REST)
 
     def _left_out(self, has: set[int]) -> set[int]:
         doubtful = has & minutes_of(self.dropped)

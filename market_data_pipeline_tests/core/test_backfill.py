@@ -136,8 +136,19 @@ def test_an_outage_is_believed_after_asking_again_for_exactly_its_minutes(made):
     source = FakeSource(missing=[HALT], page_minutes=1440)
     assert outcomes(load(made, source, THREE_DAYS)) == ["loaded"] * 3
     assert source.asked == [whole(DAY), whole(day("2024-03-06")), HALT, whole(day("2024-03-07"))]
-    assert made.entries["2024-03-06"].absences == (Absence(Kind.OUTAGE, HALT),)
+    assert made.entries["2024-03-06"].absences == (Absence(Kind.OUTAGE, HALT, ("fake: none of them",)),)
     assert made.entries["2024-03-06"].complete
+
+
+def test_minutes_that_nobody_confirms_are_unexplained_with_what_was_said_and_asked_for_again_later(made):
+    source = FakeSource(missing=[HALT], unproven=True)
+    failed = load(made, source, THREE_DAYS)[1]
+    assert failed.outcome is Outcome.FAILED
+    assert "fake: none of them" in failed.error
+    assert made.entries["2024-03-06"].absences == (Absence(Kind.UNEXPLAINED, HALT, ("fake: none of them",)),)
+    source.unproven = False
+    assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged", "loaded", "unchanged"]
+    assert absences(made, "2024-03-06") == {"outage": [HALT]}
 
 
 def test_rows_that_were_left_out_of_the_first_answer_are_filled(made):
@@ -157,7 +168,7 @@ def test_minutes_about_which_the_exchange_keeps_changing_its_mind_are_our_failur
     source = FakeSource(dropped=[HALT], drops_every_time=True)
     failed = load(made, source, THREE_DAYS)[1]
     assert failed.outcome is Outcome.FAILED
-    assert "are still absent" in failed.error
+    assert "keeps giving some of them" in failed.error
     assert list(absences(made, "2024-03-06")) == ["unexplained"]
     source.dropped = []
     assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged", "loaded", "unchanged"]

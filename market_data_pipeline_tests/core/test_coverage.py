@@ -83,17 +83,26 @@ def test_each_absent_minute_gets_the_first_reason_that_names_it_and_only_that(ab
         minute: next((kind for kind, named in why if minute in minutes_of(named)), Kind.UNEXPLAINED)
         for minute in minutes_of(absent)
     }
-    found = explain(absent, why)
+    found = explain(absent, [Absence(kind, one) for kind, named in why for one in named])
     named = [(minute, absence.kind) for absence in found for minute in sorted(minutes_of([absence.span]))]
     assert named == sorted(expected.items())
 
 
 def test_absences_are_maximal_runs_of_one_reason():
-    found = explain([span(0, 4), span(4, 9)], [(Kind.OUTAGE, [span(0, 2), span(2, 6)]), (Kind.OPEN, [span(5, 8)])])
+    halts = [Absence(Kind.OUTAGE, span(0, 2)), Absence(Kind.OUTAGE, span(2, 6))]
+    found = explain([span(0, 4), span(4, 9)], [*halts, Absence(Kind.OPEN, span(5, 8))])
     assert found == [
         Absence(Kind.OUTAGE, span(0, 6)),
         Absence(Kind.OPEN, span(6, 8)),
         Absence(Kind.UNEXPLAINED, span(8, 9)),
+    ]
+
+
+def test_runs_of_one_kind_with_other_evidence_stay_apart_and_keep_it():
+    halts = [Absence(Kind.OUTAGE, span(0, 2), ("archive: none",)), Absence(Kind.OUTAGE, span(2, 6))]
+    assert explain([span(1, 5)], halts) == [
+        Absence(Kind.OUTAGE, span(1, 2), ("archive: none",)),
+        Absence(Kind.OUTAGE, span(2, 5)),
     ]
 
 
@@ -104,7 +113,7 @@ def test_absent_minutes_are_counted_by_kind():
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_absence_survives_json(kind):
-    absence = Absence(kind, span(3, 9))
+    absence = Absence(kind, span(3, 9), ("rest: none", "archive: none"))
     assert Absence.from_json(json.loads(json.dumps(absence.to_json()))) == absence
     assert absence.to_json()["minutes"] == 6
 

@@ -63,7 +63,7 @@ def test_a_whole_store_proves_itself(loaded):
     assert result.ok
     assert (result.days, result.rows) == (4, 4 * 1440 - 90)
     assert result.size_bytes == sum(loaded.chunk_path(day(key)).stat().st_size for key in KEYS)
-    assert result.absences == [Absence(Kind.OUTAGE, HALT)]
+    assert result.absences == [Absence(Kind.OUTAGE, HALT, ("fake: none of them",))]
 
 
 def test_a_store_proves_itself_to_another_process(tmp_path, loaded):

@@ -1,37 +1,13 @@
 """The archive under /data, and REST pages made of archived days."""
 
 import hashlib
-import io
-import zipfile
 from pathlib import Path
 
 import pytest
 
+from market_data_pipeline_tests.simulator.archives import as_csv, lines, path, small_zip, whole_day
 from market_data_pipeline_tests.simulator.asking import MINUTE, Asker, ms, opens
 from market_data_pipeline_tests.simulator.conftest import Start
-
-
-def path(market: str, symbol: str, period: str, suffix: str = "") -> str:
-    folder = {"spot": "spot", "futures": "futures/um"}[market]
-    span = "daily" if len(period) == 10 else "monthly"
-    return f"/data/{folder}/{span}/klines/{symbol}/1m/{symbol}-1m-{period}.zip{suffix}"
-
-
-def lines(packed: bytes) -> list[str]:
-    with zipfile.ZipFile(io.BytesIO(packed)) as file:
-        (name,) = file.namelist()
-        return file.read(name).decode().splitlines()
-
-
-def as_csv(row: list) -> str:
-    return ",".join(str(value) for value in row)
-
-
-def whole_day(asker: Asker, market: str, symbol: str, day: str) -> list[list]:
-    start = ms(day)
-    noon, end = start + 720 * MINUTE, start + 1440 * MINUTE - 1
-    first = asker.klines(market, symbol, startTime=start, endTime=noon - 1, limit=1000)
-    return first + asker.klines(market, symbol, startTime=noon, endTime=end, limit=1000)
 
 
 @pytest.mark.parametrize(
@@ -136,13 +112,6 @@ def test_days_the_tree_lacks_are_synthetic(archived: Asker, shared: Asker) -> No
 def test_a_page_crosses_from_archived_to_synthetic_days(archived: Asker) -> None:
     rows = archived.klines("spot", "BTCUSDT", startTime=ms("2021-04-30T23:58"), limit=4)
     assert opens(rows) == [ms("2021-04-30T23:58") + minute * MINUTE for minute in range(4)]
-
-
-def small_zip(root: Path, market: str, symbol: str, period: str, text: str) -> None:
-    file = root / path(market, symbol, period).lstrip("/")
-    file.parent.mkdir(parents=True)
-    with zipfile.ZipFile(file, "w") as packed:
-        packed.writestr(file.name.replace(".zip", ".csv"), text)
 
 
 def test_a_pair_known_from_the_tree_alone_is_listed(start: Start, tmp_path: Path) -> None:

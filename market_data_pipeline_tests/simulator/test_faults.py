@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from market_data_pipeline.simulator.faults import parse_faults
 from market_data_pipeline.simulator.queries import RequestInfo
-from market_data_pipeline_tests.simulator.asking import MINUTE, Asker, ms, opens
+from market_data_pipeline_tests.simulator.asking import Asker
 from market_data_pipeline_tests.simulator.conftest import Start
 
 ZIP = "/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-01.zip"
@@ -61,40 +61,6 @@ def test_a_stall_ends(start: Start) -> None:
     began = time.monotonic()
     assert asker.get("/api/v3/ping").status_code == 200
     assert time.monotonic() - began > 0.09
-
-
-def test_dropped_rows_leave_a_hole_inside(fresh: Asker) -> None:
-    fresh.exchange.faults["drop_rows"] = 1
-    start = ms("2024-05-01")
-    rows = opens(fresh.klines(startTime=start, limit=100))
-    assert (rows[0], rows[-1], len(rows)) == (start, start + 99 * MINUTE, 90)
-
-
-def test_an_empty_page(fresh: Asker) -> None:
-    fresh.exchange.faults["empty"] = 1
-    assert fresh.klines(limit=10) == []
-    assert fresh.get("/api/v3/time").status_code == 200
-
-
-def test_a_repeated_row(fresh: Asker) -> None:
-    fresh.exchange.faults["repeat_rows"] = 1
-    rows = opens(fresh.klines(startTime=ms("2024-05-01"), limit=10))
-    assert len(rows) == 11
-    assert len(set(rows)) == 10
-
-
-def test_row_faults_leave_an_empty_answer_alone(fresh: Asker) -> None:
-    fresh.exchange.faults = {"drop_rows": 1, "repeat_rows": 1}
-    assert fresh.klines(startTime=ms("2030-01-01")) == []
-
-
-def test_the_newest_closed_kline_comes_late(fresh: Asker) -> None:
-    fresh.exchange.faults["late"] = 1
-    fresh.exchange.clock.advance(31)
-    newest = ms("2024-05-15T12:00")
-    assert opens(fresh.klines(limit=1)) == [newest - MINUTE]
-    fresh.exchange.clock.advance(5)
-    assert opens(fresh.klines(limit=2)) == [newest, newest + MINUTE]
 
 
 def test_rates_repeat_with_the_seed(start: Start) -> None:

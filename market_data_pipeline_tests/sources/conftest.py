@@ -1,4 +1,4 @@
-"""REST sources of a running exchange, each with the data root of the test."""
+"""Sources of a running exchange, each with the data root of the test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.sources.base import KlineSource
+from market_data_pipeline.core.sources.opening import open_source
 from market_data_pipeline.core.sources.rest import RestSource
+from market_data_pipeline.core.sources.rest_client import RestClient
 from market_data_pipeline.simulator.server import RunningExchange
 
 OpenRest = Callable[..., RestSource]
+OpenExchange = Callable[..., KlineSource]
 
 
 @pytest.fixture
@@ -26,6 +30,20 @@ def rest(root: Path) -> Iterator[OpenRest]:
 
         def opened(running: RunningExchange | str, market: str = "spot", token: str = "BTCUSDT") -> RestSource:
             url = running if isinstance(running, str) else running.url
-            return stack.enter_context(closing(RestSource(Market(market), token, root=root, base_url=url)))
+            return stack.enter_context(closing(RestSource(RestClient(Market(market), root=root, base_url=url), token)))
+
+        yield opened
+
+
+@pytest.fixture
+def exchange(root: Path) -> Iterator[OpenExchange]:
+    """Open sources as users name them."""
+    with ExitStack() as stack:
+
+        def opened(
+            running: RunningExchange | str, name: str = "auto", market: str = "futures", pair: str = "BTC/USDT"
+        ) -> KlineSource:
+            url = running if isinstance(running, str) else running.url
+            return stack.enter_context(closing(open_source(name, Market(market), pair, root=root, base_url=url)))
 
         yield opened

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.sources.rest import RestSource
+from market_data_pipeline.core.sources.rest_client import RestClient
 from market_data_pipeline_tests.support import span
 
 
 def load(url: str, root: str, market: str, start: str, end: str) -> tuple[int, int]:
-    with closing(RestSource(Market(market), "BTCUSDT", root=Path(root), base_url=url)) as source:
+    with closing(RestSource(RestClient(Market(market), root=Path(root), base_url=url), "BTCUSDT")) as source:
         source.life()
         rows = sum(page.klines.num_rows for page in source.pages([span(start, end)]))
         return rows, source.usage().spent

@@ -17,7 +17,7 @@ from market_data_pipeline.core.plan import Outcome
 from market_data_pipeline.core.sources.base import Life
 from market_data_pipeline.core.sources.rest import RestSource
 from market_data_pipeline.core.store import Store
-from market_data_pipeline_tests.sources.conftest import OpenRest
+from market_data_pipeline_tests.sources.conftest import OpenExchange, OpenRest
 from market_data_pipeline_tests.support import (
     NOON,
     Simulate,
@@ -324,13 +324,15 @@ def test_rows_that_a_page_left_out_are_filled_by_asking_again(
 
 
 def test_rows_left_out_beside_an_outage_are_filled_and_the_outage_is_named(
-    simulate: Simulate, rest: OpenRest, root: Path
+    simulate: Simulate, exchange: OpenExchange, root: Path
 ) -> None:
     running = simulate()
     strike(running.exchange, "drop_rows", times=2)
-    [result] = backfill(dataset_at(root, "2021-04-25"), rest(running), span("2021-04-25", "2021-04-26"))
+    source = exchange(running, "rest", "spot")
+    [result] = backfill(dataset_at(root, "2021-04-25"), source, span("2021-04-25", "2021-04-26"))
     assert result.entry.rows == 1156
-    assert result.entry.absences == (Absence(Kind.OUTAGE, OUTAGE),)
+    said = ("rest: none, asked twice", "archive: none of them", "ETH/USDT: none of them")
+    assert result.entry.absences == (Absence(Kind.OUTAGE, OUTAGE, said),)
 
 
 @pytest.mark.slow

@@ -17,12 +17,27 @@ from market_data_pipeline.core.coverage import Span
 class Page:
     """The klines that the exchange has of the minutes of `span`, sorted; minutes it left out are gaps.
 
-    `error` is set, and `klines` empty, where the exchange kept answering something that is not klines of these minutes.
+    `sources` are those that the klines came from, `rest`, `archive`, or both. `error` is set, and `klines` empty, where
+    the exchange kept answering something that is not klines of these minutes.
     """
 
     span: Span
     klines: pa.Table
+    sources: frozenset[str]
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What asking again about a gap brought: klines, or what each witness says about minutes that have none.
+
+    `proven` is True if the witnesses agree that the minutes never had klines.
+    """
+
+    klines: pa.Table
+    sources: frozenset[str] = frozenset()
+    evidence: tuple[str, ...] = ()
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +61,8 @@ class KlineSource(Protocol):
     """Klines of one pair on one market. Times are ms UTC and all minutes are those of the exchange's clock."""
 
     @property
-    def name(self) -> str:
-        """How manifests call the source: `rest`."""
+    def remarks(self) -> list[str]:
+        """What a person should know about where the klines come from, one line each."""
 
     def now_ms(self) -> int:
         """The exchange's clock."""
@@ -69,6 +84,14 @@ class KlineSource(Protocol):
         Only closed klines. The spans are loaded lazily, a bounded number of pages ahead of the reader.
 
         Raises:
+            SourceUnavailable: no answer to be had.
+        """
+
+    def ask_again(self, gap: Span) -> Again:
+        """Ask again for exactly these minutes, which a page of this source left out.
+
+        Raises:
+            BadAnswer: what came back is not klines of these minutes.
             SourceUnavailable: no answer to be had.
         """
 

@@ -8,11 +8,8 @@ weight 2, futures 499 rows for weight 2, where 500 would weigh 5.
 https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Kline-Candlestick-Data
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,17 +18,18 @@ import pyarrow as pa
 from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.days import MINUTE_MS
-from market_data_pipeline.core.errors import SourceError, SourceUnavailable
-from market_data_pipeline.core.klines import EMPTY, from_rows, from_text, open_times
-from market_data_pipeline.core.sources.base import Life, Page, Usage
+from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnavailable
+from market_data_pipeline.core.klines import EMPTY, column, from_rows, from_text, open_times
+from market_data_pipeline.core.sources.ahead import PagesAhead, pieces
+from market_data_pipeline.core.sources.base import Again, Life, Page, Usage
 from market_data_pipeline.core.sources.rest_client import IN_FLIGHT, RestClient, WrongAnswer
 
-_AHEAD = 2 * IN_FLIGHT
+_PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # What 16 connections bring while Dagster starts; 24 MB at most.
 _FAR_AHEAD = 16 * IN_FLIGHT
-_PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # A pair whose newest kline is this old does not trade now; its status tells whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
+REST = frozenset({"rest"})
 
 
 def klines_weight(market: Market, limit: int) -> int:
@@ -44,21 +42,18 @@ def klines_weight(market: Market, limit: int) -> int:
 class RestSource:
     """Klines of one pair from the REST API."""
 
-    name = "rest"
-
-    def __init__(
-        self, market: Market, token: str, *, root: Path, base_url: str | None = None, extra_sleep_s: float = 0
-    ) -> None:
-        """Nothing is sent before the first method is called.
-
-        `root` is the data root, where the weight budget lies; `base_url` replaces the exchange's own address.
-        """
-        self._market = market
+    def __init__(self, client: RestClient, token: str) -> None:
+        """Nothing is sent before the first method is called."""
+        self.client = client
+        self._market = client.market
         self._token = token
-        self.client = RestClient(market, root=root, base_url=base_url, extra_sleep_s=extra_sleep_s)
-        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix=f"rest-{token}")
+        self._ahead = PagesAhead(f"rest-{token}", self._page, at_once=IN_FLIGHT, far=_FAR_AHEAD)
         self._life: Life | None = None
-        self._asked_ahead: dict[Span, Future[Page]] = {}
+
+    @property
+    def remarks(self) -> list[str]:
+        """See `KlineSource.remarks`."""
+        return self.client.remarks
 
     def now_ms(self) -> int:
         """The exchange's clock, set by one request and carried on by this machine's."""
@@ -77,44 +72,63 @@ class RestSource:
     def _ask_life(self) -> Life:
         now_ms = self.now_ms()
         # Both at once: a load waits for them before it can plan anything.
-        newest = self._pool.submit(self._rows, limit=1, closed=False)
-        first = self._rows(limit=1, startTime=0)
+        with ThreadPoolExecutor(1) as other:
+            asked = other.submit(self._rows, limit=2, closed=False)
+            first = self._rows(limit=1, startTime=0)
+        newest = asked.result()
         if first.num_rows == 0:
             return Life(now_ms, None)
-        newest_ms = int(open_times(newest.result() or first)[-1])
-        delisted = now_ms - newest_ms > _SILENT_MS and self.client.status(self._token) != "TRADING"
-        return Life(int(open_times(first)[0]), newest_ms if delisted else None)
+        return Life(int(open_times(first)[0]), self._ended(newest or first, now_ms))
+
+    def _ended(self, newest: pa.Table, now_ms: int) -> int | None:
+        """The last kline of a pair that is traded no longer.
+
+        After the end spot has no klines, and futures go on with flat ones at the last price, which are not data
+        (binance/binance-public-data#201); so whether it ended is asked only of a pair without trades.
+        """
+        newest_ms = int(open_times(newest)[-1])
+        flat = self._market is Market.FUTURES and not column(newest, "trades").any()
+        if now_ms - newest_ms <= _SILENT_MS and not flat:
+            return None
+        listing = self.client.listing(self._token)
+        if not listing.has_ended:
+            return None
+        delivered_ms = listing.delivery_ms // MINUTE_MS * MINUTE_MS - MINUTE_MS if listing.delivery_ms else newest_ms
+        return min(newest_ms, delivered_ms)
 
     def ask_ahead(self, spans: Iterable[Span]) -> None:
         """See `KlineSource.ask_ahead`."""
         self.client.governor.open()
-        for span in islice(self._page_spans(spans), _FAR_AHEAD):
-            self._asked_ahead[span] = self._pool.submit(self._page, span)
+        self._ahead.ask(pieces(spans, self.page_ms))
 
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
         """See `KlineSource.pages`."""
         self.client.governor.open()
-        waiting = self._page_spans(spans)
-        flying: deque[Future[Page]] = deque()
-        try:
-            # A reader that came late keeps the pages it found waiting as its lead, or the connections would idle.
-            flying.extend(self._asked(span) for span in islice(waiting, max(_AHEAD, len(self._asked_ahead))))
-            while flying:
-                page = flying.popleft().result()
-                flying.extend(self._asked(span) for span in islice(waiting, 1))
-                yield page
-        finally:
-            for future in flying:
-                future.cancel()
+        return self._ahead.pages(pieces(spans, self.page_ms))
 
-    def _page_spans(self, spans: Iterable[Span]) -> Iterator[Span]:
-        size_ms = _PAGE_ROWS[self._market] * MINUTE_MS
-        for span in spans:
-            for start_ms in range(span.start_ms, span.end_ms, size_ms):
-                yield Span(start_ms, min(start_ms + size_ms, span.end_ms))
+    @property
+    def page_ms(self) -> int:
+        """How long a page is at most."""
+        return _PAGE_ROWS[self._market] * MINUTE_MS
 
-    def _asked(self, span: Span) -> "Future[Page]":
-        return self._asked_ahead.pop(span, None) or self._pool.submit(self._page, span)
+    def ask_again(self, gap: Span) -> Again:
+        """See `KlineSource.ask_again`. By itself, that the exchange twice left minutes out proves nothing."""
+        klines = self.klines(gap)
+        if klines.num_rows:
+            return Again(klines, REST)
+        return Again(EMPTY, evidence=("rest: none, asked twice",))
+
+    def klines(self, span: Span) -> pa.Table:
+        """All klines of a span.
+
+        Raises:
+            BadAnswer, SourceUnavailable: see `KlineSource.ask_again`.
+        """
+        pages = list(self.pages([span]))
+        for page in pages:
+            if page.error:
+                raise BadAnswer(page.error)
+        return pa.concat_tables([page.klines for page in pages]).combine_chunks()
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
@@ -124,7 +138,7 @@ class RestSource:
     def close(self) -> None:
         """Stop what waits for the budget or for a retry, then the threads."""
         self.client.stop()
-        self._pool.shutdown(cancel_futures=True)
+        self._ahead.close()
 
     def _page(self, span: Span) -> Page:
         try:
@@ -134,8 +148,8 @@ class RestSource:
         except SourceUnavailable:
             raise
         except SourceError as error:
-            return Page(span, EMPTY, str(error))
-        return Page(span, klines)
+            return Page(span, EMPTY, REST, str(error))
+        return Page(span, klines, REST)
 
     def _rows(self, *, limit: int, within: Span | None = None, closed: bool = True, **params: int) -> pa.Table:
         """Klines of one request; with `within`, refused unless each lies there, on the grid, after the one before."""
@@ -147,7 +161,8 @@ class RestSource:
                 klines = from_text(answer) if isinstance(answer, str) else from_rows(answer)
             except (ValueError, TypeError, OverflowError) as error:
                 raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
-            if closed and klines.num_rows and int(klines.column("close_time")[-1].as_py()) >= self.now_ms():
+            # By when it opened: a kline that is still open may claim that it has closed.
+            if closed and klines.num_rows and int(open_times(klines)[-1]) + MINUTE_MS > self.now_ms():
                 klines = klines.slice(0, klines.num_rows - 1)
             if within is not None:
                 _refuse_misplaced(open_times(klines), within)

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -50,6 +51,22 @@ _TRIES_BEFORE_FIRST_ANSWER = 3
 _LONGEST_BAN_TO_WAIT_FOR_S = 150
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A pair's trading status, and for futures when the contract is delivered (ms UTC; far in the future if never)."""
+
+    status: str
+    delivery_ms: int | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the pair will never be traded again; a pair that is halted will be."""
+        return self.status in {"BREAK", "CLOSE", "SETTLING", "DELIVERING", "DELIVERED", "GONE"}
+
+
+_GONE = Listing("GONE")
+
+
 class WrongAnswer(Exception):
     """An answer that cannot be what was asked; asked again like any passing fault."""
 
@@ -61,9 +78,27 @@ class _PassingFault(Exception):
 class RestClient:
     """Requests to one market. Threads may share it."""
 
-    def __init__(self, market: Market, *, root: Path, base_url: str | None, extra_sleep_s: float) -> None:
-        """Nothing is sent yet."""
-        self._market = market
+    def __init__(
+        self,
+        market: Market,
+        *,
+        root: Path,
+        base_url: str | None = None,
+        public_url: str | None = None,
+        extra_sleep_s: float = 0,
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            market: the market.
+            root: the data root, where the weight budget lies.
+            base_url: replaces the exchange's own address.
+            public_url: where to go where that address does not serve this location, None for nowhere.
+            extra_sleep_s: waited before each request, on top.
+        """
+        self.market = market
+        self.remarks: list[str] = []
+        self._public_url = public_url
         self._answer = threading.local()
         self._exchange = _exchange(market, base_url, self._answer)
         self._methods = _methods(market, self._exchange)
@@ -90,19 +125,19 @@ class RestClient:
                 self.governor.pay(_TIME_WEIGHT, self._stopped)
         return round(self._now_s() * 1000)
 
-    def status(self, token: str) -> str:
-        """The pair's trading status, `GONE` if the exchange no longer names it."""
-        by_symbol = {"symbol": token} if self._market is Market.SPOT else {}
-        weight = 20 if self._market is Market.SPOT else 1
+    def listing(self, token: str) -> Listing:
+        """What the exchange says of the pair today."""
+        by_symbol = {"symbol": token} if self.market is Market.SPOT else {}
+        weight = 20 if self.market is Market.SPOT else 1
 
-        def read(answer: Any) -> str:
-            found = [symbol["status"] for symbol in answer["symbols"] if symbol["symbol"] == token]
-            return str(found[0]) if found else "GONE"
+        def read(answer: Any) -> Listing:
+            found = [symbol for symbol in answer["symbols"] if symbol["symbol"] == token]
+            return Listing(str(found[0]["status"]), found[0].get("deliveryDate")) if found else _GONE
 
         try:
             return self.get("exchangeInfo", by_symbol, weight, read)
         except PairNotListed:
-            return "GONE"
+            return _GONE
 
     def get(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T]) -> T:
         """The answer as `read` understands it, after as many tries as make sense.
@@ -141,11 +176,11 @@ class RestClient:
         minute = self.governor.pay(weight, self._stopped) if weight else self.governor.await_open(self._stopped)
         if self._stopped.is_set():
             raise SourceUnavailable("the load was stopped")
-        self._answer.status, self._answer.headers = None, {}
+        self._answer.status, self._answer.headers, address = None, {}, self.address
         try:
             answer = self._methods[endpoint](params)
         except ccxt.BaseError as error:
-            raise self._told_apart(error) from error
+            raise self._told_apart(error, address) from error
         self._reached = True
         if used := self._answer.headers.get("X-MBX-USED-WEIGHT-1M"):
             self.governor.settle(minute, int(used))
@@ -154,21 +189,30 @@ class RestClient:
         except (KeyError, TypeError, ValueError) as error:
             raise WrongAnswer(f"something else ({type(error).__name__}: {error})") from error
 
-    def _told_apart(self, error: ccxt.BaseError) -> Exception:
+    def _told_apart(self, error: ccxt.BaseError, address: str) -> Exception:
         status, said = self._answer.status, " ".join(str(error).split())[:200]
         self._reached = self._reached or status is not None
         if status == 451:
-            return RegionBlocked(
-                f"{self.address} does not serve this location (HTTP 451); run from a region that it serves, or set "
-                "MARKET_DATA_EXCHANGE_URL to an address that serves you"
-            )
+            return self._blocked(address)
         if status in {429, 418, 403}:
             return self._told_to_wait(status)
         if "-1121" in said:
-            return PairNotListed(f"{self.address} lists no {self._market} pair with this name")
+            return PairNotListed(f"{self.address} lists no {self.market} pair with this name")
         if status is not None and 400 <= status < 500:
             return SourceError(f"{self.address} refuses the request (HTTP {status}): {said}")
         return _PassingFault(f"HTTP {status}" if status else _innermost(error))
+
+    def _blocked(self, address: str) -> Exception:
+        if self._public_url and address != self._public_url:
+            if self.address != self._public_url:
+                self.remarks.append(f"{address} does not serve this location (HTTP 451): used {self._public_url}")
+                self.address = self._public_url
+                _redirect(self._exchange, self.address)
+            return _PassingFault("HTTP 451")
+        return RegionBlocked(
+            f"{address} does not serve this location (HTTP 451); run from a region that it serves, or set "
+            "MARKET_DATA_EXCHANGE_URL to an address that serves you"
+        )
 
     def _told_to_wait(self, status: int) -> Exception:
         seconds = float(self._answer.headers.get("Retry-After") or {429: 5, 418: 120, 403: 60}[status])
@@ -206,9 +250,13 @@ def _exchange(market: Market, base_url: str | None, answer: threading.local) -> 
     for scheme in ("http://", "https://"):
         exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=IN_FLIGHT))
     if base_url:
-        exchange.urls["api"]["public"] = f"{base_url.rstrip('/')}/api/v3"
-        exchange.urls["api"]["fapiPublic"] = f"{base_url.rstrip('/')}/fapi/v1"
+        _redirect(exchange, base_url)
     return exchange
+
+
+def _redirect(exchange: Any, base_url: str) -> None:
+    exchange.urls["api"]["public"] = f"{base_url.rstrip('/')}/api/v3"
+    exchange.urls["api"]["fapiPublic"] = f"{base_url.rstrip('/')}/fapi/v1"
 
 
 def _own_address(market: Market, exchange: Any) -> str:

@@ -1,0 +1,51 @@
+"""What the faults of a klines page do to its body.
+
+Belongs here: changing the rows of a page and cutting its JSON.
+Does not belong here: when a fault strikes (`faults`), the files of the archive (`file_faults`).
+"""
+
+from market_data_pipeline.simulator.rows import csv_from_rows, other_values, rows_from_csv
+
+_OFF_GRID_MS = 7_000
+
+
+def spoil_page(body: bytes, faults: set[str], now_ms: int) -> bytes:
+    """Return the JSON body of a klines page as the faults leave it."""
+    if "empty" in faults:
+        body = b"[]"
+    if body != b"[]":
+        lines = csv_from_rows(body[1:-1] + b",", microseconds=False).splitlines()
+        body = b"[" + rows_from_csv(_spoiled(lines, faults, now_ms)).text[:-1] + b"]"
+    return body[: len(body) // 2] if "cut_json" in faults else body
+
+
+def _spoiled(lines: list[bytes], faults: set[str], now_ms: int) -> list[bytes]:
+    if "drop_rows" in faults and len(lines) > 2:
+        third = max(1, len(lines) // 3)
+        lines = lines[:third] + lines[third + max(1, len(lines) // 10) :]
+    # Of two rows the first one: a client that polls the newest klines drops the second one, which is still open.
+    middle = (len(lines) - 1) // 2
+    if "open_as_closed" in faults:
+        lines[-1] = _closed_before(lines[-1], now_ms)
+    if "off_grid" in faults:
+        lines[middle] = _shifted(lines[middle])
+    if "swap_rows" in faults and len(lines) > 1:
+        lines[middle], lines[middle + 1] = lines[middle + 1], lines[middle]
+    if "conflicting_rows" in faults:
+        lines.insert(middle + 1, other_values(lines[middle]))
+    if "repeat_rows" in faults and len(lines) > 1:
+        lines.insert(middle, lines[middle])
+    return lines
+
+
+def _closed_before(line: bytes, now_ms: int) -> bytes:
+    fields = line.split(b",")
+    if int(fields[6]) >= now_ms:
+        fields[6] = b"%d" % max(int(fields[0]), now_ms - 1)
+    return b",".join(fields)
+
+
+def _shifted(line: bytes) -> bytes:
+    fields = line.split(b",")
+    fields[0], fields[6] = (b"%d" % (int(fields[at]) + _OFF_GRID_MS) for at in (0, 6))
+    return b",".join(fields)
