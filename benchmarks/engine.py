@@ -17,14 +17,14 @@ from market_data_pipeline.core.days import parse_instant, parse_zone
 from market_data_pipeline.core.plan import parse_window
 from market_data_pipeline.core.resolve import prepare, resolve
 from market_data_pipeline.core.sources import rest as _imported_before_the_stopwatch  # noqa: F401
-from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.core.sources.opening import SOURCES, open_source
 from market_data_pipeline.core.store import Store
 
 
 def main() -> None:
     asked = _arguments()
     market, pair, zone = parse_market(asked.market), parse_pair(asked.pair), parse_zone("UTC")
-    opener = partial(open_source, "rest", root=asked.root, base_url=asked.url)
+    opener = partial(open_source, asked.source, root=asked.root, base_url=asked.url)
     stopwatch = Stopwatch()
     outcomes: dict[str, int] = {}
     absences: list[Absence] = []
@@ -51,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", required=True, help="first day, UTC")
     parser.add_argument("--end", required=True, help="day after the last, UTC")
     parser.add_argument("--root", required=True, type=Path, help="data root")
+    parser.add_argument("--source", default="rest", choices=SOURCES)
     parser.add_argument("--url", help="base URL in place of the exchange's own")
     return parser.parse_args()
 

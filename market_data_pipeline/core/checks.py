@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from market_data_pipeline.core.coverage import Absence, Span, gaps, merge, subtract
@@ -17,6 +18,9 @@ from market_data_pipeline.core.klines import FIELDS, INTEGER_FIELDS, SCHEMA, col
 
 if TYPE_CHECKING:
     import pandera.pandas as pandera
+
+Times = npt.NDArray[np.int64]
+Broken = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +40,40 @@ def broken_rules(klines: pa.Table, within: Span) -> Iterator[str]:
     if any(klines.column(name).null_count for name in FIELDS):
         yield "a value is missing"
         return
-    yield from _broken_times(klines, within)
-    yield from _broken_values(klines)
-
-
-def _broken_times(klines: pa.Table, within: Span) -> Iterator[str]:
     times = open_times(klines)
-    yield from _where(times, times % MINUTE_MS != 0, "open_time is not on the minute grid")
-    yield from _where(times[1:], np.diff(times) <= 0, "open_time is not after the one before")
-    yield from _where(times, (times < within.start_ms) | (times >= within.end_ms), "open_time is outside the day")
-    closes = column(klines, "close_time")
-    yield from _where(times, (closes <= times) | (closes >= times + MINUTE_MS), "close_time is outside the minute")
+    rules = [*_of_times(klines, times, within), *_of_values(klines)]
+    # One look at all of them, as nearly always nothing is broken.
+    if np.stack([broken for _, broken in rules]).any():
+        for rule, broken in rules:
+            if broken.any():
+                first = iso(int(times[int(broken.argmax())]))
+                yield f"{rule}: {int(broken.sum())} klines, first at {first}"
+
+
+def _of_times(klines: pa.Table, times: Times, within: Span) -> Iterator[tuple[str, Broken]]:
+    closes, steps = column(klines, "close_time"), np.diff(times)
+    yield "open_time is not on the minute grid", times % MINUTE_MS != 0
+    yield "open_time is not after the one before", np.append(False, steps <= 0)[: len(times)]
+    yield "open_time is outside the day", (times < within.start_ms) | (times >= within.end_ms)
+    yield "close_time is outside the minute", (closes <= times) | (closes >= times + MINUTE_MS)
     # A halt may cut the kline before it short (binance/binance-public-data#77); no other minute ends early.
-    cut_by_halt = np.append(np.diff(times) > MINUTE_MS, True)
-    yield from _where(times, (closes != times + MINUTE_MS - 1) & ~cut_by_halt, "close_time is not the minute's last ms")
+    cut_by_halt = np.append(steps > MINUTE_MS, True)[: len(times)]
+    yield "close_time is not the minute's last ms", (closes != times + MINUTE_MS - 1) & ~cut_by_halt
 
 
-def _broken_values(klines: pa.Table) -> Iterator[str]:
-    times = open_times(klines)
+def _of_values(klines: pa.Table) -> Iterator[tuple[str, Broken]]:
     values = {name: column(klines, name) for name in FIELDS if name not in {"open_time", "close_time"}}
     for name, array in values.items():
         if name not in INTEGER_FIELDS:
-            yield from _where(times, ~np.isfinite(array), f"{name} is not a number")
+            yield f"{name} is not a number", ~np.isfinite(array)
         if name != "ignore":
-            yield from _where(times, array < 0, f"{name} is negative")
+            yield f"{name} is negative", array < 0
     low, high = values["low"], values["high"]
-    yield from _where(times, low <= 0, "low is not a price")
-    yield from _where(times, low > np.minimum(values["open"], values["close"]), "low is above open or close")
-    yield from _where(times, high < np.maximum(values["open"], values["close"]), "high is below open or close")
-    yield from _where(times, values["taker_base_volume"] > values["volume"], "taker_base_volume is above volume")
-    yield from _where(
-        times, values["taker_quote_volume"] > values["quote_volume"], "taker_quote_volume is above quote_volume"
-    )
-
-
-def _where(times: np.ndarray, broken: np.ndarray, rule: str) -> Iterator[str]:
-    if broken.any():
-        yield f"{rule}: {int(broken.sum())} klines, first at {iso(int(times[int(broken.argmax())]))}"
+    yield "low is not a price", low <= 0
+    yield "low is above open or close", low > np.minimum(values["open"], values["close"])
+    yield "high is below open or close", high < np.maximum(values["open"], values["close"])
+    yield "taker_base_volume is above volume", values["taker_base_volume"] > values["volume"]
+    yield "taker_quote_volume is above quote_volume", values["taker_quote_volume"] > values["quote_volume"]
 
 
 def broken_coverage(klines: pa.Table, absences: tuple[Absence, ...], day: Span) -> Iterator[str]:

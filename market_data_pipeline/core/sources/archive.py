@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,9 +70,19 @@ class Archive:
     def __init__(self, market: Market, token: str, *, base_url: str | None = None) -> None:
         """Nothing is sent yet; `base_url` replaces the archive's own address."""
         self.address = (base_url or ADDRESS).rstrip("/")
-        self._folder = f"{self.address}/data/{_FOLDERS[market]}/daily/klines/{token}/1m/{token}-1m-"
-        self._http = urllib3.PoolManager(maxsize=CONNECTIONS, retries=False, timeout=urllib3.Timeout(10, 20))
+        self._folder = f"{urlsplit(self.address).path}/data/{_FOLDERS[market]}/daily/klines/{token}/1m/{token}-1m-"
+        self._http = urllib3.connection_from_url(
+            self.address, maxsize=CONNECTIONS, retries=False, timeout=urllib3.Timeout(10, 20)
+        )
         self._stopped = threading.Event()
+        self._retrying = Retrying(
+            retry=retry_if_exception_type((_PassingFault, BadFile)),
+            wait=wait_exponential_jitter(multiplier=0.3, max=5, jitter=0.3),
+            stop=lambda state: self._stopped.is_set() or state.attempt_number >= _TRIES,
+            sleep=sleep_using_event(self._stopped),
+            before_sleep=before_sleep_log(_log, logging.WARNING),
+            reraise=True,
+        )
         self._unreachable = ""
 
     def day(self, start_ms: int) -> pa.Table:
@@ -88,16 +99,8 @@ class Archive:
         return f"{self._folder}{datetime.fromtimestamp(start_ms / 1000, UTC):%Y-%m-%d}.zip"
 
     def _asked(self, ask: Callable[..., T], *arguments: Any) -> T:
-        retrying = Retrying(
-            retry=retry_if_exception_type((_PassingFault, BadFile)),
-            wait=wait_exponential_jitter(multiplier=0.3, max=5, jitter=0.3),
-            stop=lambda state: self._stopped.is_set() or state.attempt_number >= _TRIES,
-            sleep=sleep_using_event(self._stopped),
-            before_sleep=before_sleep_log(_log, logging.WARNING),
-            reraise=True,
-        )
         try:
-            return retrying(ask, *arguments)
+            return self._retrying(ask, *arguments)
         except _PassingFault as error:
             self._unreachable = f"no answer from {self.address}: {error}"
             raise SourceUnavailable(self._unreachable) from error
@@ -137,7 +140,7 @@ class Archive:
     def close(self) -> None:
         """End all waiting, and close the connections that are idle."""
         self._stopped.set()
-        self._http.clear()
+        self._http.close()
 
     def _once(self, url: str, day: Span) -> pa.Table:
         packed = self._get(url)
@@ -156,7 +159,7 @@ class Archive:
         if self._unreachable or self._stopped.is_set():
             raise SourceUnavailable(self._unreachable or "the load was stopped")
         try:
-            answer = self._http.request("GET", url)
+            answer = self._http.urlopen("GET", url)
         except HTTPError as error:
             raise _PassingFault(" ".join(str(error).split())[:120]) from error
         if answer.status == 404:
