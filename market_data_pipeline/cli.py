@@ -1,7 +1,7 @@
 """The command line, `market-data`.
 
-Belongs here: options, exit codes, the one line that an error gets. Does not belong here: what commands do
-(`operations`), how results look (`console`). Heavy imports wait until a command needs them: `--help` is quick.
+Belongs here: options, exit codes, the one line that an error gets. Does not belong here: what commands do (`loading`,
+`operations`, `mending`), how results look (`console`). Heavy imports wait for the command that needs them.
 """
 
 import logging
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from market_data_pipeline.operations import Target
+    from market_data_pipeline.loading import Target
+    from market_data_pipeline.operations import DatasetProof
     from market_data_pipeline.settings import Settings
 
 NOT_AS_IT_SHOULD_BE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -45,7 +46,7 @@ class Globals:
 
     def target(self, settings: "Settings") -> "Target":
         """The dataset that they and the settings name."""
-        from market_data_pipeline.operations import target_of
+        from market_data_pipeline.loading import target_of
 
         return target_of(settings, self.market, self.pair, self.align_tz)
 
@@ -89,10 +90,10 @@ def backfill(
     import time
 
     with _errors_in_one_line():
-        from market_data_pipeline import console, operations
+        from market_data_pipeline import console, loading
 
         settings = _settings(market_data_source=source)
-        request = operations.BackfillRequest(
+        request = loading.BackfillRequest(
             context.obj.target(settings),
             start=start,
             end=end,
@@ -103,7 +104,7 @@ def backfill(
         )
         began = time.monotonic()
         with console.day_progress() as progress:
-            report = operations.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
+            report = loading.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
         console.print_backfill(report, time.monotonic() - began)
         _exit_unless(report.ok)
 
@@ -114,6 +115,10 @@ def verify(
     start: Start = None,
     end: End = None,
     repair: Annotated[bool, typer.Option("--repair", help="Collect again what is damaged or unexplained.")] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="rest|archive", help="Compare a sample of days with this source too.")
+    ] = None,
+    every_day: Annotated[bool, typer.Option("--every-day", help="With --against: compare all days.")] = False,
     as_json: Json = False,
 ) -> None:
     """Prove the store: one dataset if --market or --pair is given, else all; exit code 0 only if nothing is wrong."""
@@ -121,11 +126,10 @@ def verify(
         from market_data_pipeline import console, operations
 
         settings = _settings()
-        target = context.obj.target(settings)
-        proofs = operations.verify_datasets(settings, target, start=start, end=end)
-        if repair and not all(proof.ok for proof in proofs):
-            _repair(settings, [proof for proof in proofs if not proof.ok])
-            proofs = operations.verify_datasets(settings, target, start=start, end=end)
+        request = operations.ProofRequest(context.obj.target(settings), start, end, against, every_day)
+        proofs = operations.verify_datasets(settings, request)
+        if repair and _repair(settings, proofs):
+            proofs = operations.verify_datasets(settings, request)
         if as_json:
             from market_data_pipeline.as_json import proof_json
 
@@ -136,15 +140,18 @@ def verify(
         _exit_unless(all(proof.ok for proof in proofs))
 
 
-def _repair(settings: "Settings", proofs: "list") -> None:
-    from market_data_pipeline import console, operations
+def _repair(settings: "Settings", proofs: "list[DatasetProof]") -> bool:
+    """Mend what is wrong, saying of each day what it was and what it is; False if there was nothing to mend."""
+    from market_data_pipeline import console, mending
 
+    mended = False
     for proof in proofs:
-        for finding in proof.verification.findings:
-            console.talk.print(f"repairing {finding.day}: {finding.problem}")
-        with console.day_progress() as progress:
-            for report in operations.repair(settings, proof, on_start=progress.on_start, on_day=progress.on_day):
-                console.print_warnings([f"{day} could not be repaired: {error}" for day, error in report.failed])
+        if not proof.ok or proof.verification.strangers:
+            with console.day_progress() as progress:
+                for one in mending.repair(settings, proof, on_start=progress.on_start, on_day=progress.on_day):
+                    console.print_mended(proof.verification.dataset, one)
+                    mended = True
+    return mended
 
 
 @app.command()

@@ -16,18 +16,24 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.combine import Agreement
-from market_data_pipeline.core.coverage import Absence, minutes_by_kind
+from market_data_pipeline.core.coverage import Absence, minutes_by_kind, total_minutes
+from market_data_pipeline.core.crosscheck import CrossCheck
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.plan import Outcome
+from market_data_pipeline.core.revisions import REVISIONS_FILE
 from market_data_pipeline.core.sources.base import KlineSource
 from market_data_pipeline.core.status import DatasetStatus
-from market_data_pipeline.operations import BackfillReport, DatasetProof
+from market_data_pipeline.loading import BackfillReport
+from market_data_pipeline.mending import Mended
+from market_data_pipeline.operations import DatasetProof
 
 out = Console(highlight=False, soft_wrap=True)
 talk = Console(stderr=True, highlight=False, soft_wrap=True)
 _MOST_LINES = 40
+_COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
 _STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
     "market": "left",
     "pair": "left",
@@ -134,7 +140,7 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
     out.print(f"  klines    {report.rows:,} in {size(report.size_bytes)}")
     out.print(f"  absent    {_absent(minutes_by_kind(report.absences))}")
     out.print(f"  where     {report.folder}")
-    out.print(f"  run       {report.run_id}")
+    out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
     for day, error in report.failed[:_MOST_LINES]:
         out.print(f"  failed    {day}: {error}")
     for check in report.failed_checks:
@@ -154,13 +160,39 @@ def print_proof(proof: DatasetProof) -> None:
         last_ms = absence.span.end_ms - 60_000
         when = f"{iso(absence.span.start_ms)} to {iso(last_ms)}"
         out.print(f"  {absence.kind:<13} {absence.span.minutes} minutes absent, {when}")
-    for finding in read.findings[:_MOST_LINES]:
-        out.print(f"  [red]{finding.check}[/red] {finding.day}: {finding.problem}")
+        if absence.evidence:
+            out.print(f"                {'; '.join(absence.evidence)}")
+    for finding in sorted(read.findings, key=lambda finding: list(_COLORS).index(finding.severity))[:_MOST_LINES]:
+        color = _COLORS[finding.severity]
+        out.print(f"  [{color}]{finding.severity:<13}[/{color}] {finding.day} {finding.check}: {finding.problem}")
+    for path in read.strangers[:_MOST_LINES]:
+        out.print(f"  [yellow]{'stranger':<13}[/yellow] {path} is no chunk of this dataset; --repair moves it away")
     if len(read.findings) > _MOST_LINES:
         out.print(f"  ... and {len(read.findings) - _MOST_LINES} findings more (--json has all)")
+    if proof.crosscheck:
+        _print_crosscheck(proof.crosscheck)
     if proof.combined is not Agreement.ABSENT:
         color = {Agreement.DAMAGED: "red", Agreement.OLDER: "yellow"}.get(proof.combined, "green")
         out.print(f"  combined      [{color}]{proof.combined}[/{color}] {proof.combined_problem}".rstrip())
+
+
+def _print_crosscheck(compared: CrossCheck) -> None:
+    color = "green" if compared.ok else "red"
+    verdict = "equal" if compared.ok else f"{sum(compared.differing_days.values()):,} minutes differ"
+    days = f"{compared.days:,} of {compared.of_days:,} days, {compared.rows:,} klines"
+    out.print(f"  {compared.against:<13} [{color}]{verdict}[/{color}] in {days}")
+    for difference in compared.differences[:_MOST_LINES]:
+        out.print(f"                {difference.text(compared.against)}")
+    for day, reason in compared.not_compared[:_MOST_LINES]:
+        out.print(f"                {day} not compared: {reason}")
+
+
+def print_mended(dataset: Dataset, mended: Mended) -> None:
+    """What a repair made of one day or file, as talk: the proof follows."""
+    verdict = "[green]repaired[/green]" if mended.ok else "[red]NOT repaired[/red]"
+    talk.print(f"{verdict} {dataset.name} {mended.what}")
+    talk.print(f"  before  {mended.before}")
+    talk.print(f"  now     {mended.after}")
 
 
 def _merged(absences: Sequence[Absence]) -> list[Absence]:
@@ -170,14 +202,15 @@ def _merged(absences: Sequence[Absence]) -> list[Absence]:
     merged: list[Absence] = []
     for absence in absences:
         if merged and merged[-1].kind is absence.kind and merged[-1].span.end_ms == absence.span.start_ms:
-            merged[-1] = Absence(absence.kind, Span(merged[-1].span.start_ms, absence.span.end_ms))
+            span = Span(merged[-1].span.start_ms, absence.span.end_ms)
+            merged[-1] = Absence(absence.kind, span, tuple(dict.fromkeys((*merged[-1].evidence, *absence.evidence))))
         else:
             merged.append(absence)
     return merged
 
 
 def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
-    """One line per dataset; never cut, however narrow the terminal."""
+    """One line per dataset, never cut, however narrow the terminal; then one for each that was revised."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name, justify in _STATUS_COLUMNS.items():
         table.add_column(name, justify=justify, no_wrap=True)
@@ -196,6 +229,13 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
             _absent(status.absent_minutes),
         )
     Console(width=max(out.width, 200), highlight=False).print(table)
+    for status in statuses:
+        if last := status.last_revision:
+            times = "once" if status.revisions == 1 else f"{status.revisions:,} times"
+            out.print(
+                f"{status.dataset.name}  stored values revised {times}, last noticed {last.at}: "
+                f"{total_minutes(last.minutes)} min of {last.day} (all in {status.folder / REVISIONS_FILE})"
+            )
 
 
 def print_combined(numbers: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-from market_data_pipeline.defs.location import datasets_of, definitions_of
+from market_data_pipeline.defs.location import datasets_of, location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.settings import Settings
 
@@ -17,4 +17,4 @@ def defs() -> dg.Definitions:
     """Built when Dagster asks, from the settings of the environment."""
     settings = Settings()
     tools = tools_of(settings)
-    return definitions_of(datasets_of(tools.store, settings), tools)
+    return location_of(datasets_of(tools.store, settings), tools)

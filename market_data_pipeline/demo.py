@@ -6,7 +6,7 @@ Belongs here: the story of the demo. Does not belong here: anything a user's own
 import time
 from pathlib import Path
 
-from market_data_pipeline import console, operations
+from market_data_pipeline import console, loading, operations
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.settings import Settings
@@ -20,7 +20,7 @@ _ZONE, _START, _END = "Europe/Zurich", "2023-03-01", "2023-04-01"
 def run_demo(settings: Settings) -> bool:
     """Load, verify and combine a month of spot BTC/USDT; True if all of it is good."""
     root = Path(f"{settings.root}-demo")
-    target = operations.Target(Market.SPOT, "BTC/USDT", parse_zone(_ZONE), named=True)
+    target = loading.Target(Market.SPOT, "BTC/USDT", parse_zone(_ZONE), named=True)
     with serve(SimulatedExchange()) as simulated:
         console.talk.print(f"A simulated exchange answers at {simulated.url}; nothing leaves this machine.")
         mine = settings.model_copy(
@@ -31,17 +31,17 @@ def run_demo(settings: Settings) -> bool:
                 "market_data_exchange_url": simulated.url,
             }
         )
-        request = operations.BackfillRequest(target, _START, _END)
+        request = loading.BackfillRequest(target, _START, _END)
         began = time.monotonic()
         console.out.rule("load", align="left")
         with console.day_progress() as progress:
-            report = operations.backfill(mine, request, on_start=progress.on_start, on_day=progress.on_day)
+            report = loading.backfill(mine, request, on_start=progress.on_start, on_day=progress.on_day)
         console.print_backfill(report, time.monotonic() - began)
         console.out.rule("combine", align="left")
         combined = operations.combine_dataset(mine, target)
         console.print_combined(combined.results["combined"])
     console.out.rule("verify", align="left")
-    proofs = operations.verify_datasets(mine, target, start=None, end=None)
+    proofs = operations.verify_datasets(mine, operations.ProofRequest(target))
     for proof in proofs:
         console.print_proof(proof)
     console.out.rule("store", align="left")

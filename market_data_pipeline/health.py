@@ -14,7 +14,7 @@ from pathlib import Path
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.files import require_writable
-from market_data_pipeline.operations import Target
+from market_data_pipeline.loading import Target
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.wiring import opener_of, store_of
 

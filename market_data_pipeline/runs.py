@@ -37,7 +37,7 @@ from market_data_pipeline.defs.partitions import range_tags
 from market_data_pipeline.defs.resources import Tools, tools_of
 from market_data_pipeline.home import prepare_home
 
-__all__ = ["RunReport", "open_instance", "run", "tools_of"]
+__all__ = ["RunReport", "open_instance", "recorded_days", "run", "tools_of"]
 
 # The UI hides tags that begin so.
 _PROCESS_TAG = ".dagster/market_data_process"
@@ -83,6 +83,11 @@ def _is_orphan(run: DagsterRun) -> bool:
         return f"{psutil.Process(int(pid)).create_time():.2f}" != started
     except psutil.NoSuchProcess:
         return True
+
+
+def recorded_days(instance: DagsterInstance, dataset: Dataset) -> set[str]:
+    """The days of the dataset that Dagster has a materialization of."""
+    return instance.get_materialized_partitions(asset_key(dataset, "klines_1m"))
 
 
 def _process_tag() -> str:

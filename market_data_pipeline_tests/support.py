@@ -142,14 +142,19 @@ def klines_of(path: Path) -> pa.Table:
 
 
 def data_files(root: Path) -> dict[str, bytes]:
-    """The data of a store: every file in it but locks, logs, the weight budget and Dagster's own."""
+    """The data of a store: no locks, logs or weight budget, nothing of Dagster's, and not what was set aside."""
     return dict(_data_files(root))
 
 
 def _data_files(root: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(root.glob("binance*/**/*")):
-        if path.is_file() and path.name != ".lock":
+        if path.is_file() and path.name != ".lock" and path.parent.name != "quarantine":
             yield path.relative_to(root).as_posix(), path.read_bytes()
+
+
+def quarantined(root: Path) -> dict[str, bytes]:
+    """The files that were set aside, by name."""
+    return {path.name: path.read_bytes() for path in sorted(root.glob("binance*/*/1m/quarantine/*"))}
 
 
 def everything(root: Path) -> dict[str, bytes]:

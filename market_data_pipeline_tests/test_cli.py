@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from starlette.responses import Response
 from typer.testing import Result
 
+from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.store import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange, serve
@@ -21,6 +24,7 @@ from market_data_pipeline_tests.support import (
     NOON,
     MarketData,
     Simulate,
+    at,
     chunk_files,
     counted,
     data_files,
@@ -28,6 +32,7 @@ from market_data_pipeline_tests.support import (
     everything,
     flip_a_byte,
     is_page,
+    quarantined,
     record,
     rows_by_day,
 )
@@ -334,7 +339,11 @@ def test_verify_exits_with_0_only_if_nothing_is_wrong_and_repair_makes_it_so(dam
 
     repaired = damaged("verify", "--repair")
     assert repaired.exit_code == 0
-    assert "repairing 2024-05-10" in repaired.stderr
+    said = repaired.stderr.splitlines()
+    at = said.index("repaired spot BTC/USDT 2024-05-10")
+    assert said[at + 1].startswith("  before  the chunk chunk_")
+    assert said[at + 1].endswith(" is missing")
+    assert said[at + 2] == "  now     1,440 klines"
     assert damaged("verify").exit_code == 0
 
 
@@ -343,10 +352,81 @@ def test_repair_leaves_every_other_chunk_untouched_and_gives_back_the_very_bytes
     chunks = chunk_files(loaded.root)
     chunks["2024-05-10"].unlink()
     flip_a_byte(chunks["2024-05-11"])
+    damaged = chunks["2024-05-11"].read_bytes()
     untouched = chunks["2024-05-12"].stat().st_mtime_ns
     assert loaded("verify", "--repair").exit_code == 0
     assert data_files(loaded.root) == before
+    assert quarantined(loaded.root) == {chunks["2024-05-11"].name: damaged}
     assert chunks["2024-05-12"].stat().st_mtime_ns == untouched
+
+
+def test_a_file_that_is_no_chunk_is_shown_is_no_failure_and_is_moved_away_by_repair(loaded: MarketData) -> None:
+    stranger = folder(loaded) / "chunks" / "notes.txt"
+    stranger.write_bytes(b"mine")
+    found = loaded("verify")
+    assert found.exit_code == 0
+    assert "notes.txt is no chunk of this dataset" in found.stdout
+    assert loaded("verify", "--repair").exit_code == 0
+    assert quarantined(loaded.root) == {"notes.txt": b"mine"}
+    assert not stranger.exists()
+    assert "notes.txt" not in loaded("verify").stdout
+
+
+def test_repair_says_of_a_day_that_it_cannot_mend_how_it_ends(loaded: MarketData, exchange: SimulatedExchange) -> None:
+    chunk_files(loaded.root)["2024-05-10"].unlink()
+    exchange.hooks.append(lambda request: "451" if is_page(request) or request.area == "archive" else None)
+    result = loaded("verify", "--repair")
+    assert result.exit_code != 0
+    exchange.hooks.clear()
+    assert loaded("verify", "--repair").exit_code == 0
+
+
+def test_minutes_that_are_missing_are_collected_again_from_the_first_one_on(
+    run: MarketData, exchange: SimulatedExchange
+) -> None:
+    """REST is silent about a minute's page, and the archive is late: nothing proves an outage. Later REST has it."""
+    minute = at("2024-05-11T06:00")
+
+    def hide(request: RequestInfo) -> Response | None:
+        first, last = int(request.params.get("startTime", 0)), int(request.params.get("endTime", 0))
+        hidden = is_page(request) and request.params["symbol"] == "BTCUSDT" and first <= minute <= last
+        return Response(b"[]", media_type="application/json") if hidden else None
+
+    exchange.faults = {"late_archive": 1}
+    exchange.hooks.append(hide)
+    loaded = run(*SPOT, "backfill", *THREE_DAYS, "--source", "rest")
+    assert loaded.exit_code == 1
+    assert "nothing proves" in loaded.stdout
+    assert run("verify").exit_code == 1
+    exchange.hooks.clear()
+    asked = record(exchange)
+    repaired = run("verify", "--repair")
+    assert repaired.exit_code == 0
+    assert "NOT" not in repaired.stderr
+    pages = [request for request in asked if is_page(request) and int(request.params["startTime"]) > 0]
+    assert min(int(request.params["startTime"]) for request in pages) >= at("2024-05-11")
+
+
+def test_a_chunk_that_another_source_contradicts_is_found_and_repaired_from_that_source(
+    run: MarketData, exchange: SimulatedExchange
+) -> None:
+    exchange.hooks.append(lambda request: "archive_differs" if "2024-05-11" in request.path else None)
+    assert run(*SPOT, "backfill", *THREE_DAYS).exit_code == 0
+    assert run("verify").exit_code == 0
+    found = run("verify", "--against", "rest", "--every-day")
+    assert found.exit_code == 1
+    assert "2024-05-11T" in found.stdout
+    assert "close: ours" in found.stdout
+    assert json.loads(run("verify", "--against", "rest", "--json").stdout)[0]["crosscheck"]["days"] == 3
+    assert run("verify", "--against", "rest", "--every-day", "--repair").exit_code == 0
+    [line] = (folder(run) / "revisions.jsonl").read_text().splitlines()
+    assert json.loads(line)["day"] == "2024-05-11"
+    assert "revi" in run("status").stdout
+    assert run("verify", "--against", "rest", "--every-day").exit_code == 0
+
+
+def test_verify_cannot_compare_with_what_is_no_source(loaded: MarketData) -> None:
+    assert_refused(loaded("verify", "--against", "tape"), "'tape'", "archive")
 
 
 def test_verify_covers_every_dataset_unless_one_is_named(damaged: MarketData) -> None:
@@ -426,6 +506,22 @@ def test_status_says_what_is_stored(loaded: MarketData) -> None:
         "rows": 4320,
     }
     assert "2024-05-10 .. 2024-05-12" in loaded("status").stdout
+
+
+def test_status_tells_of_revisions_where_there_are_any(loaded: MarketData) -> None:
+    assert "revisions" not in json.loads(loaded("status", "--json").stdout)[0]
+    assert "revised" not in loaded("status").stdout
+    files = Store(loaded.root)
+    dataset = files.find(Market.SPOT, "BTC/USDT")
+    assert dataset
+    store, day = files.open(dataset), dataset.day("2024-05-11")
+    klines = store.read(day).klines
+    more = [count + 1 for count in klines["trades"].to_pylist()]
+    store.publish(day, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+    [status] = json.loads(loaded("status", "--json").stdout)
+    [noted] = store.revisions()
+    assert status["revisions"] == {"count": 1, "last": {"day": "2024-05-11", "at": noted.at, "minutes": 1440}}
+    assert f"revised once, last noticed {noted.at}: 1440 min of 2024-05-11" in loaded("status").stdout
 
 
 def test_verify_as_json_has_every_finding(damaged: MarketData) -> None:

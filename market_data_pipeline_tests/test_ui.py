@@ -190,7 +190,7 @@ def test_a_day_is_materialized_once_and_says_what_is_in_it(loaded, day):
     said = {entry.pop("label"): next(iter(entry.values()), None) for entry in event["metadataEntries"]}
     assert said["dagster/partition_row_count"] == said["expected_rows"] == (1500 if day == "2023-10-29" else 1440)
     assert said["absent"] == "nothing"
-    assert said["source"] == "rest"
+    assert said["source"] == "archive"
     assert len(said["sha256"]) == 64
     assert said["close"]
 
@@ -213,7 +213,7 @@ def test_a_failed_check_is_shown_with_what_is_wrong(loaded):
     """The last of these tests: it damages the store."""
     (chunk,) = Path(loaded.env["MARKET_DATA_DIR"]).glob("**/chunk_*_2023-10-29.parquet")
     chunk.unlink()
-    done = loaded.cli("backfill", "--start", BY_CLI[0], "--end", BY_CLI[1])
+    done = loaded.cli("backfill", "--start", BY_CLI[0], "--end", BY_CLI[1], "--refetch")
     assert done.returncode == 1
     check = checks_of(loaded, "manifest")["chunks_match_manifest"]
     assert check["status"] == "FAILED"

@@ -6,13 +6,13 @@ what cannot be true (`checks`), absent minutes (`coverage`), what becomes of an 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.days import MINUTE_MS, iso
@@ -44,14 +44,6 @@ JUMP_SHARE = 0.02
 
 JUMP_TIMES_USUAL = 50
 """Keeps coins out of it whose tick, or spread, is itself a percent or more of the price."""
-
-
-class Severity(StrEnum):
-    """How much a finding matters: it is wrong, it may be wrong, or it is good to know."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTICE = "notice"
 
 
 @dataclass(frozen=True, slots=True)

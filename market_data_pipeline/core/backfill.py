@@ -4,7 +4,6 @@ Belongs here: the use case from asking to publishing. Does not belong here: what
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -23,11 +22,12 @@ from market_data_pipeline.core.coverage import (
 )
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS, Day, iso
-from market_data_pipeline.core.errors import BadAnswer, MarketDataError, SourceUnavailable
+from market_data_pipeline.core.dealing import DealtPages
+from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines import EMPTY, cut, join, open_times
 from market_data_pipeline.core.manifest import Entry
 from market_data_pipeline.core.plan import Outcome, Task, dataset_start, plan, possible
-from market_data_pipeline.core.sources.base import KlineSource, Life, Page
+from market_data_pipeline.core.sources.base import KlineSource, Life
 
 # The newest closed kline may be served some seconds late; that it is absent right after its close is no outage.
 SETTLING_MS = 3 * MINUTE_MS
@@ -69,7 +69,7 @@ def backfill(
     if asked := asked_of(window, life, now_ms):
         store.ask(asked, dataset_start(store.dataset.zone, life, asked))
     tasks = plan(store, window, life, now_ms, refetch=refetch)
-    pages = _Pages(source.pages(_spans_of(tasks)))
+    pages = DealtPages(source.pages(_spans_of(tasks)))
     try:
         for task in tasks:
             result = _Load(store, source, life, now_ms, row_group_rows).day(task, pages)
@@ -80,9 +80,9 @@ def backfill(
         store.flush()
 
 
-def ask_ahead(store: DatasetStore, source: KlineSource, window: Span, *, refetch: bool = False) -> None:
-    """Let the source ask for the first pages of a `backfill` with the same arguments that follows soon."""
-    source.ask_ahead(_spans_of(plan(store, window, source.life(), source.now_ms(), refetch=refetch)))
+def ask_ahead(source: KlineSource, tasks: Iterable[Task]) -> None:
+    """Let the source ask for the first pages of a `backfill` that will have these tasks and follows soon."""
+    source.ask_ahead(_spans_of(tasks))
 
 
 def _spans_of(tasks: Iterable[Task]) -> list[Span]:
@@ -102,46 +102,6 @@ def asked_of(window: Span, life: Life, now_ms: int) -> Span | None:
     return possible(window, life, _settled(now_ms))
 
 
-class _Pages:
-    """The source's pages, dealt out to days: one page may serve two days, one day may need several pages."""
-
-    def __init__(self, pages: Iterator[Page]) -> None:
-        self._pages = pages
-        self._held: deque[Page] = deque()
-        self._unavailable: SourceUnavailable | None = None
-
-    def of(self, spans: tuple[Span, ...]) -> tuple[pa.Table, set[str]]:
-        """The klines of the spans, and the sources they came from. Later calls must be for later spans."""
-        while not self._held or self._held[-1].span.end_ms < spans[-1].end_ms:
-            self._held.append(self._next())
-        while self._held[0].span.end_ms <= spans[0].start_ms:
-            self._held.popleft()
-        serving = [page for page in self._held if page.span.start_ms < spans[-1].end_ms]
-        for page in serving:
-            if page.error and intersect([page.span], spans):
-                raise BadAnswer(page.error)
-        klines = pa.concat_tables([cut(page.klines, span) for page in serving for span in spans]).combine_chunks()
-        return klines, {source for page in serving for source in page.sources}
-
-    def close(self) -> None:
-        """Let the source forget the pages nobody will read."""
-        close = getattr(self._pages, "close", None)
-        if close:
-            close()
-
-    def _next(self) -> Page:
-        if self._unavailable:
-            raise SourceUnavailable(f"not tried, as before it: {self._unavailable}")
-        try:
-            page = next(self._pages, None)
-        except SourceUnavailable as error:
-            self._unavailable = error
-            raise
-        if page is None:
-            raise BadAnswer("the source gave fewer pages than it was asked for")
-        return page
-
-
 @dataclass(frozen=True, slots=True)
 class _Load:
     """The circumstances that all days of one backfill share."""
@@ -152,7 +112,7 @@ class _Load:
     now_ms: int
     row_group_rows: int | None
 
-    def day(self, task: Task, pages: _Pages) -> DayResult:
+    def day(self, task: Task, pages: DealtPages) -> DayResult:
         entry = self.store.entries.get(task.day.key)
         if task.outcome is not None:
             return DayResult(task.day, task.outcome, entry)

@@ -6,6 +6,7 @@ per call, so `verify` gives it a month at a time). Does not belong here: files, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,13 +24,22 @@ Times = npt.NDArray[np.int64]
 Broken = npt.NDArray[np.bool_]
 
 
+class Severity(StrEnum):
+    """How much a finding matters: it is wrong, it may be wrong, or it is good to know."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTICE = "notice"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be: which check found it, on which day, and what it is, in one line."""
+    """Something worth knowing: which check found it, on which day, what it is in one line, and how bad that is."""
 
     check: str
     day: str
     problem: str
+    severity: Severity = Severity.ERROR
 
 
 def broken_rules(klines: pa.Table, within: Span) -> Iterator[str]:

@@ -1,12 +1,15 @@
 """The chunk files of a dataset: finding, reading and naming them.
 
-Belongs here: what can be said of a chunk file from itself and its dataset. Does not belong here: whether the manifest
-vouches for it, and writing (`dataset_store`); the encoding (`chunk`).
+Belongs here: what can be said of a chunk file from itself and its dataset, and where files go that are none. Does not
+belong here: whether the manifest vouches for it, and writing (`dataset_store`); the encoding (`chunk`).
 """
 
 import re
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain, count
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +21,7 @@ from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import Day
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.files import move, sha256_of
+from market_data_pipeline.core.files import TEMPORARY_SUFFIX, move, sha256_of
 from market_data_pipeline.core.manifest import Entry, chunk_name
 
 _NAME = re.compile(r"chunk_\d{6,}_(\d{4}-\d{2}-\d{2})\.parquet")
@@ -41,6 +44,25 @@ def scan(folder: Path) -> dict[str, Path]:
     except FileNotFoundError:
         return {}
     return {match[1]: path for path, match in found if match and _is_date(match[1])}
+
+
+def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
+    """What else lies in the folder: files that are no chunks, and chunks that nobody vouches for."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path not in known and path.suffix != TEMPORARY_SUFFIX]
+
+
+def set_aside(path: Path, *, keep: bool = False) -> Path:
+    """Move a file, or copy it with `keep`, from `chunks/` to `quarantine/` beside it; return where it is now."""
+    folder = path.parent.with_name("quarantine")
+    folder.mkdir(exist_ok=True)
+    names = (f"{path.name}.{number}" for number in count(1))
+    target = next(folder / name for name in chain([path.name], names) if not (folder / name).exists())
+    if keep:
+        shutil.copy2(path, target)
+    else:
+        move(path, target)
+    return target
 
 
 def read(path: Path, dataset: Dataset, day: Day) -> Chunk:

@@ -7,9 +7,13 @@ The manifest is written seldom, so one rule makes it safe to be killed anywhere:
 have not changed since they were listed.** A chunk that is about to be replaced is taken off the list first; a chunk on
 disk that is not listed is read, checked and adopted at the next opening; a listed chunk that is gone or differs is
 damage, and stays listed until it is repaired.
+
+No value of a minute is replaced in silence: what a chunk says otherwise than the one on disk is in the ledger of
+`revisions` before it takes its place.
 """
 
 import json
+import logging
 import time
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
@@ -20,19 +24,21 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
-from market_data_pipeline.core import chunk, chunk_files, manifest
+from market_data_pipeline.core import chunk, chunk_files, manifest, revisions
 from market_data_pipeline.core.chunk import Footer
 from market_data_pipeline.core.chunk_files import Chunk
-from market_data_pipeline.core.coverage import Absence, Span
+from market_data_pipeline.core.coverage import Absence, Span, total_minutes
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import Day
 from market_data_pipeline.core.errors import BadAnswer, StoreError
 from market_data_pipeline.core.files import TEMPORARY_SUFFIX, sha256_of, write_whole
 from market_data_pipeline.core.klines import open_times
 from market_data_pipeline.core.manifest import Entry
+from market_data_pipeline.core.revisions import Revision
 
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.json"
+_log = logging.getLogger(__name__)
 
 
 class DatasetStore:
@@ -43,6 +49,8 @@ class DatasetStore:
         self.folder = folder
         self.dataset = dataset
         self.warnings: list[str] = []
+        self.revised: dict[str, Revision] = {}
+        """What `publish` of this object found revised, by day."""
         self._chunks = folder / "chunks"
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
@@ -99,7 +107,20 @@ class DatasetStore:
         except OSError:
             return False
 
+    def revisions(self) -> list[Revision]:
+        """Every revision of the dataset that anyone noticed, in that order; read from disk."""
+        return revisions.read(self.folder)
+
+    def strangers(self) -> list[Path]:
+        """Files under `chunks/` that are no chunks of this dataset, or that nobody vouches for."""
+        return chunk_files.strangers(self._chunks, {path for day, path in self._paths.items() if day in self.entries})
+
     # --- writing
+
+    def quarantine(self, path: Path) -> Path:
+        """Move a file from `chunks/` to `quarantine/`; return where it is now."""
+        with self._lock:
+            return chunk_files.set_aside(path)
 
     def ask(self, window: Span, start: date) -> None:
         """Note that someone asked for `window`, and let the dataset start on `start` if that is earlier.
@@ -126,7 +147,9 @@ class DatasetStore:
     def publish(
         self, day: Day, klines: pa.Table, absences: Iterable[Absence], *, source: str, row_group_rows: int | None = None
     ) -> Entry:
-        """Check the klines, write the day's chunk, and vouch for it.
+        """Check the klines, write the day's chunk, and vouch for it; note what they revise.
+
+        A chunk on disk from which nothing but the source would differ stays; the entry is then its own.
 
         Raises:
             BadAnswer: the klines break a rule.
@@ -139,19 +162,18 @@ class DatasetStore:
             raise BadAnswer(f"{self.dataset.name} {day.key} was not stored: {'; '.join(broken)}")
         content = chunk.encode(klines, footer, row_group_rows=row_group_rows)
         entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
+        coming = Chunk(entry, klines, footer)
         with self._lock:
             self._catch_up()
             path = self.chunk_path(day)
-            mends = day.key in self._listed
-            if path.exists() and (standing := self._standing(day)):
-                self._refuse_worse(day, standing, klines)
-                self._unlist(day, standing.entry, entry)
-                mends = False
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, content)
+            standing = self._standing(day) if path.exists() else None
+            if standing and revisions.says_the_same(standing, coming, row_group_rows=row_group_rows):
+                entry = standing.entry
+            else:
+                self._put(path, content, coming, standing)
             self._paths[day.key] = path
             self._unlisted[day.key] = entry
-            if mends:
+            if standing is None and day.key in self._listed:
                 # Damage stays listed until it is repaired, so it could not be taken off the list before.
                 self._write_manifest()
         if time.monotonic() - self._flushed_at >= self._interval_s:
@@ -218,19 +240,37 @@ class DatasetStore:
             return found if found.entry.sha256 == listed.sha256 else None
         return None if chunk_files.broken(found.klines, found.footer, day) else found
 
-    def _refuse_worse(self, day: Day, standing: Chunk, klines: pa.Table) -> None:
-        lost = np.setdiff1d(open_times(standing.klines), open_times(klines), assume_unique=True)
+    def _put(self, path: Path, content: bytes, coming: Chunk, standing: Chunk | None) -> None:
+        """Write a chunk, after the one on disk was found no better, its revision noted, and taken off the list."""
+        if standing:
+            self._refuse_worse(standing, coming)
+            self._note_revision(standing, coming)
+            self._unlist(coming.entry.day)
+        elif path.exists():
+            # Damaged, yet someone may want to look at it.
+            chunk_files.set_aside(path, keep=True)
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, content)
+
+    def _refuse_worse(self, standing: Chunk, coming: Chunk) -> None:
+        lost = np.setdiff1d(open_times(standing.klines), open_times(coming.klines), assume_unique=True)
         if lost.size:
             raise StoreError(
-                f"{self.dataset.name} {day.key} keeps its chunk: the exchange now lacks {lost.size} minutes that it has"
+                f"{self.dataset.name} {coming.entry.day} keeps its chunk: "
+                f"the exchange now lacks {lost.size} minutes that it has"
             )
 
-    def _unlist(self, day: Day, standing: Entry, coming: Entry) -> None:
-        if standing.sha256 == coming.sha256:
-            return
-        self._unlisted.pop(day.key, None)
-        if day.key in (self._read_manifest() or {}):
-            self._write_manifest(without=day.key)
+    def _note_revision(self, standing: Chunk, coming: Chunk) -> None:
+        if revision := revisions.compare(standing, coming):
+            revisions.append(self.folder, revision)
+            self.revised[revision.day] = revision
+            minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
+            _log.warning("%s %s revised: %s of %d minutes", self.dataset.name, revision.day, fields, minutes)
+
+    def _unlist(self, day: str) -> None:
+        self._unlisted.pop(day, None)
+        if day in (self._read_manifest() or {}):
+            self._write_manifest(without=day)
 
     def _write_manifest(self, without: str | None = None) -> None:
         self._drop_replaced()

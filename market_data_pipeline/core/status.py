@@ -1,4 +1,4 @@
-"""What a dataset has, summed up from its manifest; no chunk is read.
+"""What a dataset has, summed up from its manifest and its ledger of revisions; no chunk is read.
 
 Belongs here: the numbers that `status` and the manifest asset show. Does not belong here: showing them.
 """
@@ -10,11 +10,15 @@ from pathlib import Path
 from market_data_pipeline.core.coverage import minutes_by_kind
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.revisions import Revision
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatus:
-    """A dataset in numbers. Days are local dates, None without chunks; `absent_minutes` is by kind."""
+    """A dataset in numbers. Days are local dates, None without chunks; `absent_minutes` is by kind.
+
+    `revisions` is how often stored values were found revised, `last_revision` the one that was noticed last.
+    """
 
     dataset: Dataset
     folder: Path
@@ -25,11 +29,14 @@ class DatasetStatus:
     first_day: str | None
     last_day: str | None
     absent_minutes: Mapping[str, int]
+    revisions: int
+    last_revision: Revision | None
     warnings: tuple[str, ...]
 
 
 def status_of(store: DatasetStore) -> DatasetStatus:
     """The dataset in numbers."""
+    revisions = store.revisions()
     entries = sorted(store.entries.values(), key=lambda entry: entry.day)
     return DatasetStatus(
         dataset=store.dataset,
@@ -41,5 +48,7 @@ def status_of(store: DatasetStore) -> DatasetStatus:
         first_day=entries[0].day if entries else None,
         last_day=entries[-1].day if entries else None,
         absent_minutes=minutes_by_kind(absence for entry in entries for absence in entry.absences),
+        revisions=len(revisions),
+        last_revision=revisions[-1] if revisions else None,
         warnings=tuple(store.warnings),
     )

@@ -1,22 +1,24 @@
 """Prove the store: chunks are what the manifest says, klines keep the rules, absent minutes have a reason.
 
 Belongs here: reading everything once and naming what is not as it should be. Does not belong here: the rules
-themselves (`checks`), mending (a backfill of the days found bad), the combined file (`combine`).
+themselves (`checks`, `anomalies`), mending (a backfill of the days found bad), the combined file (`combine`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from market_data_pipeline.core.checks import Finding, breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.anomalies import anomalies
+from market_data_pipeline.core.checks import Finding, Severity, breaks_schema, broken_coverage, broken_rules, schema
 from market_data_pipeline.core.chunk_files import Chunk
 from market_data_pipeline.core.coverage import Absence, Span, intersect, merge, total_minutes
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.days import Day, days_between, iso
+from market_data_pipeline.core.days import Day, day_at, days_between, iso
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.manifest import Entry
 
@@ -27,11 +29,12 @@ MATCHES_MANIFEST = "chunks_match_manifest"
 KEEPS_SCHEMA = "klines_keep_schema"
 COVERED = "minutes_are_covered"
 JOINED = "days_are_joined"
+PLAUSIBLE = "klines_are_plausible"
 
 
 @dataclass(slots=True)
 class Verification:
-    """What was read and what was found. `findings` empty means the store proved itself."""
+    """What was read and what was found. Without an error among the findings the store proved itself."""
 
     dataset: Dataset
     days: int = 0
@@ -39,16 +42,23 @@ class Verification:
     size_bytes: int = 0
     absences: list[Absence] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    strangers: list[Path] = field(default_factory=list)
+    """Files under `chunks/` that are none: no harm, and no business there."""
 
     @property
     def ok(self) -> bool:
         """True if nothing is damaged and nothing is unexplained."""
-        return not self.findings
+        return not self.errors
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that are wrong beyond doubt."""
+        return [finding for finding in self.findings if finding.severity is Severity.ERROR]
 
     @property
     def bad_days(self) -> list[Day]:
-        """The days with findings, in order."""
-        return [self.dataset.day(key) for key in sorted({finding.day for finding in self.findings})]
+        """The days with errors, in order."""
+        return [self.dataset.day(key) for key in sorted({finding.day for finding in self.errors})]
 
     def of(self, check: str) -> list[Finding]:
         """The findings of one check."""
@@ -57,13 +67,14 @@ class Verification:
 
 def verify(store: DatasetStore, window: Span | None = None) -> Verification:
     """Read every chunk of the dataset, or those of the days that `window` touches, and say what is wrong with them."""
-    result = Verification(store.dataset)
+    result = Verification(store.dataset, strangers=store.strangers())
     days = _days(store, window)
     expected = schema()
     for _, month in groupby(days, key=lambda day: day.key[:7]):
         klines = {day: chunk.klines for day in month if (chunk := _verified_day(store, day, result)) is not None}
         if klines and breaks_schema(pa.concat_tables(klines.values()), expected):
             result.findings += _blamed(klines, expected)
+        result.findings += _implausible(klines, result)
     return result
 
 
@@ -133,8 +144,25 @@ def _findings_within(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Find
         yield Finding(COVERED, day.key, problem)
     unsettled = merge(absence.span for absence in chunk.footer.absences if not absence.kind.is_final)
     for span in intersect(asked, unsettled):
-        problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained"
+        said = "; ".join(_evidence_of(chunk.footer.absences, span)) or "nobody was asked"
+        problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained ({said})"
         yield Finding(COVERED, day.key, problem)
+
+
+def _implausible(klines: dict[Day, pa.Table], result: Verification) -> Iterator[Finding]:
+    """What is hard to believe in the month's days; those with errors have none of their values believed anyway."""
+    wrong = {finding.day for finding in result.errors}
+    sound = [table for day, table in klines.items() if day.key not in wrong]
+    if sound:
+        for anomaly in anomalies(pa.concat_tables(sound), result.dataset.market):
+            day = day_at(result.dataset.zone, anomaly.span.start_ms)
+            yield Finding(PLAUSIBLE, day.key, anomaly.problem, anomaly.severity)
+
+
+def _evidence_of(absences: Iterable[Absence], span: Span) -> list[str]:
+    """What was said about absent minutes of the span, each once."""
+    touching = (absence for absence in absences if intersect([absence.span], [span]))
+    return list(dict.fromkeys(said for absence in touching for said in absence.evidence))
 
 
 def _blamed(klines: dict[Day, pa.Table], expected: "pandera.DataFrameSchema") -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from market_data_pipeline.core import verify as core
+from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.combine import Agreement, compare
 from market_data_pipeline.core.coverage import minutes_by_kind
 from market_data_pipeline.core.dataset import Dataset
@@ -23,6 +24,7 @@ COMBINED_EQUALS_CHUNKS = "combined_equals_chunks"
 CHECKS = {
     core.KEEPS_SCHEMA: ("klines_1m", "Twelve typed fields, on the minute grid, prices and volumes that fit together."),
     core.COVERED: ("klines_1m", "Within each day every minute is a kline or has a reason to be absent."),
+    core.PLAUSIBLE: ("klines_1m", "No values that are hard to believe: frozen, silent, jumping, or not adding up."),
     core.JOINED: ("klines_1m", "No day that was asked for lacks its chunk."),
     core.MATCHES_MANIFEST: ("manifest", "Every chunk is on disk and is, to the byte, what the manifest says (sha256)."),
     COMBINED_EQUALS_CHUNKS: ("combined", "The combined file, if there is one, holds the chunks' klines in order."),
@@ -55,29 +57,34 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
 
 
 def _of_chunks(dataset: Dataset, read: core.Verification, name: str) -> dg.AssetCheckResult:
-    found = [(finding.day, finding.problem) for finding in read.of(name)]
+    # A notice is good to know, and no reason for a check to fail.
+    worth = [finding for finding in read.of(name) if finding.severity is not Severity.NOTICE]
+    found = [(finding.day, finding.problem) for finding in worth]
+    shown = [(f"{finding.day} {finding.severity}", finding.problem) for finding in read.of(name)[:_MOST_SHOWN]]
     metadata: dict[str, Any] = {
         "days": read.days,
         "klines": read.rows,
         "absent": kinds_text(minutes_by_kind(read.absences)),
     }
-    if found:
-        metadata["number_of_findings"] = len(found)
-        metadata["findings"] = findings_table(found[:_MOST_SHOWN])
+    if shown:
+        metadata["number_of_findings"] = len(read.of(name))
+        metadata["findings"] = findings_table(shown)
+    is_error = any(finding.severity is Severity.ERROR for finding in worth)
     return dg.AssetCheckResult(
         asset_key=asset_key(dataset, CHECKS[name][0]),
         check_name=name,
         passed=not found,
-        description=_words(read, found),
+        severity=dg.AssetCheckSeverity.ERROR if is_error or not found else dg.AssetCheckSeverity.WARN,
+        description=_words(read, found, is_error),
         metadata=metadata,
     )
 
 
-def _words(read: core.Verification, found: list[tuple[str, str]]) -> str:
+def _words(read: core.Verification, found: list[tuple[str, str]], is_error: bool) -> str:
     if not found:
         return f"{read.days:,} days, {read.rows:,} klines"
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{found[0][0]}: {found[0][1]}{more}; run market-data verify --repair"
+    return f"{found[0][0]}: {found[0][1]}{more}{'; run market-data verify --repair' if is_error else ''}"
 
 
 def _of_combined(dataset: Dataset, agreement: Agreement, problem: str) -> dg.AssetCheckResult:

@@ -11,6 +11,7 @@ from market_data_pipeline.core.store import Store
 from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.checks import checks_of
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.defs.schedules import nightly_proof
 from market_data_pipeline.settings import Settings
 
 
@@ -35,3 +36,8 @@ def definitions_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
         resources={"tools": tools},
         executor=dg.in_process_executor,
     )
+
+
+def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
+    """What Dagster loads: these definitions, and what happens to them by the clock. Runs of our own need no clock."""
+    return dg.Definitions.merge(definitions_of(datasets, tools), dg.Definitions(schedules=[nightly_proof]))

@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from market_data_pipeline.core.backfill import DayResult
 from market_data_pipeline.core.combine import Combined
-from market_data_pipeline.core.coverage import Absence, minutes_by_kind
+from market_data_pipeline.core.coverage import Absence, minutes_by_kind, total_minutes
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.klines import SCHEMA, column
+from market_data_pipeline.core.revisions import REVISIONS_FILE, Revision
 from market_data_pipeline.core.status import DatasetStatus
 
+_MOST_CHANGES = 5
 _WIDTH, _HEIGHT, _POINTS = 320, 40, 64
 _COLUMN_MEANING = {
     "open_time": "first ms of the minute, UTC; the key",
@@ -71,6 +73,9 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
     if entry.first_open_time is not None and entry.last_open_time is not None:
         metadata["first_open_time"] = iso(entry.first_open_time)
         metadata["last_open_time"] = iso(entry.last_open_time)
+    if revision := store.revised.get(result.day.key):
+        metadata["revised_minutes"] = total_minutes(revision.minutes)
+        metadata["revised"] = revision_text(revision)
     return metadata
 
 
@@ -114,6 +119,19 @@ def absences_text(absences: Sequence[Absence]) -> str:
 def kinds_text(minutes: Mapping[str, int]) -> str:
     """`outage 284 min, open 12 min`, or `nothing`."""
     return ", ".join(f"{kind} {count:,} min" for kind, count in minutes.items()) or "nothing"
+
+
+def revision_text(revision: Revision) -> dg.MarkdownMetadataValue:
+    """Which fields differ from the chunk before, and the first values that do, as a short list."""
+    fields = ", ".join(f"`{name}`" for name in revision.fields)
+    was = f"{revision.old_source} {revision.old_sha256[:12]}…"
+    now = f"{revision.new_source} {revision.new_sha256[:12]}…"
+    changes = [
+        f"- {iso(change.open_time)} {change.field}: {change.old} → {change.new}"
+        for change in revision.examples[:_MOST_CHANGES]
+    ]
+    more = f"\n\nMore in `{REVISIONS_FILE}`." if len(revision.examples) > _MOST_CHANGES else ""
+    return dg.MetadataValue.md(f"{fields}; {was} → {now}\n\n" + "\n".join(changes) + more)
 
 
 def price_picture(closes: npt.NDArray[np.float64]) -> dg.MarkdownMetadataValue:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_data_pipeline.core.anomalies import Anomaly, Severity, anomalies
+from market_data_pipeline.core.anomalies import Anomaly, anomalies
+from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.days import MINUTE_MS
 from market_data_pipeline.core.klines import EMPTY, SCHEMA, from_rows, from_text

@@ -4,18 +4,20 @@ import hashlib
 import json
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from market_data_pipeline.core.backfill import backfill
+from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.chunk import Footer, encode
 from market_data_pipeline.core.coverage import Absence, Kind, Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS
-from market_data_pipeline.core.klines import column
+from market_data_pipeline.core.klines import column, open_times
 from market_data_pipeline.core.store import Store
-from market_data_pipeline.core.verify import COVERED, JOINED, KEEPS_SCHEMA, MATCHES_MANIFEST, verify
+from market_data_pipeline.core.verify import COVERED, JOINED, KEEPS_SCHEMA, MATCHES_MANIFEST, PLAUSIBLE, verify
 from market_data_pipeline_tests.core.fakes import FakeSource, day, klines_of, span, whole
 
 WINDOW = span("2024-02-28", "2024-03-03")
@@ -129,7 +131,27 @@ def test_unexplained_minutes_are_named(made):
     [finding] = verify(made).findings
     assert (finding.check, finding.day) == (COVERED, DAY.key)
     assert "minutes from 2024-02-29T04:" in finding.problem
-    assert finding.problem.endswith("are unexplained")
+    assert finding.problem.endswith("are unexplained (nobody was asked)")
+
+
+def test_what_was_said_about_unexplained_minutes_is_shown(made):
+    load(made, FakeSource(missing=[HALT], unproven=True))
+    [finding] = verify(made).findings
+    assert finding.problem.endswith("are unexplained (fake: none of them)")
+
+
+def test_what_is_hard_to_believe_is_a_finding_on_its_day_and_no_failure(made):
+    load(made, FakeSource())
+    klines = made.read(DAY).klines
+    times = open_times(klines)
+    volume = np.where((times >= times[100]) & (times < times[130]), 50.0, column(klines, "volume"))
+    doubtful = klines.set_column(5, klines.schema.field("volume"), [volume])
+    made.publish(DAY, doubtful, [], source="rest")
+    result = verify(made)
+    assert result.ok
+    [finding] = result.findings
+    assert (finding.check, finding.day, finding.severity) == (PLAUSIBLE, DAY.key, Severity.WARNING)
+    assert result.bad_days == []
 
 
 def test_minutes_that_nobody_asked_for_are_no_fault(made):

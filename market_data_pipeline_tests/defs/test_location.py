@@ -21,7 +21,7 @@ from market_data_pipeline.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
 CHECKS = {
-    "klines_1m": {"days_are_joined", "klines_keep_schema", "minutes_are_covered"},
+    "klines_1m": {"days_are_joined", "klines_are_plausible", "klines_keep_schema", "minutes_are_covered"},
     "manifest": {"chunks_match_manifest"},
     "combined": {"combined_equals_chunks"},
 }

@@ -17,7 +17,7 @@ from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, local, values
 
-OF_KLINES = {"klines_keep_schema", "minutes_are_covered", "days_are_joined"}
+OF_KLINES = {"klines_keep_schema", "minutes_are_covered", "days_are_joined", "klines_are_plausible"}
 OF_ALL = OF_KLINES | {"chunks_match_manifest", "combined_equals_chunks"}
 # The UI puts longer Markdown behind a link.
 SHOWN_AT_ONCE = 1000
@@ -181,6 +181,23 @@ def test_refetch_asks_again_for_what_is_there(load: Loading):
     (day,) = load.materializations(report, BTC, KLINES)
     assert values(day.metadata)["outcome"] == "loaded"
     assert load.requests() - pages > 2
+
+
+def test_a_day_that_the_exchange_revised_says_what_changed(load: Loading):
+    load.run(BTC, "2021-04-24", "2021-04-25")
+    store, day = load.store(BTC), BTC.day("2021-04-24")
+    klines = store.read(day).klines
+    more = [count + 1 if row in (60, 61) else count for row, count in enumerate(klines["trades"].to_pylist())]
+    store.publish(day, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+    store.flush()
+    report = load.run(BTC, "2021-04-24", "2021-04-25", refetch=True)
+    revised, same = load.materializations(report, BTC, KLINES)
+    said = values(revised.metadata)
+    assert said.keys() == EVERY_DAY_SAYS | {"revised_minutes", "revised"}
+    assert said["revised_minutes"] == 2
+    assert f"2021-04-24T01:00Z trades: {more[60]} → {more[60] - 1}" in said["revised"]
+    assert said["sha256"][:12] in said["revised"]
+    assert same.metadata.keys() == EVERY_DAY_SAYS
 
 
 @pytest.mark.parametrize(("chunk_size", "groups"), [(None, [1440]), (1000, [1000, 440])])

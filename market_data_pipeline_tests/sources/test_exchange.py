@@ -120,7 +120,7 @@ def test_the_archive_alone_says_which_day_it_does_not_have(
     results = load(root, exchange(running, "archive"), span("2024-05-06", "2024-05-08"))
     assert [result.outcome for result in results] == [Outcome.LOADED, Outcome.FAILED]
     assert "no file of 2024-05-07" in str(results[1].error)
-    assert "--source auto" in str(results[1].error)
+    assert "REST may have" in str(results[1].error)
 
 
 # --- files that cannot be used

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -71,9 +72,6 @@ class Archive:
         """Nothing is sent yet; `base_url` replaces the archive's own address."""
         self.address = (base_url or ADDRESS).rstrip("/")
         self._folder = f"{urlsplit(self.address).path}/data/{_FOLDERS[market]}/daily/klines/{token}/1m/{token}-1m-"
-        self._http = urllib3.connection_from_url(
-            self.address, maxsize=CONNECTIONS, retries=False, timeout=urllib3.Timeout(10, 20)
-        )
         self._stopped = threading.Event()
         self._retrying = Retrying(
             retry=retry_if_exception_type((_PassingFault, BadFile)),
@@ -84,6 +82,11 @@ class Archive:
             reraise=True,
         )
         self._unreachable = ""
+
+    @cached_property
+    def _http(self) -> urllib3.HTTPConnectionPool:
+        timeout = urllib3.Timeout(10, 20)
+        return urllib3.connection_from_url(self.address, maxsize=CONNECTIONS, retries=False, timeout=timeout)
 
     def day(self, start_ms: int) -> pa.Table:
         """The klines of the UTC day that starts at `start_ms`.
@@ -140,7 +143,8 @@ class Archive:
     def close(self) -> None:
         """End all waiting, and close the connections that are idle."""
         self._stopped.set()
-        self._http.close()
+        if "_http" in self.__dict__:
+            self._http.close()
 
     def _once(self, url: str, day: Span) -> pa.Table:
         packed = self._get(url)

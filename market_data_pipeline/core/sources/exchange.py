@@ -137,7 +137,7 @@ class ExchangeSource:
             klines, lacks = self._of_file(span)
             missing = gaps(open_times(klines), span)
             if self._name == "archive":
-                return Page(span, klines, ARCHIVE, f"{lacks}; load it with --source auto" if lacks else None)
+                return Page(span, klines, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None)
             if lacks:
                 _log.warning("%s; asking REST", lacks)
             answers = [self._rest.klines(gap) for gap in (missing if len(missing) <= _MOST_GAPS else [span])]

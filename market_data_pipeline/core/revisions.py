@@ -1,0 +1,168 @@
+"""Revisions: the exchange now gives other values for minutes whose klines are already stored.
+
+Belongs here: what replacing a chunk changes of it, and the ledger that remembers it, `revisions.jsonl`. Does not belong
+here: whether a chunk may be replaced, and the lock under which it is (`dataset_store`); showing revisions.
+Minutes that only one of two chunks has are no revision: a day that grows, a gap that is filled.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from market_data_pipeline.core.chunk import encode
+from market_data_pipeline.core.chunk_files import Chunk
+from market_data_pipeline.core.coverage import Span, merge
+from market_data_pipeline.core.days import MINUTE_MS, iso
+from market_data_pipeline.core.files import sha256_of
+from market_data_pipeline.core.klines import FIELDS, column, open_times
+
+REVISIONS_FILE = "revisions.jsonl"
+_MOST_EXAMPLES = 20
+_VALUES = [name for name in FIELDS if name != "open_time"]
+
+
+class Change(NamedTuple):
+    """One value of one minute, as it was and as it is now; `open_time` is ms UTC."""
+
+    open_time: int
+    field: str
+    old: float
+    new: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What replacing the chunk of a day changed of minutes that both chunks have.
+
+    `at` is when it was noticed, ISO UTC. `minutes` are those with other values, `fields` the names of the fields that
+    differ in any of them, `examples` the first differing values, at most 20.
+    """
+
+    day: str
+    at: str
+    old_sha256: str
+    new_sha256: str
+    old_source: str
+    new_source: str
+    minutes: tuple[Span, ...]
+    fields: tuple[str, ...]
+    examples: tuple[Change, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a line of `revisions.jsonl` has it."""
+        return {
+            "day": self.day,
+            "at": self.at,
+            "old_sha256": self.old_sha256,
+            "new_sha256": self.new_sha256,
+            "old_source": self.old_source,
+            "new_source": self.new_source,
+            "minutes": [{"start_ms": span.start_ms, "end_ms": span.end_ms} for span in self.minutes],
+            "fields": list(self.fields),
+            "examples": [change._asdict() for change in self.examples],
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Revision":
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: not such a line.
+        """
+        return cls(
+            day=content["day"],
+            at=content["at"],
+            old_sha256=content["old_sha256"],
+            new_sha256=content["new_sha256"],
+            old_source=content["old_source"],
+            new_source=content["new_source"],
+            minutes=tuple(Span(int(span["start_ms"]), int(span["end_ms"])) for span in content["minutes"]),
+            fields=tuple(content["fields"]),
+            examples=tuple(Change(**change) for change in content["examples"]),
+        )
+
+
+def compare(old: Chunk, new: Chunk) -> Revision | None:
+    """What the new chunk says otherwise than the old one of the same day; None where no common minute differs."""
+    common, in_old, in_new = np.intersect1d(
+        open_times(old.klines), open_times(new.klines), assume_unique=True, return_indices=True
+    )
+    before = [column(old.klines, name)[in_old] for name in _VALUES]
+    after = [column(new.klines, name)[in_new] for name in _VALUES]
+    # A row per minute, a column per field. What is not a number is unequal to itself, and no change.
+    pairs = zip(before, after, strict=True)
+    differs = np.column_stack([(was != now) & ((was == was) | (now == now)) for was, now in pairs])
+    if not differs.any():
+        return None
+    revised = common[np.flatnonzero(differs.any(axis=1))].tolist()
+    examples = np.argwhere(differs)[:_MOST_EXAMPLES].tolist()
+    return Revision(
+        day=new.entry.day,
+        at=iso(round(time.time() * 1000)),
+        old_sha256=old.entry.sha256,
+        new_sha256=new.entry.sha256,
+        old_source=old.footer.source,
+        new_source=new.footer.source,
+        minutes=tuple(merge(Span(minute, minute + MINUTE_MS) for minute in revised)),
+        fields=tuple(_VALUES[which] for which in np.flatnonzero(differs.any(axis=0)).tolist()),
+        examples=tuple(
+            Change(int(common[row]), _VALUES[which], before[which][row].item(), after[which][row].item())
+            for row, which in examples
+        ),
+    )
+
+
+def says_the_same(old: Chunk, new: Chunk, *, row_group_rows: int | None) -> bool:
+    """True if the new chunk, encoded with `row_group_rows`, is the old file to the byte but for its source."""
+    if new.entry.sha256 == old.entry.sha256:
+        return True
+    footer = replace(new.footer, source=old.footer.source)
+    if footer != old.footer:
+        return False
+    content = encode(new.klines, footer, row_group_rows=row_group_rows)
+    return sha256_of(content) == old.entry.sha256
+
+
+def append(folder: Path, revision: Revision) -> None:
+    """See to it that the dataset's ledger on disk has the revision; the caller holds the folder's lock.
+
+    No line is added if the day's last one is of the same replacement: whoever noted it was killed before replacing.
+    """
+    with (folder / REVISIONS_FILE).open("a+b") as file:
+        file.seek(0)
+        written = file.read()
+        last = _last_of(revision.day, written)
+        if last is None or (last.old_sha256, last.new_sha256) != (revision.old_sha256, revision.new_sha256):
+            # What a killed process left of a line must not swallow this one.
+            start = b"\n" if written and not written.endswith(b"\n") else b""
+            file.write(start + json.dumps(revision.to_json(), separators=(",", ":")).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(folder: Path) -> list[Revision]:
+    """The dataset's revisions in the order they were noticed; a line that a killed process left torn is skipped."""
+    try:
+        written = (folder / REVISIONS_FILE).read_bytes()
+    except FileNotFoundError:
+        return []
+    return list(_understood(written.splitlines()))
+
+
+def _last_of(day: str, written: bytes) -> Revision | None:
+    # Found by its beginning: a ledger may have thousands of lines of other days, and parsing takes its time.
+    start = written.rfind(b'{"day":"%s"' % day.encode())
+    return None if start < 0 else next(_understood([written[start:].partition(b"\n")[0]]), None)
+
+
+def _understood(lines: Iterable[bytes]) -> Iterator[Revision]:
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):
+            yield Revision.from_json(json.loads(line))

@@ -1,0 +1,205 @@
+"""A backfill as a person asks for it: from the request to a Dagster run over the days that need one, and its report.
+
+Belongs here: what the request means, what is left to do, whom to tell. Does not belong here: loading days
+(`core.backfill`), starting runs (`runs`), printing, parsing of command lines or HTTP.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from market_data_pipeline.core.backfill import DayResult, ask_ahead
+from market_data_pipeline.core.coverage import Absence, Span
+from market_data_pipeline.core.dataset import Dataset, Market, parse_market, parse_pair
+from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.days import Zone, iso, parse_instant, parse_zone
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.plan import Outcome, Task, parse_window, plan, possible, refuse_disorder
+from market_data_pipeline.core.resolve import Resolved, prepare, resolve
+from market_data_pipeline.core.sources.base import KlineSource
+from market_data_pipeline.home import prepare_home
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.wiring import opener_of, store_of
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The dataset that a request is about; `named` is False if the user left it to the settings."""
+
+    market: Market
+    pair: str
+    zone: Zone
+    named: bool
+
+
+@dataclass(slots=True)
+class BackfillReport:
+    """What a backfill did. `failed` has every failed day; `absences` are those of all days it was about."""
+
+    dataset: Dataset
+    folder: Path
+    first_day: str
+    last_day: str
+    warnings: list[str] = field(default_factory=list)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+    size_bytes: int = 0
+    absences: list[Absence] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed_checks: tuple[str, ...] = ()
+    error: str | None = None
+    run_id: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True if every day is as it should be."""
+        return not (self.failed or self.failed_checks or self.error)
+
+    def note(self, result: DayResult) -> None:
+        """Count one day."""
+        self.outcomes[result.outcome.value] = self.outcomes.get(result.outcome.value, 0) + 1
+        if result.outcome is Outcome.FAILED:
+            self.failed.append((result.day.key, result.error or "failed"))
+        elif result.entry:
+            self.rows += result.entry.rows
+            self.size_bytes += result.entry.size_bytes
+            self.absences += result.entry.absences
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillRequest:
+    """A backfill as asked for; texts are as the user wrote them, None means the default."""
+
+    target: Target
+    start: str | None = None
+    end: str | None = None
+    align_window: bool = True
+    chunk_size: int | None = None
+    refetch: bool = False
+    strict_pair: bool = False
+
+
+OnStart = Callable[[Dataset, int, KlineSource], None]
+OnDay = Callable[[DayResult], None]
+
+
+def target_of(settings: Settings, market: str | None = None, pair: str | None = None, tz: str | None = None) -> Target:
+    """The target that the named parts and, for the rest, the settings mean.
+
+    Raises:
+        UsageError: no such market, pair or zone.
+    """
+    return Target(
+        market=parse_market(market or settings.market_type),
+        pair=parse_pair(pair or settings.symbol),
+        zone=parse_zone(tz or settings.align_tz),
+        named=market is not None or pair is not None,
+    )
+
+
+def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart, on_day: OnDay) -> BackfillReport:
+    """Load the asked days in a Dagster run of this process; days that are there and recorded need none.
+
+    Args:
+        settings: the settings.
+        request: what to load.
+        on_start: told the dataset, the number of days and the source before the first day.
+        on_day: told of each day as it finishes.
+
+    Raises:
+        UsageError, StoreError, SourceError: nothing was written.
+    """
+    target, store = request.target, store_of(settings)
+    start_ms = parse_instant(request.start, target.zone) if request.start else None
+    end_ms = parse_instant(request.end, target.zone) if request.end else None
+    refuse_disorder(start_ms, end_ms)
+    if request.chunk_size is not None and request.chunk_size < 1:
+        raise UsageError(f"--chunk-size {request.chunk_size} is no number of rows; give 1 or more")
+    store.find(target.market, target.pair)  # a damaged dataset.json is said before any request
+    resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair)
+    with closing(resolved.source) as source:
+        known = store.find(resolved.market, resolved.pair)
+        align_to = [target.zone, known.zone if known else target.zone] if request.align_window else []
+        window = parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=source.now_ms(), align_to=align_to)
+        reachable = _reachable(resolved, window)
+        store.require_writable()
+        prepare_home(settings.home)
+        files = prepare(store, resolved, zone=target.zone, window=window)
+        tasks = plan(files, reachable, source.life(), source.now_ms(), refetch=request.refetch)
+        ask_ahead(source, tasks)
+        report = BackfillReport(files.dataset, files.folder, tasks[0].day.key, tasks[-1].day.key)
+        report.warnings += [*files.warnings, *([resolved.warning] if resolved.warning else [])]
+        on_start(files.dataset, len(tasks), source)
+
+        def told(result: DayResult) -> None:
+            report.note(result)
+            on_day(result)
+
+        _Load(settings, request, reachable, files, source, report, told).run(tasks)
+        report.warnings += source.remarks
+    return report
+
+
+def _reachable(resolved: Resolved, window: Span) -> Span:
+    life = resolved.source.life()
+    reachable = possible(window, life, resolved.source.now_ms())
+    if reachable is None:
+        until = "" if life.last_open_ms is None else f" to {iso(life.last_open_ms)}"
+        raise UsageError(
+            f"{resolved.market} {resolved.pair} has klines from {iso(life.first_open_ms)}{until}, none in the asked "
+            f"window {iso(window.start_ms)} to {iso(window.end_ms)}; give another --start or --end"
+        )
+    return reachable
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """The circumstances of one backfill."""
+
+    settings: Settings
+    request: BackfillRequest
+    window: Span
+    files: DatasetStore
+    source: KlineSource
+    report: BackfillReport
+    on_day: OnDay
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """One Dagster run from the first day that needs one to the last; the report takes its outcome."""
+        from market_data_pipeline import runs  # takes seconds, in which the first pages arrive
+
+        with runs.open_instance(self.settings.home) as instance:
+            recorded = runs.recorded_days(instance, self.files.dataset)
+            first, last = self._days_that_need_a_run(tasks, recorded)
+            for task in (*tasks[:first], *tasks[last:]):
+                outcome = task.outcome or Outcome.UNCHANGED
+                self.on_day(DayResult(task.day, outcome, self.files.entries.get(task.day.key)))
+            if first == last:
+                self.files.flush()
+                return
+            source, on_day = self.source, self.on_day
+            tools = replace(runs.tools_of(self.settings), open_source=lambda market, pair: source, on_day=on_day)
+            ended = runs.run(
+                instance,
+                tools,
+                self.files.dataset,
+                ["klines_1m", "manifest", *(["combined"] if self.settings.build_combined_on_backfill else [])],
+                days=(tasks[first].day.key, tasks[last - 1].day.key),
+                config={"klines_1m": self._config()},
+            )
+        self.report.run_id, self.report.failed_checks = ended.run_id, ended.failed_checks
+        self.report.error = None if self.report.failed else ended.error
+
+    def _days_that_need_a_run(self, tasks: Sequence[Task], recorded: set[str]) -> tuple[int, int]:
+        """From the first to the last task with something to ask for, or with a day that Dagster does not know."""
+        needed = [number for number, task in enumerate(tasks) if task.outcome is None or task.day.key not in recorded]
+        if self.settings.build_combined_on_backfill and not needed:
+            return len(tasks) - 1, len(tasks)
+        return (needed[0], needed[-1] + 1) if needed else (len(tasks), len(tasks))
+
+    def _config(self) -> dict[str, int | bool | None]:
+        config = {"refetch": self.request.refetch, "chunk_size": self.request.chunk_size}
+        if self.request.align_window:
+            return config
+        return config | {"start_ms": self.window.start_ms, "end_ms": self.window.end_ms}

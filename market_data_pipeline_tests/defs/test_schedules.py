@@ -1,0 +1,192 @@
+"""The nightly proof: that it is on, when it runs, and that it finds damage wherever it is, without any exchange."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from market_data_pipeline.core.dataset import Dataset, Market
+from market_data_pipeline.core.sources.base import KlineSource
+from market_data_pipeline.defs.checks import CHECKS
+from market_data_pipeline.defs.location import location_of
+from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading
+from market_data_pipeline_tests.test_ui import Ui, checks_of, wait_for
+from market_data_pipeline_tests.test_ui import ui as ui  # a fixture
+
+DATASETS = [BTC, NEAR]
+
+LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "market_data_pipeline"}
+SCHEDULE = """query($schedule: ScheduleSelector!) { scheduleOrError(scheduleSelector: $schedule) { ... on Schedule {
+  cronSchedule executionTimezone pipelineName scheduleState { status } } } }"""
+TICK = """mutation($schedule: ScheduleSelector!) { scheduleDryRun(selectorData: $schedule, timestamp: 1700000000.0) {
+  ... on DryRunInstigationTick { evaluationResult { runRequests { runKey } skipReason error { message } } } } }"""
+LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
+  ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"""
+
+
+def refuse(market: Market, pair: str) -> KlineSource:
+    raise AssertionError(f"the source of {market} {pair} was opened")
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def schedule_of(tools: Tools) -> dg.ScheduleDefinition:
+    return location_of(DATASETS, tools).get_repository_def().get_schedule_def("nightly_proof")
+
+
+def tick(tools: Tools) -> Any:
+    return schedule_of(tools).evaluate_tick(dg.build_schedule_context(resources={"tools": tools}))
+
+
+def prove(load: Loading) -> dg.ExecuteInProcessResult:
+    definitions = location_of(DATASETS, load.with_tools(open_source=refuse).tools)
+    return definitions.resolve_job_def("proof").execute_in_process(instance=load.instance, raise_on_error=False)
+
+
+def requests(load: Loading) -> int:
+    """Every request to the exchange so far, of whatever kind."""
+    return sum(area["requests"] for area in load.exchange.stats().values() if isinstance(area, dict))
+
+
+def found(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
+    """Whether each check passed, by the exchange's id and the check's name."""
+    return {
+        (evaluation.asset_key.path[0], evaluation.check_name): evaluation.passed
+        for evaluation in result.get_asset_check_evaluations()
+    }
+
+
+def all_checks(*datasets: Dataset) -> set[tuple[str, str]]:
+    return {(dataset.market.exchange_id, name) for dataset in datasets for name in CHECKS}
+
+
+@pytest.fixture
+def loaded(load: Loading) -> Loading:
+    """Two datasets, both whole, one of them with its combined file."""
+    load.run(BTC, "2021-04-24", "2021-04-25")
+    load.run(NEAR, "2023-10-28", "2023-10-30", assets=[KLINES, MANIFEST])
+    return load
+
+
+# --- when it runs
+
+
+def test_it_is_on_every_night_without_being_switched_on(load: Loading):
+    schedule = schedule_of(load.tools)
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("17 3 * * *", "UTC")
+    assert schedule.job_name == "proof"
+
+
+def test_a_tick_requests_one_run_for_all_datasets(loaded: Loading):
+    (request,) = tick(loaded.tools).run_requests
+    assert (request.asset_selection, request.asset_check_keys, request.partition_key) == (None, None, None)
+
+
+def test_a_tick_on_an_empty_store_says_why_it_skips(load: Loading):
+    ticked = tick(load.tools)
+    assert ticked.run_requests == []
+    assert ticked.skip_message == f"There is no dataset in {load.tools.store.root} yet, so there is nothing to prove."
+
+
+def test_a_dataset_that_lost_every_file_but_its_name_is_not_skipped(loaded: Loading):
+    store = loaded.store(BTC)
+    shutil.rmtree(loaded.store(NEAR).folder)
+    shutil.rmtree(store.folder / "chunks")
+    (store.folder / "manifest.json").unlink()
+    assert len(tick(loaded.tools).run_requests) == 1
+    assert not found(prove(loaded))["binance", "days_are_joined"]
+
+
+# --- what it finds
+
+
+def test_on_a_whole_store_every_check_of_every_dataset_passes(loaded: Loading):
+    result = prove(loaded)
+    assert result.success
+    assert found(result) == dict.fromkeys(all_checks(*DATASETS), True)
+
+
+def test_it_materializes_nothing_and_asks_the_exchange_nothing(loaded: Loading):
+    asked = requests(loaded)
+    result = prove(loaded)
+    assert result.success
+    assert result.get_asset_materialization_events() == []
+    assert requests(loaded) == asked
+
+
+def test_a_flipped_byte_fails_the_check_of_that_dataset_and_no_other(loaded: Loading):
+    flip_a_byte(loaded.chunk(NEAR, "2023-10-29"))
+    result = prove(loaded)
+    assert result.success, "a finding is a failed check, not a broken run"
+    assert found(result).keys() == all_checks(*DATASETS)
+    assert [check for check, passed in found(result).items() if not passed] == [
+        ("binanceusdm", "chunks_match_manifest")
+    ]
+
+
+def test_the_asset_shows_the_failed_check_until_a_proof_finds_it_mended(loaded: Loading):
+    key = dg.AssetCheckKey(dg.AssetKey(["binanceusdm", "NEARUSDT", MANIFEST]), "chunks_match_manifest")
+
+    def shown() -> bool:
+        storage = loaded.instance.event_log_storage
+        record = storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert record.evaluation is not None
+        return record.evaluation.passed
+
+    path = loaded.chunk(NEAR, "2023-10-29")
+    whole = path.read_bytes()
+    flip_a_byte(path)
+    prove(loaded)
+    assert not shown()
+    path.write_bytes(whole)
+    prove(loaded)
+    assert shown()
+
+
+@pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
+def test_a_dataset_that_cannot_be_read_at_all_does_not_hide_the_others(loaded: Loading, damaged, other):
+    """Damaged, that is, between the start of the run and its step; before it, no definition loads at all."""
+    (loaded.store(damaged).folder / "dataset.json").write_bytes(b"{}")
+    result = prove(loaded)
+    assert not result.success
+    assert found(result) == dict.fromkeys(all_checks(other), True)
+
+
+# --- in a running Dagster
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ui")
+def test_a_running_dagster_has_it_on_and_shows_what_its_run_finds(ui: Ui):
+    schedule = {**LOCATION, "scheduleName": "nightly_proof"}
+    assert ui.ask(SCHEDULE, schedule=schedule) == {
+        "cronSchedule": "17 3 * * *",
+        "executionTimezone": "UTC",
+        "pipelineName": "proof",
+        "scheduleState": {"status": "RUNNING"},
+    }
+    assert "nothing to prove" in ui.ask(TICK, schedule=schedule)["evaluationResult"]["skipReason"]
+
+    assert ui.cli("backfill", "--start", "2023-10-24", "--end", "2023-10-26").returncode == 0
+    ticked = ui.ask(TICK, schedule=schedule)["evaluationResult"]
+    assert (len(ticked["runRequests"]), ticked["skipReason"], ticked["error"]) == (1, None, None)
+
+    (chunk,) = Path(ui.env["MARKET_DATA_DIR"]).glob("**/chunk_*_2023-10-25.parquet")
+    flip_a_byte(chunk)
+    launched = ui.ask(LAUNCH, params={"selector": {**LOCATION, "jobName": "proof"}, "mode": "default"})
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run_id = launched["run"]["runId"]
+    wait_for(lambda: ui.ask(RUN, id=run_id)["status"] == "SUCCESS", ui.log)
+    shown = {name: check for asset in (KLINES, MANIFEST, COMBINED) for name, check in checks_of(ui, asset).items()}
+    assert shown.keys() == CHECKS.keys()
+    assert [name for name, check in shown.items() if check["status"] != "SUCCEEDED"] == ["chunks_match_manifest"]
+    assert "2023-10-25" in shown["chunks_match_manifest"]["evaluation"]["description"]
