@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import commands, loads, stored
+from benchmarks import archives, commands, loads, stored
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.exchange import simulated_exchange
 from benchmarks.measuring import PROJECT, BenchmarkFailed
@@ -20,10 +20,12 @@ from benchmarks.results import Line
 BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "spot-long": loads.spot_long,
     "futures-long": loads.futures_long,
+    "archive": archives.archive,
     "naive": loads.naive,
     "memory": loads.memory,
     "dagster": commands.dagster,
     "startup": commands.startup,
+    "nothing-to-do": commands.nothing_to_do,
     "verify": stored.verify,
     "size": stored.size,
 }

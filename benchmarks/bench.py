@@ -7,12 +7,17 @@ benchmarks), how a process is measured (`measuring`).
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from benchmarks.exchange import Exchange, Window
 from benchmarks.measuring import BenchmarkFailed, Run, python, work
+
+# A pair's first and last kline are asked for by every load.
+_MOST_SIDE_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +29,15 @@ class Sizes:
     naive_days: int = 60
     month_days: int = 31
     year_days: int = 365
+    archive_days: int = 1000
+    whole_days: int = 2500
     rounds: int = 3
     quick_commands: int = 15
     store_rounds: int = 5
 
 
 FULL = Sizes()
-QUICK = Sizes(30, 20, 3, 3, 5, rounds=1, quick_commands=2, store_rounds=1)
+QUICK = Sizes(30, 20, 3, 3, 5, 20, 30, rounds=1, quick_commands=2, store_rounds=1)
 
 
 @dataclass
@@ -51,12 +58,10 @@ class Bench:
         """A fresh data root."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
-    def engine(self, window: Window, root: Path | None = None) -> Run:
+    def engine(self, window: Window, root: Path | None = None, *, source: str = "rest") -> Run:
         """Load by the engine alone."""
-        self.exchange.await_room(window.market, window.least_weight)
-        with self.exchange.watched(window.market) as cost:
-            run = self._engine(window, root or self.new_root(), self.exchange.url)
-        self.costs.append(cost)
+        with self._watched(window, by_rest=source == "rest"):
+            run = self._engine(window, root or self.new_root(), self.exchange.url, source)
         return self._verified("engine", window, run, window.rows)
 
     def engine_elsewhere(self, window: Window, root: Path, url: str) -> Run:
@@ -64,8 +69,8 @@ class Bench:
         run = self._engine(window, root, url)
         return self._verified("engine", window, run, window.minutes - run.facts["absent"].get("outage", 0))
 
-    def _engine(self, window: Window, root: Path, url: str) -> Run:
-        arguments = [*window.arguments, "--root", str(root), "--url", url]
+    def _engine(self, window: Window, root: Path, url: str, source: str = "rest") -> Run:
+        arguments = [*window.arguments, "--root", str(root), "--url", url, "--source", source]
         return python("-m", "benchmarks.engine", *arguments, root=self.folder)
 
     def naive(self, window: Window) -> Run:
@@ -76,18 +81,36 @@ class Bench:
             run = python("-m", "benchmarks.naive", *arguments, root=self.folder)
         return self._verified("naive loop", window, run, window.rows)
 
-    def backfill(self, window: Window, root: Path | None = None, *, nothing_to_do: bool = False) -> Run:
+    def downloads(self, window: Window, *options: str) -> Run:
+        """Download the archive's files by the loop that users write."""
+        arguments = [*window.arguments, "--url", self.exchange.url, *options]
+        run = python("-m", "benchmarks.downloads", *arguments, root=self.folder)
+        return self._verified("download loop", window, run, window.rows)
+
+    def backfill(
+        self, window: Window, root: Path | None = None, *, source: str = "rest", nothing_to_do: bool = False
+    ) -> Run:
         """Load by the whole command, Dagster and all."""
         root = root or self.new_root()
-        self.exchange.await_room(window.market, 0 if nothing_to_do else window.least_weight)
-        with self.exchange.watched(window.market) as cost:
-            run = self.command("--market", window.market, "backfill", *window.bounds, root=root)
-        if nothing_to_do and cost["rows"] > 10:
-            raise BenchmarkFailed(f"a backfill with nothing to do loaded {cost['rows']} rows")
+        with self._watched(window, by_rest=source == "rest" and not nothing_to_do):
+            arguments = ["backfill", *window.bounds, "--source", source]
+            run = self.command("--market", window.market, *arguments, root=root)
+        if nothing_to_do and self.costs[-1]["files"]:
+            raise BenchmarkFailed(f"a backfill with nothing to do asked for {self.costs[-1]['files']} files")
         if (rows := _rows_listed(root)) != window.rows:
             raise BenchmarkFailed(f"backfill stored {rows} rows, not {window.rows}:\n{run.output}")
         self.say(f"backfill {window.market} {window.days} days: {run.wall_s:.2f} s")
         return run
+
+    @contextmanager
+    def _watched(self, window: Window, *, by_rest: bool) -> Iterator[None]:
+        """A block that loads the window from REST, which must have room for it, or nothing from there."""
+        self.exchange.await_room(window.market, window.least_weight if by_rest else 0)
+        with self.exchange.watched(window.market) as cost:
+            yield
+        if not by_rest and cost["rows"] > _MOST_SIDE_ROWS:
+            raise BenchmarkFailed(f"REST was not to be asked for klines, but sent {cost['rows']}")
+        self.costs.append(cost)
 
     def command(self, *arguments: str, root: Path) -> Run:
         """`market-data` with the arguments."""
@@ -106,9 +129,23 @@ class Bench:
 
     @cached_property
     def year_root(self) -> Path:
-        """The data root with that window in it, loaded by the whole command so that Dagster knows it too."""
+        """The data root with that window in it."""
+        return self._loaded(self.year)
+
+    @cached_property
+    def whole(self) -> Window:
+        """The window of the largest such store: nearly all of futures, from the first whole month on."""
+        return Window("futures", "2019-10-01", self.sizes.whole_days)
+
+    @cached_property
+    def whole_root(self) -> Path:
+        """The data root with that window in it."""
+        return self._loaded(self.whole)
+
+    def _loaded(self, window: Window) -> Path:
+        """A data root loaded by the whole command, so that Dagster knows it too."""
         root = self.new_root()
-        self.backfill(self.year, root)
+        self.backfill(window, root, source="auto")
         return root
 
     def _verified(self, what: str, window: Window, run: Run, rows: int) -> Run:

@@ -1,17 +1,28 @@
 """Benchmarks of whole commands: what Dagster adds to a load, and how long a command takes that has little to do.
 
-Belongs here: dagster, startup. Does not belong here: loading itself (`loads`), reading a store (`stored`).
+Belongs here: dagster, startup, nothing-to-do. Does not belong here: loading itself (`loads`), reading a store
+(`stored`).
 """
 
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.measuring import Run, Spread, alternating, python, seen_peak, wall
-from benchmarks.results import Line, compared
+from benchmarks.results import Line, Unit, compared
+
+# What a backfill with nothing to do imports: all but a few small modules, as `-X importtime` shows.
+_IMPORTED = (
+    "market_data_pipeline.cli",
+    "market_data_pipeline.console",
+    "market_data_pipeline.loading",
+    "market_data_pipeline.core.sources.exchange",
+    "market_data_pipeline.runs",
+    "upath.implementations.local",
+)
 
 
 def dagster(bench: Bench) -> Iterator[Line]:
-    """`market-data backfill` of a year of futures against the engine alone, both whole processes, in turns.
+    """`market-data backfill --source rest` of a year of futures against the engine alone, whole processes, in turns.
 
     Each run has a data root of its own and, as a year takes nearly a whole minute's budget, a minute of its own. What
     remains per day is what Dagster and the command line add: (whole - engine) / days. Then both run again on what they
@@ -47,7 +58,8 @@ def startup(bench: Bench) -> Iterator[Line]:
     """Commands with little to do against `python -c "import argparse"`, in turns.
 
     `market-data` is started as `python -m market_data_pipeline`. `status` and `backfill` are on the store of a year of
-    futures; `backfill` asks the exchange for its clock and the pair's first and last kline, 150 ms each.
+    futures; `backfill` asks the exchange for its clock and then, both at once, for the pair's first and last kline:
+    two times 150 ms.
     """
     root, many = bench.year_root, bench.sizes.quick_commands
     commands = {"market-data --help": ["--help"], "market-data status": ["--market", "futures", "status"]}
@@ -63,9 +75,34 @@ def startup(bench: Bench) -> Iterator[Line]:
         yield compared(what, wall, runs, started[-1], "import argparse", goal=goal, absolute=True)
 
     def nothing() -> Run:
-        return bench.backfill(bench.year, root, nothing_to_do=True)
+        return bench.backfill(bench.year, root, source="auto", nothing_to_do=True)
 
     nothing()
     runs, others = alternating(bench.sizes.store_rounds, nothing, bare)
     what = f"market-data backfill, nothing to do on {bench.year.days} days"
     yield compared(what, wall, runs, others, "import argparse")
+
+
+def nothing_to_do(bench: Bench) -> Iterator[Line]:
+    """`market-data backfill` of futures from 2019-10-01 of which every day is stored, less what its imports take.
+
+    The store is loaded before, by the same command with its default source, so that Dagster has a materialization of
+    each day. Judged is the difference of two whole processes that take turns: the command, and a bare
+    `python -c "import ..."` of all that the command imports. What is left is the work: the exchange's clock, then
+    the pair's first and last kline (two times 150 ms), the manifest, the days that Dagster has recorded, the report.
+    """
+    root, code = bench.whole_root, f"import {', '.join(_IMPORTED)}"
+
+    def nothing() -> Run:
+        return bench.backfill(bench.whole, root, source="auto", nothing_to_do=True)
+
+    def imports() -> Run:
+        return python("-c", code, root=root)
+
+    nothing()
+    imports()
+    whole, bare = alternating(bench.sizes.store_rounds, nothing, imports)
+    what = f"market-data backfill, nothing to do on {bench.whole.days} days"
+    left = Spread(tuple(a.wall_s - b.wall_s for a, b in zip(whole, bare, strict=True)))
+    yield Line(f"{what}: whole process - imports", Unit.SECONDS, left, goal=1.5, absolute=True)
+    yield compared(f"{what}: whole process", wall, whole, bare, "its imports")

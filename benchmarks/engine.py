@@ -9,6 +9,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from benchmarks.arguments import load_parser
 from benchmarks.child import Stopwatch
 from market_data_pipeline.core.backfill import backfill
 from market_data_pipeline.core.coverage import Absence, minutes_by_kind
@@ -16,7 +17,7 @@ from market_data_pipeline.core.dataset import parse_market, parse_pair
 from market_data_pipeline.core.days import parse_instant, parse_zone
 from market_data_pipeline.core.plan import parse_window
 from market_data_pipeline.core.resolve import prepare, resolve
-from market_data_pipeline.core.sources import rest as _imported_before_the_stopwatch  # noqa: F401
+from market_data_pipeline.core.sources import exchange as _imported_before_the_stopwatch  # noqa: F401
 from market_data_pipeline.core.sources.opening import SOURCES, open_source
 from market_data_pipeline.core.store import Store
 
@@ -45,14 +46,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--market", required=True, choices=["spot", "futures"])
-    parser.add_argument("--pair", default="BTC/USDT")
-    parser.add_argument("--start", required=True, help="first day, UTC")
-    parser.add_argument("--end", required=True, help="day after the last, UTC")
+    parser = load_parser(__doc__)
     parser.add_argument("--root", required=True, type=Path, help="data root")
     parser.add_argument("--source", default="rest", choices=SOURCES)
-    parser.add_argument("--url", help="base URL in place of the exchange's own")
     return parser.parse_args()
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ _MINUTE_S = 60
 _MINUTES_A_DAY = 1440
 # Requests beside the pages: clock, first and last kline, ccxt's list of markets.
 _SIDE_WEIGHT = 60
+_WARMED_AT_ONCE = 16
 
 
 class Window:
@@ -86,8 +88,9 @@ class Exchange:
 
     def await_room(self, market: str, weight: int) -> None:
         """Wait for the next minute if 95 % of the running one, our governor's share, have no room for the weight."""
-        used = self.stats()[market]["used_weight_1m"]
-        if used + weight + _SIDE_WEIGHT > WEIGHT_PER_MINUTE[market] * 0.95:
+        most = WEIGHT_PER_MINUTE[market] * 0.95
+        # A load of more than a minute's budget wants a minute that nobody used yet.
+        if self.stats()[market]["used_weight_1m"] + min(weight + _SIDE_WEIGHT, most) > most:
             self.await_minute()
 
     def await_minute(self) -> None:
@@ -96,23 +99,33 @@ class Exchange:
         time.sleep(_MINUTE_S - now_s % _MINUTE_S + 0.05)
 
     def warm(self, window: Window) -> None:
-        """Let it make the window's klines now: asked for as archives, which costs no weight."""
+        """Let it make the window's klines and zips now: asked for as archives, which costs no weight.
+
+        It holds what was used last, so the newest come first: of a longer window than it can hold, a load from the
+        first day on then finds as many made as fit.
+        """
         market = "spot" if window.market == "spot" else "futures/um"
         token = window.pair.replace("/", "")
-        days = (window.first + timedelta(day) for day in range(window.days))
-        for month in sorted({day.isoformat()[:7] for day in days}):
-            self.get(f"/data/{market}/monthly/klines/{token}/1m/{token}-1m-{month}.zip")
+        days = (window.first + timedelta(day) for day in reversed(range(window.days)))
+        paths = (f"/data/{market}/daily/klines/{token}/1m/{token}-1m-{day}.zip" for day in days)
+        with ThreadPoolExecutor(_WARMED_AT_ONCE) as pool:
+            for _ in pool.map(self.get, paths):
+                pass
 
     @contextmanager
     def watched(self, market: str) -> Iterator[dict[str, int]]:
-        """Fill the dictionary with the weight and requests of the block; raise if any request was refused."""
-        before, cost = self.stats()[market], dict[str, int]()
+        """Fill the dictionary with what the block cost, by name; raise if any request was refused.
+
+        `requests`, `weight` and `rows` are those of the market's REST, `files` what was asked of the archive.
+        """
+        before, cost = self.stats(), dict[str, int]()
         yield cost
-        after = self.stats()[market]
+        after = self.stats()
         for status in ("429", "418"):
-            if refused := after["status"][status] - before["status"][status]:
+            if refused := after[market]["status"][status] - before[market]["status"][status]:
                 raise BenchmarkFailed(f"{refused} answers were {status} on {market}")
-        cost.update({name: after[name] - before[name] for name in ("requests", "weight", "rows")})
+        cost.update({name: after[market][name] - before[market][name] for name in ("requests", "weight", "rows")})
+        cost["files"] = after["archive"]["requests"] - before["archive"]["requests"]
 
     def get(self, path: str) -> bytes:
         """The body of an answer."""

@@ -12,7 +12,7 @@ from benchmarks.results import Line, Unit, compared
 
 
 def spot_long(bench: Bench) -> Iterator[Line]:
-    """A long spot load by the engine against the time in which the exchange's limit grants its weight.
+    """A long spot load by the engine, from REST, against the time in which the exchange's limit grants its weight.
 
     Started at the beginning of one of the exchange's minutes, which is the worst moment: later, the rest of that minute
     would grant a whole budget on top. Measured is the whole process with its imports. The floor takes the budget as a
@@ -49,11 +49,12 @@ def _long(bench: Bench, window: Window, *, goal: float) -> Iterator[Line]:
 
 
 def naive(bench: Bench) -> Iterator[Line]:
-    """60 days against the loop that users write: ccxt's `fetch_ohlcv` page by page, pandas, `to_parquet`.
+    """60 days from REST against the loop that users write: ccxt's `fetch_ohlcv` page by page, pandas, `to_parquet`.
 
     The goal is judged by the wall time of the work without interpreter start and imports, on both sides; the whole
     processes are shown beside it. The loop keeps 6 fields of 12 and checks nothing. It runs with ccxt's own limiter and
-    pages of 1000. Both sides load klines that the exchange already made. Engine, loop and command take turns.
+    pages of 1000. Both sides load klines that the exchange already made. Engine, loop and command take turns, engine
+    and command with `--source rest`.
     """
     for market in ("spot", "futures"):
         yield from _naive(bench, bench.window(market, bench.sizes.naive_days))
@@ -79,7 +80,7 @@ def _small_first(bench: Bench, market: str) -> None:
 
 
 def memory(bench: Bench) -> Iterator[Line]:
-    """Peak memory of a year against that of a day: loaded by the engine (spot, the larger pages), and combined.
+    """Peak memory of a year against that of a day: loaded by the engine (spot from REST, the larger pages), combined.
 
     The peak is the process's own high-water mark, imports included.
     """

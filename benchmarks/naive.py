@@ -12,7 +12,9 @@ from typing import Any
 
 import ccxt
 import pandas as pd
+import pyarrow.parquet  # noqa: F401  (imported lazily by pandas; here before the stopwatch)
 
+from benchmarks.arguments import load_parser
 from benchmarks.child import Stopwatch
 
 _MINUTE_MS = 60_000
@@ -53,13 +55,8 @@ def _ms(day: str) -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--market", required=True, choices=["spot", "futures"])
-    parser.add_argument("--pair", default="BTC/USDT")
-    parser.add_argument("--start", required=True, help="first day, UTC")
-    parser.add_argument("--end", required=True, help="day after the last, UTC")
+    parser = load_parser(__doc__)
     parser.add_argument("--root", required=True, type=Path, help="folder of the Parquet file")
-    parser.add_argument("--url", required=True, help="base URL of the exchange")
     return parser.parse_args()
 
 

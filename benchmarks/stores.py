@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import dataset_parser
 from benchmarks.child import Stopwatch
 
 
@@ -105,7 +106,8 @@ def combine(asked: argparse.Namespace) -> None:
 def concat(asked: argparse.Namespace) -> None:
     """What users write: every chunk as a data frame, concatenated, written with the defaults."""
     import pandas as pd
-    import pyarrow.parquet  # noqa: F401  (imported lazily by pandas; here before the stopwatch)
+    import pyarrow.dataset  # noqa: F401  (both imported lazily by pandas; here before the stopwatch)
+    import pyarrow.parquet  # noqa: F401
 
     files, target = _files(asked), asked.root / "concat.parquet"
     stopwatch = Stopwatch()
@@ -150,10 +152,8 @@ JOBS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = dataset_parser(__doc__)
     parser.add_argument("job", choices=sorted(JOBS))
-    parser.add_argument("--market", required=True, choices=["spot", "futures"])
-    parser.add_argument("--pair", default="BTC/USDT")
     parser.add_argument("--root", required=True, type=Path, help="data root")
     asked = parser.parse_args()
     JOBS[asked.job](asked)

@@ -89,6 +89,8 @@ def _of_values(klines: pa.Table) -> Iterator[tuple[str, Broken]]:
 def broken_coverage(klines: pa.Table, absences: tuple[Absence, ...], day: Span) -> Iterator[str]:
     """What is wrong with a day whose minutes should each be either a kline or named by one absence."""
     absent = gaps(open_times(klines), day)
+    if not absent and not absences:
+        return
     named = merge(absence.span for absence in absences)
     if sum(absence.span.minutes for absence in absences) != sum(span.minutes for span in named):
         yield "two absences name the same minute"
@@ -99,13 +101,15 @@ def broken_coverage(klines: pa.Table, absences: tuple[Absence, ...], day: Span) 
 
 
 def schema() -> "pandera.DataFrameSchema":
-    """The pandera schema of a table of klines: twelve fields, their types, their ranges, unique open times."""
+    """The pandera schema of a table of klines: twelve fields, their types, their ranges, rising open times."""
     import pandera.pandas as pandera
 
+    # That they rise takes a tenth of the time of pandera's `unique`, and says more.
+    rises = pandera.Check(lambda times: bool((np.diff(times) > 0).all()), name="rises")
+
     def field(name: str) -> "pandera.Column":
-        at_least = None if name == "ignore" else pandera.Check.ge(0)
-        kind = "int64" if name in INTEGER_FIELDS else "float64"
-        return pandera.Column(kind, checks=at_least, nullable=False, unique=name == "open_time")
+        checks = {"open_time": rises, "ignore": None}.get(name, pandera.Check.ge(0))
+        return pandera.Column("int64" if name in INTEGER_FIELDS else "float64", checks=checks, nullable=False)
 
     return pandera.DataFrameSchema({name: field(name) for name in FIELDS}, strict=True, ordered=True)
 

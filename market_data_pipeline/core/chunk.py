@@ -97,9 +97,11 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
     Raises:
         ValueError, KeyError, TypeError, OSError: not a whole chunk (pyarrow's own errors are ValueErrors or OSErrors).
     """
-    with pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True) as file:
+    # From memory and of one row group there is nothing to read ahead or in parallel; who has many chunks has threads.
+    source = pa.BufferReader(content)
+    with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
         footer = Footer.from_json(footer_content(file.metadata.metadata))
-        klines = file.read()
+        klines = file.read(use_threads=False)
     if klines.schema.remove_metadata() != SCHEMA:
         raise ValueError("its columns are not the twelve fields of a kline with their types")
     return klines, footer
