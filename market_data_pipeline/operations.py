@@ -81,8 +81,7 @@ def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, windo
     verified, compared = verify(files, window), None
     if request.against:
         days = sample(files, window, None if request.every_day else SAMPLE_DAYS, f"{datetime.now(UTC):%Y-%m-%d}")
-        chosen = settings.model_copy(update={"market_data_source": request.against})
-        with closing(opener_of(chosen)(files.dataset.market, files.dataset.pair)) as source:
+        with closing(opener_of(settings, request.against)(files.dataset.market, files.dataset.pair)) as source:
             compared = crosscheck(files, source, against=request.against, days=days)
     return DatasetProof(verified, compared, *compare(files), tuple(files.warnings))
 

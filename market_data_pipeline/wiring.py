@@ -16,11 +16,11 @@ def store_of(settings: Settings) -> Store:
     return Store(settings.root, manifest_interval_s=settings.manifest_write_interval_sec)
 
 
-def opener_of(settings: Settings) -> OpenSource:
-    """How to open a pair's source."""
+def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
+    """How to open a pair's source: the one that the settings name, or another."""
     return partial(
         open_source,
-        settings.market_data_source,
+        source or settings.market_data_source,
         root=settings.root,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,

@@ -4,6 +4,7 @@ Belongs here: what can be said of a chunk file from itself and its dataset, and 
 belong here: whether the manifest vouches for it, and writing (`dataset_store`); the encoding (`chunk`).
 """
 
+import os
 import re
 import shutil
 from collections.abc import Collection
@@ -40,10 +41,11 @@ class Chunk:
 def scan(folder: Path) -> dict[str, Path]:
     """The chunk files in a folder, by day, whatever their index."""
     try:
-        found = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.iterdir())]
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - a tenth of the time of Path.iterdir
     except FileNotFoundError:
         return {}
-    return {match[1]: path for path, match in found if match and _is_date(match[1])}
+    found = [(name, _NAME.fullmatch(name)) for name in names]
+    return {match[1]: folder / name for name, match in found if match and _is_date(match[1])}
 
 
 def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
@@ -92,15 +94,14 @@ def broken(klines: pa.Table, footer: Footer, day: Day) -> list[str]:
     return [*broken_rules(klines, span), *broken_coverage(klines, footer.absences, span)]
 
 
-def rename(folder: Path, dataset: Dataset) -> bool:
-    """Give every chunk the name that follows from the dataset's start; True if any had another."""
-    renamed = False
-    for day, path in scan(folder).items():
-        target = path.with_name(chunk_name(dataset, dataset.day(day)))
-        if path != target:
-            move(path, target)
-            renamed = True
-    return renamed
+def rename(paths: dict[str, Path], dataset: Dataset) -> dict[str, Path]:
+    """Give every chunk the name that follows from the dataset's start; return where each is now."""
+    named = {
+        day: path.with_name(name) for day, path in paths.items() if path.name != (name := chunk_name(dataset, day))
+    }
+    for day, target in named.items():
+        move(paths[day], target)
+    return {**paths, **named}
 
 
 def _is_date(text: str) -> bool:

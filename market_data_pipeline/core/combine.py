@@ -66,8 +66,8 @@ def select(
     chosen = [
         (entry, days[key])
         for key, entry in sorted(store.entries.items())
-        if (1 if from_index is None else from_index) <= dataset.index_of(days[key])
-        and (to_index is None or dataset.index_of(days[key]) <= to_index)
+        if (1 if from_index is None else from_index) <= dataset.index_of(key)
+        and (to_index is None or dataset.index_of(key) <= to_index)
     ]
     if not chosen:
         raise UsageError(

@@ -91,9 +91,9 @@ class Dataset:
         """The local day with the partition key `key`."""
         return day_of(self.zone, date.fromisoformat(key))
 
-    def index_of(self, day: Day) -> int:
-        """The day's chunk index: days since the start, from 1."""
-        return (day.date - self.start).days + 1
+    def index_of(self, key: str) -> int:
+        """The chunk index of the day with the partition key `key`: days since the start, from 1."""
+        return (date.fromisoformat(key) - self.start).days + 1
 
     def asking(self, window: Span) -> "Dataset":
         """The dataset with `window` among what was asked for."""

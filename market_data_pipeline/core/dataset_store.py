@@ -89,7 +89,7 @@ class DatasetStore:
 
     def chunk_path(self, day: Day) -> Path:
         """Where the day's chunk is, or would be."""
-        return self._paths.get(day.key) or self._chunks / manifest.chunk_name(self.dataset, day)
+        return self._paths.get(day.key) or self._chunks / manifest.chunk_name(self.dataset, day.key)
 
     def read(self, day: Day) -> Chunk:
         """The day's chunk as it is on disk now.
@@ -130,7 +130,8 @@ class DatasetStore:
         with self._lock:
             current = Dataset.from_json(json.loads((self.folder / DATASET_FILE).read_bytes()))
             # A dataset.json that was made anew may start after chunks that are there.
-            earliest = min([start, *(date.fromisoformat(day) for day in chunk_files.scan(self._chunks))])
+            found = chunk_files.scan(self._chunks)
+            earliest = min([start, *(date.fromisoformat(day) for day in found)])
             self.dataset = current.asking(window).starting_on(earliest)
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset)
@@ -139,9 +140,8 @@ class DatasetStore:
             for folder in (self.folder, self._chunks):
                 for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
                     leftover.unlink(missing_ok=True)
-            renamed = chunk_files.rename(self._chunks, self.dataset)
-            self._paths = chunk_files.scan(self._chunks)
-            if renamed:
+            self._paths = chunk_files.rename(found, self.dataset)
+            if self._paths != found:
                 self._write_manifest()
 
     def publish(

@@ -50,11 +50,10 @@ class Entry:
 
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
         """As `manifest.json` has it."""
-        day = dataset.day(self.day)
         return {
-            "index": dataset.index_of(day),
+            "index": dataset.index_of(self.day),
             "day": self.day,
-            "file": chunk_name(dataset, day),
+            "file": chunk_name(dataset, self.day),
             "rows": self.rows,
             "expected_rows": self.expected_rows,
             "first_open_time": self.first_open_time,
@@ -98,9 +97,9 @@ class Entry:
         )
 
 
-def chunk_name(dataset: Dataset, day: Day) -> str:
-    """The file name of the day's chunk: `chunk_000001_2020-01-01.parquet`."""
-    return f"chunk_{dataset.index_of(day):06d}_{day.key}.parquet"
+def chunk_name(dataset: Dataset, key: str) -> str:
+    """The file name of a day's chunk: `chunk_000001_2020-01-01.parquet`."""
+    return f"chunk_{dataset.index_of(key):06d}_{key}.parquet"
 
 
 def to_text(dataset: Dataset, entries: Iterable[Entry]) -> str:

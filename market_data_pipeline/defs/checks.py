@@ -2,11 +2,13 @@
 
 Belongs here: core's findings as Dagster check results. Does not belong here: the proving (`core.verify`,
 `core.combine`).
-All checks of a dataset share one reading of it, and each run checks all of it: a check that is green means all days.
+All checks but one share one reading of the dataset, and each run checks all of it: one that is green means all days.
 https://docs.dagster.io/guides/test/asset-checks
 """
 
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -14,7 +16,8 @@ import dagster as dg
 from market_data_pipeline.core import verify as core
 from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.combine import Agreement, compare
-from market_data_pipeline.core.coverage import minutes_by_kind
+from market_data_pipeline.core.coverage import Span, minutes_by_kind
+from market_data_pipeline.core.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table, kinds_text
@@ -29,7 +32,11 @@ CHECKS = {
     core.MATCHES_MANIFEST: ("manifest", "Every chunk is on disk and is, to the byte, what the manifest says (sha256)."),
     COMBINED_EQUALS_CHUNKS: ("combined", "The combined file, if there is one, holds the chunks' klines in order."),
 }
+MATCHES_OTHER_SOURCE = "klines_match_other_source"
 _MOST_SHOWN = 50
+_SAMPLE_DAYS = 5
+# By then the archive has the day, and REST has settled.
+_OLD_ENOUGH_MS = 2 * 86_400_000
 
 
 def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
@@ -54,6 +61,51 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
             yield _of_combined(dataset, *compare(store))
 
     return checks
+
+
+def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
+    """Stored klines against the source that they did not come from: the one check that asks the exchange."""
+
+    @dg.asset_check(
+        name=MATCHES_OTHER_SOURCE,
+        asset=asset_key(dataset, "klines_1m"),
+        description="Some days, others each night: value by value what the source has that they did not come from.",
+    )
+    def compared(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
+        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        now = datetime.now(UTC)
+        settled = Span(0, int(now.timestamp() * 1000) - _OLD_ENOUGH_MS)
+        days = sample(store, settled, _SAMPLE_DAYS, f"{now:%Y-%m-%d}")
+        found = []
+        for against, open_source in tools.open_to_compare.items():
+            others = [day for day in days if (against == "rest") == ("archive" in store.entries[day.key].source)]
+            if others:
+                with closing(open_source(dataset.market, dataset.pair)) as source:
+                    found.append(crosscheck(store, source, against=against, days=others))
+        return _of_comparison(found)
+
+    return compared
+
+
+def _of_comparison(found: list[CrossCheck]) -> dg.AssetCheckResult:
+    compared = sum(one.days for one in found)
+    differing = {day: minutes for one in found for day, minutes in one.differing_days.items()}
+    reasons = [(day, reason) for one in found for day, reason in one.not_compared]
+    shown = [(one.against, difference.text(one.against)) for one in found for difference in one.differences]
+    if differing:
+        day, minutes = next(iter(differing.items()))
+        said = f"{day}: {minutes} minutes differ; run market-data verify --against rest --every-day"
+    elif reasons and not compared:
+        said = f"nothing could be compared: {reasons[0][1]}"
+    else:
+        said = f"{compared} days, equal" if compared else "no day is old enough to be compared"
+    return dg.AssetCheckResult(
+        passed=not differing and (compared > 0 or not reasons),
+        severity=dg.AssetCheckSeverity.ERROR if differing else dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata={"days": compared, "klines": sum(one.rows for one in found)}
+        | ({"findings": findings_table([*shown, *reasons][:_MOST_SHOWN])} if shown or reasons else {}),
+    )
 
 
 def _of_chunks(dataset: Dataset, read: core.Verification, name: str) -> dg.AssetCheckResult:

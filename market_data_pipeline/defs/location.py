@@ -9,7 +9,7 @@ from market_data_pipeline.core.dataset import Dataset, default_start, parse_mark
 from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.store import Store
 from market_data_pipeline.defs.assets import assets_of
-from market_data_pipeline.defs.checks import checks_of
+from market_data_pipeline.defs.checks import checks_of, cross_check_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
 from market_data_pipeline.settings import Settings
@@ -39,5 +39,9 @@ def definitions_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
 
 
 def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
-    """What Dagster loads: these definitions, and what happens to them by the clock. Runs of our own need no clock."""
-    return dg.Definitions.merge(definitions_of(datasets, tools), dg.Definitions(schedules=[nightly_proof]))
+    """What Dagster loads: these definitions, what happens by the clock, and the checks that ask the exchange.
+
+    Runs of our own need neither: they prove the store that they wrote.
+    """
+    around = dg.Definitions(asset_checks=[cross_check_of(dataset) for dataset in datasets], schedules=[nightly_proof])
+    return dg.Definitions.merge(definitions_of(datasets, tools), around)

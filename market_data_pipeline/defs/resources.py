@@ -16,10 +16,14 @@ from market_data_pipeline.wiring import opener_of, store_of
 
 @dataclass(frozen=True)
 class Tools:
-    """The data root, how to open a pair's source, whom to tell of each finished day, and where the log goes."""
+    """The data root, how to open a pair's source, whom to tell of each finished day, and where the log goes.
+
+    `open_to_compare` opens the source with a name, for klines that came from another.
+    """
 
     store: Store
     open_source: OpenSource
+    open_to_compare: dict[str, OpenSource]
     on_day: Callable[[DayResult], None]
     build_combined: bool
     logs: Path
@@ -30,6 +34,7 @@ def tools_of(settings: Settings) -> Tools:
     return Tools(
         store=store_of(settings),
         open_source=opener_of(settings),
+        open_to_compare={name: opener_of(settings, name) for name in ("rest", "archive")},
         on_day=_tell_nobody,
         build_combined=settings.build_combined_on_backfill,
         logs=settings.logs,

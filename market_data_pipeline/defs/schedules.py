@@ -11,7 +11,7 @@ from market_data_pipeline.defs.resources import Tools
 PROOF = dg.define_asset_job(
     "proof",
     selection=dg.AssetSelection.all_asset_checks(),
-    description="Reads every dataset whole and evaluates all of its checks. Writes nothing and asks no exchange.",
+    description="Reads every dataset whole and evaluates all of its checks. Writes nothing.",
 )
 
 
