@@ -145,8 +145,10 @@ class _Load:
         self, klines: pa.Table, spans: tuple[Span, ...], sources: set[str]
     ) -> tuple[pa.Table, list[Absence]]:
         """The klines with what asking again brought, and what the source says of the minutes that brought none."""
-        settled = [Span(0, _settled(self.now_ms))]
         doubted: list[Absence] = []
+        if klines.num_rows == total_minutes(spans):
+            return klines, doubted
+        settled = [Span(0, _settled(self.now_ms))]
         for _ in range(_TIMES_TO_ASK_AGAIN):
             absent = [gap for span in spans for gap in gaps(open_times(klines), span)]
             doubtful = subtract(intersect(absent, settled), [absence.span for absence in doubted])
@@ -162,6 +164,9 @@ class _Load:
 
     def _explained(self, task: Task, klines: pa.Table, doubted: list[Absence]) -> list[Absence]:
         whole = Span(task.day.start_ms, task.day.end_ms)
+        absent = gaps(open_times(klines), whole)
+        if not absent:
+            return []
         entry = self.store.entries.get(task.day.key)
         known = [
             Absence(Kind.OUTAGE, span, absence.evidence)
@@ -179,7 +184,7 @@ class _Load:
             *(Absence(Kind.NOT_REQUESTED, span) for span in subtract([whole], self.store.dataset.asked)),
             *doubted,
         ]
-        return explain(gaps(open_times(klines), whole), reasons)
+        return explain(absent, reasons)
 
 
 def _settled(now_ms: int) -> int:

@@ -39,6 +39,8 @@ class DealtPages:
         for page in serving:
             if page.error and intersect([page.span], spans):
                 raise BadAnswer(page.error)
+        if len(serving) == len(spans) == 1:
+            return cut(serving[0].klines, spans[0]), set(serving[0].sources)
         klines = pa.concat_tables([cut(page.klines, span) for page in serving for span in spans]).combine_chunks()
         return klines, {source for page in serving for source in page.sources}
 

@@ -28,10 +28,17 @@ def write_whole(path: Path, content: bytes) -> None:
     move(temporary, path)
 
 
-# Windows refuses to replace a file while someone reads it; a reader is done in far less than this.
-@retry(retry=retry_if_exception_type(PermissionError), stop=stop_after_delay(5), wait=wait_fixed(0.05), reraise=True)
 def move(source: Path, target: Path) -> None:
     """Rename, replacing what is at `target`."""
+    try:
+        source.replace(target)
+    except PermissionError:
+        _move_later(source, target)
+
+
+# Windows refuses to replace a file while someone reads it; a reader is done in far less than this.
+@retry(retry=retry_if_exception_type(PermissionError), stop=stop_after_delay(5), wait=wait_fixed(0.05), reraise=True)
+def _move_later(source: Path, target: Path) -> None:
     source.replace(target)
 
 

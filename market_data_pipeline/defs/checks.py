@@ -89,12 +89,12 @@ def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
 
 def _of_comparison(found: list[CrossCheck]) -> dg.AssetCheckResult:
     compared = sum(one.days for one in found)
-    differing = {day: minutes for one in found for day, minutes in one.differing_days.items()}
+    differing = [(one.against, day, minutes) for one in found for day, minutes in one.differing_days.items()]
     reasons = [(day, reason) for one in found for day, reason in one.not_compared]
     shown = [(one.against, difference.text(one.against)) for one in found for difference in one.differences]
     if differing:
-        day, minutes = next(iter(differing.items()))
-        said = f"{day}: {minutes} minutes differ; run market-data verify --against rest --every-day"
+        against, day, minutes = differing[0]
+        said = f"{day}: {minutes} minutes differ; run market-data verify --against {against} --every-day"
     elif reasons and not compared:
         said = f"nothing could be compared: {reasons[0][1]}"
     else:

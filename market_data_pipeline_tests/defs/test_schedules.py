@@ -9,7 +9,7 @@ import pytest
 
 from market_data_pipeline.core.dataset import Dataset, Market
 from market_data_pipeline.core.sources.base import KlineSource
-from market_data_pipeline.defs.checks import CHECKS
+from market_data_pipeline.defs.checks import CHECKS, MATCHES_OTHER_SOURCE
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading
@@ -51,9 +51,10 @@ def prove(load: Loading) -> dg.ExecuteInProcessResult:
     return definitions.resolve_job_def("proof").execute_in_process(instance=load.instance, raise_on_error=False)
 
 
-def requests(load: Loading) -> int:
-    """Every request to the exchange so far, of whatever kind."""
-    return sum(area["requests"] for area in load.exchange.stats().values() if isinstance(area, dict))
+def pages(load: Loading) -> int:
+    """Every page of klines that REST was asked for so far."""
+    stats = load.exchange.stats()
+    return sum(stats[market]["endpoints"].get("klines", 0) for market in ("spot", "futures"))
 
 
 def found(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
@@ -65,7 +66,7 @@ def found(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
 
 
 def all_checks(*datasets: Dataset) -> set[tuple[str, str]]:
-    return {(dataset.market.exchange_id, name) for dataset in datasets for name in CHECKS}
+    return {(dataset.market.exchange_id, name) for dataset in datasets for name in (*CHECKS, MATCHES_OTHER_SOURCE)}
 
 
 @pytest.fixture
@@ -115,12 +116,41 @@ def test_on_a_whole_store_every_check_of_every_dataset_passes(loaded: Loading):
     assert found(result) == dict.fromkeys(all_checks(*DATASETS), True)
 
 
-def test_it_materializes_nothing_and_asks_the_exchange_nothing(loaded: Loading):
-    asked = requests(loaded)
+def test_it_materializes_nothing_and_asks_only_for_what_it_compares(loaded: Loading):
+    asked = pages(loaded)
     result = prove(loaded)
     assert result.success
     assert result.get_asset_materialization_events() == []
-    assert requests(loaded) == asked
+    assert pages(loaded) == asked, "what came from REST is compared with the archive"
+
+
+def compared(load: Loading, dataset: Dataset) -> dg.AssetCheckEvaluation:
+    (evaluation,) = (
+        evaluation
+        for evaluation in prove(load).get_asset_check_evaluations()
+        if evaluation.check_name == MATCHES_OTHER_SOURCE and evaluation.asset_key.path[0] == dataset.market.exchange_id
+    )
+    return evaluation
+
+
+def test_equal_days_are_counted(loaded: Loading):
+    assert compared(loaded, NEAR).description == "3 days, equal"
+
+
+def test_a_day_that_the_other_source_has_otherwise_is_an_error_with_the_values(loaded: Loading):
+    loaded.exchange.hooks.append(lambda request: "archive_differs" if "2023-10-29" in request.path else None)
+    check = compared(loaded, NEAR)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert check.description and check.description.startswith("2023-10-")
+    (shown, *_) = check.metadata["findings"].value.records
+    assert "close: ours" in shown.data["problem"]
+
+
+def test_that_nothing_could_be_compared_is_a_warning_with_the_reason(loaded: Loading):
+    loaded.exchange.hooks.append(lambda request: "late_archive" if request.area == "archive" else None)
+    check = compared(loaded, NEAR)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "no file of 2023-10-" in str(check.description)
 
 
 def test_a_flipped_byte_fails_the_check_of_that_dataset_and_no_other(loaded: Loading):
@@ -187,6 +217,6 @@ def test_a_running_dagster_has_it_on_and_shows_what_its_run_finds(ui: Ui):
     run_id = launched["run"]["runId"]
     wait_for(lambda: ui.ask(RUN, id=run_id)["status"] == "SUCCESS", ui.log)
     shown = {name: check for asset in (KLINES, MANIFEST, COMBINED) for name, check in checks_of(ui, asset).items()}
-    assert shown.keys() == CHECKS.keys()
+    assert shown.keys() == CHECKS.keys() | {MATCHES_OTHER_SOURCE}
     assert [name for name, check in shown.items() if check["status"] != "SUCCEEDED"] == ["chunks_match_manifest"]
     assert "2023-10-25" in shown["chunks_match_manifest"]["evaluation"]["description"]

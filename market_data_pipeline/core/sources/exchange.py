@@ -7,6 +7,7 @@ klines. Does not belong here: how either is asked (`rest`, `archive`).
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property, reduce
 
 import pyarrow as pa
@@ -60,6 +61,9 @@ class ExchangeSource:
 
     def life(self) -> Life:
         """See `KlineSource.life`; from the archive's files where REST does not serve this location."""
+        if not self.__dict__.get("_is_blocked"):
+            with suppress(RegionBlocked):
+                return self._rest.life()  # it asks for the clock at the same time
         return self._life_in_archive if self._is_blocked else self._rest.life()
 
     @cached_property

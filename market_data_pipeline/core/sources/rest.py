@@ -70,12 +70,14 @@ class RestSource:
         return self._life
 
     def _ask_life(self) -> Life:
-        now_ms = self.now_ms()
-        # Both at once: a load waits for them before it can plan anything.
-        with ThreadPoolExecutor(1) as other:
-            asked = other.submit(self._rows, limit=2, closed=False)
-            first = self._rows(limit=1, startTime=0)
-        newest = asked.result()
+        # All at once, as a load waits for them before it can plan anything. They are paid when it is known which of the
+        # exchange's minutes this is, as the question for its clock is.
+        with ThreadPoolExecutor(2) as others:
+            clock = others.submit(self.now_ms)
+            asked = others.submit(self._rows, limit=2, closed=False, paid=False)
+            first = self._rows(limit=1, startTime=0, closed=False, paid=False)
+        newest, now_ms = asked.result(), clock.result()
+        self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
         if first.num_rows == 0:
             return Life(now_ms, None)
         return Life(int(open_times(first)[0]), self._ended(newest or first, now_ms))
@@ -151,7 +153,9 @@ class RestSource:
             return Page(span, EMPTY, REST, str(error))
         return Page(span, klines, REST)
 
-    def _rows(self, *, limit: int, within: Span | None = None, closed: bool = True, **params: int) -> pa.Table:
+    def _rows(
+        self, *, limit: int, within: Span | None = None, closed: bool = True, paid: bool = True, **params: int
+    ) -> pa.Table:
         """Klines of one request; with `within`, refused unless each lies there, on the grid, after the one before."""
 
         def read(answer: Any) -> pa.Table:
@@ -168,7 +172,7 @@ class RestSource:
                 _refuse_misplaced(open_times(klines), within)
             return klines
 
-        weight = klines_weight(self._market, limit)
+        weight = klines_weight(self._market, limit) if paid else 0
         request = {"symbol": self._token, "interval": "1m", "limit": limit, **params}
         return self.client.get("klines", request, weight, read)
 

@@ -122,7 +122,7 @@ class RestClient:
                 server_ms = int(self.get("time", {}, 0, lambda answer: answer["serverTime"]))
                 self._clock_offset_s = server_ms / 1000 - (sent_s + time.time()) / 2
                 # Only now is it known which of the exchange's minutes this is.
-                self.governor.pay(_TIME_WEIGHT, self._stopped)
+                self.pay(_TIME_WEIGHT)
         return round(self._now_s() * 1000)
 
     def listing(self, token: str) -> Listing:
@@ -165,6 +165,10 @@ class RestClient:
                 f"no answer from {self.address} to {_described(endpoint, params)}: {error}; "
                 "check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
             ) from error
+
+    def pay(self, weight: int) -> None:
+        """Pay for requests that were sent before it was known which minute they belong to (`weight` 0 in `get`)."""
+        self.governor.pay(weight, self._stopped)
 
     def stop(self) -> None:
         """End all waiting; requests under way end with their own timeout."""
