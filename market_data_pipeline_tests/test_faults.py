@@ -150,7 +150,7 @@ of_files = st.dictionaries(st.sampled_from([*OF_FILES, *LYING_FILES]), st.sample
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     market=st.sampled_from(["spot", "futures"]),
     zone=st.sampled_from(["UTC", "Europe/Zurich", "Asia/Kolkata"]),
