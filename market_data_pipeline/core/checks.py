@@ -72,18 +72,16 @@ def _of_times(klines: pa.Table, times: Times, within: Span) -> Iterator[tuple[st
 
 
 def _of_values(klines: pa.Table) -> Iterator[tuple[str, Broken]]:
-    values = {name: column(klines, name) for name in FIELDS if name not in {"open_time", "close_time"}}
-    for name, array in values.items():
-        if name not in INTEGER_FIELDS:
-            yield f"{name} is not a number", ~np.isfinite(array)
-        if name != "ignore":
-            yield f"{name} is negative", array < 0
-    low, high = values["low"], values["high"]
-    yield "low is not a price", low <= 0
-    yield "low is above open or close", low > np.minimum(values["open"], values["close"])
-    yield "high is below open or close", high < np.maximum(values["open"], values["close"])
-    yield "taker_base_volume is above volume", values["taker_base_volume"] > values["volume"]
-    yield "taker_quote_volume is above quote_volume", values["taker_quote_volume"] > values["quote_volume"]
+    names = [name for name in FIELDS if name not in {"open_time", "close_time"}]
+    values = np.stack([column(klines, name) for name in names])
+    yield from ((f"{name} is not a number", wrong) for name, wrong in zip(names, ~np.isfinite(values), strict=True))
+    yield from ((f"{name} is negative", wrong) for name, wrong in zip(names[:-1], values[:-1] < 0, strict=True))
+    of = dict(zip(names, values, strict=True))
+    yield "low is not a price", of["low"] <= 0
+    yield "low is above open or close", of["low"] > np.minimum(of["open"], of["close"])
+    yield "high is below open or close", of["high"] < np.maximum(of["open"], of["close"])
+    yield "taker_base_volume is above volume", of["taker_base_volume"] > of["volume"]
+    yield "taker_quote_volume is above quote_volume", of["taker_quote_volume"] > of["quote_volume"]
 
 
 def broken_coverage(klines: pa.Table, absences: tuple[Absence, ...], day: Span) -> Iterator[str]:

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import certifi
 import pyarrow as pa
 import pyarrow.compute as pc
 import urllib3
@@ -85,8 +86,10 @@ class Archive:
 
     @cached_property
     def _http(self) -> urllib3.HTTPConnectionPool:
+        # The certificates that REST is asked with too: not every Python finds those of its system.
+        trusted = {"ca_certs": certifi.where()} if self.address.startswith("https:") else {}
         timeout = urllib3.Timeout(10, 20)
-        return urllib3.connection_from_url(self.address, maxsize=CONNECTIONS, retries=False, timeout=timeout)
+        return urllib3.connection_from_url(self.address, maxsize=CONNECTIONS, retries=False, timeout=timeout, **trusted)
 
     def day(self, start_ms: int) -> pa.Table:
         """The klines of the UTC day that starts at `start_ms`.
