@@ -142,3 +142,8 @@ def minutes_by_kind(absences: Iterable[Absence]) -> dict[str, int]:
     for absence in absences:
         counted[absence.kind.value] = counted.get(absence.kind.value, 0) + absence.span.minutes
     return counted
+
+
+def evidence_of(absences: Iterable[Absence]) -> list[str]:
+    """What witnesses said about absent minutes, each statement once."""
+    return list(dict.fromkeys(said for absence in absences for said in absence.evidence))

@@ -17,7 +17,7 @@ import pyarrow as pa
 from market_data_pipeline.core.anomalies import anomalies
 from market_data_pipeline.core.checks import Finding, Severity, breaks_schema, broken_coverage, broken_rules, schema
 from market_data_pipeline.core.chunk_files import Chunk
-from market_data_pipeline.core.coverage import Absence, Span, intersect, merge, total_minutes
+from market_data_pipeline.core.coverage import Absence, Span, evidence_of, intersect, merge, total_minutes
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import Day, day_at, days_between, iso
@@ -158,7 +158,8 @@ def _uncovered(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Finding]:
         yield Finding(COVERED, day.key, problem)
     unsettled = merge(absence.span for absence in chunk.footer.absences if not absence.kind.is_final)
     for span in intersect(asked, unsettled):
-        said = "; ".join(_evidence_of(chunk.footer.absences, span)) or "nobody was asked"
+        touching = (absence for absence in chunk.footer.absences if intersect([absence.span], [span]))
+        said = "; ".join(evidence_of(touching)) or "nobody was asked"
         problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained ({said})"
         yield Finding(COVERED, day.key, problem)
 
@@ -197,12 +198,6 @@ def _broken(klines: dict[Day, pa.Table], together: pa.Table) -> Iterator[Finding
 def _lies_within(klines: pa.Table, day: Day) -> bool:
     times = open_times(klines)
     return not len(times) or bool(day.start_ms <= times[0] and times[-1] < day.end_ms)
-
-
-def _evidence_of(absences: Iterable[Absence], span: Span) -> list[str]:
-    """What was said about absent minutes of the span, each once."""
-    touching = (absence for absence in absences if intersect([absence.span], [span]))
-    return list(dict.fromkeys(said for absence in touching for said in absence.evidence))
 
 
 def _blamed(klines: dict[Day, pa.Table], expected: "pandera.DataFrameSchema") -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from market_data_pipeline.core.backfill import DayResult
 from market_data_pipeline.core.combine import Combined
-from market_data_pipeline.core.coverage import Absence, minutes_by_kind, total_minutes
+from market_data_pipeline.core.coverage import Absence, evidence_of, minutes_by_kind, total_minutes
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.klines import SCHEMA, column
@@ -65,6 +65,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
         "expected_rows": entry.expected_rows,
         "complete": entry.complete,
         "absent": absences_text(entry.absences),
+        **({"evidence": "; ".join(said)} if (said := evidence_of(entry.absences)) else {}),
         "source": entry.source,
         "bytes": entry.size_bytes,
         "sha256": entry.sha256,

@@ -84,11 +84,12 @@ def test_a_day_says_what_a_person_would_ask(load: Loading):
     report = load.run(BTC, "2021-04-25", assets=[KLINES])
     (event,) = load.materializations(report, BTC, KLINES)
     path, said = load.chunk(BTC, "2021-04-25"), values(event.metadata)
-    assert said.keys() == EVERY_DAY_SAYS
+    assert said.keys() == EVERY_DAY_SAYS | {"evidence"}
     assert said["outcome"] == "loaded"
     assert (said["dagster/partition_row_count"], said["expected_rows"]) == (1156, 1440)
     assert said["complete"] is True
     assert said["absent"] == "outage 284 min from 2021-04-25T04:01Z"
+    assert said["evidence"] == "rest: none, asked twice; archive: none of them; ETH/USDT: none of them"
     assert said["source"] == "rest"
     assert (said["bytes"], said["sha256"]) == (path.stat().st_size, sha256_of(path.read_bytes()))
     assert said["file"] == str(path)
@@ -197,7 +198,7 @@ def test_a_day_that_the_exchange_revised_says_what_changed(load: Loading):
     assert said["revised_minutes"] == 2
     assert f"2021-04-24T01:00Z trades: {more[60]} → {more[60] - 1}" in said["revised"]
     assert said["sha256"][:12] in said["revised"]
-    assert same.metadata.keys() == EVERY_DAY_SAYS
+    assert same.metadata.keys() == EVERY_DAY_SAYS | {"evidence"}
 
 
 @pytest.mark.parametrize(("chunk_size", "groups"), [(None, [1440]), (1000, [1000, 440])])
