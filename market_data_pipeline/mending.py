@@ -117,5 +117,5 @@ def _mended(files: DatasetStore, one: _Wrong, failure: str) -> Mended:
     read = verify(files, Span(one.day.start_ms, one.day.end_ms))
     absent = ", ".join(f"{count} minutes {kind}" for kind, count in minutes_by_kind(read.absences).items())
     now = f"{read.rows:,} klines" + (f", {absent}" if absent else "")
-    wrong = "; ".join(finding.problem for finding in read.errors)
-    return Mended(one.day.key, one.problem, failure or wrong or now, ok=not failure and read.ok)
+    wrong = failure or "; ".join(finding.problem for finding in read.errors)
+    return Mended(one.day.key, one.problem, f"{now}: {wrong}" if wrong else now, ok=not wrong)

@@ -372,11 +372,19 @@ def test_a_file_that_is_no_chunk_is_shown_is_no_failure_and_is_moved_away_by_rep
     assert "notes.txt" not in loaded("verify").stdout
 
 
-def test_repair_says_of_a_day_that_it_cannot_mend_how_it_ends(loaded: MarketData, exchange: SimulatedExchange) -> None:
+def test_repair_says_of_a_day_that_it_cannot_mend_what_it_is_and_why(
+    loaded: MarketData, exchange: SimulatedExchange
+) -> None:
     chunk_files(loaded.root)["2024-05-10"].unlink()
-    exchange.hooks.append(lambda request: "451" if is_page(request) or request.area == "archive" else None)
+    refusal = Response(b'{"code":-1102,"msg":"no such thing"}', 400, media_type="application/json")
+    exchange.hooks.append(lambda request: refusal if is_page(request) else None)
+    exchange.hooks.append(lambda request: "late_archive" if request.area == "archive" else None)
     result = loaded("verify", "--repair")
-    assert result.exit_code != 0
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()
+    at_line = said.index("NOT repaired spot BTC/USDT 2024-05-10")
+    assert said[at_line + 2].startswith("  now     0 klines: ")
+    assert "no such thing" in said[at_line + 2]
     exchange.hooks.clear()
     assert loaded("verify", "--repair").exit_code == 0
 

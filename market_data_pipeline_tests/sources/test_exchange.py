@@ -296,3 +296,8 @@ def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_the
 def test_flat_klines_of_a_settled_contract_are_no_data(simulate: Simulate, exchange: OpenExchange, root: Path) -> None:
     source = exchange(simulate(now=datetime(2024, 7, 1, tzinfo=UTC)), "rest", "futures", "WAVES/USDT")
     assert source.life().last_open_ms == at("2024-06-11T08:59")
+    last, after = load(root, source, span("2024-06-11", "2024-06-13"))
+    assert last.entry
+    assert last.entry.rows == 9 * 60
+    assert last.entry.absences == (Absence(Kind.DELISTED, span("2024-06-11T09:00", "2024-06-12")),)
+    assert (after.outcome, after.entry) == (Outcome.DELISTED, None)
