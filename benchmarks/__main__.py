@@ -49,7 +49,7 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
     if asked.write or not (asked.names or asked.quick):
-        write_markdown(_PAGE, sections, facts, sizes)
+        write_markdown(_PAGE, sections, facts, sizes, BENCHMARKS)
         print(f"written: {_PAGE}")
     verdicts = [line.met for section in sections for line in section.lines if line.met is not None]
     if not asked.quick:
@@ -61,7 +61,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAMES", help=f"of {', '.join(BENCHMARKS)}; all if not given")
     parser.add_argument("--quick", action="store_true", help="a few days only: shows that all works, judges nothing")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md whatever was run")
+    parser.add_argument(
+        "--write", action="store_true", help="renew docs/benchmarks.md, in which the benchmarks that were not run stay"
+    )
     asked = parser.parse_args()
     if unknown := [name for name in asked.names if name not in BENCHMARKS]:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")

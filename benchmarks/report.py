@@ -6,7 +6,7 @@ Belongs here: words and layout, and what is said of the machine. Does not belong
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -64,19 +64,30 @@ def print_section(section: Section) -> None:
     console.print()
 
 
-def write_markdown(path: Path, sections: Sequence[Section], facts: Mapping[str, str], sizes: Sizes) -> None:
-    """The page of all results."""
-    text = [_opening(facts, sizes)]
-    for section in sections:
-        text += [f"## {section.name}", section.about, _table(section)]
-        notes = [f"- {line.what}: {line.note}." for line in section.lines if line.note]
-        text += ["\n".join(notes)] if notes else []
+def write_markdown(
+    path: Path, sections: Sequence[Section], facts: Mapping[str, str], sizes: Sizes, order: Iterable[str]
+) -> None:
+    """The page of all results; benchmarks that were not run now keep what the page says of them."""
+    kept = _sections_of(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept |= {section.name: _section(section, facts) for section in sections}
+    text = [_opening(facts, sizes), *(kept[name] for name in order if name in kept)]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n\n".join(text) + "\n", encoding="utf-8", newline="\n")
 
 
+def _sections_of(page: str) -> dict[str, str]:
+    return {text.partition("\n")[0]: f"## {text.strip()}" for text in page.split("\n## ")[1:]}
+
+
+def _section(section: Section, facts: Mapping[str, str]) -> str:
+    measured = f"Measured {facts['date']}, load before {facts['load before']}."
+    notes = [f"- {line.what}: {line.note}." for line in section.lines if line.note]
+    parts = [f"## {section.name}", section.about, measured, _table(section), "\n".join(notes)]
+    return "\n\n".join(part for part in parts if part)
+
+
 def _opening(facts: Mapping[str, str], sizes: Sizes) -> str:
-    measured = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    measured = "\n".join(f"- {name}: {facts[name]}" for name in ("machine", "python", "packages"))
     days = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(sizes).items())
     return f"""# Benchmarks
 
