@@ -1,7 +1,7 @@
 """The rules that klines must keep, as pure functions that name what breaks them.
 
 Belongs here: the vectorised rules (a chunk is checked with them before it becomes visible) and the pandera schema (paid
-per call, so `verify` gives it a month at a time). Does not belong here: files, days that are absent (`verify`).
+per call, so `verify` gives it a hundred days at a time). Does not belong here: files, days that are absent (`verify`).
 """
 
 from collections.abc import Iterator

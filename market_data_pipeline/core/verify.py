@@ -201,7 +201,7 @@ def _lies_within(klines: pa.Table, day: Day) -> bool:
 
 
 def _blamed(klines: dict[Day, pa.Table], expected: "pandera.DataFrameSchema") -> Iterator[Finding]:
-    """The month's schema problems, each on the day that has it."""
+    """The schema problems of the days, each on the day that has it."""
     for day, table in klines.items():
         if problem := breaks_schema(table, expected):
             yield Finding(KEEPS_SCHEMA, day.key, problem)
