@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_data_pipeline.core.errors import Banned
 from market_data_pipeline.core.sources.governor import Governor, budget_path
 
 MINUTE = 28_000_000
@@ -190,6 +191,20 @@ def test_while_the_exchange_wants_nobody_to_ask_nobody_asks(path, clock, patienc
     other.pay(1, patience)
     assert clock.now_s == pytest.approx(START_S + 100, abs=0.5)
     assert clock.now_s >= START_S + 100
+
+
+def test_nobody_waits_for_the_end_of_a_long_ban_whoever_was_told_of_it(path, clock, patience):
+    one, other = governor_at(path, clock), governor_at(path, clock)
+    with pytest.raises(Banned, match="for 3600 s more"):
+        one.close_for(3600)
+    clock.now_s += 600
+    for wait in (lambda: other.pay(1, patience), lambda: other.await_open(patience)):
+        with pytest.raises(Banned, match="for 3000 s more"):
+            wait()
+    assert patience.waited == []
+    clock.now_s += 2900
+    other.pay(1, patience)
+    assert clock.now_s >= START_S + 3600
 
 
 # --- stopping

@@ -22,10 +22,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from market_data_pipeline.core.errors import Banned
+
 MINUTE_S = 60
 BUDGET_SHARE = 0.95
 # The clocks agree to about half a round trip; a request sent this long after the turn is counted in the new minute.
 _TURN_MARGIN_S = 0.15
+# A few minutes pass by themselves; nobody wants a program that is silent for hours.
+_LONGEST_BAN_TO_WAIT_FOR_S = 150
 _FILE_BYTES = 160
 
 
@@ -85,6 +89,9 @@ class Governor:
         """Wait until the budget has room for `weight`, take it, and return the minute it was taken from.
 
         Returns at once, without paying, when `stopped` is set.
+
+        Raises:
+            Banned: the exchange wants nothing from here for longer than waiting makes sense.
         """
         if self._extra_sleep_s:
             stopped.wait(self._extra_sleep_s)
@@ -96,10 +103,14 @@ class Governor:
         return 0
 
     def await_open(self, stopped: threading.Event) -> int:
-        """Wait until requests may be sent at all; for the one that asks for the clock, which is paid afterwards."""
+        """Wait until requests may be sent at all; for the one that asks for the clock, which is paid afterwards.
+
+        Raises:
+            Banned: see `pay`.
+        """
         while not stopped.is_set():
             with self._budget() as budget:
-                wait_s = budget.closed_until_s - self._own_clock_s()
+                wait_s = self._closed_s(budget)
             if wait_s <= 0:
                 break
             stopped.wait(wait_s)
@@ -115,10 +126,15 @@ class Governor:
                 budget.used = max(budget.used, used)
 
     def close_for(self, seconds: float) -> None:
-        """Let no process send anything for this long: the exchange said so (`Retry-After`)."""
+        """Let no process send anything for this long: the exchange said so (`Retry-After`).
+
+        Raises:
+            Banned: see `pay`.
+        """
         with self._budget() as budget:
             # A duration, so it is kept by this machine's clock, which is known before the exchange's is.
             budget.closed_until_s = max(budget.closed_until_s, self._own_clock_s() + seconds)
+        self._closed_s(budget)
 
     def used(self) -> int:
         """The weight used in the running minute, as far as known."""
@@ -129,7 +145,7 @@ class Governor:
         with self._budget() as budget:
             now_s = self._clock_s()
             minute = int(now_s // MINUTE_S)
-            if (closed_s := budget.closed_until_s - self._own_clock_s()) > 0:
+            if (closed_s := self._closed_s(budget)) > 0:
                 return minute, closed_s
             if not minute <= budget.minute <= minute + 1:
                 since_turn_s = now_s - minute * MINUTE_S
@@ -143,6 +159,15 @@ class Governor:
             self.spent += weight
             self._known = (minute, budget.used)
             return minute, 0
+
+    def _closed_s(self, budget: _Budget) -> float:
+        seconds = budget.closed_until_s - self._own_clock_s()
+        if seconds > _LONGEST_BAN_TO_WAIT_FOR_S:
+            raise Banned(
+                f"the exchange refuses requests from this IP address for {seconds:.0f} s more; wait, and stop other "
+                "programs that use it from here"
+            )
+        return seconds
 
     def _minute(self) -> int:
         return int(self._clock_s() // MINUTE_S)

@@ -29,7 +29,6 @@ from tenacity import (
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.errors import (
     BadAnswer,
-    Banned,
     PairNotListed,
     RegionBlocked,
     SourceError,
@@ -48,7 +47,6 @@ _TRIES = 8
 _TIME_WEIGHT = 1
 # Until the exchange has answered once, a wrong address or no network is likelier than a passing fault.
 _TRIES_BEFORE_FIRST_ANSWER = 3
-_LONGEST_BAN_TO_WAIT_FOR_S = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +219,6 @@ class RestClient:
     def _told_to_wait(self, status: int) -> Exception:
         seconds = float(self._answer.headers.get("Retry-After") or {429: 5, 418: 120, 403: 60}[status])
         self.governor.close_for(seconds)
-        if seconds > _LONGEST_BAN_TO_WAIT_FOR_S:
-            return Banned(
-                f"{self.address} refuses this IP address for {seconds:.0f} s more (HTTP {status}); wait, and stop "
-                "other programs that use the exchange from here"
-            )
         return _PassingFault(f"HTTP {status}, told to wait {seconds:.0f} s")
 
     def _is_enough(self, state: RetryCallState) -> bool:
