@@ -139,6 +139,10 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
     out.print(f"  days      {outcomes or 'none'} in {seconds:.1f} s")
     out.print(f"  klines    {report.rows:,} in {size(report.size_bytes)}")
     out.print(f"  absent    {_absent(minutes_by_kind(report.absences))}")
+    if report.revised:
+        minutes = sum(total_minutes(revision.minutes) for revision in report.revised)
+        days = ", ".join(revision.day for revision in report.revised[:_MOST_LINES])
+        out.print(f"  revised   {minutes:,} minutes have other values than before, on {days} ({REVISIONS_FILE})")
     out.print(f"  where     {report.folder}")
     out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
     for day, error in report.failed[:_MOST_LINES]:

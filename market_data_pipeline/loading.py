@@ -17,6 +17,7 @@ from market_data_pipeline.core.days import Zone, iso, parse_instant, parse_zone
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.plan import Outcome, Task, parse_window, plan, possible, refuse_disorder
 from market_data_pipeline.core.resolve import Resolved, prepare, resolve
+from market_data_pipeline.core.revisions import Revision
 from market_data_pipeline.core.sources.base import KlineSource
 from market_data_pipeline.home import prepare_home
 from market_data_pipeline.settings import Settings
@@ -35,7 +36,10 @@ class Target:
 
 @dataclass(slots=True)
 class BackfillReport:
-    """What a backfill did. `failed` has every failed day; `absences` are those of all days it was about."""
+    """What a backfill did.
+
+    `failed` has every failed day, `revised` what the exchange now says otherwise; `absences` are those of all days.
+    """
 
     dataset: Dataset
     folder: Path
@@ -46,6 +50,7 @@ class BackfillReport:
     rows: int = 0
     size_bytes: int = 0
     absences: list[Absence] = field(default_factory=list)
+    revised: list[Revision] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_checks: tuple[str, ...] = ()
     error: str | None = None
@@ -59,6 +64,8 @@ class BackfillReport:
     def note(self, result: DayResult) -> None:
         """Count one day."""
         self.outcomes[result.outcome.value] = self.outcomes.get(result.outcome.value, 0) + 1
+        if result.revision:
+            self.revised.append(result.revision)
         if result.outcome is Outcome.FAILED:
             self.failed.append((result.day.key, result.error or "failed"))
         elif result.entry:

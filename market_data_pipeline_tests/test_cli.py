@@ -15,6 +15,7 @@ from starlette.responses import Response
 from typer.testing import Result
 
 from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.store import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
@@ -516,16 +517,29 @@ def test_status_says_what_is_stored(loaded: MarketData) -> None:
     assert "2024-05-10 .. 2024-05-12" in loaded("status").stdout
 
 
+def one_trade_more_each_minute(root: Path, day: str) -> DatasetStore:
+    """Replace a day's chunk by one that the exchange will disagree with."""
+    files = Store(root)
+    dataset = files.find(Market.SPOT, "BTC/USDT")
+    assert dataset
+    store, on = files.open(dataset), dataset.day(day)
+    klines = store.read(on).klines
+    more = [count + 1 for count in klines["trades"].to_pylist()]
+    store.publish(store.prepare(on, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest"))
+    store.flush()
+    return store
+
+
+def test_a_refetch_says_what_the_exchange_has_revised(loaded: MarketData) -> None:
+    one_trade_more_each_minute(loaded.root, "2024-05-11")
+    said = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch").stdout
+    assert "revised   1,440 minutes have other values than before, on 2024-05-11 (revisions.jsonl)" in said
+
+
 def test_status_tells_of_revisions_where_there_are_any(loaded: MarketData) -> None:
     assert "revisions" not in json.loads(loaded("status", "--json").stdout)[0]
     assert "revised" not in loaded("status").stdout
-    files = Store(loaded.root)
-    dataset = files.find(Market.SPOT, "BTC/USDT")
-    assert dataset
-    store, day = files.open(dataset), dataset.day("2024-05-11")
-    klines = store.read(day).klines
-    more = [count + 1 for count in klines["trades"].to_pylist()]
-    store.publish(day, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+    store = one_trade_more_each_minute(loaded.root, "2024-05-11")
     [status] = json.loads(loaded("status", "--json").stdout)
     [noted] = store.revisions()
     assert status["revisions"] == {"count": 1, "last": {"day": "2024-05-11", "at": noted.at, "minutes": 1440}}

@@ -4,7 +4,9 @@ Belongs here: the use case from asking to publishing. Does not belong here: what
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,19 +22,21 @@ from market_data_pipeline.core.coverage import (
     subtract,
     total_minutes,
 )
-from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.dataset_store import DatasetStore, NewChunk
 from market_data_pipeline.core.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.dealing import DealtPages
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines import EMPTY, cut, join, open_times
 from market_data_pipeline.core.manifest import Entry
 from market_data_pipeline.core.plan import Outcome, Task, dataset_start, plan, possible
+from market_data_pipeline.core.revisions import Revision
 from market_data_pipeline.core.sources.base import KlineSource, Life
 
 # The newest closed kline may be served some seconds late; that it is absent right after its close is no outage.
 SETTLING_MS = 3 * MINUTE_MS
 _log = logging.getLogger(__name__)
 _TIMES_TO_ASK_AGAIN = 5
+_ENCODED_AHEAD = 2
 _FOREVER_MS = 1 << 62
 
 
@@ -40,13 +44,15 @@ _FOREVER_MS = 1 << 62
 class DayResult:
     """What became of one day: `entry` is its chunk, None where there is none; `error` says why it failed.
 
-    `klines` are those of a chunk that was written now. They are for a look while they are at hand: keep no results.
+    `revision` is what a chunk that was written now says otherwise than the one before. `klines` are its klines, for a
+    look while they are at hand: keep no results.
     """
 
     day: Day
     outcome: Outcome
     entry: Entry | None = None
     error: str | None = None
+    revision: Revision | None = None
     klines: pa.Table | None = None
 
 
@@ -70,11 +76,17 @@ def backfill(
         store.ask(asked, dataset_start(store.dataset.zone, life, asked))
     tasks = plan(store, window, life, now_ms, refetch=refetch)
     pages = DealtPages(source.pages(_spans_of(tasks)))
+    load = _Load(store, source, life, now_ms, row_group_rows)
     try:
-        for task in tasks:
-            result = _Load(store, source, life, now_ms, row_group_rows).day(task, pages)
-            _log_result(store, result)
-            yield result
+        # One thread: encoding holds Python's lock seldom, and more of them would only wait for each other.
+        with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
+            begun: deque[_Begun] = deque()
+            for task in tasks:
+                begun.append(load.begin(task, pages, encoder))
+                if len(begun) > _ENCODED_AHEAD:
+                    yield load.end(begun.popleft())
+            while begun:
+                yield load.end(begun.popleft())
     finally:
         pages.close()
         store.flush()
@@ -89,17 +101,17 @@ def _spans_of(tasks: Iterable[Task]) -> list[Span]:
     return merge(span for task in tasks for span in task.spans)
 
 
-def _log_result(store: DatasetStore, result: DayResult) -> None:
-    name = f"{store.dataset.name} {result.day.key}"
-    if result.outcome is Outcome.FAILED:
-        _log.error("%s failed: %s", name, result.error)
-    elif result.outcome is Outcome.LOADED and result.entry:
-        _log.info("%s loaded: %d klines, sha256 %s", name, result.entry.rows, result.entry.sha256)
-
-
 def asked_of(window: Span, life: Life, now_ms: int) -> Span | None:
     """The minutes of the window that are asked for now: those whose klines are there if they will ever be."""
     return possible(window, life, _settled(now_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A day whose klines were had: its chunk, which is being encoded, or the result where nothing is to be written."""
+
+    day: Day
+    rest: Future[NewChunk] | DayResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +124,50 @@ class _Load:
     now_ms: int
     row_group_rows: int | None
 
-    def day(self, task: Task, pages: DealtPages) -> DayResult:
-        entry = self.store.entries.get(task.day.key)
+    def begin(self, task: Task, pages: DealtPages, encoder: Executor) -> _Begun:
+        """Have the day's klines, and have them checked and encoded where there is a chunk to be written."""
+        day, entry = task.day, self.store.entries.get(task.day.key)
         if task.outcome is not None:
-            return DayResult(task.day, task.outcome, entry)
+            return _Begun(day, DayResult(day, task.outcome, entry))
         try:
             answered, sources = pages.of(task.spans)
             answered, doubted = self._asked_again(answered, task.spans, sources)
             klines = join(self._kept(task, sources), answered)
-            absences = self._explained(task, klines, doubted)
-            if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
-                return DayResult(task.day, Outcome.OPEN, entry)
-            source = "+".join(sorted(sources))
-            entry = self.store.publish(task.day, klines, absences, source=source, row_group_rows=self.row_group_rows)
         except MarketDataError as error:
-            return DayResult(task.day, Outcome.FAILED, entry, str(error))
-        return _result_of(task.day, entry, klines)
+            return _Begun(day, DayResult(day, Outcome.FAILED, entry, str(error)))
+        absences = self._explained(task, klines, doubted)
+        if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
+            return _Begun(day, DayResult(day, Outcome.OPEN, entry))
+        chunk = encoder.submit(
+            self.store.prepare,
+            day,
+            klines,
+            absences,
+            source="+".join(sorted(sources)),
+            row_group_rows=self.row_group_rows,
+        )
+        return _Begun(day, chunk)
+
+    def end(self, begun: _Begun) -> DayResult:
+        """Write the day's chunk, if there is one."""
+        result = begun.rest if isinstance(begun.rest, DayResult) else self._written(begun.day, begun.rest)
+        self._log(result)
+        return result
+
+    def _written(self, day: Day, chunk: Future[NewChunk]) -> DayResult:
+        try:
+            new = chunk.result()
+            entry = self.store.publish(new)
+            return _result_of(day, entry, self.store.revised.get(day.key), new.chunk.klines)
+        except MarketDataError as error:
+            return DayResult(day, Outcome.FAILED, self.store.entries.get(day.key), str(error))
+
+    def _log(self, result: DayResult) -> None:
+        name = f"{self.store.dataset.name} {result.day.key}"
+        if result.outcome is Outcome.FAILED:
+            _log.error("%s failed: %s", name, result.error)
+        elif result.outcome is Outcome.LOADED and result.entry:
+            _log.info("%s loaded: %d klines, sha256 %s", name, result.entry.rows, result.entry.sha256)
 
     def _kept(self, task: Task, sources: set[str]) -> pa.Table:
         """The klines on disk that the day keeps, those of minutes that were not asked for now; notes their sources."""
@@ -192,14 +232,14 @@ def _settled(now_ms: int) -> int:
     return (now_ms - SETTLING_MS) // MINUTE_MS * MINUTE_MS
 
 
-def _result_of(day: Day, entry: Entry, klines: pa.Table) -> DayResult:
+def _result_of(day: Day, entry: Entry, revision: Revision | None, klines: pa.Table) -> DayResult:
     unexplained = [absence for absence in entry.absences if absence.kind is Kind.UNEXPLAINED]
     if not unexplained:
-        return DayResult(day, Outcome.LOADED, entry, klines=klines)
+        return DayResult(day, Outcome.LOADED, entry, revision=revision, klines=klines)
     said = "; ".join(unexplained[0].evidence) or "the exchange keeps giving some of them"
     minutes = total_minutes(absence.span for absence in unexplained)
     error = (
         f"{minutes} minutes from {iso(unexplained[0].span.start_ms)} are absent and nothing proves that they never had "
         f"klines ({said}); run the same command again, or a day later, when the archive has its say"
     )
-    return DayResult(day, Outcome.FAILED, entry, error)
+    return DayResult(day, Outcome.FAILED, entry, error, revision)

@@ -21,7 +21,7 @@ from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.dealing import DealtPages
 from market_data_pipeline.core.errors import MarketDataError, StoreError
-from market_data_pipeline.core.klines import FIELDS, column, cut, join, open_times
+from market_data_pipeline.core.klines import FIELDS, compare, cut, join, open_times
 from market_data_pipeline.core.sources.base import KlineSource
 
 KLINE = "kline"
@@ -195,9 +195,7 @@ def _differences(day: Day, ours: pa.Table, theirs: pa.Table) -> list[Difference]
     `ignore` counts too: it is 0 wherever it was looked at, and another value would be a sign of shifted columns.
     """
     our_times, their_times = open_times(ours), open_times(theirs)
-    times, at_ours, at_theirs = np.intersect1d(our_times, their_times, assume_unique=True, return_indices=True)
-    pairs = [(column(ours, name)[at_ours], column(theirs, name)[at_theirs]) for name in FIELDS]
-    unequal = np.stack([mine.view(np.int64) != other.view(np.int64) for mine, other in pairs], axis=1)
+    times, pairs, unequal = compare(ours, theirs)
     found = [
         Difference(day.key, int(times[row]), FIELDS[at], pairs[at][0][row].item(), pairs[at][1][row].item())
         for row, at in np.argwhere(unequal)

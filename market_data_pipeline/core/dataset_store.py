@@ -17,6 +17,7 @@ import logging
 import time
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -39,6 +40,16 @@ from market_data_pipeline.core.revisions import Revision
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.json"
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk that keeps every rule and is ready to be written: what it says, and its bytes."""
+
+    day: Day
+    chunk: Chunk
+    content: bytes
+    row_group_rows: int | None
 
 
 class DatasetStore:
@@ -144,16 +155,13 @@ class DatasetStore:
             if self._paths != found:
                 self._write_manifest()
 
-    def publish(
+    def prepare(
         self, day: Day, klines: pa.Table, absences: Iterable[Absence], *, source: str, row_group_rows: int | None = None
-    ) -> Entry:
-        """Check the klines, write the day's chunk, and vouch for it; note what they revise.
-
-        A chunk on disk from which nothing but the source would differ stays; the entry is then its own.
+    ) -> NewChunk:
+        """Check the klines and encode the day's chunk. Touches no file; several threads may.
 
         Raises:
             BadAnswer: the klines break a rule.
-            StoreError: the chunk on disk is intact and has minutes that the new one lacks.
         """
         footer = Footer(
             self.dataset.market, self.dataset.pair, self.dataset.zone.name, day.key, source, tuple(absences)
@@ -162,15 +170,26 @@ class DatasetStore:
             raise BadAnswer(f"{self.dataset.name} {day.key} was not stored: {'; '.join(broken)}")
         content = chunk.encode(klines, footer, row_group_rows=row_group_rows)
         entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
-        coming = Chunk(entry, klines, footer)
+        return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
+
+    def publish(self, new: NewChunk) -> Entry:
+        """Write the day's chunk, and vouch for it; note what it revises.
+
+        A chunk on disk from which nothing but the source would differ stays; the entry is then its own.
+
+        Raises:
+            StoreError: the chunk on disk is intact and has minutes that the new one lacks.
+        """
+        day, coming = new.day, new.chunk
+        entry = coming.entry
         with self._lock:
             self._catch_up()
             path = self.chunk_path(day)
             standing = self._standing(day) if path.exists() else None
-            if standing and revisions.says_the_same(standing, coming, row_group_rows=row_group_rows):
+            if standing and revisions.says_the_same(standing, coming, row_group_rows=new.row_group_rows):
                 entry = standing.entry
             else:
-                self._put(path, content, coming, standing)
+                self._put(path, new.content, coming, standing)
             self._paths[day.key] = path
             self._unlisted[day.key] = entry
             if standing is None and day.key in self._listed:

@@ -124,6 +124,22 @@ def cut(klines: pa.Table, span: Span) -> pa.Table:
     return klines.slice(low, high - low)
 
 
+Columns = list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+
+
+def compare(one: pa.Table, other: pa.Table) -> tuple[npt.NDArray[np.int64], Columns, npt.NDArray[np.bool_]]:
+    """The minutes that both have, the values of both by field, and which values are not the same to the last bit.
+
+    Returns:
+        Open times (n), a pair of arrays (n) for each of `FIELDS`, and a matrix (n, 12) that is True where they differ.
+    """
+    times, in_one, in_other = np.intersect1d(
+        open_times(one), open_times(other), assume_unique=True, return_indices=True
+    )
+    pairs = [(column(one, name)[in_one], column(other, name)[in_other]) for name in FIELDS]
+    return times, pairs, np.stack([left.view(np.int64) != right.view(np.int64) for left, right in pairs], axis=1)
+
+
 def join(older: pa.Table, newer: pa.Table) -> pa.Table:
     """The klines of both, sorted; where both have a minute, the newer one counts."""
     if older.num_rows == 0 or newer.num_rows == 0:

@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from market_data_pipeline.core import klines
 from market_data_pipeline.core.chunk import encode
 from market_data_pipeline.core.chunk_files import Chunk
 from market_data_pipeline.core.coverage import Span, merge
 from market_data_pipeline.core.days import MINUTE_MS, iso
 from market_data_pipeline.core.files import sha256_of
-from market_data_pipeline.core.klines import FIELDS, column, open_times
+from market_data_pipeline.core.klines import FIELDS
 
 REVISIONS_FILE = "revisions.jsonl"
 _MOST_EXAMPLES = 20
-_VALUES = [name for name in FIELDS if name != "open_time"]
 
 
 class Change(NamedTuple):
@@ -91,14 +91,7 @@ class Revision:
 
 def compare(old: Chunk, new: Chunk) -> Revision | None:
     """What the new chunk says otherwise than the old one of the same day; None where no common minute differs."""
-    common, in_old, in_new = np.intersect1d(
-        open_times(old.klines), open_times(new.klines), assume_unique=True, return_indices=True
-    )
-    before = [column(old.klines, name)[in_old] for name in _VALUES]
-    after = [column(new.klines, name)[in_new] for name in _VALUES]
-    # A row per minute, a column per field. What is not a number is unequal to itself, and no change.
-    pairs = zip(before, after, strict=True)
-    differs = np.column_stack([(was != now) & ((was == was) | (now == now)) for was, now in pairs])
+    common, pairs, differs = klines.compare(old.klines, new.klines)
     if not differs.any():
         return None
     revised = common[np.flatnonzero(differs.any(axis=1))].tolist()
@@ -111,9 +104,9 @@ def compare(old: Chunk, new: Chunk) -> Revision | None:
         old_source=old.footer.source,
         new_source=new.footer.source,
         minutes=tuple(merge(Span(minute, minute + MINUTE_MS) for minute in revised)),
-        fields=tuple(_VALUES[which] for which in np.flatnonzero(differs.any(axis=0)).tolist()),
+        fields=tuple(FIELDS[which] for which in np.flatnonzero(differs.any(axis=0)).tolist()),
         examples=tuple(
-            Change(int(common[row]), _VALUES[which], before[which][row].item(), after[which][row].item())
+            Change(int(common[row]), FIELDS[which], pairs[which][0][row].item(), pairs[which][1][row].item())
             for row, which in examples
         ),
     )

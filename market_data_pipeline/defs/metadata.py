@@ -74,7 +74,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
     if entry.first_open_time is not None and entry.last_open_time is not None:
         metadata["first_open_time"] = iso(entry.first_open_time)
         metadata["last_open_time"] = iso(entry.last_open_time)
-    if revision := store.revised.get(result.day.key):
+    if revision := result.revision:
         metadata["revised_minutes"] = total_minutes(revision.minutes)
         metadata["revised"] = revision_text(revision)
     return metadata

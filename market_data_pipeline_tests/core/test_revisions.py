@@ -74,7 +74,7 @@ def publish(
     on = into.dataset.day(key)
     klines = having(klines_of(whole(on), without=without), values or {})
     absences = [Absence(absent, gap, evidence) for gap in without]
-    return into.publish(on, klines, absences, source=source, row_group_rows=row_group_rows)
+    return into.publish(into.prepare(on, klines, absences, source=source, row_group_rows=row_group_rows))
 
 
 def value(klines: pa.Table, minute: int, name: str) -> float:

@@ -146,7 +146,7 @@ def test_what_is_hard_to_believe_is_a_finding_on_its_day_and_no_failure(made):
     times = open_times(klines)
     volume = np.where((times >= times[100]) & (times < times[130]), 50.0, column(klines, "volume"))
     doubtful = klines.set_column(5, klines.schema.field("volume"), [volume])
-    made.publish(DAY, doubtful, [], source="rest")
+    made.publish(made.prepare(DAY, doubtful, [], source="rest"))
     result = verify(made)
     assert result.ok
     [finding] = result.findings

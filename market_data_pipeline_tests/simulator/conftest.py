@@ -1,10 +1,8 @@
 """Running exchanges for the tests."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,14 +39,3 @@ def shared(start: Start) -> Asker:
 def fresh(start: Start) -> Asker:
     """Answer to one test only."""
     return start()
-
-
-@pytest.fixture(scope="session")
-def real_archive() -> Path:
-    """Find the folder of real klines, which lies outside the repository."""
-    beside = Path(__file__).parents[3] / "shared" / "real_klines"
-    folder = Path(os.environ.get("MARKET_DATA_REAL_KLINES", beside)) / "archive"
-    if not (folder / "data").is_dir():
-        refuse = pytest.fail if os.environ.get("MARKET_DATA_REQUIRE_REAL") else pytest.skip
-        refuse(f"no real klines at {folder}")
-    return folder

@@ -137,6 +137,19 @@ def test_what_a_file_lacks_or_gets_wrong_comes_from_rest(
     assert running.exchange.stats()["archive"]["faults"][fault] > 0
 
 
+@pytest.mark.parametrize(("times", "downloads", "by_rest"), [(1, 2, 0), (100, 2, 3)])
+def test_a_file_that_is_damaged_twice_is_left_to_rest(
+    simulate: Simulate, exchange: OpenExchange, times: int, downloads: int, by_rest: int
+) -> None:
+    running = simulate()
+    seen, faults = record(running.exchange), iter(["cut_zip"] * times)
+    running.exchange.hooks.append(lambda request: next(faults, None) if request.path.endswith(".zip") else None)
+    source = exchange(running)
+    assert klines(source, span("2024-05-06", "2024-05-07")).num_rows == 1440
+    assert sum(request.path.endswith(".zip") for request in seen) == downloads
+    assert sum(is_page(request) for request in seen) == by_rest
+
+
 @pytest.mark.parametrize("fault", ["500", "503", "403", "reset", "truncate"])
 def test_an_archive_that_fails_now_and_then_or_always_stops_nothing(
     simulate: Simulate, exchange: OpenExchange, fault: str

@@ -26,7 +26,14 @@ import certifi
 import pyarrow as pa
 import pyarrow.compute as pc
 import urllib3
-from tenacity import Retrying, before_sleep_log, retry_if_exception_type, sleep_using_event, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    sleep_using_event,
+    wait_exponential_jitter,
+)
 from urllib3.exceptions import HTTPError
 
 from market_data_pipeline.core.checks import broken_rules
@@ -42,6 +49,8 @@ CONNECTIONS = 48
 PUBLISHED_AFTER_MS = 9 * 3_600_000
 _FOLDERS = {Market.SPOT: "spot", Market.FUTURES: "futures/um"}
 _TRIES = 4
+# What was damaged on its way is whole the second time.
+_TRIES_OF_BAD_FILE = 2
 _LOOKED_AT = 5
 # 2017-08-17, when the exchange opened, in days since the epoch.
 _OLDEST_DAY = 17_395
@@ -77,12 +86,15 @@ class Archive:
         self._retrying = Retrying(
             retry=retry_if_exception_type((_PassingFault, BadFile)),
             wait=wait_exponential_jitter(multiplier=0.3, max=5, jitter=0.3),
-            stop=lambda state: self._stopped.is_set() or state.attempt_number >= _TRIES,
+            stop=self._is_enough,
             sleep=sleep_using_event(self._stopped),
             before_sleep=before_sleep_log(_log, logging.WARNING),
             reraise=True,
         )
         self._unreachable = ""
+        # Files come by many connections; were their threads to unpack them at once, they would mostly wait for each
+        # other, and so would the reader.
+        self._unpacking = threading.Lock()
 
     @cached_property
     def _http(self) -> urllib3.HTTPConnectionPool:
@@ -110,6 +122,11 @@ class Archive:
         except _PassingFault as error:
             self._unreachable = f"no answer from {self.address}: {error}"
             raise SourceUnavailable(self._unreachable) from error
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        failed = state.outcome.exception() if state.outcome else None
+        tries = _TRIES_OF_BAD_FILE if isinstance(failed, BadFile) else _TRIES
+        return self._stopped.is_set() or state.attempt_number >= tries
 
     def first_open_ms(self) -> int:
         """The first kline of the first file.
@@ -154,6 +171,10 @@ class Archive:
         said = self._get(f"{url}.CHECKSUM").split()
         if not said or said[0].decode("latin-1") != hashlib.sha256(packed).hexdigest():
             raise BadFile("its checksum is wrong")
+        with self._unpacking:
+            return self._klines(packed, day)
+
+    def _klines(self, packed: bytes, day: Span) -> pa.Table:
         try:
             klines = _unpacked(packed)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
