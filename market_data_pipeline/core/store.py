@@ -36,14 +36,17 @@ class Store:
         """The folder of a dataset, whether it exists or not."""
         return self.root / market.exchange_id / pair.replace("/", "") / INTERVAL
 
+    def dataset_files(self) -> list[Path]:
+        """The `dataset.json` of every dataset, damaged or not, by market and pair."""
+        return sorted(self.root.glob(f"*/*/{INTERVAL}/{DATASET_FILE}"))
+
     def datasets(self) -> Iterator[Dataset]:
         """Every dataset there is, by market and pair.
 
         Raises:
             StoreError: a `dataset.json` is damaged.
         """
-        for path in sorted(self.root.glob(f"*/*/{INTERVAL}/{DATASET_FILE}")):
-            yield read_dataset(path)
+        yield from map(read_dataset, self.dataset_files())
 
     def find(self, market: Market, pair: str) -> Dataset | None:
         """The dataset if it was created before.

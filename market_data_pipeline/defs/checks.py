@@ -9,6 +9,7 @@ https://docs.dagster.io/guides/test/asset-checks
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,8 @@ from market_data_pipeline.core.combine import Agreement, compare
 from market_data_pipeline.core.coverage import Span, minutes_by_kind
 from market_data_pipeline.core.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.store import read_dataset
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table, kinds_text
 from market_data_pipeline.defs.resources import Tools
@@ -33,6 +36,7 @@ CHECKS = {
     COMBINED_EQUALS_CHUNKS: ("combined", "The combined file, if there is one, holds the chunks' klines in order."),
 }
 MATCHES_OTHER_SOURCE = "klines_match_other_source"
+CAN_BE_READ = "dataset_can_be_read"
 _MOST_SHOWN = 50
 _SAMPLE_DAYS = 5
 # By then the archive has the day, and REST has settled.
@@ -85,6 +89,24 @@ def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         return _of_comparison(found)
 
     return compared
+
+
+def damage_check_of(path: Path) -> dg.AssetChecksDefinition:
+    """Fails while a `dataset.json` cannot be read, as its dataset then has no definitions that could."""
+    exchange_id, token = path.parts[-4:-2]
+
+    @dg.asset_check(
+        name=CAN_BE_READ,
+        asset=dg.AssetKey([exchange_id, token, "klines_1m"]),
+        description="What dataset.json says of the dataset. Once it is mended, reload the code location.",
+    )
+    def readable() -> dg.AssetCheckResult:
+        try:
+            return dg.AssetCheckResult(passed=True, description=f"{read_dataset(path).name}: reload the code location")
+        except StoreError as error:
+            return dg.AssetCheckResult(passed=False, description=str(error))
+
+    return readable
 
 
 def _of_comparison(found: list[CrossCheck]) -> dg.AssetCheckResult:

@@ -3,13 +3,16 @@
 Belongs here: putting the kinds together. Does not belong here: the kinds themselves, or settings' meaning.
 """
 
+from pathlib import Path
+
 import dagster as dg
 
 from market_data_pipeline.core.dataset import Dataset, default_start, parse_market, parse_pair
 from market_data_pipeline.core.days import parse_zone
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.store import Store, read_dataset
 from market_data_pipeline.defs.assets import assets_of
-from market_data_pipeline.defs.checks import checks_of, cross_check_of
+from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
 from market_data_pipeline.settings import Settings
@@ -22,10 +25,18 @@ def default_dataset(settings: Settings) -> Dataset:
 
 
 def datasets_of(store: Store, settings: Settings) -> list[Dataset]:
-    """Every dataset of the store, and the default one if it is not among them."""
-    found = {(dataset.market, dataset.pair): dataset for dataset in store.datasets()}
+    """Every dataset of the store that can be read, and the default one if it is not among them."""
+    found = {dataset.name: dataset for path in store.dataset_files() if (dataset := _readable(path))}
     default = default_dataset(settings)
-    return list({(default.market, default.pair): default, **found}.values())
+    return list({default.name: default, **found}.values())
+
+
+def _readable(path: Path) -> Dataset | None:
+    """What is damaged hides no other dataset: it has a check instead, which says what is wrong (`location_of`)."""
+    try:
+        return read_dataset(path)
+    except StoreError:
+        return None
 
 
 def definitions_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
@@ -43,5 +54,7 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
 
     Runs of our own need neither: they prove the store that they wrote.
     """
-    around = dg.Definitions(asset_checks=[cross_check_of(dataset) for dataset in datasets], schedules=[nightly_proof])
+    checks = [cross_check_of(dataset) for dataset in datasets]
+    checks += [damage_check_of(path) for path in tools.store.dataset_files() if _readable(path) is None]
+    around = dg.Definitions(asset_checks=checks, schedules=[nightly_proof])
     return dg.Definitions.merge(definitions_of(datasets, tools), around)

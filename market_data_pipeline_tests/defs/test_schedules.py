@@ -9,7 +9,7 @@ import pytest
 
 from market_data_pipeline.core.dataset import Dataset, Market
 from market_data_pipeline.core.sources.base import KlineSource
-from market_data_pipeline.defs.checks import CHECKS, MATCHES_OTHER_SOURCE
+from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, MATCHES_OTHER_SOURCE
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading
@@ -46,9 +46,13 @@ def tick(tools: Tools) -> Any:
     return schedule_of(tools).evaluate_tick(dg.build_schedule_context(resources={"tools": tools}))
 
 
-def prove(load: Loading) -> dg.ExecuteInProcessResult:
-    definitions = location_of(DATASETS, load.with_tools(open_source=refuse).tools)
-    return definitions.resolve_job_def("proof").execute_in_process(instance=load.instance, raise_on_error=False)
+def location(load: Loading, datasets: list[Dataset]) -> dg.Definitions:
+    return location_of(datasets, load.with_tools(open_source=refuse).tools)
+
+
+def prove(load: Loading, definitions: dg.Definitions | None = None) -> dg.ExecuteInProcessResult:
+    proof = (definitions or location(load, DATASETS)).resolve_job_def("proof")
+    return proof.execute_in_process(instance=load.instance, raise_on_error=False)
 
 
 def pages(load: Loading) -> int:
@@ -184,11 +188,28 @@ def test_the_asset_shows_the_failed_check_until_a_proof_finds_it_mended(loaded: 
 
 @pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
 def test_a_dataset_that_cannot_be_read_at_all_does_not_hide_the_others(loaded: Loading, damaged, other):
-    """Damaged, that is, between the start of the run and its step; before it, no definition loads at all."""
+    """Damaged, that is, between the start of the run and its step."""
+    definitions = location(loaded, DATASETS)
     (loaded.store(damaged).folder / "dataset.json").write_bytes(b"{}")
-    result = prove(loaded)
+    result = prove(loaded, definitions)
     assert not result.success
     assert found(result) == dict.fromkeys(all_checks(other), True)
+
+
+@pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
+def test_a_dataset_that_could_not_be_read_when_dagster_loaded_is_a_failed_check(loaded: Loading, damaged, other):
+    path = loaded.store(damaged).folder / "dataset.json"
+    whole = path.read_bytes()
+    path.write_bytes(b"{}")
+    definitions = location(loaded, [other])
+    result = prove(loaded, definitions)
+    assert result.success
+    key = (damaged.market.exchange_id, CAN_BE_READ)
+    assert found(result) == dict.fromkeys(all_checks(other), True) | {key: False}
+    said = {check.check_name: check.description for check in result.get_asset_check_evaluations()}[CAN_BE_READ]
+    assert str(path) in said and "restore it, or move it away" in said
+    path.write_bytes(whole)
+    assert found(prove(loaded, definitions))[key]
 
 
 # --- in a running Dagster
