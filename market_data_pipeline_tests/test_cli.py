@@ -14,6 +14,7 @@ import pytest
 from starlette.responses import Response
 from typer.testing import Result
 
+from market_data_pipeline.core.chunk_files import prepare
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.store import Store
@@ -525,7 +526,9 @@ def one_trade_more_each_minute(root: Path, day: str) -> DatasetStore:
     store, on = files.open(dataset), dataset.day(day)
     klines = store.read(on).klines
     more = [count + 1 for count in klines["trades"].to_pylist()]
-    store.publish(store.prepare(on, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest"))
+    store.publish(
+        prepare(store.dataset, on, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+    )
     store.flush()
     return store
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from market_data_pipeline.core.chunk_files import NewChunk, prepare
 from market_data_pipeline.core.coverage import (
     Absence,
     Kind,
@@ -22,7 +23,7 @@ from market_data_pipeline.core.coverage import (
     subtract,
     total_minutes,
 )
-from market_data_pipeline.core.dataset_store import DatasetStore, NewChunk
+from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.dealing import DealtPages
 from market_data_pipeline.core.errors import MarketDataError
@@ -139,7 +140,8 @@ class _Load:
         if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
             return _Begun(day, DayResult(day, Outcome.OPEN, entry))
         chunk = encoder.submit(
-            self.store.prepare,
+            prepare,
+            self.store.dataset,
             day,
             klines,
             absences,

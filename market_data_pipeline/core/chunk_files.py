@@ -1,4 +1,4 @@
-"""The chunk files of a dataset: finding, reading and naming them.
+"""The chunk files of a dataset: preparing, finding, reading and naming them.
 
 Belongs here: what can be said of a chunk file from itself and its dataset, and where files go that are none. Does not
 belong here: whether the manifest vouches for it, and writing (`dataset_store`); the encoding (`chunk`).
@@ -7,7 +7,7 @@ belong here: whether the manifest vouches for it, and writing (`dataset_store`);
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, count
@@ -18,10 +18,10 @@ import pyarrow as pa
 from market_data_pipeline.core import chunk
 from market_data_pipeline.core.checks import broken_coverage, broken_rules
 from market_data_pipeline.core.chunk import Footer
-from market_data_pipeline.core.coverage import Span
+from market_data_pipeline.core.coverage import Absence, Span
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import Day
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import BadAnswer, StoreError
 from market_data_pipeline.core.files import TEMPORARY_SUFFIX, move, sha256_of
 from market_data_pipeline.core.manifest import Entry, chunk_name
 
@@ -36,6 +36,38 @@ class Chunk:
     entry: Entry
     klines: pa.Table
     footer: Footer
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk that keeps every rule and is ready to be written: what it says, and its bytes."""
+
+    day: Day
+    chunk: Chunk
+    content: bytes
+    row_group_rows: int | None
+
+
+def prepare(
+    dataset: Dataset,
+    day: Day,
+    klines: pa.Table,
+    absences: Iterable[Absence],
+    *,
+    source: str,
+    row_group_rows: int | None = None,
+) -> NewChunk:
+    """Check the klines and encode the day's chunk. Touches no file.
+
+    Raises:
+        BadAnswer: the klines break a rule.
+    """
+    footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences))
+    if found := broken(klines, footer, day):
+        raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(found)}")
+    content = chunk.encode(klines, footer, row_group_rows=row_group_rows)
+    entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
+    return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
 
 
 def scan(folder: Path) -> dict[str, Path]:

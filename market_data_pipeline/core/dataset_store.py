@@ -16,22 +16,19 @@ import json
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from filelock import FileLock
 
-from market_data_pipeline.core import chunk, chunk_files, manifest, revisions
-from market_data_pipeline.core.chunk import Footer
-from market_data_pipeline.core.chunk_files import Chunk
-from market_data_pipeline.core.coverage import Absence, Span, total_minutes
+from market_data_pipeline.core import chunk_files, manifest, revisions
+from market_data_pipeline.core.chunk_files import Chunk, NewChunk
+from market_data_pipeline.core.coverage import Span, total_minutes
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import Day
-from market_data_pipeline.core.errors import BadAnswer, StoreError
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.files import TEMPORARY_SUFFIX, sha256_of, write_whole
 from market_data_pipeline.core.klines import open_times
 from market_data_pipeline.core.manifest import Entry
@@ -40,16 +37,6 @@ from market_data_pipeline.core.revisions import Revision
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.json"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class NewChunk:
-    """A chunk that keeps every rule and is ready to be written: what it says, and its bytes."""
-
-    day: Day
-    chunk: Chunk
-    content: bytes
-    row_group_rows: int | None
 
 
 class DatasetStore:
@@ -154,23 +141,6 @@ class DatasetStore:
             self._paths = chunk_files.rename(found, self.dataset)
             if self._paths != found:
                 self._write_manifest()
-
-    def prepare(
-        self, day: Day, klines: pa.Table, absences: Iterable[Absence], *, source: str, row_group_rows: int | None = None
-    ) -> NewChunk:
-        """Check the klines and encode the day's chunk. Touches no file; several threads may.
-
-        Raises:
-            BadAnswer: the klines break a rule.
-        """
-        footer = Footer(
-            self.dataset.market, self.dataset.pair, self.dataset.zone.name, day.key, source, tuple(absences)
-        )
-        if broken := chunk_files.broken(klines, footer, day):
-            raise BadAnswer(f"{self.dataset.name} {day.key} was not stored: {'; '.join(broken)}")
-        content = chunk.encode(klines, footer, row_group_rows=row_group_rows)
-        entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
-        return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
 
     def publish(self, new: NewChunk) -> Entry:
         """Write the day's chunk, and vouch for it; note what it revises.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from market_data_pipeline.core.backfill import backfill
 from market_data_pipeline.core.chunk import Footer
-from market_data_pipeline.core.chunk_files import Chunk
+from market_data_pipeline.core.chunk_files import Chunk, prepare
 from market_data_pipeline.core.coverage import Absence, Kind, Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.dataset_store import DatasetStore
@@ -74,7 +74,7 @@ def publish(
     on = into.dataset.day(key)
     klines = having(klines_of(whole(on), without=without), values or {})
     absences = [Absence(absent, gap, evidence) for gap in without]
-    return into.publish(into.prepare(on, klines, absences, source=source, row_group_rows=row_group_rows))
+    return into.publish(prepare(into.dataset, on, klines, absences, source=source, row_group_rows=row_group_rows))
 
 
 def value(klines: pa.Table, minute: int, name: str) -> float:

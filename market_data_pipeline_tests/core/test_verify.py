@@ -11,6 +11,7 @@ import pytest
 from market_data_pipeline.core.backfill import backfill
 from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.chunk import Footer, encode
+from market_data_pipeline.core.chunk_files import prepare
 from market_data_pipeline.core.coverage import Absence, Kind, Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.dataset_store import DatasetStore
@@ -146,7 +147,7 @@ def test_what_is_hard_to_believe_is_a_finding_on_its_day_and_no_failure(made):
     times = open_times(klines)
     volume = np.where((times >= times[100]) & (times < times[130]), 50.0, column(klines, "volume"))
     doubtful = klines.set_column(5, klines.schema.field("volume"), [volume])
-    made.publish(made.prepare(DAY, doubtful, [], source="rest"))
+    made.publish(prepare(made.dataset, DAY, doubtful, [], source="rest"))
     result = verify(made)
     assert result.ok
     [finding] = result.findings

@@ -10,6 +10,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from starlette.responses import Response
 
 from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.chunk_files import prepare
 from market_data_pipeline.core.coverage import Absence, Kind
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.files import sha256_of
@@ -189,7 +190,9 @@ def test_a_day_that_the_exchange_revised_says_what_changed(load: Loading):
     store, day = load.store(BTC), BTC.day("2021-04-24")
     klines = store.read(day).klines
     more = [count + 1 if row in (60, 61) else count for row, count in enumerate(klines["trades"].to_pylist())]
-    store.publish(store.prepare(day, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest"))
+    store.publish(
+        prepare(store.dataset, day, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+    )
     store.flush()
     report = load.run(BTC, "2021-04-24", "2021-04-25", refetch=True)
     revised, same = load.materializations(report, BTC, KLINES)
