@@ -4,6 +4,7 @@ Belongs here: options, exit codes, the one line that an error gets. Does not bel
 `operations`, `mending`), how results look (`console`). Heavy imports wait for the command that needs them.
 """
 
+import gc
 import logging
 import sys
 from collections.abc import Iterator
@@ -133,7 +134,7 @@ def verify(
         if as_json:
             from market_data_pipeline.as_json import proof_json
 
-            _print_json([proof_json(proof) for proof in proofs])
+            console.print_json([proof_json(proof) for proof in proofs])
         else:
             for proof in proofs:
                 console.print_proof(proof)
@@ -187,7 +188,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             from market_data_pipeline.as_json import status_json
 
-            _print_json([status_json(status) for status in statuses])
+            console.print_json([status_json(status) for status in statuses])
         else:
             console.print_statuses(statuses)
 
@@ -202,7 +203,7 @@ def health(context: typer.Context, as_json: Json = False) -> None:
         settings = _settings()
         signs = look_after(settings, context.obj.target(settings))
         if as_json:
-            _print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
+            console.print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
         else:
             for sign in signs:
                 mark = "[green]ok [/green]" if sign.ok else "[red]BAD[/red]"
@@ -256,6 +257,8 @@ def demo() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # Imports make objects by the hundred thousand, nearly all to stay; to look through them so often takes a second.
+    gc.set_threshold(50_000)
     logging.getLogger("market_data_pipeline").addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         # A Windows console or pipe in a legacy code page must not fail on `→` or a bar.
@@ -290,9 +293,3 @@ def _fail(message: str, code: int) -> NoReturn:
 def _exit_unless(ok: bool) -> None:
     if not ok:
         raise typer.Exit(NOT_AS_IT_SHOULD_BE)
-
-
-def _print_json(content: object) -> None:
-    import json
-
-    print(json.dumps(content, indent=2))  # noqa: T201

@@ -4,6 +4,7 @@ Belongs here: words and layout. Does not belong here: options (`cli`), what is t
 Results go to stdout, talk and progress bars to stderr.
 """
 
+import json
 import os
 import sys
 import time
@@ -121,6 +122,11 @@ def day_progress() -> Iterator[DayProgress]:
         yield progress
     finally:
         progress.stop()
+
+
+def print_json(content: object) -> None:
+    """For programs."""
+    print(json.dumps(content, indent=2))  # noqa: T201
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

@@ -114,11 +114,11 @@ def test_pages_asked_for_ahead_come_without_a_reader_and_are_not_asked_for_again
 def test_no_more_than_a_bounded_number_of_pages_is_asked_for_ahead(simulate: Simulate, rest: OpenRest) -> None:
     running = simulate()
     source, seen = rest(running), record(running.exchange)
-    year = span("2022-01-01", "2023-01-01")
-    source.ask_ahead([year])
-    wait_until(lambda: len([request for request in seen if is_page(request)]) == 256)
-    assert opens(source, year) == minutes(year)
-    assert len([request for request in seen if is_page(request)]) == 526
+    days = span("2022-01-01", "2023-06-01")
+    source.ask_ahead([days])
+    wait_until(lambda: len([request for request in seen if is_page(request)]) == 512)
+    assert opens(source, days) == minutes(days)
+    assert len([request for request in seen if is_page(request)]) == 744
 
 
 def test_the_minutes_of_an_outage_are_a_gap_in_the_pages(simulate: Simulate, rest: OpenRest) -> None:

@@ -18,14 +18,12 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from http.client import HTTPException
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import certifi
 import pyarrow as pa
 import pyarrow.compute as pc
-import urllib3
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -34,13 +32,13 @@ from tenacity import (
     sleep_using_event,
     wait_exponential_jitter,
 )
-from urllib3.exceptions import HTTPError
 
 from market_data_pipeline.core.checks import broken_rules
 from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.errors import PairNotListed, SourceUnavailable
 from market_data_pipeline.core.klines import from_csv, open_times
+from market_data_pipeline.core.sources.downloads import Downloads
 
 ADDRESS = "https://data.binance.vision"
 DAY_MS = 86_400_000
@@ -92,16 +90,10 @@ class Archive:
             reraise=True,
         )
         self._unreachable = ""
+        self._downloads = Downloads(self.address)
         # Files come by many connections; were their threads to unpack them at once, they would mostly wait for each
         # other, and so would the reader.
         self._unpacking = threading.Lock()
-
-    @cached_property
-    def _http(self) -> urllib3.HTTPConnectionPool:
-        # The certificates that REST is asked with too: not every Python finds those of its system.
-        trusted = {"ca_certs": certifi.where()} if self.address.startswith("https:") else {}
-        timeout = urllib3.Timeout(10, 20)
-        return urllib3.connection_from_url(self.address, maxsize=CONNECTIONS, retries=False, timeout=timeout, **trusted)
 
     def day(self, start_ms: int) -> pa.Table:
         """The klines of the UTC day that starts at `start_ms`.
@@ -161,10 +153,9 @@ class Archive:
         return True
 
     def close(self) -> None:
-        """End all waiting, and close the connections that are idle."""
+        """End all waiting, and close the connections."""
         self._stopped.set()
-        if "_http" in self.__dict__:
-            self._http.close()
+        self._downloads.close()
 
     def _once(self, url: str, day: Span) -> pa.Table:
         packed = self._get(url)
@@ -187,14 +178,15 @@ class Archive:
         if self._unreachable or self._stopped.is_set():
             raise SourceUnavailable(self._unreachable or "the load was stopped")
         try:
-            answer = self._http.urlopen("GET", url)
-        except HTTPError as error:
-            raise _PassingFault(" ".join(str(error).split())[:120]) from error
-        if answer.status == 404:
+            status, content = self._downloads.get(url)
+        except (OSError, HTTPException) as error:
+            said = " ".join(str(getattr(error, "strerror", None) or error).split())
+            raise _PassingFault(said[:120] or type(error).__name__) from error
+        if status == 404:
             raise NoFile
-        if answer.status != 200:
-            raise _PassingFault(f"HTTP {answer.status}")
-        return answer.data
+        if status != 200:
+            raise _PassingFault(f"HTTP {status}")
+        return content
 
 
 def _unpacked(packed: bytes) -> pa.Table:

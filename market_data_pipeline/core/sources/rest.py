@@ -25,8 +25,8 @@ from market_data_pipeline.core.sources.base import Again, Life, Page, Usage
 from market_data_pipeline.core.sources.rest_client import IN_FLIGHT, RestClient, WrongAnswer
 
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
-# What 16 connections bring while Dagster starts; 24 MB at most.
-_FAR_AHEAD = 16 * IN_FLIGHT
+# What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
+_FAR_AHEAD = 32 * IN_FLIGHT
 # A pair whose newest kline is this old does not trade now; its status tells whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
 REST = frozenset({"rest"})
