@@ -114,7 +114,7 @@ def test_pages_asked_for_ahead_come_without_a_reader_and_are_not_asked_for_again
 def test_no_more_than_a_bounded_number_of_pages_is_asked_for_ahead(simulate: Simulate, rest: OpenRest) -> None:
     running = simulate()
     source, seen = rest(running), record(running.exchange)
-    days = span("2022-01-01", "2023-06-01")
+    days = span("2021-10-01", "2023-03-01")
     source.ask_ahead([days])
     wait_until(lambda: len([request for request in seen if is_page(request)]) == 512)
     assert opens(source, days) == minutes(days)
