@@ -26,6 +26,7 @@ class Downloads:
         self._address = urlsplit(address)
         self._of_thread = threading.local()
         self._opened: list[HTTPConnection] = []
+        self._closed = False
 
     def get(self, path: str) -> tuple[int, bytes]:
         """The status and the content of the answer.
@@ -38,18 +39,18 @@ class Downloads:
         try:
             return _answer(connection, path)
         except ConnectionError:
-            connection.close()
-            if not was_open:
+            if self._closed or not was_open:
                 raise
         # Nobody had used it for a while, so the other side closed it.
         return _answer(connection, path)
 
     def close(self) -> None:
         """Close all connections; a thread that waits for an answer is told so at once."""
+        self._closed = True
         for connection in self._opened:
-            if connection.sock is not None:
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+            # Closing alone would not wake a thread that reads from it.
+            with suppress(OSError, AttributeError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
             connection.close()
 
     @cached_property

@@ -1,0 +1,101 @@
+"""Connections that stay open, are closed by the other side, or are waited on when everything is to end."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from market_data_pipeline.core.sources.downloads import Downloads
+
+Serve = Callable[[socket.socket], None]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
+
+
+@pytest.fixture
+def listening() -> Iterator[Callable[[Serve], str]]:
+    """Start a server that does this with each connection, in a thread of its own; gives its address."""
+    ended, threads = threading.Event(), list[threading.Thread]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+
+        def accept(serve: Serve) -> None:
+            while not ended.is_set():
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    serve(connection)
+
+        def start(serve: Serve) -> str:
+            threads.append(threading.Thread(target=accept, args=[serve]))
+            threads[-1].start()
+            return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        yield start
+        ended.set()
+        for thread in threads:
+            thread.join(5)
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[str], Downloads]]:
+    made: list[Downloads] = []
+
+    def open_(address: str) -> Downloads:
+        made.append(Downloads(address))
+        return made[-1]
+
+    yield open_
+    for downloads in made:
+        downloads.close()
+
+
+def test_a_connection_that_was_closed_while_it_was_idle_is_opened_again(listening, opened):
+    connections = []
+
+    def one_answer(connection: socket.socket) -> None:
+        connections.append(connection.recv(1000))
+        connection.sendall(OK)
+
+    downloads = opened(listening(one_answer))
+    assert [downloads.get("/file") for _ in range(3)] == [(200, b"whole")] * 3
+    assert len(connections) == 3
+
+
+def test_a_new_connection_that_is_closed_without_an_answer_is_a_fault(listening, opened):
+    asked = []
+    downloads = opened(listening(lambda connection: asked.append(connection.recv(1000))))
+    with pytest.raises(ConnectionError):
+        downloads.get("/file")
+    assert len(asked) == 1
+
+
+def test_closing_ends_the_waiting_for_an_answer(listening, opened):
+    asked, done = threading.Event(), threading.Event()
+
+    def no_answer(connection: socket.socket) -> None:
+        connection.recv(1000)
+        asked.set()
+        done.wait(10)
+
+    downloads = opened(listening(no_answer))
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            downloads.get("/file")
+        except OSError as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    asked.wait(5)
+    began = time.monotonic()
+    downloads.close()
+    waiting.join(5)
+    done.set()
+    assert len(failed) == 1
+    assert time.monotonic() - began < 5
