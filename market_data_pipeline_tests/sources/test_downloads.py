@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_closing_ends_the_waiting_for_an_answer(listening, opened):
     def ask() -> None:
         try:
             downloads.get("/file")
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             failed.append(error)
 
     waiting = threading.Thread(target=ask)
