@@ -98,7 +98,7 @@ def damage_check_of(path: Path) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         name=CAN_BE_READ,
         asset=dg.AssetKey([exchange_id, token, "klines_1m"]),
-        description="What dataset.json says of the dataset. Once it is mended, reload the code location.",
+        description="dataset.json can be read. Once it is mended, reload the code location.",
     )
     def readable() -> dg.AssetCheckResult:
         try:
