@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import archives, commands, loads, stored
+from benchmarks import archives, commands, live, loads, stored
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.exchange import simulated_exchange
 from benchmarks.measuring import PROJECT, BenchmarkFailed
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "dagster": commands.dagster,
     "startup": commands.startup,
     "nothing-to-do": commands.nothing_to_do,
+    "live": live.live,
     "verify": stored.verify,
     "size": stored.size,
 }

@@ -34,10 +34,12 @@ class Sizes:
     rounds: int = 3
     quick_commands: int = 15
     store_rounds: int = 5
+    live_pairs: int = 100
+    live_minutes: int = 5
 
 
 FULL = Sizes()
-QUICK = Sizes(30, 20, 3, 3, 5, 20, 30, rounds=1, quick_commands=2, store_rounds=1)
+QUICK = Sizes(30, 20, 3, 3, 5, 20, 30, rounds=1, quick_commands=2, store_rounds=1, live_pairs=5, live_minutes=1)
 
 
 @dataclass

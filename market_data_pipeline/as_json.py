@@ -9,6 +9,7 @@ from typing import Any
 from market_data_pipeline.core.coverage import minutes_by_kind, total_minutes
 from market_data_pipeline.core.crosscheck import CrossCheck
 from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.revisions import Revision
 from market_data_pipeline.core.status import DatasetStatus
 from market_data_pipeline.operations import DatasetProof
@@ -31,6 +32,9 @@ def status_json(status: DatasetStatus) -> dict[str, Any]:
         "complete_chunks": status.complete_chunks,
         "rows": status.rows,
         "bytes": status.size_bytes,
+        "newest_kline": None if status.newest_open_ms is None else iso(status.newest_open_ms),
+        "live": status.dataset.live,
+        "states": dict(status.states),
         "absent_minutes": dict(status.absent_minutes),
         **({"revisions": {"count": status.revisions, "last": _revision_json(last)}} if last else {}),
         "folder": str(status.folder),

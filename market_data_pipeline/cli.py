@@ -111,6 +111,31 @@ def backfill(
 
 
 @app.command()
+def live(
+    context: typer.Context,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, help="End after so many minutes; until stopped if not given.")
+    ] = None,
+    mark: Annotated[
+        bool | None,
+        typer.Option("--mark/--unmark", help="Let the live sensors keep the dataset current, or no longer, and end."),
+    ] = None,
+) -> None:
+    """Keep a dataset current, minute by minute, until Ctrl-C; without --market or --pair all that are marked live."""
+    with _errors_in_one_line():
+        from market_data_pipeline import following, live_table
+
+        settings, target = _settings(), context.obj.target(_settings())
+        if mark is not None:
+            live_table.print_marked(following.mark(settings, target, live=mark))
+            return
+        request = following.LiveRequest(target, minutes, strict_pair=context.obj.strict_pair)
+        report = live_table.follow(settings, request)
+        live_table.print_session(report)
+        _exit_unless(not report.errors)
+
+
+@app.command()
 def verify(
     context: typer.Context,
     start: Start = None,

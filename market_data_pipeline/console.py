@@ -44,6 +44,7 @@ _STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
     "incomplete": "right",
     "klines": "right",
     "size": "right",
+    "state": "left",
     "absent minutes": "left",
 }
 _LOG_EVERY_S = 10.0
@@ -236,6 +237,7 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
             f"{incomplete:,}" if incomplete else "-",
             f"{status.rows:,}",
             size(status.size_bytes),
+            ", ".join(f"{count:,} {state}" for state, count in status.states.items()) or "-",
             _absent(status.absent_minutes),
         )
     Console(width=max(out.width, 200), highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""Whether a load could start now.
+"""Whether a load could start now, and whether what is live is current.
 
 Belongs here: a handful of quick looks, each with its own verdict; none changes anything. Does not belong here: whether
 the data is good (`verify`).
@@ -14,6 +14,8 @@ from pathlib import Path
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.files import require_writable
+from market_data_pipeline.core.freshness import freshness
+from market_data_pipeline.core.store import read_dataset
 from market_data_pipeline.loading import Target
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.wiring import opener_of, store_of
@@ -33,7 +35,13 @@ class Sign:
 
 def look_after(settings: Settings, target: Target) -> list[Sign]:
     """Look at the data root, the disk, the datasets, the Dagster instance and the exchange."""
-    return [*_root(settings), _datasets(settings), _instance(settings), *_exchange(settings, target)]
+    return [
+        *_root(settings),
+        _datasets(settings),
+        _instance(settings),
+        *_exchange(settings, target),
+        *_live(settings),
+    ]
 
 
 def _root(settings: Settings) -> Iterator[Sign]:
@@ -53,6 +61,20 @@ def _datasets(settings: Settings) -> Sign:
     except MarketDataError as error:
         return Sign("datasets", ok=False, detail=str(error))
     return Sign("datasets", ok=True, detail=", ".join(dataset.name for dataset in found) or "none yet")
+
+
+def _live(settings: Settings) -> Iterator[Sign]:
+    """How far each dataset that is marked live is behind the exchange."""
+    store = store_of(settings)
+    for path in store.dataset_files():
+        try:
+            dataset = read_dataset(path)
+            if dataset.live:
+                with closing(opener_of(settings)(dataset.market, dataset.pair)) as source:
+                    fresh = freshness(store.open(dataset), source)
+                yield Sign("live", ok=fresh.ok, detail=f"{dataset.name} {fresh.detail}")
+        except MarketDataError as error:
+            yield Sign("live", ok=False, detail=str(error))
 
 
 def _instance(settings: Settings) -> Sign:

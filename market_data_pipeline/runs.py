@@ -32,12 +32,13 @@ from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.live_events import LiveEvents
 from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.defs.partitions import range_tags
 from market_data_pipeline.defs.resources import Tools, tools_of
 from market_data_pipeline.home import prepare_home
 
-__all__ = ["RunReport", "open_instance", "recorded_days", "run", "tools_of"]
+__all__ = ["LiveEvents", "RunReport", "open_instance", "recorded_days", "run", "tools_of"]
 
 # The UI hides tags that begin so.
 _PROCESS_TAG = ".dagster/market_data_process"

@@ -3,10 +3,13 @@
 Belongs here: which setting goes to which parameter. Does not belong here: logic of any kind.
 """
 
+import math
 from functools import partial
 
+from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.live_market import LiveMarket
 from market_data_pipeline.core.resolve import OpenSource
-from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.core.sources.opening import LiveSources, open_source
 from market_data_pipeline.core.store import Store
 from market_data_pipeline.settings import Settings
 
@@ -24,4 +27,22 @@ def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
         root=settings.root,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
+    )
+
+
+def live_market_of(settings: Settings, market: Market, who: str) -> LiveMarket:
+    """The live mode of a market; `who` is what others are told who want to follow the same datasets."""
+    sources = LiveSources(
+        market,
+        root=settings.root,
+        base_url=settings.market_data_exchange_url,
+        extra_sleep_s=settings.extra_sleep_sec,
+    )
+    store = Store(settings.root, manifest_interval_s=math.inf)
+    return LiveMarket(
+        store,
+        sources,
+        who=who,
+        manifest_interval_s=settings.manifest_write_interval_sec,
+        archived=settings.market_data_source != "rest",
     )

@@ -8,7 +8,8 @@ import typer.main
 from market_data_pipeline.cli import app
 from market_data_pipeline.core.coverage import Kind
 from market_data_pipeline.core.klines import FIELDS
-from market_data_pipeline.defs.checks import CHECKS
+from market_data_pipeline.core.manifest import State
+from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
 
@@ -52,10 +53,12 @@ def test_every_setting_is_on_its_page_with_its_meaning():
     assert sorted(rows) == sorted(fields)
 
 
-def test_every_check_kind_column_and_fault_is_on_its_page():
+def test_every_check_kind_state_column_and_fault_is_on_its_page():
     dagster, store, simulator = text("docs/dagster.md"), text("docs/store.md"), text("docs/simulator.md")
-    assert [name for name in CHECKS if f"`{name}`" not in dagster] == []
+    checks = [*CHECKS, MATCHES_OTHER_SOURCE, FRESH, CAN_BE_READ]
+    assert [name for name in checks if f"`{name}`" not in dagster] == []
     assert [kind for kind in Kind if f"`{kind}`" not in store] == []
+    assert [state for state in State if f"`{state}`" not in store] == []
     assert [name for name in FIELDS if f"`{name}`" not in store] == []
     assert [name for name in FAULTS if f"`{name}`" not in simulator] == []
 

@@ -5,9 +5,10 @@ Belongs here: the use case from asking to publishing. Does not belong here: what
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -28,13 +29,13 @@ from market_data_pipeline.core.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.dealing import DealtPages
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines import EMPTY, cut, join, open_times
-from market_data_pipeline.core.manifest import Entry
-from market_data_pipeline.core.plan import Outcome, Task, dataset_start, plan, possible
+from market_data_pipeline.core.manifest import LIVE, Entry
+from market_data_pipeline.core.plan import Outcome, Task, dataset_start, plan, possible, settled_before
 from market_data_pipeline.core.revisions import Revision
-from market_data_pipeline.core.sources.base import KlineSource, Life
+from market_data_pipeline.core.sources.base import KlineSource, Life, PageSource
 
-# The newest closed kline may be served some seconds late; that it is absent right after its close is no outage.
-SETTLING_MS = 3 * MINUTE_MS
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 _TIMES_TO_ASK_AGAIN = 5
 _ENCODED_AHEAD = 2
@@ -76,21 +77,50 @@ def backfill(
     if asked := asked_of(window, life, now_ms):
         store.ask(asked, dataset_start(store.dataset.zone, life, asked))
     tasks = plan(store, window, life, now_ms, refetch=refetch)
+    try:
+        for result in load(store, source, tasks, life, settled_before(now_ms), row_group_rows=row_group_rows):
+            if result.outcome is Outcome.LOADED and result.entry:
+                name, entry = f"{store.dataset.name} {result.day.key}", result.entry
+                _log.info("%s loaded: %d klines, sha256 %s", name, entry.rows, entry.sha256)
+            yield result
+    finally:
+        store.flush()
+
+
+def load(
+    store: DatasetStore,
+    source: PageSource,
+    tasks: Sequence[Task],
+    life: Life,
+    settled_ms: int,
+    *,
+    row_group_rows: int | None = None,
+) -> Iterator[DayResult]:
+    """Do what was planned; yield each day's result, in order, once its chunk is on disk. The manifest may be behind.
+
+    Args:
+        store: the dataset's files, which know already that someone asked for these days.
+        source: where klines come from.
+        tasks: the days and what to ask for, in order.
+        life: when the exchange has klines of the pair.
+        settled_ms: the minute before which every kline there will ever be is there; later ones that are absent are
+            `open`, and those that are there provisional.
+        row_group_rows: most rows of a Parquet row group in the chunks, None for one group a day.
+    """
     pages = DealtPages(source.pages(_spans_of(tasks)))
-    load = _Load(store, source, life, now_ms, row_group_rows)
+    days = _Load(store, source, life, settled_ms, row_group_rows)
     try:
         # One thread: encoding holds Python's lock seldom, and more of them would only wait for each other.
-        with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
+        with ThreadPoolExecutor(1, thread_name_prefix="encode") if len(tasks) > 1 else _AtOnce() as encoder:
             begun: deque[_Begun] = deque()
             for task in tasks:
-                begun.append(load.begin(task, pages, encoder))
+                begun.append(days.begin(task, pages, encoder))
                 if len(begun) > _ENCODED_AHEAD:
-                    yield load.end(begun.popleft())
+                    yield days.end(begun.popleft())
             while begun:
-                yield load.end(begun.popleft())
+                yield days.end(begun.popleft())
     finally:
         pages.close()
-        store.flush()
 
 
 def ask_ahead(source: KlineSource, tasks: Iterable[Task]) -> None:
@@ -104,14 +134,26 @@ def _spans_of(tasks: Iterable[Task]) -> list[Span]:
 
 def asked_of(window: Span, life: Life, now_ms: int) -> Span | None:
     """The minutes of the window that are asked for now: those whose klines are there if they will ever be."""
-    return possible(window, life, _settled(now_ms))
+    return possible(window, life, settled_before(now_ms))
+
+
+class _AtOnce(Executor):
+    """An executor without a thread, for one day, which has nothing to overlap with."""
+
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **options: Any) -> "Future[T]":
+        future: Future[T] = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
     """A day whose klines were had: its chunk, which is being encoded, or the result where nothing is to be written."""
 
-    day: Day
+    task: Task
     rest: Future[NewChunk] | DayResult
 
 
@@ -120,25 +162,27 @@ class _Load:
     """The circumstances that all days of one backfill share."""
 
     store: DatasetStore
-    source: KlineSource
+    source: PageSource
     life: Life
-    now_ms: int
+    settled_ms: int
     row_group_rows: int | None
 
     def begin(self, task: Task, pages: DealtPages, encoder: Executor) -> _Begun:
         """Have the day's klines, and have them checked and encoded where there is a chunk to be written."""
         day, entry = task.day, self.store.entries.get(task.day.key)
         if task.outcome is not None:
-            return _Begun(day, DayResult(day, task.outcome, entry))
+            return _Begun(task, DayResult(day, task.outcome, entry))
         try:
             answered, sources = pages.of(task.spans)
             answered, doubted = self._asked_again(answered, task.spans, sources)
             klines = join(self._kept(task, sources), answered)
         except MarketDataError as error:
-            return _Begun(day, DayResult(day, Outcome.FAILED, entry, str(error)))
+            return _Begun(task, DayResult(day, Outcome.FAILED, entry, str(error)))
         absences = self._explained(task, klines, doubted)
+        if self._is_provisional(answered, absences):
+            sources.add(LIVE)
         if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
-            return _Begun(day, DayResult(day, Outcome.OPEN, entry))
+            return _Begun(task, DayResult(day, Outcome.OPEN, entry))
         chunk = encoder.submit(
             prepare,
             self.store.dataset,
@@ -148,37 +192,33 @@ class _Load:
             source="+".join(sorted(sources)),
             row_group_rows=self.row_group_rows,
         )
-        return _Begun(day, chunk)
+        return _Begun(task, chunk)
 
     def end(self, begun: _Begun) -> DayResult:
         """Write the day's chunk, if there is one."""
-        result = begun.rest if isinstance(begun.rest, DayResult) else self._written(begun.day, begun.rest)
-        self._log(result)
+        result = begun.rest if isinstance(begun.rest, DayResult) else self._written(begun.task, begun.rest)
+        if result.outcome is Outcome.FAILED:
+            _log.error("%s %s failed: %s", self.store.dataset.name, result.day.key, result.error)
         return result
 
-    def _written(self, day: Day, chunk: Future[NewChunk]) -> DayResult:
+    def _written(self, task: Task, chunk: Future[NewChunk]) -> DayResult:
+        day = task.day
         try:
             new = chunk.result()
             entry = self.store.publish(new)
-            return _result_of(day, entry, self.store.revised.get(day.key), new.chunk.klines)
+            return _result_of(task, entry, self.store.revised.get(day.key), new.chunk.klines)
         except MarketDataError as error:
             return DayResult(day, Outcome.FAILED, self.store.entries.get(day.key), str(error))
-
-    def _log(self, result: DayResult) -> None:
-        name = f"{self.store.dataset.name} {result.day.key}"
-        if result.outcome is Outcome.FAILED:
-            _log.error("%s failed: %s", name, result.error)
-        elif result.outcome is Outcome.LOADED and result.entry:
-            _log.info("%s loaded: %d klines, sha256 %s", name, result.entry.rows, result.entry.sha256)
 
     def _kept(self, task: Task, sources: set[str]) -> pa.Table:
         """The klines on disk that the day keeps, those of minutes that were not asked for now; notes their sources."""
         whole = Span(task.day.start_ms, task.day.end_ms)
         left = subtract([whole], task.spans)
-        if not left or not self.store.is_intact(task.day):
+        standing = self.store.trusted(task.day) if left else None
+        if standing is None:
             return EMPTY
-        standing = self.store.read(task.day)
-        kept = pa.concat_tables([cut(standing.klines, span) for span in left]).combine_chunks()
+        pieces = [piece for span in left if (piece := cut(standing.klines, span)).num_rows]
+        kept = pieces[0] if len(pieces) == 1 else pa.concat_tables([EMPTY, *pieces]).combine_chunks()
         if kept.num_rows:
             sources.update(standing.footer.source.split("+"))
         return kept
@@ -190,7 +230,7 @@ class _Load:
         doubted: list[Absence] = []
         if klines.num_rows == total_minutes(spans):
             return klines, doubted
-        settled = [Span(0, _settled(self.now_ms))]
+        settled = [Span(0, self.settled_ms)]
         for _ in range(_TIMES_TO_ASK_AGAIN):
             absent = [gap for span in spans for gap in gaps(open_times(klines), span)]
             doubtful = subtract(intersect(absent, settled), [absence.span for absence in doubted])
@@ -204,6 +244,11 @@ class _Load:
                 sources.update(again.sources)
         return klines, doubted
 
+    def _is_provisional(self, answered: pa.Table, absences: list[Absence]) -> bool:
+        """True if klines were read within moments of closing and no open minutes after them tell of it."""
+        is_fresh = answered.num_rows > 0 and int(open_times(answered)[-1]) >= self.settled_ms
+        return is_fresh and not any(absence.kind is Kind.OPEN for absence in absences)
+
     def _explained(self, task: Task, klines: pa.Table, doubted: list[Absence]) -> list[Absence]:
         whole = Span(task.day.start_ms, task.day.end_ms)
         absent = gaps(open_times(klines), whole)
@@ -211,31 +256,31 @@ class _Load:
             return []
         entry = self.store.entries.get(task.day.key)
         known = [
-            Absence(Kind.OUTAGE, span, absence.evidence)
+            Absence(absence.kind, span, absence.evidence)
             for absence in (entry.absences if entry else ())
-            if absence.kind is Kind.OUTAGE
+            if absence.kind in {Kind.OUTAGE, Kind.UNEXPLAINED}
             for span in subtract([absence.span], task.spans)
         ]
         ended_ms = _FOREVER_MS if self.life.last_open_ms is None else self.life.last_open_ms + MINUTE_MS
         reasons = [
             Absence(Kind.NOT_LISTED, Span(0, self.life.first_open_ms)),
             Absence(Kind.DELISTED, Span(ended_ms, _FOREVER_MS)),
-            *(absence for absence in doubted if absence.kind is Kind.OUTAGE),
-            *known,
-            Absence(Kind.OPEN, Span(_settled(self.now_ms), _FOREVER_MS)),
+            *(absence for absence in [*doubted, *known] if absence.kind is Kind.OUTAGE),
+            Absence(Kind.OPEN, Span(self.settled_ms, _FOREVER_MS)),
             *(Absence(Kind.NOT_REQUESTED, span) for span in subtract([whole], self.store.dataset.asked)),
             *doubted,
+            *known,
         ]
         return explain(absent, reasons)
 
 
-def _settled(now_ms: int) -> int:
-    """The minute before which every kline there will ever be is there."""
-    return (now_ms - SETTLING_MS) // MINUTE_MS * MINUTE_MS
-
-
-def _result_of(day: Day, entry: Entry, revision: Revision | None, klines: pa.Table) -> DayResult:
-    unexplained = [absence for absence in entry.absences if absence.kind is Kind.UNEXPLAINED]
+def _result_of(task: Task, entry: Entry, revision: Revision | None, klines: pa.Table) -> DayResult:
+    day = task.day
+    unexplained = [
+        absence
+        for absence in entry.absences
+        if absence.kind is Kind.UNEXPLAINED and intersect([absence.span], task.spans)
+    ]
     if not unexplained:
         return DayResult(day, Outcome.LOADED, entry, revision=revision, klines=klines)
     said = "; ".join(unexplained[0].evidence) or "the exchange keeps giving some of them"

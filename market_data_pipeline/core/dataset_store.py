@@ -6,7 +6,8 @@ load one (`backfill`), the folders above (`store`).
 The manifest is written seldom, so one rule makes it safe to be killed anywhere: **on disk it only lists chunks that
 have not changed since they were listed.** A chunk that is about to be replaced is taken off the list first; a chunk on
 disk that is not listed is read, checked and adopted at the next opening; a listed chunk that is gone or differs is
-damage, and stays listed until it is repaired.
+damage, and stays listed until it is repaired. A day that is not over is the exception: live mode replaces its chunk
+each minute, so it stays listed as it once was, and a chunk that differs is adopted like one that is not listed.
 
 No value of a minute is replaced in silence: what a chunk says otherwise than the one on disk is in the ledger of
 `revisions` before it takes its place.
@@ -16,8 +17,10 @@ import json
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +32,13 @@ from market_data_pipeline.core.coverage import Span, total_minutes
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import Day
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.files import TEMPORARY_SUFFIX, sha256_of, write_whole
+from market_data_pipeline.core.files import TEMPORARY_SUFFIX, sha256_of, state_of, write_whole
 from market_data_pipeline.core.klines import open_times
-from market_data_pipeline.core.manifest import Entry
+from market_data_pipeline.core.manifest import Entry, State
+from market_data_pipeline.core.manifest_file import MANIFEST_FILE, ManifestFile
 from market_data_pipeline.core.revisions import Revision
 
 DATASET_FILE = "dataset.json"
-MANIFEST_FILE = "manifest.json"
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +53,7 @@ class DatasetStore:
         self.revised: dict[str, Revision] = {}
         """What `publish` of this object found revised, by day."""
         self._chunks = folder / "chunks"
+        self._manifest = ManifestFile(folder / MANIFEST_FILE)
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
         self._lock = FileLock(folder / ".lock")
@@ -57,6 +61,8 @@ class DatasetStore:
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
         self._paths: dict[str, Path] = {}
+        # The chunk that was written last and the state of its file then: live mode adds a minute to it each minute.
+        self._written: tuple[Path, tuple[int, int, int] | None, Chunk] | None = None
         self.refresh()
 
     # --- reading
@@ -65,16 +71,24 @@ class DatasetStore:
         """Take note of what other processes have written since."""
         self.warnings.clear()
         self._catch_up()
-        self._listed = dict(self._read_manifest() or {})
+        self._listed = dict(self._manifest.entries(warn=self.warnings.append) or {})
         self._paths = chunk_files.scan(self._chunks)
         self._drop_replaced()
         for day in sorted(self._paths.keys() - self._listed.keys() - self._unlisted.keys()):
             self._adopt(day)
+        for day in [day for day, entry in self._listed.items() if not entry.is_over]:
+            self.is_intact(self.dataset.day(day))
 
     @property
     def entries(self) -> Mapping[str, Entry]:
         """Every chunk that is there or should be, by day."""
         return ChainMap(self._unlisted, self._listed)
+
+    @property
+    def newest(self) -> Entry | None:
+        """The entry of the last day that has one."""
+        last = max(chain(self._listed, self._unlisted), default=None)
+        return None if last is None else self.entries[last]
 
     @property
     def combined_folder(self) -> Path:
@@ -99,11 +113,16 @@ class DatasetStore:
 
     def is_intact(self, day: Day) -> bool:
         """True if the day's chunk is on disk and is, to the byte, what its entry says."""
-        entry = self.entries.get(day.key)
-        try:
-            return entry is not None and sha256_of(self.chunk_path(day).read_bytes()) == entry.sha256
-        except OSError:
+        if self._matches(day):
+            return True
+        if (entry := self.entries.get(day.key)) is None or entry.is_over:
             return False
+        self._adopt(day.key)
+        return self._matches(day)
+
+    def trusted(self, day: Day) -> Chunk | None:
+        """The day's chunk if it is intact; the one that this object wrote last is at hand and not read again."""
+        return self._at_hand(day) or (self.read(day) if self.is_intact(day) else None)
 
     def revisions(self) -> list[Revision]:
         """Every revision of the dataset that anyone noticed, in that order; read from disk."""
@@ -142,6 +161,13 @@ class DatasetStore:
             if self._paths != found:
                 self._write_manifest()
 
+    def mark_live(self, live: bool) -> None:
+        """Note in `dataset.json` whether live mode is to keep the dataset current."""
+        with self._lock:
+            current = Dataset.from_json(json.loads((self.folder / DATASET_FILE).read_bytes()))
+            self.dataset = replace(current, live=live)
+            write_dataset(self.folder, self.dataset)
+
     def publish(self, new: NewChunk) -> Entry:
         """Write the day's chunk, and vouch for it; note what it revises.
 
@@ -157,7 +183,7 @@ class DatasetStore:
             path = self.chunk_path(day)
             standing = self._standing(day) if path.exists() else None
             if standing and revisions.says_the_same(standing, coming, row_group_rows=new.row_group_rows):
-                entry = standing.entry
+                entry = standing.entry.attested(entry.state, *self._attested(standing.entry))
             else:
                 self._put(path, new.content, coming, standing)
             self._paths[day.key] = path
@@ -172,12 +198,25 @@ class DatasetStore:
     def flush(self) -> None:
         """Write the manifest if there is anything that it does not list yet."""
         self._flushed_at = time.monotonic()
-        if self._unlisted or not (self.folder / MANIFEST_FILE).exists():
+        if self._unlisted or not self._manifest.path.exists():
             with self._lock:
                 self._catch_up()
                 self._write_manifest()
 
     # --- inside
+
+    def _attested(self, entry: Entry) -> Iterator[State]:
+        """The state that the manifest has of this very chunk, which may be surer than what the chunk says."""
+        known = self.entries.get(entry.day)
+        if known is not None and known.sha256 == entry.sha256:
+            yield known.state
+
+    def _matches(self, day: Day) -> bool:
+        entry = self.entries.get(day.key)
+        try:
+            return entry is not None and sha256_of(self.chunk_path(day).read_bytes()) == entry.sha256
+        except OSError:
+            return False
 
     def _catch_up(self) -> None:
         """Follow another process that moved the start: the names of all chunks have changed."""
@@ -192,18 +231,8 @@ class DatasetStore:
 
     def _drop_replaced(self) -> None:
         """Vouch no longer for chunks that another process has replaced: it vouches for them, or they are adopted."""
-        for day in [day for day in self._unlisted if not self.is_intact(self.dataset.day(day))]:
+        for day in [day for day in self._unlisted if not self._matches(self.dataset.day(day))]:
             del self._unlisted[day]
-
-    def _read_manifest(self) -> Mapping[str, Entry] | None:
-        path = self.folder / MANIFEST_FILE
-        try:
-            return manifest.from_text(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            self.warnings.append(f"{path} is corrupt ({_one_line(error)}); it is rebuilt from the chunks")
-            return None
 
     def _adopt(self, day: str) -> None:
         """Vouch for a chunk that is on disk and not listed, after checking it like a new one."""
@@ -218,28 +247,41 @@ class DatasetStore:
         else:
             self._unlisted[day] = found.entry
 
+    def _at_hand(self, day: Day) -> Chunk | None:
+        if self._written is None:
+            return None
+        path, state, chunk = self._written
+        return (
+            chunk if chunk.entry.day == day.key and path == self.chunk_path(day) and state == state_of(path) else None
+        )
+
     def _standing(self, day: Day) -> Chunk | None:
         """The chunk on disk, whoever wrote it; None if it is not what the manifest lists, or breaks a rule."""
+        if at_hand := self._at_hand(day):
+            return at_hand
         try:
             found = self.read(day)
         except StoreError:
             return None
-        listed = (self._read_manifest() or {}).get(day.key)
-        if listed is not None:
+        listed = (self._manifest.entries() or {}).get(day.key)
+        if listed is not None and listed.is_over:
             return found if found.entry.sha256 == listed.sha256 else None
         return None if chunk_files.broken(found.klines, found.footer, day) else found
 
     def _put(self, path: Path, content: bytes, coming: Chunk, standing: Chunk | None) -> None:
         """Write a chunk, after the one on disk was found no better, its revision noted, and taken off the list."""
         if standing:
-            self._refuse_worse(standing, coming)
-            self._note_revision(standing, coming)
+            # Live mode's way, minute by minute: what is there stays, to the value, and something follows.
+            if not coming.klines.slice(0, standing.klines.num_rows).equals(standing.klines):
+                self._refuse_worse(standing, coming)
+                self._note_revision(standing, coming)
             self._unlist(coming.entry.day)
         elif path.exists():
             # Damaged, yet someone may want to look at it.
             chunk_files.set_aside(path, keep=True)
         path.parent.mkdir(exist_ok=True)
         write_whole(path, content)
+        self._written = path, state_of(path), coming
 
     def _refuse_worse(self, standing: Chunk, coming: Chunk) -> None:
         lost = np.setdiff1d(open_times(standing.klines), open_times(coming.klines), assume_unique=True)
@@ -258,22 +300,19 @@ class DatasetStore:
 
     def _unlist(self, day: str) -> None:
         self._unlisted.pop(day, None)
-        if day in (self._read_manifest() or {}):
+        listed = (self._manifest.entries() or {}).get(day)
+        if listed is not None and listed.is_over:
             self._write_manifest(without=day)
 
     def _write_manifest(self, without: str | None = None) -> None:
         self._drop_replaced()
-        on_disk = self._read_manifest()
+        on_disk = self._manifest.entries()
         merged = {**(self._listed if on_disk is None else on_disk), **self._unlisted}
         merged.pop(without or "", None)
         self._listed, self._unlisted = merged, {}
-        write_whole(self.folder / MANIFEST_FILE, manifest.to_text(self.dataset, merged.values()).encode())
+        self._manifest.write(self.dataset, merged)
 
 
 def write_dataset(folder: Path, dataset: Dataset) -> None:
     """Write `dataset.json`; the caller holds the folder's lock."""
     write_whole(folder / DATASET_FILE, (json.dumps(dataset.to_json(), indent=2) + "\n").encode())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -6,6 +6,7 @@ which files there are (`store`).
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -42,6 +43,15 @@ def _move_later(source: Path, target: Path) -> None:
     source.replace(target)
 
 
+def state_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does: its time (ns), size and place; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def sha256_of(content: bytes) -> str:
     """The hex digest that manifests hold."""
     return hashlib.sha256(content).hexdigest()
@@ -53,7 +63,7 @@ def require_writable(root: Path) -> None:
     Raises:
         StoreError: it does not.
     """
-    probe = root / f".writable-{os.getpid()}"
+    probe = root / f".writable-{os.getpid()}-{threading.get_ident()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")

@@ -6,8 +6,9 @@ writing `manifest.json` (`store`). Nothing in it changes from run to run, so equ
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
+from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,25 @@ from market_data_pipeline.core.days import Day
 from market_data_pipeline.core.klines import open_times
 
 _FORMAT = 1
+LIVE = "live"
+"""In the source of a chunk: some of its klines were read from REST within minutes of closing."""
+
+
+class State(StrEnum):
+    """How sure a day's klines are, from the least to the most.
+
+    `PROVISIONAL`: some were read within minutes of closing, or are still to come. `CONFIRMED`: all were read from REST
+    after they had settled. `ARCHIVED`: the archive's files say the same.
+    """
+
+    PROVISIONAL = "provisional"
+    CONFIRMED = "confirmed"
+    ARCHIVED = "archived"
+
+    @classmethod
+    def surest(cls, *states: "State") -> "State":
+        """The surest of them."""
+        return max(states, key=list(cls).index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +58,27 @@ class Entry:
     source: str
     size_bytes: int
     sha256: str
+    # Not in the chunk where the archive only said the same as REST: a rebuilt manifest knows nothing of it.
+    state: State = field(compare=False)
 
     @property
     def complete(self) -> bool:
         """True if every minute is a kline or has a reason that asking again would not change."""
         return all(absence.kind.is_final for absence in self.absences)
+
+    @property
+    def was_read_live(self) -> bool:
+        """True if some klines were read from REST within minutes of closing."""
+        return LIVE in self.source.split("+")
+
+    @property
+    def is_over(self) -> bool:
+        """True if no minute of the day is still to come; until then live mode may replace the chunk each minute."""
+        return self.minutes_absent(Kind.OPEN) == 0
+
+    def attested(self, *states: State) -> "Entry":
+        """The entry in the surest of its state and these."""
+        return replace(self, state=State.surest(self.state, *states))
 
     def minutes_absent(self, kind: Kind) -> int:
         """How many minutes of the day are absent for this reason."""
@@ -61,6 +97,7 @@ class Entry:
             "complete": self.complete,
             "absences": [absence.to_json() for absence in self.absences],
             "source": self.source,
+            "state": self.state.value,
             "bytes": self.size_bytes,
             "sha256": self.sha256,
         }
@@ -68,16 +105,19 @@ class Entry:
     @classmethod
     def from_json(cls, content: Any) -> "Entry":
         """The inverse of `to_json`."""
+        absences = tuple(Absence.from_json(absence) for absence in content["absences"])
+        state = content.get("state")  # manifests of before live mode have none
         return cls(
             day=date.fromisoformat(content["day"]).isoformat(),
             rows=content["rows"],
             expected_rows=content["expected_rows"],
             first_open_time=content["first_open_time"],
             last_open_time=content["last_open_time"],
-            absences=tuple(Absence.from_json(absence) for absence in content["absences"]),
+            absences=absences,
             source=content["source"],
             size_bytes=content["bytes"],
             sha256=content["sha256"],
+            state=_state_of(content["source"], absences) if state is None else State(state),
         )
 
     @classmethod
@@ -94,7 +134,15 @@ class Entry:
             source=footer.source,
             size_bytes=size_bytes,
             sha256=sha256,
+            state=_state_of(footer.source, footer.absences),
         )
+
+
+def _state_of(source: str, absences: Iterable[Absence]) -> State:
+    """What a chunk says of it by itself."""
+    if LIVE in source.split("+") or any(absence.kind is Kind.OPEN for absence in absences):
+        return State.PROVISIONAL
+    return State.ARCHIVED if source == "archive" else State.CONFIRMED
 
 
 def chunk_name(dataset: Dataset, key: str) -> str:

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from market_data_pipeline.core.coverage import Span, intersect, merge
+from market_data_pipeline.core.coverage import Absence, Kind, Span, intersect, merge
 from market_data_pipeline.core.dataset import HISTORY_START_MS
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS, Day, Zone, day_at, days_between, iso
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.manifest import Entry
 from market_data_pipeline.core.sources.base import Life
+
+# The newest closed kline may be served some seconds late, and may still change.
+SETTLING_MS = 3 * MINUTE_MS
 
 
 class Outcome(StrEnum):
@@ -82,10 +86,26 @@ def dataset_start(zone: Zone, life: Life, asked: Span | None = None) -> date:
     return day_at(zone, max(life.first_open_ms, history_ms)).date
 
 
+def settled_before(now_ms: int) -> int:
+    """The minute before which every kline there will ever be is there, with its final values."""
+    return (now_ms - SETTLING_MS) // MINUTE_MS * MINUTE_MS
+
+
 def plan(store: DatasetStore, window: Span, life: Life, now_ms: int, *, refetch: bool) -> list[Task]:
     """A task for every day of the dataset that the window touches, in order."""
     days = days_between(store.dataset.zone, window.start_ms, window.end_ms)
     return [_task(store, day, window, life, now_ms, refetch=refetch) for day in days]
+
+
+def _is_to_be_confirmed(entry: Entry, day: Day, now_ms: int) -> bool:
+    """True if some klines of the day were read when the exchange might still have changed them, and now it will not."""
+    return entry.was_read_live and day.end_ms <= settled_before(now_ms)
+
+
+def _unsettled_of(absence: Absence) -> Span:
+    """The absent minutes, and those before the open ones whose klines were read within moments of closing."""
+    before_ms = SETTLING_MS if absence.kind is Kind.OPEN else 0
+    return Span(absence.span.start_ms - before_ms, absence.span.end_ms)
 
 
 def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, *, refetch: bool) -> Task:
@@ -98,11 +118,11 @@ def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, 
     if not store.is_intact(day):
         # What was asked for earlier is lost with a damaged chunk, so it is asked for again.
         spans = intersect([can_be], [window, *store.dataset.asked])
-    elif refetch:
+    elif refetch or _is_to_be_confirmed(store.entries[day.key], day, now_ms):
         spans = intersect([can_be], [window])
     else:
         absences = store.entries[day.key].absences
-        unsettled = merge(absence.span for absence in absences if not absence.kind.is_final)
+        unsettled = merge(_unsettled_of(absence) for absence in absences if not absence.kind.is_final)
         # Also what was asked for by a run that was killed before it came here.
         spans = intersect([can_be], intersect([window, *store.dataset.asked], unsettled))
     if not spans and day.key not in store.entries:

@@ -23,9 +23,11 @@ from market_data_pipeline.core.coverage import Span, merge
 from market_data_pipeline.core.days import MINUTE_MS, iso
 from market_data_pipeline.core.files import sha256_of
 from market_data_pipeline.core.klines import FIELDS
+from market_data_pipeline.core.manifest import State
 
 REVISIONS_FILE = "revisions.jsonl"
 _MOST_EXAMPLES = 20
+_LAST_LINES_BYTES = 200_000
 
 
 class Change(NamedTuple):
@@ -113,9 +115,14 @@ def compare(old: Chunk, new: Chunk) -> Revision | None:
 
 
 def says_the_same(old: Chunk, new: Chunk, *, row_group_rows: int | None) -> bool:
-    """True if the new chunk, encoded with `row_group_rows`, is the old file to the byte but for its source."""
+    """True if the new chunk, encoded with `row_group_rows`, is the old file to the byte but for its source.
+
+    A chunk whose source says that it is provisional gives way to one that says the same for good.
+    """
     if new.entry.sha256 == old.entry.sha256:
         return True
+    if old.entry.state is State.PROVISIONAL and new.entry.state is not State.PROVISIONAL:
+        return False
     footer = replace(new.footer, source=old.footer.source)
     if footer != old.footer:
         return False
@@ -127,9 +134,10 @@ def append(folder: Path, revision: Revision) -> None:
     """See to it that the dataset's ledger on disk has the revision; the caller holds the folder's lock.
 
     No line is added if the day's last one is of the same replacement: whoever noted it was killed before replacing.
+    Looked for among the last lines only, as live mode may add one a minute.
     """
     with (folder / REVISIONS_FILE).open("a+b") as file:
-        file.seek(0)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINES_BYTES))
         written = file.read()
         last = _last_of(revision.day, written)
         if last is None or (last.old_sha256, last.new_sha256) != (revision.old_sha256, revision.new_sha256):

@@ -10,12 +10,16 @@ from pathlib import Path
 from market_data_pipeline.core.coverage import minutes_by_kind
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.manifest import State
 from market_data_pipeline.core.revisions import Revision
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatus:
-    """A dataset in numbers. Days are local dates, None without chunks; `absent_minutes` is by kind.
+    """A dataset in numbers.
+
+    Days are local dates, None without chunks; `newest_open_ms` is the newest kline; `states` counts chunks by
+    state, `absent_minutes` of minutes by kind.
 
     `revisions` is how often stored values were found revised, `last_revision` the one that was noticed last.
     """
@@ -28,6 +32,8 @@ class DatasetStatus:
     size_bytes: int
     first_day: str | None
     last_day: str | None
+    newest_open_ms: int | None
+    states: Mapping[str, int]
     absent_minutes: Mapping[str, int]
     revisions: int
     last_revision: Revision | None
@@ -47,6 +53,8 @@ def status_of(store: DatasetStore) -> DatasetStatus:
         size_bytes=sum(entry.size_bytes for entry in entries),
         first_day=entries[0].day if entries else None,
         last_day=entries[-1].day if entries else None,
+        newest_open_ms=max((entry.last_open_time for entry in entries if entry.last_open_time), default=None),
+        states={state.value: count for state in State if (count := sum(entry.state is state for entry in entries))},
         absent_minutes=minutes_by_kind(absence for entry in entries for absence in entry.absences),
         revisions=len(revisions),
         last_revision=revisions[-1] if revisions else None,

@@ -36,9 +36,9 @@ class Store:
         """The folder of a dataset, whether it exists or not."""
         return self.root / market.exchange_id / pair.replace("/", "") / INTERVAL
 
-    def dataset_files(self) -> list[Path]:
-        """The `dataset.json` of every dataset, damaged or not, by market and pair."""
-        return sorted(self.root.glob(f"*/*/{INTERVAL}/{DATASET_FILE}"))
+    def dataset_files(self, market: Market | None = None) -> list[Path]:
+        """The `dataset.json` of every dataset, or of a market's, damaged or not, by market and pair."""
+        return sorted(self.root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}/{DATASET_FILE}"))
 
     def datasets(self) -> Iterator[Dataset]:
         """Every dataset there is, by market and pair.

@@ -2,7 +2,7 @@
 
 Belongs here: core's findings as Dagster check results. Does not belong here: the proving (`core.verify`,
 `core.combine`).
-All checks but one share one reading of the dataset, and each run checks all of it: one that is green means all days.
+The checks of `CHECKS` share one reading of the dataset, and each run checks all of it: a green one means all days.
 https://docs.dagster.io/guides/test/asset-checks
 """
 
@@ -20,7 +20,8 @@ from market_data_pipeline.core.combine import Agreement, compare
 from market_data_pipeline.core.coverage import Span, minutes_by_kind
 from market_data_pipeline.core.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import SourceError, StoreError
+from market_data_pipeline.core.freshness import freshness
 from market_data_pipeline.core.store import read_dataset
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table, kinds_text
@@ -36,6 +37,7 @@ CHECKS = {
     COMBINED_EQUALS_CHUNKS: ("combined", "The combined file, if there is one, holds the chunks' klines in order."),
 }
 MATCHES_OTHER_SOURCE = "klines_match_other_source"
+FRESH = "newest_kline_is_fresh"
 CAN_BE_READ = "dataset_can_be_read"
 _MOST_SHOWN = 50
 _SAMPLE_DAYS = 5
@@ -68,7 +70,7 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
 
 
 def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """Stored klines against the source that they did not come from: the one check that asks the exchange."""
+    """Stored klines against the source that they did not come from."""
 
     @dg.asset_check(
         name=MATCHES_OTHER_SOURCE,
@@ -89,6 +91,33 @@ def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         return _of_comparison(found)
 
     return compared
+
+
+def freshness_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
+    """Whether a live dataset has the exchange's newest closed klines."""
+
+    @dg.asset_check(
+        name=FRESH,
+        asset=asset_key(dataset, "klines_1m"),
+        description="A live dataset has the newest closed kline that the exchange has; an outage is no lag.",
+    )
+    def fresh(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
+        found = tools.store.find(dataset.market, dataset.pair)
+        if found is None or not found.live:
+            return dg.AssetCheckResult(passed=True, description="not live, so it is not expected to be current")
+        with closing(tools.open_source(dataset.market, dataset.pair)) as source:
+            try:
+                fresh = freshness(tools.store.open(found), source)
+            except SourceError as error:
+                return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
+        return dg.AssetCheckResult(
+            passed=fresh.ok,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=fresh.detail,
+            metadata={} if fresh.lag_minutes is None else {"lag_minutes": fresh.lag_minutes},
+        )
+
+    return fresh
 
 
 def damage_check_of(path: Path) -> dg.AssetChecksDefinition:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from market_data_pipeline.core.dataset import Dataset, default_start, parse_market, parse_pair
+from market_data_pipeline.core.dataset import Dataset, Market, default_start, parse_market, parse_pair
 from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.store import Store, read_dataset
 from market_data_pipeline.defs.assets import assets_of
-from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of
+from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
+from market_data_pipeline.defs.sensors import live_sensor_of
 from market_data_pipeline.settings import Settings
 
 
@@ -56,5 +57,7 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     """
     checks = [cross_check_of(dataset) for dataset in datasets]
     checks += [damage_check_of(path) for path in tools.store.dataset_files() if _readable(path) is None]
-    around = dg.Definitions(asset_checks=checks, schedules=[nightly_proof])
+    checks += [freshness_check_of(dataset) for dataset in datasets]
+    sensors = [live_sensor_of(market, [one for one in datasets if one.market is market], tools) for market in Market]
+    around = dg.Definitions(asset_checks=checks, schedules=[nightly_proof], sensors=sensors)
     return dg.Definitions.merge(definitions_of(datasets, tools), around)

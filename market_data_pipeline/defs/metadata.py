@@ -64,6 +64,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
         "dagster/partition_row_count": entry.rows,
         "expected_rows": entry.expected_rows,
         "complete": entry.complete,
+        "state": entry.state.value,
         "absent": absences_text(entry.absences),
         **({"evidence": "; ".join(said)} if (said := evidence_of(entry.absences)) else {}),
         "source": entry.source,
@@ -89,6 +90,7 @@ def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
         "first_day": status.first_day or "none",
         "last_day": status.last_day or "none",
         "bytes": status.size_bytes,
+        "states": ", ".join(f"{state} {count:,}" for state, count in status.states.items()) or "none",
         "absent": kinds_text(status.absent_minutes),
         "file": dg.MetadataValue.path(status.folder / "manifest.json"),
     }

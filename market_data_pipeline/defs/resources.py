@@ -5,20 +5,24 @@ Belongs here: wiring. Does not belong here: logic of any kind.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.live_market import LiveMarket
 from market_data_pipeline.core.resolve import OpenSource
 from market_data_pipeline.core.store import Store
 from market_data_pipeline.settings import Settings
-from market_data_pipeline.wiring import opener_of, store_of
+from market_data_pipeline.wiring import live_market_of, opener_of, store_of
 
 
 @dataclass(frozen=True)
 class Tools:
     """The data root, how to open a pair's source, whom to tell of each finished day, and where the log goes.
 
-    `open_to_compare` opens the source with a name, for klines that came from another.
+    `open_to_compare` opens the source with a name, for klines that came from another. `open_live` makes the live mode
+    of a market, given the name that others see.
     """
 
     store: Store
@@ -27,6 +31,7 @@ class Tools:
     on_day: Callable[[DayResult], None]
     build_combined: bool
     logs: Path
+    open_live: Callable[[Market, str], LiveMarket]
 
 
 def tools_of(settings: Settings) -> Tools:
@@ -38,6 +43,7 @@ def tools_of(settings: Settings) -> Tools:
         on_day=_tell_nobody,
         build_combined=settings.build_combined_on_backfill,
         logs=settings.logs,
+        open_live=partial(live_market_of, settings),
     )
 
 

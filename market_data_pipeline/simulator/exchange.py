@@ -225,7 +225,10 @@ class SimulatedExchange:
         self._counters[market].rows += page.rows
         if "html" in faults:
             return responses.error_page()
-        return responses.json_response(market, spoil_page(page.body, faults, now_ms) if faults else page.body)
+        if not faults:
+            return responses.json_response(market, page.body)
+        provisional_ms = self._faults.provisional_seconds * 1000
+        return responses.json_response(market, spoil_page(page.body, faults, pair, now_ms, provisional_ms))
 
     async def _archived(self, request: RequestInfo, faults: set[str]) -> Response:
         name = parse_path(request.path.removeprefix("/"))

@@ -30,6 +30,7 @@ PAGE_FAULTS = {
     "empty": "a klines page is empty",
     "repeat_rows": "a klines page has a row twice",
     "late": "the newest closed kline is not served for some seconds",
+    "provisional": "klines that closed a moment ago have other values than later",
     "cut_json": "the JSON of a klines page ends in the middle, in an answer that is whole for HTTP",
     "html": "a klines page is a page of HTML, with status 200",
     "conflicting_rows": "a klines page has a row twice, the second time with other values",
@@ -62,6 +63,7 @@ class Faults(UserDict[str, float]):
         self.seed = seed
         self.stall_seconds = 30.0
         self.late_seconds = 5.0
+        self.provisional_seconds = 90.0
         self.ban_seconds = 120
         self._asked: Counter[str] = Counter()
         super().__init__(rates or {})

@@ -4,17 +4,24 @@ Belongs here: changing the rows of a page and cutting its JSON.
 Does not belong here: when a fault strikes (`faults`), the files of the archive (`file_faults`).
 """
 
-from market_data_pipeline.simulator.rows import csv_from_rows, other_values, rows_from_csv
+from market_data_pipeline.simulator.clock import MINUTE_MS
+from market_data_pipeline.simulator.pairs import Pair
+from market_data_pipeline.simulator.rows import csv_from_rows, other_values, provisional, rows_from_csv
 
 _OFF_GRID_MS = 7_000
 
 
-def spoil_page(body: bytes, faults: set[str], now_ms: int) -> bytes:
-    """Return the JSON body of a klines page as the faults leave it."""
+def spoil_page(body: bytes, faults: set[str], pair: Pair, now_ms: int, provisional_ms: float) -> bytes:
+    """Return the JSON body of a klines page as the faults leave it.
+
+    With `provisional`, klines that closed less than `provisional_ms` ago do not have their final values.
+    """
     if "empty" in faults:
         body = b"[]"
     if body != b"[]":
         lines = csv_from_rows(body[1:-1] + b",", microseconds=False).splitlines()
+        if "provisional" in faults:
+            lines = [provisional(line, pair) if 0 <= _age_ms(line, now_ms) < provisional_ms else line for line in lines]
         body = b"[" + rows_from_csv(_spoiled(lines, faults, now_ms)).text[:-1] + b"]"
     return body[: len(body) // 2] if "cut_json" in faults else body
 
@@ -36,6 +43,11 @@ def _spoiled(lines: list[bytes], faults: set[str], now_ms: int) -> list[bytes]:
     if "repeat_rows" in faults and len(lines) > 1:
         lines.insert(middle, lines[middle])
     return lines
+
+
+def _age_ms(line: bytes, now_ms: int) -> int:
+    """Return for how long a kline has been closed; less than 0 while it is open."""
+    return now_ms - int(line[: line.index(b",")]) - MINUTE_MS
 
 
 def _closed_before(line: bytes, now_ms: int) -> bytes:

@@ -3,7 +3,8 @@
 Belongs here: what is fixed about a pair (market, name, tick and step, first kline, end of trading, price level).
 Does not belong here: klines (`prices`, `history`) and the exchangeInfo body (`listing`).
 
-First klines are close to the real exchange's. FRESHUSDT is invented: it is listed in 2026. WAVESUSDT is delisted in
+First klines are close to the real exchange's. FRESHUSDT is invented: it is listed in 2026. So are SIM01USDT to
+SIM100USDT on both markets, for whoever needs many pairs. WAVESUSDT is delisted in
 2024: on spot its klines stop, on futures flat zero-volume klines at the last price go on without end.
 """
 
@@ -121,15 +122,22 @@ _TABLE: tuple[_Row, ...] = (
     ("WAVES", "USDT", 4, 900, 0.1, ("0.0001", "0.01", "2019-01-18T10:00"), ("0.0010", "0.1", "2020-08-05T07:00")),
     ("FRESH", "USDT", 1.2, 1_500, 0.1, ("0.0001", "0.1", "2026-03-02T12:00"), ("0.0001000", "1", "2026-03-02T12:30")),
 )
+_NUMBERED = 100
 _ENDS: dict[tuple[Market, str], str] = {
     ("spot", "WAVESUSDT"): "2024-06-17T03:00",
     ("futures", "WAVESUSDT"): "2024-06-11T09:00",
 }
 
 
+def _numbered(market: Market, number: int) -> Pair:
+    first_ms = instant_ms("2022-02-01T08:00") + number * 3_600_000
+    price, turnover = 0.5 + number, 2e4 * (1 + number % 7)
+    return Pair(market, f"SIM{number:02}", "USDT", "0.001", "0.1", first_ms, None, price, turnover, 0)
+
+
 def table_pairs() -> list[Pair]:
     """Return the pairs of the built-in table, both markets."""
-    pairs = []
+    pairs = [_numbered(market, number) for market in MARKETS for number in range(1, _NUMBERED + 1)]
     for base, quote, price, turnover, idle, *halves in _TABLE:
         for market, half in zip(MARKETS, halves, strict=True):
             if half is None:

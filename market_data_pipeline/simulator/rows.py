@@ -21,6 +21,7 @@ _POWERS = np.array([10**exponent for exponent in range(19)], dtype=np.int64)
 _GROUPS = np.frombuffer(b"".join(b"%04d" % number for number in range(10_000)), dtype=np.uint32)
 _CSV_TIMES = re.compile(rb"^(\d{13}),((?:[^,]*,){5})(\d{13}),", re.MULTILINE)
 _JSON_ROW = b'[%b,"%b","%b","%b","%b","%b",%b,"%b",%b,"%b","%b","%b"],'
+_LAST_TRADES_MS = 6_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,14 @@ def other_values(line: bytes) -> bytes:
     for at, more in ((5, b"1"), (7, close), (8, b"1")):
         fields[at] = f"{Decimal(fields[at].decode()) + Decimal(more.decode()):f}".encode()
     return b",".join(fields)
+
+
+def provisional(line: bytes, pair: Pair) -> bytes:
+    """Return an archive line as if the trades of its last seconds were not counted yet; one without a trade has one."""
+    opened_ms = int(line[: line.index(b",")])
+    early = unfinished(rows_from_csv([line]).text, pair, opened_ms + MINUTE_MS - _LAST_TRADES_MS)
+    changed = csv_from_rows(early, microseconds=False).rstrip(b"\n")
+    return other_values(line) if changed == line else changed
 
 
 def without_trades(line: bytes, price: bytes) -> bytes:

@@ -98,8 +98,14 @@ class FakeSource:
     def now_ms(self) -> int:
         return round(datetime.fromisoformat(self.now).timestamp() * 1000)
 
-    def life(self) -> Life:
+    def life(self, *, anew: bool = False) -> Life:
         return Life(at(self.first), None if self.last is None else at(self.last))
+
+    def newest(self, wanted: Span, *, paid: bool = False) -> pa.Table:
+        page = self._page(wanted)
+        if page.error:
+            raise BadAnswer(page.error)
+        return page.klines
 
     def ask_ahead(self, spans: Iterable[Span]) -> None:
         pass

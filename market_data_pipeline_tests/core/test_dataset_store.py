@@ -106,7 +106,7 @@ def test_a_manifest_has_for_each_chunk_what_the_readme_promises(dataset_store):
     [chunk] = json.loads(manifest_of(dataset_store).read_bytes())["chunks"]
     assert list(chunk) == [
         "index", "day", "file", "rows", "expected_rows", "first_open_time", "last_open_time", "complete", "absences",
-        "source", "bytes", "sha256",
+        "source", "state", "bytes", "sha256",
     ]  # fmt: skip
     assert (chunk["index"], chunk["file"]) == (5, "chunk_000005_2024-03-05.parquet")
 

@@ -198,7 +198,7 @@ def test_nobody_waits_for_the_end_of_a_long_ban_whoever_was_told_of_it(path, clo
     with pytest.raises(Banned, match="for 3600 s more"):
         one.close_for(3600)
     clock.now_s += 600
-    for wait in (lambda: other.pay(1, patience), lambda: other.await_open(patience)):
+    for wait in (lambda: other.pay(1, patience), lambda: other.pay(0, patience)):
         with pytest.raises(Banned, match="for 3000 s more"):
             wait()
     assert patience.waited == []

@@ -22,7 +22,7 @@ from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines import FIELDS, column, open_times
-from market_data_pipeline.core.manifest import Entry
+from market_data_pipeline.core.manifest import Entry, State
 from market_data_pipeline.core.revisions import Change, Revision, append, compare, read
 from market_data_pipeline.core.status import status_of
 from market_data_pipeline.core.store import Store
@@ -210,7 +210,8 @@ def test_a_source_that_says_the_same_leaves_the_chunk_and_what_vouches_for_it(tm
     assert publish(again, without=[HALT], source="archive") == entry
     again.flush()
     assert again.chunk_path(DAY).read_bytes() == written
-    assert (again.folder / "manifest.json").read_bytes() == listed
+    archived = listed.replace(b'"state":"confirmed"', b'"state":"archived"')
+    assert (again.folder / "manifest.json").read_bytes() == archived != listed
     assert opened(tmp_path).entries == {DAY.key: entry}
     assert not ledger(again).exists()
 
@@ -349,3 +350,22 @@ def test_a_refetch_notes_what_the_exchange_revised_since(made):
     assert [noted.day for noted in made.revisions()] == [DAY.key, DAY.key]
     assert results[0].entry.sha256 == made.revisions()[-1].new_sha256
     assert made.read(DAY).klines.equals(klines_of(whole(DAY)))
+
+
+def test_klines_that_were_read_live_give_way_to_the_same_ones_read_later_and_no_other_way_round(dataset_store):
+    live = publish(dataset_store, source="live+rest")
+    assert live.state is State.PROVISIONAL
+    confirmed = publish(dataset_store, source="rest")
+    assert (confirmed.state, confirmed.source) == (State.CONFIRMED, "rest")
+    assert publish(dataset_store, source="live+rest") == confirmed
+    assert publish(dataset_store, source="live+rest").state is State.CONFIRMED
+    assert not ledger(dataset_store).exists()
+
+
+def test_what_the_archive_said_is_kept_until_the_manifest_is_lost(tmp_path, dataset_store):
+    publish(dataset_store, source="rest")
+    assert publish(dataset_store, source="archive").state is State.ARCHIVED
+    dataset_store.flush()
+    assert publish(opened(tmp_path), source="rest").state is State.ARCHIVED
+    (dataset_store.folder / "manifest.json").unlink()
+    assert opened(tmp_path).entries[DAY.key].state is State.CONFIRMED

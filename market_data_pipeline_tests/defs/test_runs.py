@@ -27,6 +27,7 @@ EVERY_DAY_SAYS = {
     "dagster/partition_row_count",
     "expected_rows",
     "complete",
+    "state",
     "absent",
     "first_open_time",
     "last_open_time",
@@ -89,6 +90,7 @@ def test_a_day_says_what_a_person_would_ask(load: Loading):
     assert said["outcome"] == "loaded"
     assert (said["dagster/partition_row_count"], said["expected_rows"]) == (1156, 1440)
     assert said["complete"] is True
+    assert said["state"] == "confirmed"
     assert said["absent"] == "outage 284 min from 2021-04-25T04:01Z"
     assert said["evidence"] == "rest: none, asked twice; archive: none of them; ETH/USDT: none of them"
     assert said["source"] == "rest"
@@ -134,7 +136,7 @@ def test_manifest_and_combined_sum_up_all_days(load: Loading):
     said = values(manifest.metadata)
     assert (said["chunks"], said["complete_chunks"], said["dagster/row_count"]) == (2, 2, 1440 + 1156)
     assert (said["first_day"], said["last_day"]) == ("2021-04-24", "2021-04-25")
-    assert said["absent"] == "outage 284 min"
+    assert (said["absent"], said["states"]) == ("outage 284 min", "confirmed 2")
     assert values(combined.metadata)["dagster/row_count"] == 1440 + 1156
     assert values(combined.metadata)["outcome"] == "built"
 

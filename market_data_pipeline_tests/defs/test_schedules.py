@@ -1,4 +1,7 @@
-"""The nightly proof: that it is on, when it runs, and that it finds damage wherever it is, without any exchange."""
+"""The nightly proof: that it is on, when it runs, and that it finds damage wherever it is.
+
+It asks the exchange only for what is compared, and about datasets that are live.
+"""
 
 import shutil
 from pathlib import Path
@@ -9,14 +12,15 @@ import pytest
 
 from market_data_pipeline.core.dataset import Dataset, Market
 from market_data_pipeline.core.sources.base import KlineSource
-from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, MATCHES_OTHER_SOURCE
+from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading
+from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, values
 from market_data_pipeline_tests.test_ui import Ui, checks_of, wait_for
 from market_data_pipeline_tests.test_ui import ui as ui  # a fixture
 
 DATASETS = [BTC, NEAR]
+NAMES = {*CHECKS, MATCHES_OTHER_SOURCE, FRESH}
 
 LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "market_data_pipeline"}
 SCHEDULE = """query($schedule: ScheduleSelector!) { scheduleOrError(scheduleSelector: $schedule) { ... on Schedule {
@@ -70,7 +74,7 @@ def found(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
 
 
 def all_checks(*datasets: Dataset) -> set[tuple[str, str]]:
-    return {(dataset.market.exchange_id, name) for dataset in datasets for name in (*CHECKS, MATCHES_OTHER_SOURCE)}
+    return {(dataset.market.exchange_id, name) for dataset in datasets for name in NAMES}
 
 
 @pytest.fixture
@@ -128,13 +132,19 @@ def test_it_materializes_nothing_and_asks_only_for_what_it_compares(loaded: Load
     assert pages(loaded) == asked, "what came from REST is compared with the archive"
 
 
-def compared(load: Loading, dataset: Dataset) -> dg.AssetCheckEvaluation:
+def evaluated(
+    load: Loading, dataset: Dataset, name: str, definitions: dg.Definitions | None = None
+) -> dg.AssetCheckEvaluation:
     (evaluation,) = (
         evaluation
-        for evaluation in prove(load).get_asset_check_evaluations()
-        if evaluation.check_name == MATCHES_OTHER_SOURCE and evaluation.asset_key.path[0] == dataset.market.exchange_id
+        for evaluation in prove(load, definitions).get_asset_check_evaluations()
+        if evaluation.check_name == name and evaluation.asset_key.path[0] == dataset.market.exchange_id
     )
     return evaluation
+
+
+def compared(load: Loading, dataset: Dataset) -> dg.AssetCheckEvaluation:
+    return evaluated(load, dataset, MATCHES_OTHER_SOURCE)
 
 
 def test_equal_days_are_counted(loaded: Loading):
@@ -155,6 +165,20 @@ def test_that_nothing_could_be_compared_is_a_warning_with_the_reason(loaded: Loa
     check = compared(loaded, NEAR)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "no file of 2023-10-" in str(check.description)
+
+
+def test_of_a_dataset_that_is_not_live_it_is_not_asked_whether_it_is_fresh(loaded: Loading):
+    check = evaluated(loaded, NEAR, FRESH)
+    assert (check.passed, check.description) == (True, "not live, so it is not expected to be current")
+
+
+def test_a_live_dataset_that_is_behind_the_exchange_is_a_warning(loaded: Loading):
+    loaded.store(NEAR).mark_live(True)
+    check = evaluated(loaded, NEAR, FRESH, location_of(DATASETS, loaded.tools))
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description and check.description.startswith("stored up to 2023-10-30T23:00Z")
+    assert "behind the exchange; turn the live sensor on" in check.description
+    assert values(check.metadata)["lag_minutes"] > 3
 
 
 def test_a_flipped_byte_fails_the_check_of_that_dataset_and_no_other(loaded: Loading):
@@ -238,6 +262,6 @@ def test_a_running_dagster_has_it_on_and_shows_what_its_run_finds(ui: Ui):
     run_id = launched["run"]["runId"]
     wait_for(lambda: ui.ask(RUN, id=run_id)["status"] == "SUCCESS", ui.log)
     shown = {name: check for asset in (KLINES, MANIFEST, COMBINED) for name, check in checks_of(ui, asset).items()}
-    assert shown.keys() == CHECKS.keys() | {MATCHES_OTHER_SOURCE}
+    assert shown.keys() == NAMES
     assert [name for name, check in shown.items() if check["status"] != "SUCCEEDED"] == ["chunks_match_manifest"]
     assert "2023-10-25" in shown["chunks_match_manifest"]["evaluation"]["description"]

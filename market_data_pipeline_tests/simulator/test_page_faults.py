@@ -1,6 +1,8 @@
 """Faults of klines pages: what a client receives with and without them."""
 
 import json
+import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,6 +19,11 @@ def with_fault(asker: Asker, fault: str, **params: Any) -> tuple[list[list], lis
     clean = asker.klines(**params)
     asker.exchange.faults = {fault: 1}
     return clean, asker.klines(**params)
+
+
+def as_written(value: Any) -> tuple[type, int]:
+    """The type of a field and its number of decimals."""
+    return type(value), len(str(value).partition(".")[2])
 
 
 def test_dropped_rows_leave_a_hole_inside(fresh: Asker) -> None:
@@ -51,6 +58,49 @@ def test_the_newest_closed_kline_comes_late(fresh: Asker) -> None:
     assert opens(fresh.klines(limit=1)) == [newest - MINUTE]
     fresh.exchange.clock.advance(5)
     assert opens(fresh.klines(limit=2)) == [newest, newest + MINUTE]
+
+
+def test_a_kline_is_provisional_for_90_seconds_after_its_close(fresh: Asker) -> None:
+    closed = {"startTime": ms("2024-05-15T11:59"), "limit": 1}
+    (final,), (provisional,) = with_fault(fresh, "provisional", **closed)
+    assert final != provisional
+    fresh.exchange.clock.advance(59.9)
+    assert fresh.klines(**closed) == [provisional]
+    fresh.exchange.clock.advance(0.1)
+    assert fresh.klines(**closed) == [final]
+
+
+def test_the_open_kline_and_those_closed_long_ago_are_not_provisional(fresh: Asker) -> None:
+    clean, rows = with_fault(fresh, "provisional", limit=4)
+    assert [row != was for row, was in zip(rows, clean, strict=True)] == [False, False, True, False]
+
+
+def test_provisional_klines_of_all_pairs_are_possible(start: Start) -> None:
+    asker = start(weights=False)
+    asker.exchange.faults.provisional_seconds = 3 * 3600
+    for pair in asker.exchange.pairs:
+        if pair.first_open_ms > ms("2024-05-15"):
+            continue
+        asker.exchange.faults.clear()
+        clean, rows = with_fault(asker, "provisional", market=pair.market, symbol=pair.symbol, limit=182)
+        assert [row == was for row, was in zip(rows, clean, strict=True)] == [True, *[False] * 180, True]
+        for row, was in zip(rows[1:-1], clean[1:-1], strict=True):
+            assert_possible(row, pair.tick)
+            assert (row[0], row[1], row[6], row[11]) == (was[0], was[1], was[6], was[11])
+            assert [as_written(value) for value in row] == [as_written(value) for value in was]
+            assert Decimal(row[5]) % Decimal(pair.step) == 0
+            assert all((Decimal(row[at]) < Decimal(was[at])) == (was[8] > 0) for at in (5, 7, 8))
+
+
+def test_values_become_final_while_the_clock_runs(start: Start) -> None:
+    asker = start(speed=600, faults={"provisional": 1})
+    provisional, _ = asker.klines(limit=2)
+    closed = {"startTime": provisional[0], "limit": 1}
+    while (rows := asker.klines(**closed)) == [provisional]:
+        time.sleep(0.01)
+    assert asker.exchange.clock.now_ms() >= provisional[0] + MINUTE + 90_000
+    asker.exchange.faults.clear()
+    assert asker.klines(**closed) == rows
 
 
 def test_cut_json_is_half_a_page_in_a_whole_answer(fresh: Asker) -> None:

@@ -76,9 +76,8 @@ def test_days_that_are_published_come_from_the_archive_each_file_fetched_once(
     asked = Span(DAYS.start_ms - 330 * 60_000, DAYS.end_ms - 330 * 60_000)
     assert klines(source, asked).column("open_time").to_pylist() == minutes(asked)
     files = [request.path for request in seen if request.area == "archive"]
-    assert len(files) == len(set(files)) == 6  # zip and checksum
-    # The first 330 minutes are one page of REST, the last 1110 are not.
-    assert len([request for request in seen if is_page(request)]) == 1
+    assert len(files) == len(set(files)) == 8  # zip and checksum
+    assert not [request for request in seen if is_page(request)]
 
 
 def test_days_that_cannot_be_published_yet_are_asked_of_rest_alone(simulate: Simulate, exchange: OpenExchange) -> None:

@@ -57,26 +57,8 @@ class Usage:
     spent: int
 
 
-class KlineSource(Protocol):
-    """Klines of one pair on one market. Times are ms UTC and all minutes are those of the exchange's clock."""
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a person should know about where the klines come from, one line each."""
-
-    def now_ms(self) -> int:
-        """The exchange's clock."""
-
-    def life(self) -> Life:
-        """When the exchange has klines of the pair.
-
-        Raises:
-            PairNotListed: the market never listed the pair.
-            SourceUnavailable: no answer to be had.
-        """
-
-    def ask_ahead(self, spans: Iterable[Span]) -> None:
-        """Ask now for the first pages of the spans, a bounded number, and keep them for `pages`; return at once."""
+class PageSource(Protocol):
+    """Klines of one pair on one market, page by page. Times are ms UTC."""
 
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
         """The klines of the spans (sorted, disjoint), page by page in order, several requests in flight.
@@ -94,6 +76,37 @@ class KlineSource(Protocol):
             BadAnswer: what came back is not klines of these minutes.
             SourceUnavailable: no answer to be had.
         """
+
+
+class KlineSource(PageSource, Protocol):
+    """All that can be asked of the exchange about one pair. All minutes are those of the exchange's clock."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know about where the klines come from, one line each."""
+
+    def now_ms(self) -> int:
+        """The exchange's clock."""
+
+    def life(self, *, anew: bool = False) -> Life:
+        """When the exchange has klines of the pair; asked once, or `anew`.
+
+        Raises:
+            PairNotListed: the market never listed the pair.
+            SourceUnavailable: no answer to be had.
+        """
+
+    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+        """The closed klines of some minutes, at most 480, by one request in this thread: soonest, and no more.
+
+        `paid` if its weight was taken out of the budget before.
+
+        Raises:
+            BadAnswer, SourceUnavailable: see `ask_again`.
+        """
+
+    def ask_ahead(self, spans: Iterable[Span]) -> None:
+        """Ask now for the first pages of the spans, a bounded number, and keep them for `pages`; return at once."""
 
     def usage(self) -> Usage:
         """What the source has cost so far."""

@@ -59,12 +59,12 @@ class ExchangeSource:
         """The exchange's clock, or this machine's where only the archive can be reached."""
         return round(time.time() * 1000) if self._is_blocked else self._rest.now_ms()
 
-    def life(self) -> Life:
+    def life(self, *, anew: bool = False) -> Life:
         """See `KlineSource.life`; from the archive's files where REST does not serve this location."""
         if not self.__dict__.get("_is_blocked"):
             with suppress(RegionBlocked):
-                return self._rest.life()  # it asks for the clock at the same time
-        return self._life_in_archive if self._is_blocked else self._rest.life()
+                return self._rest.life(anew=anew)  # it asks for the clock at the same time
+        return self._life_in_archive if self._is_blocked else self._rest.life(anew=anew)
 
     @cached_property
     def _is_blocked(self) -> bool:
@@ -80,6 +80,10 @@ class ExchangeSource:
             self.remarks.append(f"{blocked}. Loaded from {self._archive.address} alone, which is a day behind")
             return True
         return False
+
+    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+        """See `KlineSource.newest`; only REST has them."""
+        return self._rest.newest(span, paid=paid)
 
     def ask_ahead(self, spans: Iterable[Span]) -> None:
         """See `KlineSource.ask_ahead`."""
@@ -135,8 +139,7 @@ class ExchangeSource:
 
     def _page(self, span: Span) -> Page:
         try:
-            # What is one page of REST costs one request there and two here.
-            if self._name == "auto" and span.end_ms - span.start_ms <= self._rest.page_ms:
+            if self._name == "auto" and self._is_a_bit_of_a_day(span):
                 return Page(span, self._rest.klines(span), REST)
             klines, lacks = self._of_file(span)
             missing = gaps(open_times(klines), span)
@@ -151,6 +154,15 @@ class ExchangeSource:
             REST if any(a.num_rows for a in answers) else frozenset()
         )
         return Page(span, reduce(join, answers, klines), sources or REST)
+
+    def _is_a_bit_of_a_day(self, span: Span) -> bool:
+        """True for what is one page of REST, where that costs one request, and two of the archive.
+
+        What begins or ends at midnight is part of a longer load, as local days are, and its file is wanted anyway.
+        """
+        at_midnight = not span.start_ms % DAY_MS or not span.end_ms % DAY_MS
+        is_published = span.start_ms // DAY_MS * DAY_MS + DAY_MS <= self.now_ms() - PUBLISHED_AFTER_MS
+        return span.end_ms - span.start_ms <= self._rest.page_ms and not (at_midnight and is_published)
 
     def _of_file(self, span: Span) -> tuple[pa.Table, str]:
         """The archive's klines of a span within one UTC day, and why there are none if there is no such file."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from market_data_pipeline.core.errors import Banned
+from market_data_pipeline.core.errors import Banned, SourceUnavailable
 
 MINUTE_S = 60
 BUDGET_SHARE = 0.95
@@ -85,34 +85,24 @@ class Governor:
                 budget.used += own.used
                 budget.closed_until_s = max(budget.closed_until_s, own.closed_until_s)
 
-    def pay(self, weight: int, stopped: threading.Event) -> int:
+    def pay(self, weight: int, stopped: threading.Event, *, until_s: float = math.inf) -> int:
         """Wait until the budget has room for `weight`, take it, and return the minute it was taken from.
 
-        Returns at once, without paying, when `stopped` is set.
+        Without weight, wait only until requests may be sent at all: for the one that asks for the clock, which is paid
+        afterwards. Returns at once, without paying, when `stopped` is set.
 
         Raises:
             Banned: the exchange wants nothing from here for longer than waiting makes sense.
+            SourceUnavailable: the wait would last until after `until_s` (monotonic).
         """
-        if self._extra_sleep_s:
+        if self._extra_sleep_s and weight:
             stopped.wait(self._extra_sleep_s)
         while not stopped.is_set():
-            minute, wait_s = self._try(weight)
+            minute, wait_s = self._try(weight) if weight else self._is_open()
             if wait_s <= 0:
                 return minute
-            stopped.wait(wait_s)
-        return 0
-
-    def await_open(self, stopped: threading.Event) -> int:
-        """Wait until requests may be sent at all; for the one that asks for the clock, which is paid afterwards.
-
-        Raises:
-            Banned: see `pay`.
-        """
-        while not stopped.is_set():
-            with self._budget() as budget:
-                wait_s = self._closed_s(budget)
-            if wait_s <= 0:
-                break
+            if time.monotonic() + wait_s > until_s:
+                raise SourceUnavailable(f"no request weight is left here for the next {wait_s:.0f} s")
             stopped.wait(wait_s)
         return 0
 
@@ -140,6 +130,19 @@ class Governor:
         """The weight used in the running minute, as far as known."""
         with self._budget() as budget:
             return budget.used if budget.minute == self._minute() else 0
+
+    def try_to_pay(self, weight: int) -> bool:
+        """Take `weight` for many requests at once, if the budget has room for it now.
+
+        Raises:
+            Banned: see `pay`.
+        """
+        return self._try(weight)[1] <= 0
+
+    def _is_open(self) -> tuple[int, float]:
+        # Read without the lock: it is written in one piece, and nothing is changed here.
+        budget = self._own or self._read()[0]
+        return 0, self._closed_s(budget)
 
     def _try(self, weight: int) -> tuple[int, float]:
         with self._budget() as budget:

@@ -3,16 +3,25 @@
 Belongs here: the names users may give, and the addresses. Does not belong here: how a source works.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.sources.base import KlineSource
+from market_data_pipeline.core.sources.base import KlineSource, Usage
+
+if TYPE_CHECKING:
+    from market_data_pipeline.core.sources.rest_client import RestClient
 
 SOURCES = ("auto", "rest", "archive")
 # Serves spot's market data where the exchange's own address answers 451; there is none for futures.
 # https://developers.binance.com/docs/binance-spot-api-docs/faqs/market_data_only
 PUBLIC_SPOT_ADDRESS = "https://data-api.binance.vision"
+# Who follows the newest minute asks again a minute later anyway, so nothing is waited for that takes longer than this.
+_LIVE_PATIENCE_S, _LIVE_TIMEOUT_S = 3, 4
+LIVE_CONNECTIONS = 48
 
 
 def open_source(
@@ -23,18 +32,94 @@ def open_source(
     Raises:
         UsageError: no such source.
     """
+    if name not in SOURCES:
+        raise UsageError(f"no such source: {name!r}; give {', '.join(SOURCES[:-1])} or {SOURCES[-1]}")
+    client = _client(market, root=root, base_url=base_url, extra_sleep_s=extra_sleep_s)
+    return _source(name, pair, client, base_url)
+
+
+class LiveSources:
+    """The sources of many pairs of one market, which share connections, clock and impatience."""
+
+    def __init__(self, market: Market, *, root: Path, base_url: str | None = None, extra_sleep_s: float = 0) -> None:
+        """Nothing is sent yet; the arguments are those of `open_source`."""
+        self.market = market
+        self._base_url = base_url
+        self._client = _client(
+            market,
+            root=root,
+            base_url=base_url,
+            extra_sleep_s=extra_sleep_s,
+            patience_s=_LIVE_PATIENCE_S,
+            timeout_s=_LIVE_TIMEOUT_S,
+            connections=LIVE_CONNECTIONS,
+        )
+        self._sources: dict[str, KlineSource] = {}
+
+    def of(self, pair: str) -> KlineSource:
+        """The pair's source; it stays open until all are closed."""
+        if pair not in self._sources:
+            self._sources[pair] = _source("auto", pair, self._client, self._base_url)
+        return self._sources[pair]
+
+    def now_ms(self) -> int:
+        """The exchange's clock.
+
+        Raises:
+            SourceUnavailable: it was never to be had.
+        """
+        return self._client.now_ms()
+
+    def set_clock(self) -> int:
+        """Ask for the exchange's clock anew; return how far this machine's is behind, ms.
+
+        Raises:
+            SourceUnavailable: no answer to be had; the clock stays as it was.
+        """
+        return self._client.set_clock()
+
+    def usage(self) -> Usage:
+        """What live mode has cost so far."""
+        governor = self._client.governor
+        return Usage(governor.used(), governor.limit, governor.spent)
+
+    def try_to_pay(self, spans: Iterable[Span]) -> bool:
+        """Pay for `newest` of all these spans at once, if there is room for them now.
+
+        Raises:
+            Banned: see `Governor.pay`.
+        """
+        from market_data_pipeline.core.sources.rest import klines_weight
+
+        return self._client.governor.try_to_pay(sum(klines_weight(self.market, span.minutes) for span in spans))
+
+    def open_budget(self) -> None:
+        """Let the shared budget's file be made."""
+        self._client.governor.open()
+
+    def close(self) -> None:
+        """Stop what waits, then the threads."""
+        self._client.stop()
+        for source in self._sources.values():
+            source.close()
+
+
+def _client(market: Market, *, base_url: str | None, **options: Any) -> "RestClient":
+    from market_data_pipeline.core.sources.rest_client import RestClient
+
+    public_url = PUBLIC_SPOT_ADDRESS if market is Market.SPOT and base_url is None else None
+    return RestClient(market, base_url=base_url, public_url=public_url, **options)
+
+
+def _source(name: str, pair: str, client: "RestClient", base_url: str | None) -> KlineSource:
     from market_data_pipeline.core.sources.archive import Archive
     from market_data_pipeline.core.sources.exchange import ExchangeSource
     from market_data_pipeline.core.sources.rest import RestSource
-    from market_data_pipeline.core.sources.rest_client import RestClient
 
-    if name not in SOURCES:
-        raise UsageError(f"no such source: {name!r}; give {', '.join(SOURCES[:-1])} or {SOURCES[-1]}")
-    public_url = PUBLIC_SPOT_ADDRESS if market is Market.SPOT and base_url is None else None
-    client = RestClient(market, root=root, base_url=base_url, public_url=public_url, extra_sleep_s=extra_sleep_s)
     token = pair.replace("/", "")
     reference = None
-    if market is Market.SPOT:
+    if client.market is Market.SPOT:
         other = "ETH/USDT" if pair == "BTC/USDT" else "BTC/USDT"
         reference = other, RestSource(client, other.replace("/", ""))
-    return ExchangeSource(name, RestSource(client, token), Archive(market, token, base_url=base_url), reference)
+    archive = Archive(client.market, token, base_url=base_url)
+    return ExchangeSource(name, RestSource(client, token), archive, reference)

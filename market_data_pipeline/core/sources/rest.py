@@ -59,13 +59,13 @@ class RestSource:
         """The exchange's clock, set by one request and carried on by this machine's."""
         return self.client.now_ms()
 
-    def life(self) -> Life:
+    def life(self, *, anew: bool = False) -> Life:
         """First kline and, for a pair that is no longer traded, last kline: two light requests, once.
 
         The first kline is asked for rather than the listing date, which the exchange does not give (spot) or gives
         wrongly (futures, binance/binance-public-data#427).
         """
-        if self._life is None:
+        if self._life is None or anew:
             self._life = self._ask_life()
         return self._life
 
@@ -131,6 +131,11 @@ class RestSource:
             if page.error:
                 raise BadAnswer(page.error)
         return pa.concat_tables([page.klines for page in pages]).combine_chunks()
+
+    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+        """See `KlineSource.newest`."""
+        start_ms, end_ms = span.start_ms, span.end_ms - MINUTE_MS
+        return self._rows(limit=span.minutes, startTime=start_ms, endTime=end_ms, within=span, paid=not paid)
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""

@@ -1,12 +1,11 @@
 """One request to the exchange: paid, sent through ccxt, retried while that can help, told apart when it cannot.
 
-Belongs here: HTTP status, headers, retries, the exchange's clock. Does not belong here: what is asked (`rest`).
-
-ccxt's own limiter is off: it would halve the futures budget and knows nothing of other processes (docs/decisions).
-ccxt turns 451 into an error that looks like a passing one, so the status of each answer is kept per thread.
+Belongs here: HTTP status, headers, retries, the exchange's clock. Does not belong here: what is asked (`rest`), ccxt
+itself (`ccxt_raw`).
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import ccxt
-from requests.adapters import HTTPAdapter
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -34,6 +32,7 @@ from market_data_pipeline.core.errors import (
     SourceError,
     SourceUnavailable,
 )
+from market_data_pipeline.core.sources.ccxt_raw import RawExchange
 from market_data_pipeline.core.sources.governor import Governor, budget_path
 
 T = TypeVar("T")
@@ -84,6 +83,9 @@ class RestClient:
         base_url: str | None = None,
         public_url: str | None = None,
         extra_sleep_s: float = 0,
+        timeout_s: float = TIMEOUT_S,
+        patience_s: float = math.inf,
+        connections: int = IN_FLIGHT,
     ) -> None:
         """Nothing is sent yet.
 
@@ -93,18 +95,19 @@ class RestClient:
             base_url: replaces the exchange's own address.
             public_url: where to go where that address does not serve this location, None for nowhere.
             extra_sleep_s: waited before each request, on top.
+            timeout_s: how long an answer is waited for.
+            patience_s: how long is waited before the last try, for the budget or for faults to pass.
+            connections: how many requests may be under way.
         """
         self.market = market
         self.remarks: list[str] = []
         self._public_url = public_url
-        self._answer = threading.local()
-        self._exchange = _exchange(market, base_url, self._answer)
-        self._methods = _methods(market, self._exchange)
+        self._patience_s = patience_s
+        self._raw = RawExchange(market, base_url=base_url, timeout_s=timeout_s, connections=connections)
         self._stopped = threading.Event()
         self._reached = False
-        self._clock_lock = threading.Lock()
+        self._clock_lock = threading.RLock()
         self._clock_offset_s: float | None = None
-        self.address = base_url or _own_address(market, self._exchange)
         self.governor = Governor(
             budget_path(root, urlsplit(self.address).netloc, market.value),
             weight_per_minute=WEIGHT_PER_MINUTE[market],
@@ -112,16 +115,32 @@ class RestClient:
             extra_sleep_s=extra_sleep_s,
         )
 
+    @property
+    def address(self) -> str:
+        """Where requests go."""
+        return self._raw.address
+
     def now_ms(self) -> int:
         """The exchange's clock; the first call asks for it."""
         with self._clock_lock:
             if self._clock_offset_s is None:
-                sent_s = time.time()
-                server_ms = int(self.get("time", {}, 0, lambda answer: answer["serverTime"]))
-                self._clock_offset_s = server_ms / 1000 - (sent_s + time.time()) / 2
-                # Only now is it known which of the exchange's minutes this is.
-                self.pay(_TIME_WEIGHT)
+                self._measure_clock()
         return round(self._now_s() * 1000)
+
+    def set_clock(self) -> int:
+        """Ask for the exchange's clock anew, as this machine's may drift; return how far that one is behind, ms."""
+        with self._clock_lock:
+            self._measure_clock()
+            return round((self._clock_offset_s or 0.0) * 1000)
+
+    def _measure_clock(self) -> None:
+        sent_s = time.time()
+        is_first = self._clock_offset_s is None
+        server_ms = int(self.get("time", {}, 0 if is_first else _TIME_WEIGHT, lambda answer: answer["serverTime"]))
+        self._clock_offset_s = server_ms / 1000 - (sent_s + time.time()) / 2
+        if is_first:
+            # Only now is it known which of the exchange's minutes this is.
+            self.pay(_TIME_WEIGHT)
 
     def listing(self, token: str) -> Listing:
         """What the exchange says of the pair today."""
@@ -154,7 +173,7 @@ class RestClient:
             reraise=True,
         )
         try:
-            answer: T = retrying(self._once, endpoint, params, weight, read)
+            answer: T = retrying(self._once, endpoint, params, weight, read, time.monotonic() + self._patience_s)
             return answer
         except WrongAnswer as error:
             raise BadAnswer(f"{self.address} answered {_described(endpoint, params)} with {error}") from error
@@ -171,20 +190,19 @@ class RestClient:
     def stop(self) -> None:
         """End all waiting; requests under way end with their own timeout."""
         self._stopped.set()
-        if self._exchange.session:
-            self._exchange.session.close()
+        self._raw.close()
 
-    def _once(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T]) -> T:
-        minute = self.governor.pay(weight, self._stopped) if weight else self.governor.await_open(self._stopped)
+    def _once(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T], until_s: float) -> T:
+        minute = self.governor.pay(weight, self._stopped, until_s=until_s)
         if self._stopped.is_set():
             raise SourceUnavailable("the load was stopped")
-        self._answer.status, self._answer.headers, address = None, {}, self.address
+        address = self.address
         try:
-            answer = self._methods[endpoint](params)
+            answer = self._raw.call(endpoint, params)
         except ccxt.BaseError as error:
             raise self._told_apart(error, address) from error
         self._reached = True
-        if used := self._answer.headers.get("X-MBX-USED-WEIGHT-1M"):
+        if used := self._raw.headers.get("X-MBX-USED-WEIGHT-1M"):
             self.governor.settle(minute, int(used))
         try:
             return read(answer)
@@ -192,7 +210,7 @@ class RestClient:
             raise WrongAnswer(f"something else ({type(error).__name__}: {error})") from error
 
     def _told_apart(self, error: ccxt.BaseError, address: str) -> Exception:
-        status, said = self._answer.status, " ".join(str(error).split())[:200]
+        status, said = self._raw.status, " ".join(str(error).split())[:200]
         self._reached = self._reached or status is not None
         if status == 451:
             return self._blocked(address)
@@ -208,8 +226,7 @@ class RestClient:
         if self._public_url and address != self._public_url:
             if self.address != self._public_url:
                 self.remarks.append(f"{address} does not serve this location (HTTP 451): used {self._public_url}")
-                self.address = self._public_url
-                _redirect(self._exchange, self.address)
+                self._raw.redirect(self._public_url)
             return _PassingFault("HTTP 451")
         return RegionBlocked(
             f"{address} does not serve this location (HTTP 451); run from a region that it serves, or set "
@@ -217,62 +234,17 @@ class RestClient:
         )
 
     def _told_to_wait(self, status: int) -> Exception:
-        seconds = float(self._answer.headers.get("Retry-After") or {429: 5, 418: 120, 403: 60}[status])
+        seconds = float(self._raw.headers.get("Retry-After") or {429: 5, 418: 120, 403: 60}[status])
         self.governor.close_for(seconds)
         return _PassingFault(f"HTTP {status}, told to wait {seconds:.0f} s")
 
     def _is_enough(self, state: RetryCallState) -> bool:
         tries = _TRIES if self._reached else _TRIES_BEFORE_FIRST_ANSWER
-        return self._stopped.is_set() or state.attempt_number >= tries
+        too_late = (state.seconds_since_start or 0) + state.upcoming_sleep > self._patience_s
+        return too_late or self._stopped.is_set() or state.attempt_number >= tries
 
     def _now_s(self) -> float:
         return time.time() + (self._clock_offset_s or 0.0)
-
-
-def _exchange(market: Market, base_url: str | None, answer: threading.local) -> Any:
-    base: Any = getattr(ccxt, market.exchange_id)
-
-    class Exchange(base):  # type: ignore[misc]
-        def on_rest_response(
-            self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *_: Any
-        ) -> str:
-            answer.status, answer.headers = code, headers
-            return body
-
-        def parse_json(self, http_response: str) -> Any:
-            # Klines stay text: ccxt hands out the body where there is no JSON, and we read it three times as fast.
-            return None if http_response.startswith("[[") else super().parse_json(http_response)
-
-    exchange = Exchange({"enableRateLimit": False, "timeout": TIMEOUT_S * 1000})
-    for scheme in ("http://", "https://"):
-        exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=IN_FLIGHT))
-    if base_url:
-        _redirect(exchange, base_url)
-    return exchange
-
-
-def _redirect(exchange: Any, base_url: str) -> None:
-    exchange.urls["api"]["public"] = f"{base_url.rstrip('/')}/api/v3"
-    exchange.urls["api"]["fapiPublic"] = f"{base_url.rstrip('/')}/fapi/v1"
-
-
-def _own_address(market: Market, exchange: Any) -> str:
-    url = urlsplit(exchange.urls["api"]["public" if market is Market.SPOT else "fapiPublic"])
-    return f"{url.scheme}://{url.netloc}"
-
-
-def _methods(market: Market, exchange: Any) -> dict[str, Callable[[dict[str, Any]], Any]]:
-    if market is Market.SPOT:
-        return {
-            "klines": exchange.publicGetKlines,
-            "time": exchange.publicGetTime,
-            "exchangeInfo": exchange.publicGetExchangeInfo,
-        }
-    return {
-        "klines": exchange.fapiPublicGetKlines,
-        "time": exchange.fapiPublicGetTime,
-        "exchangeInfo": exchange.fapiPublicGetExchangeInfo,
-    }
 
 
 def _innermost(error: BaseException) -> str:

@@ -1,0 +1,83 @@
+"""Live mode of many pairs for some minutes: the engine of the sensors and of `market-data live`, in one process.
+
+Belongs here: the calls that a tick is made of, timed. Does not belong here: goals (`live`).
+The clock of the exchange is this machine's, and a kline is shown from its minute's end on, so that how long after the
+minute's end an update is told is how long after the exchange first showed it the kline was on disk.
+"""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from market_data_pipeline.core.backfill import backfill
+from market_data_pipeline.core.coverage import Span
+from market_data_pipeline.core.dataset import Dataset, Market, parse_market
+from market_data_pipeline.core.days import day_at, parse_zone
+from market_data_pipeline.core.resolve import prepare, resolve
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.wiring import live_market_of, opener_of, store_of
+
+_PATIENCE_S = 12
+# Opening connections and the first reading of each chunk: what a session begins with, and no minute after it.
+_FIRST_TICKS = 2
+
+
+def main() -> None:
+    asked = _arguments()
+    settings = Settings(market_data_dir=asked.root, market_data_exchange_url=asked.url)
+    market = parse_market(asked.market)
+    # Pairs that the simulated exchange lists for this.
+    pairs = [f"SIM{number:02}/USDT" for number in range(1, asked.pairs + 1)]
+    with ThreadPoolExecutor(4) as pool:
+        datasets = list(pool.map(lambda pair: _loaded(settings, market, pair), pairs))
+    live, stopped = live_market_of(settings, market, "a benchmark"), threading.Event()
+    live.follow(datasets)
+    late_s, ticks_s, cpu_s = [], [], []
+    for number in range(asked.minutes + _FIRST_TICKS):
+        edge_ms = live.await_minute(stopped)
+        if edge_ms is None:
+            raise SystemExit("stopped")
+        cpu, began, told = time.process_time(), time.perf_counter(), []
+        for update in live.tick(edge_ms, patience_s=_PATIENCE_S, stopped=stopped):
+            told.append(time.time() - edge_ms / 1000)
+            if number >= _FIRST_TICKS and update.added != 1:
+                raise SystemExit(f"not one kline more: {update}")
+        if number >= _FIRST_TICKS:
+            ticks_s.append(time.perf_counter() - began)
+            cpu_s.append((time.process_time() - cpu) / len(told))
+            late_s.append(sorted(told))
+        live.flush()
+    live.close()
+    sys.stdout.write(json.dumps({"late_s": late_s, "ticks_s": ticks_s, "cpu_s": cpu_s}) + "\n")
+
+
+def _loaded(settings: Settings, market: Market, pair: str) -> Dataset:
+    """The pair's dataset with today in it."""
+    resolved = resolve(opener_of(settings, "rest"), market, pair, strict=True)
+    now_ms = resolved.source.now_ms()
+    zone = parse_zone("UTC")
+    today = Span(day_at(zone, now_ms).start_ms, now_ms)
+    store = prepare(store_of(settings), resolved, zone=zone, window=today)
+    for result in backfill(store, resolved.source, today):
+        if result.error:
+            raise SystemExit(result.error)
+    resolved.source.close()
+    return store.dataset
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--market", required=True)
+    parser.add_argument("--pairs", type=int, required=True)
+    parser.add_argument("--minutes", type=int, required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--root", type=Path, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What live mode tells Dagster, and how seldom: an event a minute for each pair would fill its database.
+
+Belongs here: when a day or a dataset's freshness is worth an event. Does not belong here: ticks (`sensors`,
+`following`), what a day's metadata says (`metadata`).
+A day is told when its first klines are there, once an hour while it grows, and when it is over; freshness when it
+changes.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from market_data_pipeline.core.backfill import DayResult
+from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.dataset_store import DatasetStore
+from market_data_pipeline.core.live import Update
+from market_data_pipeline.core.manifest import Entry
+from market_data_pipeline.core.plan import Outcome
+from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.checks import FRESH
+from market_data_pipeline.defs.metadata import day_metadata
+
+_EVERY_S = 3600.0
+LiveEvent = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """When a day was told last (monotonic), and whether it was over then."""
+
+    at_s: float
+    is_over: bool
+
+
+class LiveEvents:
+    """The events of the datasets that one process follows."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], _Told] = {}
+        self._fresh: dict[str, bool] = {}
+
+    def of(self, update: Update, open_store: Callable[[], DatasetStore]) -> Iterator[LiveEvent]:
+        """The events that this update is worth; the dataset's files are opened only for those."""
+        for entry in update.entries:
+            if self._is_worth_telling(update.name, entry):
+                yield _of_day(open_store(), entry)
+        if (fresh := not (update.is_behind or update.error)) != self._fresh.get(update.name):
+            self._fresh[update.name] = fresh
+            yield _of_freshness(open_store().dataset, update, fresh)
+
+    def _is_worth_telling(self, name: str, entry: Entry) -> bool:
+        told = self._told.get((name, entry.day))
+        now_s = time.monotonic()
+        if told is not None and (told.is_over or (now_s - told.at_s < _EVERY_S and not entry.is_over)):
+            return False
+        self._told[name, entry.day] = _Told(now_s, entry.is_over)
+        return True
+
+
+def _of_day(store: DatasetStore, entry: Entry) -> dg.AssetMaterialization:
+    day = store.dataset.day(entry.day)
+    chunk = store.trusted(day)
+    klines = chunk.klines if chunk and chunk.entry.rows == entry.rows else None
+    result = DayResult(day, Outcome.LOADED, entry, klines=klines)
+    return dg.AssetMaterialization(
+        asset_key(store.dataset, "klines_1m"), partition=entry.day, metadata=day_metadata(store, result)
+    )
+
+
+def _of_freshness(dataset: Dataset, update: Update, fresh: bool) -> dg.AssetCheckEvaluation:
+    said = update.error or ("behind: a run has to load the missing days" if update.is_behind else "current")
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(dataset, "klines_1m"),
+        check_name=FRESH,
+        passed=fresh,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said,
+    )

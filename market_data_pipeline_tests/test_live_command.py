@@ -1,0 +1,133 @@
+"""`market-data live` as a process of its own: what it prints, how it ends, and that a kill loses nothing."""
+
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.support import (
+    MarketData,
+    Simulate,
+    chunk_files,
+    data_files,
+    dataset_folder,
+    klines_of,
+    minutes,
+    span,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# Half an hour before midnight in Zurich.
+EVENING = datetime(2024, 5, 15, 21, 30, 5, tzinfo=UTC)
+ZURICH = ("--market", "spot", "--pair", "ETH/USDT", "--align-tz", "Europe/Zurich")
+MadeOf = Callable[..., MarketData]
+
+
+@pytest.fixture
+def fast(simulate: Simulate) -> RunningExchange:
+    """An exchange on whose clock a minute passes each second."""
+    return simulate(now=EVENING, speed=60, weights=False)
+
+
+def manifest_of(root: Path, market: str = "spot", token: str = "ETHUSDT") -> dict[str, dict[str, object]]:
+    content = json.loads((dataset_folder(root, market, token) / "manifest.json").read_bytes())
+    return {chunk["day"]: chunk for chunk in content["chunks"]}
+
+
+def newest(root: Path) -> int:
+    files = chunk_files(root)
+    return int(klines_of(files[max(files)]).column("open_time")[-1].as_py()) if files else 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows delivers no SIGTERM")
+def test_it_follows_until_it_is_told_to_stop_and_the_manifest_is_written(
+    fast: RunningExchange, market_data: MadeOf
+) -> None:
+    tool = market_data(fast)
+    with tool.start(*ZURICH, "live") as process:
+        wait_until(lambda: newest(tool.root) > (EVENING + timedelta(minutes=45)).timestamp() * 1000)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, ""), err
+    assert "klines of 1 pairs" in err
+    assert "the manifest is written" in err
+    assert "Traceback" not in err
+    listed = manifest_of(tool.root)
+    assert listed["2024-05-16"]["state"] == "provisional"
+    assert max(int(str(chunk["last_open_time"])) for chunk in listed.values()) == newest(tool.root)
+    verified = tool("verify")
+    assert verified.exit_code == 0, verified.output
+    with dg.DagsterInstance.from_config(str(tool.root / "dagster")) as it:
+        recorded = it.get_materialized_partitions(dg.AssetKey(["binance", "ETHUSDT", "klines_1m"]))
+    assert recorded == set(listed)
+
+
+def test_killed_at_random_moments_it_goes_on_and_the_day_is_that_of_a_backfill(
+    fast: RunningExchange, market_data: MadeOf, tmp_path: Path
+) -> None:
+    tool, dice = market_data(fast), random.Random(7)
+    for _ in range(6):
+        before = newest(tool.root)
+        with tool.start(*ZURICH, "live") as process:
+            wait_until(lambda before=before: newest(tool.root) > before)
+            time.sleep(dice.uniform(0, 3))
+            process.kill()
+    wait_until(lambda: fast.exchange.clock.now() > EVENING + timedelta(minutes=60))
+    ended = tool.run(*ZURICH, "live", "--minutes", "8")
+    assert ended.returncode == 0, ended.stderr
+    # The day that is over is confirmed by a run on the way.
+    assert manifest_of(tool.root)["2024-05-15"]["state"] == "confirmed"
+    other = MarketData(tmp_path / "other", fast.url)
+    loaded = other(*ZURICH, "backfill", "--start", "2024-05-15", "--end", "2024-05-16")
+    assert loaded.exit_code == 0, loaded.output
+    assert chunk_files(tool.root)["2024-05-15"].read_bytes() == chunk_files(other.root)["2024-05-15"].read_bytes()
+    today = klines_of(chunk_files(tool.root)["2024-05-16"]).column("open_time").to_pylist()
+    assert today == minutes(span("2024-05-15T22:00", "2024-05-16T22:00"))[: len(today)]
+    assert tool("verify").exit_code == 0
+
+
+def test_only_one_process_follows_a_dataset(fast: RunningExchange, market_data: MadeOf) -> None:
+    tool = market_data(fast)
+    with tool.start(*ZURICH, "live") as process:
+        wait_until(lambda: (dataset_folder(tool.root, "spot", "ETHUSDT") / ".live.json").exists())
+        other = tool.run(*ZURICH, "live", "--minutes", "1")
+        process.kill()
+    assert other.returncode == 2
+    assert f"is followed by market-data live (process {process.pid} on " in other.stderr
+    assert len(other.stderr.splitlines()) == 1
+
+
+def test_all_datasets_that_are_marked_are_followed_on_both_markets(fast: RunningExchange, market_data: MadeOf) -> None:
+    tool = market_data(fast)
+    for market in ("spot", "futures"):
+        window = ("--start", "2024-05-15T21:00Z", "--end", "2024-05-15T21:25Z")
+        assert tool("--market", market, "backfill", *window).exit_code == 0
+        marked = tool("--market", market, "live", "--mark")
+        assert f"{market} BTC/USDT is marked live" in marked.output
+    ended = tool.run("live", "--minutes", "3")
+    assert ended.returncode == 0, ended.stderr
+    assert "followed 2 datasets" in ended.stderr
+    status = json.loads(tool("status", "--json").output)
+    assert [(one["market"], one["live"]) for one in status] == [("spot", True), ("futures", True)]
+    assert all(one["newest_kline"] > "2024-05-15T21:30" for one in status)
+    tool("--market", "spot", "live", "--unmark")
+    assert [one["live"] for one in json.loads(tool("status", "--json").output)] == [False, True]
+
+
+def test_what_cannot_be_followed_is_said_in_a_line(fast: RunningExchange, market_data: MadeOf) -> None:
+    tool = market_data(fast)
+    unknown = tool("--pair", "NOSUCH/USDT", "--strict-pair", "live", "--minutes", "1")
+    assert unknown.exit_code == 2
+    assert data_files(tool.root) == {}
+    unmarked = tool("--pair", "ETH/USDT", "live", "--mark")
+    assert unmarked.exit_code == 2
+    assert tool("live", "--minutes", "0").exit_code == 2

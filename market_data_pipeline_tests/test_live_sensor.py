@@ -1,0 +1,147 @@
+"""The live sensors in a real daemon: a whole day, its turn, its runs, and kills on the way.
+
+The exchange's clock runs 600 times as fast, so a tick every half minute finds five hours to catch up on, and a day that
+is over is confirmed and compared with the archive within minutes.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline_tests.dagster_dev import Ui, dagster_dev, wait_for
+from market_data_pipeline_tests.support import MarketData, at, chunk_files, dataset_folder, klines_of, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui"), pytest.mark.timeout(600)]
+EVENING = datetime(2023, 10, 28, 20, 30, tzinfo=UTC)
+NEAR = ("--market", "futures", "--pair", "NEAR/USDT", "--align-tz", "Europe/Zurich")
+KEY = {"path": ["binanceusdm", "NEARUSDT", "klines_1m"]}
+DAY = "2023-10-29"
+SELECTOR = {"repositoryName": "__repository__", "repositoryLocationName": "market_data_pipeline"}
+
+START = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"""
+TICKS = """query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
+  ticks(limit: 100) { status cursor skipReason timestamp endTimestamp error { message } } } } } }"""
+RUNS = """{ runsOrError { ... on Runs { results { id status tags { key value } } } } }"""
+EVENTS = """query($key: AssetKeyInput!, $days: [String!]) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+  assetMaterializations(partitions: $days) { runId metadataEntries { label ... on TextMetadataEntry { text } } }
+  assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } } }"""
+
+
+@pytest.fixture(scope="module")
+def exchange(real_archive: Path) -> Iterator[RunningExchange]:
+    with serve(SimulatedExchange(real_archive, now=EVENING, speed=600, weights=False)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("live")
+
+
+def sensor(name: str = "binanceusdm_live") -> dict[str, str]:
+    return {**SELECTOR, "sensorName": name}
+
+
+def ticks(ui: Ui) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ui.ask(TICKS, sensor=sensor())["sensorState"]["ticks"]
+    return found
+
+
+def runs(ui: Ui) -> list[tuple[str, str]]:
+    """Why each run was asked for, and how it ended; oldest first."""
+    found = []
+    for run in reversed(ui.ask(RUNS)["results"]):
+        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        why = f"{tags['market_data/live']} {tags['market_data/days']}" if "market_data/live" in tags else ""
+        found.append((why, run["status"]))
+    return found
+
+
+def kill_the_daemon(ui: Ui) -> None:
+    """And all that it started, in no particular order."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if any("daemon" in word for word in words) and process.environ().get("DAGSTER_HOME") == ui.env["DAGSTER_HOME"]:
+            for child in process.children(recursive=True):
+                child.kill()
+            process.kill()
+
+
+def state_of(root: Path, day: str) -> str | None:
+    path = dataset_folder(root, "futures", "NEARUSDT") / "manifest.json"
+    chunks = json.loads(path.read_bytes())["chunks"] if path.exists() else []
+    return next((str(chunk["state"]) for chunk in chunks if chunk["day"] == day), None)
+
+
+def settings_of(exchange: RunningExchange) -> dict[str, str]:
+    return {
+        "MARKET_DATA_EXCHANGE_URL": exchange.url,
+        "MARKET_TYPE": "futures",
+        "SYMBOL": "NEAR/USDT",
+        "ALIGN_TZ": "Europe/Zurich",
+        "MANIFEST_WRITE_INTERVAL_SEC": "5",
+    }
+
+
+def test_a_day_in_the_daemon_with_kills_ends_confirmed_archived_and_equal_to_a_backfill(
+    exchange: RunningExchange, root: Path, tmp_path: Path
+) -> None:
+    data = root / "data"
+    tool = MarketData(data, exchange.url, {"DAGSTER_HOME": str(root / "dagster")})
+    assert tool(*NEAR, "backfill", "--start", "2023-10-28").exit_code == 0
+    assert tool(*NEAR, "live", "--mark").exit_code == 0
+    # Killed twice: once at any moment, once when the day has just turned.
+    with dagster_dev(root, **settings_of(exchange)) as ui:
+        assert ui.ask(START, sensor=sensor())["__typename"] == "Sensor"
+        wait_for(lambda: any(tick["status"] == "SKIPPED" and tick["cursor"] for tick in ticks(ui)), ui.log)
+        time.sleep(3)
+        kill_the_daemon(ui)
+    with dagster_dev(root, **settings_of(exchange)) as ui:
+        wait_until(lambda: exchange.exchange.clock.now_ms() > at("2023-10-29T23:03"))
+        kill_the_daemon(ui)
+    with dagster_dev(root, **settings_of(exchange)) as ui:
+        wait_for(lambda: state_of(data, DAY) == "confirmed", ui.log)
+        other = MarketData(tmp_path / "other", exchange.url)
+        assert other(*NEAR, "backfill", "--start", DAY, "--end", "2023-10-30").exit_code == 0
+        assert chunk_files(data)[DAY].read_bytes() == chunk_files(other.root)[DAY].read_bytes()
+        assert klines_of(chunk_files(data)[DAY]).num_rows == 1500
+        wait_for(lambda: state_of(data, DAY) == "archived", ui.log)
+        wait_for(lambda: all(status in {"SUCCESS", "FAILURE", "CANCELED"} for _, status in runs(ui)), ui.log)
+        asked = [why for why, status in runs(ui) if status == "SUCCESS" and why]
+        # A run that a kill ended is asked for again; one that succeeded is not.
+        assert sorted(asked) == sorted(set(asked)), runs(ui)
+        assert any(why.startswith("to_confirm") and why.endswith(DAY) for why in asked), asked
+        assert any(why.startswith("to_archive") and why.endswith(DAY) for why in asked), asked
+        found = ui.ask(EVENTS, key=KEY, days=[DAY])
+        states = {
+            entry["text"]
+            for event in found["assetMaterializations"]
+            for entry in event["metadataEntries"]
+            if entry["label"] == "state"
+        }
+        assert {"provisional", "confirmed", "archived"} <= states
+        fresh = [check for check in found["assetChecksOrError"]["checks"] if check["name"] == "newest_kline_is_fresh"]
+        # At this speed the run that compares with the archive finds the tick hours behind, and says so.
+        assert fresh[0]["executionForLatestMaterialization"]["status"] in {"SUCCEEDED", "FAILED"}
+        errors = [tick["error"]["message"] for tick in ticks(ui) if tick["error"]]
+        # Of a daemon that was killed while a tick was at work.
+        assert all("user code server" in error for error in errors), errors
+    verified = tool("verify")
+    assert verified.exit_code == 0, verified.output
+    # Fourteen hundred minutes and more left a handful of events, not one for each.
+    with closing(sqlite3.connect(root / "dagster" / "history" / "runs" / "index.db")) as index:
+        (materialized,) = index.execute(
+            "select count(*) from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION' and partition = ?",
+            (DAY,),
+        ).fetchone()
+    assert 3 <= materialized <= 12
