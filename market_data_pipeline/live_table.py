@@ -80,10 +80,11 @@ class LiveTable:
             self._live.refresh()
             return
         rows = [row for row in self._rows.values() if row.dataset.market is market.market and row.update]
-        said = [f"{iso(edge_ms)} {market.market}: {sum(row.update.added for row in rows if row.update)} klines"]
-        said.append(f"of {len(rows)} pairs, slowest {max((row.lag_s for row in rows), default=0):.2f} s")
-        said += [f"{count} {what}" for what, count in _counted(rows).items()]
-        self._console.print(f"{' '.join(said[:2])}{''.join(f', {one}' for one in said[2:])}")
+        added = sum(row.update.added for row in rows if row.update)
+        said = [f"{iso(edge_ms)} {market.market}: {_some(added, 'kline')} of {_some(len(rows), 'pair')}"]
+        if added:
+            said.append(f"slowest {max(row.lag_s for row in rows):.2f} s")
+        self._console.print(", ".join([*said, *(f"{count} {what}" for what, count in _counted(rows).items())]))
 
     def on_trouble(self, said: str) -> None:
         """See `following.Watcher`."""
@@ -160,13 +161,16 @@ def print_marked(dataset: Dataset) -> None:
 
 def print_session(report: LiveReport, console: Console = talk) -> None:
     """What a session did, once it is over."""
-    pairs = f"{report.datasets} datasets" if report.datasets > 1 else "one dataset"
     console.print(
-        f"followed {pairs} for {report.minutes:,} minutes: {report.added:,} klines added, {report.revised:,} revised; "
-        "the manifest is written"
+        f"followed {_some(report.datasets, 'dataset')} for {_some(report.minutes, 'minute')}: "
+        f"{_some(report.added, 'kline')} added, {report.revised:,} revised; the manifest is written"
     )
     for name, error in report.errors.items():
         console.print(f"[red]{name}: {error}[/red]")
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _trouble_of(update: Update | None) -> str:

@@ -58,7 +58,7 @@ def test_it_follows_until_it_is_told_to_stop_and_the_manifest_is_written(
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, ""), err
-    assert "klines of 1 pairs" in err
+    assert " of 1 pair, slowest " in err
     assert "the manifest is written" in err
     assert "Traceback" not in err
     listed = manifest_of(tool.root)

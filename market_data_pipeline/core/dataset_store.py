@@ -51,7 +51,7 @@ class DatasetStore:
         self.dataset = dataset
         self.warnings: list[str] = []
         self.revised: dict[str, Revision] = {}
-        """What `publish` of this object found revised, by day."""
+        """What the last `publish` of each day by this object found revised."""
         self._chunks = folder / "chunks"
         self._manifest = ManifestFile(folder / MANIFEST_FILE)
         self._interval_s = manifest_interval_s
@@ -178,6 +178,7 @@ class DatasetStore:
         """
         day, coming = new.day, new.chunk
         entry = coming.entry
+        self.revised.pop(day.key, None)
         with self._lock:
             self._catch_up()
             path = self.chunk_path(day)

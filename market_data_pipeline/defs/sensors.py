@@ -151,7 +151,7 @@ class _Engine:
         }
         notes = {"errors": errors, "followed elsewhere": elsewhere, "reload the code location for": unknown}
         requests = self._requests.of(instance, due)
-        said = f"{iso(edge_ms)}: {summary['klines']} klines of {len(updates)} datasets in {took_s:.2f} s"
+        said = f"{iso(edge_ms)}: klines {summary['klines']}, datasets {len(updates)}, {took_s:.2f} s"
         return dg.SensorResult(
             run_requests=requests,
             # Dagster's only word for a tick that asks for no run; such ticks are purged after a day.

@@ -158,7 +158,10 @@ def test_values_that_the_exchange_changes_within_minutes_are_corrected_and_noted
     source.newest = truth
     (update,) = follow(stored, source, [NOON + 6 * MINUTE_MS])
     assert update.revised == 1
-    assert stored.read(stored.dataset.day(TODAY)).klines == source.has(span("2024-03-04T23:00Z", "2024-03-05T12:06Z"))
+    (update,) = follow(stored, source, [NOON + 7 * MINUTE_MS])
+    assert update.revised == 0
+    assert len(stored.revisions()) == 5
+    assert stored.read(stored.dataset.day(TODAY)).klines == source.has(span("2024-03-04T23:00Z", "2024-03-05T12:07Z"))
 
 
 def test_after_a_long_pause_the_days_since_then_are_due_and_nothing_is_asked(stored, source):

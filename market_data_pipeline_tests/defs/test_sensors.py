@@ -1,0 +1,170 @@
+"""A live sensor's tick by itself: what it says, which runs it asks for, and how seldom it tells Dagster of a day."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from market_data_pipeline.core.dataset import Dataset, Market
+from market_data_pipeline.core.days import parse_zone
+from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.defs.checks import FRESH
+from market_data_pipeline.defs.location import location_of
+from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.loading import BackfillRequest, Target, backfill
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.defs.loading import settings_of
+from market_data_pipeline_tests.support import NOON, Simulate
+
+TODAY = NOON.date().isoformat()
+UTC_ZONE = parse_zone("UTC")
+Tick = Callable[[], Any]
+
+
+@pytest.fixture
+def running(simulate: Simulate) -> RunningExchange:
+    return simulate(weights=False)
+
+
+@pytest.fixture
+def settings(tmp_path, running: RunningExchange) -> Settings:
+    return settings_of(tmp_path, running.url)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def loaded(settings: Settings, pair: str = "BTC/USDT", *, live: bool = True) -> Dataset:
+    """Today's klines so far, in a dataset that is live."""
+    target = Target(Market.FUTURES, pair, UTC_ZONE, named=True)
+    report = backfill(settings, BackfillRequest(target, start=TODAY), on_start=lambda *_: None, on_day=lambda _: None)
+    assert report.ok
+    store = tools_of(settings).store
+    files = store.open(report.dataset)
+    files.mark_live(live)
+    return files.dataset
+
+
+def ticking(settings: Settings, instance: dg.DagsterInstance, *datasets: Dataset) -> Tick:
+    """Ticks of the futures sensor of a code location that has been loaded once."""
+    repository = location_of(list(datasets), tools_of(settings)).get_repository_def()
+    sensor = repository.get_sensor_def("binanceusdm_live")
+
+    def tick() -> Any:
+        with dg.build_sensor_context(instance=instance, repository_def=repository) as context:
+            return sensor.evaluate_tick(context)
+
+    return tick
+
+
+def advance(running: RunningExchange, **by: float) -> None:
+    running.exchange.clock.advance(timedelta(**by).total_seconds())
+
+
+def test_without_a_live_dataset_it_says_how_to_make_one(settings, instance):
+    tick = ticking(settings, instance, loaded(settings, live=False))
+    assert "No futures dataset is live" in tick().skip_message
+    assert "live --mark" in tick().skip_message
+
+
+def test_a_tick_stores_the_minute_and_tells_dagster_of_the_day_once(settings, instance, running):
+    dataset = loaded(settings)
+    tick = ticking(settings, instance, dataset)
+    first = tick()
+    assert first.run_requests == []
+    told = [
+        (event.partition if isinstance(event, dg.AssetMaterialization) else event.check_name)
+        for event in first.asset_events
+    ]
+    assert told == [TODAY, FRESH]
+    assert first.asset_events[1].passed
+    advance(running, minutes=1)
+    second = tick()
+    assert second.asset_events == []
+    assert "klines 1, datasets 1, " in second.skip_message
+    said = json.loads(second.cursor)
+    assert (said["klines"], said["late"], said["behind"]) == (1, 0, 0)
+    assert tools_of(settings).store.open(dataset).entries[TODAY].rows == 12 * 60 + 1
+
+
+def test_the_end_of_the_day_is_told_and_a_run_confirms_it(settings, instance, running):
+    dataset = loaded(settings)
+    tick = ticking(settings, instance, dataset)
+    tick()
+    advance(running, hours=6)
+    tick()
+    advance(running, hours=5, minutes=59)
+    assert [event.partition for event in tick().asset_events] == []
+    advance(running, minutes=2)
+    turned = tick()
+    assert [event.partition for event in turned.asset_events] == [TODAY, "2024-05-16"]
+    assert turned.run_requests == []
+    advance(running, minutes=5)
+    (request,) = tick().run_requests
+    assert request.tags["market_data/live"] == "to_confirm"
+    assert request.tags["dagster/asset_partition_range_start"] == TODAY
+    assert request.tags["dagster/asset_partition_range_end"] == TODAY
+    assert {key.path[-1] for key in request.asset_selection} == {"klines_1m", "manifest"}
+
+
+def test_days_that_nobody_followed_get_one_run_and_no_second_one_beside_it(settings, instance, running):
+    dataset = loaded(settings)
+    tick = ticking(settings, instance, dataset)
+    advance(running, days=2)
+    behind = tick()
+    (request,) = behind.run_requests
+    assert request.tags["market_data/days"] == f"{TODAY}..2024-05-17"
+    assert [event.passed for event in behind.asset_events] == [False]
+    run = create_run_for_test(instance, tags=request.tags, status=dg.DagsterRunStatus.STARTED)
+    advance(running, minutes=1)
+    assert tick().run_requests == []
+    instance.report_run_failed(run)
+    advance(running, minutes=1)
+    # It failed just now: not again at once.
+    assert tick().run_requests == []
+
+
+def test_a_dataset_that_the_code_location_does_not_have_yet_is_followed_and_named(settings, instance, running):
+    known = loaded(settings)
+    tick = ticking(settings, instance, known)
+    loaded(settings, "ETH/USDT")
+    tick()
+    advance(running, minutes=1)
+    said = json.loads(tick().cursor)
+    assert (said["klines"], said["datasets"]) == (2, 2)
+    assert said["reload the code location for"] == ["futures ETH/USDT"]
+
+
+def test_a_dataset_that_is_followed_elsewhere_is_left_alone_and_its_holder_named(settings, instance, running):
+    dataset = loaded(settings)
+    other = tools_of(settings).open_live(Market.FUTURES, "someone else")
+    other.follow([dataset])
+    tick = ticking(settings, instance, dataset)
+    assert "futures BTC/USDT is followed by someone else (process " in tick().skip_message
+    other.close()
+    assert ", datasets 1, " in tick().skip_message
+
+
+def test_if_nothing_could_be_had_the_tick_fails_with_the_reason(settings, instance, running):
+    tick = ticking(settings, instance, loaded(settings))
+    tick()
+    running.exchange.hooks.append(lambda request: "503" if request.endpoint == "klines" else None)
+    advance(running, minutes=1)
+    first = tick()
+    assert [event.passed for event in first.asset_events] == [False]
+    advance(running, minutes=1)
+    with pytest.raises(SourceUnavailable, match="HTTP 503"):
+        tick()
+    running.exchange.hooks.clear()
+    advance(running, minutes=1)
+    again = tick()
+    assert [event.passed for event in again.asset_events] == [True]
+    assert json.loads(again.cursor)["klines"] == 3
