@@ -50,7 +50,7 @@ def newest(root: Path) -> int:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows delivers no SIGTERM")
 def test_it_follows_until_it_is_told_to_stop_and_the_manifest_is_written(
-    fast: RunningExchange, market_data: MadeOf
+    fast: RunningExchange, market_data: MadeOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = market_data(fast)
     with tool.start(*ZURICH, "live") as process:
@@ -66,7 +66,8 @@ def test_it_follows_until_it_is_told_to_stop_and_the_manifest_is_written(
     assert max(int(str(chunk["last_open_time"])) for chunk in listed.values()) == newest(tool.root)
     verified = tool("verify")
     assert verified.exit_code == 0, verified.output
-    with dg.DagsterInstance.from_config(str(tool.root / "dagster")) as it:
+    monkeypatch.setenv("DAGSTER_HOME", str(tool.root / "dagster"))
+    with dg.DagsterInstance.get() as it:
         recorded = it.get_materialized_partitions(dg.AssetKey(["binance", "ETHUSDT", "klines_1m"]))
     assert recorded == set(listed)
 

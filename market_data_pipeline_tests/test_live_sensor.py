@@ -21,7 +21,7 @@ from market_data_pipeline.simulator.server import RunningExchange, serve
 from market_data_pipeline_tests.dagster_dev import Ui, dagster_dev, wait_for
 from market_data_pipeline_tests.support import MarketData, at, chunk_files, dataset_folder, klines_of, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EVENING = datetime(2023, 10, 28, 20, 30, tzinfo=UTC)
 NEAR = ("--market", "futures", "--pair", "NEAR/USDT", "--align-tz", "Europe/Zurich")
 KEY = {"path": ["binanceusdm", "NEARUSDT", "klines_1m"]}
@@ -32,6 +32,7 @@ START = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sen
 TICKS = """query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
   ticks(limit: 100) { status cursor skipReason timestamp endTimestamp error { message } } } } } }"""
 RUNS = """{ runsOrError { ... on Runs { results { id status tags { key value } } } } }"""
+RELOAD = """mutation { reloadRepositoryLocation(repositoryLocationName: "market_data_pipeline") { __typename } }"""
 EVENTS = """query($key: AssetKeyInput!, $days: [String!]) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
   assetMaterializations(partitions: $days) { runId metadataEntries { label ... on TextMetadataEntry { text } } }
   assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } } }"""
@@ -81,6 +82,23 @@ def state_of(root: Path, day: str) -> str | None:
     path = dataset_folder(root, "futures", "NEARUSDT") / "manifest.json"
     chunks = json.loads(path.read_bytes())["chunks"] if path.exists() else []
     return next((str(chunk["state"]) for chunk in chunks if chunk["day"] == day), None)
+
+
+def a_new_pair_goes_live_without_a_restart(ui: Ui, tool: MarketData) -> None:
+    new = ("--market", "futures", "--pair", "BTC/USDT")
+    assert tool(*new, "backfill", "--start", "2023-10-30").exit_code == 0
+    folder = dataset_folder(tool.root, "futures", "BTCUSDT")
+    before = max(folder.glob("chunks/*.parquet")).read_bytes()
+    assert tool(*new, "live", "--mark").exit_code == 0
+    assert ui.ask(RELOAD)["__typename"] == "WorkspaceLocationEntry"
+    wait_for(lambda: max(folder.glob("chunks/*.parquet")).read_bytes() != before, ui.log)
+    recorded = {"path": ["binanceusdm", "BTCUSDT", "klines_1m"]}
+    wait_for(lambda: not all(one["runId"] for one in events(ui, recorded)), ui.log)
+
+
+def events(ui: Ui, key: dict[str, list[str]], days: list[str] | None = None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ui.ask(EVENTS, key=key, days=days)["assetMaterializations"]
+    return found
 
 
 def settings_of(exchange: RunningExchange) -> dict[str, str]:
@@ -133,6 +151,7 @@ def test_a_day_in_the_daemon_with_kills_ends_confirmed_archived_and_equal_to_a_b
         fresh = [check for check in found["assetChecksOrError"]["checks"] if check["name"] == "newest_kline_is_fresh"]
         # At this speed the run that compares with the archive finds the tick hours behind, and says so.
         assert fresh[0]["executionForLatestMaterialization"]["status"] in {"SUCCEEDED", "FAILED"}
+        a_new_pair_goes_live_without_a_restart(ui, tool)
         errors = [tick["error"]["message"] for tick in ticks(ui) if tick["error"]]
         # Of a daemon that was killed while a tick was at work.
         assert all("user code server" in error for error in errors), errors
