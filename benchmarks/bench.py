@@ -35,7 +35,7 @@ class Sizes:
     quick_commands: int = 15
     store_rounds: int = 5
     live_pairs: int = 100
-    live_minutes: int = 5
+    live_minutes: int = 4
 
 
 FULL = Sizes()

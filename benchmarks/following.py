@@ -6,6 +6,7 @@ minute's end an update is told is how long after the exchange first showed it th
 """
 
 import argparse
+import gc
 import json
 import sys
 import threading
@@ -28,6 +29,7 @@ _FIRST_TICKS = 2
 
 def main() -> None:
     asked = _arguments()
+    gc.set_threshold(50_000)  # as the command line does
     settings = Settings(market_data_dir=asked.root, market_data_exchange_url=asked.url)
     market = parse_market(asked.market)
     # Pairs that the simulated exchange lists for this.

@@ -20,9 +20,8 @@ def live(bench: Bench) -> Iterator[Line]:
     """
     for rtt_ms in (0, 150):
         with simulated_exchange(rtt_ms=rtt_ms) as exchange:
-            for pairs in (bench.sizes.live_pairs, 1):
-                what = f"{pairs} futures pair{'s' if pairs > 1 else ''}, {rtt_ms} ms away"
-                yield from _followed(bench, what, exchange.url, pairs)
+            what = f"{bench.sizes.live_pairs} futures pairs, {rtt_ms} ms away"
+            yield from _followed(bench, what, exchange.url, bench.sizes.live_pairs)
 
 
 def _followed(bench: Bench, what: str, url: str, pairs: int) -> Iterator[Line]:

@@ -7,6 +7,7 @@ nobody followed, and those that are over and want to be confirmed.
 https://docs.dagster.io/guides/automate/sensors
 """
 
+import gc
 import json
 import threading
 import time
@@ -91,6 +92,9 @@ class _Turn:
             if self._idle:
                 self._idle.cancel()
             if self._engine is None:
+                # All of Dagster is in this process, and looking through it for garbage would take a tick's time.
+                gc.collect()
+                gc.freeze()
                 who = f"the sensor {sensor_name(self._market)}"
                 self._engine = _Engine(self._tools.open_live(self._market, who))
             yield self._engine
