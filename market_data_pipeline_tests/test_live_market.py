@@ -195,6 +195,21 @@ def test_nothing_is_lost_while_the_exchange_is_down_for_half_an_hour(begin: Begi
     assert verify(store).findings == []
 
 
+def test_values_that_the_exchange_changes_hours_later_are_corrected_when_the_day_is_confirmed(begin: Begin) -> None:
+    followed = begin("futures", "ETH/USDT", "Europe/Zurich", "2024-05-15T21:40:05")
+    followed.running.exchange.faults = {"provisional": 1}
+    followed.running.exchange.faults.provisional_seconds = 4 * 3600
+    live = followed.open()
+    list(followed.minutes(live, "2024-05-15T22:06"))
+    live.close()
+    followed.running.exchange.faults = {}
+    assert_equal_to_a_backfill(followed, "2024-05-15", "2024-05-15T12:00")
+    store = store_of(followed.settings).open(store_of(followed.settings).find(Market.FUTURES, "ETH/USDT"))
+    (revision,) = [one for one in store.revisions() if one.new_source == "rest"]
+    assert (revision.day, revision.old_source) == ("2024-05-15", "live+rest")
+    assert sum(span.minutes for span in revision.minutes) >= 20
+
+
 def test_of_two_only_one_follows_a_dataset_and_the_other_can_say_who(begin: Begin) -> None:
     followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T12:00:05")
     first = followed.open("the first")

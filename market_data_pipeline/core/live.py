@@ -204,6 +204,8 @@ class Followed:
             self._looked_s, self._ended = time.monotonic(), life.last_open_ms is not None
             if life.last_open_ms is not None:
                 klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
+        elif klines.num_rows:
+            self._ended = False
         answer = Answer(wanted, klines, life)
         absent = gaps(open_times(klines), Span(wanted.start_ms, answer.settled_ms))
         return Answer(wanted, klines, life, {gap: self._source.ask_again(gap) for gap in absent})
