@@ -29,6 +29,8 @@ from market_data_pipeline.settings import Settings
 from market_data_pipeline.wiring import live_market_of, opener_of, store_of
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from market_data_pipeline.runs import LiveEvents
 
 _log = logging.getLogger(__name__)
@@ -235,7 +237,8 @@ class _Aside:
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="aside", daemon=True)
         self._not_before_s: dict[tuple[str, ...], float] = {}
-        self._events: LiveEvents | None = None
+        self._opened = ExitStack()
+        self._events: tuple[DagsterInstance, LiveEvents] | None = None
         self._stopped = False
 
     def __enter__(self) -> Self:
@@ -260,23 +263,23 @@ class _Aside:
                 self._tasks.put(partial(self._load, one))
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except Exception as error:  # whatever is wrong with Dagster, klines are stored
-                _log.exception("live mode could not tell Dagster, or load a day")
-                self._watcher.on_trouble(" ".join(str(error).split()) or type(error).__name__)
+        with self._opened:
+            while (task := self._tasks.get()) is not None:
+                try:
+                    task()
+                except Exception as error:  # whatever is wrong with Dagster, klines are stored
+                    _log.exception("live mode could not tell Dagster, or load a day")
+                    self._watcher.on_trouble(" ".join(str(error).split()) or type(error).__name__)
 
     def _tell(self, dataset: Dataset, update: Update) -> None:
         from market_data_pipeline import runs  # takes seconds
 
         if self._events is None:
-            self._events = runs.LiveEvents()
+            self._events = self._opened.enter_context(runs.open_instance(self._settings.home)), runs.LiveEvents()
+        instance, events = self._events
         # Files of our own: those of the live market are its threads'.
-        if events := list(self._events.of(update, partial(store_of(self._settings).open, dataset))):
-            with runs.open_instance(self._settings.home) as instance:
-                for event in events:
-                    instance.report_runless_asset_event(event)
+        for event in events.of(update, partial(store_of(self._settings).open, dataset), instance):
+            instance.report_runless_asset_event(event)
 
     def _load(self, due: Due) -> None:
         if not self._stopped:

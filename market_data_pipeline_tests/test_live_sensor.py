@@ -92,13 +92,11 @@ def a_new_pair_goes_live_without_a_restart(ui: Ui, tool: MarketData) -> None:
     assert tool(*new, "live", "--mark").exit_code == 0
     assert ui.ask(RELOAD)["__typename"] == "WorkspaceLocationEntry"
     wait_for(lambda: max(folder.glob("chunks/*.parquet")).read_bytes() != before, ui.log)
-    recorded = {"path": ["binanceusdm", "BTCUSDT", "klines_1m"]}
-    wait_for(lambda: not all(one["runId"] for one in events(ui, recorded)), ui.log)
+    wait_for(lambda: any('"datasets": 2' in cursor and "reload" not in cursor for cursor in cursors_of(ui)), ui.log)
 
 
-def events(ui: Ui, key: dict[str, list[str]], days: list[str] | None = None) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ui.ask(EVENTS, key=key, days=days)["assetMaterializations"]
-    return found
+def cursors_of(ui: Ui) -> list[str]:
+    return [tick["cursor"] or "" for tick in ticks(ui)]
 
 
 def settings_of(exchange: RunningExchange) -> dict[str, str]:

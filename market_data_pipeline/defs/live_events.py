@@ -3,7 +3,7 @@
 Belongs here: when a day or a dataset's freshness is worth an event. Does not belong here: ticks (`sensors`,
 `following`), what a day's metadata says (`metadata`).
 A day is told when its first klines are there, once an hour while it grows, and when it is over; freshness when it
-changes.
+changes. Only the first time it is a materialization: each one takes the results of all checks off the asset's page.
 """
 
 import time
@@ -23,7 +23,7 @@ from market_data_pipeline.defs.checks import FRESH
 from market_data_pipeline.defs.metadata import day_metadata
 
 _EVERY_S = 3600.0
-LiveEvent = dg.AssetMaterialization | dg.AssetCheckEvaluation
+LiveEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,13 @@ class LiveEvents:
         self._told: dict[tuple[str, str], _Told] = {}
         self._fresh: dict[str, bool] = {}
 
-    def of(self, update: Update, open_store: Callable[[], DatasetStore]) -> Iterator[LiveEvent]:
+    def of(
+        self, update: Update, open_store: Callable[[], DatasetStore], instance: dg.DagsterInstance
+    ) -> Iterator[LiveEvent]:
         """The events that this update is worth; the dataset's files are opened only for those."""
         for entry in update.entries:
             if self._is_worth_telling(update.name, entry):
-                yield _of_day(open_store(), entry)
+                yield _of_day(open_store(), entry, instance)
         if (fresh := not (update.is_behind or update.error)) != self._fresh.get(update.name):
             self._fresh[update.name] = fresh
             yield _of_freshness(open_store().dataset, update, fresh)
@@ -59,14 +61,16 @@ class LiveEvents:
         return True
 
 
-def _of_day(store: DatasetStore, entry: Entry) -> dg.AssetMaterialization:
+def _of_day(
+    store: DatasetStore, entry: Entry, instance: dg.DagsterInstance
+) -> dg.AssetMaterialization | dg.AssetObservation:
     day = store.dataset.day(entry.day)
     chunk = store.trusted(day)
     klines = chunk.klines if chunk and chunk.entry.rows == entry.rows else None
     result = DayResult(day, Outcome.LOADED, entry, klines=klines)
-    return dg.AssetMaterialization(
-        asset_key(store.dataset, "klines_1m"), partition=entry.day, metadata=day_metadata(store, result)
-    )
+    key = asset_key(store.dataset, "klines_1m")
+    event = dg.AssetObservation if entry.day in instance.get_materialized_partitions(key) else dg.AssetMaterialization
+    return event(key, partition=entry.day, metadata=day_metadata(store, result))
 
 
 def _of_freshness(dataset: Dataset, update: Update, fresh: bool) -> dg.AssetCheckEvaluation:

@@ -135,7 +135,7 @@ class _Engine:
             updates.append(update)
             if update.name in known:
                 store = followed[update.name].store
-                events += self._events.of(update, lambda store=store: store)  # type: ignore[misc]
+                events += self._events.of(update, lambda store=store: store, instance)  # type: ignore[misc]
         took_s = time.monotonic() - began_s
         self.market.flush()
         errors = {update.name: update.error for update in updates if update.error}
