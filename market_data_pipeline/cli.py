@@ -125,7 +125,8 @@ def live(
     with _errors_in_one_line():
         from market_data_pipeline import following, live_table
 
-        settings, target = _settings(), context.obj.target(_settings())
+        settings = _settings()
+        target = context.obj.target(settings)
         if mark is not None:
             live_table.print_marked(following.mark(settings, target, live=mark))
             return

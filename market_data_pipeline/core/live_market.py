@@ -138,9 +138,9 @@ class LiveMarket:
             self._was_late |= update.is_late
             yield update
 
-    def flush(self, *, now: bool = False) -> None:
-        """Write the manifests, if it is time to or `now`."""
-        if now or time.monotonic() - self._flushed_s >= self._interval_s:
+    def flush(self) -> None:
+        """Write the manifests, if it is time to."""
+        if time.monotonic() - self._flushed_s >= self._interval_s:
             self._flushed_s = time.monotonic()
             for one in self.followed:
                 one.flush()
@@ -167,7 +167,6 @@ class LiveMarket:
         """Write the manifests, let go of the datasets, and wait for the threads."""
         self._sources.close()
         self._pool.shutdown(cancel_futures=True)
-        self.flush(now=True)
         for name in list(self._followed):
             self._let_go(name)
 

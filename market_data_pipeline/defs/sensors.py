@@ -32,6 +32,8 @@ from market_data_pipeline.logs import log_to
 
 # Dagster gives a tick 60 s.
 _LONGEST_WAIT_S, _PATIENCE_S = 30.0, 10.0
+# Nobody can tell a tick to stop; it ends by itself.
+_NEVER = threading.Event()
 # A sensor that was turned off lets go of its datasets after this.
 _IDLE_S = 150.0
 DATASET_TAG, WHY_TAG, DAYS_TAG = "market_data/dataset", "market_data/live", "market_data/days"
@@ -63,7 +65,7 @@ def live_sensor_of(market: Market, datasets: list[Dataset], tools: Tools) -> dg.
             elsewhere = mine.market.follow(mine.market.marked())
             if not mine.market.followed:
                 return dg.SkipReason(_nobody(market, elsewhere))
-            edge_ms = mine.market.await_minute(turn.stopped, longest_s=_LONGEST_WAIT_S)
+            edge_ms = mine.market.await_minute(_NEVER, longest_s=_LONGEST_WAIT_S)
             if edge_ms is None:
                 return dg.SkipReason("The minute has just begun; the next tick waits for its end.")
             known = {dataset.name for dataset in datasets}
@@ -80,7 +82,6 @@ class _Turn:
         self._lock = threading.Lock()
         self._engine: _Engine | None = None
         self._idle: threading.Timer | None = None
-        self.stopped = threading.Event()
 
     @contextmanager
     def taken(self) -> "Iterator[_Engine | None]":
@@ -131,7 +132,7 @@ class _Engine:
         updates: list[Update] = []
         events: list[LiveEvent] = []
         began_s = time.monotonic()
-        for update in self.market.tick(edge_ms, patience_s=_PATIENCE_S, stopped=threading.Event()):
+        for update in self.market.tick(edge_ms, patience_s=_PATIENCE_S, stopped=_NEVER):
             updates.append(update)
             if update.name in known:
                 store = followed[update.name].store
