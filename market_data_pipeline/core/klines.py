@@ -7,6 +7,7 @@ Fields: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/marke
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -89,21 +90,16 @@ def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
         return EMPTY
     if any(len(row) != len(FIELDS) for row in rows):
         raise ValueError(f"a row does not have {len(FIELDS)} fields")
-    columns = zip(*rows, strict=True)
-    arrays = [_array(name, values) for name, values in zip(FIELDS, columns, strict=True)]
-    if any(array.null_count for array in arrays):
+    columns = dict(zip(FIELDS, zip(*rows, strict=True), strict=True))
+    arrays = {name: pa.array(columns.pop(name)) for name in INTEGER_FIELDS}
+    if any(array.type != pa.int64() for array in arrays.values()):
+        raise ValueError("a time or a number of trades is no whole number")
+    # Arrow reads strings three times as fast as numpy or Python, equal to the last bit; a call of it costs 25 us.
+    floats = pa.array(chain.from_iterable(columns.values()), pa.string()).cast(pa.float64())
+    arrays |= {name: floats.slice(place * len(rows), len(rows)) for place, name in enumerate(columns)}
+    if any(array.null_count for array in arrays.values()):
         raise ValueError("a row lacks a value")
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
-
-
-def _array(name: str, values: tuple[Any, ...]) -> pa.Array:
-    if name in INTEGER_FIELDS:
-        array = pa.array(values)
-        if array.type != pa.int64():
-            raise ValueError(f"{name} is no whole number")
-        return array
-    # Three times as fast as numpy's or Python's reading of the same strings, and equal to the last bit.
-    return pa.array(values, pa.string()).cast(pa.float64())
+    return pa.Table.from_arrays([arrays[name] for name in FIELDS], schema=SCHEMA)
 
 
 def column(klines: pa.Table, name: str) -> npt.NDArray[Any]:
