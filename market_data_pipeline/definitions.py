@@ -1,4 +1,7 @@
-"""The code location that Dagster loads: every dataset of the data root. Reload it to see a new dataset."""
+"""The code location that Dagster loads: every dataset of the data root, and the job that repairs them.
+
+Reload it to see a new dataset.
+"""
 
 import warnings
 
@@ -6,6 +9,7 @@ import dagster as dg
 
 from market_data_pipeline.defs.location import datasets_of, location_of
 from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.repair_job import repair_job
 from market_data_pipeline.settings import Settings
 
 # Used on purpose; code servers and run workers would print it for each dataset.
@@ -17,4 +21,6 @@ def defs() -> dg.Definitions:
     """Built when Dagster asks, from the settings of the environment."""
     settings = Settings()
     tools = tools_of(settings)
-    return location_of(datasets_of(tools.store, settings), tools)
+    return dg.Definitions.merge(
+        location_of(datasets_of(tools.store, settings), tools), dg.Definitions(jobs=[repair_job])
+    )

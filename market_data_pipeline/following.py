@@ -98,6 +98,25 @@ def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
     return files.dataset
 
 
+def made(settings: Settings, target: Target, *, strict_pair: bool = False) -> tuple[Dataset, list[str]]:
+    """The target's dataset, one that begins today if it does not exist yet; and what went otherwise than asked.
+
+    Raises:
+        UsageError, StoreError, SourceError: it could not be made.
+    """
+    store = store_of(settings)
+    store.require_writable()
+    prepare_home(settings.home)
+    if known := store.find(target.market, target.pair):
+        return known, []
+    resolved = resolve(opener_of(settings), target.market, target.pair, strict=strict_pair)
+    with closing(resolved.source) as source:
+        now_ms = source.now_ms()
+        today = Span(day_at(target.zone, now_ms).start_ms, now_ms)
+        files = prepare(store, resolved, zone=target.zone, window=today)
+    return files.dataset, [resolved.warning] if resolved.warning else []
+
+
 def follow(
     settings: Settings,
     request: LiveRequest,
@@ -160,21 +179,14 @@ def _load_due(settings: Settings, due: Due, on_start: OnStart, on_day: OnDay) ->
 
 def _chosen(settings: Settings, request: LiveRequest, report: LiveReport) -> list[Dataset]:
     """The dataset that was named, else all that are marked live, else the default one; made if it does not exist."""
-    target, store = request.target, store_of(settings)
-    store.require_writable()
-    prepare_home(settings.home)
-    marked = [] if target.named else [dataset for dataset in store.datasets() if dataset.live]
+    marked = [] if request.target.named else [dataset for dataset in store_of(settings).datasets() if dataset.live]
     if marked:
+        store_of(settings).require_writable()
+        prepare_home(settings.home)
         return marked
-    if known := store.find(target.market, target.pair):
-        return [known]
-    resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair)
-    if resolved.warning:
-        report.warnings.append(resolved.warning)
-    with closing(resolved.source) as source:
-        now_ms = source.now_ms()
-        today = Span(day_at(target.zone, now_ms).start_ms, now_ms)
-        return [prepare(store, resolved, zone=target.zone, window=today).dataset]
+    dataset, warnings = made(settings, request.target, strict_pair=request.strict_pair)
+    report.warnings += warnings
+    return [dataset]
 
 
 @dataclass(slots=True)

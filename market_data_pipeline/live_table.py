@@ -25,6 +25,7 @@ from market_data_pipeline.core.live import Update
 from market_data_pipeline.core.live_market import LiveMarket
 from market_data_pipeline.following import LiveReport, LiveRequest
 from market_data_pipeline.loading import OnDay, OnStart
+from market_data_pipeline.names import sensor_name
 from market_data_pipeline.settings import Settings
 
 _MOST_TROUBLES = 5
@@ -150,7 +151,7 @@ def _stopping_on_signals(stopped: threading.Event) -> Callable[[], None]:
 
 def print_marked(dataset: Dataset) -> None:
     """What the sensors will do from now on."""
-    sensor = f"{dataset.market.exchange_id}_live"
+    sensor = sensor_name(dataset.market)
     if dataset.live:
         out.print(
             f"{dataset.name} is marked live: the sensor {sensor} keeps it current from its next tick on, if it is on"

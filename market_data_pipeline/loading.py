@@ -4,8 +4,8 @@ Belongs here: what the request means, what is left to do, whom to tell. Does not
 (`core.backfill`), starting runs (`runs`), printing, parsing of command lines or HTTP.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from market_data_pipeline.core.backfill import DayResult, ask_ahead
 from market_data_pipeline.core.coverage import Absence, Span
 from market_data_pipeline.core.dataset import Dataset, Market, parse_market, parse_pair
 from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.days import Zone, iso, parse_instant, parse_zone
+from market_data_pipeline.core.days import Day, Zone, days_between, iso, parse_instant, parse_zone
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.plan import Outcome, Task, parse_window, plan, possible, refuse_disorder
 from market_data_pipeline.core.resolve import Resolved, prepare, resolve
 from market_data_pipeline.core.revisions import Revision
 from market_data_pipeline.core.sources.base import KlineSource
 from market_data_pipeline.home import prepare_home
+from market_data_pipeline.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.wiring import opener_of, store_of
 
@@ -105,14 +106,35 @@ def target_of(settings: Settings, market: str | None = None, pair: str | None = 
     )
 
 
-def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart, on_day: OnDay) -> BackfillReport:
-    """Load the asked days in a Dagster run of this process; days that are there and recorded need none.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A backfill whose dataset exists: the pair and its open source, its files, the minutes that there can be."""
 
-    Args:
-        settings: the settings.
-        request: what to load.
-        on_start: told the dataset, the number of days and the source before the first day.
-        on_day: told of each day as it finishes.
+    resolved: Resolved
+    files: DatasetStore
+    window: Span
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should be told first."""
+        return [*self.files.warnings, *([self.resolved.warning] if self.resolved.warning else [])]
+
+    @property
+    def days(self) -> list[Day]:
+        """The days that the window touches, in order."""
+        return days_between(self.files.dataset.zone, self.window.start_ms, self.window.end_ms)
+
+    def config(self, request: BackfillRequest) -> dict[str, int | str | bool | None]:
+        """The run config of the klines."""
+        config: dict[str, int | str | bool | None] = {"refetch": request.refetch, "chunk_size": request.chunk_size}
+        if request.align_window:
+            return config
+        return config | {"start_ms": self.window.start_ms, "end_ms": self.window.end_ms}
+
+
+@contextmanager
+def ready(settings: Settings, request: BackfillRequest) -> Iterator[Ready]:
+    """Make the dataset of the request exist, and note what was asked for; no kline is loaded yet.
 
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
@@ -132,18 +154,34 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
         reachable = _reachable(resolved, window)
         store.require_writable()
         prepare_home(settings.home)
-        files = prepare(store, resolved, zone=target.zone, window=window)
-        tasks = plan(files, reachable, source.life(), source.now_ms(), refetch=request.refetch)
+        yield Ready(resolved, prepare(store, resolved, zone=target.zone, window=window), reachable)
+
+
+def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart, on_day: OnDay) -> BackfillReport:
+    """Load the asked days in a Dagster run of this process; days that are there and recorded need none.
+
+    Args:
+        settings: the settings.
+        request: what to load.
+        on_start: told the dataset, the number of days and the source before the first day.
+        on_day: told of each day as it finishes.
+
+    Raises:
+        UsageError, StoreError, SourceError: nothing was written.
+    """
+    with ready(settings, request) as load:
+        source, files = load.resolved.source, load.files
+        tasks = plan(files, load.window, source.life(), source.now_ms(), refetch=request.refetch)
         ask_ahead(source, tasks)
         report = BackfillReport(files.dataset, files.folder, tasks[0].day.key, tasks[-1].day.key)
-        report.warnings += [*files.warnings, *([resolved.warning] if resolved.warning else [])]
+        report.warnings += load.warnings
         on_start(files.dataset, len(tasks), source)
 
         def told(result: DayResult) -> None:
             report.note(result)
             on_day(result)
 
-        _Load(settings, request, reachable, files, source, report, told).run(tasks)
+        _Load(settings, load, load.config(request), report, told).run(tasks)
         report.warnings += source.remarks
     return report
 
@@ -165,10 +203,8 @@ class _Load:
     """The circumstances of one backfill."""
 
     settings: Settings
-    request: BackfillRequest
-    window: Span
-    files: DatasetStore
-    source: KlineSource
+    load: Ready
+    config: dict[str, int | str | bool | None]
     report: BackfillReport
     on_day: OnDay
 
@@ -177,23 +213,23 @@ class _Load:
         from market_data_pipeline import runs  # takes seconds, in which the first pages arrive
 
         with runs.open_instance(self.settings.home) as instance:
-            recorded = runs.recorded_days(instance, self.files.dataset)
+            recorded = runs.recorded_days(instance, self.load.files.dataset)
             first, last = self._days_that_need_a_run(tasks, recorded)
             for task in (*tasks[:first], *tasks[last:]):
                 outcome = task.outcome or Outcome.UNCHANGED
-                self.on_day(DayResult(task.day, outcome, self.files.entries.get(task.day.key)))
+                self.on_day(DayResult(task.day, outcome, self.load.files.entries.get(task.day.key)))
             if first == last:
-                self.files.flush()
+                self.load.files.flush()
                 return
-            source, on_day = self.source, self.on_day
+            source, on_day = self.load.resolved.source, self.on_day
             tools = replace(runs.tools_of(self.settings), open_source=lambda market, pair: source, on_day=on_day)
             ended = runs.run(
                 instance,
                 tools,
-                self.files.dataset,
-                ["klines_1m", "manifest", *(["combined"] if self.settings.build_combined_on_backfill else [])],
+                self.load.files.dataset,
+                [KLINES, MANIFEST, *([COMBINED] if self.settings.build_combined_on_backfill else [])],
                 days=(tasks[first].day.key, tasks[last - 1].day.key),
-                config={"klines_1m": self._config()},
+                config={KLINES: self.config},
             )
         self.report.run_id, self.report.failed_checks = ended.run_id, ended.failed_checks
         self.report.error = None if self.report.failed else ended.error
@@ -204,9 +240,3 @@ class _Load:
         if self.settings.build_combined_on_backfill and not needed:
             return len(tasks) - 1, len(tasks)
         return (needed[0], needed[-1] + 1) if needed else (len(tasks), len(tasks))
-
-    def _config(self) -> dict[str, int | bool | None]:
-        config = {"refetch": self.request.refetch, "chunk_size": self.request.chunk_size}
-        if self.request.align_window:
-            return config
-        return config | {"start_ms": self.window.start_ms, "end_ms": self.window.end_ms}

@@ -74,7 +74,7 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> list[DatasetPr
     if request.against not in {None, "rest", "archive"}:
         raise UsageError(f"cannot compare with {request.against!r}; give --against rest or --against archive")
     window = Span(start_ms, end_ms) if start or end else None
-    return [_proof(settings, request, files, window) for files in _chosen(settings, request.target)]
+    return [_proof(settings, request, files, window) for files in chosen(settings, request.target)]
 
 
 def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, window: Span | None) -> DatasetProof:
@@ -86,7 +86,13 @@ def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, windo
     return DatasetProof(verified, compared, *compare(files), tuple(files.warnings))
 
 
-def _chosen(settings: Settings, target: Target) -> Iterator[DatasetStore]:
+def chosen(settings: Settings, target: Target) -> Iterator[DatasetStore]:
+    """The files of the target's dataset, or of every dataset of the store if the user named none.
+
+    Raises:
+        UsageError: there is none.
+        StoreError: a `dataset.json` is damaged.
+    """
     store = store_of(settings)
     if target.named:
         found = [dataset] if (dataset := store.find(target.market, target.pair)) else []
@@ -115,7 +121,7 @@ def combine_dataset(
     """
     from market_data_pipeline import runs
 
-    files = next(_chosen(settings, replace(target, named=True)))
+    files = next(chosen(settings, replace(target, named=True)))
     zone = parse_zone(tz) if tz else None
     select(files, zone=zone, from_index=from_index, to_index=to_index)  # an empty selection is said before any run
     config = {"tz": zone.name if zone else None, "from_index": from_index, "to_index": to_index, "rebuild": rebuild}
@@ -125,4 +131,4 @@ def combine_dataset(
 
 def statuses(settings: Settings, target: Target) -> list[DatasetStatus]:
     """What the store has, from its manifests alone."""
-    return [status_of(files) for files in _chosen(settings, target)]
+    return [status_of(files) for files in chosen(settings, target)]

@@ -34,15 +34,21 @@ from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import LiveEvents
 from market_data_pipeline.defs.location import definitions_of
-from market_data_pipeline.defs.partitions import range_tags
 from market_data_pipeline.defs.resources import Tools, tools_of
 from market_data_pipeline.home import prepare_home
+from market_data_pipeline.names import (
+    KLINES,
+    LOCATION,
+    LOCATION_MODULE,
+    REPOSITORY,
+    op_name,
+    range_tags,
+)
 
 __all__ = ["LiveEvents", "RunReport", "open_instance", "recorded_days", "run", "tools_of"]
 
 # The UI hides tags that begin so.
 _PROCESS_TAG = ".dagster/market_data_process"
-_LOCATION_MODULE, _LOCATION_NAME = "market_data_pipeline.definitions", "market_data_pipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def _is_orphan(run: DagsterRun) -> bool:
 
 def recorded_days(instance: DagsterInstance, dataset: Dataset) -> set[str]:
     """The days of the dataset that Dagster has a materialization of."""
-    return instance.get_materialized_partitions(asset_key(dataset, "klines_1m"))
+    return instance.get_materialized_partitions(asset_key(dataset, KLINES))
 
 
 def _process_tag() -> str:
@@ -117,7 +123,7 @@ def run(
     Raises:
         KeyboardInterrupt: the run was interrupted; finished days are recorded.
     """
-    ops = {"__".join(asset_key(dataset, name).path): {"config": values} for name, values in (config or {}).items()}
+    ops = {op_name(dataset, name): {"config": values} for name, values in (config or {}).items()}
     selection = {asset_key(dataset, name) for name in assets}
     job = definitions_of([dataset], tools).resolve_implicit_global_asset_job_def().get_subset(asset_selection=selection)
     created = instance.create_run_for_job(
@@ -132,9 +138,9 @@ def run(
 
 def _origin(job_name: str) -> RemoteJobOrigin:
     """The code location of `workspace.yaml`, so that the UI can link the run to it and run it again."""
-    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=_LOCATION_MODULE)
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=_LOCATION_NAME)
-    return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job_name)
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=LOCATION_MODULE)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=LOCATION)
+    return RemoteRepositoryOrigin(location, REPOSITORY).get_job_origin(job_name)
 
 
 def _report(result: JobExecutionResult) -> RunReport:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     market_data_exchange_url: Annotated[
         str | None,
         Field(description="one base URL in place of the exchange's own, for example of the simulated exchange"),
+    ] = None
+    market_data_api_token: Annotated[
+        SecretStr | None, Field(description="bearer token that the HTTP API asks for wherever something is changed")
     ] = None
     dagster_home: Annotated[
         Path | None, Field(description="folder of the Dagster instance, `dagster` under the data root if unset")

@@ -1,15 +1,20 @@
 """What the docs say is there is there, and what is there is said."""
 
 import re
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import typer.main
 
+from market_data_pipeline.api.app import create_app
 from market_data_pipeline.cli import app
 from market_data_pipeline.core.coverage import Kind
+from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.klines import FIELDS
 from market_data_pipeline.core.manifest import State
-from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
+from market_data_pipeline.defs.checks import CAN_BE_READ, FRESH, MATCHES_OTHER_SOURCE
+from market_data_pipeline.names import CHECKS
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
 
@@ -53,6 +58,13 @@ def test_every_setting_is_on_its_page_with_its_meaning():
     assert sorted(rows) == sorted(fields)
 
 
+def test_every_route_is_on_its_page(tmp_path: Path):
+    api = create_app(Settings(market_data_dir=tmp_path), dagster_url="http://127.0.0.1:3000")
+    routes = {f"{method.upper()} {path}" for path, methods in api.openapi()["paths"].items() for method in methods}
+    documented = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", text("docs/api.md"), flags=re.MULTILINE))
+    assert routes - documented == set()
+
+
 def test_every_check_kind_state_column_and_fault_is_on_its_page():
     dagster, store, simulator = text("docs/dagster.md"), text("docs/store.md"), text("docs/simulator.md")
     checks = [*CHECKS, MATCHES_OTHER_SOURCE, FRESH, CAN_BE_READ]
@@ -78,3 +90,13 @@ def test_the_changelog_names_the_version():
     from market_data_pipeline import __version__
 
     assert f"## {__version__}" in text("CHANGELOG.md") or "## Unreleased" in text("CHANGELOG.md")
+
+
+def test_the_offsets_of_zones_are_right():
+    rows = re.findall(r"^\| `([+-]\d\d:\d\d)` \|(.*)\|(.*)\|$", text("docs/time-zones.md"), flags=re.MULTILINE)
+    assert len(rows) > 30
+    for offset, constant, changing in rows:
+        for names, changes in ((constant, False), (changing, True)):
+            for name in re.findall(r"`([^`]+)`", names):
+                found = {datetime(2026, month, 15, tzinfo=ZoneInfo(name)).utcoffset() for month in (1, 7)}
+                assert (min(found), len(found) == 2) == (parse_zone(offset).tzinfo.utcoffset(None), changes), name

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from typer.testing import Result
 
 from market_data_pipeline.core.errors import UsageError
@@ -23,6 +23,7 @@ VARIABLES = {
     "LOG_DIR": ("/logs", Path("/logs")),
     "MARKET_DATA_SOURCE": ("rest", "rest"),
     "MARKET_DATA_EXCHANGE_URL": ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+    "MARKET_DATA_API_TOKEN": ("open sesame", SecretStr("open sesame")),
     "DAGSTER_HOME": ("/home/of/dagster", Path("/home/of/dagster")),
 }
 

@@ -59,8 +59,8 @@ def parse_window(*, start_ms: int | None, end_ms: int | None, now_ms: int, align
     present = -(-now_ms // MINUTE_MS) * MINUTE_MS
     window = Span(start, present if end_ms is None else min(end_ms, present))
     for zone in align_to:
-        days = days_between(zone, window.start_ms, max(window.end_ms, start + MINUTE_MS))
-        window = Span(days[0].start_ms, days[-1].end_ms)
+        last_ms = max(window.end_ms, start + MINUTE_MS) - MINUTE_MS
+        window = Span(day_at(zone, window.start_ms).start_ms, day_at(zone, last_ms).end_ms)
     return window
 
 

@@ -16,7 +16,7 @@ from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.resolve import Resolved, prepare
+from market_data_pipeline.core.resolve import OpenSource, Resolved, prepare
 from market_data_pipeline.core.status import status_of
 from market_data_pipeline.dagster_event_log import ALREADY_RECORDED
 from market_data_pipeline.defs.metadata import column_schema, combined_metadata, manifest_metadata
@@ -24,6 +24,7 @@ from market_data_pipeline.defs.partitions import partitions_of, span_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.logs import log_to
+from market_data_pipeline.names import COMBINED, KLINES, MANIFEST, asset_path
 
 
 class KlinesConfig(dg.Config):
@@ -31,6 +32,7 @@ class KlinesConfig(dg.Config):
 
     refetch: bool = Field(default=False, description="ask the exchange also for klines that are stored")
     chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; the whole day if unset")
+    source: str | None = Field(default=None, description="auto, rest or archive; MARKET_DATA_SOURCE if unset")
     start_ms: int | None = Field(default=None, description="load no minute before this instant, ms UTC")
     end_ms: int | None = Field(default=None, description="load no minute from this instant on, ms UTC")
 
@@ -46,7 +48,7 @@ class CombinedConfig(dg.Config):
 
 def asset_key(dataset: Dataset, name: str) -> dg.AssetKey:
     """`[exchange_id, PAIR_TOKEN, name]`."""
-    return dg.AssetKey([dataset.market.exchange_id, dataset.token, name])
+    return dg.AssetKey(asset_path(dataset, name))
 
 
 def group_of(dataset: Dataset) -> str:
@@ -60,7 +62,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
     facts = {"market": dataset.market.value, "pair": dataset.pair, "zone": dataset.zone.name}
 
     @dg.asset(
-        key=asset_key(dataset, "klines_1m"),
+        key=asset_key(dataset, KLINES),
         partitions_def=partitions_of(dataset),
         backfill_policy=dg.BackfillPolicy.single_run(),
         metadata={**facts, "dagster/column_schema": column_schema()},
@@ -74,7 +76,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         log_to(tools.logs)
         days = span_of(dataset, list(context.partition_keys))
         window = _cut(days, config)
-        with closing(tools.open_source(dataset.market, dataset.pair)) as source:
+        with closing(_opener(tools, config.source)(dataset.market, dataset.pair)) as source:
             store = prepare(
                 tools.store, Resolved(dataset.market, dataset.pair, source), zone=dataset.zone, window=window
             )
@@ -82,13 +84,13 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
                 for result in backfill(store, source, window, refetch=config.refetch, row_group_rows=config.chunk_size):
                     recorder.note(result)
                     tools.on_day(result)
-        if tools.build_combined and not _is_selected(context, asset_key(dataset, "combined")):
+        if tools.build_combined and not _is_selected(context, asset_key(dataset, COMBINED)):
             _log_combined(context, dataset, store)
         recorder.raise_if_failed()
         return dg.MaterializeResult(metadata={**ALREADY_RECORDED})
 
     @dg.asset(
-        key=asset_key(dataset, "manifest"),
+        key=asset_key(dataset, MANIFEST),
         deps=[klines_1m],
         metadata=facts,
         description="manifest.json: for each chunk its rows, absences with their reasons, bytes and sha256.",
@@ -101,7 +103,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         return dg.MaterializeResult(metadata=manifest_metadata(status_of(store)))
 
     @dg.asset(
-        key=asset_key(dataset, "combined"),
+        key=asset_key(dataset, COMBINED),
         deps=[manifest],
         metadata={**facts, "dagster/column_schema": column_schema()},
         description="One Parquet file of all chunks in order; written only if a chunk changed.",
@@ -117,6 +119,14 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
     return [klines_1m, manifest, combined]
 
 
+def _opener(tools: Tools, source: str | None) -> OpenSource:
+    if source is None:
+        return tools.open_source
+    if source not in tools.open_named:
+        raise UsageError(f"no such source: {source!r}; give {', '.join(tools.open_named)}")
+    return tools.open_named[source]
+
+
 def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     selection = context.run.asset_selection
     return selection is None or key in selection
@@ -126,7 +136,7 @@ def _log_combined(context: dg.AssetExecutionContext, dataset: Dataset, store: Da
     """BUILD_COMBINED_ON_BACKFILL also where only days were selected, as in the UI's backfills."""
     if store.entries:
         metadata = combined_metadata(combine(store, select(store)))
-        context.log_event(dg.AssetMaterialization(asset_key(dataset, "combined"), metadata=metadata))
+        context.log_event(dg.AssetMaterialization(asset_key(dataset, COMBINED), metadata=metadata))
 
 
 def _cut(days: Span, config: KlinesConfig) -> Span:

@@ -26,16 +26,8 @@ from market_data_pipeline.core.store import read_dataset
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table, kinds_text
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.names import CHECKS, COMBINED, COMBINED_EQUALS_CHUNKS, KLINES
 
-COMBINED_EQUALS_CHUNKS = "combined_equals_chunks"
-CHECKS = {
-    core.KEEPS_SCHEMA: ("klines_1m", "Twelve typed fields, on the minute grid, prices and volumes that fit together."),
-    core.COVERED: ("klines_1m", "Within each day every minute is a kline or has a reason to be absent."),
-    core.PLAUSIBLE: ("klines_1m", "No values that are hard to believe: frozen, silent, jumping, or not adding up."),
-    core.JOINED: ("klines_1m", "No day that was asked for lacks its chunk."),
-    core.MATCHES_MANIFEST: ("manifest", "Every chunk is on disk and is, to the byte, what the manifest says (sha256)."),
-    COMBINED_EQUALS_CHUNKS: ("combined", "The combined file, if there is one, holds the chunks' klines in order."),
-}
 MATCHES_OTHER_SOURCE = "klines_match_other_source"
 FRESH = "newest_kline_is_fresh"
 CAN_BE_READ = "dataset_can_be_read"
@@ -74,7 +66,7 @@ def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         name=MATCHES_OTHER_SOURCE,
-        asset=asset_key(dataset, "klines_1m"),
+        asset=asset_key(dataset, KLINES),
         description="Some days, others each night: value by value what the source has that they did not come from.",
     )
     def compared(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
@@ -83,10 +75,10 @@ def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         settled = Span(0, int(now.timestamp() * 1000) - _OLD_ENOUGH_MS)
         days = sample(store, settled, _SAMPLE_DAYS, f"{now:%Y-%m-%d}")
         found = []
-        for against, open_source in tools.open_to_compare.items():
+        for against in ("rest", "archive"):
             others = [day for day in days if (against == "rest") == ("archive" in store.entries[day.key].source)]
             if others:
-                with closing(open_source(dataset.market, dataset.pair)) as source:
+                with closing(tools.open_named[against](dataset.market, dataset.pair)) as source:
                     found.append(crosscheck(store, source, against=against, days=others))
         return _of_comparison(found)
 
@@ -98,7 +90,7 @@ def freshness_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         name=FRESH,
-        asset=asset_key(dataset, "klines_1m"),
+        asset=asset_key(dataset, KLINES),
         description="A live dataset has the newest closed kline that the exchange has; an outage is no lag.",
     )
     def fresh(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
@@ -126,7 +118,7 @@ def damage_check_of(path: Path) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         name=CAN_BE_READ,
-        asset=dg.AssetKey([exchange_id, token, "klines_1m"]),
+        asset=dg.AssetKey([exchange_id, token, KLINES]),
         description="dataset.json can be read. Once it is mended, reload the code location.",
     )
     def readable() -> dg.AssetCheckResult:
@@ -193,7 +185,7 @@ def _words(read: core.Verification, found: list[tuple[str, str]], is_error: bool
 def _of_combined(dataset: Dataset, agreement: Agreement, problem: str) -> dg.AssetCheckResult:
     older = agreement is Agreement.OLDER
     return dg.AssetCheckResult(
-        asset_key=asset_key(dataset, "combined"),
+        asset_key=asset_key(dataset, COMBINED),
         check_name=COMBINED_EQUALS_CHUNKS,
         passed=agreement in {Agreement.ABSENT, Agreement.EQUAL},
         severity=dg.AssetCheckSeverity.WARN if older else dg.AssetCheckSeverity.ERROR,

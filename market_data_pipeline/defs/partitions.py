@@ -10,9 +10,6 @@ import dagster as dg
 from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Dataset
 
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
-
 
 def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
     """Daily partitions from the dataset's first day to today, whose windows are the dataset's days."""
@@ -26,11 +23,6 @@ def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(
         dataset.start.isoformat(), timezone=zone, minute_offset=hours * 60 - offset_minutes, end_offset=1
     )
-
-
-def range_tags(first: str, last: str) -> dict[str, str]:
-    """The run tags that make a run be about the days from `first` to `last`, both included."""
-    return {RANGE_START_TAG: first, RANGE_END_TAG: last}
 
 
 def span_of(dataset: Dataset, keys: list[str]) -> Span:

@@ -3,7 +3,7 @@
 Belongs here: wiring. Does not belong here: logic of any kind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from market_data_pipeline.core.backfill import DayResult
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.live_market import LiveMarket
 from market_data_pipeline.core.resolve import OpenSource
+from market_data_pipeline.core.sources.opening import SOURCES
 from market_data_pipeline.core.store import Store
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.wiring import live_market_of, opener_of, store_of
@@ -21,13 +22,13 @@ from market_data_pipeline.wiring import live_market_of, opener_of, store_of
 class Tools:
     """The data root, how to open a pair's source, whom to tell of each finished day, and where the log goes.
 
-    `open_to_compare` opens the source with a name, for klines that came from another. `open_live` makes the live mode
-    of a market, given the name that others see.
+    `open_named` opens the source with a name: auto, rest or archive. `open_live` makes the live mode of a market, given
+    the name that others see.
     """
 
     store: Store
     open_source: OpenSource
-    open_to_compare: dict[str, OpenSource]
+    open_named: Mapping[str, OpenSource]
     on_day: Callable[[DayResult], None]
     build_combined: bool
     logs: Path
@@ -39,7 +40,7 @@ def tools_of(settings: Settings) -> Tools:
     return Tools(
         store=store_of(settings),
         open_source=opener_of(settings),
-        open_to_compare={name: opener_of(settings, name) for name in ("rest", "archive")},
+        open_named={name: opener_of(settings, name) for name in SOURCES},
         on_day=_tell_nobody,
         build_combined=settings.build_combined_on_backfill,
         logs=settings.logs,

@@ -7,9 +7,10 @@ https://docs.dagster.io/guides/automate/schedules
 import dagster as dg
 
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.names import PROOF_JOB
 
 PROOF = dg.define_asset_job(
-    "proof",
+    PROOF_JOB,
     selection=dg.AssetSelection.all_asset_checks(),
     description="Reads every dataset whole and evaluates all of its checks. Writes nothing.",
 )

@@ -26,9 +26,19 @@ from market_data_pipeline.core.live import Update
 from market_data_pipeline.core.live_market import LiveMarket
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import LiveEvent, LiveEvents
-from market_data_pipeline.defs.partitions import range_tags
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.logs import log_to
+from market_data_pipeline.names import (
+    DATASET_TAG,
+    DAYS_TAG,
+    KLINES,
+    MANIFEST,
+    WHY_TAG,
+    dataset_tag,
+    op_name,
+    range_tags,
+    sensor_name,
+)
 
 # Dagster gives a tick 60 s.
 _LONGEST_WAIT_S, _PATIENCE_S = 30.0, 10.0
@@ -36,18 +46,12 @@ _LONGEST_WAIT_S, _PATIENCE_S = 30.0, 10.0
 _NEVER = threading.Event()
 # A sensor that was turned off lets go of its datasets after this.
 _IDLE_S = 150.0
-DATASET_TAG, WHY_TAG, DAYS_TAG = "market_data/dataset", "market_data/live", "market_data/days"
-
-
-def sensor_name(market: Market) -> str:
-    """The name of a market's live sensor."""
-    return f"{market.exchange_id}_live"
 
 
 def live_sensor_of(market: Market, datasets: list[Dataset], tools: Tools) -> dg.SensorDefinition:
     """The live sensor of a market; `datasets` are those of it that this code location has assets of."""
     turn = _Turn(market, tools)
-    keys = [asset_key(dataset, name) for dataset in datasets for name in ("klines_1m", "manifest")]
+    keys = [asset_key(dataset, name) for dataset in datasets for name in (KLINES, MANIFEST)]
 
     @dg.sensor(
         name=sensor_name(market),
@@ -197,7 +201,7 @@ class RunRequests:
 def _tags(due: Due) -> dict[str, str]:
     dataset = due.store.dataset
     return {
-        DATASET_TAG: f"{dataset.market.exchange_id}/{dataset.token}",
+        DATASET_TAG: dataset_tag(dataset),
         WHY_TAG: due.why.value,
         DAYS_TAG: f"{due.first.key}..{due.last.key}",
     }
@@ -205,10 +209,9 @@ def _tags(due: Due) -> dict[str, str]:
 
 def _request(due: Due) -> dg.RunRequest:
     dataset = due.store.dataset
-    klines = asset_key(dataset, "klines_1m")
-    config = {"ops": {"__".join(klines.path): {"config": {"refetch": due.refetch}}}}
+    config = {"ops": {op_name(dataset, KLINES): {"config": {"refetch": due.refetch}}}}
     return dg.RunRequest(
-        asset_selection=[klines, asset_key(dataset, "manifest")],
+        asset_selection=[asset_key(dataset, name) for name in (KLINES, MANIFEST)],
         run_config=config,
         tags={**_tags(due), **range_tags(due.first.key, due.last.key)},
     )

@@ -11,7 +11,8 @@ import pytest
 from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Dataset, Market
 from market_data_pipeline.core.days import Day, day_at, day_of, days_between, parse_zone
-from market_data_pipeline.defs.partitions import partitions_of, range_tags, span_of
+from market_data_pipeline.defs.partitions import partitions_of, span_of
+from market_data_pipeline.names import range_tags
 
 START = date(2018, 1, 1)
 NOW = datetime(2026, 11, 20, 12, 34, tzinfo=UTC)

@@ -1,0 +1,72 @@
+"""The browse page: how soon a page answers on loopback, on a dataset of years.
+
+Belongs here: which pages are asked for. Does not belong here: how they are made.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+import uvicorn
+
+from benchmarks.bench import Bench
+from benchmarks.measuring import BenchmarkFailed, Spread
+from benchmarks.results import Line, Unit
+from market_data_pipeline.api.app import create_app
+from market_data_pipeline.settings import Settings
+
+_GOAL_S = 0.100
+_TIMES = 40
+_NO_DAGSTER = "http://127.0.0.1:9"
+
+
+def browse(bench: Bench) -> Iterator[Line]:
+    """Pages of the store that verify proves, asked for one after the other over HTTP, after one that is not counted.
+
+    The server runs in a thread of the client's process. Dagster is not asked: its runs are a part of the page that the
+    browser loads later.
+    """
+    root = bench.whole_root
+    chunks = sorted(root.glob("*/*/1m/chunks/*.parquet"))
+    name = chunks[len(chunks) // 2].relative_to(root).as_posix()
+    pages = {
+        "all datasets": "/browse",
+        "the dataset": f"/browse?market={bench.whole.market}&pair={bench.whole.pair}",
+        "a chunk, 100 rows and its chart": f"/browse/file?file={name}",
+        "a chunk, all rows and its chart": f"/browse/file?file={name}&limit=1500",
+    }
+    with _served(root) as url, requests.Session() as session:
+        for what, path in pages.items():
+            _seconds(session, url + path)
+            taken = tuple(_seconds(session, url + path) for _ in range(_TIMES))
+            yield Line(f"{len(chunks)} chunks: {what}", Unit.SECONDS, Spread(taken), None, "", None, _GOAL_S, True)
+
+
+def _seconds(session: requests.Session, url: str) -> float:
+    began = time.perf_counter()
+    answer = session.get(url, timeout=60)
+    seconds = time.perf_counter() - began
+    if answer.status_code != 200:
+        raise BenchmarkFailed(f"{url} answered {answer.status_code}")
+    return seconds
+
+
+@contextmanager
+def _served(root: Path) -> Iterator[str]:
+    """The API on a free port."""
+    app = create_app(Settings(market_data_dir=root), dagster_url=_NO_DAGSTER)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise BenchmarkFailed("the API did not start")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

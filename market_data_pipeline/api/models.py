@@ -1,0 +1,170 @@
+"""What the API takes and gives, field by field, with examples: the OpenAPI document is made of this.
+
+Belongs here: shapes, and what a single field may hold. Does not belong here: what fields mean together (`loading`).
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from market_data_pipeline.core.dataset import parse_pair
+from market_data_pipeline.core.days import parse_instant, parse_zone
+from market_data_pipeline.core.errors import UsageError
+
+_UTC = parse_zone("UTC")
+
+
+def _valid(parse: Callable[[str], Any]) -> AfterValidator:
+    """A text that `parse` understands; what it says else becomes the field's problem."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return text
+
+    return AfterValidator(check)
+
+
+MarketName = Annotated[Literal["spot", "futures"], Field(description="MARKET_TYPE if not given", examples=["futures"])]
+PairName = Annotated[
+    str, Field(max_length=40, description="BASE/QUOTE; SYMBOL if not given", examples=["BTC/USDT"]), _valid(parse_pair)
+]
+ZoneName = Annotated[
+    str,
+    Field(max_length=60, description="IANA zone or ±HH:MM; ALIGN_TZ if not given", examples=["Europe/Zurich"]),
+    _valid(parse_zone),
+]
+Instant = Annotated[str, Field(max_length=40), _valid(lambda text: parse_instant(text, _UTC))]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    market: MarketName | None = None
+    pair: PairName | None = None
+
+
+class Backfill(_Request):
+    """Days to load. Every field may be left out."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"market": "futures", "pair": "BTC/USDT", "start": "2024-01-01", "end": "2024-02-01"}]
+        },
+    )
+
+    start: Instant | None = Field(
+        default=None,
+        description="first instant, a date (local midnight) or ISO time; 2020-01-01T01:00Z if not given",
+        examples=["2024-01-01"],
+    )
+    end: Instant | None = Field(
+        default=None,
+        description="end, exclusive, a date (local midnight) or ISO time; now if not given",
+        examples=["2024-02-01"],
+    )
+    tz: ZoneName | None = None
+    align_window: bool = Field(default=True, description="load every day that the window touches as a whole")
+    chunk_size: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="rows per Parquet row group; the whole day if not given"
+    )
+    source: Literal["auto", "rest", "archive"] | None = Field(
+        default=None, description="where klines come from; MARKET_DATA_SOURCE if not given"
+    )
+    refetch: bool = Field(default=False, description="ask again also for klines that are stored")
+    strict_pair: bool = Field(default=False, description="refuse a pair that the market does not list")
+
+
+class Verify(_Request):
+    """What to prove: one dataset if market or pair is given, else all."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"market": "futures", "pair": "BTC/USDT"}, {}]}
+    )
+
+    repair: bool = Field(default=False, description="collect again what is damaged or unexplained")
+
+
+class DatasetName(BaseModel):
+    """A dataset."""
+
+    market: str = Field(examples=["futures"])
+    pair: str = Field(examples=["BTC/USDT"])
+    tz: str = Field(description="the zone that its days are cut in", examples=["Europe/Zurich"])
+
+
+class Started(BaseModel):
+    """A run that was asked for."""
+
+    run_id: str = Field(examples=["0b3a7f0e-5d0c-4c43-8d57-9e0a3f7f2f3b"])
+    url: str = Field(description="the run in the Dagster UI")
+    status_url: str = Field(description="GET it for the run's status", examples=["/runs/0b3a7f0e"])
+    events_url: str = Field(description="GET it for server-sent events", examples=["/runs/0b3a7f0e/events"])
+    dataset: DatasetName | None = Field(description="what it is about; null for all datasets")
+    days: int | None = Field(default=None, description="how many days it is about", examples=[31])
+    first_day: str | None = Field(default=None, examples=["2024-01-01"])
+    last_day: str | None = Field(default=None, examples=["2024-01-31"])
+    warnings: list[str] = Field(default=[], description="what went otherwise than asked, such as another pair")
+
+
+class Live(BaseModel):
+    """Whether live mode keeps a dataset current."""
+
+    dataset: DatasetName
+    live: bool
+    sensor: str = Field(description="the Dagster sensor that does it", examples=["binanceusdm_live"])
+    warnings: list[str] = Field(default=[], description="what went otherwise than asked, such as another pair")
+
+
+class CheckResult(BaseModel):
+    """An asset check that was evaluated."""
+
+    name: str = Field(examples=["chunks_match_manifest"])
+    asset: str = Field(examples=["binanceusdm/BTCUSDT/manifest"])
+    passed: bool
+    severity: str = Field(description="ERROR or WARN: how bad it is if it did not pass")
+    description: str | None
+
+
+class Progress(BaseModel):
+    """A run: where it is, and what it has done."""
+
+    run_id: str
+    what: str = Field(description="backfill, verify, combine, repair or run", examples=["backfill"])
+    status: Literal["queued", "running", "success", "failure", "canceled"]
+    url: str = Field(description="the run in the Dagster UI")
+    began_s: float | None = Field(description="seconds since 1970, UTC")
+    ended_s: float | None = Field(description="seconds since 1970, UTC")
+    days_done: int = Field(description="days that are loaded, or were there already", examples=[12])
+    days_asked: int | None = Field(description="null for a run that is not about days", examples=[31])
+    rows: int = Field(description="klines in the days that are done")
+    error: str | None = Field(description="why it failed, one line")
+    warnings: list[str] = Field(description="what it said was not as it should be, the last ones")
+    checks: list[CheckResult]
+    results: dict[str, dict[str, Any]] = Field(description="numbers by asset, such as those of the combined file")
+
+
+class CancelRequested(BaseModel):
+    """A run was asked to end."""
+
+    run_id: str
+    status_url: str
+
+
+class Sign(BaseModel):
+    """One thing that was looked at."""
+
+    name: str = Field(examples=["exchange"])
+    ok: bool
+    detail: str
+
+
+class Health(BaseModel):
+    """Whether a load could start now, and whether live datasets are current."""
+
+    ok: bool
+    signs: list[Sign]

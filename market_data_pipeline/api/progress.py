@@ -1,0 +1,138 @@
+"""What a run has done so far, added up from its events.
+
+Belongs here: which events count. Does not belong here: asking for them (`dagster_client`).
+A run of years has thousands of events, so they are read once and each look goes on after the last one.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from market_data_pipeline.api.dagster_client import Dagster, RunSummary
+from market_data_pipeline.api.models import CheckResult, Progress
+from market_data_pipeline.names import KLINES
+
+_RUNS_REMEMBERED = 200
+_WARNINGS_SHOWN = 20
+_ROWS = "dagster/partition_row_count"
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the events up to `cursor` say."""
+
+    cursor: str | None = None
+    rows_by_day: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    checks: list[CheckResult] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Count one event."""
+        match event["__typename"]:
+            case "MaterializationEvent":
+                self._note_materialized(event)
+            case "AssetCheckEvaluationEvent":
+                self.checks.append(_check(event["evaluation"]))
+            case "ExecutionStepOutputEvent" if event["metadataEntries"]:
+                self.results["run"] = _values(event["metadataEntries"])
+            case "ExecutionStepFailureEvent" | "RunFailureEvent" | "RunCanceledEvent":
+                self.error = self.error or _reason(event)
+            case "LogMessageEvent" if event["level"] in {"WARNING", "ERROR", "CRITICAL"}:
+                self.warnings = [*self.warnings[1 - _WARNINGS_SHOWN :], event["message"]]
+
+    def _note_materialized(self, event: dict[str, Any]) -> None:
+        values, path = _values(event["metadataEntries"]), event["assetKey"]["path"]
+        if path[-1] == KLINES and event["partition"]:
+            self.rows_by_day[event["partition"]] = values.get(_ROWS) or 0
+        elif values:
+            self.results[path[-1]] = values
+
+
+class Watch:
+    """The runs that someone looked at. Threads may share it."""
+
+    def __init__(self, dagster: Dagster) -> None:
+        self._dagster = dagster
+        self._lock = threading.Lock()
+        self._tallies: OrderedDict[str, _Tally] = OrderedDict()
+
+    def look(self, run_id: str) -> Progress | None:
+        """Where the run is now, None if there is none with this id.
+
+        Raises:
+            DagsterUnavailable: no answer.
+        """
+        run = self._dagster.run(run_id)
+        if run is None:
+            return None
+        with self._lock:
+            tally = self._tallies.setdefault(run_id, _Tally())
+            self._tallies.move_to_end(run_id)
+            while len(self._tallies) > _RUNS_REMEMBERED:
+                self._tallies.popitem(last=False)
+        with tally.lock:
+            more = True
+            while more:
+                events, tally.cursor, more = self._dagster.events(run_id, tally.cursor)
+                for event in events:
+                    tally.note(event)
+            return _progress(run, tally)
+
+
+def _progress(run: RunSummary, tally: _Tally) -> Progress:
+    return Progress(
+        run_id=run.run_id,
+        what=run.what,
+        status=run.status,
+        url=run.url,
+        began_s=run.began_s,
+        ended_s=run.ended_s,
+        days_done=len(tally.rows_by_day),
+        days_asked=_number_of_days(run.days),
+        rows=sum(tally.rows_by_day.values()),
+        error=tally.error if run.status in {"failure", "canceled"} else None,
+        warnings=tally.warnings,
+        checks=tally.checks,
+        results=tally.results,
+    )
+
+
+def _number_of_days(days: tuple[str, str] | None) -> int | None:
+    return None if days is None else (date.fromisoformat(days[1]) - date.fromisoformat(days[0])).days + 1
+
+
+def _check(evaluation: dict[str, Any]) -> CheckResult:
+    return CheckResult(
+        name=evaluation["checkName"],
+        asset="/".join(evaluation["assetKey"]["path"]),
+        passed=evaluation["success"],
+        severity=evaluation["severity"],
+        description=evaluation["description"],
+    )
+
+
+def _values(entries: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers, texts and paths by label; what is only for the eye is left out."""
+    found = {}
+    for entry in entries:
+        value = next((entry[name] for name in ("intValue", "floatValue", "text", "path") if name in entry), None)
+        if value is not None:
+            found[entry["label"]] = value
+    return found
+
+
+def _reason(event: dict[str, Any]) -> str:
+    """The message of the innermost cause that is not Dagster's own."""
+    error = event.get("error")
+    if not error:
+        return " ".join(str(event["message"]).split())
+    chain = [error, *error.get("causes", [])]
+    ours = next((one for one in chain if not str(one["className"]).startswith("Dagster")), chain[-1])
+    said = " ".join(ours["message"].split())
+    return said.partition(": ")[2] or said

@@ -1,0 +1,58 @@
+// The chart of a file: prices above, volume below, zoomed together.
+// Belongs here: drawing what the page embeds. Does not belong here: which klines those are (preview).
+"use strict";
+
+(() => {
+  const place = document.getElementById("chart");
+  const embedded = document.getElementById("klines");
+  if (!place || !embedded) return;
+  const klines = JSON.parse(embedded.textContent);
+  // Plotly reads texts without an offset as they are, whatever zone the browser is in.
+  const times = klines.open_time.map((ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " "));
+  const told = klines.local.map((local, at) => `${local}<br>volume ${klines.volume[at]}<br>${klines.trades[at]} trades`);
+  const risen = klines.close.map((close, at) => close >= klines.open[at]);
+  const narrow = window.matchMedia("(max-width: 760px)");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+  function color(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  }
+
+  function draw() {
+    const [text, dim, grid, ground, up, down] = ["text", "dim", "grid", "surface", "up", "down"].map(color);
+    const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: dim } };
+    const traces = [
+      {
+        type: "candlestick", name: "price", x: times, text: told,
+        open: klines.open, high: klines.high, low: klines.low, close: klines.close,
+        increasing: { line: { color: up, width: 1 }, fillcolor: ground },
+        decreasing: { line: { color: down, width: 1 }, fillcolor: down },
+      },
+      {
+        type: "bar", name: "volume", x: times, y: klines.volume, yaxis: "y2", hoverinfo: "skip",
+        marker: { color: risen.map((rose) => (rose ? up : down)), opacity: 0.55, line: { width: 0 } },
+      },
+    ];
+    const layout = {
+      paper_bgcolor: ground, plot_bgcolor: ground, showlegend: false, dragmode: "zoom", bargap: 0.15,
+      font: { family: "system-ui, sans-serif", size: 12, color: text },
+      margin: { l: narrow.matches ? 52 : 72, r: 16, t: 16, b: 36 },
+      hoverlabel: { bgcolor: ground, bordercolor: dim, font: { color: text } },
+      xaxis: { ...axis, type: "date", rangeslider: { visible: false }, anchor: "y2", fixedrange: false },
+      yaxis: { ...axis, domain: [0.28, 1], tickformat: "~f" },
+      yaxis2: { ...axis, domain: [0, 0.22], rangemode: "tozero", nticks: 3, title: { text: "volume", font: { color: dim, size: 11 } } },
+      transition: { duration: calm.matches ? 0 : undefined },
+    };
+    const config = {
+      responsive: true, displaylogo: false, showTips: false, scrollZoom: !narrow.matches,
+      modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d", "toggleSpikelines"],
+    };
+    window.Plotly.react(place, traces, layout, config);
+  }
+
+  place.replaceChildren();
+  draw();
+  dark.addEventListener("change", draw);
+  narrow.addEventListener("change", draw);
+})();

@@ -1,0 +1,69 @@
+"""A table of klines as a pandas or polars frame or a DuckDB relation.
+
+Belongs here: what becomes of times and of the index, and libraries that may not be installed. Does not belong here:
+which klines. Each library is imported only by who asks for it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from market_data_pipeline.core.days import Zone
+from market_data_pipeline.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+_TIMES = ("open_time", "close_time")
+
+
+def to_pandas(table: pa.Table, zone: Zone) -> "pd.DataFrame":
+    """A frame with the table's `open_time` as its index; the times are `datetime64[ms]` in the zone."""
+    frame: pd.DataFrame = _with_times(table).to_pandas()
+    for name in _TIMES:
+        if name in frame:
+            frame[name] = frame[name].dt.tz_convert(zone.tzinfo)
+    return frame.set_index("open_time")
+
+
+def to_polars(table: pa.Table, zone: Zone) -> "pl.DataFrame":
+    """A frame of the table's columns; the times are `Datetime("ms")` in the zone.
+
+    Raises:
+        UsageError: polars is not installed, or the zone is an offset, which it does not know.
+    """
+    if zone.fixed_offset_minutes is not None:
+        raise UsageError(f"polars has no zone {zone.name}; give tz an IANA name, for example UTC")
+    polars = _library("polars")
+    frame: pl.DataFrame = polars.from_arrow(_with_times(table))
+    times = [name for name in _TIMES if name in table.column_names]
+    return frame.with_columns(polars.col(name).dt.convert_time_zone(zone.name) for name in times)
+
+
+def to_duckdb(table: pa.Table, connection: "duckdb.DuckDBPyConnection | None") -> "duckdb.DuckDBPyRelation":
+    """A relation of the table's columns, as stored, on the connection or else on DuckDB's default one.
+
+    Raises:
+        UsageError: DuckDB is not installed.
+    """
+    relation: duckdb.DuckDBPyRelation = (connection or _library("duckdb")).from_arrow(table)
+    return relation
+
+
+def _with_times(table: pa.Table) -> pa.Table:
+    """The table with instants in place of its milliseconds; nothing is copied."""
+    for name in _TIMES:
+        if name in table.column_names:
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, table.column(at).cast(pa.timestamp("ms", tz="UTC")))
+    return table
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise UsageError(f"{name} is not installed; run pip install {name}") from None

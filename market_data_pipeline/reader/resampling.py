@@ -1,0 +1,158 @@
+"""Longer klines out of 1-minute klines: hours, days, weeks and months of the wall clock of a zone.
+
+Belongs here: which intervals there are, where their bins begin, and what becomes of each field. Does not belong here:
+files and formats. All of it is vectorised but for the days on which the clocks change.
+
+A bin begins whenever the local clock shows a whole multiple of the interval, counted from midnight, and where the clock
+jumps into another one. So an hour that comes twice is two bins, an hour that is skipped is none, and a longer bin that
+a change falls into is as much longer or shorter: `4h` from midnight has 5 or 3 hours.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from market_data_pipeline.core.coverage import Span
+from market_data_pipeline.core.days import MINUTE_MS, Day, Zone, days_between
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines import FIELDS, SCHEMA, column, open_times
+
+RESAMPLED_FIELDS = (*(name for name in FIELDS if name != "ignore"), "minutes", "expected_minutes")
+RESAMPLED_SCHEMA = pa.schema(
+    [SCHEMA.field(name) if name in FIELDS else pa.field(name, pa.int64(), nullable=False) for name in RESAMPLED_FIELDS]
+)
+
+_DAY_MINUTES = 1440
+# No bin is longer than a month.
+_LONGEST_BIN_MS = 32 * _DAY_MINUTES * MINUTE_MS
+_CLOCK = re.compile(r"(\d{1,4})([mh])")
+_CALENDAR: dict[str, Callable[[date], bool]] = {
+    "1d": lambda on: True,
+    "1w": lambda on: on.weekday() == 0,
+    "1mo": lambda on: on.day == 1,
+}
+
+Ints = npt.NDArray[np.int64]
+Values = npt.NDArray[Any]
+# Values, index of the first and of the last row of each bin.
+Aggregate = Callable[[Values, Ints, Ints], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The length of resampled klines: minutes of the wall clock; a day that `starts_on` refuses begins no bin."""
+
+    name: str
+    minutes: int
+    starts_on: Callable[[date], bool]
+
+
+def parse_interval(text: str) -> Interval:
+    """The interval called `text`: minutes or hours that divide a day (`5m`, `1h`, `4h`), `1d`, `1w` or `1mo`.
+
+    Raises:
+        UsageError: no such interval.
+    """
+    name = text.strip()
+    if starts_on := _CALENDAR.get(name):
+        return Interval(name, _DAY_MINUTES, starts_on)
+    match = _CLOCK.fullmatch(name)
+    minutes = int(match[1]) * {"m": 1, "h": 60}[match[2]] if match else 0
+    if not minutes or _DAY_MINUTES % minutes:
+        raise UsageError(f"no such interval: {text!r}; give minutes or hours that divide a day (5m, 4h), 1d, 1w or 1mo")
+    return Interval(name, minutes, _CALENDAR["1d"])
+
+
+def fields_for(names: Sequence[str]) -> list[str]:
+    """The stored fields that these resampled fields are made of."""
+    return ["open_time", *(name for name in FIELDS if name in names and name != "open_time")]
+
+
+def resample(klines: pa.Table, interval: Interval, zone: Zone) -> pa.Table:
+    """The klines together, bin by bin; there is none for a bin without klines.
+
+    Args:
+        klines: `open_time` and any other fields, sorted.
+        interval: how long a bin is.
+        zone: whose wall clock counts.
+
+    Returns:
+        A table of those of `RESAMPLED_FIELDS` that the klines have, `minutes` and `expected_minutes`, a row a bin.
+    """
+    names = [name for name in RESAMPLED_FIELDS if name in klines.column_names or name not in FIELDS]
+    schema = pa.schema([RESAMPLED_SCHEMA.field(name) for name in names])
+    times = open_times(klines)
+    if not len(times):
+        return schema.empty_table()
+    edges = bin_edges(interval, zone, Span(int(times[0]), int(times[-1]) + MINUTE_MS))
+    bounds = np.searchsorted(times, edges)
+    rows = np.diff(bounds)
+    filled = np.flatnonzero(rows)
+    first = bounds[filled]
+    last = first + rows[filled] - 1
+    columns: dict[str, Values] = {
+        name: _AGGREGATES[name](column(klines, name), first, last) for name in names if name in _AGGREGATES
+    }
+    columns["open_time"] = edges[filled]
+    columns["minutes"] = rows[filled]
+    columns["expected_minutes"] = np.diff(edges)[filled] // MINUTE_MS
+    return pa.Table.from_arrays([pa.array(columns[name]) for name in names], schema=schema)
+
+
+def bin_edges(interval: Interval, zone: Zone, span: Span) -> Ints:
+    """The starts of all bins that the span touches, and the end of the last one, ms UTC."""
+    around = days_between(zone, span.start_ms - _LONGEST_BIN_MS, span.end_ms + _LONGEST_BIN_MS)
+    starts = np.concatenate([_starts(interval, zone, day) for day in around if interval.starts_on(day.date)])
+    first = int(np.searchsorted(starts, span.start_ms, side="right")) - 1
+    edges: Ints = starts[first : np.searchsorted(starts, span.end_ms) + 1]
+    return edges
+
+
+def _starts(interval: Interval, zone: Zone, day: Day) -> Ints:
+    if interval.minutes == _DAY_MINUTES:
+        return np.array([day.start_ms], np.int64)
+    if day.minutes == _DAY_MINUTES:
+        return np.arange(day.start_ms, day.end_ms, interval.minutes * MINUTE_MS, dtype=np.int64)
+    minutes = np.arange(day.start_ms, day.end_ms, MINUTE_MS, dtype=np.int64)
+    shown = np.array([_minute_shown(zone, minute) for minute in minutes.tolist()], np.int64)
+    jumps = np.diff(shown // interval.minutes, prepend=-1) != 0
+    starts: Ints = minutes[(shown % interval.minutes == 0) | jumps]
+    return starts
+
+
+def _minute_shown(zone: Zone, instant_ms: int) -> int:
+    clock = datetime.fromtimestamp(instant_ms // 1000, tz=zone.tzinfo)
+    return clock.hour * 60 + clock.minute
+
+
+def _first(values: Values, first: Ints, last: Ints) -> Values:
+    return values[first]
+
+
+def _last(values: Values, first: Ints, last: Ints) -> Values:
+    return values[last]
+
+
+def _reduced(function: np.ufunc) -> Aggregate:
+    # `reduceat` goes from each first row to the next one, which is right as bins without rows are left out.
+    return lambda values, first, last: function.reduceat(values, first)
+
+
+_AGGREGATES: dict[str, Aggregate] = {
+    "open": _first,
+    "high": _reduced(np.maximum),
+    "low": _reduced(np.minimum),
+    "close": _last,
+    "volume": _reduced(np.add),
+    "close_time": _last,
+    "quote_volume": _reduced(np.add),
+    "trades": _reduced(np.add),
+    "taker_base_volume": _reduced(np.add),
+    "taker_quote_volume": _reduced(np.add),
+}

@@ -1,0 +1,50 @@
+"""A webserver that answers the API's questions as Dagster does, and runs nothing."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+RUN_ID = "0b3a7f0e-5d0c-4c43-8d57-9e0a3f7f2f3b"
+_RUN = {
+    "__typename": "Run",
+    "runId": RUN_ID,
+    "status": "STARTED",
+    "startTime": 1.0,
+    "endTime": None,
+    "creationTime": 0.5,
+    "pipelineName": "__ASSET_JOB",
+    "tags": [],
+    "assetSelection": [],
+    "assetCheckSelection": None,
+}
+_ANSWERS: dict[str, Any] = {
+    "launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": RUN_ID}},
+    "runsOrError": {"__typename": "Runs", "results": [_RUN]},
+    "logsForRun": {"__typename": "EventConnection", "cursor": "1", "hasMore": False, "events": []},
+    "terminateRun": {"__typename": "TerminateRunSuccess"},
+    "assetNodeOrError": {"__typename": "AssetNotFoundError"},
+    "reloadRepositoryLocation": {
+        "__typename": "WorkspaceLocationEntry",
+        "locationOrLoadError": {"__typename": "RepositoryLocation"},
+    },
+    "startSensor": {"__typename": "Sensor"},
+    "sensorOrError": {"__typename": "Sensor", "sensorState": {"status": "RUNNING"}},
+    "version": "1.13.27",
+}
+
+
+def fake_dagster() -> tuple[FastAPI, list[dict[str, Any]]]:
+    """The app, and the questions that it was asked, in order."""
+    app, asked = FastAPI(), []
+
+    @app.post("/graphql")
+    async def graphql(request: Request) -> dict[str, Any]:
+        question = await request.json()
+        asked.append(question)
+        if "runOrError" in question["query"]:
+            known = question["variables"]["id"] == RUN_ID
+            return {"data": {"runOrError": _RUN if known else {"__typename": "RunNotFoundError"}}}
+        name = next(name for name in _ANSWERS if name in question["query"])
+        return {"data": {name: _ANSWERS[name]}}
+
+    return app, asked

@@ -1,0 +1,135 @@
+"""Runs asked for over HTTP, done by a real daemon: backfill, verify, repair, combine, cancel, live."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from market_data_pipeline_tests.api.conftest import Api
+from market_data_pipeline_tests.support import dataset_folder
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("api")]
+PAIR = {"market": "spot", "pair": "SIM02/USDT"}
+ZURICH = {"tz": "Europe/Zurich"}
+
+
+@pytest.fixture(scope="module")
+def loaded(api: Api) -> Api:
+    """A week of a pair that Dagster had never heard of."""
+    asked = {**PAIR, **ZURICH, "start": "2024-02-01", "end": "2024-02-08"}
+    started = api.post("/backfill", json=asked)
+    assert started.status_code == 202, started.text
+    body = started.json()
+    assert body["dataset"] == {**PAIR, **ZURICH}
+    assert (body["days"], body["first_day"], body["last_day"]) == (7, "2024-02-01", "2024-02-07")
+    ended = api.ended(started)
+    assert ended["status"] == "success", ended
+    assert (ended["what"], ended["days_done"], ended["days_asked"], ended["rows"]) == ("backfill", 7, 7, 7 * 1440)
+    assert ended["error"] is None
+    assert {check["name"] for check in ended["checks"] if check["passed"]} >= {
+        "klines_keep_schema",
+        "chunks_match_manifest",
+    }
+    return api
+
+
+def events_of(url: str) -> Iterator[tuple[str, Any]]:
+    with requests.get(url, stream=True, timeout=120) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        event = ""
+        for line in answer.iter_lines(decode_unicode=True):
+            if line.startswith("event: "):
+                event = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield event, json.loads(line.removeprefix("data: "))
+
+
+def test_a_backfill_ends_and_is_told_as_it_goes(loaded: Api) -> None:
+    started = loaded.post("/backfill", json={**PAIR, **ZURICH, "start": "2024-02-08", "end": "2024-02-12"})
+    told = list(events_of(loaded.url + started.json()["events_url"]))
+    assert {name for name, _ in told[:-1]} <= {"progress"}
+    assert told[-1][0] == "end"
+    assert (told[-1][1]["status"], told[-1][1]["days_done"]) == ("success", 4)
+    assert told[-1][1]["url"] == f"{loaded.ui.url}/runs/{started.json()['run_id']}"
+
+
+def test_the_fallback_is_in_the_answer(loaded: Api) -> None:
+    asked = {"market": "spot", "pair": "NOSUCH/USDT", "start": "2024-03-01", "end": "2024-03-02"}
+    started = loaded.post("/backfill", json=asked)
+    assert started.json()["dataset"]["pair"] == "BTC/USDT"
+    assert "does not list NOSUCH/USDT" in started.json()["warnings"][0]
+    assert loaded.ended(started)["status"] == "success"
+    refused = loaded.post("/backfill", json=asked | {"strict_pair": True})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    assert "does not list NOSUCH/USDT" in refused.json()["detail"]
+
+
+def test_damage_is_found_and_repaired(loaded: Api) -> None:
+    (path,) = dataset_folder(loaded.root, "spot", "SIM02USDT").glob("chunks/*_2024-02-03.parquet")
+    good = path.read_bytes()
+    path.write_bytes(good[:-100] + bytes(100))
+    found = loaded.ended(loaded.post("/verify", json=PAIR))
+    failed = [check for check in found["checks"] if not check["passed"]]
+    assert [check["name"] for check in failed], found
+    assert all("2024-02-03" in check["description"] for check in failed)
+    repaired = loaded.ended(loaded.post("/verify", json={**PAIR, "repair": True}))
+    assert repaired["status"] == "success", repaired
+    assert repaired["results"]["run"]["mended"] == 1
+    assert path.read_bytes() == good
+    proved = loaded.ended(loaded.post("/verify", json=PAIR))
+    assert all(check["passed"] for check in proved["checks"])
+
+
+def test_all_datasets_are_verified_where_none_is_named(loaded: Api) -> None:
+    proved = loaded.ended(loaded.post("/verify", json={}))
+    assert proved["what"] == "verify"
+    assert any("SIM02USDT" in check["asset"] for check in proved["checks"])
+
+
+def test_combine(loaded: Api) -> None:
+    ended = loaded.ended(loaded.post("/combine", params={**PAIR, "from_index": "1", "to_index": "1500"}))
+    assert ended["status"] == "success", ended
+    assert ended["results"]["combined"]["outcome"] == "built"
+    nothing = loaded.post("/combine", params={**PAIR, "from_index": "900000", "to_index": "900001"})
+    assert (nothing.status_code, nothing.headers["content-type"]) == (422, "application/problem+json")
+
+
+def test_a_run_is_canceled_and_keeps_what_it_finished(loaded: Api) -> None:
+    started = loaded.post("/backfill", json={**PAIR, "start": "2020-02-01", "end": "2024-01-01", "source": "rest"})
+    run = started.json()["status_url"]
+    for name, now in events_of(loaded.url + run + "/events"):
+        if name == "progress" and now["days_done"] > 5:
+            assert loaded.post(f"{run}/cancel").status_code == 202
+            break
+    ended = loaded.ended(started)
+    assert ended["status"] == "canceled", ended
+    assert 5 < ended["days_done"] < ended["days_asked"]
+    assert loaded.post(f"{run}/cancel").status_code == 409
+
+
+def test_live_makes_the_dataset_and_turns_the_sensor_on(loaded: Api) -> None:
+    pair = {"market": "futures", "pair": "SIM03/USDT"}
+    answer = loaded.post("/live", params={**pair, "tz": "+05:30"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json() == {
+        "dataset": {**pair, "tz": "+05:30"},
+        "live": True,
+        "sensor": "binanceusdm_live",
+        "warnings": [],
+    }
+    (status,) = loaded.get("/status", params=pair).json()
+    assert status["live"] is True
+    assert loaded.delete("/live", params=pair).json()["live"] is False
+    assert loaded.get("/status", params=pair).json()[0]["live"] is False
+
+
+def test_status_health_and_unknown_things(loaded: Api) -> None:
+    pairs = {(one["market"], one["pair"]) for one in loaded.get("/status").json()}
+    assert ("spot", "SIM02/USDT") in pairs
+    assert loaded.get("/status", params={"pair": "ETH/USDT"}).status_code == 404
+    health = loaded.get("/health").json()
+    assert {sign["name"] for sign in health["signs"]} >= {"data root", "exchange", "webserver"}
+    for path in ("/runs/00000000-0000-0000-0000-000000000000", "/runs/00000000-0000-0000-0000-000000000000/events"):
+        assert loaded.get(path).status_code == 404

@@ -1,0 +1,132 @@
+"""What a browser or a stranger may not do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from market_data_pipeline.api.app import create_app
+from market_data_pipeline.settings import Settings
+
+NOWHERE = "http://127.0.0.1:9"
+CHANGING = [
+    ("POST", "/backfill"),
+    ("POST", "/verify"),
+    ("POST", "/combine"),
+    ("POST", "/live"),
+    ("DELETE", "/live"),
+    ("POST", "/runs/0b3a7f0e/cancel"),
+]
+
+
+def client(root: Path, *, token: str | None = None, **options: Any) -> TestClient:
+    secret = SecretStr(token) if token else None
+    settings = Settings(market_data_dir=root, market_data_api_token=secret, market_data_exchange_url=NOWHERE)
+    return TestClient(create_app(settings, dagster_url=NOWHERE, **options), base_url="http://127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGING)
+def test_changing_needs_the_token(tmp_path: Path, method: str, path: str) -> None:
+    api = client(tmp_path, token="open sesame")
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic open sesame"}):
+        refused = api.request(method, path, headers=headers)
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert "MARKET_DATA_API_TOKEN" in refused.json()["detail"]
+    let_in = api.request(method, path, headers={"Authorization": "Bearer open sesame"})
+    assert let_in.status_code in {422, 503}
+
+
+def test_reading_needs_no_token(tmp_path: Path) -> None:
+    assert client(tmp_path, token="open sesame").get("/status").json() == []
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGING)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:3000"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_requests_of_other_sites_are_refused(tmp_path: Path, method: str, path: str, headers: dict[str, str]) -> None:
+    refused = client(tmp_path).request(method, path, headers=headers)
+    assert (refused.status_code, refused.json()["title"]) == (403, "Cross-site request")
+
+
+def test_requests_of_our_own_page_are_not(tmp_path: Path) -> None:
+    headers = {"Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}
+    assert client(tmp_path).post("/verify", json={}, headers=headers).status_code == 422
+
+
+def test_no_other_site_may_read(tmp_path: Path) -> None:
+    answer = client(tmp_path).get("/status", headers={"Origin": "https://evil.example"})
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_a_name_that_someone_else_points_here_is_unknown(tmp_path: Path) -> None:
+    bound = client(tmp_path, hosts=[])
+    assert bound.get("/status").status_code == 200
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+        assert bound.get("/status", headers={"Host": host}).status_code == 400
+    for host in ("localhost:8000", "[::1]:8000", "LOCALHOST"):
+        assert bound.get("/status", headers={"Host": host}).status_code == 200
+
+
+def test_requests_are_bounded(tmp_path: Path) -> None:
+    api = client(tmp_path)
+    assert api.post("/backfill", content=b" " * 70_000).status_code == 413
+    assert api.post("/backfill", content=iter([b"{}"])).status_code == 413
+
+
+def test_nothing_changes_by_get(tmp_path: Path) -> None:
+    for _, path in CHANGING:
+        assert client(tmp_path).get(path).status_code in {404, 405}
+
+
+def test_every_answer_bears_the_headers(tmp_path: Path) -> None:
+    api = client(tmp_path)
+    for answer in (api.get("/status"), api.get("/browse"), api.get("/nothing"), api.post("/backfill", content=b"x")):
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "says"),
+    [
+        ("/backfill", {"pair": "BTCUSDT"}, "pair", "BASE/QUOTE"),
+        ("/backfill", {"market": "options"}, "market", "spot"),
+        ("/backfill", {"tz": "Mars/Olympus"}, "tz", "Mars/Olympus"),
+        ("/backfill", {"start": "yesterday"}, "start", "2024-03-31"),
+        ("/backfill", {"chunk_size": 0}, "chunk_size", "1"),
+        ("/backfill", {"source": "ftp"}, "source", "archive"),
+        ("/backfill", {"begin": "2024-01-01"}, "begin", "not permitted"),
+        ("/verify", {"repair": "perhaps"}, "repair", "boolean"),
+    ],
+)
+def test_wrong_input_names_the_field_and_the_remedy(
+    tmp_path: Path, path: str, body: dict[str, Any], field: str, says: str
+) -> None:
+    refused = client(tmp_path).post(path, json=body)
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    (error,) = refused.json()["errors"]
+    assert error["field"] == field
+    assert says in error["problem"]
+
+
+def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    api = client(tmp_path)
+    backfill = api.post("/backfill", json={})
+    assert backfill.status_code == 503
+    assert "market-data up" in backfill.json()["detail"]
+    assert "\n" not in backfill.json()["detail"]
+    health = api.get("/health")
+    assert health.status_code == 503
+    assert {sign["name"]: sign["ok"] for sign in health.json()["signs"]}["webserver"] is False
