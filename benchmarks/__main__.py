@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import archives, commands, live, loads, stored
+from benchmarks import archives, browse, commands, live, loads, stored
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.exchange import simulated_exchange
 from benchmarks.measuring import PROJECT, BenchmarkFailed
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "live": live.live,
     "verify": stored.verify,
     "size": stored.size,
+    "browse": browse.browse,
 }
 _PAGE = PROJECT / "docs" / "benchmarks.md"
 

@@ -11,11 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from market_data_pipeline.core.dataset_file import read_dataset
 from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.files import require_writable
 from market_data_pipeline.core.freshness import freshness
-from market_data_pipeline.core.store import read_dataset
 from market_data_pipeline.loading import Target
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.wiring import opener_of, store_of

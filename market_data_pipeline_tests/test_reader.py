@@ -346,7 +346,7 @@ def long(year: Path) -> Iterator[tuple[DatasetKlines, DatasetStore]]:
     """That year's reader and store; whatever is combined is taken away afterwards."""
     files = Store(year).open(Store(year).find(Market.SPOT, "BTC/USDT"))
     yield open_dataset("BTC/USDT", market="spot", root=year), files
-    for path in files.combined_folder.glob("*"):
+    for path in (files.folder / "combined").glob("*"):
         path.unlink()
 
 

@@ -11,12 +11,12 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from market_data_pipeline.api import chart, pages, preview, static
 from market_data_pipeline.api.calendar import DayState, counted, coverage
-from market_data_pipeline.api.catalog import Catalog, DatasetView, Inventory
+from market_data_pipeline.api.catalog import DatasetView, Inventory
 from market_data_pipeline.api.context import Given
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.api.models import MarketName, PairName
@@ -29,7 +29,6 @@ from market_data_pipeline.core.dataset import INTERVAL, Dataset, Market, parse_m
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.freshness import ALLOWED_MINUTES
 from market_data_pipeline.names import sensor_name
-from market_data_pipeline.wiring import store_of
 
 FILES_A_PAGE = 200
 _REVISIONS_SHOWN = 20
@@ -50,22 +49,9 @@ router = APIRouter(
 )
 
 
-async def _catalog(request: Request, context: Given) -> Catalog:
-    # On the event loop, where no other request can come between the question and the making.
-    state = request.app.state
-    if not hasattr(state, "catalog"):
-        state.catalog = Catalog(store_of(context.settings))
-    catalog: Catalog = state.catalog
-    return catalog
-
-
-Catalogued = Annotated[Catalog, Depends(_catalog)]
-
-
 @router.get("/browse")
 def browse(
     context: Given,
-    catalog: Catalogued,
     market: MarketGiven = None,
     pair: PairGiven = None,
     page: Annotated[int, Query(ge=1, le=100_000, description="of the dataset's files, newest first")] = 1,
@@ -73,17 +59,17 @@ def browse(
     """What is stored: every dataset, or one with its days and files."""
     of_market = parse_market(market) if market else None
     if pair is None:
-        return _datasets(context, catalog, of_market)
+        return _datasets(context, of_market)
     if of_market is None:
         problem = "give a market with the pair, spot or futures"
         raise Problem(422, "The request is not valid", problem, [FieldProblem(field="market", problem=problem)])
-    return _dataset(context, _inventory(catalog, of_market, parse_pair(pair)), page)
+    return _dataset(context, _inventory(context, of_market, parse_pair(pair)), page)
 
 
 @router.get("/browse/runs")
-def runs(context: Given, catalog: Catalogued, market: MarketName, pair: PairName) -> HTMLResponse:
+def runs(context: Given, market: MarketName, pair: PairName) -> HTMLResponse:
     """The last Dagster runs of a dataset; a page of its own, as Dagster may be slow or away."""
-    dataset = _inventory(catalog, parse_market(market), parse_pair(pair)).view.dataset
+    dataset = _inventory(context, parse_market(market), parse_pair(pair)).view.dataset
     try:
         found, sensor_is_on, problem = context.dagster.last_runs(dataset), None, ""
         if dataset.live:
@@ -146,15 +132,15 @@ def static_file(request: Request, name: str) -> Response:
     return static.answer(request, name)
 
 
-def _inventory(catalog: Catalog, market: Market, pair: str) -> Inventory:
-    found = catalog.inventory(market, pair)
+def _inventory(context: Given, market: Market, pair: str) -> Inventory:
+    found = context.catalog.inventory(market, pair)
     if found is None:
         raise Problem(404, "There is no such dataset", f"{market} {pair} is not in the store; see /browse")
     return found
 
 
-def _datasets(context: Given, catalog: Catalog, market: Market | None) -> HTMLResponse:
-    found, now_ms = list(catalog.views(market)), _now_ms()
+def _datasets(context: Given, market: Market | None) -> HTMLResponse:
+    found, now_ms = list(context.catalog.views(market)), _now_ms()
     shown = [_in_short(view, now_ms) for view in found if isinstance(view, DatasetView)]
     return pages.render(
         "browse.html",

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.dataset_store import DATASET_FILE, DatasetStore
+from market_data_pipeline.core.dataset_file import DATASET_FILE, read_dataset
+from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.errors import MarketDataError, StoreError
 from market_data_pipeline.core.files import state_of
 from market_data_pipeline.core.freshness import since_ms
@@ -21,7 +22,7 @@ from market_data_pipeline.core.manifest import Entry
 from market_data_pipeline.core.manifest_file import MANIFEST_FILE
 from market_data_pipeline.core.revisions import REVISIONS_FILE
 from market_data_pipeline.core.status import DatasetStatus, status_of
-from market_data_pipeline.core.store import Store, read_dataset
+from market_data_pipeline.core.store import Store
 
 _CHUNKS = "chunks"
 _WATCHED = (DATASET_FILE, MANIFEST_FILE, REVISIONS_FILE, _CHUNKS)

@@ -8,17 +8,20 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from market_data_pipeline.api.catalog import Catalog
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.progress import Watch
 from market_data_pipeline.api.vitals import Vitals
 from market_data_pipeline.settings import Settings
+from market_data_pipeline.wiring import store_of
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The settings, the Dagster webserver that runs are started with, its runs, and how all is."""
+    """The settings, what is stored, the Dagster webserver that runs are started with, its runs, and how all is."""
 
     settings: Settings
+    catalog: Catalog
     dagster: Dagster
     watch: Watch
     vitals: Vitals
@@ -26,7 +29,7 @@ class Context:
 
 def context_of(settings: Settings, dagster: Dagster) -> Context:
     """The context of an app. Nothing is asked yet."""
-    return Context(settings, dagster, Watch(dagster), Vitals(settings, dagster))
+    return Context(settings, Catalog(store_of(settings)), dagster, Watch(dagster), Vitals(settings, dagster))
 
 
 def _context(request: Request) -> Context:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from market_data_pipeline.core.chunk import WRITER_OPTIONS, footer_content, footer_metadata
 from market_data_pipeline.core.coverage import Span
@@ -93,7 +94,7 @@ def _index(index: int | None) -> str:
 
 def combined_path(store: DatasetStore, selection: Selection) -> Path:
     """Where the combined file lies: `combined/BTCUSDT_1m_all.parquet`."""
-    return store.combined_folder / f"{store.dataset.token}_1m_{selection.suffix}.parquet"
+    return store.folder / "combined" / f"{store.dataset.token}_1m_{selection.suffix}.parquet"
 
 
 def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False) -> Combined:
@@ -107,7 +108,8 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
         return current
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    with store.combining():
+    # One process at a time, whatever it writes.
+    with FileLock(store.folder / ".combine.lock"):
         try:
             _write(temporary, store, selection)
             move(temporary, path)

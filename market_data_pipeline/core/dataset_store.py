@@ -13,7 +13,6 @@ No value of a minute is replaced in silence: what a chunk says otherwise than th
 `revisions` before it takes its place.
 """
 
-import json
 import logging
 import time
 from collections import ChainMap
@@ -28,17 +27,17 @@ from filelock import FileLock
 
 from market_data_pipeline.core import chunk_files, manifest, revisions
 from market_data_pipeline.core.chunk_files import Chunk, NewChunk
-from market_data_pipeline.core.coverage import Span, total_minutes
+from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.dataset_file import DATASET_FILE, read_dataset, write_dataset
 from market_data_pipeline.core.days import Day
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.files import TEMPORARY_SUFFIX, sha256_of, state_of, write_whole
+from market_data_pipeline.core.files import TEMPORARY_SUFFIX, FileState, sha256_of, state_of, write_whole
 from market_data_pipeline.core.klines import open_times
 from market_data_pipeline.core.manifest import Entry, State
 from market_data_pipeline.core.manifest_file import MANIFEST_FILE, ManifestFile
 from market_data_pipeline.core.revisions import Revision
 
-DATASET_FILE = "dataset.json"
 _log = logging.getLogger(__name__)
 
 
@@ -60,9 +59,11 @@ class DatasetStore:
         self._dataset_written_ns = 0
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
+        # The state of each unlisted chunk's file when it was found good: to hash all of them at each look takes long.
+        self._states: dict[str, FileState | None] = {}
         self._paths: dict[str, Path] = {}
         # The chunk that was written last and the state of its file then: live mode adds a minute to it each minute.
-        self._written: tuple[Path, tuple[int, int, int] | None, Chunk] | None = None
+        self._written: tuple[Path, FileState | None, Chunk] | None = None
         self.refresh()
 
     # --- reading
@@ -89,15 +90,6 @@ class DatasetStore:
         """The entry of the last day that has one."""
         last = max(chain(self._listed, self._unlisted), default=None)
         return None if last is None else self.entries[last]
-
-    @property
-    def combined_folder(self) -> Path:
-        """Where combined files lie."""
-        return self.folder / "combined"
-
-    def combining(self) -> FileLock:
-        """A lock for the one process that may write combined files."""
-        return FileLock(self.folder / ".combine.lock")
 
     def chunk_path(self, day: Day) -> Path:
         """Where the day's chunk is, or would be."""
@@ -145,7 +137,7 @@ class DatasetStore:
         Also ends what a killed process may have left: an unfinished renaming, temporary files.
         """
         with self._lock:
-            current = Dataset.from_json(json.loads((self.folder / DATASET_FILE).read_bytes()))
+            current = read_dataset(self.folder / DATASET_FILE)
             # A dataset.json that was made anew may start after chunks that are there.
             found = chunk_files.scan(self._chunks)
             earliest = min([start, *(date.fromisoformat(day) for day in found)])
@@ -164,8 +156,7 @@ class DatasetStore:
     def mark_live(self, live: bool) -> None:
         """Note in `dataset.json` whether live mode is to keep the dataset current."""
         with self._lock:
-            current = Dataset.from_json(json.loads((self.folder / DATASET_FILE).read_bytes()))
-            self.dataset = replace(current, live=live)
+            self.dataset = replace(read_dataset(self.folder / DATASET_FILE), live=live)
             write_dataset(self.folder, self.dataset)
 
     def publish(self, new: NewChunk) -> Entry:
@@ -188,7 +179,7 @@ class DatasetStore:
             else:
                 self._put(path, new.content, coming, standing)
             self._paths[day.key] = path
-            self._unlisted[day.key] = entry
+            self._unlisted[day.key], self._states[day.key] = entry, state_of(path)
             if standing is None and day.key in self._listed:
                 # Damage stays listed until it is repaired, so it could not be taken off the list before.
                 self._write_manifest()
@@ -226,18 +217,21 @@ class DatasetStore:
         except FileNotFoundError:
             return
         if written_ns != self._dataset_written_ns:
-            self.dataset = Dataset.from_json(json.loads((self.folder / DATASET_FILE).read_bytes()))
+            self.dataset = read_dataset(self.folder / DATASET_FILE)
             self._paths = chunk_files.scan(self._chunks)
             self._dataset_written_ns = written_ns
 
     def _drop_replaced(self) -> None:
         """Vouch no longer for chunks that another process has replaced: it vouches for them, or they are adopted."""
-        for day in [day for day in self._unlisted if not self._matches(self.dataset.day(day))]:
-            del self._unlisted[day]
+        for day in list(self._unlisted):
+            on = self.dataset.day(day)
+            if state_of(self.chunk_path(on)) != self._states[day] and not self._matches(on):
+                del self._unlisted[day]
 
     def _adopt(self, day: str) -> None:
         """Vouch for a chunk that is on disk and not listed, after checking it like a new one."""
         on = self.dataset.day(day)
+        state = state_of(self.chunk_path(on))
         try:
             found = self.read(on)
         except StoreError as error:
@@ -246,15 +240,14 @@ class DatasetStore:
         if broken := chunk_files.broken(found.klines, found.footer, on):
             self.warnings.append(f"{self.chunk_path(on).name} is not listed and not used: {'; '.join(broken)}")
         else:
-            self._unlisted[day] = found.entry
+            self._unlisted[day], self._states[day] = found.entry, state
 
     def _at_hand(self, day: Day) -> Chunk | None:
         if self._written is None:
             return None
         path, state, chunk = self._written
-        return (
-            chunk if chunk.entry.day == day.key and path == self.chunk_path(day) and state == state_of(path) else None
-        )
+        is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and state == state_of(path)
+        return chunk if is_it else None
 
     def _standing(self, day: Day) -> Chunk | None:
         """The chunk on disk, whoever wrote it; None if it is not what the manifest lists, or breaks a rule."""
@@ -275,7 +268,8 @@ class DatasetStore:
             # Live mode's way, minute by minute: what is there stays, to the value, and something follows.
             if not coming.klines.slice(0, standing.klines.num_rows).equals(standing.klines):
                 self._refuse_worse(standing, coming)
-                self._note_revision(standing, coming)
+                if revision := revisions.note(self.folder, self.dataset, standing, coming):
+                    self.revised[revision.day] = revision
             self._unlist(coming.entry.day)
         elif path.exists():
             # Damaged, yet someone may want to look at it.
@@ -287,17 +281,8 @@ class DatasetStore:
     def _refuse_worse(self, standing: Chunk, coming: Chunk) -> None:
         lost = np.setdiff1d(open_times(standing.klines), open_times(coming.klines), assume_unique=True)
         if lost.size:
-            raise StoreError(
-                f"{self.dataset.name} {coming.entry.day} keeps its chunk: "
-                f"the exchange now lacks {lost.size} minutes that it has"
-            )
-
-    def _note_revision(self, standing: Chunk, coming: Chunk) -> None:
-        if revision := revisions.compare(standing, coming):
-            revisions.append(self.folder, revision)
-            self.revised[revision.day] = revision
-            minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
-            _log.warning("%s %s revised: %s of %d minutes", self.dataset.name, revision.day, fields, minutes)
+            said = f"the exchange now lacks {lost.size} minutes that it has"
+            raise StoreError(f"{self.dataset.name} {coming.entry.day} keeps its chunk: {said}")
 
     def _unlist(self, day: str) -> None:
         self._unlisted.pop(day, None)
@@ -312,8 +297,3 @@ class DatasetStore:
         merged.pop(without or "", None)
         self._listed, self._unlisted = merged, {}
         self._manifest.write(self.dataset, merged)
-
-
-def write_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write `dataset.json`; the caller holds the folder's lock."""
-    write_whole(folder / DATASET_FILE, (json.dumps(dataset.to_json(), indent=2) + "\n").encode())

@@ -14,6 +14,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from market_data_pipeline.core.errors import StoreError
 
 TEMPORARY_SUFFIX = ".tmp"
+FileState = tuple[int, int, int]
+"""What changes when a file does: its time (ns), size and place."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -43,8 +45,8 @@ def _move_later(source: Path, target: Path) -> None:
     source.replace(target)
 
 
-def state_of(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does: its time (ns), size and place; None if there is none."""
+def state_of(path: Path) -> FileState | None:
+    """The file's state; None if there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:

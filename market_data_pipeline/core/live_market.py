@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
 from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Dataset, Market
+from market_data_pipeline.core.dataset_file import read_dataset
 from market_data_pipeline.core.days import MINUTE_MS
 from market_data_pipeline.core.due import Due, due
 from market_data_pipeline.core.errors import Banned, MarketDataError, SourceUnavailable, StoreError
@@ -20,7 +21,7 @@ from market_data_pipeline.core.holding import Hold
 from market_data_pipeline.core.live import Followed, Patience, Update
 from market_data_pipeline.core.sources.base import Usage
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
-from market_data_pipeline.core.store import Store, read_dataset
+from market_data_pipeline.core.store import Store
 
 _log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ Minutes that only one of two chunks has are no revision: a day that grows, a gap
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,8 @@ import numpy as np
 from market_data_pipeline.core import klines
 from market_data_pipeline.core.chunk import encode
 from market_data_pipeline.core.chunk_files import Chunk
-from market_data_pipeline.core.coverage import Span, merge
+from market_data_pipeline.core.coverage import Span, merge, total_minutes
+from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import MINUTE_MS, iso
 from market_data_pipeline.core.files import sha256_of
 from market_data_pipeline.core.klines import FIELDS
@@ -28,6 +30,7 @@ from market_data_pipeline.core.manifest import State
 REVISIONS_FILE = "revisions.jsonl"
 _MOST_EXAMPLES = 20
 _LAST_LINES_BYTES = 200_000
+_log = logging.getLogger(__name__)
 
 
 class Change(NamedTuple):
@@ -89,6 +92,15 @@ class Revision:
             fields=tuple(content["fields"]),
             examples=tuple(Change(**change) for change in content["examples"]),
         )
+
+
+def note(folder: Path, dataset: Dataset, standing: Chunk, coming: Chunk) -> Revision | None:
+    """Put what `coming` says otherwise than the chunk that it replaces into the ledger; return that, if anything."""
+    if revision := compare(standing, coming):
+        append(folder, revision)
+        minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
+        _log.warning("%s %s revised: %s of %d minutes", dataset.name, revision.day, fields, minutes)
+    return revision
 
 
 def compare(old: Chunk, new: Chunk) -> Revision | None:

@@ -6,7 +6,6 @@ Belongs here: the folder layout above a dataset. Does not belong here: what happ
     <root>/<exchange_id>/<PAIR_TOKEN>/1m/{dataset.json, manifest.json, chunks/, combined/}
 """
 
-import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -14,9 +13,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from market_data_pipeline.core.dataset import INTERVAL, Dataset, Market
-from market_data_pipeline.core.dataset_store import DATASET_FILE, DatasetStore, write_dataset
+from market_data_pipeline.core.dataset_file import DATASET_FILE, read_dataset, write_dataset
+from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import Zone
-from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.files import require_writable
 
 
@@ -72,16 +71,3 @@ class Store:
                 dataset = Dataset(market, pair, zone, start)
                 write_dataset(folder, dataset)
         return self.open(dataset)
-
-
-def read_dataset(path: Path) -> Dataset:
-    """The dataset that a `dataset.json` describes.
-
-    Raises:
-        StoreError: the file is damaged.
-    """
-    try:
-        return Dataset.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{path} is damaged ({reason}); restore it, or move it away and run backfill again") from error

@@ -20,9 +20,9 @@ from market_data_pipeline.core.combine import Agreement, compare
 from market_data_pipeline.core.coverage import Span, minutes_by_kind
 from market_data_pipeline.core.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.dataset_file import read_dataset
 from market_data_pipeline.core.errors import SourceError, StoreError
 from market_data_pipeline.core.freshness import freshness
-from market_data_pipeline.core.store import read_dataset
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table, kinds_text
 from market_data_pipeline.defs.resources import Tools

@@ -23,14 +23,13 @@ from market_data_pipeline.core.chunk_files import Chunk
 from market_data_pipeline.core.combine import Selection
 from market_data_pipeline.core.coverage import Absence, Kind, Span, explain, intersect, merge, subtract
 from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.dataset_store import DATASET_FILE
+from market_data_pipeline.core.dataset_file import DATASET_FILE, read_dataset
 from market_data_pipeline.core.days import day_at
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.files import sha256_of
 from market_data_pipeline.core.klines import EMPTY, cut
 from market_data_pipeline.core.manifest import Entry
 from market_data_pipeline.core.manifest_file import ManifestFile
-from market_data_pipeline.core.store import read_dataset
 
 T = TypeVar("T")
 

@@ -131,7 +131,7 @@ def test_files_of_different_choices_lie_side_by_side(loaded):
     combine(loaded, select(loaded))
     combine(loaded, select(loaded, zone=parse_zone("Europe/Zurich")))
     combine(loaded, select(loaded, from_index=1, to_index=2))
-    assert len(list(loaded.combined_folder.iterdir())) == 3
+    assert len(list((loaded.folder / "combined").iterdir())) == 3
     assert not combine(loaded, select(loaded)).built
 
 

@@ -361,7 +361,7 @@ def test_a_combined_file_that_is_older_than_its_chunks_is_a_warning(load: Loadin
 
 def test_a_combined_file_with_other_klines_than_its_chunks_is_an_error(load: Loading):
     load.run(BTC, "2021-04-24")
-    (path,) = load.store(BTC).combined_folder.iterdir()
+    (path,) = (load.store(BTC).folder / "combined").iterdir()
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
