@@ -40,10 +40,8 @@ setup: $(READY) ## set up .venv from requirements.lock
 demo: $(READY) ## load, check and combine a few days of a simulated exchange; ends by itself
 	@$(PY) -m market_data_pipeline demo
 
-# Started in DAGSTER_HOME, because Dagster warns of the dagster.yaml in the checkout, which is the template of the one there.
-dev: $(READY) ## the Dagster UI, until Ctrl-C
-	@home="$$($(PY) -m market_data_pipeline.home)" && cd "$$home" && DAGSTER_HOME="$$home" \
-	  PYTHONWARNINGS="ignore:Function \`dev_command\` is superseded" "$(CURDIR)/$(PY)" -m dagster dev -w "$(CURDIR)/workspace.yaml"
+dev: $(READY) ## the browse page on port 8000 and the Dagster UI on 3000, until Ctrl-C; ARGS="--port 8001" for others
+	@$(PY) -m market_data_pipeline up $(ARGS)
 
 test: $(READY) ## all tests; ARGS="-k days" for some of them
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)

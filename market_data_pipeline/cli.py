@@ -1,26 +1,25 @@
 """The command line, `market-data`.
 
-Belongs here: options, exit codes, the one line that an error gets. Does not belong here: what commands do (`loading`,
-`operations`, `mending`), how results look (`console`). Heavy imports wait for the command that needs them.
+Belongs here: the commands about data, and their options. Does not belong here: what they do (`loading`, `operations`,
+`mending`), how results look (`console`), the commands that serve (`cli_services`), exit codes (`cli_outcome`). Heavy
+imports wait for the command that needs them.
 """
 
 import gc
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from market_data_pipeline import cli_services
+from market_data_pipeline.cli_outcome import NOT_AS_IT_SHOULD_BE, errors_in_one_line, exit_unless, fail, load_settings
 
 if TYPE_CHECKING:
     from market_data_pipeline.loading import Target
     from market_data_pipeline.operations import DatasetProof
     from market_data_pipeline.settings import Settings
-
-NOT_AS_IT_SHOULD_BE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="market-data",
@@ -90,10 +89,10 @@ def backfill(
     """Load the days of a window; what is stored and whole is skipped."""
     import time
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         from market_data_pipeline import console, loading
 
-        settings = _settings(market_data_source=source)
+        settings = load_settings(market_data_source=source)
         request = loading.BackfillRequest(
             context.obj.target(settings),
             start=start,
@@ -107,7 +106,7 @@ def backfill(
         with console.day_progress() as progress:
             report = loading.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
         console.print_backfill(report, time.monotonic() - began)
-        _exit_unless(report.ok)
+        exit_unless(report.ok)
 
 
 @app.command()
@@ -122,10 +121,10 @@ def live(
     ] = None,
 ) -> None:
     """Keep a dataset current, minute by minute, until Ctrl-C; without --market or --pair all that are marked live."""
-    with _errors_in_one_line():
+    with errors_in_one_line():
         from market_data_pipeline import following, live_table
 
-        settings = _settings()
+        settings = load_settings()
         target = context.obj.target(settings)
         if mark is not None:
             live_table.print_marked(following.mark(settings, target, live=mark))
@@ -133,7 +132,7 @@ def live(
         request = following.LiveRequest(target, minutes, strict_pair=context.obj.strict_pair)
         report = live_table.follow(settings, request)
         live_table.print_session(report)
-        _exit_unless(not report.errors)
+        exit_unless(not report.errors)
 
 
 @app.command()
@@ -149,10 +148,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Prove the store: one dataset if --market or --pair is given, else all; exit code 0 only if nothing is wrong."""
-    with _errors_in_one_line():
+    with errors_in_one_line():
         from market_data_pipeline import console, operations
 
-        settings = _settings()
+        settings = load_settings()
         request = operations.ProofRequest(context.obj.target(settings), start, end, against, every_day)
         proofs = operations.verify_datasets(settings, request)
         if repair and _repair(settings, proofs):
@@ -164,7 +163,7 @@ def verify(
         else:
             for proof in proofs:
                 console.print_proof(proof)
-        _exit_unless(all(proof.ok for proof in proofs))
+        exit_unless(all(proof.ok for proof in proofs))
 
 
 def _repair(settings: "Settings", proofs: "list[DatasetProof]") -> bool:
@@ -189,27 +188,27 @@ def combine(
     to_index: Annotated[int | None, typer.Option(help="Last chunk by index, included.")] = None,
 ) -> None:
     """Put all chunks into one Parquet file; nothing is written if nothing changed."""
-    with _errors_in_one_line():
+    with errors_in_one_line():
         from market_data_pipeline import console, operations
 
-        settings = _settings()
+        settings = load_settings()
         report = operations.combine_dataset(
             settings, context.obj.target(settings), tz=tz, from_index=from_index, to_index=to_index
         )
         if report.error or not report.success:
-            _fail(report.error or "the run failed", NOT_AS_IT_SHOULD_BE)
+            fail(report.error or "the run failed", NOT_AS_IT_SHOULD_BE)
         console.print_combined(report.results["combined"])
         console.print_warnings(report.failed_checks)
-        _exit_unless(not report.failed_checks)
+        exit_unless(not report.failed_checks)
 
 
 @app.command()
 def status(context: typer.Context, as_json: Json = False) -> None:
     """What is stored, from the manifests alone."""
-    with _errors_in_one_line():
+    with errors_in_one_line():
         from market_data_pipeline import console, operations
 
-        settings = _settings()
+        settings = load_settings()
         statuses = operations.statuses(settings, context.obj.target(settings))
         if as_json:
             from market_data_pipeline.as_json import status_json
@@ -222,11 +221,11 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def health(context: typer.Context, as_json: Json = False) -> None:
     """Whether a load could start now: data root, Dagster instance, exchange, clock, disk."""
-    with _errors_in_one_line():
+    with errors_in_one_line():
         from market_data_pipeline import console
         from market_data_pipeline.health import look_after
 
-        settings = _settings()
+        settings = load_settings()
         signs = look_after(settings, context.obj.target(settings))
         if as_json:
             console.print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
@@ -234,51 +233,10 @@ def health(context: typer.Context, as_json: Json = False) -> None:
             for sign in signs:
                 mark = "[green]ok [/green]" if sign.ok else "[red]BAD[/red]"
                 console.out.print(f"{mark} {sign.name:<14} {sign.detail}")
-        _exit_unless(all(sign.ok for sign in signs))
+        exit_unless(all(sign.ok for sign in signs))
 
 
-@app.command()
-def simulate(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 9000,
-    archive: Annotated[Path | None, typer.Option(help="Folder with `data/` as on data.binance.vision.")] = None,
-    rtt_ms: Annotated[float, typer.Option(help="Time each answer takes, ms.")] = 0,
-    weights: Annotated[bool, typer.Option(help="Enforce request weights with 429 and 418.")] = True,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=RATE", help="Fail a share of the requests or of the archive's files."),
-    ] = None,
-    now: Annotated[str | None, typer.Option(help="The instant at which the simulated clock starts, ISO.")] = None,
-    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
-) -> None:
-    """Serve a simulated exchange on this machine until Ctrl-C."""
-    with _errors_in_one_line():
-        from datetime import UTC, datetime
-
-        from market_data_pipeline.core.days import parse_instant, parse_zone
-        from market_data_pipeline.core.errors import UsageError
-        from market_data_pipeline.simulator.exchange import SimulatedExchange
-        from market_data_pipeline.simulator.faults import parse_faults
-        from market_data_pipeline.simulator.server import run
-
-        if archive is not None and not (archive / "data").is_dir():
-            raise UsageError(f"{archive} has no folder `data`; give the folder that contains it")
-        began = datetime.fromtimestamp(parse_instant(now, parse_zone("UTC")) / 1000, tz=UTC) if now else None
-        try:
-            exchange = SimulatedExchange(
-                archive, rtt_ms=rtt_ms, weights=weights, faults=parse_faults(fault or []), now=began, speed=speed
-            )
-            run(exchange, port=port, on_ready=lambda url: print(f"simulated exchange at {url}", flush=True))  # noqa: T201
-        except (ValueError, OSError) as error:
-            raise UsageError(str(error)) from error
-
-
-@app.command()
-def demo() -> None:
-    """Run the main job on a simulated exchange: load a month, verify, combine. Ends by itself."""
-    with _errors_in_one_line():
-        from market_data_pipeline.demo import run_demo
-
-        _exit_unless(run_demo(_settings()))
+app.add_typer(cli_services.app)
 
 
 def main() -> NoReturn:
@@ -291,31 +249,3 @@ def main() -> NoReturn:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     app()
     sys.exit(0)
-
-
-def _settings(**given: str | None) -> "Settings":
-    from market_data_pipeline.settings import load
-
-    return load(**given)
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    from market_data_pipeline.core.errors import MarketDataError
-
-    try:
-        yield
-    except MarketDataError as error:
-        _fail(str(error), WRONG_USAGE)
-    except KeyboardInterrupt:
-        _fail("interrupted; what was finished is kept, run the same command again to go on", INTERRUPTED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
-    sys.exit(code)
-
-
-def _exit_unless(ok: bool) -> None:
-    if not ok:
-        raise typer.Exit(NOT_AS_IT_SHOULD_BE)
