@@ -155,6 +155,34 @@ class CancelRequested(BaseModel):
     status_url: str
 
 
+class Revised(BaseModel):
+    """How often stored klines were found to have other values at the exchange, and the last time."""
+
+    count: int = Field(examples=[1])
+    last: dict[str, str | int] = Field(
+        examples=[{"day": "2024-01-05", "at": "2024-01-06T09:12:44Z", "minutes": 3}], description="day, when, minutes"
+    )
+
+
+class Status(DatasetName):
+    """A dataset in numbers, from its manifest."""
+
+    start: str = Field(description="the dataset's first day", examples=["2020-01-01"])
+    first_day: str | None = Field(description="the first day with a chunk", examples=["2020-01-01"])
+    last_day: str | None = Field(examples=["2024-01-31"])
+    chunks: int = Field(examples=[1492])
+    complete_chunks: int = Field(description="chunks of which no minute may still come", examples=[1492])
+    rows: int = Field(examples=[2148196])
+    bytes: int = Field(examples=[98204417])
+    newest_kline: str | None = Field(description="open time, UTC", examples=["2024-01-31T22:59Z"])
+    live: bool
+    states: dict[str, int] = Field(description="chunks by state", examples=[{"archived": 1491, "confirmed": 1}])
+    absent_minutes: dict[str, int] = Field(description="minutes by kind of absence", examples=[{"outage": 284}])
+    revisions: Revised | None = None
+    folder: str
+    warnings: list[str]
+
+
 class Sign(BaseModel):
     """One thing that was looked at."""
 

@@ -25,6 +25,7 @@ from market_data_pipeline.api.models import (
     PairName,
     Progress,
     Started,
+    Status,
     Verify,
     ZoneName,
 )
@@ -165,12 +166,17 @@ def cancel(context: Given, found: Found) -> CancelRequested:
     return CancelRequested(run_id=found.run_id, status_url=f"/runs/{found.run_id}")
 
 
-@router.get("/status", responses=_READS, tags=["store"])
-def status(context: Given, market: Market = None, pair: Pair = None) -> list[dict[str, Any]]:
+@router.get(
+    "/status",
+    response_model_exclude_unset=True,
+    responses=_READS | _problems(s404="There is no such dataset"),
+    tags=["store"],
+)
+def status(context: Given, market: Market = None, pair: Pair = None) -> list[Status]:
     """What is stored, from the manifests alone: one dataset if market or pair is given, else all."""
     target = target_of(context.settings, market, pair)
     try:
-        return [status_json(one) for one in statuses(context.settings, target)]
+        return [Status.model_validate(status_json(one)) for one in statuses(context.settings, target)]
     except UsageError as error:
         if target.named:
             raise Problem(404, "There is no such dataset", str(error)) from error
@@ -178,7 +184,9 @@ def status(context: Given, market: Market = None, pair: Pair = None) -> list[dic
 
 
 @router.get(
-    "/health", responses={503: {"model": Health, "description": "Something is not as it should be"}}, tags=["store"]
+    "/health",
+    responses={400: _READS[400], 503: {"model": Health, "description": "Something is not as it should be"}},
+    tags=["store"],
 )
 def health(context: Given, response: Response) -> Health:
     """Whether a load could start now: data root, disk, Dagster, exchange; and whether live datasets are current."""
