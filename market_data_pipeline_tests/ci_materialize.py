@@ -18,7 +18,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster._grpc.server import LoadedRepositories
 
 from market_data_pipeline import runs
-from market_data_pipeline.defs.partitions import range_tags
+from market_data_pipeline.names import range_tags
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 

@@ -1,0 +1,176 @@
+"""A walk through the browse page in a real browser: what a person clicks, presses and sees.
+
+Chromium's own complaints count: an error in a script, or a thing that the content security policy refused.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from market_data_pipeline_tests.api.conftest import Api
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("api")]
+PAIR = {"market": "spot", "pair": "SIM07/USDT"}
+DATASET = "/browse?market=spot&pair=SIM07/USDT"
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+_QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+_PATIENCE_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        refuse = pytest.fail if os.environ.get("MARKET_DATA_REQUIRE_BROWSER") else pytest.skip
+        refuse("no Chromium is installed")
+    expect.set_options(timeout=30_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(_QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, api: Api) -> Iterator[Page]:
+    context = browser.new_context(base_url=api.url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    complaints: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # The browser says of each refused form what the page itself shows.
+        if message.type == "error" and "status of 422" not in message.text:
+            complaints.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def loaded(api: Api) -> Api:
+    asked = {**PAIR, "tz": "Europe/Zurich", "start": "2024-01-01", "end": "2024-01-11"}
+    assert api.ended(api.post("/backfill", json=asked))["status"] == "success"
+    return api
+
+
+def ended(page: Page, text: str) -> None:
+    expect(page.locator(".run .grow").last).to_have_text(re.compile(text), timeout=_PATIENCE_MS)
+
+
+def test_a_backfill_is_started_and_seen_to_finish(page: Page) -> None:
+    page.goto("/browse")
+    page.select_option("[name=market]", "spot")
+    page.fill("[name=pair]", "SIM06/USDT")
+    page.fill("[name=start]", "2024-13-01")
+    page.click("button[type=submit]")
+    expect(page.locator(".problem")).to_contain_text("not a date or ISO time")
+    expect(page.locator("[name=start]")).to_be_focused()
+    page.fill("[name=start]", "2024-01-01")
+    page.fill("[name=end]", "2024-01-21")
+    page.click("button[type=submit]")
+    expect(page.locator(".run progress")).to_be_visible()
+    ended(page, r"backfill success, 20 of 20 days, 28,800 klines")
+    page.click("text=Show the dataset as it is now")
+    expect(page.locator("h1")).to_have_text("SIM06/USDT spot")
+    assert page.locator("a.cell.complete").count() == 20
+    expect(page.locator("#runs + [data-part] .status").first).to_have_text("success")
+
+
+def test_days_open_by_keyboard_and_by_double_click(page: Page, loaded: Api) -> None:
+    page.goto(DATASET)
+    page.focus('a.cell[tabindex="0"]')
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("SIM07/USDT spot, 2024-01-03")
+    page.goto(DATASET)
+    with page.expect_popup() as opened:
+        page.dblclick(".files tbody tr:nth-child(2) td:nth-child(4)")
+    expect(opened.value.locator("h1")).to_have_text("SIM07/USDT spot, 2024-01-09")
+
+
+def test_the_chart_is_drawn_and_zooms_and_the_table_turns(page: Page, loaded: Api) -> None:
+    page.goto(DATASET)
+    page.get_by_role("link", name="2024-01-05", exact=True).last.evaluate("link => link.removeAttribute('target')")
+    page.get_by_role("link", name="2024-01-05", exact=True).last.click()
+    page.wait_for_selector("#chart .plot-container")
+    box = page.locator("#chart").bounding_box()
+    assert box
+    visible = "document.getElementById('chart').layout.xaxis.range.map(String)"
+    before = page.evaluate(visible)
+    page.mouse.move(box["x"] + 300, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 600, box["y"] + 100, steps=5)
+    page.mouse.up()
+    page.wait_for_function(f"before => String({visible}) !== String(before)", arg=before)
+    turns = page.get_by_role("navigation", name="Pages of rows", exact=True)
+    expect(turns).to_contain_text("1 to 100 of 1,440")
+    turns.get_by_text("Next").click()
+    expect(turns).to_contain_text("101 to 200 of 1,440")
+    turns.get_by_text("Previous").click()
+    expect(turns).to_contain_text("1 to 100 of 1,440")
+
+
+def test_the_buttons_do_what_they_say(page: Page, loaded: Api) -> None:
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(DATASET)
+    page.get_by_role("button", name="Verify").click()
+    ended(page, "verify success")
+    page.get_by_role("button", name="Repair").click()
+    ended(page, "repair success")
+    page.get_by_role("button", name="Combine").click()
+    ended(page, "combine success")
+    page.goto(DATASET)
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="SIM07USDT_1m_all.parquet").click()
+    expect(opened.value.get_by_role("navigation", name="Pages of rows", exact=True)).to_contain_text("of 14,400")
+    opened.value.wait_for_selector("#chart .plot-container")
+
+
+def test_live_is_switched_on_and_off(page: Page, loaded: Api) -> None:
+    page.goto(DATASET)
+    switch = page.get_by_role("switch")
+    switch.click()
+    expect(switch).to_have_attribute("aria-checked", "true", timeout=_PATIENCE_MS)
+    assert loaded.get("/status", params=PAIR).json()[0]["live"] is True
+    switch.click()
+    expect(switch).to_have_attribute("aria-checked", "false", timeout=_PATIENCE_MS)
+    assert loaded.get("/status", params=PAIR).json()[0]["live"] is False
+
+
+def test_a_backfill_is_canceled(page: Page, loaded: Api) -> None:
+    page.goto(DATASET)
+    page.fill("[name=start]", "2020-02-01")
+    page.select_option("[name=source]", "rest")
+    page.click("button[type=submit]")
+    ended(page, r"running, [1-9]")
+    page.get_by_role("button", name="Cancel").click()
+    ended(page, "backfill canceled")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(browser: Browser, loaded: Api, scheme: str, width: int) -> None:
+    context = browser.new_context(
+        base_url=loaded.url,
+        viewport={"width": width, "height": 844},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page = context.new_page()
+    page.goto(DATASET)
+    file = page.locator("a.cell").first.get_attribute("href")
+    for path in ("/browse", DATASET, file, "/browse?market=spot&pair=NO/SUCH"):
+        page.goto(str(path))
+        wide = page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
+        assert wide <= 0, f"{path} is {wide} px too wide"
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        lightness = sum(map(int, re.findall(r"\d+", background)[:3]))
+        assert (lightness < 200) == (scheme == "dark"), background
+    context.close()
