@@ -32,6 +32,10 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except MarketDataError as error:
         fail(str(error), WRONG_USAGE)
+    except OSError as error:
+        # A full disk, a folder of someone else, a read-only mount.
+        what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
+        fail(f"{what}; see whether the disk is full and whether the folder may be written", WRONG_USAGE)
     except KeyboardInterrupt:
         fail("interrupted; what was finished is kept, run the same command again to go on", INTERRUPTED)
 

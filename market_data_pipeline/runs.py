@@ -31,6 +31,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import LiveEvents
 from market_data_pipeline.defs.location import definitions_of
@@ -64,14 +65,29 @@ class RunReport:
 
 @contextmanager
 def open_instance(home: Path) -> Iterator[DagsterInstance]:
-    """The Dagster instance that the UI shows, with runs of killed processes ended as failed."""
+    """The Dagster instance that the UI shows, with runs of killed processes ended as failed.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
     prepare_home(home)
     os.environ["DAGSTER_HOME"] = str(home)
     for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
         warnings.simplefilter("ignore", category)
-    with DagsterInstance.get() as instance:
-        _end_orphans(instance)
+    with _opened(home) as instance:
         yield instance
+
+
+def _opened(home: Path) -> DagsterInstance:
+    try:
+        instance = DagsterInstance.get()
+        _end_orphans(instance)
+    except Exception as error:  # whatever the storage that a dagster.yaml names may raise
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
+        raise StoreError(
+            f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}"
+        ) from error
+    return instance
 
 
 def _end_orphans(instance: DagsterInstance) -> None:

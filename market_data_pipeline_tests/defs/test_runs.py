@@ -1,6 +1,7 @@
 """Runs of the graph: what they load, what they record in Dagster, and what is left when something goes wrong."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,10 +10,12 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 from starlette.responses import Response
 
+from market_data_pipeline import runs
 from market_data_pipeline.core.backfill import DayResult
 from market_data_pipeline.core.chunk_files import prepare
 from market_data_pipeline.core.coverage import Absence, Kind
 from market_data_pipeline.core.days import iso
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.files import sha256_of
 from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.simulator.queries import RequestInfo
@@ -370,3 +373,10 @@ def test_a_combined_file_with_other_klines_than_its_chunks_is_an_error(load: Loa
 
 def test_checks_of_a_dataset_without_files_pass(load: Loading):
     assert failed(load.checks_alone(BTC)) == {}
+
+
+def test_an_instance_that_cannot_be_opened_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text("storage: {custom: {module: no_such_module, class: Nothing, config: {}}}")
+    with pytest.raises(StoreError, match="cannot be opened; see dagster.yaml there"), runs.open_instance(tmp_path):
+        pass
