@@ -35,7 +35,7 @@
       },
     ];
     const layout = {
-      paper_bgcolor: ground, plot_bgcolor: ground, showlegend: false, dragmode: "zoom", bargap: 0.15,
+      paper_bgcolor: ground, plot_bgcolor: ground, showlegend: false, dragmode: "zoom", hovermode: "x", bargap: 0.15,
       font: { family: "system-ui, sans-serif", size: 12, color: text },
       margin: { l: narrow.matches ? 52 : 72, r: 16, t: 16, b: 36 },
       hoverlabel: { bgcolor: ground, bordercolor: dim, font: { color: text } },
