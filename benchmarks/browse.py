@@ -3,20 +3,19 @@
 Belongs here: which pages are asked for. Does not belong here: how they are made.
 """
 
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-import uvicorn
 
 from benchmarks.bench import Bench
-from benchmarks.measuring import BenchmarkFailed, Spread
+from benchmarks.measuring import PROJECT, BenchmarkFailed, Spread, environment
 from benchmarks.results import Line, Unit
-from market_data_pipeline.api.app import create_app
-from market_data_pipeline.settings import Settings
+from market_data_pipeline.listening import Address, free_port
 
 _GOAL_S = 0.100
 _TIMES = 40
@@ -26,8 +25,7 @@ _NO_DAGSTER = "http://127.0.0.1:9"
 def browse(bench: Bench) -> Iterator[Line]:
     """Pages of the store that verify proves, asked for one after the other over HTTP, after one that is not counted.
 
-    The server runs in a thread of the client's process. Dagster is not asked: its runs are a part of the page that the
-    browser loads later.
+    Dagster is not asked: its runs are a part of the page that the browser loads later.
     """
     root = bench.whole_root
     chunks = sorted(root.glob("*/*/1m/chunks/*.parquet"))
@@ -56,17 +54,22 @@ def _seconds(session: requests.Session, url: str) -> float:
 
 @contextmanager
 def _served(root: Path) -> Iterator[str]:
-    """The API on a free port."""
-    app = create_app(Settings(market_data_dir=root), dagster_url=_NO_DAGSTER)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
+    """`market-data serve` on a free port; it ends with the block."""
+    address = Address("127.0.0.1", free_port())
+    command = [sys.executable, "-m", "market_data_pipeline", "serve", "--port", str(address.port)]
+    process = subprocess.Popen(
+        [*command, "--dagster-url", _NO_DAGSTER],
+        cwd=PROJECT,
+        env=environment(root, None),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     try:
-        while not server.started:
-            if not thread.is_alive():
+        while not address.answers:
+            if process.poll() is not None:
                 raise BenchmarkFailed("the API did not start")
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+            time.sleep(0.05)
+        yield address.url
     finally:
-        server.should_exit = True
-        thread.join()
+        process.terminate()
+        process.wait()

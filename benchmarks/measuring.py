@@ -74,7 +74,7 @@ def python(*arguments: str, root: Path, url: str | None = None) -> Run:
     process = subprocess.Popen(
         command,
         cwd=PROJECT,
-        env=_environment(root, url),
+        env=environment(root, url),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -117,7 +117,7 @@ class _Watcher:
             return
 
 
-def _environment(root: Path, url: str | None) -> dict[str, str]:
+def environment(root: Path, url: str | None) -> dict[str, str]:
     """This environment without the user's settings, and with .pyc files, as an installed program has them."""
     ours = {name.upper() for name in Settings.model_fields} | {"PYTHONDONTWRITEBYTECODE"}
     kept = {name: value for name, value in os.environ.items() if name.upper() not in ours}
