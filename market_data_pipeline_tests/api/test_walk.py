@@ -1,17 +1,24 @@
 """A walk through the browse page in a real browser: what a person clicks, presses and sees.
 
-Chromium's own complaints count: an error in a script, or a thing that the content security policy refused.
+Chromium's own complaints count, on every page that is opened: an error in a script, a file that is not there, a thing
+that the content security policy refused.
 """
 
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from pydantic import SecretStr
 
-from market_data_pipeline_tests.api.conftest import Api
+from market_data_pipeline.api.app import create_app
+from market_data_pipeline.settings import Settings
+from market_data_pipeline_tests.api.conftest import Api, served
+from market_data_pipeline_tests.support import dataset_folder, flip_a_byte
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("api")]
 PAIR = {"market": "spot", "pair": "SIM07/USDT"}
@@ -19,6 +26,8 @@ DATASET = "/browse?market=spot&pair=SIM07/USDT"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 _QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 _PATIENCE_MS = 120_000
+# The browser says of each refusal what the page itself shows.
+_EXPECTED = re.compile(r"status of (401|422)|NO/SUCH")
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +43,29 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, api: Api) -> Iterator[Page]:
-    context = browser.new_context(base_url=api.url, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
+@contextmanager
+def visiting(browser: Browser, url: str, *, width: int = 1280, **options: Any) -> Iterator[Page]:
+    """A page of a fresh browser, in which nothing may go wrong that is not expected."""
+    context = browser.new_context(base_url=url, viewport={"width": width, "height": 900}, **options)
+    context.set_default_timeout(30_000)
     complaints: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        # The browser says of each refused form what the page itself shows.
-        if message.type == "error" and "status of 422" not in message.text:
-            complaints.append(message.text)
+        told = f"{message.text} ({message.location['url']})"
+        if message.type == "error" and not _EXPECTED.search(told):
+            complaints.append(told)
 
-    page.on("console", note)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
+    context.on("console", note)
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    yield context.new_page()
     context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def page(browser: Browser, api: Api) -> Iterator[Page]:
+    with visiting(browser, api.url) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +75,9 @@ def loaded(api: Api) -> Api:
     return api
 
 
-def ended(page: Page, text: str) -> None:
-    expect(page.locator(".run .grow").last).to_have_text(re.compile(text), timeout=_PATIENCE_MS)
+def told(page: Page, text: str) -> None:
+    """The newest run says so."""
+    expect(page.locator(".run .grow").first).to_have_text(re.compile(text), timeout=_PATIENCE_MS)
 
 
 def test_a_backfill_is_started_and_seen_to_finish(page: Page) -> None:
@@ -76,7 +92,7 @@ def test_a_backfill_is_started_and_seen_to_finish(page: Page) -> None:
     page.fill("[name=end]", "2024-01-21")
     page.click("button[type=submit]")
     expect(page.locator(".run progress")).to_be_visible()
-    ended(page, r"backfill success, 20 of 20 days, 28,800 klines")
+    told(page, r"backfill success, 20 of 20 days, 28,800 klines")
     page.click("text=Show the dataset as it is now")
     expect(page.locator("h1")).to_have_text("SIM06/USDT spot")
     assert page.locator("a.cell.complete").count() == 20
@@ -101,11 +117,15 @@ def test_the_chart_is_drawn_and_zooms_and_the_table_turns(page: Page, loaded: Ap
     page.get_by_role("link", name="2024-01-05", exact=True).last.evaluate("link => link.removeAttribute('target')")
     page.get_by_role("link", name="2024-01-05", exact=True).last.click()
     page.wait_for_selector("#chart .plot-container")
+    expect(page.locator("#chart .boxlayer path.box")).to_have_count(1440)
     box = page.locator("#chart").bounding_box()
     assert box
     visible = "document.getElementById('chart').layout.xaxis.range.map(String)"
     before = page.evaluate(visible)
     page.mouse.move(box["x"] + 300, box["y"] + 100)
+    pointed_at = page.locator("#chart .hovertext")
+    expect(pointed_at).to_contain_text(re.compile(r"2024-01-0[45] \d\d:\d\d UTC"))
+    expect(pointed_at).to_contain_text(re.compile(r"2024-01-05 \d\d:\d\d \+01:00 Europe/Zurich"))
     page.mouse.down()
     page.mouse.move(box["x"] + 600, box["y"] + 100, steps=5)
     page.mouse.up()
@@ -119,14 +139,24 @@ def test_the_chart_is_drawn_and_zooms_and_the_table_turns(page: Page, loaded: Ap
 
 
 def test_the_buttons_do_what_they_say(page: Page, loaded: Api) -> None:
+    chunks = dataset_folder(loaded.root, "spot", "SIM07USDT") / "chunks"
+    (gone,), (spoiled,) = chunks.glob("*_2024-01-04.parquet"), chunks.glob("*_2024-01-06.parquet")
+    gone.unlink()
+    flip_a_byte(spoiled)
     page.on("dialog", lambda dialog: dialog.accept())
     page.goto(DATASET)
+    expect(page.locator(".cell.damaged[title]")).to_have_attribute("title", re.compile("2024-01-04 damaged"))
     page.get_by_role("button", name="Verify").click()
-    ended(page, "verify success")
+    told(page, r"verify success, \d of \d checks did not pass")
     page.get_by_role("button", name="Repair").click()
-    ended(page, "repair success")
+    told(page, "repair success, 2 mended")
+    page.get_by_role("link", name="Show the dataset as it is now").first.click()
+    expect(page.locator(".runs-here .run")).to_have_count(0)
+    expect(page.locator(".cell.damaged[title]")).to_have_count(0)
+    page.get_by_role("button", name="Verify").click()
+    told(page, "verify success, all checks passed")
     page.get_by_role("button", name="Combine").click()
-    ended(page, "combine success")
+    told(page, "combine success")
     page.goto(DATASET)
     with page.expect_popup() as opened:
         page.get_by_role("link", name="SIM07USDT_1m_all.parquet").click()
@@ -150,27 +180,40 @@ def test_a_backfill_is_canceled(page: Page, loaded: Api) -> None:
     page.fill("[name=start]", "2020-02-01")
     page.select_option("[name=source]", "rest")
     page.click("button[type=submit]")
-    ended(page, r"running, [1-9]")
+    told(page, r"running, [1-9]")
+    page.reload()
     page.get_by_role("button", name="Cancel").click()
-    ended(page, "backfill canceled")
+    told(page, "backfill canceled")
+    expect(page.locator(".run .note")).to_have_count(0)
+
+
+def test_a_token_is_asked_for(browser: Browser, loaded: Api) -> None:
+    settings = Settings(market_data_dir=loaded.root, market_data_api_token=SecretStr("open sesame"))
+    with served(create_app(settings, dagster_url=loaded.ui.url)) as url, visiting(browser, url) as page:
+        page.goto(DATASET)
+        page.fill("[name=start]", "2024-13-01")
+        page.click("button[type=submit]")
+        asked = page.get_by_role("alert")
+        expect(asked).to_contain_text("asks for its token")
+        page.get_by_label("API token").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(asked).to_contain_text("did not accept")
+        page.get_by_label("API token").fill("open sesame")
+        page.get_by_role("button", name="Continue").click()
+        expect(page.locator(".problem")).to_contain_text("not a date or ISO time")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_sticks_out(browser: Browser, loaded: Api, scheme: str, width: int) -> None:
-    context = browser.new_context(
-        base_url=loaded.url,
-        viewport={"width": width, "height": 844},
-        color_scheme="dark" if scheme == "dark" else "light",
-    )
-    page = context.new_page()
-    page.goto(DATASET)
-    file = page.locator("a.cell").first.get_attribute("href")
-    for path in ("/browse", DATASET, file, "/browse?market=spot&pair=NO/SUCH"):
-        page.goto(str(path))
-        wide = page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
-        assert wide <= 0, f"{path} is {wide} px too wide"
-        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        lightness = sum(map(int, re.findall(r"\d+", background)[:3]))
-        assert (lightness < 200) == (scheme == "dark"), background
-    context.close()
+    with visiting(browser, loaded.url, width=width, color_scheme=scheme) as page:
+        page.goto(DATASET)
+        file = page.locator("a.cell").first.get_attribute("href")
+        runs = DATASET.replace("?", "/runs?")
+        for path in ("/browse", DATASET, file, runs, "/browse?market=spot&pair=NO/SUCH"):
+            page.goto(str(path))
+            wide = page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
+            assert wide <= 0, f"{path} is {wide} px too wide"
+            background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            lightness = sum(map(int, re.findall(r"\d+", background)[:3]))
+            assert (lightness < 200) == (scheme == "dark"), background

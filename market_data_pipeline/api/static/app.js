@@ -109,12 +109,14 @@
     const link = element("a", { href: started.url, target: "_blank", rel: "noopener" }, "Open in Dagster");
     const box = element("div", { class: "run" }, element("div", { class: "line" }, words, link, cancel), bar);
     for (const warning of started.warnings || []) box.prepend(element("p", { class: "note warn" }, warning));
-    panel().append(box);
+    panel().prepend(box);
     box.scrollIntoView({ block: "nearest" });
     sessionStorage.setItem(STARTED, JSON.stringify({ ...started, on: location.pathname + location.search }));
 
     const source = new EventSource(`/runs/${encodeURIComponent(started.run_id)}/events`);
+    let heard = false;
     const show = (now) => {
+      heard = true;
       words.textContent = told(now);
       if (now.days_asked) {
         bar.max = now.days_asked;
@@ -125,11 +127,13 @@
       source.close();
       sessionStorage.removeItem(STARTED);
       show(now);
+      words.append(found(now));
       cancel.remove();
       bar.remove();
       box.classList.add(now.status);
-      if (now.error) box.append(element("p", { class: "note bad", role: "alert" }, now.error));
-      for (const check of (now.checks || []).filter((one) => !one.passed)) {
+      // Whoever canceled a run knows why it ended.
+      if (now.error && now.status !== "canceled") box.append(element("p", { class: "note bad", role: "alert" }, now.error));
+      for (const check of now.checks.filter((one) => !one.passed)) {
         box.append(element("p", { class: "note warn" }, `${check.name}: ${check.description || "did not pass"}`));
       }
       const dataset = started.dataset;
@@ -143,7 +147,8 @@
     source.addEventListener("error", () => {
       words.textContent = "The API does not answer; asking again";
       if (source.readyState === EventSource.CLOSED) {
-        sessionStorage.removeItem(STARTED);
+        // A page that is left closes its source, too: its run is still there when it comes back.
+        if (!heard) sessionStorage.removeItem(STARTED);
         words.textContent = "The API does not know this run any more";
         bar.remove();
         cancel.remove();
@@ -163,6 +168,14 @@
     const days = run.days_asked ? `, ${number(run.days_done)} of ${number(run.days_asked)} days` : "";
     const rows = run.rows ? `, ${number(run.rows)} klines` : "";
     return `${run.what || "run"} ${run.status}${days}${rows}`;
+  }
+
+  /** What a run found: one that finds damage is a success, too. */
+  function found({ what, status, checks, results }) {
+    if (what === "repair" && status === "success") return results.run?.mended ? `, ${number(results.run.mended)} mended` : ", nothing to mend";
+    const failed = checks.filter((one) => !one.passed).length;
+    if (failed) return `, ${failed} of ${checks.length} checks did not pass`;
+    return checks.length ? ", all checks passed" : "";
   }
 
   /** Sends what a form or button asks for, and watches the run that it starts. */

@@ -9,7 +9,13 @@
   const klines = JSON.parse(embedded.textContent);
   // Plotly reads texts without an offset as they are, whatever zone the browser is in.
   const times = klines.open_time.map((ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " "));
-  const told = klines.local.map((local, at) => `${local}<br>volume ${klines.volume[at]}<br>${klines.trades[at]} trades`);
+  // All digits, and none as an exponent: prices may be 0.00001234.
+  const exact = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 20, useGrouping: false });
+  const names = ["open", "high", "low", "close", "volume", "trades"];
+  const told = times.map((time, at) => {
+    const local = klines.zone === "UTC" ? [] : [`${klines.local[at]} ${klines.zone}`];
+    return [`${time.slice(0, 16)} UTC`, ...local, ...names.map((name) => `${name} ${exact(klines[name][at])}`)].join("<br>");
+  });
   const risen = klines.close.map((close, at) => close >= klines.open[at]);
   const narrow = window.matchMedia("(max-width: 760px)");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -21,27 +27,28 @@
 
   function draw() {
     const [text, dim, grid, ground, up, down] = ["text", "dim", "grid", "surface", "up", "down"].map(color);
-    const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: dim } };
+    const small = { color: dim, size: 11 };
+    const axis = { automargin: true, gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: dim } };
     const traces = [
       {
-        type: "candlestick", name: "price", x: times, text: told,
+        type: "candlestick", x: times, text: told, hoverinfo: "text",
         open: klines.open, high: klines.high, low: klines.low, close: klines.close,
         increasing: { line: { color: up, width: 1 }, fillcolor: ground },
         decreasing: { line: { color: down, width: 1 }, fillcolor: down },
       },
       {
-        type: "bar", name: "volume", x: times, y: klines.volume, yaxis: "y2", hoverinfo: "skip",
+        type: "bar", x: times, y: klines.volume, yaxis: "y2", hoverinfo: "skip",
         marker: { color: risen.map((rose) => (rose ? up : down)), opacity: 0.55, line: { width: 0 } },
       },
     ];
     const layout = {
       paper_bgcolor: ground, plot_bgcolor: ground, showlegend: false, dragmode: "zoom", hovermode: "x", bargap: 0.15,
       font: { family: "system-ui, sans-serif", size: 12, color: text },
-      margin: { l: narrow.matches ? 52 : 72, r: 16, t: 16, b: 36 },
-      hoverlabel: { bgcolor: ground, bordercolor: dim, font: { color: text } },
-      xaxis: { ...axis, type: "date", rangeslider: { visible: false }, anchor: "y2", fixedrange: false },
-      yaxis: { ...axis, domain: [0.28, 1], tickformat: "~f" },
-      yaxis2: { ...axis, domain: [0, 0.22], rangemode: "tozero", nticks: 3, title: { text: "volume", font: { color: dim, size: 11 } } },
+      margin: { l: narrow.matches ? 52 : 72, r: 16, t: 16, b: 52 },
+      hoverlabel: { bgcolor: ground, bordercolor: dim, align: "left", font: { color: text } },
+      xaxis: { ...axis, type: "date", rangeslider: { visible: false }, anchor: "y2", fixedrange: false, title: { text: "UTC", font: small } },
+      yaxis: { ...axis, domain: [0.28, 1], exponentformat: "none" },
+      yaxis2: { ...axis, domain: [0, 0.22], rangemode: "tozero", nticks: 3, title: { text: "volume", font: small } },
       transition: { duration: calm.matches ? 0 : undefined },
     };
     const config = {
