@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,15 @@ import pytest
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import RunningExchange, serve
 from market_data_pipeline_tests.support import NOON, MarketData, Simulate
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start hear SIGTERM, also where the tests run in the background of a script.
+
+    There Ctrl-C is ignored; Dagster, used in this process, makes SIGTERM the same, and whoever is started inherits it.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
