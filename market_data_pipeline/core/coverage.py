@@ -74,6 +74,8 @@ class Absence:
 def gaps(open_times: npt.NDArray[np.int64], within: Span) -> list[Span]:
     """The maximal runs of minutes of `within` that are not in `open_times` (sorted, unique, on the minute grid)."""
     low, high = np.searchsorted(open_times, [within.start_ms, within.end_ms])
+    if high - low == within.minutes:
+        return []
     edges = np.concatenate(([within.start_ms - MINUTE_MS], open_times[low:high], [within.end_ms]))
     before = np.flatnonzero(np.diff(edges) > MINUTE_MS)
     return [Span(int(edges[at]) + MINUTE_MS, int(edges[at + 1])) for at in before]

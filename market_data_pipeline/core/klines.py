@@ -91,14 +91,15 @@ def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
     if any(len(row) != len(FIELDS) for row in rows):
         raise ValueError(f"a row does not have {len(FIELDS)} fields")
     columns = dict(zip(FIELDS, zip(*rows, strict=True), strict=True))
-    arrays = {name: pa.array(columns.pop(name)) for name in INTEGER_FIELDS}
-    if any(array.type != pa.int64() for array in arrays.values()):
+    whole = pa.array(list(chain.from_iterable(columns.pop(name) for name in INTEGER_FIELDS)))
+    if whole.type != pa.int64():
         raise ValueError("a time or a number of trades is no whole number")
     # Arrow reads strings three times as fast as numpy or Python, equal to the last bit; a call of it costs 25 us.
     floats = pa.array(chain.from_iterable(columns.values()), pa.string()).cast(pa.float64())
-    arrays |= {name: floats.slice(place * len(rows), len(rows)) for place, name in enumerate(columns)}
-    if any(array.null_count for array in arrays.values()):
+    if whole.null_count or floats.null_count:
         raise ValueError("a row lacks a value")
+    arrays = {name: whole.slice(place * len(rows), len(rows)) for place, name in enumerate(INTEGER_FIELDS)}
+    arrays |= {name: floats.slice(place * len(rows), len(rows)) for place, name in enumerate(columns)}
     return pa.Table.from_arrays([arrays[name] for name in FIELDS], schema=SCHEMA)
 
 

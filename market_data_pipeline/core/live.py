@@ -11,6 +11,7 @@ last minutes again, and what differs is a revision like any other.
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -70,6 +71,7 @@ class Patience:
         until_s: the end, monotonic.
         stopped: ends all waiting when it is set.
         first_pause_s: between the first two questions for a kline that is not there yet.
+        at_once: held while a question is under way; so many are at once as it lets in.
         paid: True if the first question of each dataset is paid for already.
         unavailable: set once one of them had no answer at all; others then do not try.
     """
@@ -77,6 +79,7 @@ class Patience:
     until_s: float
     stopped: threading.Event
     first_pause_s: float = _FIRST_PAUSE_S
+    at_once: AbstractContextManager[object] = field(default_factory=nullcontext)
     paid: bool = False
     unavailable: SourceUnavailable | None = None
 
@@ -194,7 +197,8 @@ class Followed:
     def _asked_for(self, wanted: Span, patience: Patience) -> Answer:
         pause_s, life, paid = patience.first_pause_s, self._source.life(), patience.paid
         while True:
-            klines, paid = self._source.newest(wanted, paid=paid), False
+            with patience.at_once:
+                klines, paid = self._source.newest(wanted, paid=paid), False
             is_there = klines.num_rows > 0 and int(open_times(klines)[-1]) == wanted.end_ms - MINUTE_MS
             if is_there or time.monotonic() + pause_s > patience.until_s or patience.stopped.wait(pause_s):
                 break

@@ -367,3 +367,14 @@ def test_the_newest_kline_that_comes_late_is_open_not_an_outage(simulate: Simula
     [result] = backfill(store, rest(running), today)
     assert result.entry.last_open_time == at("2024-05-15T11:59")
     assert {absence.kind for absence in result.entry.absences} == {Kind.NOT_REQUESTED, Kind.OPEN}
+
+
+def test_a_proxy_of_the_environment_is_used_and_not_for_this_machine(
+    simulate: Simulate, rest: OpenRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = simulate()
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", proxy.url)
+    assert rest("http://exchange.invalid").now_ms() == rest(proxy).now_ms()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert rest(proxy).now_ms() > 0

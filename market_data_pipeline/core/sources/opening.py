@@ -22,6 +22,8 @@ PUBLIC_SPOT_ADDRESS = "https://data-api.binance.vision"
 # Who follows the newest minute asks again a minute later anyway, so nothing is waited for that takes longer than this.
 _LIVE_PATIENCE_S, _LIVE_TIMEOUT_S = 3, 4
 LIVE_CONNECTIONS = 48
+# What one question takes of the processor, about.
+_QUESTION_S = 0.0015
 
 
 def open_source(
@@ -77,6 +79,10 @@ class LiveSources:
             SourceUnavailable: no answer to be had; the clock stays as it was.
         """
         return self._client.set_clock()
+
+    def worth_asking_at_once(self) -> int:
+        """How many questions fill the time until the first is answered; with more, threads wait for Python's lock."""
+        return min(4 + round(self._client.round_trip_s / _QUESTION_S), LIVE_CONNECTIONS)
 
     def usage(self) -> Usage:
         """What live mode has cost so far."""

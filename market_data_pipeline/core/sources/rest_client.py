@@ -101,6 +101,8 @@ class RestClient:
         """
         self.market = market
         self.remarks: list[str] = []
+        self.round_trip_s = 0.0
+        """How long the exchange took to tell its clock when it was asked last."""
         self._public_url = public_url
         self._patience_s = patience_s
         self._raw = RawExchange(market, base_url=base_url, timeout_s=timeout_s, connections=connections)
@@ -137,7 +139,8 @@ class RestClient:
         sent_s = time.time()
         is_first = self._clock_offset_s is None
         server_ms = int(self.get("time", {}, 0 if is_first else _TIME_WEIGHT, lambda answer: answer["serverTime"]))
-        self._clock_offset_s = server_ms / 1000 - (sent_s + time.time()) / 2
+        answered_s = time.time()
+        self._clock_offset_s, self.round_trip_s = server_ms / 1000 - (sent_s + answered_s) / 2, answered_s - sent_s
         if is_first:
             # Only now is it known which of the exchange's minutes this is.
             self.pay(_TIME_WEIGHT)
