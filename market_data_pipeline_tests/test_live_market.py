@@ -5,7 +5,7 @@ The exchange's clock stands still and is moved on a minute at a time, so no minu
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from market_data_pipeline.core.manifest import State
 from market_data_pipeline.core.resolve import prepare, resolve
 from market_data_pipeline.core.verify import verify
 from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline.wiring import live_market_of, opener_of, store_of
 from market_data_pipeline_tests.support import Simulate, at, chunk_files, klines_of
@@ -193,6 +194,33 @@ def test_nothing_is_lost_while_the_exchange_is_down_for_half_an_hour(begin: Begi
     store = store_of(followed.settings).open(store_of(followed.settings).find(Market.FUTURES, "BTC/USDT"))
     assert store.entries["2024-05-15"].rows == 12 * 60 + 49
     assert verify(store).findings == []
+
+
+def test_an_exchange_that_falls_silent_is_asked_by_the_first_and_not_by_each_in_its_turn(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T00:10:05")
+    live = followed.open()
+    pairs = [f"{base}/USDT" for base in ("BTC", "ETH", "BNB", "LTC", "ADA", "XRP", "XLM", "TRX", "ETC", "LINK", "SOL")]
+    datasets = [replace(followed, pair=pair).load(followed.now_ms).dataset for pair in pairs]
+    assert live.follow(datasets) == {}
+    asked: set[str] = set()
+
+    def fail(request: RequestInfo) -> str:
+        asked.add(request.params.get("symbol", ""))
+        return "503"
+
+    edge_ms = live.await_minute(threading.Event(), longest_s=0.5)
+    assert edge_ms is not None
+    followed.running.exchange.hooks.append(fail)
+    silent = list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
+    asked -= {""}
+    # Each that asks does so for seconds; the others would add theirs to the tick's time, which has an end.
+    assert 0 < len(asked) < len(pairs)
+    assert all("HTTP 503" in (update.error or "") for update in silent)
+    assert sum("not tried" in (update.error or "") for update in silent) == len(pairs) - len(asked)
+    followed.running.exchange.hooks.clear()
+    answered = list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
+    live.close()
+    assert [(update.added, update.error) for update in answered] == [(0, None)] * len(pairs)
 
 
 def test_values_that_the_exchange_changes_hours_later_are_corrected_when_the_day_is_confirmed(begin: Begin) -> None:

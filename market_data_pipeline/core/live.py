@@ -152,12 +152,10 @@ class Followed:
         Raises:
             SourceError: no answer, or one that is not klines.
         """
-        if patience.unavailable:
-            raise SourceUnavailable(f"not tried, as for the pair before: {patience.unavailable}")
         try:
             return self._asked_for(wanted, patience)
         except SourceUnavailable as error:
-            patience.unavailable = error
+            patience.unavailable = patience.unavailable or error
             raise
 
     def take(self, answer: Answer) -> Update:
@@ -195,10 +193,13 @@ class Followed:
     # --- inside
 
     def _asked_for(self, wanted: Span, patience: Patience) -> Answer:
-        pause_s, life, paid = patience.first_pause_s, self._source.life(), patience.paid
+        pause_s, paid = patience.first_pause_s, patience.paid
         while True:
             with patience.at_once:
-                klines, paid = self._source.newest(wanted, paid=paid), False
+                # Looked at here, not before: whoever waited for others to be answered may have waited in vain.
+                if patience.unavailable:
+                    raise SourceUnavailable(f"not tried, as for the pair before: {patience.unavailable}")
+                life, klines, paid = self._source.life(), self._source.newest(wanted, paid=paid), False
             is_there = klines.num_rows > 0 and int(open_times(klines)[-1]) == wanted.end_ms - MINUTE_MS
             if is_there or time.monotonic() + pause_s > patience.until_s or patience.stopped.wait(pause_s):
                 break
