@@ -28,7 +28,7 @@ from market_data_pipeline.core.store import Store
 _log = logging.getLogger(__name__)
 
 # The exchange needs a moment to close a kline (facts measured by others; too early costs one more request).
-FIRST_ASKED_AFTER_MS = 300
+_HEARD_AFTER_MS = 300
 # Clocks drift, jump, and sleep with their machine.
 _CLOCK_ASKED_EVERY_S = 10
 _PAUSE_WHILE_LATE_S = 5.0
@@ -107,15 +107,15 @@ class LiveMarket:
             SourceUnavailable: the exchange was never reached, so its clock is not known.
         """
         now_ms = self._clock()
-        due_ms = max(now_ms // MINUTE_MS * MINUTE_MS, self._edge_ms + MINUTE_MS) + FIRST_ASKED_AFTER_MS
-        if (due_ms - now_ms) / 1000 > longest_s:
+        edge_ms = max(now_ms // MINUTE_MS * MINUTE_MS, self._edge_ms + MINUTE_MS)
+        if self._early_s(edge_ms) > longest_s:
             return None
-        while now_ms < due_ms:
-            wait_s = (due_ms - now_ms) / 1000
-            if stopped.wait(min(wait_s, _CLOCK_ASKED_EVERY_S)):
+        while (early_s := self._early_s(edge_ms)) > 0:
+            if stopped.wait(min(early_s, _CLOCK_ASKED_EVERY_S)):
                 return None
-            now_ms = self._clock() if wait_s > _CLOCK_ASKED_EVERY_S else self._sources.now_ms()
-        self._edge_ms = now_ms // MINUTE_MS * MINUTE_MS
+            if early_s > _CLOCK_ASKED_EVERY_S:
+                self._clock()
+        self._edge_ms = self._sources.now_ms() // MINUTE_MS * MINUTE_MS
         return self._edge_ms
 
     def tick(self, edge_ms: int, *, patience_s: float, stopped: threading.Event) -> Iterator[Update]:
@@ -207,6 +207,10 @@ class LiveMarket:
             return one.take(answer) if isinstance(answer, Answer) else answer
         except (MarketDataError, OSError) as error:  # a full disk, for one, may be empty again in a minute
             return _failed(one, error)
+
+    def _early_s(self, edge_ms: int) -> float:
+        """How long until a question is to be sent that the exchange hears soon after this instant."""
+        return (edge_ms + _HEARD_AFTER_MS - self._sources.way_ms() - self._sources.now_ms()) / 1000
 
     def _take(self, dataset: Dataset) -> str | None:
         hold = self._holds.setdefault(dataset.name, Hold(self._store.folder(dataset.market, dataset.pair), self._who))

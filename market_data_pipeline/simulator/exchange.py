@@ -117,8 +117,7 @@ class SimulatedExchange:
     async def _respond(
         self, request: RequestInfo, counters: Counters, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if self.rtt_ms:
-            await asyncio.sleep(self.rtt_ms / 1000)
+        await self._travel()
         response, faults = self._hooked(request)
         counters.faults.update(faults)
         if "reset" in faults:
@@ -128,6 +127,7 @@ class SimulatedExchange:
             await self._stall()
         if response is None:
             response = await self._answer(request, faults)
+        await self._travel()
         counters.statuses[response.status_code] += 1
         if "truncate" in faults:
             counters.bytes += await deliver_half(response, send)
@@ -135,6 +135,10 @@ class SimulatedExchange:
             return
         counters.bytes += len(response.body)
         await response(scope, receive, send)
+
+    async def _travel(self) -> None:
+        if self.rtt_ms:
+            await asyncio.sleep(self.rtt_ms / 2000)
 
     def _hooked(self, request: RequestInfo) -> tuple[Response | None, set[str]]:
         for hook in self.hooks:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from market_data_pipeline.api.app import create_app
+from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
@@ -46,3 +47,10 @@ def test_every_answer_is_as_documented(app: FastAPI, subtests: pytest.Subtests) 
 
         with subtests.test(operation.label):
             answers_as_documented()
+
+
+def test_the_webserver_is_not_looked_for_behind_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with served(fake_dagster()[0]) as dagster_url:
+        Dagster(dagster_url).require()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
@@ -32,6 +33,13 @@ def test_a_round_trip_delays_answers_and_not_each_other(start: Start) -> None:
     assert 0.2 <= time.monotonic() - began < 1.2
 
 
+def test_the_exchange_hears_a_question_half_a_round_trip_after_it_was_sent(start: Start) -> None:
+    asker = start(rtt_ms=200, weights=False, now=datetime.now(UTC), speed=1)
+    sent_ms = time.time() * 1000
+    heard_ms = asker.get("/api/v3/time").json()["serverTime"]
+    assert sent_ms + 99 <= heard_ms <= time.time() * 1000 - 99
+
+
 def test_leaving_the_block_stops_the_exchange_even_in_a_stall() -> None:
     with serve(SimulatedExchange(faults={"stall": 1})) as sim, ThreadPoolExecutor(1) as pool:
         asker = Asker(sim)
@@ -51,8 +59,6 @@ def test_a_port_in_use_is_one_line(fresh: Asker) -> None:
 
 
 def test_a_clock_without_zone_is_refused() -> None:
-    from datetime import datetime
-
     with pytest.raises(ValueError, match="time zone"):
         SimulatedExchange(now=datetime(2024, 5, 1))  # noqa: DTZ001
 

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
 
@@ -72,6 +73,55 @@ def test_a_new_connection_that_is_closed_without_an_answer_is_a_fault(listening,
     with pytest.raises(ConnectionError):
         downloads.get("/file")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "asked", "answer"),
+    [
+        ("http://archive.invalid/below", b"GET http://archive.invalid/file HTTP/1.1", OK),
+        ("https://archive.invalid", b"CONNECT archive.invalid:443 HTTP/1.", b"HTTP/1.1 502 No\r\n\r\n"),
+    ],
+)
+def test_a_proxy_of_the_environment_is_asked_and_told_who_asks(
+    listening, opened, monkeypatch: pytest.MonkeyPatch, address: str, asked: bytes, answer: bytes
+) -> None:
+    heard = []
+
+    def proxy(connection: socket.socket) -> None:
+        heard.append(connection.recv(1000))
+        connection.sendall(answer)
+
+    monkeypatch.setenv("no_proxy", "")
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, listening(proxy).replace("//", "//me:my%20word@"))
+    if answer == OK:
+        assert opened(address).get("/file") == (200, b"whole")
+    else:
+        with pytest.raises(OSError, match="502 No"):
+            opened(address).get("/file")
+    (request,) = heard
+    assert request.startswith(asked)
+    assert b"proxy-authorization: basic " + b64encode(b"me:my word").lower() in request.lower()
+
+
+def test_this_machine_and_what_no_proxy_names_are_reached_directly(
+    listening, opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    address = listening(lambda connection: connection.recv(1000) and connection.sendall(OK))
+    assert opened(address).get("/file") == (200, b"whole")
+    monkeypatch.setenv("http_proxy", address)
+    monkeypatch.setenv("no_proxy", "archive.invalid")
+    with pytest.raises(socket.gaierror):
+        opened("http://archive.invalid").get("/file")
+
+
+def test_a_proxy_that_cannot_be_spoken_to_is_named(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:9")
+    with pytest.raises(OSError, match="an http address, not through socks5"):
+        opened("https://archive.invalid").get("/file")
 
 
 def test_closing_ends_the_waiting_for_an_answer(listening, opened):

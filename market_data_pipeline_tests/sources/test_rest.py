@@ -1,6 +1,7 @@
 """The REST source against the simulated exchange: what it asks, what it pays, and what each fault leads to."""
 
 import socket
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.errors import Banned, PairNotListed, RegionBlocked, SourceUnavailable
 from market_data_pipeline.core.plan import Outcome
 from market_data_pipeline.core.sources.base import Life
+from market_data_pipeline.core.sources.opening import LiveSources
 from market_data_pipeline.core.sources.rest import RestSource
 from market_data_pipeline.core.store import Store
 from market_data_pipeline_tests.sources.conftest import OpenExchange, OpenRest
@@ -378,3 +380,11 @@ def test_a_proxy_of_the_environment_is_used_and_not_for_this_machine(
     assert rest("http://exchange.invalid").life() == rest(proxy).life()
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert rest(proxy).now_ms() > 0
+
+
+@pytest.mark.parametrize(("rtt_ms", "way_ms"), [(200, range(100, 151)), (600, range(150, 151))])
+def test_how_long_a_question_is_under_way(simulate: Simulate, root: Path, rtt_ms: int, way_ms: range) -> None:
+    with closing(LiveSources(Market.SPOT, root=root, base_url=simulate(rtt_ms=rtt_ms).url)) as sources:
+        assert sources.way_ms() == 0
+        sources.set_clock()
+        assert sources.way_ms() in way_ms

@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
 from market_data_pipeline.core.dataset import Market
+from market_data_pipeline.core.sources.environment import way_to
 
 # The market's names of the endpoints; ccxt makes its methods of them.
 _METHODS = {
@@ -28,7 +29,6 @@ _METHODS = {
         "exchangeInfo": "fapiPublicGetExchangeInfo",
     },
 }
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class RawExchange:
@@ -63,11 +63,10 @@ class RawExchange:
         self._read_environment()
 
     def _read_environment(self) -> None:
-        """Take proxies and certificates from the environment once; requests would look for them at each request."""
-        session = self._exchange.session
-        session.proxies, session.verify, session.trust_env = {}, True, urlsplit(self.address).hostname not in _LOOPBACK
-        found = session.merge_environment_settings(self.address, {}, None, None, None)
-        session.proxies, session.verify, session.trust_env = found["proxies"], found["verify"], False
+        # Looked at once; requests would look at each request.
+        way, session = way_to(self.address), self._exchange.session
+        session.trust_env, session.verify = False, way.certificates or True
+        session.proxies = {urlsplit(self.address).scheme: way.proxy} if way.proxy else {}
 
     def call(self, endpoint: str, params: dict[str, Any]) -> Any:
         """The answer of an endpoint: JSON, or for klines the text.

@@ -1,19 +1,23 @@
 """Files by HTTP, each thread over a connection of its own that stays open.
 
-Belongs here: connections, certificates, timeouts. Does not belong here: what is downloaded, how often it is tried
-(`archive`).
+Belongs here: connections, timeouts. Does not belong here: what is downloaded, how often it is tried (`archive`), which
+proxy and certificates are wanted (`environment`).
 The standard library's client, as at a hundred files a second the bookkeeping of a connection pool is felt.
 """
 
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTP_PORT, HTTPConnection, HTTPSConnection
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import certifi
+
+from market_data_pipeline.core.sources.environment import Way, way_to
 
 _TIMEOUT_S = 20
 
@@ -38,12 +42,12 @@ class Downloads:
         with busy:
             was_open = connection.sock is not None
             try:
-                return _answer(connection, path)
+                return self._answer(connection, path)
             except ConnectionError:
                 if self._closed or not was_open:
                     raise
             # Nobody had used it for a while, so the other side closed it.
-            return _answer(connection, path)
+            return self._answer(connection, path)
 
     def close(self) -> None:
         """Close all connections; a thread that waits for an answer is told so at once."""
@@ -56,9 +60,15 @@ class Downloads:
                 connection.close()
 
     @cached_property
+    def _way(self) -> Way:
+        return way_to(self._address.geturl())
+
+    @cached_property
     def _trusted(self) -> ssl.SSLContext:
-        # The certificates that REST is asked with too: not every Python finds those of its system.
-        return ssl.create_default_context(cafile=certifi.where())
+        # Those that REST is asked with too: not every Python finds the certificates of its system.
+        wanted = self._way.certificates or certifi.where()
+        is_folder = Path(wanted).is_dir()
+        return ssl.create_default_context(cafile=None if is_folder else wanted, capath=wanted if is_folder else None)
 
     def _own(self) -> tuple[HTTPConnection, threading.Lock]:
         """The connection of this thread, and the lock that is held while it is used."""
@@ -69,17 +79,27 @@ class Downloads:
         return own
 
     def _new_connection(self) -> HTTPConnection:
-        host, port = self._address.hostname or "", self._address.port
-        if self._address.scheme == "https":
-            return HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=self._trusted)
-        return HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        host, port, proxy = self._address.hostname or "", self._address.port, self._way.proxy
+        to = urlsplit(proxy) if proxy else self._address
+        if proxy and to.scheme != "http":
+            raise OSError(f"the archive can be read through a proxy with an http address, not through {to.scheme}")
+        if self._address.scheme != "https":
+            return HTTPConnection(to.hostname or "", to.port, timeout=_TIMEOUT_S)
+        connection = HTTPSConnection(
+            to.hostname or "", to.port or (HTTP_PORT if proxy else None), timeout=_TIMEOUT_S, context=self._trusted
+        )
+        if proxy:
+            connection.set_tunnel(host, port, dict(self._way.proxy_headers))
+        return connection
 
-
-def _answer(connection: HTTPConnection, path: str) -> tuple[int, bytes]:
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except BaseException:
-        connection.close()
-        raise
+    def _answer(self, connection: HTTPConnection, path: str) -> tuple[int, bytes]:
+        headers: Mapping[str, str] = {}
+        if self._way.proxy and self._address.scheme != "https":
+            path, headers = f"http://{self._address.netloc}{path}", self._way.proxy_headers
+        try:
+            connection.request("GET", path, headers=dict(headers))
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except BaseException:
+            connection.close()
+            raise

@@ -21,7 +21,9 @@ SOURCES = ("auto", "rest", "archive")
 PUBLIC_SPOT_ADDRESS = "https://data-api.binance.vision"
 # Who follows the newest minute asks again a minute later anyway, so nothing is waited for that takes longer than this.
 _LIVE_PATIENCE_S, _LIVE_TIMEOUT_S = 3, 4
-LIVE_CONNECTIONS = 48
+LIVE_CONNECTIONS = 100
+# The other side of the earth; the time of a first answer has the opening of its connection in it.
+_LONGEST_WAY_MS = 150
 # What one question takes of the processor, about.
 _QUESTION_S = 0.0015
 
@@ -79,6 +81,10 @@ class LiveSources:
             SourceUnavailable: no answer to be had; the clock stays as it was.
         """
         return self._client.set_clock()
+
+    def way_ms(self) -> int:
+        """How long a question is under way until the exchange hears it, as far as it is known."""
+        return min(round(self._client.round_trip_s * 500), _LONGEST_WAY_MS)
 
     def worth_asking_at_once(self) -> int:
         """How many questions fill the time until the first is answered; with more, threads wait for Python's lock."""
