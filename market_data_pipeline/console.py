@@ -17,12 +17,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from market_data_pipeline.core.backfill import DayResult
-from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.combine import Agreement
 from market_data_pipeline.core.coverage import Absence, minutes_by_kind, total_minutes
 from market_data_pipeline.core.crosscheck import CrossCheck
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.days import iso
+from market_data_pipeline.core.findings import Severity
 from market_data_pipeline.core.plan import Outcome
 from market_data_pipeline.core.revisions import REVISIONS_FILE
 from market_data_pipeline.core.sources.base import KlineSource

@@ -14,8 +14,9 @@ from market_data_pipeline.core.coverage import Kind, Span, gaps, intersect, minu
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import Day, iso
 from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.findings import COVERED
 from market_data_pipeline.core.klines import open_times
-from market_data_pipeline.core.verify import COVERED, verify
+from market_data_pipeline.core.verify import verify
 from market_data_pipeline.loading import BackfillRequest, OnDay, OnStart, Target, backfill
 from market_data_pipeline.operations import DatasetProof, combine_dataset
 from market_data_pipeline.settings import Settings

@@ -4,7 +4,7 @@ Belongs here: names of assets, checks, sensors, jobs and tags. Does not belong h
 seconds.
 """
 
-from market_data_pipeline.core import verify
+from market_data_pipeline.core import findings
 from market_data_pipeline.core.dataset import Dataset, Market
 
 LOCATION, LOCATION_MODULE = "market_data_pipeline", "market_data_pipeline.definitions"
@@ -16,11 +16,14 @@ PROOF_JOB, REPAIR_JOB, REPAIR_OP = "proof", "repair", "mend"
 
 COMBINED_EQUALS_CHUNKS = "combined_equals_chunks"
 CHECKS = {
-    verify.KEEPS_SCHEMA: (KLINES, "Twelve typed fields, on the minute grid, prices and volumes that fit together."),
-    verify.COVERED: (KLINES, "Within each day every minute is a kline or has a reason to be absent."),
-    verify.PLAUSIBLE: (KLINES, "No values that are hard to believe: frozen, silent, jumping, or not adding up."),
-    verify.JOINED: (KLINES, "No day that was asked for lacks its chunk."),
-    verify.MATCHES_MANIFEST: (MANIFEST, "Every chunk is on disk and is, to the byte, what the manifest says (sha256)."),
+    findings.KEEPS_SCHEMA: (KLINES, "Twelve typed fields, on the minute grid, prices and volumes that fit together."),
+    findings.COVERED: (KLINES, "Within each day every minute is a kline or has a reason to be absent."),
+    findings.PLAUSIBLE: (KLINES, "No values that are hard to believe: frozen, silent, jumping, or not adding up."),
+    findings.JOINED: (KLINES, "No day that was asked for lacks its chunk."),
+    findings.MATCHES_MANIFEST: (
+        MANIFEST,
+        "Every chunk is on disk and is, to the byte, what the manifest says (sha256).",
+    ),
     COMBINED_EQUALS_CHUNKS: (COMBINED, "The combined file, if there is one, holds the chunks' klines in order."),
 }
 """The checks that prove a dataset: of which asset each is, and what it says."""

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.coverage import Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.days import MINUTE_MS, iso
+from market_data_pipeline.core.findings import Severity
 from market_data_pipeline.core.klines import column
 
 _Values: TypeAlias = dict[str, npt.NDArray[Any]]

@@ -5,8 +5,6 @@ per call, so `verify` gives it a hundred days at a time). Does not belong here: 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,24 +22,6 @@ Times = npt.NDArray[np.int64]
 # Names of rules, and of each a row that says which klines break it.
 Rules = tuple[Sequence[str], npt.NDArray[np.bool_]]
 _NUMBERS = tuple(name for name in FIELDS if name not in {"open_time", "close_time"})
-
-
-class Severity(StrEnum):
-    """How much a finding matters: it is wrong, it may be wrong, or it is good to know."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTICE = "notice"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something worth knowing: which check found it, on which day, what it is in one line, and how bad that is."""
-
-    check: str
-    day: str
-    problem: str
-    severity: Severity = Severity.ERROR
 
 
 def broken_rules(klines: pa.Table, within: Span) -> Iterator[str]:

@@ -15,24 +15,28 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from market_data_pipeline.core.anomalies import anomalies
-from market_data_pipeline.core.checks import Finding, Severity, breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.checks import breaks_schema, broken_coverage, broken_rules, schema
 from market_data_pipeline.core.chunk_files import Chunk
 from market_data_pipeline.core.coverage import Absence, Span, evidence_of, intersect, merge, total_minutes
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import Day, day_at, days_between, iso
 from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.findings import (
+    COVERED,
+    JOINED,
+    KEEPS_SCHEMA,
+    MATCHES_MANIFEST,
+    PLAUSIBLE,
+    Finding,
+    Severity,
+)
 from market_data_pipeline.core.klines import open_times
 from market_data_pipeline.core.manifest import Entry
 
 if TYPE_CHECKING:
     import pandera.pandas as pandera
 
-MATCHES_MANIFEST = "chunks_match_manifest"
-KEEPS_SCHEMA = "klines_keep_schema"
-COVERED = "minutes_are_covered"
-JOINED = "days_are_joined"
-PLAUSIBLE = "klines_are_plausible"
 # Pandera is paid per call: a hundred days are 14 MB of klines.
 _DAYS_TOGETHER = 100
 _READERS, _DAYS_AHEAD = 2, 8

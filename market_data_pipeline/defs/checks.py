@@ -15,13 +15,13 @@ from typing import Any
 import dagster as dg
 
 from market_data_pipeline.core import verify as core
-from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.combine import Agreement, compare
 from market_data_pipeline.core.coverage import Span, minutes_by_kind
 from market_data_pipeline.core.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.dataset import Dataset
 from market_data_pipeline.core.dataset_file import read_dataset
 from market_data_pipeline.core.errors import SourceError, StoreError
+from market_data_pipeline.core.findings import Severity
 from market_data_pipeline.core.freshness import freshness
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table, kinds_text

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_data_pipeline.core.anomalies import Anomaly, anomalies
-from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.days import MINUTE_MS
+from market_data_pipeline.core.findings import Severity
 from market_data_pipeline.core.klines import EMPTY, SCHEMA, from_rows, from_text
 from market_data_pipeline.simulator.archive import ArchiveTree
 from market_data_pipeline.simulator.history import History

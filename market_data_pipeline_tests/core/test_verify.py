@@ -9,16 +9,16 @@ import pyarrow as pa
 import pytest
 
 from market_data_pipeline.core.backfill import backfill
-from market_data_pipeline.core.checks import Severity
 from market_data_pipeline.core.chunk import Footer, encode
 from market_data_pipeline.core.chunk_files import prepare
 from market_data_pipeline.core.coverage import Absence, Kind, Span
 from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.days import MINUTE_MS
+from market_data_pipeline.core.findings import COVERED, JOINED, KEEPS_SCHEMA, MATCHES_MANIFEST, PLAUSIBLE, Severity
 from market_data_pipeline.core.klines import column, open_times
 from market_data_pipeline.core.store import Store
-from market_data_pipeline.core.verify import COVERED, JOINED, KEEPS_SCHEMA, MATCHES_MANIFEST, PLAUSIBLE, verify
+from market_data_pipeline.core.verify import verify
 from market_data_pipeline_tests.core.fakes import FakeSource, day, klines_of, span, whole
 
 WINDOW = span("2024-02-28", "2024-03-03")
