@@ -15,8 +15,9 @@ def live(bench: Bench) -> Iterator[Line]:
     """Datasets of one market followed for some minutes by one process, today's chunk of each being written anew.
 
     The exchange is a process on the same machine that answers at once, or after 150 ms. A kline counts as on disk when
-    its chunk has been renamed; the first question is asked 0.3 s after the minute's end, which is in the number. Local
-    work is the CPU time of the process over all updates of a tick: asking, parsing, rules, encoding, writing.
+    its chunk has been renamed; the exchange hears the first question 0.3 s after the minute's end, which is in the
+    number. Local work is the CPU time of the process over all updates of a tick: asking, parsing, rules, encoding,
+    writing.
     """
     for rtt_ms in (0, 150):
         with simulated_exchange(rtt_ms=rtt_ms) as exchange:
