@@ -47,5 +47,6 @@ def run_demo(settings: Settings) -> bool:
     console.out.rule("store", align="left")
     console.print_statuses(operations.statuses(mine, target))
     console.out.print(f"\nRead it:     pandas.read_parquet(r'{combined.results['combined']['file']}')")
-    console.out.print(f"Look at it:  set MARKET_DATA_DIR to {root}, run make dev, open http://127.0.0.1:3000")
+    how = "run make dev or market-data up, open http://127.0.0.1:8000"
+    console.out.print(f"Look at it:  set MARKET_DATA_DIR to {root}, {how}")
     return report.ok and combined.success and all(proof.ok for proof in proofs)
