@@ -378,6 +378,11 @@ def test_a_proxy_of_the_environment_is_used_and_not_for_this_machine(
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", proxy.url)
     assert rest("http://exchange.invalid").life() == rest(proxy).life()
+    monkeypatch.setenv("http_proxy", "me:secret@127.0.0.1:9")
+    with pytest.raises(
+        SourceUnavailable, match=r"^no answer from http://exchange.invalid through the proxy 127.0.0.1:9 to"
+    ):
+        rest("http://exchange.invalid").now_ms()
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert rest(proxy).now_ms() > 0
 

@@ -112,7 +112,7 @@ class Archive:
         try:
             return self._retrying(ask, *arguments)
         except _PassingFault as error:
-            self._unreachable = f"no answer from {self.address}: {error}"
+            self._unreachable = f"no answer from {self.address}{self._downloads.way.remark}: {error}"
             raise SourceUnavailable(self._unreachable) from error
 
     def _is_enough(self, state: RetryCallState) -> bool:

@@ -64,9 +64,9 @@ class RawExchange:
 
     def _read_environment(self) -> None:
         # Looked at once; requests would look at each request.
-        way, session = way_to(self.address), self._exchange.session
-        session.trust_env, session.verify = False, way.certificates or True
-        session.proxies = {urlsplit(self.address).scheme: way.proxy} if way.proxy else {}
+        session, self.way = self._exchange.session, way_to(self.address)
+        session.trust_env, session.verify = False, self.way.certificates or True
+        session.proxies = {urlsplit(self.address).scheme: self.way.proxy} if self.way.proxy else {}
 
     def call(self, endpoint: str, params: dict[str, Any]) -> Any:
         """The answer of an endpoint: JSON, or for klines the text.

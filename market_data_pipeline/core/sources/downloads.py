@@ -60,13 +60,14 @@ class Downloads:
                 connection.close()
 
     @cached_property
-    def _way(self) -> Way:
+    def way(self) -> Way:
+        """How the address is reached."""
         return way_to(self._address.geturl())
 
     @cached_property
     def _trusted(self) -> ssl.SSLContext:
         # Those that REST is asked with too: not every Python finds the certificates of its system.
-        wanted = self._way.certificates or certifi.where()
+        wanted = self.way.certificates or certifi.where()
         is_folder = Path(wanted).is_dir()
         return ssl.create_default_context(cafile=None if is_folder else wanted, capath=wanted if is_folder else None)
 
@@ -79,7 +80,7 @@ class Downloads:
         return own
 
     def _new_connection(self) -> HTTPConnection:
-        host, port, proxy = self._address.hostname or "", self._address.port, self._way.proxy
+        host, port, proxy = self._address.hostname or "", self._address.port, self.way.proxy
         to = urlsplit(proxy) if proxy else self._address
         if proxy and to.scheme != "http":
             raise OSError(f"the archive can be read through a proxy with an http address, not through {to.scheme}")
@@ -89,13 +90,13 @@ class Downloads:
             to.hostname or "", to.port or (HTTP_PORT if proxy else None), timeout=_TIMEOUT_S, context=self._trusted
         )
         if proxy:
-            connection.set_tunnel(host, port, dict(self._way.proxy_headers))
+            connection.set_tunnel(host, port, dict(self.way.proxy_headers))
         return connection
 
     def _answer(self, connection: HTTPConnection, path: str) -> tuple[int, bytes]:
         headers: Mapping[str, str] = {}
-        if self._way.proxy and self._address.scheme != "https":
-            path, headers = f"http://{self._address.netloc}{path}", self._way.proxy_headers
+        if self.way.proxy and self._address.scheme != "https":
+            path, headers = f"http://{self._address.netloc}{path}", self.way.proxy_headers
         try:
             connection.request("GET", path, headers=dict(headers))
             answer = connection.getresponse()

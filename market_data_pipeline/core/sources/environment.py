@@ -6,6 +6,7 @@ and macOS the system's proxy. Does not belong here: requests to the address.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTP_PORT
 from urllib.parse import urlsplit
 
 import requests
@@ -26,6 +27,12 @@ class Way:
 
     proxy: str | None = None
     certificates: str | None = None
+
+    @property
+    def remark(self) -> str:
+        """What an error says of the way, beginning with a space; never the proxy's name and password."""
+        proxy = urlsplit(self.proxy or "")
+        return f" through the proxy {proxy.hostname}:{proxy.port or HTTP_PORT}" if self.proxy else ""
 
     @property
     def proxy_headers(self) -> Mapping[str, str]:

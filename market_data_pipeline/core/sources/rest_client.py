@@ -182,7 +182,7 @@ class RestClient:
             raise BadAnswer(f"{self.address} answered {_described(endpoint, params)} with {error}") from error
         except _PassingFault as error:
             raise SourceUnavailable(
-                f"no answer from {self.address} to {_described(endpoint, params)}: {error}; "
+                f"no answer from {self.address}{self._raw.way.remark} to {_described(endpoint, params)}: {error}; "
                 "check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
             ) from error
 
