@@ -1,4 +1,4 @@
-"""The settings, and the only reader of environment variables.
+"""The settings, and the only reader of environment variables that are ours.
 
 Belongs here: names, defaults and meanings of what a user can set. Does not belong here: anything that acts on them.
 Every variable is listed in docs/settings.md; a test holds that page against this module.

@@ -51,9 +51,10 @@ class RawExchange:
             self._exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
         url = urlsplit(self._exchange.urls["api"]["public" if market is Market.SPOT else "fapiPublic"])
         self.address = f"{url.scheme}://{url.netloc}"
-        self._read_environment()
         if base_url:
             self.redirect(base_url)
+        else:
+            self._read_environment()
 
     def redirect(self, base_url: str) -> None:
         """Call another address from now on."""

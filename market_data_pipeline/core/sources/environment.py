@@ -22,22 +22,19 @@ class Way:
 
     Attributes:
         proxy: the proxy's address, with its scheme; None for none.
+        proxy_headers: what tells the proxy who asks, if its address has a name and a password.
         certificates: a file or a folder of those to trust; None for the usual ones.
     """
 
-    proxy: str | None = None
-    certificates: str | None = None
+    proxy: str | None
+    proxy_headers: Mapping[str, str]
+    certificates: str | None
 
     @property
     def remark(self) -> str:
         """What an error says of the way, beginning with a space; never the proxy's name and password."""
         proxy = urlsplit(self.proxy or "")
         return f" through the proxy {proxy.hostname}:{proxy.port or HTTP_PORT}" if self.proxy else ""
-
-    @property
-    def proxy_headers(self) -> Mapping[str, str]:
-        """What tells the proxy who asks, if its address has a name and a password."""
-        return HTTPAdapter().proxy_headers(self.proxy) if self.proxy else {}
 
 
 def way_to(address: str) -> Way:
@@ -48,4 +45,5 @@ def way_to(address: str) -> Way:
     proxy, certificates = select_proxy(address, found["proxies"]), found["verify"]
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
-    return Way(proxy or None, certificates if isinstance(certificates, str) else None)
+    headers = HTTPAdapter().proxy_headers(proxy) if proxy else {}
+    return Way(proxy or None, headers, certificates if isinstance(certificates, str) else None)
