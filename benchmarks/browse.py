@@ -15,7 +15,7 @@ import requests
 from benchmarks.bench import Bench
 from benchmarks.measuring import PROJECT, BenchmarkFailed, Spread, environment
 from benchmarks.results import Line, Unit
-from market_data_pipeline.listening import Address, free_port
+from market_data_pipeline.services.addresses import Address, free_port
 
 _GOAL_S = 0.100
 _TIMES = 40

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from benchmarks.arguments import load_parser
 from benchmarks.child import Stopwatch
-from market_data_pipeline.core.backfill import backfill
-from market_data_pipeline.core.coverage import Absence, minutes_by_kind
-from market_data_pipeline.core.dataset import parse_market, parse_pair
-from market_data_pipeline.core.days import parse_instant, parse_zone
-from market_data_pipeline.core.plan import parse_window
-from market_data_pipeline.core.resolve import prepare, resolve
-from market_data_pipeline.core.sources import exchange as _imported_before_the_stopwatch  # noqa: F401
+from market_data_pipeline.core.klines.coverage import Absence, minutes_by_kind
+from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
+from market_data_pipeline.core.klines.days import parse_instant, parse_zone
+from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.loading.plan import parse_window
+from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.core.sources import union as _imported_before_the_stopwatch  # noqa: F401
 from market_data_pipeline.core.sources.opening import SOURCES, open_source
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.store.root import Store
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import PROJECT, BenchmarkFailed
-from market_data_pipeline.simulator.halts import halts_between
+from market_data_pipeline.simulator.data.halts import halts_between
 
 RTT_MS = 150
 WEIGHT_PER_MINUTE = {"spot": 6000, "futures": 2400}

@@ -14,13 +14,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from market_data_pipeline.core.backfill import backfill
-from market_data_pipeline.core.coverage import Span
-from market_data_pipeline.core.dataset import Dataset, Market, parse_market
-from market_data_pipeline.core.days import day_at, parse_zone
-from market_data_pipeline.core.resolve import prepare, resolve
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
+from market_data_pipeline.core.klines.days import day_at, parse_zone
+from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
-from market_data_pipeline.wiring import live_market_of, opener_of, store_of
 
 _PATIENCE_S = 12
 # Opening connections and the first reading of each chunk: what a session begins with, and no minute after it.

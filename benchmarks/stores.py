@@ -17,8 +17,8 @@ from benchmarks.child import Stopwatch
 
 def _opener(asked: argparse.Namespace) -> Callable[[], Any]:
     """What opens the dataset's files; imported before the stopwatch, opened after."""
-    from market_data_pipeline.core.dataset import parse_market
-    from market_data_pipeline.core.store import Store
+    from market_data_pipeline.core.klines.dataset import parse_market
+    from market_data_pipeline.core.store.root import Store
 
     def opened() -> Any:
         store = Store(asked.root)
@@ -39,9 +39,9 @@ def verify(asked: argparse.Namespace) -> None:
     """The engine's verification, all of it."""
     import pyarrow as pa
 
-    from market_data_pipeline.core.checks import breaks_schema, schema
-    from market_data_pipeline.core.klines import SCHEMA
-    from market_data_pipeline.core.verify import verify as core_verify
+    from market_data_pipeline.core.klines.checks import breaks_schema, schema
+    from market_data_pipeline.core.klines.table import SCHEMA
+    from market_data_pipeline.core.proof.verify import verify as core_verify
 
     # pandera and pandas are imported, half a second, by the first validation: here before the stopwatch.
     breaks_schema(pa.Table.from_batches([], SCHEMA), schema())
@@ -93,8 +93,8 @@ def _floor(asked: argparse.Namespace, check: Callable[[Any], None]) -> None:
 
 def combine(asked: argparse.Namespace) -> None:
     """The engine's combined file, built anew."""
-    from market_data_pipeline.core.combine import combine as core_combine
-    from market_data_pipeline.core.combine import select
+    from market_data_pipeline.core.store.combined import combine as core_combine
+    from market_data_pipeline.core.store.combined import select
 
     opened = _opener(asked)
     stopwatch = Stopwatch()

@@ -7,9 +7,9 @@ import warnings
 
 import dagster as dg
 
+from market_data_pipeline.app.repair_job import repair_job
 from market_data_pipeline.defs.location import datasets_of, location_of
 from market_data_pipeline.defs.resources import tools_of
-from market_data_pipeline.repair_job import repair_job
 from market_data_pipeline.settings import Settings
 
 # Used on purpose; code servers and run workers would print it for each dataset.

@@ -17,12 +17,12 @@ import dagster as dg
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster._grpc.server import LoadedRepositories
 
-from market_data_pipeline import runs
-from market_data_pipeline.names import range_tags
+from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.names import range_tags
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 
-WORKSPACE = Path(runs.__file__).parent.parent / "workspace.yaml"
+WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
 ROW_COUNTS = {"dagster/partition_row_count", "dagster/row_count"}
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 

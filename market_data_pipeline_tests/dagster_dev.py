@@ -18,7 +18,7 @@ import psutil
 import pytest
 import requests
 
-from market_data_pipeline.home import prepare_home
+from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
 
 CHECKOUT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from typer.testing import CliRunner, Result
 
-from market_data_pipeline.cli import app
-from market_data_pipeline.core.coverage import Span
+from market_data_pipeline.cli.main import app
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo

@@ -14,7 +14,7 @@ import pytest
 import typer.main
 import yaml
 
-from market_data_pipeline.cli import app
+from market_data_pipeline.cli.main import app
 from market_data_pipeline.settings import Settings, load
 
 TOP = Path(__file__).parents[1]

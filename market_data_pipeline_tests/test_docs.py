@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 import typer.main
 
 from market_data_pipeline.api.app import create_app
-from market_data_pipeline.cli import app
-from market_data_pipeline.core.coverage import Kind
-from market_data_pipeline.core.days import parse_zone
-from market_data_pipeline.core.klines import FIELDS
-from market_data_pipeline.core.manifest import State
+from market_data_pipeline.cli.main import app
+from market_data_pipeline.core.klines.coverage import Kind
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.klines.table import FIELDS
+from market_data_pipeline.core.store.manifest import State
 from market_data_pipeline.defs.checks import CAN_BE_READ, FRESH, MATCHES_OTHER_SOURCE
-from market_data_pipeline.names import CHECKS
+from market_data_pipeline.instance.names import CHECKS
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
 

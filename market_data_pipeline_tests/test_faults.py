@@ -18,18 +18,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from market_data_pipeline.core.backfill import DayResult, backfill
-from market_data_pipeline.core.coverage import Kind, Span, gaps, intersect, merge, subtract
-from market_data_pipeline.core.crosscheck import crosscheck, sample
-from market_data_pipeline.core.dataset import Market
-from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.days import day_at, parse_zone
 from market_data_pipeline.core.errors import SourceUnavailable
-from market_data_pipeline.core.klines import cut, open_times
-from market_data_pipeline.core.plan import Outcome
+from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, intersect, merge, subtract
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import day_at, parse_zone
+from market_data_pipeline.core.klines.table import cut, open_times
+from market_data_pipeline.core.loading.load_days import DayResult, backfill
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.proof.crosscheck import crosscheck, sample
+from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.sources.opening import open_source
-from market_data_pipeline.core.store import Store
-from market_data_pipeline.core.verify import verify
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 from market_data_pipeline_tests.support import at

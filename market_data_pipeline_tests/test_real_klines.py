@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from market_data_pipeline.core.klines import FIELDS, INTEGER_FIELDS
+from market_data_pipeline.core.klines.table import FIELDS, INTEGER_FIELDS
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 from market_data_pipeline_tests.support import (

@@ -1,5 +1,6 @@
-"""The HTTP API and the browse page: the same graph for programs and people who want neither a shell nor Dagster's UI.
+"""The HTTP API and the browse page: the same use cases for whoever uses neither a shell nor the UI of Dagster.
 
-Belongs here: routes, pages, what a browser may do. Does not belong here: what a request means (`loading`,
-`operations`), the work itself, which Dagster runs do (`defs`).
+Belongs here: routes, pages, what a browser may do. Does not belong here: what a request means (`app`), the work itself,
+which Dagster runs do (`defs`). This process asks the Dagster webserver to start them and imports no Dagster.
+May import: `app`, `instance`, `core`, `settings`. Never `cli`.
 """

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 
 from market_data_pipeline import __version__
-from market_data_pipeline.api.browse import router as browse
 from market_data_pipeline.api.context import context_of
 from market_data_pipeline.api.dagster_client import Dagster
+from market_data_pipeline.api.pages.browse import router as browse
 from market_data_pipeline.api.problems import ProblemDetails, handle_all
 from market_data_pipeline.api.routes import router
 from market_data_pipeline.api.security import Guard

@@ -12,17 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.dataset_file import DATASET_FILE, read_dataset
-from market_data_pipeline.core.dataset_store import DatasetStore
 from market_data_pipeline.core.errors import MarketDataError, StoreError
-from market_data_pipeline.core.files import state_of
-from market_data_pipeline.core.freshness import since_ms
-from market_data_pipeline.core.manifest import Entry
-from market_data_pipeline.core.manifest_file import MANIFEST_FILE
-from market_data_pipeline.core.revisions import REVISIONS_FILE
-from market_data_pipeline.core.status import DatasetStatus, status_of
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.live.freshness import since_ms
+from market_data_pipeline.core.store.atomic import state_of
+from market_data_pipeline.core.store.dataset_file import DATASET_FILE, read_dataset
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.manifest_file import MANIFEST_FILE
+from market_data_pipeline.core.store.revisions import REVISIONS_FILE
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.status import DatasetStatus, status_of
 
 _CHUNKS = "chunks"
 _WATCHED = (DATASET_FILE, MANIFEST_FILE, REVISIONS_FILE, _CHUNKS)

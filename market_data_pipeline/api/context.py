@@ -12,8 +12,8 @@ from market_data_pipeline.api.catalog import Catalog
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.progress import Watch
 from market_data_pipeline.api.vitals import Vitals
+from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
-from market_data_pipeline.wiring import store_of
 
 
 @dataclass(frozen=True, slots=True)

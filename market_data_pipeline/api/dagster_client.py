@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 
-from market_data_pipeline.core.dataset import Dataset, Market
 from market_data_pipeline.core.errors import MarketDataError
-from market_data_pipeline.names import (
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.instance.names import (
     ASSET_JOB,
     LOCATION,
     RANGE_END_TAG,

@@ -10,12 +10,13 @@ from typing import Any
 from market_data_pipeline.api.context import Context
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.models import Backfill, DatasetName, Live, Started, Verify
-from market_data_pipeline.core.combine import select
-from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.days import parse_zone
-from market_data_pipeline.following import made, mark
-from market_data_pipeline.loading import BackfillRequest, ready, target_of
-from market_data_pipeline.names import (
+from market_data_pipeline.app.backfill import BackfillRequest, ready
+from market_data_pipeline.app.live import made, mark
+from market_data_pipeline.app.targets import chosen, target_of
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.combined import select
+from market_data_pipeline.instance.names import (
     CHECKS,
     COMBINED,
     DATASET_TAG,
@@ -31,7 +32,6 @@ from market_data_pipeline.names import (
     range_tags,
     sensor_name,
 )
-from market_data_pipeline.operations import chosen
 
 _CHECKS_OF = {
     asset: [name for name, (of, _) in CHECKS.items() if of == asset] for asset in (KLINES, MANIFEST, COMBINED)

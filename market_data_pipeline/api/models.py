@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from market_data_pipeline.core.dataset import parse_pair
-from market_data_pipeline.core.days import parse_instant, parse_zone
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.dataset import parse_pair
+from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 
 _UTC = parse_zone("UTC")
 

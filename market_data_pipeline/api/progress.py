@@ -13,7 +13,7 @@ from typing import Any
 
 from market_data_pipeline.api.dagster_client import Dagster, RunSummary
 from market_data_pipeline.api.models import CheckResult, Progress
-from market_data_pipeline.names import KLINES
+from market_data_pipeline.instance.names import KLINES
 
 _RUNS_REMEMBERED = 200
 _WARNINGS_SHOWN = 20

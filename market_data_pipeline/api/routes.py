@@ -30,10 +30,10 @@ from market_data_pipeline.api.models import (
     ZoneName,
 )
 from market_data_pipeline.api.problems import MEDIA_TYPE, Problem
-from market_data_pipeline.as_json import status_json
+from market_data_pipeline.app.as_json import status_json
+from market_data_pipeline.app.status import statuses_of
+from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.loading import target_of
-from market_data_pipeline.operations import statuses
 
 _LOOKED_AT_EVERY_S = 1.0
 _OVER = {"success", "failure", "canceled"}
@@ -176,7 +176,7 @@ def status(context: Given, market: Market = None, pair: Pair = None) -> list[Sta
     """What is stored, from the manifests alone: one dataset if market or pair is given, else all."""
     target = target_of(context.settings, market, pair)
     try:
-        return [Status.model_validate(status_json(one)) for one in statuses(context.settings, target)]
+        return [Status.model_validate(status_json(one)) for one in statuses_of(context.settings, target)]
     except UsageError as error:
         if target.named:
             raise Problem(404, "There is no such dataset", str(error)) from error

@@ -9,8 +9,8 @@ import time
 
 from market_data_pipeline.api.dagster_client import Dagster, DagsterUnavailable
 from market_data_pipeline.api.models import Health, Sign
-from market_data_pipeline.health import look_after
-from market_data_pipeline.loading import target_of
+from market_data_pipeline.app.health import look_after
+from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.settings import Settings
 
 # Each look at the exchange costs request weight, which anyone who may read could spend.

@@ -1,1 +1,12 @@
-"""What is true about klines: days, chunks, coverage, verification. Knows no Dagster, no HTTP server, no terminal."""
+"""What is true about klines, and everything that is done with them. Knows no Dagster, no web server, no terminal.
+
+Its rooms, from the outermost to the innermost; each may import those below it:
+
+    live       the day that is not over: each minute's kline as it closes
+    loading    from a window to chunks: what to ask for, what becomes of the answers, repair
+    proof      what is stored, proved: verification and cross-checks
+    store      the files under the data root          sources    the exchange over the network
+    klines     values without I/O: days, datasets, minutes, rules
+
+`errors` has every error that a person can meet, `text` the numbers that several faces show.
+"""

@@ -9,22 +9,22 @@ from contextlib import closing
 import dagster as dg
 from pydantic import Field
 
-from market_data_pipeline.core.backfill import backfill
-from market_data_pipeline.core.combine import combine, select
-from market_data_pipeline.core.coverage import Span, intersect
-from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.resolve import OpenSource, Resolved, prepare
-from market_data_pipeline.core.status import status_of
-from market_data_pipeline.dagster_event_log import ALREADY_RECORDED
+from market_data_pipeline.core.klines.coverage import Span, intersect
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.loading.resolve import OpenSource, Resolved, prepare
+from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.defs.metadata import column_schema, combined_metadata, manifest_metadata
 from market_data_pipeline.defs.partitions import partitions_of, span_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline.logs import log_to
-from market_data_pipeline.names import COMBINED, KLINES, MANIFEST, asset_path
+from market_data_pipeline.instance.logs import log_to
+from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path
+from market_data_pipeline.instance.storage import ALREADY_RECORDED
 
 
 class KlinesConfig(dg.Config):

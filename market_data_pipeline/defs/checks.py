@@ -14,19 +14,20 @@ from typing import Any
 
 import dagster as dg
 
-from market_data_pipeline.core import verify as core
-from market_data_pipeline.core.combine import Agreement, compare
-from market_data_pipeline.core.coverage import Span, minutes_by_kind
-from market_data_pipeline.core.crosscheck import CrossCheck, crosscheck, sample
-from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.dataset_file import read_dataset
 from market_data_pipeline.core.errors import SourceError, StoreError
-from market_data_pipeline.core.findings import Severity
-from market_data_pipeline.core.freshness import freshness
+from market_data_pipeline.core.klines.coverage import Span, minutes_by_kind
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.findings import Severity
+from market_data_pipeline.core.live.freshness import freshness
+from market_data_pipeline.core.proof import verify as core
+from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
+from market_data_pipeline.core.store.combined import Agreement, compare
+from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.text import kinds_text
 from market_data_pipeline.defs.assets import asset_key
-from market_data_pipeline.defs.metadata import findings_table, kinds_text
+from market_data_pipeline.defs.metadata import findings_table
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline.names import CHECKS, COMBINED, COMBINED_EQUALS_CHUNKS, KLINES
+from market_data_pipeline.instance.names import CHECKS, COMBINED, COMBINED_EQUALS_CHUNKS, KLINES
 
 MATCHES_OTHER_SOURCE = "klines_match_other_source"
 FRESH = "newest_kline_is_fresh"

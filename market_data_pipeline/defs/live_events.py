@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from market_data_pipeline.core.backfill import DayResult
-from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.live import Update
-from market_data_pipeline.core.manifest import Entry
-from market_data_pipeline.core.plan import Outcome
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.live.dataset import Update
+from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.checks import FRESH
 from market_data_pipeline.defs.metadata import day_metadata

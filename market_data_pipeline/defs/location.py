@@ -7,11 +7,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from market_data_pipeline.core.dataset import Dataset, Market, default_start, parse_market, parse_pair
-from market_data_pipeline.core.dataset_file import read_dataset
-from market_data_pipeline.core.days import parse_zone
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start, parse_market, parse_pair
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
 from market_data_pipeline.defs.resources import Tools

@@ -12,14 +12,15 @@ import dagster as dg
 import numpy as np
 import numpy.typing as npt
 
-from market_data_pipeline.core.backfill import DayResult
-from market_data_pipeline.core.combine import Combined
-from market_data_pipeline.core.coverage import Absence, evidence_of, minutes_by_kind, total_minutes
-from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.days import iso
-from market_data_pipeline.core.klines import SCHEMA, column
-from market_data_pipeline.core.revisions import REVISIONS_FILE, Revision
-from market_data_pipeline.core.status import DatasetStatus
+from market_data_pipeline.core.klines.coverage import Absence, evidence_of, minutes_by_kind, total_minutes
+from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.klines.table import SCHEMA, column
+from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.store.combined import Combined
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.revisions import REVISIONS_FILE, Revision
+from market_data_pipeline.core.store.status import DatasetStatus
+from market_data_pipeline.core.text import kinds_text
 
 _MOST_CHANGES = 5
 _WIDTH, _HEIGHT, _POINTS = 320, 40, 64
@@ -117,11 +118,6 @@ def absences_text(absences: Sequence[Absence]) -> str:
     return ", ".join(
         f"{absence.kind} {absence.span.minutes} min from {iso(absence.span.start_ms)}" for absence in absences
     )
-
-
-def kinds_text(minutes: Mapping[str, int]) -> str:
-    """`outage 284 min, open 12 min`, or `nothing`."""
-    return ", ".join(f"{kind} {count:,} min" for kind, count in minutes.items()) or "nothing"
 
 
 def revision_text(revision: Revision) -> dg.MarkdownMetadataValue:

@@ -7,8 +7,8 @@ https://docs.dagster.io/guides/build/partitions-and-backfills
 
 import dagster as dg
 
-from market_data_pipeline.core.coverage import Span
-from market_data_pipeline.core.dataset import Dataset
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset
 
 
 def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:

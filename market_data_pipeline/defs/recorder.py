@@ -10,11 +10,11 @@ from typing import Self
 
 import dagster as dg
 
-from market_data_pipeline.core.backfill import DayResult
-from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.plan import Outcome
-from market_data_pipeline.dagster_event_log import stored_together
+from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.defs.metadata import day_metadata, findings_table
+from market_data_pipeline.instance.storage import stored_together
 
 _EVERY_S = 1.0
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from market_data_pipeline.core.backfill import DayResult
-from market_data_pipeline.core.dataset import Market
-from market_data_pipeline.core.live_market import LiveMarket
-from market_data_pipeline.core.resolve import OpenSource
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.live.market import LiveMarket
+from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.sources.opening import SOURCES
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
-from market_data_pipeline.wiring import live_market_of, opener_of, store_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ https://docs.dagster.io/guides/automate/schedules
 import dagster as dg
 
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline.names import PROOF_JOB
+from market_data_pipeline.instance.names import PROOF_JOB
 
 PROOF = dg.define_asset_job(
     PROOF_JOB,

@@ -18,17 +18,17 @@ import dagster as dg
 from dagster import DagsterInstance, RunsFilter
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.days import iso
-from market_data_pipeline.core.due import Due
 from market_data_pipeline.core.errors import SourceUnavailable
-from market_data_pipeline.core.live import Update
-from market_data_pipeline.core.live_market import LiveMarket
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.live.dataset import Update
+from market_data_pipeline.core.live.market import LiveMarket
+from market_data_pipeline.core.live.runs_due import Due
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import LiveEvent, LiveEvents
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline.logs import log_to
-from market_data_pipeline.names import (
+from market_data_pipeline.instance.logs import log_to
+from market_data_pipeline.instance.names import (
     DATASET_TAG,
     DAYS_TAG,
     KLINES,

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, SupportsIndex
 
 import pyarrow as pa
 
-from market_data_pipeline.core.coverage import Absence, Span
-from market_data_pipeline.core.dataset import Dataset, parse_market, parse_pair
-from market_data_pipeline.core.days import Zone, iso, parse_instant, parse_zone
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines import FIELDS
-from market_data_pipeline.core.manifest_file import MANIFEST_FILE, ManifestFile
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.klines.coverage import Absence, Span
+from market_data_pipeline.core.klines.dataset import Dataset, parse_market, parse_pair
+from market_data_pipeline.core.klines.days import Zone, iso, parse_instant, parse_zone
+from market_data_pipeline.core.klines.table import FIELDS
+from market_data_pipeline.core.store.manifest_file import MANIFEST_FILE, ManifestFile
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import formats
 from market_data_pipeline.reader.resampling import RESAMPLED_FIELDS, Interval, fields_for, parse_interval, resample
 from market_data_pipeline.reader.stored import StoredDataset

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from market_data_pipeline.core.days import Zone
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.days import Zone
 
 if TYPE_CHECKING:
     import duckdb

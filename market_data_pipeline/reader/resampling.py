@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market_data_pipeline.core.coverage import Span
-from market_data_pipeline.core.days import MINUTE_MS, Day, Zone, days_between
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines import FIELDS, SCHEMA, column, open_times
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.days import MINUTE_MS, Day, Zone, days_between
+from market_data_pipeline.core.klines.table import FIELDS, SCHEMA, column, open_times
 
 RESAMPLED_FIELDS = (*(name for name in FIELDS if name != "ignore"), "minutes", "expected_minutes")
 RESAMPLED_SCHEMA = pa.schema(

@@ -17,19 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from market_data_pipeline.core import chunk_files
-from market_data_pipeline.core.chunk import footer_content
-from market_data_pipeline.core.chunk_files import Chunk
-from market_data_pipeline.core.combine import Selection
-from market_data_pipeline.core.coverage import Absence, Kind, Span, explain, intersect, merge, subtract
-from market_data_pipeline.core.dataset import Dataset
-from market_data_pipeline.core.dataset_file import DATASET_FILE, read_dataset
-from market_data_pipeline.core.days import day_at
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.files import sha256_of
-from market_data_pipeline.core.klines import EMPTY, cut
-from market_data_pipeline.core.manifest import Entry
-from market_data_pipeline.core.manifest_file import ManifestFile
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, explain, intersect, merge, subtract
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import day_at
+from market_data_pipeline.core.klines.table import EMPTY, cut
+from market_data_pipeline.core.store import chunk_files
+from market_data_pipeline.core.store.atomic import sha256_of
+from market_data_pipeline.core.store.chunk import footer_content
+from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.combined import Selection
+from market_data_pipeline.core.store.dataset_file import DATASET_FILE, read_dataset
+from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.manifest_file import ManifestFile
 
 T = TypeVar("T")
 
@@ -82,7 +82,10 @@ class StoredDataset:
     def extent(self) -> Span:
         """From the first to the last day that is there or was asked for; nothing, at the start, where there is none."""
         dataset, days = self._dataset_now(), self.days()
-        known = [*dataset.asked, *(Span(on.start_ms, on.end_ms) for on in map(dataset.day, [*days[:1], *days[-1:]]))]
+        known = [
+            *dataset.requested,
+            *(Span(on.start_ms, on.end_ms) for on in map(dataset.day, [*days[:1], *days[-1:]])),
+        ]
         start_ms = min((span.start_ms for span in known), default=dataset.first_day.start_ms)
         return Span(start_ms, max((span.end_ms for span in known), default=start_ms))
 
@@ -122,7 +125,7 @@ class StoredDataset:
         known = [absence for day in days for absence in self._steadily(listing, day, self._absences(day))]
         chunks = [Span(on.start_ms, on.end_ms) for on in map(self.dataset.day, days)]
         absent = intersect([window], merge([*(absence.span for absence in known), *subtract([window], chunks)]))
-        unasked = [Absence(Kind.NOT_REQUESTED, span) for span in subtract([window], self._dataset_now().asked)]
+        unasked = [Absence(Kind.NOT_REQUESTED, span) for span in subtract([window], self._dataset_now().requested)]
         return explain(absent, [*known, *unasked])
 
     # --- inside

@@ -16,16 +16,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from market_data_pipeline.simulator import responses
-from market_data_pipeline.simulator.archive import ArchiveName, parse_path
-from market_data_pipeline.simulator.clock import MINUTE_MS, SimulatedClock
 from market_data_pipeline.simulator.counters import Counters
+from market_data_pipeline.simulator.data.archive import ArchiveName, parse_path
+from market_data_pipeline.simulator.data.clock import MINUTE_MS, SimulatedClock
+from market_data_pipeline.simulator.data.history import History
+from market_data_pipeline.simulator.data.pairs import MARKETS, Market, Pair
 from market_data_pipeline.simulator.delivery import Connections, deliver_half
 from market_data_pipeline.simulator.faults import FAULTS, FILE_FAULTS, STATUS_FAULTS, Faults
 from market_data_pipeline.simulator.file_faults import spoil_file
-from market_data_pipeline.simulator.history import History
 from market_data_pipeline.simulator.listing import exchange_info
 from market_data_pipeline.simulator.page_faults import spoil_page
-from market_data_pipeline.simulator.pairs import MARKETS, Market, Pair
 from market_data_pipeline.simulator.queries import ApiError, Area, RequestInfo, read_klines, read_symbol, requested_rows
 from market_data_pipeline.simulator.weights import Charge, WeightMeter, request_weight
 

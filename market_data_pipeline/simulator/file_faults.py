@@ -7,8 +7,8 @@ Does not belong here: when a fault strikes (`faults`), zips as such (`archive`),
 from functools import partial
 from random import Random
 
-from market_data_pipeline.simulator.archive import ArchiveName, checksum_line, repacked
-from market_data_pipeline.simulator.rows import in_microseconds, other_values, without_trades
+from market_data_pipeline.simulator.data.archive import ArchiveName, checksum_line, repacked
+from market_data_pipeline.simulator.data.rows import in_microseconds, other_values, without_trades
 
 _EMPTY_MINUTES = 60
 _MOST_DIFFERING = 3

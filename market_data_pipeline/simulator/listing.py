@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from market_data_pipeline.simulator.pairs import Market, Pair, instant_ms
+from market_data_pipeline.simulator.data.pairs import Market, Pair, instant_ms
 from market_data_pipeline.simulator.queries import ApiError
 from market_data_pipeline.simulator.weights import LIMITS
 

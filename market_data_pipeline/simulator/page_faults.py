@@ -4,9 +4,9 @@ Belongs here: changing the rows of a page and cutting its JSON.
 Does not belong here: when a fault strikes (`faults`), the files of the archive (`file_faults`).
 """
 
-from market_data_pipeline.simulator.clock import MINUTE_MS
-from market_data_pipeline.simulator.pairs import Pair
-from market_data_pipeline.simulator.rows import csv_from_rows, other_values, provisional, rows_from_csv
+from market_data_pipeline.simulator.data.clock import MINUTE_MS
+from market_data_pipeline.simulator.data.pairs import Pair
+from market_data_pipeline.simulator.data.rows import csv_from_rows, other_values, provisional, rows_from_csv
 
 _OFF_GRID_MS = 7_000
 

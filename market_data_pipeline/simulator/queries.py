@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from market_data_pipeline.simulator.pairs import Market
+from market_data_pipeline.simulator.data.pairs import Market
 
 Area = Literal["spot", "futures", "archive"]
 _INTEGER = re.compile(r"[0-9]{1,20}")

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from market_data_pipeline.simulator.archive import ArchiveName
-from market_data_pipeline.simulator.pairs import Market
+from market_data_pipeline.simulator.data.archive import ArchiveName
+from market_data_pipeline.simulator.data.pairs import Market
 from market_data_pipeline.simulator.queries import ApiError
 
 _JSON_TYPES: dict[Market, str] = {"spot": "application/json;charset=UTF-8", "futures": "application/json"}

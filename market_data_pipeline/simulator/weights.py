@@ -7,8 +7,8 @@ Does not belong here: the answers themselves (`responses`).
 from dataclasses import dataclass
 from typing import Literal
 
-from market_data_pipeline.simulator.clock import MINUTE_MS, SimulatedClock
-from market_data_pipeline.simulator.pairs import Market
+from market_data_pipeline.simulator.data.clock import MINUTE_MS, SimulatedClock
+from market_data_pipeline.simulator.data.pairs import Market
 
 LIMITS: dict[Market, int] = {"spot": 6_000, "futures": 2_400}
 BAN_MS = 120_000

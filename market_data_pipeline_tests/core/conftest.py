@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
-from market_data_pipeline.core.dataset import Market
-from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import UTC_ZONE
 
 

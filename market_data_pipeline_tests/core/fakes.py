@@ -8,11 +8,11 @@ from datetime import date, datetime
 import numpy as np
 import pyarrow as pa
 
-from market_data_pipeline.core.coverage import Span, merge
-from market_data_pipeline.core.days import MINUTE_MS, Day, Zone, day_of, parse_instant, parse_zone
 from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
-from market_data_pipeline.core.klines import EMPTY, SCHEMA
-from market_data_pipeline.core.sources.base import Again, Life, Page
+from market_data_pipeline.core.klines.coverage import Span, merge
+from market_data_pipeline.core.klines.days import MINUTE_MS, Day, Zone, day_of, parse_instant, parse_zone
+from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
+from market_data_pipeline.core.sources.protocol import Again, Life, Page
 
 REST = frozenset({"rest"})
 UTC_ZONE = parse_zone("UTC")

@@ -9,14 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-from market_data_pipeline import runs
-from market_data_pipeline.core.coverage import Span
-from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.dataset_store import DatasetStore
-from market_data_pipeline.core.days import day_of, parse_zone
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import day_of, parse_zone
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.location import definitions_of
-from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.defs.resources import Tools, tools_of
+from market_data_pipeline.instance import runs
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 
@@ -58,7 +58,9 @@ class Loading:
         """Materialize days (one if `last` is left out), with `config` for `klines_1m`."""
         days = (first, last or first) if first else None
         of_klines = {KLINES: config} if config else None
-        return runs.run(self.instance, self.tools, dataset, assets, days=days, config=of_klines)
+        return runs.run(
+            self.instance, definitions_of([dataset], self.tools), dataset, assets, days=days, config=of_klines
+        )
 
     def with_tools(self, **changes: Any) -> "Loading":
         return Loading(self.instance, replace(self.tools, **changes), self.exchange)
@@ -120,7 +122,7 @@ def values(metadata: Any) -> dict[str, Any]:
 @contextmanager
 def loading(settings: Settings, exchange: SimulatedExchange) -> Iterator[Loading]:
     with runs.open_instance(settings.home) as instance:
-        yield Loading(instance, runs.tools_of(settings), exchange)
+        yield Loading(instance, tools_of(settings), exchange)
 
 
 def local(dataset: Dataset, day: str, start: str, end: str) -> Span:

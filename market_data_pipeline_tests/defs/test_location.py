@@ -10,13 +10,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.days import parse_zone
-from market_data_pipeline.core.store import Store
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.checks import CAN_BE_READ
 from market_data_pipeline.defs.location import datasets_of, definitions_of, location_of
 from market_data_pipeline.defs.resources import tools_of
-from market_data_pipeline.home import prepare_home
+from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
 
 PROJECT = Path(__file__).parents[2]

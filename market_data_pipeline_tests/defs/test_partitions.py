@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
-from market_data_pipeline.core.coverage import Span
-from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.days import Day, day_at, day_of, days_between, parse_zone
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import Day, day_at, day_of, days_between, parse_zone
 from market_data_pipeline.defs.partitions import partitions_of, span_of
-from market_data_pipeline.names import range_tags
+from market_data_pipeline.instance.names import range_tags
 
 START = date(2018, 1, 1)
 NOW = datetime(2026, 11, 20, 12, 34, tzinfo=UTC)

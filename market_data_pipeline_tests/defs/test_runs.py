@@ -10,14 +10,14 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 from starlette.responses import Response
 
-from market_data_pipeline import runs
-from market_data_pipeline.core.backfill import DayResult
-from market_data_pipeline.core.chunk_files import prepare
-from market_data_pipeline.core.coverage import Absence, Kind
-from market_data_pipeline.core.days import iso
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.files import sha256_of
+from market_data_pipeline.core.klines.coverage import Absence, Kind
+from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.store.atomic import sha256_of
+from market_data_pipeline.core.store.chunk_files import prepare
 from market_data_pipeline.defs.location import definitions_of
+from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, local, values
 

@@ -10,14 +10,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.sources.base import KlineSource
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, values
-from market_data_pipeline_tests.test_ui import Ui, checks_of, wait_for
-from market_data_pipeline_tests.test_ui import ui as ui  # a fixture
+from market_data_pipeline_tests.defs.test_ui import Ui, checks_of, wait_for
+from market_data_pipeline_tests.defs.test_ui import ui as ui  # a fixture
 
 DATASETS = [BTC, NEAR]
 NAMES = {*CHECKS, MATCHES_OTHER_SOURCE, FRESH}

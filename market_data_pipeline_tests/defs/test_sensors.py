@@ -9,13 +9,14 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from market_data_pipeline.core.dataset import Dataset, Market
-from market_data_pipeline.core.days import parse_zone
+from market_data_pipeline.app.backfill import BackfillRequest, backfill
+from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.defs.checks import FRESH
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
-from market_data_pipeline.loading import BackfillRequest, Target, backfill
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import settings_of

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market_data_pipeline.core.coverage import Span
-from market_data_pipeline.core.dataset import Market
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.sources.base import KlineSource, Usage
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.sources.protocol import KlineSource, Usage
 
 if TYPE_CHECKING:
-    from market_data_pipeline.core.sources.rest_client import RestClient
+    from market_data_pipeline.core.sources.rest.client import RestClient
 
 SOURCES = ("auto", "rest", "archive")
 # Serves spot's market data where the exchange's own address answers 451; there is none for futures.
@@ -101,7 +101,7 @@ class LiveSources:
         Raises:
             Banned: see `Governor.pay`.
         """
-        from market_data_pipeline.core.sources.rest import klines_weight
+        from market_data_pipeline.core.sources.rest.klines import klines_weight
 
         return self._client.governor.try_to_pay(sum(klines_weight(self.market, span.minutes) for span in spans))
 
@@ -117,16 +117,16 @@ class LiveSources:
 
 
 def _client(market: Market, *, base_url: str | None, **options: Any) -> "RestClient":
-    from market_data_pipeline.core.sources.rest_client import RestClient
+    from market_data_pipeline.core.sources.rest.client import RestClient
 
     public_url = PUBLIC_SPOT_ADDRESS if market is Market.SPOT and base_url is None else None
     return RestClient(market, base_url=base_url, public_url=public_url, **options)
 
 
 def _source(name: str, pair: str, client: "RestClient", base_url: str | None) -> KlineSource:
-    from market_data_pipeline.core.sources.archive import Archive
-    from market_data_pipeline.core.sources.exchange import ExchangeSource
-    from market_data_pipeline.core.sources.rest import RestSource
+    from market_data_pipeline.core.sources.archive.files import Archive
+    from market_data_pipeline.core.sources.rest.klines import RestSource
+    from market_data_pipeline.core.sources.union import ExchangeSource
 
     token = pair.replace("/", "")
     reference = None

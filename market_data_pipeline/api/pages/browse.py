@@ -1,0 +1,234 @@
+"""The browse page: what is stored, day by day, minute by minute, and buttons for what the API can do about it.
+
+Belongs here: the routes of pages, and what is on each. Does not belong here: what a browser may change (`routes`), how
+pages look (`templates`), reading files (`catalog`, `preview`).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from market_data_pipeline.api.catalog import DatasetView, Inventory
+from market_data_pipeline.api.context import Given
+from market_data_pipeline.api.dagster_client import DagsterUnavailable
+from market_data_pipeline.api.models import MarketName, PairName
+from market_data_pipeline.api.pages import chart, preview, static
+from market_data_pipeline.api.pages import rendering as pages
+from market_data_pipeline.api.pages.calendar import DayState, counted, coverage
+from market_data_pipeline.api.pages.paths import MOST_CHARACTERS, StoredFile, stored_file
+from market_data_pipeline.api.problems import MEDIA_TYPE, FieldProblem, Problem
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.coverage import Span, minutes_by_kind
+from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market, parse_market, parse_pair
+from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES
+from market_data_pipeline.core.store import combined as combine
+from market_data_pipeline.core.store import revisions
+from market_data_pipeline.core.store.combined import Agreement, Selection
+from market_data_pipeline.instance.names import sensor_name
+
+FILES_A_PAGE = 200
+_REVISIONS_SHOWN = 20
+_MOST_ROWS_OF_A_FILE = 1 << 40
+
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}, "text/html": {}}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The host is unknown", "content": _CONTENT},
+    404: {"description": "There is no such dataset or file", "content": _CONTENT},
+    422: {"description": "The request is not valid, or the file cannot be shown", "content": _CONTENT},
+    500: {"description": "The store is not as it should be", "content": _CONTENT},
+}
+MarketGiven = Annotated[MarketName | None, Query(description="spot or futures; all if not given")]
+PairGiven = Annotated[PairName | None, Query(description="BASE/QUOTE, together with market; all if not given")]
+
+router = APIRouter(
+    route_class=pages.PageRoute, default_response_class=HTMLResponse, responses=_PROBLEMS, tags=["pages"]
+)
+
+
+@router.get("/browse")
+def browse(
+    context: Given,
+    market: MarketGiven = None,
+    pair: PairGiven = None,
+    page: Annotated[int, Query(ge=1, le=100_000, description="of the dataset's files, newest first")] = 1,
+) -> HTMLResponse:
+    """What is stored: every dataset, or one with its days and files."""
+    of_market = parse_market(market) if market else None
+    if pair is None:
+        return _datasets(context, of_market)
+    if of_market is None:
+        problem = "give a market with the pair, spot or futures"
+        raise Problem(422, "The request is not valid", problem, [FieldProblem(field="market", problem=problem)])
+    return _dataset(context, _inventory(context, of_market, parse_pair(pair)), page)
+
+
+@router.get("/browse/runs")
+def runs(context: Given, market: MarketName, pair: PairName) -> HTMLResponse:
+    """The last Dagster runs of a dataset; a page of its own, as Dagster may be slow or away."""
+    dataset = _inventory(context, parse_market(market), parse_pair(pair)).view.dataset
+    try:
+        found, sensor_is_on, problem = context.dagster.last_runs(dataset), None, ""
+        if dataset.live:
+            sensor_is_on = context.dagster.sensor_is_on(dataset.market)
+    except DagsterUnavailable as error:
+        found, sensor_is_on, problem = [], None, str(error)
+    return pages.render(
+        "runs.html",
+        dataset=dataset,
+        runs=found,
+        sensor=sensor_name(dataset.market),
+        sensor_is_on=sensor_is_on,
+        problem=problem,
+        dagster_url=context.dagster.public_url,
+    )
+
+
+@router.get("/browse/file")
+def file(
+    context: Given,
+    file: Annotated[
+        str,
+        Query(
+            max_length=MOST_CHARACTERS,
+            description="relative to the data root, with /",
+            examples=["binance/BTCUSDT/1m/chunks/chunk_000001_2020-01-01.parquet"],
+        ),
+    ],
+    limit: Annotated[int, Query(ge=1, le=preview.MOST_ROWS, description="rows on the page")] = 100,
+    offset: Annotated[int, Query(ge=0, le=_MOST_ROWS_OF_A_FILE, description="rows before the page")] = 0,
+) -> HTMLResponse:
+    """A page of rows of a chunk or combined file, and their chart."""
+    stored = stored_file(context.settings.root, file)
+    read = preview.of_combined if stored.is_combined else preview.of_chunk
+    try:
+        found = read(stored.path, offset=offset, limit=limit)
+    except StoreError as error:
+        raise Problem(422, "The file cannot be shown", str(error)) from error
+    if offset >= max(1, found.total_rows):
+        problem = f"the file has {found.total_rows:,} rows; give a smaller offset"
+        raise Problem(422, "No such rows", problem, [FieldProblem(field="offset", problem=problem)])
+    return pages.render(
+        "file.html",
+        stored=stored,
+        read=found,
+        minutes_by_kind=minutes_by_kind,
+        around=_neighbours(stored),
+        columns=chart.VALUES,
+        rows=chart.rows(found.page, found.zone),
+        drawn=chart.drawn(found.charted, found.zone),
+        last_offset=max(0, (found.total_rows - 1) // limit * limit),
+    )
+
+
+@router.get("/static/{name}", include_in_schema=False)
+def static_file(request: Request, name: str) -> Response:
+    """A file that pages load."""
+    if name not in static.names():
+        raise Problem(404, "There is nothing here", "there is no such file")
+    return static.answer(request, name)
+
+
+def _inventory(context: Given, market: Market, pair: str) -> Inventory:
+    found = context.catalog.inventory(market, pair)
+    if found is None:
+        raise Problem(404, "There is no such dataset", f"{market} {pair} is not in the store; see /browse")
+    return found
+
+
+def _datasets(context: Given, market: Market | None) -> HTMLResponse:
+    found, now_ms = list(context.catalog.views(market)), _now_ms()
+    shown = [_in_short(view, now_ms) for view in found if isinstance(view, DatasetView)]
+    return pages.render(
+        "browse.html",
+        markets={one: list(rows) for one, rows in groupby(shown, key=lambda row: row["status"].dataset.market)},
+        unreadable=[one for one in found if not isinstance(one, DatasetView)],
+        root=context.settings.root,
+        given=context.settings,
+    )
+
+
+def _in_short(view: DatasetView, now_ms: int) -> Mapping[str, Any]:
+    lag = pages.lag_minutes(view.since_ms, now_ms)
+    return {"status": view.status, "lag": lag, "late": view.dataset.live and (lag is None or lag > ALLOWED_MINUTES)}
+
+
+def _dataset(context: Given, inventory: Inventory, page: int) -> HTMLResponse:
+    view, now_ms = inventory.view, _now_ms()
+    years = coverage(view.dataset, view.entries, inventory.damaged, now_ms)
+    chunks = f"/browse/file?file={_name(view.dataset, 'chunks')}"
+    noticed = revisions.read(view.status.folder)
+    entries = view.entries[::-1][(page - 1) * FILES_A_PAGE : page * FILES_A_PAGE]
+    return pages.render(
+        "dataset.html",
+        **_in_short(view, now_ms),
+        combined_folder=_name(view.dataset, "combined"),
+        links={day: f"{chunks}{file.name}" for day, file in inventory.files.items()},
+        damaged=inventory.damaged,
+        years=years,
+        counts=counted(years),
+        states_of_days=list(DayState),
+        minutes_by_kind=minutes_by_kind,
+        revisions=noticed[: -_REVISIONS_SHOWN - 1 : -1],
+        revisions_count=len(noticed),
+        combined=list(_combined(view)),
+        entries=entries,
+        page=page,
+        pages=max(1, -(-len(view.entries) // FILES_A_PAGE)),
+        given=context.settings,
+    )
+
+
+def _name(dataset: Dataset, folder: str) -> str:
+    """A folder of the dataset as URLs name it."""
+    return f"{dataset.market.exchange_id}/{dataset.token}/{INTERVAL}/{folder}/"
+
+
+@dataclass(frozen=True, slots=True)
+class _CombinedFile:
+    name: str
+    rows: int
+    chunks: int
+    size_bytes: int
+    state: str
+
+
+def _combined(view: DatasetView) -> Iterator[_CombinedFile]:
+    """The combined files, and whether the one of all chunks is of the chunks that are there now."""
+    for path in sorted(view.status.folder.glob("combined/*.parquet")):
+        found = combine.read_combined(path)
+        if found is None:
+            yield _CombinedFile(path.name, 0, 0, 0, "cannot be read; combine again")
+            continue
+        state = ""
+        if path.name == f"{view.dataset.token}_{INTERVAL}_all.parquet" and view.entries:
+            first, last = view.dataset.day(view.entries[0].day), view.dataset.day(view.entries[-1].day)
+            selection = Selection(view.entries, Span(first.start_ms, last.end_ms), "all")
+            state = "up to date" if found.fingerprint == selection.fingerprint() else Agreement.OLDER
+        yield _CombinedFile(path.name, found.rows, found.chunks, found.size_bytes, state)
+
+
+def _neighbours(stored: StoredFile) -> Mapping[str, str]:
+    """The names of the chunks of the days before and after, where there are any."""
+    if stored.is_combined:
+        return {}
+    index, day = int(stored.path.stem[6:-11]), stored.path.stem[-10:]
+    try:
+        before, after = (date.fromisoformat(day) + timedelta(step) for step in (-1, 1))
+    except (ValueError, OverflowError):
+        return {}
+    names = {
+        "previous": f"chunk_{index - 1:06d}_{before}.parquet",
+        "next": f"chunk_{index + 1:06d}_{after}.parquet",
+    }
+    folder = stored.name.rpartition("/")[0]
+    return {side: f"{folder}/{name}" for side, name in names.items() if stored.path.with_name(name).exists()}
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)

@@ -1,0 +1,87 @@
+"""Reports as JSON, for `--json` and the HTTP API.
+
+Belongs here: which fields other programs may rely on. Does not belong here: how people see them (`console`).
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from market_data_pipeline.app.verify import DatasetProof
+from market_data_pipeline.core.klines.coverage import minutes_by_kind, total_minutes
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.proof.crosscheck import CrossCheck
+from market_data_pipeline.core.store.revisions import Revision
+from market_data_pipeline.core.store.status import DatasetStatus
+
+
+def dataset_json(dataset: Dataset) -> dict[str, Any]:
+    """Which dataset it is about."""
+    return {"market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
+
+
+def status_json(status: DatasetStatus) -> dict[str, Any]:
+    """A dataset in numbers; `revisions` only where stored values were ever found revised."""
+    last = status.last_revision
+    return {
+        **dataset_json(status.dataset),
+        "start": status.dataset.start.isoformat(),
+        "first_day": status.first_day,
+        "last_day": status.last_day,
+        "chunks": status.chunks,
+        "complete_chunks": status.complete_chunks,
+        "rows": status.rows,
+        "bytes": status.size_bytes,
+        "newest_kline": None if status.newest_open_ms is None else iso(status.newest_open_ms),
+        "live": status.dataset.live,
+        "states": dict(status.states),
+        "absent_minutes": dict(status.absent_minutes),
+        **({"revisions": {"count": status.revisions, "last": _revision_json(last)}} if last else {}),
+        "folder": str(status.folder),
+        "warnings": list(status.warnings),
+    }
+
+
+def _revision_json(revision: Revision) -> dict[str, Any]:
+    return {"day": revision.day, "at": revision.at, "minutes": total_minutes(revision.minutes)}
+
+
+def proof_json(proof: DatasetProof) -> dict[str, Any]:
+    """What verifying a dataset found."""
+    read = proof.verification
+    return {
+        **dataset_json(read.dataset),
+        "ok": proof.ok,
+        "days": read.days,
+        "rows": read.rows,
+        "bytes": read.size_bytes,
+        "absent_minutes": minutes_by_kind(read.absences),
+        "absences": [absence.to_json() for absence in read.absences],
+        "findings": [
+            {
+                "check": finding.check,
+                "day": finding.day,
+                "severity": finding.severity.value,
+                "problem": finding.problem,
+            }
+            for finding in read.findings
+        ],
+        "strangers": [str(path) for path in read.strangers],
+        "crosscheck": None if proof.crosscheck is None else crosscheck_json(proof.crosscheck),
+        "combined": proof.combined.value,
+        "combined_problem": proof.combined_problem or None,
+        "warnings": list(proof.warnings),
+    }
+
+
+def crosscheck_json(compared: CrossCheck) -> dict[str, Any]:
+    """What comparing with another source found; the first differences in full."""
+    return {
+        "against": compared.against,
+        "days": compared.days,
+        "of_days": compared.of_days,
+        "rows": compared.rows,
+        "differing_days": compared.differing_days,
+        "differences": [asdict(difference) for difference in compared.differences],
+        "not_compared": [{"day": day, "reason": reason} for day, reason in compared.not_compared],
+    }

@@ -1,0 +1,151 @@
+"""Which minutes are present, which are absent, and why.
+
+Belongs here: spans of minutes, gaps (a fact: a maximal run of absent minutes) and absences (a gap with a kind). Does
+not belong here: how a kind was found out (`backfill`), or what is done about it (`verify`). No I/O.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from market_data_pipeline.core.klines.days import MINUTE_MS
+
+_FOREVER_MS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A half-open window of whole minutes, ms UTC."""
+
+    start_ms: int
+    end_ms: int
+
+    @property
+    def minutes(self) -> int:
+        """How many minutes the span has."""
+        return (self.end_ms - self.start_ms) // MINUTE_MS
+
+
+class Kind(StrEnum):
+    """Why a minute is absent. Only `UNEXPLAINED` is a failure."""
+
+    NOT_LISTED = "not_listed"
+    DELISTED = "delisted"
+    OUTAGE = "outage"
+    OPEN = "open"
+    NOT_REQUESTED = "not_requested"
+    UNEXPLAINED = "unexplained"
+
+    @property
+    def is_final(self) -> bool:
+        """True where asking again would not help: the exchange has no such kline."""
+        return self in {Kind.NOT_LISTED, Kind.DELISTED, Kind.OUTAGE}
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A run of absent minutes with the one reason for it, and what each witness said where there was doubt."""
+
+    kind: Kind
+    span: Span
+    evidence: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As manifest and footers have it."""
+        return {
+            "kind": self.kind.value,
+            "start_ms": self.span.start_ms,
+            "end_ms": self.span.end_ms,
+            "minutes": self.span.minutes,
+            **({"evidence": list(self.evidence)} if self.evidence else {}),
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Absence":
+        """The inverse of `to_json`."""
+        span = Span(int(content["start_ms"]), int(content["end_ms"]))
+        return cls(Kind(content["kind"]), span, tuple(map(str, content.get("evidence", ()))))
+
+
+def gaps(open_times: npt.NDArray[np.int64], within: Span) -> list[Span]:
+    """The maximal runs of minutes of `within` that are not in `open_times` (sorted, unique, on the minute grid)."""
+    low, high = np.searchsorted(open_times, [within.start_ms, within.end_ms])
+    if high - low == within.minutes:
+        return []
+    edges = np.concatenate(([within.start_ms - MINUTE_MS], open_times[low:high], [within.end_ms]))
+    before = np.flatnonzero(np.diff(edges) > MINUTE_MS)
+    return [Span(int(edges[at]) + MINUTE_MS, int(edges[at + 1])) for at in before]
+
+
+def merge(spans: Iterable[Span]) -> list[Span]:
+    """The same minutes as sorted, disjoint, non-empty spans; touching ones become one."""
+    merged: list[Span] = []
+    for span in sorted(span for span in spans if span.start_ms < span.end_ms):
+        if merged and span.start_ms <= merged[-1].end_ms:
+            merged[-1] = Span(merged[-1].start_ms, max(merged[-1].end_ms, span.end_ms))
+        else:
+            merged.append(span)
+    return merged
+
+
+def intersect(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
+    """The minutes that are in both."""
+    others = merge(right)
+    return merge(
+        Span(max(one.start_ms, other.start_ms), min(one.end_ms, other.end_ms))
+        for one in left
+        for other in others
+        if one.start_ms < other.end_ms and other.start_ms < one.end_ms
+    )
+
+
+def subtract(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
+    """The minutes that are in `left` and not in `right`."""
+    taken = merge(right)
+    return merge(piece for span in merge(left) for piece in _without(span, taken))
+
+
+def _without(span: Span, taken: list[Span]) -> Iterator[Span]:
+    at = span.start_ms
+    for hole in taken:
+        if hole.end_ms <= at or hole.start_ms >= span.end_ms:
+            continue
+        if hole.start_ms > at:
+            yield Span(at, hole.start_ms)
+        at = hole.end_ms
+    if at < span.end_ms:
+        yield Span(at, span.end_ms)
+
+
+def total_minutes(spans: Iterable[Span]) -> int:
+    """How many minutes the spans have together."""
+    return sum(span.minutes for span in spans)
+
+
+def explain(absent: Iterable[Span], reasons: Iterable[Absence]) -> list[Absence]:
+    """The absent minutes, each with the first of `reasons` that names it; the rest is `unexplained`. Sorted by time."""
+    left = merge(absent)
+    found: dict[tuple[Kind, tuple[str, ...]], list[Span]] = {}
+    for reason in [*reasons, Absence(Kind.UNEXPLAINED, Span(-_FOREVER_MS, _FOREVER_MS))]:
+        if hit := intersect(left, [reason.span]):
+            found.setdefault((reason.kind, reason.evidence), []).extend(hit)
+            left = subtract(left, hit)
+    absences = [Absence(kind, span, said) for (kind, said), spans in found.items() for span in merge(spans)]
+    return sorted(absences, key=lambda absence: absence.span)
+
+
+def minutes_by_kind(absences: Iterable[Absence]) -> dict[str, int]:
+    """Absent minutes per kind, for tables and metadata."""
+    counted: dict[str, int] = {}
+    for absence in absences:
+        counted[absence.kind.value] = counted.get(absence.kind.value, 0) + absence.span.minutes
+    return counted
+
+
+def evidence_of(absences: Iterable[Absence]) -> list[str]:
+    """What witnesses said about absent minutes, each statement once."""
+    return list(dict.fromkeys(said for absence in absences for said in absence.evidence))

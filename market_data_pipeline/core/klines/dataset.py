@@ -1,0 +1,145 @@
+"""What a dataset is: a market, a pair, and the zone its days are cut in.
+
+Belongs here: names, tokens and what `dataset.json` says. Does not belong here: where files lie (`store`), what is in
+them (`manifest`).
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.coverage import Span, merge
+from market_data_pipeline.core.klines.days import Day, Zone, day_at, day_of, iso, parse_instant, parse_zone
+
+INTERVAL = "1m"
+HISTORY_START_MS = int(datetime(2020, 1, 1, 1, tzinfo=UTC).timestamp()) * 1000
+FALLBACK_PAIR = "BTC/USDT"
+_FORMAT = 1
+
+
+class Market(StrEnum):
+    """The two markets, by the names users give them."""
+
+    SPOT = "spot"
+    FUTURES = "futures"
+
+    @property
+    def exchange_id(self) -> str:
+        """Ccxt's name of the market's exchange class; also the market's folder in the store."""
+        return {"spot": "binance", "futures": "binanceusdm"}[self.value]
+
+
+def parse_market(text: str) -> Market:
+    """The market called `text`.
+
+    Raises:
+        UsageError: neither spot nor futures.
+    """
+    try:
+        return Market(text.strip().lower())
+    except ValueError:
+        raise UsageError(f"no such market: {text!r}; give spot or futures") from None
+
+
+def parse_pair(text: str) -> str:
+    """The pair in its one spelling, `BTC/USDT`.
+
+    Raises:
+        UsageError: not BASE/QUOTE.
+    """
+    pair = text.strip().upper()
+    base, slash, quote = pair.partition("/")
+    if not slash or not base.isalnum() or not quote.isalnum():
+        raise UsageError(f"not a pair: {text!r}; write BASE/QUOTE, for example BTC/USDT")
+    return pair
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One pair on one market, as `dataset.json` has it.
+
+    `start` is the first day of the dataset: the pair's first day on the exchange or the day of 2020-01-01T01:00Z,
+    whichever is later, or an earlier day if that was requested. `requested` are the minutes that any request was for,
+    sorted and disjoint; a minute outside them is `not_requested`, never a failure.
+    """
+
+    market: Market
+    pair: str
+    zone: Zone
+    start: date
+    requested: tuple[Span, ...] = ()
+    live: bool = False
+
+    @property
+    def token(self) -> str:
+        """The exchange's name of the pair, `BTCUSDT`."""
+        return self.pair.replace("/", "")
+
+    @property
+    def name(self) -> str:
+        """How the dataset is called in messages: `spot BTC/USDT`."""
+        return f"{self.market} {self.pair}"
+
+    @property
+    def first_day(self) -> Day:
+        """The day with chunk index 1."""
+        return day_of(self.zone, self.start)
+
+    def day(self, key: str) -> Day:
+        """The local day with the partition key `key`."""
+        return day_of(self.zone, date.fromisoformat(key))
+
+    def index_of(self, key: str) -> int:
+        """The chunk index of the day with the partition key `key`: days since the start, from 1."""
+        return (date.fromisoformat(key) - self.start).days + 1
+
+    def with_requested(self, window: Span) -> "Dataset":
+        """The dataset with `window` among what was asked for."""
+        return replace(self, requested=tuple(merge([*self.requested, window])))
+
+    def starting_on(self, start: date) -> "Dataset":
+        """The dataset with its start moved down to `start`, if that is earlier."""
+        return replace(self, start=min(self.start, start))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `dataset.json` holds."""
+        return {
+            "format": _FORMAT,
+            "market": self.market.value,
+            "pair": self.pair,
+            "tz": self.zone.name,
+            "start": self.start.isoformat(),
+            "live": self.live,
+            "asked": [{"start": iso(span.start_ms), "end": iso(span.end_ms)} for span in self.requested],
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Dataset":
+        """The dataset that a `dataset.json` describes.
+
+        Raises:
+            ValueError, KeyError, TypeError, UsageError: the content is damaged.
+        """
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']} is not {_FORMAT}; it was written by another version")
+        utc = parse_zone("UTC")
+        return cls(
+            market=parse_market(content["market"]),
+            pair=parse_pair(content["pair"]),
+            zone=parse_zone(content["tz"]),
+            start=date.fromisoformat(content["start"]),
+            live=bool(content["live"]),
+            requested=tuple(
+                merge(
+                    Span(parse_instant(span["start"], utc), parse_instant(span["end"], utc))
+                    for span in content["asked"]
+                )
+            ),
+        )
+
+
+def default_start(zone: Zone) -> date:
+    """The start of a dataset whose pair is older than 2020-01-01T01:00Z."""
+    return day_at(zone, HISTORY_START_MS).date

@@ -1,0 +1,64 @@
+"""How far a dataset is behind the exchange, and whether that is the exchange's doing.
+
+Belongs here: the lag and its verdict. Does not belong here: catching up (`live`, `due`), showing it.
+"""
+
+from dataclasses import dataclass
+
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.days import MINUTE_MS, iso
+from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+
+# A minute to be closed, one for a tick that failed, one for the exchange.
+ALLOWED_MINUTES = 3
+# One request's worth: whether the exchange has any kline that is not stored needs no more.
+_ASKED_MINUTES = 480
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the newest kline is: `lag_minutes` closed minutes are not stored, None if nothing is stored at all."""
+
+    ok: bool
+    lag_minutes: int | None
+    detail: str
+
+
+def since_ms(store: DatasetStore) -> int | None:
+    """The first minute after the newest kline that is not known to have none, ms UTC; None without a chunk."""
+    newest = store.newest
+    if newest is None:
+        return None
+    at_ms = (
+        store.dataset.day(newest.day).start_ms if newest.last_open_time is None else newest.last_open_time + MINUTE_MS
+    )
+    for absence in newest.absences:
+        if absence.kind.is_final and absence.span.start_ms <= at_ms < absence.span.end_ms:
+            at_ms = absence.span.end_ms
+    return at_ms
+
+
+def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
+    """Compare the newest stored kline with the exchange's clock and, if that looks late, with what the exchange has.
+
+    Raises:
+        SourceError: the exchange cannot be asked.
+    """
+    since = since_ms(store)
+    if since is None:
+        return Freshness(ok=False, lag_minutes=None, detail="nothing is stored yet")
+    edge_ms = source.now_ms() // MINUTE_MS * MINUTE_MS
+    lag = max(0, (edge_ms - since) // MINUTE_MS)
+    stored = f"stored up to {iso(since)}"
+    if lag <= ALLOWED_MINUTES:
+        return Freshness(ok=True, lag_minutes=lag, detail=f"{stored}, {lag} min behind the exchange's clock")
+    ended_ms = source.life(anew=True).last_open_ms
+    if ended_ms is not None and since > ended_ms:
+        return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and traded no longer")
+    newer = source.newest(Span(since, min(edge_ms, since + _ASKED_MINUTES * MINUTE_MS)))
+    newer = newer if newer.num_rows else source.newest(Span(edge_ms - ALLOWED_MINUTES * MINUTE_MS, edge_ms))
+    if newer.num_rows == 0:
+        return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the exchange has no newer kline for {lag} min")
+    remedy = "turn the live sensor on, or run market-data live"
+    return Freshness(ok=False, lag_minutes=lag, detail=f"{stored}, {lag} min behind the exchange; {remedy}")

@@ -1,0 +1,207 @@
+"""Cross-check: stored klines against those that another source has of the same minutes, value by value.
+
+Belongs here: which minutes are compared, which days make a sample, and what a difference is. Does not belong here: how
+a source is asked (`sources`), whether the store is what it says (`verify`), mending (a backfill that refetches).
+
+The archive is revised, and its files may be wrong though their checksum is right (binance/binance-public-data#475,
+#367, #395). Which side is right cannot be told from here, so nothing is changed.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+
+from market_data_pipeline.core.errors import MarketDataError, StoreError
+from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, merge, subtract
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import MINUTE_MS, Day, iso
+from market_data_pipeline.core.klines.table import FIELDS, compare, cut, join, open_times
+from market_data_pipeline.core.sources.pages_by_day import DealtPages
+from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+
+KLINE = "kline"
+MOST_DIFFERENCES = 1000
+_TIMES_TO_ASK_AGAIN = 5
+# Nobody asked for these minutes, or the pair was not traded: what a source has of them, such as the flat klines of
+# settled futures, is no data.
+_NOT_COMPARED = {Kind.NOT_REQUESTED, Kind.OPEN, Kind.NOT_LISTED, Kind.DELISTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that is not the same on both sides.
+
+    Where one side has no kline of the minute, `field` is `kline`; the side that has it gives its open time, the other
+    None. Values of other fields are never None.
+    """
+
+    day: str
+    open_time: int
+    field: str
+    ours: float | int | None
+    theirs: float | int | None
+
+    def text(self, against: str) -> str:
+        """One line for people: `2024-03-05T12:31Z close: ours 4.123, rest 4.124`."""
+        ours, theirs = (self._said(value) for value in (self.ours, self.theirs))
+        return f"{iso(self.open_time)} {self.field}: ours {ours}, {against} {theirs}"
+
+    def _said(self, value: float | int | None) -> str:
+        if self.field == KLINE:
+            return "absent" if value is None else "present"
+        return repr(value)
+
+
+@dataclass(slots=True)
+class CrossCheck:
+    """What was compared and what was not the same.
+
+    Attributes:
+        dataset: whose klines were compared.
+        against: the source that they were compared with.
+        of_days: days of the dataset that have klines, and so could be compared.
+        days: days that were compared.
+        rows: stored klines that were compared.
+        differences: the first of the values that differ, by time; at most `MOST_DIFFERENCES`.
+        differing_days: how many minutes differ, of every day where any does.
+        not_compared: days that could not be compared, each with the reason.
+    """
+
+    dataset: Dataset
+    against: str
+    of_days: int
+    days: int = 0
+    rows: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    differing_days: dict[str, int] = field(default_factory=dict)
+    not_compared: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing differs in what was compared."""
+        return not self.differing_days
+
+    def note(self, day: Day, rows: int, found: list[Difference]) -> None:
+        """Count one day of so many stored klines."""
+        self.days += 1
+        self.rows += rows
+        self.differences += found[: MOST_DIFFERENCES - len(self.differences)]
+        if found:
+            self.differing_days[day.key] = len({difference.open_time for difference in found})
+
+
+def crosscheck(
+    store: DatasetStore,
+    source: KlineSource,
+    *,
+    against: str,
+    days: Iterable[Day],
+    on_day: Callable[[str], None] | None = None,
+) -> CrossCheck:
+    """Compare the stored minutes of the days, klines and outages, with what the source has; one day is held at a time.
+
+    Args:
+        store: the dataset's files; nothing in them is changed.
+        source: what to compare with. It must be the one called `against` alone, not one that fills in from another.
+        against: `rest` or `archive`.
+        days: the days, in any order.
+        on_day: told the key of each day, in order, as it is done with.
+    """
+    result = CrossCheck(store.dataset, against, of_days=len(sample(store, None, None)))
+    spans = {day: _compared_minutes(store, day) for day in sorted(set(days), key=lambda day: day.start_ms)}
+    pages = DealtPages(source.pages(merge(span for of_day in spans.values() for span in of_day)))
+    try:
+        for day, of_day in spans.items():
+            try:
+                result.note(day, *_compared(store, source, against, day, of_day, pages))
+            except MarketDataError as error:
+                result.not_compared.append((day.key, str(error)))
+            if on_day:
+                on_day(day.key)
+    finally:
+        pages.close()
+    return result
+
+
+def sample(store: DatasetStore, window: Span | None, most: int | None, seed: str = "") -> list[Day]:
+    """Days with klines that the window touches, in order: all, or the newest and `most - 1` others drawn by `seed`.
+
+    Equal stores give equal samples. With another seed each night, such as its date, all days get their turn.
+    """
+    stored = [store.dataset.day(key) for key, entry in sorted(store.entries.items()) if entry.rows]
+    days = [day for day in stored if window is None or intersect([window], [Span(day.start_ms, day.end_ms)])]
+    if most is None or most >= len(days):
+        return days
+    if most < 1:
+        return []
+    *older, newest = days
+    return [*sorted(random.Random(seed).sample(older, most - 1), key=lambda day: day.start_ms), newest]
+
+
+def _compared_minutes(store: DatasetStore, day: Day) -> tuple[Span, ...]:
+    """The minutes that the day's chunk has, or says something about that the other source can contradict."""
+    entry = store.entries.get(day.key)
+    if entry is None:
+        return ()
+    left_out = [absence.span for absence in entry.absences if absence.kind in _NOT_COMPARED]
+    return tuple(subtract([Span(day.start_ms, day.end_ms)], left_out))
+
+
+def _compared(
+    store: DatasetStore, source: KlineSource, against: str, day: Day, spans: tuple[Span, ...], pages: DealtPages
+) -> tuple[int, list[Difference]]:
+    """How many stored klines were compared, and all differences of the day."""
+    if not spans:
+        raise StoreError("nothing is stored of it")
+    # Before the chunk is read: the pages of a day whose chunk is damaged would be held until the next good one.
+    theirs, _ = pages.of(spans)
+    stored = _stored(store, day)
+    ours = pa.concat_tables([cut(stored, span) for span in spans]).combine_chunks()
+    if against == "rest":
+        theirs = _asked_again(source, ours, theirs)
+    return ours.num_rows, _differences(day, ours, theirs)
+
+
+def _stored(store: DatasetStore, day: Day) -> pa.Table:
+    """The day's klines, as the manifest vouches for them."""
+    if not store.is_intact(day):
+        # Another process may have replaced or renamed the chunk after the manifest was read.
+        store.refresh()
+    chunk = store.read(day)
+    if chunk.entry != store.entries.get(day.key):
+        raise StoreError(f"{store.chunk_path(day).name} is not what the manifest lists")
+    return chunk.klines
+
+
+def _asked_again(source: KlineSource, ours: pa.Table, theirs: pa.Table) -> pa.Table:
+    """Their klines, with those that REST left out at first though it has them; a file always says the same."""
+    for _ in range(_TIMES_TO_ASK_AGAIN):
+        lacking = np.setdiff1d(open_times(ours), open_times(theirs), assume_unique=True).tolist()
+        again = [source.ask_again(gap).klines for gap in merge(Span(time, time + MINUTE_MS) for time in lacking)]
+        if not any(klines.num_rows for klines in again):
+            break
+        theirs = reduce(join, again, theirs)
+    return theirs
+
+
+def _differences(day: Day, ours: pa.Table, theirs: pa.Table) -> list[Difference]:
+    """Every value that is not the same to the last bit, by time.
+
+    `ignore` counts too: it is 0 wherever it was looked at, and another value would be a sign of shifted columns.
+    """
+    our_times, their_times = open_times(ours), open_times(theirs)
+    times, pairs, unequal = compare(ours, theirs)
+    found = [
+        Difference(day.key, int(times[row]), FIELDS[at], pairs[at][0][row].item(), pairs[at][1][row].item())
+        for row, at in np.argwhere(unequal)
+    ]
+    for time in np.setdiff1d(our_times, their_times, assume_unique=True).tolist():
+        found.append(Difference(day.key, time, KLINE, time, None))
+    for time in np.setdiff1d(their_times, our_times, assume_unique=True).tolist():
+        found.append(Difference(day.key, time, KLINE, None, time))
+    return sorted(found, key=lambda difference: difference.open_time)

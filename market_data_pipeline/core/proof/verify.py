@@ -1,0 +1,211 @@
+"""Prove the store: chunks are what the manifest says, klines keep the rules, absent minutes have a reason.
+
+Belongs here: reading everything once and naming what is not as it should be. Does not belong here: the rules
+themselves (`checks`, `anomalies`), mending (a backfill of the days found bad), the combined file (`combine`).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.anomalies import anomalies
+from market_data_pipeline.core.klines.checks import breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.klines.coverage import Absence, Span, evidence_of, intersect, merge, total_minutes
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import Day, day_at, days_between, iso
+from market_data_pipeline.core.klines.findings import (
+    COVERED,
+    JOINED,
+    KEEPS_SCHEMA,
+    MATCHES_MANIFEST,
+    PLAUSIBLE,
+    Finding,
+    Severity,
+)
+from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry
+
+if TYPE_CHECKING:
+    import pandera.pandas as pandera
+
+# Pandera is paid per call: a hundred days are 14 MB of klines.
+_DAYS_TOGETHER = 100
+_READERS, _DAYS_AHEAD = 2, 8
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was read and what was found. Without an error among the findings the store proved itself."""
+
+    dataset: Dataset
+    days: int = 0
+    rows: int = 0
+    size_bytes: int = 0
+    absences: list[Absence] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    strangers: list[Path] = field(default_factory=list)
+    """Files under `chunks/` that are none: no harm, and no business there."""
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is damaged and nothing is unexplained."""
+        return not self.errors
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that are wrong beyond doubt."""
+        return [finding for finding in self.findings if finding.severity is Severity.ERROR]
+
+    @property
+    def bad_days(self) -> list[Day]:
+        """The days with errors, in order."""
+        return [self.dataset.day(key) for key in sorted({finding.day for finding in self.errors})]
+
+    def of(self, check: str) -> list[Finding]:
+        """The findings of one check."""
+        return [finding for finding in self.findings if finding.check == check]
+
+
+def verify(store: DatasetStore, window: Span | None = None) -> Verification:
+    """Read every chunk of the dataset, or those of the days that `window` touches, and say what is wrong with them."""
+    result = Verification(store.dataset, strangers=store.strangers())
+    expected = schema()
+    with ThreadPoolExecutor(_READERS) as readers:
+        chunks = _read_ahead(store, _days(store, window), readers)
+        while days := list(islice(chunks, _DAYS_TOGETHER)):
+            klines = {}
+            for day, chunk, problem in days:
+                if (proven := _proven(store, day, chunk, problem, result)) is not None:
+                    klines[day] = proven.klines
+            result.findings += _findings_together(klines, result, expected)
+    return result
+
+
+def _read_ahead(
+    store: DatasetStore, days: Iterable[Day], readers: ThreadPoolExecutor
+) -> Iterator[tuple[Day, Chunk | None, str]]:
+    """Each day with its chunk and what is wrong with it, a few days ahead: reading and decoding need no lock."""
+    waiting = ((day, readers.submit(_read, store, day)) for day in days)
+    flying = deque(islice(waiting, _DAYS_AHEAD))
+    while flying:
+        day, future = flying.popleft()
+        flying.extend(islice(waiting, 1))
+        yield day, *future.result()
+
+
+def _days(store: DatasetStore, window: Span | None) -> list[Day]:
+    """The days that have a chunk, should have one, or were asked for."""
+    dataset = store.dataset
+    asked = dataset.requested if window is None else intersect([window], dataset.requested)
+    keys = {day.key for span in asked for day in days_between(dataset.zone, span.start_ms, span.end_ms)}
+    stored = (dataset.day(key) for key in store.entries)
+    keys |= {day.key for day in stored if window is None or _touches(window, day)}
+    return [dataset.day(key) for key in sorted(keys)]
+
+
+def _touches(window: Span, day: Day) -> bool:
+    return day.start_ms < window.end_ms and window.start_ms < day.end_ms
+
+
+def _proven(store: DatasetStore, day: Day, chunk: Chunk | None, problem: str, result: Verification) -> Chunk | None:
+    """The day's chunk if it can be looked into further, after counting it and noting what is wrong with it."""
+    result.days += 1
+    asked = intersect([Span(day.start_ms, day.end_ms)], store.dataset.requested)
+    if day.key not in store.entries:
+        lacks = f"no chunk, though {total_minutes(asked)} minutes were asked for"
+        result.findings.append(Finding(JOINED, day.key, lacks))
+        return None
+    if problem:
+        # Another process may have replaced or renamed the chunk after the manifest was read.
+        store.refresh()
+        chunk, problem = _read(store, day)
+    if chunk is None or problem:
+        result.findings.append(Finding(MATCHES_MANIFEST, day.key, problem))
+        return None
+    result.rows += chunk.entry.rows
+    result.size_bytes += chunk.entry.size_bytes
+    result.absences += chunk.entry.absences
+    result.findings += _uncovered(day, chunk, asked)
+    return chunk
+
+
+def _read(store: DatasetStore, day: Day) -> tuple[Chunk | None, str]:
+    """The day's chunk, and how it is not what the manifest says; empty if it is."""
+    try:
+        chunk = store.read(day)
+    except StoreError as error:
+        return None, str(error)
+    if chunk.entry == store.entries.get(day.key):
+        return chunk, ""
+    return chunk, f"{store.chunk_path(day).name} {_difference(chunk.entry, store.entries.get(day.key))}"
+
+
+def _difference(found: Entry, listed: Entry | None) -> str:
+    if listed is None:
+        return "is not listed in the manifest"
+    if found.sha256 != listed.sha256:
+        return f"is not the file that was written: sha256 {found.sha256[:12]}…, listed {listed.sha256[:12]}…"
+    return "has the listed sha256, but the manifest describes it wrongly"
+
+
+def _uncovered(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Finding]:
+    for problem in broken_coverage(chunk.klines, chunk.footer.absences, Span(day.start_ms, day.end_ms)):
+        yield Finding(COVERED, day.key, problem)
+    unsettled = merge(absence.span for absence in chunk.footer.absences if not absence.kind.is_final)
+    for span in intersect(asked, unsettled):
+        touching = (absence for absence in chunk.footer.absences if intersect([absence.span], [span]))
+        said = "; ".join(evidence_of(touching)) or "nobody was asked"
+        problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained ({said})"
+        yield Finding(COVERED, day.key, problem)
+
+
+def _findings_together(
+    klines: dict[Day, pa.Table], result: Verification, expected: "pandera.DataFrameSchema"
+) -> Iterator[Finding]:
+    """What is found by looking at many days at once: broken rules, each on its day, and what is hard to believe."""
+    if not klines:
+        return
+    together = pa.concat_tables(klines.values()).combine_chunks()
+    broken = [*_broken(klines, together), *(_blamed(klines, expected) if breaks_schema(together, expected) else ())]
+    yield from broken
+    # Of days with errors no value is believed anyway.
+    wrong = {finding.day for finding in (*result.errors, *broken)}
+    sound = [table for day, table in klines.items() if day.key not in wrong]
+    if sound:
+        table = together if len(sound) == len(klines) else pa.concat_tables(sound)
+        for anomaly in anomalies(table, result.dataset.market):
+            day = day_at(result.dataset.zone, anomaly.span.start_ms)
+            yield Finding(PLAUSIBLE, day.key, anomaly.problem, anomaly.severity)
+
+
+def _broken(klines: dict[Day, pa.Table], together: pa.Table) -> Iterator[Finding]:
+    """The rules that a day breaks. Nearly always none does, which one look at all of them tells."""
+    days = list(klines)
+    if all(_lies_within(table, day) for day, table in klines.items()):
+        whole = Span(days[0].start_ms, days[-1].end_ms)
+        if next(broken_rules(together, whole), None) is None:
+            return
+    for day, table in klines.items():
+        for problem in broken_rules(table, Span(day.start_ms, day.end_ms)):
+            yield Finding(KEEPS_SCHEMA, day.key, problem)
+
+
+def _lies_within(klines: pa.Table, day: Day) -> bool:
+    times = open_times(klines)
+    return not len(times) or bool(day.start_ms <= times[0] and times[-1] < day.end_ms)
+
+
+def _blamed(klines: dict[Day, pa.Table], expected: "pandera.DataFrameSchema") -> Iterator[Finding]:
+    """The schema problems of the days, each on the day that has it."""
+    for day, table in klines.items():
+        if problem := breaks_schema(table, expected):
+            yield Finding(KEEPS_SCHEMA, day.key, problem)

@@ -1,0 +1,193 @@
+"""Klines from the exchange's REST API, through ccxt's raw methods.
+
+Belongs here: what to ask, what it weighs, how pages follow each other. Does not belong here: one request and its
+retries (`rest_client`), the shared budget (`governor`), days and absences (`backfill`).
+
+Page sizes are those with the most rows per weight (facts measured 2026-11; docs/benchmarks.md): spot 1000 rows for
+weight 2, futures 499 rows for weight 2, where 500 would weigh 5.
+https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Kline-Candlestick-Data
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnavailable
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.table import EMPTY, column, from_rows, from_text, open_times
+from market_data_pipeline.core.sources.prefetch import PagesAhead, pieces
+from market_data_pipeline.core.sources.protocol import Again, Life, Page, Usage
+from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient, WrongAnswer
+
+_PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
+# What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
+_FAR_AHEAD = 32 * IN_FLIGHT
+# A pair whose newest kline is this old does not trade now; its status tells whether it ever will again.
+_SILENT_MS = 10 * MINUTE_MS
+REST = frozenset({"rest"})
+
+
+def klines_weight(market: Market, limit: int) -> int:
+    """What one klines request with this limit costs."""
+    if market is Market.SPOT:
+        return 2
+    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
+
+
+class RestSource:
+    """Klines of one pair from the REST API."""
+
+    def __init__(self, client: RestClient, token: str) -> None:
+        """Nothing is sent before the first method is called."""
+        self.client = client
+        self._market = client.market
+        self._token = token
+        self._ahead = PagesAhead(f"rest-{token}", self._page, at_once=IN_FLIGHT, far=_FAR_AHEAD)
+        self._life: Life | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """See `KlineSource.remarks`."""
+        return self.client.remarks
+
+    def now_ms(self) -> int:
+        """The exchange's clock, set by one request and carried on by this machine's."""
+        return self.client.now_ms()
+
+    def life(self, *, anew: bool = False) -> Life:
+        """First kline and, for a pair that is no longer traded, last kline: two light requests, once.
+
+        The first kline is asked for rather than the listing date, which the exchange does not give (spot) or gives
+        wrongly (futures, binance/binance-public-data#427).
+        """
+        if self._life is None or anew:
+            self._life = self._ask_life()
+        return self._life
+
+    def _ask_life(self) -> Life:
+        # All at once, as a load waits for them before it can plan anything. They are paid when it is known which of the
+        # exchange's minutes this is, as the question for its clock is.
+        with ThreadPoolExecutor(2) as others:
+            clock = others.submit(self.now_ms)
+            asked = others.submit(self._rows, limit=2, closed=False, paid=False)
+            first = self._rows(limit=1, startTime=0, closed=False, paid=False)
+        newest, now_ms = asked.result(), clock.result()
+        self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
+        if first.num_rows == 0:
+            return Life(now_ms, None)
+        return Life(int(open_times(first)[0]), self._ended(newest or first, now_ms))
+
+    def _ended(self, newest: pa.Table, now_ms: int) -> int | None:
+        """The last kline of a pair that is traded no longer.
+
+        After the end spot has no klines, and futures go on with flat ones at the last price, which are not data
+        (binance/binance-public-data#201); so whether it ended is asked only of a pair without trades.
+        """
+        newest_ms = int(open_times(newest)[-1])
+        flat = self._market is Market.FUTURES and not column(newest, "trades").any()
+        if now_ms - newest_ms <= _SILENT_MS and not flat:
+            return None
+        listing = self.client.listing(self._token)
+        if not listing.has_ended:
+            return None
+        delivered_ms = listing.delivery_ms // MINUTE_MS * MINUTE_MS - MINUTE_MS if listing.delivery_ms else newest_ms
+        return min(newest_ms, delivered_ms)
+
+    def ask_ahead(self, spans: Iterable[Span]) -> None:
+        """See `KlineSource.ask_ahead`."""
+        self.client.governor.open()
+        self._ahead.ask(pieces(spans, self.page_ms))
+
+    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
+        """See `KlineSource.pages`."""
+        self.client.governor.open()
+        return self._ahead.pages(pieces(spans, self.page_ms))
+
+    @property
+    def page_ms(self) -> int:
+        """How long a page is at most."""
+        return _PAGE_ROWS[self._market] * MINUTE_MS
+
+    def ask_again(self, gap: Span) -> Again:
+        """See `KlineSource.ask_again`. By itself, that the exchange twice left minutes out proves nothing."""
+        klines = self.klines(gap)
+        if klines.num_rows:
+            return Again(klines, REST)
+        return Again(EMPTY, evidence=("rest: none, asked twice",))
+
+    def klines(self, span: Span) -> pa.Table:
+        """All klines of a span.
+
+        Raises:
+            BadAnswer, SourceUnavailable: see `KlineSource.ask_again`.
+        """
+        pages = list(self.pages([span]))
+        for page in pages:
+            if page.error:
+                raise BadAnswer(page.error)
+        return pa.concat_tables([page.klines for page in pages]).combine_chunks()
+
+    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+        """See `KlineSource.newest`."""
+        start_ms, end_ms = span.start_ms, span.end_ms - MINUTE_MS
+        return self._rows(limit=span.minutes, startTime=start_ms, endTime=end_ms, within=span, paid=not paid)
+
+    def usage(self) -> Usage:
+        """See `KlineSource.usage`."""
+        governor = self.client.governor
+        return Usage(governor.used(), governor.limit, governor.spent)
+
+    def close(self) -> None:
+        """Stop what waits for the budget or for a retry, then the threads."""
+        self.client.stop()
+        self._ahead.close()
+
+    def _page(self, span: Span) -> Page:
+        try:
+            klines = self._rows(
+                limit=span.minutes, startTime=span.start_ms, endTime=span.end_ms - MINUTE_MS, within=span
+            )
+        except SourceUnavailable:
+            raise
+        except SourceError as error:
+            return Page(span, EMPTY, REST, str(error))
+        return Page(span, klines, REST)
+
+    def _rows(
+        self, *, limit: int, within: Span | None = None, closed: bool = True, paid: bool = True, **params: int
+    ) -> pa.Table:
+        """Klines of one request; with `within`, refused unless each lies there, on the grid, after the one before."""
+
+        def read(answer: Any) -> pa.Table:
+            if not isinstance(answer, list | str):
+                raise WrongAnswer(f"not a list of klines but {str(answer)[:80]!r}")
+            try:
+                klines = from_text(answer) if isinstance(answer, str) else from_rows(answer)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
+            # By when it opened: a kline that is still open may claim that it has closed.
+            if closed and klines.num_rows and int(open_times(klines)[-1]) + MINUTE_MS > self.now_ms():
+                klines = klines.slice(0, klines.num_rows - 1)
+            if within is not None:
+                _refuse_misplaced(open_times(klines), within)
+            return klines
+
+        weight = klines_weight(self._market, limit) if paid else 0
+        request = {"symbol": self._token, "interval": "1m", "limit": limit, **params}
+        return self.client.get("klines", request, weight, read)
+
+
+def _refuse_misplaced(times: "np.ndarray[Any, np.dtype[np.int64]]", within: Span) -> None:
+    if not len(times):
+        return
+    if times[0] < within.start_ms or times[-1] >= within.end_ms:
+        raise WrongAnswer("klines outside the asked minutes")
+    if (np.diff(times) <= 0).any():
+        raise WrongAnswer("klines out of order or doubled")
+    if (times % MINUTE_MS).any():
+        raise WrongAnswer("klines off the minute grid")

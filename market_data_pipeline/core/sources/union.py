@@ -1,0 +1,209 @@
+"""The exchange as one source: REST and the archive, each where it is best, and what both say about absent minutes.
+
+Belongs here: which of the two a minute is asked of, the way out where one fails, and the proof that minutes never had
+klines. Does not belong here: how either is asked (`rest`, `archive`).
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cached_property, reduce
+
+import pyarrow as pa
+
+from market_data_pipeline.core.errors import BadAnswer, MarketDataError, PairNotListed, RegionBlocked, SourceUnavailable
+from market_data_pipeline.core.klines.coverage import Span, gaps
+from market_data_pipeline.core.klines.days import MINUTE_MS, iso
+from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
+from market_data_pipeline.core.sources.archive.files import (
+    CONNECTIONS,
+    DAY_MS,
+    PUBLISHED_AFTER_MS,
+    Archive,
+    BadFile,
+    NoFile,
+)
+from market_data_pipeline.core.sources.prefetch import PagesAhead, pieces
+from market_data_pipeline.core.sources.protocol import Again, Life, Page, Usage
+from market_data_pipeline.core.sources.rest.klines import REST, RestSource
+
+ARCHIVE = frozenset({"archive"})
+# A UTC day is 138 kB.
+_FAR_AHEAD = 3 * CONNECTIONS
+# How far around a gap the reference pair is asked, so that an empty answer is not taken for a halt.
+_AROUND_MS = 30 * MINUTE_MS
+# A halt does not begin and end in the same minute for every pair.
+_EDGE_MINUTES, _LONG_MINUTES = 2, 20
+_MOST_GAPS = 3
+_ARCHIVE_HAS_NONE = "archive: none of them"
+
+_log = logging.getLogger(__name__)
+
+
+class ExchangeSource:
+    """Klines of one pair from REST, from the archive, or from whichever is best."""
+
+    def __init__(self, name: str, rest: RestSource, archive: Archive, reference: tuple[str, RestSource] | None) -> None:
+        """Nothing is sent before the first method is called.
+
+        Args:
+            name: `rest`, `archive`, or `auto`: the archive for days that it should have, REST for all else.
+            rest: the REST API.
+            archive: the archive's files.
+            reference: on spot, another pair by name, which is traded whenever the market is open.
+        """
+        self._name, self._rest, self._archive, self._reference = name, rest, archive, reference
+        self._life_in_archive: Life
+        self._ahead = PagesAhead("archive", self._page, at_once=CONNECTIONS, far=_FAR_AHEAD)
+
+    @property
+    def remarks(self) -> list[str]:
+        """See `KlineSource.remarks`."""
+        return self._rest.remarks
+
+    def now_ms(self) -> int:
+        """The exchange's clock, or this machine's where only the archive can be reached."""
+        return round(time.time() * 1000) if self._is_blocked else self._rest.now_ms()
+
+    def life(self, *, anew: bool = False) -> Life:
+        """See `KlineSource.life`; from the archive's files where REST does not serve this location."""
+        if not self.__dict__.get("_is_blocked"):
+            with suppress(RegionBlocked):
+                return self._rest.life(anew=anew)  # it asks for the clock at the same time
+        return self._life_in_archive if self._is_blocked else self._rest.life(anew=anew)
+
+    @cached_property
+    def _is_blocked(self) -> bool:
+        try:
+            self._rest.now_ms()
+        except RegionBlocked as blocked:
+            if self._name == "rest":
+                raise
+            try:
+                self._life_in_archive = Life(self._archive.first_open_ms(), None)
+            except (PairNotListed, SourceUnavailable):
+                raise blocked from None
+            self.remarks.append(f"{blocked}. Loaded from {self._archive.address} alone, which is a day behind")
+            return True
+        return False
+
+    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+        """See `KlineSource.newest`; only REST has them."""
+        return self._rest.newest(span, paid=paid)
+
+    def ask_ahead(self, spans: Iterable[Span]) -> None:
+        """See `KlineSource.ask_ahead`."""
+        if self._name == "rest":
+            self._rest.ask_ahead(spans)
+        else:
+            self._ahead.ask(self._pieces(spans))
+
+    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
+        """See `KlineSource.pages`."""
+        return self._rest.pages(spans) if self._name == "rest" else self._ahead.pages(self._pieces(spans))
+
+    def ask_again(self, gap: Span) -> Again:
+        """See `KlineSource.ask_again`.
+
+        Minutes are proven to have no klines where REST, asked twice, has none and the archive's file of the day has
+        none either, or, on spot, another pair that is always traded has none. A file that is missing or bad says
+        nothing. Futures have klines also while trading is halted, so another pair says nothing there.
+        """
+        again = Again(EMPTY, evidence=("rest: not to be asked",)) if self._is_blocked else self._rest.ask_again(gap)
+        if again.klines.num_rows:
+            return again
+        archived, of_archive = self._archived(gap)
+        if archived.num_rows and self._name != "rest":
+            return Again(archived, ARCHIVE)
+        halted, of_reference = self._halted(gap)
+        proven = not self._is_blocked and not archived.num_rows and (of_archive == _ARCHIVE_HAS_NONE or halted)
+        return Again(EMPTY, evidence=(*again.evidence, of_archive, *of_reference), proven=proven)
+
+    def usage(self) -> Usage:
+        """See `KlineSource.usage`."""
+        return self._rest.usage()
+
+    def close(self) -> None:
+        """Stop what waits, then the threads."""
+        self._archive.close()
+        self._rest.close()
+        self._ahead.close()
+        if self._reference:
+            self._reference[1].close()
+
+    def _pieces(self, spans: Iterable[Span]) -> Iterator[Span]:
+        """The spans by UTC day where the archive has them, in pages of REST where it has not."""
+        published_ms = self.now_ms() - PUBLISHED_AFTER_MS
+        for span in spans:
+            start_ms = span.start_ms
+            while start_ms < span.end_ms:
+                day_end_ms = start_ms // DAY_MS * DAY_MS + DAY_MS
+                by_day = self._name == "archive" or day_end_ms <= published_ms
+                end_ms = min(day_end_ms if by_day else start_ms + self._rest.page_ms, span.end_ms)
+                yield Span(start_ms, end_ms)
+                start_ms = end_ms
+
+    def _page(self, span: Span) -> Page:
+        try:
+            if self._name == "auto" and self._is_a_bit_of_a_day(span):
+                return Page(span, self._rest.klines(span), REST)
+            klines, lacks = self._of_file(span)
+            missing = gaps(open_times(klines), span)
+            if self._name == "archive":
+                return Page(span, klines, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None)
+            if lacks:
+                _log.warning("%s; asking REST", lacks)
+            answers = [self._rest.klines(gap) for gap in (missing if len(missing) <= _MOST_GAPS else [span])]
+        except BadAnswer as error:
+            return Page(span, EMPTY, REST, str(error))
+        sources = (ARCHIVE if klines.num_rows else frozenset()) | (
+            REST if any(a.num_rows for a in answers) else frozenset()
+        )
+        return Page(span, reduce(join, answers, klines), sources or REST)
+
+    def _is_a_bit_of_a_day(self, span: Span) -> bool:
+        """True for what is one page of REST, where that costs one request, and two of the archive.
+
+        What begins or ends at midnight is part of a longer load, as local days are, and its file is wanted anyway.
+        """
+        at_midnight = not span.start_ms % DAY_MS or not span.end_ms % DAY_MS
+        is_published = span.start_ms // DAY_MS * DAY_MS + DAY_MS <= self.now_ms() - PUBLISHED_AFTER_MS
+        return span.end_ms - span.start_ms <= self._rest.page_ms and not (at_midnight and is_published)
+
+    def _of_file(self, span: Span) -> tuple[pa.Table, str]:
+        """The archive's klines of a span within one UTC day, and why there are none if there is no such file."""
+        start_ms = span.start_ms // DAY_MS * DAY_MS
+        try:
+            return cut(self._archive.day(start_ms), span), ""
+        except NoFile:
+            return EMPTY, f"the archive has no file of {iso(start_ms)[:10]}"
+        except BadFile as error:
+            return EMPTY, f"the archive's file of {iso(start_ms)[:10]} is not used: {error}"
+        except SourceUnavailable as error:
+            if self._name == "archive":
+                raise
+            return EMPTY, str(error)
+
+    def _archived(self, gap: Span) -> tuple[pa.Table, str]:
+        """What the archive has of the gap, and what that says."""
+        found = [self._of_file(piece) for piece in pieces([gap], DAY_MS, aligned=True)]
+        klines = pa.concat_tables([klines for klines, _ in found]).combine_chunks()
+        if klines.num_rows:
+            return klines, f"archive: has {klines.num_rows} of them"
+        return klines, next((f"archive: {lacks}" for _, lacks in found if lacks), _ARCHIVE_HAS_NONE)
+
+    def _halted(self, gap: Span) -> tuple[bool, tuple[str, ...]]:
+        """Whether the reference pair has no klines in the gap either, though it has some around it."""
+        if self._reference is None:
+            return False, ()
+        pair, source = self._reference
+        try:
+            klines = source.klines(Span(gap.start_ms - _AROUND_MS, gap.end_ms + _AROUND_MS))
+        except MarketDataError as error:
+            return False, (f"{pair}: {error}",)
+        inside = cut(klines, gap).num_rows
+        if klines.num_rows == inside:
+            return False, (f"{pair}: none around them either",)
+        halted = inside <= (_EDGE_MINUTES if gap.minutes > _LONG_MINUTES else 0)
+        return halted, (f"{pair}: {inside or 'none'} of them",)

@@ -1,0 +1,239 @@
+"""One file of all chunks, in order, for research: streamed, so memory does not grow with history.
+
+Belongs here: building the combined file and proving that it equals its chunks. Does not belong here: chunks themselves.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
+from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
+from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, move
+from market_data_pipeline.core.store.chunk import WRITER_OPTIONS, footer_content, footer_metadata
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry
+
+ROW_GROUP_ROWS = 131_072
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which klines a combined file has: those of the entries that lie within `span`; `suffix` names the file."""
+
+    entries: tuple[Entry, ...]
+    span: Span
+    suffix: str
+
+    def fingerprint(self) -> str:
+        """Equal if and only if the file would be: it covers every chunk's sha256 and the span."""
+        content = [[entry.day, entry.sha256] for entry in self.entries] + [[self.span.start_ms, self.span.end_ms]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """A combined file that is up to date; `built` is False if it already was."""
+
+    path: Path
+    chunks: int
+    rows: int
+    size_bytes: int
+    fingerprint: str
+    built: bool
+
+
+def select(
+    store: DatasetStore, *, zone: Zone | None = None, from_index: int | None = None, to_index: int | None = None
+) -> Selection:
+    """The chunks from index to index, both included; with `zone`, cut to whole local days of that zone.
+
+    Raises:
+        UsageError: there is nothing between them.
+    """
+    dataset = store.dataset
+    days = {key: dataset.day(key) for key in sorted(store.entries)}
+    chosen = [
+        (entry, days[key])
+        for key, entry in sorted(store.entries.items())
+        if (1 if from_index is None else from_index) <= dataset.index_of(key)
+        and (to_index is None or dataset.index_of(key) <= to_index)
+    ]
+    if not chosen:
+        raise UsageError(
+            f"{dataset.name} has no chunks to combine there; see market-data status, or run backfill first"
+        )
+    span = Span(chosen[0][1].start_ms, chosen[-1][1].end_ms)
+    suffix = "all" if from_index is None and to_index is None else f"{_index(from_index)}-{_index(to_index)}"
+    if zone is not None:
+        first, last = day_at(zone, span.start_ms), day_at(zone, span.end_ms - MINUTE_MS)
+        span = Span(
+            first.start_ms if first.start_ms == span.start_ms else first.end_ms,
+            last.end_ms if last.end_ms == span.end_ms else last.start_ms,
+        )
+        suffix += "_" + zone.name.replace("/", "-").replace(":", "")
+    if span.start_ms >= span.end_ms:
+        raise UsageError(f"{dataset.name} has no whole day of {zone.name if zone else 'the zone'} there")
+    return Selection(tuple(entry for entry, _ in chosen), span, suffix)
+
+
+def _index(index: int | None) -> str:
+    return "" if index is None else f"{index:06d}"
+
+
+def combined_path(store: DatasetStore, selection: Selection) -> Path:
+    """Where the combined file lies: `combined/BTCUSDT_1m_all.parquet`."""
+    return store.folder / "combined" / f"{store.dataset.token}_1m_{selection.suffix}.parquet"
+
+
+def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False) -> Combined:
+    """Make the combined file be up to date; nothing is written if it is, unless `rebuild`.
+
+    Raises:
+        StoreError: a chunk is damaged; the old combined file stays.
+    """
+    path = combined_path(store, selection)
+    if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
+        return current
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    # One process at a time, whatever it writes.
+    with FileLock(store.folder / ".combine.lock"):
+        try:
+            _write(temporary, store, selection)
+            move(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    built = read_combined(path)
+    if built is None:
+        raise StoreError(f"{path} cannot be read back after it was written; check the disk")
+    return Combined(path, built.chunks, built.rows, built.size_bytes, built.fingerprint, built=True)
+
+
+def read_combined(path: Path) -> Combined | None:
+    """What the file's footer says of it; None where there is no readable combined file."""
+    try:
+        with pq.ParquetFile(path) as file:
+            said = footer_content(file.metadata.metadata)
+            return Combined(
+                path, said["chunks"], file.metadata.num_rows, path.stat().st_size, said["fingerprint"], built=False
+            )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class Agreement(StrEnum):
+    """How a combined file stands to its chunks."""
+
+    ABSENT = "not built"
+    EQUAL = "equal"
+    OLDER = "older than its chunks"
+    DAMAGED = "damaged"
+    UNKNOWN = "cannot be compared"
+
+
+def compare(store: DatasetStore) -> tuple[Agreement, str]:
+    """How the combined file of all chunks stands to them, after reading both, and where it is damaged."""
+    if not store.entries:
+        return Agreement.ABSENT, ""
+    selection = select(store)
+    path = combined_path(store, selection)
+    if not path.exists():
+        return Agreement.ABSENT, ""
+    current = read_combined(path)
+    if current is not None and current.fingerprint != selection.fingerprint():
+        return Agreement.OLDER, ""
+    try:
+        problem = next(differences(store, selection), None)
+    except StoreError as error:
+        return Agreement.UNKNOWN, str(error)
+    return (Agreement.EQUAL, "") if problem is None else (Agreement.DAMAGED, problem)
+
+
+def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
+    """Where the combined file does not hold the klines of its chunks, in their order; nothing if it does.
+
+    Raises:
+        StoreError: a chunk is damaged.
+    """
+    path = combined_path(store, selection)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield from _unequal(file, store, selection)
+    except (OSError, ValueError) as error:
+        yield f"{path.name} cannot be read ({' '.join(str(error).split())}); run market-data combine"
+
+
+def _unequal(file: pq.ParquetFile, store: DatasetStore, selection: Selection) -> Iterator[str]:
+    at, chunks = 0, _Regrouped(store, selection)
+    for group in range(file.num_row_groups):
+        combined = file.read_row_group(group)
+        expected = chunks.take(combined.num_rows)
+        if not combined.equals(expected):
+            yield f"rows {at} to {at + combined.num_rows} differ from the chunks"
+            return
+        at += combined.num_rows
+    if chunks.take(1).num_rows:
+        yield f"the combined file ends after {at} rows, the chunks do not"
+
+
+class _Regrouped:
+    """The klines of the chunks, in order, in groups of any size; holds a few chunks at a time."""
+
+    def __init__(self, store: DatasetStore, selection: Selection) -> None:
+        self._tables = _tables(store, selection)
+        self._held = EMPTY
+
+    def take(self, rows: int) -> pa.Table:
+        """The next rows; fewer where the chunks end."""
+        tables, count = [self._held], self._held.num_rows
+        while count < rows and (table := next(self._tables, None)) is not None:
+            tables.append(table)
+            count += table.num_rows
+        together = pa.concat_tables(tables)
+        self._held = together.slice(rows)
+        return together.slice(0, rows).combine_chunks()
+
+
+def _tables(store: DatasetStore, selection: Selection) -> Iterator[pa.Table]:
+    for entry in selection.entries:
+        day = store.dataset.day(entry.day)
+        chunk = store.read(day)
+        if chunk.entry.sha256 != entry.sha256:
+            raise StoreError(
+                f"the chunk of {entry.day} is damaged; run market-data verify --repair, then combine again"
+            )
+        yield cut(chunk.klines, selection.span)
+
+
+def _write(path: Path, store: DatasetStore, selection: Selection) -> None:
+    chunks = _Regrouped(store, selection)
+    with pq.ParquetWriter(path, SCHEMA, **WRITER_OPTIONS) as writer:
+        writer.add_key_value_metadata(footer_metadata(_said(store, selection)))
+        while (klines := chunks.take(ROW_GROUP_ROWS)).num_rows:
+            writer.write_table(klines, row_group_size=ROW_GROUP_ROWS)
+
+
+def _said(store: DatasetStore, selection: Selection) -> dict[str, Any]:
+    dataset = store.dataset
+    return {
+        "format": _FORMAT,
+        "market": dataset.market.value,
+        "pair": dataset.pair,
+        "tz": dataset.zone.name,
+        "start_ms": selection.span.start_ms,
+        "end_ms": selection.span.end_ms,
+        "chunks": len(selection.entries),
+        "fingerprint": selection.fingerprint(),
+    }

@@ -1,0 +1,73 @@
+"""Where the datasets of a data root lie, and the one way to find, open and create them.
+
+Belongs here: the folder layout above a dataset. Does not belong here: what happens inside a dataset's folder
+(`dataset_store`).
+
+    <root>/<exchange_id>/<PAIR_TOKEN>/1m/{dataset.json, manifest.json, chunks/, combined/}
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from filelock import FileLock
+
+from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market
+from market_data_pipeline.core.klines.days import Zone
+from market_data_pipeline.core.store.atomic import require_writable
+from market_data_pipeline.core.store.dataset_file import DATASET_FILE, read_dataset, write_dataset
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+
+
+class Store:
+    """All datasets under one data root."""
+
+    def __init__(self, root: Path, *, manifest_interval_s: float = 300) -> None:
+        """`manifest_interval_s` is the least time between two writes of a manifest while days are being loaded."""
+        self.root = root
+        self._manifest_interval_s = manifest_interval_s
+
+    def require_writable(self) -> None:
+        """Raise StoreError unless the data root takes files."""
+        require_writable(self.root)
+
+    def folder(self, market: Market, pair: str) -> Path:
+        """The folder of a dataset, whether it exists or not."""
+        return self.root / market.exchange_id / pair.replace("/", "") / INTERVAL
+
+    def dataset_files(self, market: Market | None = None) -> list[Path]:
+        """The `dataset.json` of every dataset, or of a market's, damaged or not, by market and pair."""
+        return sorted(self.root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}/{DATASET_FILE}"))
+
+    def datasets(self) -> Iterator[Dataset]:
+        """Every dataset there is, by market and pair.
+
+        Raises:
+            StoreError: a `dataset.json` is damaged.
+        """
+        yield from map(read_dataset, self.dataset_files())
+
+    def find(self, market: Market, pair: str) -> Dataset | None:
+        """The dataset if it was created before.
+
+        Raises:
+            StoreError: its `dataset.json` is damaged.
+        """
+        path = self.folder(market, pair) / DATASET_FILE
+        return read_dataset(path) if path.exists() else None
+
+    def open(self, dataset: Dataset) -> DatasetStore:
+        """The files of a dataset, created or not."""
+        folder = self.folder(dataset.market, dataset.pair)
+        return DatasetStore(folder, dataset, manifest_interval_s=self._manifest_interval_s)
+
+    def create(self, market: Market, pair: str, *, zone: Zone, start: date) -> DatasetStore:
+        """The dataset's files, after making it exist; if another process was faster, its zone and start count."""
+        folder = self.folder(market, pair)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            dataset = self.find(market, pair)
+            if dataset is None:
+                dataset = Dataset(market, pair, zone, start)
+                write_dataset(folder, dataset)
+        return self.open(dataset)

@@ -1,0 +1,62 @@
+"""What a dataset has, summed up from its manifest and its ledger of revisions; no chunk is read.
+
+Belongs here: the numbers that `status` and the manifest asset show. Does not belong here: showing them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_data_pipeline.core.klines.coverage import minutes_by_kind
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import State
+from market_data_pipeline.core.store.revisions import Revision
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatus:
+    """A dataset in numbers.
+
+    Days are local dates, None without chunks; `newest_open_ms` is the newest kline; `states` counts chunks by
+    state, `absent_minutes` of minutes by kind.
+
+    `revisions` is how often stored values were found revised, `last_revision` the one that was noticed last.
+    """
+
+    dataset: Dataset
+    folder: Path
+    chunks: int
+    complete_chunks: int
+    rows: int
+    size_bytes: int
+    first_day: str | None
+    last_day: str | None
+    newest_open_ms: int | None
+    states: Mapping[str, int]
+    absent_minutes: Mapping[str, int]
+    revisions: int
+    last_revision: Revision | None
+    warnings: tuple[str, ...]
+
+
+def status_of(store: DatasetStore) -> DatasetStatus:
+    """The dataset in numbers."""
+    revisions = store.revisions()
+    entries = sorted(store.entries.values(), key=lambda entry: entry.day)
+    return DatasetStatus(
+        dataset=store.dataset,
+        folder=store.folder,
+        chunks=len(entries),
+        complete_chunks=sum(entry.complete for entry in entries),
+        rows=sum(entry.rows for entry in entries),
+        size_bytes=sum(entry.size_bytes for entry in entries),
+        first_day=entries[0].day if entries else None,
+        last_day=entries[-1].day if entries else None,
+        newest_open_ms=max((entry.last_open_time for entry in entries if entry.last_open_time), default=None),
+        states={state.value: count for state in State if (count := sum(entry.state is state for entry in entries))},
+        absent_minutes=minutes_by_kind(absence for entry in entries for absence in entry.absences),
+        revisions=len(revisions),
+        last_revision=revisions[-1] if revisions else None,
+        warnings=tuple(store.warnings),
+    )

@@ -1,0 +1,19 @@
+"""Numbers as people read them, the same in the terminal, on the browse page and in Dagster.
+
+Belongs here: one function for each kind of value that several faces show. Does not belong here: layout, colours, times
+(`klines.days.iso`).
+"""
+
+from collections.abc import Mapping
+
+from rich import filesize
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes in the decimal unit that fits: `138.0 kB`."""
+    return filesize.decimal(size_bytes)
+
+
+def kinds_text(minutes: Mapping[str, int]) -> str:
+    """Minutes per kind of absence: `outage 284 min, open 12 min`, or `nothing`."""
+    return ", ".join(f"{kind} {count:,} min" for kind, count in minutes.items()) or "nothing"

@@ -1,0 +1,48 @@
+"""Core objects as the settings describe them; nothing is opened yet.
+
+Belongs here: which setting goes to which parameter. Does not belong here: logic of any kind.
+"""
+
+import math
+from functools import partial
+
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.live.market import LiveMarket
+from market_data_pipeline.core.loading.resolve import OpenSource
+from market_data_pipeline.core.sources.opening import LiveSources, open_source
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.settings import Settings
+
+
+def store_of(settings: Settings) -> Store:
+    """The data root."""
+    return Store(settings.root, manifest_interval_s=settings.manifest_write_interval_sec)
+
+
+def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
+    """How to open a pair's source: the one that the settings name, or another."""
+    return partial(
+        open_source,
+        source or settings.market_data_source,
+        root=settings.root,
+        base_url=settings.market_data_exchange_url,
+        extra_sleep_s=settings.extra_sleep_sec,
+    )
+
+
+def live_market_of(settings: Settings, market: Market, who: str) -> LiveMarket:
+    """The live mode of a market; `who` is what others are told who want to follow the same datasets."""
+    sources = LiveSources(
+        market,
+        root=settings.root,
+        base_url=settings.market_data_exchange_url,
+        extra_sleep_s=settings.extra_sleep_sec,
+    )
+    store = Store(settings.root, manifest_interval_s=math.inf)
+    return LiveMarket(
+        store,
+        sources,
+        who=who,
+        manifest_interval_s=settings.manifest_write_interval_sec,
+        archived=settings.market_data_source != "rest",
+    )

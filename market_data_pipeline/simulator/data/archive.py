@@ -1,0 +1,171 @@
+"""The archive: its names, its zip files, and the tree of real files on disk.
+
+Belongs here: paths of data.binance.vision, publication times, reading zips of a tree, writing and changing zips.
+Does not belong here: what the klines of a day are (`history`), what faults change (`file_faults`), HTTP (`exchange`).
+"""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from market_data_pipeline.simulator.data.clock import DAY_MS
+from market_data_pipeline.simulator.data.pairs import Market
+
+PUBLICATION_DELAY_MS = 4 * 3_600_000
+_FOLDERS: dict[str, Market] = {"spot": "spot", "futures/um": "futures"}
+_PATH = re.compile(
+    r"data/(?P<folder>spot|futures/um)/(?P<span>daily|monthly)/klines/(?P<symbol>[A-Z0-9_]+)/1m/"
+    r"(?P=symbol)-1m-(?P<period>\d{4}-\d\d(?:-\d\d)?)\.zip(?P<checksum>\.CHECKSUM)?"
+)
+_EPOCH = date(1970, 1, 1)
+_SPOT_MICROSECONDS_FROM = date(2025, 1, 1)
+_FUTURES_HEADER_FROM = date(2022, 5, 1)
+_HEADER = (
+    b"open_time,open,high,low,close,volume,close_time,"
+    b"quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveName:
+    """One archive file: the zip of a symbol's UTC day or month, or the checksum of that zip."""
+
+    path: str
+    market: Market
+    symbol: str
+    first: date
+    last: date
+    is_checksum: bool
+
+    @property
+    def zip(self) -> "ArchiveName":
+        """Return the name of the zip itself."""
+        return replace(self, path=self.path.removesuffix(".CHECKSUM"), is_checksum=False)
+
+    @property
+    def file(self) -> str:
+        """Return the file name of the zip."""
+        return self.path.rpartition("/")[2].removesuffix(".CHECKSUM")
+
+    @property
+    def days(self) -> range:
+        """Return the UTC days inside, counted from the epoch."""
+        return range(day_number(self.first), day_number(self.last) + 1)
+
+    @property
+    def published_ms(self) -> int:
+        """Return the instant from which the file can be downloaded."""
+        return self.days.stop * DAY_MS + PUBLICATION_DELAY_MS
+
+    @property
+    def microseconds(self) -> bool:
+        """Tell whether its times are in microseconds."""
+        return self.market == "spot" and self.first >= _SPOT_MICROSECONDS_FROM
+
+
+def parse_path(path: str) -> ArchiveName | None:
+    """Read an archive path such as data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-01.zip; None if it is none."""
+    match = _PATH.fullmatch(path)
+    if match is None:
+        return None
+    try:
+        first, last = _span(match["span"], match["period"])
+    except ValueError:
+        return None
+    return ArchiveName(path, _FOLDERS[match["folder"]], match["symbol"], first, last, match["checksum"] is not None)
+
+
+def _span(span: str, period: str) -> tuple[date, date]:
+    if span == "daily":
+        day = date.fromisoformat(period)
+        return day, day
+    first = datetime.strptime(period, "%Y-%m").replace(tzinfo=UTC).date()
+    return first, (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+
+
+def day_number(day: date) -> int:
+    """Return the days between the epoch and a date."""
+    return (day - _EPOCH).days
+
+
+def zip_bytes(name: ArchiveName, lines: bytes) -> bytes:
+    """Pack CSV lines as the exchange does; the same lines give the same bytes."""
+    header = _HEADER if name.market == "futures" and name.first >= _FUTURES_HEADER_FROM else b""
+    following = name.last + timedelta(days=1)
+    written = (following.year, following.month, following.day, 0, 0, 0)
+    return _packed(zipfile.ZipInfo(name.file.replace(".zip", ".csv"), written), header + lines)
+
+
+def repacked(packed: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return a zip with its CSV lines changed; its header stays, and so does a zip whose lines stay."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as file:
+        stored = file.infolist()[0]
+        content = file.read(stored)
+    header = b"" if content[:1].isdigit() else content[: content.find(b"\n") + 1]
+    lines = content.removeprefix(header)
+    changed = change(lines)
+    return packed if changed == lines else _packed(zipfile.ZipInfo(stored.filename, stored.date_time), header + changed)
+
+
+def _packed(entry: zipfile.ZipInfo, content: bytes) -> bytes:
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr(entry, content, compresslevel=1)
+    return packed.getvalue()
+
+
+def checksum_line(name: ArchiveName, packed: bytes) -> bytes:
+    """Return the content of the .CHECKSUM file of a zip."""
+    return f"{hashlib.sha256(packed).hexdigest()}  {name.file}\n".encode()
+
+
+class ArchiveTree:
+    """The files under a folder that contains `data/`; only zips of 1m klines count."""
+
+    def __init__(self, root: Path | None) -> None:
+        """List the tree once; files added later are not seen."""
+        self._root = root
+        self._files: dict[tuple[Market, str], dict[int, Path]] = defaultdict(dict)
+        if root is None:
+            return
+        if not (root / "data").is_dir():
+            raise FileNotFoundError(f"{root} has no folder named data, as an archive of klines has")
+        # Monthly zips first: where a day is in both, the daily one is right (binance-public-data#475).
+        for span in ("monthly", "daily"):
+            for path in sorted(root.glob(f"data/**/{span}/klines/*/1m/*.zip")):
+                name = parse_path(path.relative_to(root).as_posix())
+                if name is not None:
+                    self._files[name.market, name.symbol].update(dict.fromkeys(name.days, path))
+
+    def symbols(self) -> list[tuple[Market, str]]:
+        """Return every market and symbol that has a file."""
+        return sorted(self._files)
+
+    def days(self, market: Market, symbol: str) -> list[int]:
+        """Return the UTC days a symbol has files for, counted from the epoch."""
+        return sorted(self._files.get((market, symbol), ()))
+
+    def lines(self, market: Market, symbol: str, day: int) -> list[bytes] | None:
+        """Return the CSV lines of a UTC day as they stand, without header; None if the tree has no such day."""
+        path = self._files.get((market, symbol), {}).get(day)
+        if path is None:
+            return None
+        with zipfile.ZipFile(path) as file:
+            lines = [line for line in file.read(file.namelist()[0]).split() if line[:1].isdigit()]
+        if "monthly" not in path.parts:
+            return lines
+        return [line for line in lines if int(line[:13]) // DAY_MS == day]
+
+    def stored(self, name: ArchiveName) -> bytes | None:
+        """Return a file of the tree as it stands, or None."""
+        path = None if self._root is None else self._root / name.path
+        return path.read_bytes() if path is not None and path.is_file() else None

@@ -1,0 +1,636 @@
+"""The command line: what it says, what it exits with, and what it leaves on disk."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from starlette.responses import Response
+from typer.testing import Result
+
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.store.chunk_files import prepare
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.queries import RequestInfo
+from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline_tests.support import (
+    CHECKOUT,
+    NOON,
+    MarketData,
+    Simulate,
+    at,
+    chunk_files,
+    counted,
+    data_files,
+    dataset_folder,
+    everything,
+    flip_a_byte,
+    is_page,
+    quarantined,
+    record,
+    rows_by_day,
+)
+
+SPOT = ("--market", "spot")
+THREE_DAYS = ("--start", "2024-05-10", "--end", "2024-05-13")
+Start = Callable[..., MarketData]
+
+
+@pytest.fixture
+def running(simulate: Simulate) -> RunningExchange:
+    return simulate()
+
+
+@pytest.fixture
+def exchange(running: RunningExchange) -> SimulatedExchange:
+    return running.exchange
+
+
+@pytest.fixture
+def run(market_data: Start, running: RunningExchange) -> MarketData:
+    return market_data(running)
+
+
+@pytest.fixture(scope="module")
+def three_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with three whole days of spot BTC/USDT."""
+    root = tmp_path_factory.mktemp("three_days") / "root"
+    with serve(SimulatedExchange(now=NOON, speed=0)) as running:
+        assert MarketData(root, running.url).run(*SPOT, "backfill", *THREE_DAYS).returncode == 0
+    return root
+
+
+@pytest.fixture
+def loaded(run: MarketData, three_days: Path) -> MarketData:
+    """The same three days, in a data root of the test's own."""
+    shutil.copytree(three_days, run.root)
+    return run
+
+
+def folder(run: MarketData) -> Path:
+    return dataset_folder(run.root, "spot", "BTCUSDT")
+
+
+def assert_refused(result: "Result | subprocess.CompletedProcess[str]", *words: str) -> None:
+    code = result.exit_code if isinstance(result, Result) else result.returncode
+    assert (code, result.stdout) == (2, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+
+
+# --- bad input: one line, exit code 2, nothing written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--pair", "NOPE/USDT", "--strict-pair", "backfill"], ["spot does not list NOPE/USDT"]),
+        (["--pair", "NOPE/USDT", "backfill", "--strict-pair"], ["spot does not list NOPE/USDT"]),
+        (["--pair", "BTCUSDT", "backfill"], ["'BTCUSDT'", "BASE/QUOTE"]),
+        (["--market", "margin", "backfill"], ["'margin'", "spot or futures"]),
+        (["--align-tz", "Europe/Zürich", "backfill"], ["'Europe/Zürich'", "Europe/Zurich"]),
+        (["--align-tz", "+25:00", "backfill"], ["'+25:00'", "-12:00 and +14:00"]),
+        (["backfill", "--start", "2024-05-10", "--end", "2024-05-10"], ["is not after the start", "--end"]),
+        (["backfill", "--start", "2024-05-10", "--end", "2024-05-01"], ["is not after the start", "--end"]),
+        (["backfill", "--end", "2019-01-01"], ["is not after the start", "--end"]),
+        (["backfill", "--start", "2024-05-16"], ["2024-05-16", "in the future", "--start"]),
+        (["backfill", "--start", "yesterday"], ["'yesterday'", "2024-03-31"]),
+        (["backfill", "--start", "2016-01-01", "--end", "2016-02-01"], ["has klines from 2017-08-17T04:00Z"]),
+        (["backfill", "--source", "tape"], ["'tape'", "rest"]),
+        (["backfill", *THREE_DAYS, "--chunk-size", "0"], ["chunk"]),
+        (["backfill", *THREE_DAYS, "--chunk-size", "-5"], ["chunk"]),
+        (["verify"], ["run market-data backfill first"]),
+        (["status"], ["run market-data backfill first"]),
+        (["combine"], ["run market-data backfill first"]),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_refused_in_one_line_and_nothing_is_written(
+    run: MarketData, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(run(*SPOT, *arguments), *words)
+    assert not run.root.exists()
+
+
+def test_an_unreachable_exchange_is_said_in_one_line_and_nothing_is_written(market_data: Start) -> None:
+    run = market_data()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        run.url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), run.url, "MARKET_DATA_EXCHANGE_URL")
+    assert not run.root.exists()
+
+
+@pytest.mark.parametrize("url", ["not a url", "localhost:9000", "ftp://127.0.0.1/"])
+def test_an_address_that_is_none_is_said_in_one_line_and_nothing_is_written(run: MarketData, url: str) -> None:
+    assert_refused(run("backfill", *THREE_DAYS, MARKET_DATA_EXCHANGE_URL=url), "MARKET_DATA_EXCHANGE_URL")
+    assert not run.root.exists()
+
+
+def test_an_address_of_something_else_is_said_in_one_line_and_nothing_is_written(run: MarketData) -> None:
+    assert_refused(run("backfill", *THREE_DAYS, MARKET_DATA_EXCHANGE_URL=f"{run.url}/elsewhere"), run.url)
+    assert not run.root.exists()
+
+
+def test_http_451_is_said_in_one_line_and_nothing_is_written(market_data: Start, simulate: Simulate) -> None:
+    run = market_data(simulate(faults={"451": 1}))
+    assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), "HTTP 451", "region")
+    assert not run.root.exists()
+
+
+def test_a_long_ban_is_said_in_one_line_and_no_data_is_written(run: MarketData, exchange: SimulatedExchange) -> None:
+    exchange.faults.ban_seconds = 3600
+    exchange.faults = {"418": 1}
+    assert_refused(run("backfill", *THREE_DAYS), "refuses requests from this IP address for 3600 s")
+    assert data_files(run.root) == {}
+
+
+def test_a_file_in_the_way_of_the_data_root_is_said_in_one_line(run: MarketData) -> None:
+    run.root.write_bytes(b"mine")
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS), str(run.root), "MARKET_DATA_DIR")
+    assert run.root.read_bytes() == b"mine"
+
+
+def test_a_file_in_the_way_above_the_data_root_is_said_in_one_line(run: MarketData) -> None:
+    run.root.write_bytes(b"mine")
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS, MARKET_DATA_DIR=str(run.root / "below")), "MARKET_DATA_DIR")
+
+
+def test_a_refusal_of_the_exchange_does_not_hide_a_file_in_the_way(
+    run: MarketData, exchange: SimulatedExchange
+) -> None:
+    run.root.write_bytes(b"mine")
+    exchange.faults.ban_seconds = 1
+    exchange.hooks.append(lambda request: "429" if request.number == 1 else None)
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS), str(run.root), "MARKET_DATA_DIR")
+
+
+def test_a_file_in_the_way_of_dagsters_home_is_said_in_one_line_and_no_data_is_written(
+    run: MarketData, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.write_bytes(b"mine")
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS, DAGSTER_HOME=str(home)), str(home), "DAGSTER_HOME")
+    assert data_files(run.root) == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "content"),
+    [
+        *((["backfill", *THREE_DAYS], text) for text in (b"", b"{}", b"[]", b'{"format": 99}', b"\xff\xfe\x00")),
+        *(([command], b'{"format": 1') for command in ("verify", "status", "combine")),
+    ],
+)
+def test_a_damaged_dataset_json_is_named_and_left_as_it_is(
+    run: MarketData, exchange: SimulatedExchange, command: list[str], content: bytes
+) -> None:
+    path = folder(run) / "dataset.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert_refused(run(*SPOT, *command), str(path), "move it away")
+    assert everything(run.root) == {path.relative_to(run.root).as_posix(): content}
+    assert counted(exchange, "spot")["requests"] == 0
+
+
+# --- backfill
+
+
+def test_a_backfill_gives_a_chunk_for_every_day_and_says_so(loaded: MarketData) -> None:
+    assert rows_by_day(loaded.root) == {"2024-05-10": 1440, "2024-05-11": 1440, "2024-05-12": 1440}
+    again = loaded(*SPOT, "backfill", *THREE_DAYS)
+    assert "spot BTC/USDT  2024-05-10 to 2024-05-12, days in UTC" in again.stdout
+    assert "4,320" in again.stdout
+    assert str(folder(loaded)) in again.stdout
+
+
+def test_a_second_backfill_loads_no_day_and_asks_for_no_kline_but_the_first_and_the_newest(
+    loaded: MarketData, exchange: SimulatedExchange
+) -> None:
+    before, asked = data_files(loaded.root), record(exchange)
+    result = loaded(*SPOT, "backfill", *THREE_DAYS)
+    assert "3 unchanged" in result.stdout
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [request.endpoint for request in asked if is_page(request)] == []
+    assert len(asked) <= 3
+    assert data_files(loaded.root) == before
+
+
+def files_asked(requests: list[RequestInfo]) -> list[str]:
+    """The days whose archive files were asked for."""
+    return sorted(request.path[-14:-4] for request in requests if request.path.endswith(".zip"))
+
+
+def test_a_longer_backfill_loads_only_the_days_that_are_missing(
+    loaded: MarketData, exchange: SimulatedExchange
+) -> None:
+    before, asked = data_files(loaded.root), record(exchange)
+    result = loaded(*SPOT, "backfill", "--start", "2024-05-09", "--end", "2024-05-14")
+    assert "2 loaded, 3 unchanged" in result.stdout
+    assert files_asked(asked) == ["2024-05-09", "2024-05-13"]
+    after = data_files(loaded.root)
+    assert {name: after[name] for name in before if "chunk_" in name} == {
+        name: content for name, content in before.items() if "chunk_" in name
+    }
+
+
+def test_an_unknown_pair_falls_back_to_btc_usdt_with_a_warning_on_both_streams(run: MarketData) -> None:
+    result = run(*SPOT, "--pair", "NOPE/USDT", "backfill", *THREE_DAYS)
+    assert result.exit_code == 0
+    for stream in (result.stdout, result.stderr):
+        assert "spot does not list NOPE/USDT: working on BTC/USDT INSTEAD" in stream
+    assert "WARNING" in result.stderr
+    assert folder(run).is_dir()
+    assert not dataset_folder(run.root, "spot", "NOPEUSDT").exists()
+
+
+def test_a_window_that_is_not_aligned_is_loaded_to_the_minute_and_completed_later(run: MarketData) -> None:
+    window = ("--start", "2024-05-10T06:00Z", "--end", "2024-05-11T12:00Z")
+    result = run(*SPOT, "backfill", *window, "--no-align-window")
+    assert rows_by_day(run.root) == {"2024-05-10": 1080, "2024-05-11": 720}
+    assert "not_requested 1,080 min" in result.stdout
+    assert run("verify").exit_code == 0
+
+    assert run(*SPOT, "backfill", *window).exit_code == 0
+    assert rows_by_day(run.root) == {"2024-05-10": 1440, "2024-05-11": 1440}
+
+
+def test_a_window_is_aligned_to_local_midnights_of_the_asked_zone(run: MarketData) -> None:
+    window = ("--start", "2024-05-10T23:30Z", "--end", "2024-05-11T12:00")
+    assert run(*SPOT, "--align-tz", "+05:30", "backfill", *window).exit_code == 0
+    assert rows_by_day(run.root) == {"2024-05-11": 1440}
+    assert pq.read_table(chunk_files(run.root)["2024-05-11"])["open_time"][0].as_py() == 1715365800000
+
+
+def test_refetch_asks_for_every_kline_again_and_the_same_answers_give_the_same_bytes(
+    loaded: MarketData, exchange: SimulatedExchange
+) -> None:
+    before, asked = data_files(loaded.root), record(exchange)
+    result = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch")
+    assert "3 loaded" in result.stdout
+    assert files_asked(asked) == ["2024-05-10", "2024-05-11", "2024-05-12"]
+    assert data_files(loaded.root) == before
+
+
+def test_chunk_size_is_the_rows_of_a_row_group(run: MarketData) -> None:
+    assert run(*SPOT, "backfill", *THREE_DAYS, "--chunk-size", "360").exit_code == 0
+    metadata = pq.read_metadata(chunk_files(run.root)["2024-05-10"])
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [360] * 4
+
+
+def test_a_day_that_cannot_be_loaded_is_named_exits_with_1_and_the_rest_is_kept(
+    run: MarketData, exchange: SimulatedExchange
+) -> None:
+    exchange.hooks.append(
+        lambda request: "451" if is_page(request) and int(request.params["endTime"]) > 1715472000000 else None
+    )
+    result = run(*SPOT, "backfill", *THREE_DAYS, "--source", "rest")
+    assert result.exit_code == 1
+    assert "failed    2024-05-12: " in result.stdout
+    assert "HTTP 451" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    exchange.hooks.clear()
+    assert run(*SPOT, "backfill", *THREE_DAYS).exit_code == 0
+    assert list(rows_by_day(run.root)) == ["2024-05-10", "2024-05-11", "2024-05-12"]
+
+
+def test_build_combined_on_backfill_builds_the_combined_file_too(run: MarketData) -> None:
+    assert run(*SPOT, "backfill", *THREE_DAYS, BUILD_COMBINED_ON_BACKFILL="1").exit_code == 0
+    assert pq.read_metadata(folder(run) / "combined" / "BTCUSDT_1m_all.parquet").num_rows == 3 * 1440
+
+
+def test_a_corrupt_manifest_is_rebuilt_from_the_chunks_with_a_warning(loaded: MarketData) -> None:
+    path = folder(loaded) / "manifest.json"
+    before = path.read_bytes()
+    path.write_bytes(before[: len(before) // 2])
+    result = loaded(*SPOT, "backfill", *THREE_DAYS)
+    assert result.exit_code == 0
+    assert "WARNING" in result.stderr
+    assert "manifest.json is corrupt" in result.stderr
+    assert path.read_bytes() == before
+    assert loaded(*SPOT, "backfill", *THREE_DAYS).stderr == ""
+
+
+# --- verify
+
+
+@pytest.fixture
+def damaged(loaded: MarketData) -> MarketData:
+    """One chunk is gone, another has a flipped byte, the third is well."""
+    chunks = chunk_files(loaded.root)
+    chunks["2024-05-10"].unlink()
+    flip_a_byte(chunks["2024-05-11"])
+    return loaded
+
+
+def test_verify_exits_with_0_only_if_nothing_is_wrong_and_repair_makes_it_so(damaged: MarketData) -> None:
+    found = damaged("verify")
+    assert found.exit_code == 1
+    for word in ("NOT good", "2024-05-10", "2024-05-11"):
+        assert word in found.stdout
+    assert "2024-05-12" not in found.stdout
+    assert damaged("verify").stdout == found.stdout, "looking changes nothing"
+
+    repaired = damaged("verify", "--repair")
+    assert repaired.exit_code == 0
+    said = repaired.stderr.splitlines()
+    at = said.index("repaired spot BTC/USDT 2024-05-10")
+    assert said[at + 1].startswith("  before  the chunk chunk_")
+    assert said[at + 1].endswith(" is missing")
+    assert said[at + 2] == "  now     1,440 klines"
+    assert damaged("verify").exit_code == 0
+
+
+def test_repair_leaves_every_other_chunk_untouched_and_gives_back_the_very_bytes(loaded: MarketData) -> None:
+    before = data_files(loaded.root)
+    chunks = chunk_files(loaded.root)
+    chunks["2024-05-10"].unlink()
+    flip_a_byte(chunks["2024-05-11"])
+    damaged = chunks["2024-05-11"].read_bytes()
+    untouched = chunks["2024-05-12"].stat().st_mtime_ns
+    assert loaded("verify", "--repair").exit_code == 0
+    assert data_files(loaded.root) == before
+    assert quarantined(loaded.root) == {chunks["2024-05-11"].name: damaged}
+    assert chunks["2024-05-12"].stat().st_mtime_ns == untouched
+
+
+def test_a_file_that_is_no_chunk_is_shown_is_no_failure_and_is_moved_away_by_repair(loaded: MarketData) -> None:
+    stranger = folder(loaded) / "chunks" / "notes.txt"
+    stranger.write_bytes(b"mine")
+    found = loaded("verify")
+    assert found.exit_code == 0
+    assert "notes.txt is no chunk of this dataset" in found.stdout
+    assert loaded("verify", "--repair").exit_code == 0
+    assert quarantined(loaded.root) == {"notes.txt": b"mine"}
+    assert not stranger.exists()
+    assert "notes.txt" not in loaded("verify").stdout
+
+
+def test_repair_says_of_a_day_that_it_cannot_mend_what_it_is_and_why(
+    loaded: MarketData, exchange: SimulatedExchange
+) -> None:
+    chunk_files(loaded.root)["2024-05-10"].unlink()
+    refusal = Response(b'{"code":-1102,"msg":"no such thing"}', 400, media_type="application/json")
+    exchange.hooks.append(lambda request: refusal if is_page(request) else None)
+    exchange.hooks.append(lambda request: "late_archive" if request.area == "archive" else None)
+    result = loaded("verify", "--repair")
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()
+    at_line = said.index("NOT repaired spot BTC/USDT 2024-05-10")
+    assert said[at_line + 2].startswith("  now     0 klines: ")
+    assert "no such thing" in said[at_line + 2]
+    exchange.hooks.clear()
+    assert loaded("verify", "--repair").exit_code == 0
+
+
+def test_minutes_that_are_missing_are_collected_again_from_the_first_one_on(
+    run: MarketData, exchange: SimulatedExchange
+) -> None:
+    """REST is silent about a minute's page, and the archive is late: nothing proves an outage. Later REST has it."""
+    minute = at("2024-05-11T06:00")
+
+    def hide(request: RequestInfo) -> Response | None:
+        first, last = int(request.params.get("startTime", 0)), int(request.params.get("endTime", 0))
+        hidden = is_page(request) and request.params["symbol"] == "BTCUSDT" and first <= minute <= last
+        return Response(b"[]", media_type="application/json") if hidden else None
+
+    exchange.faults = {"late_archive": 1}
+    exchange.hooks.append(hide)
+    loaded = run(*SPOT, "backfill", *THREE_DAYS, "--source", "rest")
+    assert loaded.exit_code == 1
+    assert "nothing proves" in loaded.stdout
+    assert run("verify").exit_code == 1
+    exchange.hooks.clear()
+    asked = record(exchange)
+    repaired = run("verify", "--repair")
+    assert repaired.exit_code == 0
+    assert "NOT" not in repaired.stderr
+    pages = [request for request in asked if is_page(request) and int(request.params["startTime"]) > 0]
+    assert min(int(request.params["startTime"]) for request in pages) >= at("2024-05-11")
+
+
+def test_a_chunk_that_another_source_contradicts_is_found_and_repaired_from_that_source(
+    run: MarketData, exchange: SimulatedExchange
+) -> None:
+    exchange.hooks.append(lambda request: "archive_differs" if "2024-05-11" in request.path else None)
+    assert run(*SPOT, "backfill", *THREE_DAYS).exit_code == 0
+    assert run("verify").exit_code == 0
+    found = run("verify", "--against", "rest", "--every-day")
+    assert found.exit_code == 1
+    assert "2024-05-11T" in found.stdout
+    assert "close: ours" in found.stdout
+    assert json.loads(run("verify", "--against", "rest", "--json").stdout)[0]["crosscheck"]["days"] == 3
+    assert run("verify", "--against", "rest", "--every-day", "--repair").exit_code == 0
+    [line] = (folder(run) / "revisions.jsonl").read_text().splitlines()
+    assert json.loads(line)["day"] == "2024-05-11"
+    assert "revi" in run("status").stdout
+    assert run("verify", "--against", "rest", "--every-day").exit_code == 0
+
+
+def test_verify_cannot_compare_with_what_is_no_source(loaded: MarketData) -> None:
+    assert_refused(loaded("verify", "--against", "tape"), "'tape'", "archive")
+
+
+def test_verify_covers_every_dataset_unless_one_is_named(damaged: MarketData) -> None:
+    assert damaged("--market", "futures", "backfill", *THREE_DAYS).exit_code == 0
+    assert len(json.loads(damaged("verify", "--json").stdout)) == 2
+    assert damaged("--market", "futures", "verify").exit_code == 0
+    assert damaged("--market", "spot", "verify").exit_code == 1
+
+
+def test_verify_of_a_window_looks_at_its_days_alone(damaged: MarketData) -> None:
+    assert damaged("verify", "--start", "2024-05-12", "--end", "2024-05-13").exit_code == 0
+    assert damaged("verify", "--start", "2024-05-11", "--end", "2024-05-13").exit_code == 1
+
+
+def test_a_damaged_combined_file_is_found_and_repaired(loaded: MarketData) -> None:
+    assert loaded(*SPOT, "combine").exit_code == 0
+    path = folder(loaded) / "combined" / "BTCUSDT_1m_all.parquet"
+    before = path.read_bytes()
+    flip_a_byte(path)
+    found = loaded("verify")
+    assert found.exit_code == 1
+    assert "damaged" in found.stdout
+    assert loaded("verify", "--repair").exit_code == 0
+    assert path.read_bytes() == before
+
+
+# --- combine
+
+
+def test_a_second_combine_changes_nothing_and_says_so(loaded: MarketData) -> None:
+    first = loaded(*SPOT, "combine")
+    path = folder(loaded) / "combined" / "BTCUSDT_1m_all.parquet"
+    written = path.stat().st_mtime_ns
+    assert (first.exit_code, "4,320 klines of 3 chunks" in first.stdout) == (0, True)
+    second = loaded(*SPOT, "combine")
+    assert second.exit_code == 0
+    assert "unchanged" in second.stdout
+    assert "unchanged" not in first.stdout
+    assert path.stat().st_mtime_ns == written
+
+
+def test_combine_of_a_part_and_of_another_zone_are_files_of_their_own(loaded: MarketData) -> None:
+    chunks = chunk_files(loaded.root)
+    index = int(chunks["2024-05-11"].name.split("_")[1])
+    assert loaded(*SPOT, "combine", "--from-index", str(index)).exit_code == 0
+    assert loaded(*SPOT, "combine", "--tz", "+05:30").exit_code == 0
+    rows = {path.name: pq.read_metadata(path).num_rows for path in (folder(loaded) / "combined").iterdir()}
+    assert sorted(rows.values()) == [2 * 1440, 2 * 1440]
+    assert any("+0530" in name for name in rows)
+
+
+def test_combine_refuses_a_damaged_chunk_and_keeps_what_was_there(loaded: MarketData) -> None:
+    assert loaded(*SPOT, "combine").exit_code == 0
+    path = folder(loaded) / "combined" / "BTCUSDT_1m_all.parquet"
+    before = path.read_bytes()
+    flip_a_byte(chunk_files(loaded.root)["2024-05-11"])
+    assert loaded(*SPOT, "backfill", "--start", "2024-05-09", "--end", "2024-05-10").exit_code == 1
+    result = loaded(*SPOT, "combine")
+    assert result.exit_code != 0
+    [line] = result.stderr.splitlines()
+    assert "2024-05-11" in line
+    assert path.read_bytes() == before
+
+
+# --- status and health
+
+
+def test_status_says_what_is_stored(loaded: MarketData) -> None:
+    [status] = json.loads(loaded("status", "--json").stdout)
+    assert {name: status[name] for name in ("market", "pair", "tz", "first_day", "last_day", "chunks", "rows")} == {
+        "market": "spot",
+        "pair": "BTC/USDT",
+        "tz": "UTC",
+        "first_day": "2024-05-10",
+        "last_day": "2024-05-12",
+        "chunks": 3,
+        "rows": 4320,
+    }
+    assert "2024-05-10 .. 2024-05-12" in loaded("status").stdout
+
+
+def one_trade_more_each_minute(root: Path, day: str) -> DatasetStore:
+    """Replace a day's chunk by one that the exchange will disagree with."""
+    files = Store(root)
+    dataset = files.find(Market.SPOT, "BTC/USDT")
+    assert dataset
+    store, on = files.open(dataset), dataset.day(day)
+    klines = store.read(on).klines
+    more = [count + 1 for count in klines["trades"].to_pylist()]
+    store.publish(
+        prepare(store.dataset, on, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+    )
+    store.flush()
+    return store
+
+
+def test_a_refetch_says_what_the_exchange_has_revised(loaded: MarketData) -> None:
+    one_trade_more_each_minute(loaded.root, "2024-05-11")
+    said = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch").stdout
+    assert "revised   1,440 minutes have other values than before, on 2024-05-11 (revisions.jsonl)" in said
+
+
+def test_status_tells_of_revisions_where_there_are_any(loaded: MarketData) -> None:
+    assert "revisions" not in json.loads(loaded("status", "--json").stdout)[0]
+    assert "revised" not in loaded("status").stdout
+    store = one_trade_more_each_minute(loaded.root, "2024-05-11")
+    [status] = json.loads(loaded("status", "--json").stdout)
+    [noted] = store.revisions()
+    assert status["revisions"] == {"count": 1, "last": {"day": "2024-05-11", "at": noted.at, "minutes": 1440}}
+    assert f"revised once, last noticed {noted.at}: 1440 min of 2024-05-11" in loaded("status").stdout
+
+
+def test_verify_as_json_has_every_finding(damaged: MarketData) -> None:
+    result = damaged("verify", "--json")
+    [proof] = json.loads(result.stdout)
+    assert (result.exit_code, proof["ok"]) == (1, False)
+    assert {finding["day"] for finding in proof["findings"]} == {"2024-05-10", "2024-05-11"}
+
+
+def test_health_is_good_where_a_load_could_start_and_changes_nothing(run: MarketData) -> None:
+    result = run(*SPOT, "health", "--json")
+    signs = {sign["name"]: sign["ok"] for sign in json.loads(result.stdout)}
+    assert signs.pop("clock") is False, "the simulated clock stands in 2024"
+    assert set(signs.values()) == {True}
+    assert not run.root.exists()
+
+
+def test_health_of_an_exchange_in_the_present_is_all_good(market_data: Start, simulate: Simulate) -> None:
+    result = market_data(simulate(now=None, speed=1))(*SPOT, "health")
+    assert result.exit_code == 0
+    assert "BAD" not in result.stdout
+
+
+def test_health_says_why_a_load_could_not_start(market_data: Start, simulate: Simulate) -> None:
+    run = market_data(simulate(faults={"451": 1}))
+    run.root.write_bytes(b"mine")
+    result = run("health", "--json")
+    assert result.exit_code == 1
+    bad = {sign["name"]: sign["detail"] for sign in json.loads(result.stdout) if not sign["ok"]}
+    assert set(bad) == {"data root", "exchange"}
+    assert "HTTP 451" in bad["exchange"]
+
+
+# --- help and the simulated exchange
+
+
+def test_help_of_every_command_works_and_imports_nothing_heavy() -> None:
+    program = """
+import sys
+from typer.main import get_command
+from typer.testing import CliRunner
+from market_data_pipeline.cli.main import app
+for words in [[], *([name] for name in get_command(app).commands)]:
+    result = CliRunner().invoke(app, [*words, "--help"])
+    assert result.exit_code == 0 and "Usage: " in result.stdout, result
+    print(*words)
+heavy = {"ccxt", "pandas", "dagster", "pyarrow", "numpy", "pandera", "uvicorn"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"backfill", "verify", "combine", "status", "health", "simulate", "demo"} <= set(done.stdout.split())
+
+
+def test_a_simulated_exchange_says_where_it_is_answers_there_and_ends_when_told(market_data: Start) -> None:
+    run = market_data()
+    with run.start("simulate", "--port", "0", "--now", "2024-05-15T12:00Z", "--fault", "500=0") as process:
+        said = process.stdout.readline()
+        assert said.startswith("simulated exchange at http://127.0.0.1:")
+        with urllib.request.urlopen(f"{said.split()[-1]}/api/v3/time") as answer:
+            assert json.load(answer)["serverTime"] >= 1715774400000
+        process.terminate()
+        process.wait(timeout=60)
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_port_in_use_is_said_in_one_line(run: MarketData) -> None:
+    port = run.url.rpartition(":")[2]
+    assert_refused(run("simulate", "--port", port), f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--archive", "nowhere"], ["nowhere"]),
+        (["--fault", "501=1"], ["'501'", "500"]),
+        (["--fault", "500"], ["NAME=RATE"]),
+        (["--fault", "500=2"], ["between 0 and 1"]),
+        (["--now", "soon"], ["'soon'"]),
+        (["--speed", "-1"], ["speed"]),
+        (["--port", "70000"], ["70000"]),
+    ],
+)
+def test_a_simulated_exchange_that_cannot_be_is_refused_in_one_line(
+    market_data: Start, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(market_data()("simulate", *arguments), *words)

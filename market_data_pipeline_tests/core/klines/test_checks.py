@@ -1,0 +1,205 @@
+"""Each rule catches what breaks it and says where first; what is good passes without a word."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from market_data_pipeline.core.klines.checks import breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.table import SCHEMA
+from market_data_pipeline_tests.core.fakes import day, klines_of, span, whole
+
+DAY = whole(day("2024-03-05"))
+HALT = span("2024-03-05T04:00Z", "2024-03-05T05:30Z")
+
+
+def changed(klines: pa.Table, field: str, row: int, value: object) -> pa.Table:
+    """The klines with one value put in place of another."""
+    values = klines.column(field).to_pylist()
+    values[row] = value
+    at = SCHEMA.get_field_index(field)
+    return klines.set_column(at, SCHEMA.field(field), pa.array(values, SCHEMA.field(field).type))
+
+
+def problems(klines: pa.Table) -> list[str]:
+    return list(broken_rules(klines, DAY))
+
+
+@pytest.mark.parametrize("absent", [[], [HALT], [DAY]], ids=["whole", "with an outage", "empty"])
+def test_good_klines_break_no_rule(absent):
+    assert problems(klines_of(DAY, without=absent)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("open", float("nan"), "open is not a number"),
+        ("volume", float("inf"), "volume is not a number"),
+        ("ignore", float("nan"), "ignore is not a number"),
+        ("volume", -1.0, "volume is negative"),
+        ("trades", -1, "trades is negative"),
+        ("quote_volume", -1e-9, "quote_volume is negative"),
+        ("taker_base_volume", -1.0, "taker_base_volume is negative"),
+        ("low", 0.0, "low is not a price"),
+        ("low", 1e6, "low is above open or close"),
+        ("high", 1.0, "high is below open or close"),
+        ("open", 1e6, "high is below open or close"),
+        ("close", 1.0, "low is above open or close"),
+        ("taker_base_volume", 1e9, "taker_base_volume is above volume"),
+        ("taker_quote_volume", 1e12, "taker_quote_volume is above quote_volume"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_minute(field, value, rule):
+    found = problems(changed(klines_of(DAY), field, 61, value))
+    assert f"{rule}: 1 klines, first at 2024-03-05T01:01Z" in found
+
+
+def test_the_first_of_several_broken_minutes_is_named_and_all_are_counted():
+    klines = klines_of(DAY)
+    for row in (700, 61, 1439):
+        klines = changed(klines, "volume", row, float("nan"))
+    assert "volume is not a number: 3 klines, first at 2024-03-05T01:01Z" in problems(klines)
+
+
+def test_what_is_in_the_ignored_field_is_ignored():
+    assert problems(changed(klines_of(DAY), "ignore", 5, -3.0)) == []
+
+
+def test_a_minute_that_comes_twice_is_named():
+    klines = klines_of(DAY)
+    doubled = pa.concat_tables([klines.slice(0, 62), klines.slice(61)])
+    assert "open_time is not after the one before: 1 klines, first at 2024-03-05T01:01Z" in problems(doubled)
+
+
+def test_minutes_out_of_order_are_named():
+    klines = klines_of(DAY)
+    swapped = pa.concat_tables([klines.slice(0, 60), klines.slice(61, 1), klines.slice(60, 1), klines.slice(62)])
+    assert "open_time is not after the one before: 1 klines, first at 2024-03-05T01:00Z" in problems(swapped)
+
+
+def test_a_time_off_the_minute_grid_is_named():
+    off = DAY.start_ms + 61 * MINUTE_MS + 1
+    found = problems(changed(klines_of(DAY), "open_time", 61, off))
+    assert any(problem.startswith("open_time is not on the minute grid: 1 klines, first at") for problem in found)
+
+
+@pytest.mark.parametrize("minutes", [-1, 1])
+def test_a_minute_of_another_day_is_named(minutes):
+    shifted = Span(DAY.start_ms + minutes * MINUTE_MS, DAY.end_ms + minutes * MINUTE_MS)
+    assert any("open_time is outside the day: 1 klines" in problem for problem in problems(klines_of(shifted)))
+
+
+@pytest.mark.parametrize("shift", [0, -1, MINUTE_MS])
+def test_a_close_outside_its_minute_is_named(shift):
+    klines = klines_of(DAY, without=[HALT])
+    last_before_halt = 239
+    close = int(klines.column("open_time")[last_before_halt].as_py()) + shift
+    found = problems(changed(klines, "close_time", last_before_halt, close))
+    assert found == ["close_time is outside the minute: 1 klines, first at 2024-03-05T03:59Z"]
+
+
+def test_a_close_may_be_cut_short_only_before_a_halt():
+    klines = klines_of(DAY, without=[HALT])
+    before_halt, elsewhere, last_of_day = 239, 61, klines.num_rows - 1
+    for row, allowed in ((before_halt, True), (last_of_day, True), (elsewhere, False)):
+        cut_short = int(klines.column("open_time")[row].as_py()) + 21_000
+        found = problems(changed(klines, "close_time", row, cut_short))
+        assert (found == []) is allowed
+    assert found == ["close_time is not the minute's last ms: 1 klines, first at 2024-03-05T01:01Z"]
+
+
+@pytest.mark.parametrize(
+    "klines",
+    [
+        klines_of(DAY).drop_columns(["ignore"]),
+        klines_of(DAY).append_column("extra", pa.array(np.zeros(1440))),
+        klines_of(DAY).select(list(reversed(SCHEMA.names))),
+        klines_of(DAY).set_column(8, "trades", pa.array(np.zeros(1440))),
+        klines_of(DAY).rename_columns(["time", *SCHEMA.names[1:]]),
+    ],
+    ids=["one less", "one more", "another order", "another type", "another name"],
+)
+def test_other_columns_are_named(klines):
+    [problem] = problems(klines)
+    assert "not the twelve fields with their types" in problem
+
+
+def test_a_null_is_named():
+    column = pa.array([None, *[1.0] * 1439], pa.float64())
+    [problem] = problems(klines_of(DAY).set_column(5, SCHEMA.field("volume"), column))
+    assert problem == "a value is missing"
+
+
+# --- coverage
+
+
+def coverage_problems(absences: list[Absence]) -> list[str]:
+    return list(broken_coverage(klines_of(DAY, without=[HALT]), tuple(absences), DAY))
+
+
+def test_a_day_whose_absences_are_all_named_once_is_covered():
+    first, second = span("2024-03-05T04:00Z", "2024-03-05T05:00Z"), span("2024-03-05T05:00Z", "2024-03-05T05:30Z")
+    assert coverage_problems([Absence(Kind.OUTAGE, HALT)]) == []
+    assert coverage_problems([Absence(Kind.OUTAGE, first), Absence(Kind.NOT_REQUESTED, second)]) == []
+
+
+def test_an_absent_minute_without_a_reason_is_named():
+    [problem] = coverage_problems([Absence(Kind.OUTAGE, span("2024-03-05T04:00Z", "2024-03-05T05:00Z"))])
+    assert problem == "30 minutes from 2024-03-05T05:00Z are absent and no absence says why"
+
+
+def test_a_minute_called_absent_that_is_there_is_named():
+    [problem] = coverage_problems([Absence(Kind.OUTAGE, span("2024-03-05T03:59Z", "2024-03-05T05:30Z"))])
+    assert problem == "1 minutes from 2024-03-05T03:59Z are named absent and are not absent in the day"
+
+
+def test_an_absence_outside_the_day_is_named():
+    beyond = Absence(Kind.OPEN, span("2024-03-06T00:00Z", "2024-03-06T00:07Z"))
+    [problem] = coverage_problems([Absence(Kind.OUTAGE, HALT), beyond])
+    assert problem.startswith("7 minutes from 2024-03-06T00:00Z are named absent")
+
+
+def test_two_reasons_for_one_minute_are_refused():
+    twice = [Absence(Kind.OUTAGE, HALT), Absence(Kind.OPEN, HALT)]
+    assert "two absences name the same minute" in coverage_problems(twice)
+
+
+# --- the pandera schema
+
+
+@pytest.mark.parametrize("count", [0, 1, 1440])
+def test_good_klines_keep_the_schema(count):
+    assert breaks_schema(klines_of(DAY).slice(0, count), schema()) is None
+
+
+def test_the_schema_refuses_a_negative_value():
+    broken = breaks_schema(changed(klines_of(DAY), "volume", 3, -1.0), schema())
+    assert broken.startswith("1 values break the schema (volume: ")
+
+
+def test_the_schema_refuses_a_minute_that_comes_twice():
+    klines = klines_of(DAY)
+    assert "open_time" in breaks_schema(pa.concat_tables([klines, klines.slice(9, 1)]), schema())
+
+
+def test_the_schema_refuses_a_missing_value():
+    assert "volume" in breaks_schema(changed(klines_of(DAY), "volume", 3, float("nan")), schema())
+
+
+def test_the_schema_refuses_another_type():
+    floats = klines_of(DAY).set_column(8, "trades", pa.array(np.zeros(1440)))
+    assert "trades" in breaks_schema(floats, schema())
+
+
+@pytest.mark.parametrize(
+    "klines",
+    [
+        klines_of(DAY).drop_columns(["ignore"]),
+        klines_of(DAY).append_column("extra", pa.array(np.zeros(1440))),
+        klines_of(DAY).select(list(reversed(SCHEMA.names))),
+    ],
+    ids=["one less", "one more", "another order"],
+)
+def test_the_schema_refuses_other_columns(klines):
+    assert breaks_schema(klines, schema()) is not None

@@ -1,0 +1,299 @@
+"""Live mode over HTTP, minute by minute: what it leaves at the end of a day is what a backfill of that day leaves.
+
+The exchange's clock stands still and is moved on a minute at a time, so no minute is skipped however slow the tester.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import MINUTE_MS, day_at, parse_zone
+from market_data_pipeline.core.live.dataset import Update
+from market_data_pipeline.core.live.market import LiveMarket
+from market_data_pipeline.core.live.runs_due import Why
+from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.core.proof.verify import verify
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import State
+from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.queries import RequestInfo
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.support import Simulate, at, chunk_files, klines_of
+
+pytestmark = pytest.mark.timeout(600)
+# What a live client meets; conflicting rows are refused, the others retried.
+FAULTS = {
+    "429": 0.001,
+    "503": 0.005,
+    "reset": 0.005,
+    "late": 0.3,
+    "provisional": 1,
+    "drop_rows": 0.02,
+    "empty": 0.02,
+    "open_as_closed": 0.2,
+    "repeat_rows": 0.02,
+    "html": 0.005,
+}
+
+
+@dataclass
+class Followed:
+    """A dataset that is followed over HTTP, and the way to load it otherwise."""
+
+    settings: Settings
+    running: RunningExchange
+    market: Market
+    pair: str
+    zone: str
+
+    def other_root(self, name: str) -> "Followed":
+        root = self.settings.root.with_name(name)
+        return Followed(
+            self.settings.model_copy(update={"market_data_dir": root}), self.running, self.market, self.pair, self.zone
+        )
+
+    def open(self, who: str = "a test") -> LiveMarket:
+        live = live_market_of(self.settings, self.market, who)
+        dataset = store_of(self.settings).find(self.market, self.pair)
+        assert dataset is not None
+        assert live.follow([dataset]) == {}
+        return live
+
+    def load(self, day_of_ms: int) -> DatasetStore:
+        """Backfill the day of an instant, as far as it is over, by REST."""
+        zone = parse_zone(self.zone)
+        day = day_at(zone, day_of_ms)
+        resolved = resolve(opener_of(self.settings, "rest"), self.market, self.pair, strict=True)
+        try:
+            window = Span(day.start_ms, min(day.end_ms, self.now_ms))
+            store = prepare(store_of(self.settings), resolved, zone=zone, window=window)
+            for result in backfill(store, resolved.source, window):
+                assert result.error is None
+            return store
+        finally:
+            resolved.source.close()
+
+    @property
+    def now_ms(self) -> int:
+        return self.running.exchange.clock.now_ms()
+
+    def minutes(self, live: LiveMarket, until: str, *, patience_s: float = 0) -> Iterator[Update]:
+        """One tick for each minute until the instant."""
+        stopped = threading.Event()
+        while self.now_ms < at(until):
+            edge_ms = live.await_minute(stopped, longest_s=0.5)
+            assert edge_ms is not None
+            yield from live.tick(edge_ms, patience_s=patience_s, stopped=stopped)
+            self.running.exchange.clock.advance(60)
+
+
+Begin = Callable[..., Followed]
+
+
+@pytest.fixture
+def begin(simulate: Simulate, tmp_path: Path) -> Begin:
+    """A dataset that was loaded up to the instant at which the exchange's clock stands."""
+
+    def begun(market: str, pair: str, zone: str, now: str, **options: object) -> Followed:
+        running = simulate(now=datetime.fromisoformat(now).replace(tzinfo=UTC), weights=False, **options)
+        settings = Settings(
+            market_data_dir=tmp_path / "root", market_data_exchange_url=running.url, manifest_write_interval_sec=0
+        )
+        followed = Followed(settings, running, Market(market), pair, zone)
+        followed.load(followed.now_ms)
+        return followed
+
+    return begun
+
+
+def day_of(followed: Followed, key: str) -> Path:
+    return chunk_files(followed.settings.root)[key]
+
+
+def assert_equal_to_a_backfill(followed: Followed, key: str, inside: str) -> None:
+    """The day confirmed by a run is, to the byte, the day that a backfill loads into an empty store."""
+    live = followed.open()
+    try:
+        (due,) = live.due()
+        assert (due.why, due.last.key) == (Why.TO_CONFIRM, key)
+    finally:
+        live.close()
+    store = followed.load(at(inside))
+    assert store.entries[key].state is State.CONFIRMED
+    other = followed.other_root("other")
+    other.load(at(inside))
+    assert day_of(followed, key).read_bytes() == day_of(other, key).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faults", [{}, FAULTS], ids=["no faults", "faults"])
+def test_the_day_of_25_hours_followed_minute_by_minute(
+    begin: Begin, real_archive: Path, faults: dict[str, float]
+) -> None:
+    followed = begin("futures", "NEAR/USDT", "Europe/Zurich", "2023-10-28T21:30:05", archive_dir=real_archive)
+    followed.running.exchange.faults = faults
+    followed.running.exchange.faults.late_seconds = 30
+    live = followed.open()
+    updates = list(followed.minutes(live, "2023-10-29T23:10"))
+    live.close()
+    followed.running.exchange.faults = {}
+    if not faults:
+        assert [update.error for update in updates if update.error] == []
+        assert [update.added for update in updates[1:]] == [1] * (len(updates) - 1)
+    provisional = klines_of(day_of(followed, "2023-10-29"))
+    assert_equal_to_a_backfill(followed, "2023-10-29", "2023-10-29T12:00")
+    assert klines_of(day_of(followed, "2023-10-29")).num_rows == 1500
+    # The run had nothing to correct: ticks read each minute again until it was final.
+    assert provisional.num_rows == 1500
+    if "drop_rows" not in faults:
+        assert provisional.equals(klines_of(day_of(followed, "2023-10-29")))
+
+
+@pytest.mark.slow
+def test_the_outage_of_april_2021_followed_minute_by_minute(begin: Begin, real_archive: Path) -> None:
+    followed = begin("spot", "BTC/USDT", "UTC", "2021-04-24T23:50:05", archive_dir=real_archive)
+    live = followed.open()
+    updates = list(followed.minutes(live, "2021-04-26T00:10"))
+    due = live.due()
+    live.close()
+    assert sum(update.is_late for update in updates) == 284
+    assert [update.error for update in updates if update.error] == []
+    # Nobody asked for a run while the exchange had no klines, and the outage is known before any run.
+    assert [one.why for one in due] == [Why.TO_CONFIRM]
+    entry = store_of(followed.settings).open(due[0].store.dataset).entries["2021-04-25"]
+    assert [(absence.kind.value, absence.span.minutes) for absence in entry.absences] == [("outage", 284)]
+    assert_equal_to_a_backfill(followed, "2021-04-25", "2021-04-25T12:00")
+    assert klines_of(day_of(followed, "2021-04-25")).num_rows == 1156
+
+
+def test_nothing_is_lost_while_the_exchange_is_down_for_half_an_hour(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T12:00:05")
+    live = followed.open()
+    list(followed.minutes(live, "2024-05-15T12:05"))
+    followed.running.exchange.faults = {"503": 1}
+    down = []
+    stopped = threading.Event()
+    while followed.now_ms < at("2024-05-15T12:35"):
+        # Its clock cannot be asked either: ours carries it on.
+        down += list(live.tick(followed.now_ms // MINUTE_MS * MINUTE_MS, patience_s=0, stopped=stopped))
+        followed.running.exchange.clock.advance(600)
+    assert all("HTTP 503" in (update.error or "") for update in down)
+    followed.running.exchange.faults = {"429": 0.3}
+    list(followed.minutes(live, "2024-05-15T12:45"))
+    followed.running.exchange.faults = {}
+    list(followed.minutes(live, "2024-05-15T12:50"))
+    live.close()
+    store = store_of(followed.settings).open(store_of(followed.settings).find(Market.FUTURES, "BTC/USDT"))
+    assert store.entries["2024-05-15"].rows == 12 * 60 + 49
+    assert verify(store).findings == []
+
+
+def test_an_exchange_far_away_hears_the_question_once_the_minute_is_over(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T00:10:53", speed=1, rtt_ms=280)
+    live, heard = followed.open(), list[int]()
+
+    def note(request: RequestInfo) -> None:
+        if request.endpoint == "klines":
+            heard.append(followed.now_ms)
+
+    followed.running.exchange.hooks.append(note)
+    assert live.await_minute(threading.Event()) == at("2024-05-15T00:10")
+    assert followed.now_ms < at("2024-05-15T00:11")
+    edge_ms = live.await_minute(threading.Event())
+    assert edge_ms == at("2024-05-15T00:11")
+    list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
+    live.close()
+    assert min(heard) >= edge_ms + 200
+
+
+def test_an_exchange_that_falls_silent_is_asked_by_the_first_and_not_by_each_in_its_turn(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T00:10:05")
+    live = followed.open()
+    pairs = [f"{base}/USDT" for base in ("BTC", "ETH", "BNB", "LTC", "ADA", "XRP", "XLM", "TRX", "ETC", "LINK", "SOL")]
+    datasets = [replace(followed, pair=pair).load(followed.now_ms).dataset for pair in pairs]
+    assert live.follow(datasets) == {}
+    asked: set[str] = set()
+
+    def fail(request: RequestInfo) -> str:
+        asked.add(request.params.get("symbol", ""))
+        return "503"
+
+    edge_ms = live.await_minute(threading.Event(), longest_s=0.5)
+    assert edge_ms is not None
+    followed.running.exchange.hooks.append(fail)
+    silent = list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
+    asked -= {""}
+    # Each that asks does so for seconds; the others would add theirs to the tick's time, which has an end.
+    assert 0 < len(asked) < len(pairs)
+    assert all("HTTP 503" in (update.error or "") for update in silent)
+    assert sum("not tried" in (update.error or "") for update in silent) == len(pairs) - len(asked)
+    followed.running.exchange.hooks.clear()
+    answered = list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
+    live.close()
+    assert [(update.added, update.error) for update in answered] == [(0, None)] * len(pairs)
+
+
+def test_values_that_the_exchange_changes_hours_later_are_corrected_when_the_day_is_confirmed(begin: Begin) -> None:
+    followed = begin("futures", "ETH/USDT", "Europe/Zurich", "2024-05-15T21:40:05")
+    followed.running.exchange.faults = {"provisional": 1}
+    followed.running.exchange.faults.provisional_seconds = 4 * 3600
+    live = followed.open()
+    list(followed.minutes(live, "2024-05-15T22:06"))
+    live.close()
+    followed.running.exchange.faults = {}
+    assert_equal_to_a_backfill(followed, "2024-05-15", "2024-05-15T12:00")
+    store = store_of(followed.settings).open(store_of(followed.settings).find(Market.FUTURES, "ETH/USDT"))
+    (revision,) = [one for one in store.revisions() if one.new_source == "rest"]
+    assert (revision.day, revision.old_source) == ("2024-05-15", "live+rest")
+    assert sum(span.minutes for span in revision.minutes) >= 20
+
+
+def test_of_two_only_one_follows_a_dataset_and_the_other_can_say_who(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T12:00:05")
+    first = followed.open("the first")
+    second = live_market_of(followed.settings, Market.FUTURES, "the second")
+    dataset = store_of(followed.settings).find(Market.FUTURES, "BTC/USDT")
+    assert dataset is not None
+    (said,) = second.follow([dataset]).values()
+    assert "the first (process " in said
+    assert second.followed == []
+    assert first.follow([]) == {}
+    assert second.follow([dataset]) == {}
+    first.close()
+    second.close()
+
+
+def test_a_dataset_that_is_marked_is_followed_from_the_next_tick_on(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T12:00:05")
+    live = live_market_of(followed.settings, Market.FUTURES, "a test")
+    assert live.marked() == []
+    store = store_of(followed.settings)
+    store.open(store.find(Market.FUTURES, "BTC/USDT")).mark_live(True)
+    assert [dataset.name for dataset in live.marked()] == ["futures BTC/USDT"]
+    (followed.settings.root / "binanceusdm" / "BTCUSDT" / "1m" / "dataset.json").write_text("{")
+    assert live.marked() == []
+    live.close()
+
+
+def test_what_is_missing_of_days_is_due_and_then_the_tick_goes_on(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T12:00:05")
+    live = followed.open()
+    followed.running.exchange.clock.advance(2 * 86_400)
+    (update,) = live.tick(at("2024-05-17T12:00"), patience_s=0, stopped=threading.Event())
+    assert update.is_behind
+    (due,) = live.due()
+    assert (due.why, due.first.key, due.last.key) == (Why.MISSING, "2024-05-15", "2024-05-17")
+    for day in ("2024-05-15T12:00", "2024-05-16T12:00", "2024-05-17T12:00"):
+        followed.load(at(day))
+    assert [one.why for one in live.due()] == [Why.TO_ARCHIVE]
+    updates = list(followed.minutes(live, "2024-05-17T12:03"))
+    assert [update.added for update in updates] == [0, 1, 1]
+    live.close()

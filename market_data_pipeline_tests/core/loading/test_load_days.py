@@ -1,0 +1,486 @@
+"""Loading ends with the klines that the exchange has and a reason for each it has not, whatever happens."""
+
+import tempfile
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_data_pipeline.core.errors import PairNotListed
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, parse_zone
+from market_data_pipeline.core.loading.load_days import DayResult, backfill
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, at, day, klines_of, span, whole
+
+DAY = day("2024-03-05")
+THREE_DAYS = span("2024-03-05", "2024-03-08")
+HALT = span("2024-03-06T04:00Z", "2024-03-06T05:30Z")
+START = date(2024, 3, 1)
+ZURICH = parse_zone("Europe/Zurich")
+
+
+def dataset_in(root: Path, zone: Zone = UTC_ZONE, start: date = START) -> DatasetStore:
+    return Store(root, manifest_interval_s=3600).create(Market.SPOT, "BTC/USDT", zone=zone, start=start)
+
+
+def load(made: DatasetStore, source: FakeSource, window: Span, **options: object) -> list[DayResult]:
+    return list(backfill(made, source, window, **options))
+
+
+def outcomes(results: list[DayResult]) -> list[str]:
+    return [result.outcome.value for result in results]
+
+
+def chunks_of(made: DatasetStore) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((made.folder / "chunks").iterdir())}
+
+
+def absences(made: DatasetStore, key: str) -> dict[str, list[Span]]:
+    found: dict[str, list[Span]] = {}
+    for absence in made.entries[key].absences:
+        found.setdefault(absence.kind.value, []).append(absence.span)
+    return found
+
+
+# --- what is there stays, what is missing is asked for
+
+
+def test_a_window_is_loaded_day_by_day_just_as_the_exchange_has_it(made):
+    source = FakeSource()
+    results = load(made, source, THREE_DAYS)
+    assert [(result.day.key, result.outcome, result.error) for result in results] == [
+        (key, Outcome.LOADED, None) for key in ("2024-03-05", "2024-03-06", "2024-03-07")
+    ]
+    for result in results:
+        assert made.read(result.day).klines.equals(source.has(whole(result.day)))
+        assert made.entries[result.day.key] == result.entry
+        assert result.entry.complete
+    assert source.asked_minutes == [THREE_DAYS]
+    assert made.dataset.requested == (THREE_DAYS,)
+
+
+def test_a_second_run_asks_for_nothing_and_changes_nothing(made):
+    source = FakeSource(missing=[HALT])
+    load(made, source, THREE_DAYS)
+    before = chunks_of(made)
+    source.forget()
+    assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged"] * 3
+    assert source.asked == []
+    assert chunks_of(made) == before
+
+
+def test_a_second_run_asks_only_for_the_days_that_are_missing(made):
+    source = FakeSource()
+    load(made, source, whole(day("2024-03-06")))
+    source.forget()
+    assert outcomes(load(made, source, THREE_DAYS)) == ["loaded", "unchanged", "loaded"]
+    assert source.asked_minutes == [whole(DAY), whole(day("2024-03-07"))]
+
+
+def test_a_damaged_chunk_and_a_deleted_one_are_loaded_again_to_the_same_bytes(made):
+    source = FakeSource()
+    load(made, source, THREE_DAYS)
+    before = chunks_of(made)
+    made.chunk_path(DAY).write_bytes(b"damaged")
+    made.chunk_path(day("2024-03-07")).unlink()
+    source.forget()
+    assert outcomes(load(made, source, THREE_DAYS)) == ["loaded", "unchanged", "loaded"]
+    assert source.asked_minutes == [whole(DAY), whole(day("2024-03-07"))]
+    assert chunks_of(made) == before
+
+
+def test_a_damaged_chunk_is_loaded_again_as_far_as_it_was_ever_asked_for(made):
+    source = FakeSource()
+    load(made, source, THREE_DAYS)
+    before = chunks_of(made)
+    made.chunk_path(DAY).write_bytes(b"damaged")
+    load(made, source, span("2024-03-05T10:00Z", "2024-03-05T11:00Z"))
+    assert chunks_of(made) == before
+
+
+def test_pages_are_asked_for_no_further_than_the_days_that_are_read(made):
+    source = FakeSource()
+    results = backfill(made, source, span("2024-03-01", "2024-04-01"))
+    next(results)
+    assert len(source.asked) <= 5
+    results.close()
+    assert source.closed_iterators == 1
+
+
+@pytest.mark.parametrize("page_minutes", [1, 499, 1000, 1440, 100_000])
+def test_the_size_of_pages_does_not_change_a_byte(tmp_path, page_minutes):
+    window = whole(DAY) if page_minutes == 1 else THREE_DAYS
+    expected, made = dataset_in(tmp_path / "expected"), dataset_in(tmp_path / "made")
+    load(expected, FakeSource(missing=[HALT]), window)
+    load(made, FakeSource(missing=[HALT], page_minutes=page_minutes), window)
+    assert chunks_of(made) == chunks_of(expected)
+
+
+def test_row_groups_have_the_asked_size(made):
+    load(made, FakeSource(), whole(DAY), row_group_rows=500)
+    assert pq.read_metadata(made.chunk_path(DAY)).num_row_groups == 3
+
+
+# --- what is absent gets a reason
+
+
+def test_an_outage_is_believed_after_asking_again_for_exactly_its_minutes(made):
+    source = FakeSource(missing=[HALT], page_minutes=1440)
+    assert outcomes(load(made, source, THREE_DAYS)) == ["loaded"] * 3
+    assert source.asked == [whole(DAY), whole(day("2024-03-06")), HALT, whole(day("2024-03-07"))]
+    assert made.entries["2024-03-06"].absences == (Absence(Kind.OUTAGE, HALT, ("fake: none of them",)),)
+    assert made.entries["2024-03-06"].complete
+
+
+def test_minutes_that_nobody_confirms_are_unexplained_with_what_was_said_and_asked_for_again_later(made):
+    source = FakeSource(missing=[HALT], unproven=True)
+    failed = load(made, source, THREE_DAYS)[1]
+    assert failed.outcome is Outcome.FAILED
+    assert "fake: none of them" in failed.error
+    assert made.entries["2024-03-06"].absences == (Absence(Kind.UNEXPLAINED, HALT, ("fake: none of them",)),)
+    source.unproven = False
+    assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged", "loaded", "unchanged"]
+    assert absences(made, "2024-03-06") == {"outage": [HALT]}
+
+
+def test_rows_that_were_left_out_of_the_first_answer_are_filled(made):
+    source = FakeSource(dropped=[HALT, span("2024-03-07T23:59Z", "2024-03-08")])
+    load(made, source, THREE_DAYS)
+    for key in ("2024-03-06", "2024-03-07"):
+        assert made.read(day(key)).klines.equals(klines_of(whole(day(key))))
+
+
+def test_left_out_rows_beside_an_outage_are_told_apart(made):
+    outage = span("2024-03-06T04:30Z", "2024-03-06T05:00Z")
+    load(made, FakeSource(missing=[outage], dropped=[HALT]), THREE_DAYS)
+    assert absences(made, "2024-03-06") == {"outage": [outage]}
+
+
+def test_minutes_about_which_the_exchange_keeps_changing_its_mind_are_our_failure(made):
+    source = FakeSource(dropped=[HALT], drops_every_time=True)
+    failed = load(made, source, THREE_DAYS)[1]
+    assert failed.outcome is Outcome.FAILED
+    assert "keeps giving some of them" in failed.error
+    assert list(absences(made, "2024-03-06")) == ["unexplained"]
+    source.dropped = []
+    assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged", "loaded", "unchanged"]
+    assert absences(made, "2024-03-06") == {}
+
+
+def test_a_day_of_outage_has_a_chunk_without_klines(made):
+    source = FakeSource(missing=[whole(DAY)])
+    [result] = load(made, source, whole(DAY))
+    assert (result.outcome, result.entry.rows) == (Outcome.LOADED, 0)
+    assert absences(made, DAY.key) == {"outage": [whole(DAY)]}
+    assert outcomes(load(made, source, whole(DAY))) == ["unchanged"]
+
+
+def test_minutes_right_before_now_are_open_and_no_outage(made):
+    """The newest kline may come late; how late is not known, so nothing is concluded from it for three minutes."""
+    source = FakeSource(now="2024-03-05T12:00:30Z", missing=[span("2024-03-05T11:50Z", "2024-03-05T12:00Z")])
+    load(made, source, whole(DAY))
+    assert absences(made, DAY.key) == {
+        "outage": [span("2024-03-05T11:50Z", "2024-03-05T11:57Z")],
+        "open": [span("2024-03-05T11:57Z", "2024-03-06")],
+    }
+    assert span("2024-03-05T11:50Z", "2024-03-05T11:57Z") in source.asked
+
+
+def test_today_is_loaded_in_part_and_completed_later_without_asking_twice(made, tmp_path):
+    source = FakeSource(now="2024-03-05T12:00:30Z")
+    [today] = load(made, source, whole(DAY))
+    assert (today.outcome, today.entry.rows, today.entry.complete) == (Outcome.LOADED, 720, False)
+    assert absences(made, DAY.key) == {"open": [span("2024-03-05T12:00Z", "2024-03-06")]}
+    source.now = "2024-03-06T10:00Z"
+    source.forget()
+    [later] = load(made, source, whole(DAY))
+    assert (later.outcome, later.entry.rows, later.entry.complete) == (Outcome.LOADED, 1440, True)
+    # The last three had only just closed.
+    assert source.asked_minutes == [span("2024-03-05T11:57Z", "2024-03-06")]
+    at_once = dataset_in(tmp_path / "at_once")
+    load(at_once, source, whole(DAY))
+    assert chunks_of(made) == chunks_of(at_once)
+
+
+def test_a_day_that_has_not_begun_is_open(made):
+    source = FakeSource(now="2024-03-05T12:00:30Z")
+    assert outcomes(load(made, source, THREE_DAYS)) == ["loaded", "open", "open"]
+    assert list(made.entries) == [DAY.key]
+
+
+def test_the_first_minute_of_a_day_is_open_until_its_kline_is_closed(made):
+    source = FakeSource(now="2024-03-05T00:00:30Z")
+    assert outcomes(load(made, source, whole(DAY))) == ["open"]
+    assert made.entries == {}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["served", "late"])
+def test_the_newest_minutes_alone_can_be_asked_for(made, late):
+    newest = span("2024-03-05T11:58Z", "2024-03-05T12:00Z")
+    source = FakeSource(now="2024-03-05T12:00:10Z", missing=[newest] if late else [])
+    [result] = load(made, source, newest)
+    assert result.outcome is (Outcome.OPEN if late else Outcome.LOADED)
+    source.now, source.missing = "2024-03-05T12:10:10Z", []
+    load(made, source, newest)
+    assert made.read(DAY).klines.equals(klines_of(newest))
+
+
+def test_days_before_the_first_kline_and_after_the_last_have_no_chunk(made):
+    source = FakeSource(first="2024-03-05T04:00Z", last="2024-03-06T19:59Z")
+    window = span("2024-03-03", "2024-03-09")
+    expected = ["not_listed", "not_listed", "loaded", "loaded", "delisted", "delisted"]
+    assert outcomes(load(made, source, window)) == expected
+    assert list(made.entries) == ["2024-03-05", "2024-03-06"]
+    assert absences(made, "2024-03-05") == {"not_listed": [span("2024-03-05", "2024-03-05T04:00Z")]}
+    assert absences(made, "2024-03-06") == {"delisted": [span("2024-03-06T20:00Z", "2024-03-07")]}
+    assert all(entry.complete for entry in made.entries.values())
+    source.forget()
+    assert outcomes(load(made, source, window)) == [outcome.replace("loaded", "unchanged") for outcome in expected]
+    assert source.asked == []
+
+
+def test_nothing_is_made_for_a_window_before_the_first_kline(made):
+    assert outcomes(load(made, FakeSource(first="2024-04-01"), THREE_DAYS)) == ["not_listed"] * 3
+    assert made.dataset.requested == ()
+
+
+def test_a_pair_that_is_not_listed_is_said_before_anything_is_made(made):
+    class Unlisted(FakeSource):
+        def life(self):
+            raise PairNotListed("the fake exchange lists no such pair")
+
+    with pytest.raises(PairNotListed):
+        load(made, Unlisted(), THREE_DAYS)
+    assert made.dataset.requested == ()
+
+
+# --- windows that are not whole days
+
+
+def test_the_minutes_outside_a_window_are_not_requested(made):
+    window = span("2024-03-05T06:00Z", "2024-03-06T18:00Z")
+    source = FakeSource()
+    assert outcomes(load(made, source, window)) == ["loaded", "loaded"]
+    assert source.asked_minutes == [window]
+    assert absences(made, "2024-03-05") == {"not_requested": [span("2024-03-05", "2024-03-05T06:00Z")]}
+    assert absences(made, "2024-03-06") == {"not_requested": [span("2024-03-06T18:00Z", "2024-03-07")]}
+    assert not made.entries["2024-03-05"].complete
+
+
+def test_a_part_that_is_added_later_is_all_that_is_asked_for(made):
+    source = FakeSource()
+    load(made, source, span("2024-03-05T06:00Z", "2024-03-05T12:00Z"))
+    source.forget()
+    load(made, source, span("2024-03-05T09:00Z", "2024-03-05T18:00Z"))
+    assert source.asked_minutes == [span("2024-03-05T12:00Z", "2024-03-05T18:00Z")]
+    assert made.read(DAY).klines.equals(klines_of(span("2024-03-05T06:00Z", "2024-03-05T18:00Z")))
+
+
+def test_what_was_asked_for_and_never_loaded_is_loaded_with_the_next_part_of_its_day(made):
+    """A process was killed after it noted the whole day as asked for and before it loaded it."""
+    source = FakeSource()
+    load(made, source, span("2024-03-05T00:00Z", "2024-03-05T02:00Z"))
+    made.note_requested(whole(DAY), START)
+    [result] = load(made, source, span("2024-03-05T03:00Z", "2024-03-05T04:00Z"))
+    assert (result.outcome, result.error) == (Outcome.LOADED, None)
+    assert absences(made, DAY.key) == {}
+
+
+minutes = st.integers(1, THREE_DAYS.minutes - 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    cuts=st.lists(minutes, max_size=4, unique=True),
+    order=st.randoms(use_true_random=False),
+    outages=st.lists(st.tuples(minutes, st.integers(1, 2000)), max_size=3),
+    page_minutes=st.integers(200, 2000),
+)
+def test_any_pieces_in_any_order_end_in_the_bytes_of_one_whole_load(cuts, order, outages, page_minutes):
+    def minute(number: int) -> int:
+        return THREE_DAYS.start_ms + number * MINUTE_MS
+
+    missing = [Span(minute(start), min(minute(start + length), THREE_DAYS.end_ms)) for start, length in outages]
+    pieces = [Span(minute(one), minute(other)) for one, other in pairwise([0, *sorted(cuts), THREE_DAYS.minutes])]
+    order.shuffle(pieces)
+    with tempfile.TemporaryDirectory() as root:
+        whole_load, in_pieces = dataset_in(Path(root) / "whole"), dataset_in(Path(root) / "pieces")
+        load(whole_load, FakeSource(missing=missing), THREE_DAYS)
+        for piece in pieces:
+            load(in_pieces, FakeSource(missing=missing, page_minutes=page_minutes), piece)
+        assert chunks_of(in_pieces) == chunks_of(whole_load)
+        assert in_pieces.dataset.requested == (THREE_DAYS,)
+        for name in ("manifest.json", "dataset.json"):
+            assert (in_pieces.folder / name).read_bytes() == (whole_load.folder / name).read_bytes()
+
+
+def test_equal_answers_give_equal_bytes(tmp_path):
+    stores = [dataset_in(tmp_path / name) for name in ("one", "two")]
+    for made in stores:
+        load(made, FakeSource(missing=[HALT], dropped=[span("2024-03-07T01:00Z", "2024-03-07T02:00Z")]), THREE_DAYS)
+    assert chunks_of(stores[0]) == chunks_of(stores[1])
+    assert (stores[0].folder / "manifest.json").read_bytes() == (stores[1].folder / "manifest.json").read_bytes()
+
+
+# --- loading anew
+
+
+def test_a_refetch_asks_for_everything_and_changes_no_byte_if_the_answers_are_the_same(made):
+    source = FakeSource(missing=[HALT])
+    load(made, source, THREE_DAYS)
+    before = chunks_of(made)
+    source.forget()
+    assert outcomes(load(made, source, THREE_DAYS, refetch=True)) == ["loaded"] * 3
+    assert source.asked_minutes == [THREE_DAYS]
+    assert chunks_of(made) == before
+
+
+def test_a_refetch_fills_what_the_exchange_has_found_since(made):
+    source = FakeSource(missing=[HALT])
+    load(made, source, THREE_DAYS)
+    source.missing = []
+    load(made, source, THREE_DAYS, refetch=True)
+    assert made.read(day("2024-03-06")).klines.equals(klines_of(whole(day("2024-03-06"))))
+
+
+def test_a_refetch_of_part_of_a_day_keeps_the_rest(made):
+    source = FakeSource()
+    load(made, source, whole(DAY))
+    before = chunks_of(made)
+    load(made, source, span("2024-03-05T10:00Z", "2024-03-05T11:00Z"), refetch=True)
+    assert chunks_of(made) == before
+
+
+def test_a_refetch_never_makes_a_chunk_worse(made):
+    source = FakeSource()
+    load(made, source, THREE_DAYS)
+    before = chunks_of(made)
+    source.missing = [HALT]
+    results = load(made, source, THREE_DAYS, refetch=True)
+    assert outcomes(results) == ["loaded", "failed", "loaded"]
+    assert "keeps its chunk: the exchange now lacks 90 minutes" in results[1].error
+    assert chunks_of(made) == before
+
+
+# --- what goes wrong concerns the days it concerns
+
+
+def test_one_bad_day_does_not_stop_the_others(made):
+    source = FakeSource(bad=[HALT], page_minutes=720)
+    results = load(made, source, THREE_DAYS)
+    assert outcomes(results) == ["loaded", "failed", "loaded"]
+    assert "answered klines with nonsense" in results[1].error
+    assert list(made.entries) == ["2024-03-05", "2024-03-07"]
+    source.bad = []
+    assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged", "loaded", "unchanged"]
+
+
+def test_a_bad_page_fails_every_day_it_has_minutes_of_and_no_other(made):
+    source = FakeSource(bad=[span("2024-03-05T23:00Z", "2024-03-05T23:01Z")], page_minutes=1000)
+    assert outcomes(load(made, source, THREE_DAYS)) == ["failed", "failed", "loaded"]
+
+
+def test_when_the_exchange_goes_away_what_was_loaded_stays_and_the_rest_says_why(tmp_path, made):
+    source = FakeSource(unavailable_from="2024-03-06T12:00Z", page_minutes=720)
+    results = load(made, source, THREE_DAYS)
+    assert outcomes(results) == ["loaded", "failed", "failed"]
+    assert results[1].error == "no answer from the fake exchange; check the network"
+    assert results[2].error == "not tried, as before it: no answer from the fake exchange; check the network"
+    assert list(dataset_in(tmp_path).entries) == [DAY.key]
+    source.unavailable_from = None
+    source.forget()
+    assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged", "loaded", "loaded"]
+    assert source.asked_minutes == [span("2024-03-06", "2024-03-08")]
+
+
+def test_a_failed_day_keeps_the_chunk_it_had(made):
+    source = FakeSource()
+    load(made, source, span("2024-03-05T00:00Z", "2024-03-05T06:00Z"))
+    before = chunks_of(made)
+    source.bad = [whole(DAY)]
+    [failed] = load(made, source, whole(DAY))
+    assert (failed.outcome, failed.entry) == (Outcome.FAILED, made.entries[DAY.key])
+    assert chunks_of(made) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, SystemExit])
+def test_a_load_that_is_stopped_keeps_what_it_finished_and_is_continued(tmp_path, made, error):
+    source = FakeSource()
+    results = backfill(made, source, THREE_DAYS)
+    next(results)
+    with pytest.raises(error):
+        results.throw(error)
+    assert source.closed_iterators == 1
+    again = dataset_in(tmp_path)
+    assert (again.folder / "manifest.json").exists()
+    assert list(again.entries) == [DAY.key]
+    source.forget()
+    assert outcomes(load(again, source, THREE_DAYS)) == ["unchanged", "loaded", "loaded"]
+    assert source.asked_minutes == [span("2024-03-06", "2024-03-08")]
+
+
+def test_a_load_that_was_killed_outright_is_continued(tmp_path, made):
+    source = FakeSource()
+    results = backfill(made, source, THREE_DAYS)
+    next(results)
+    again = dataset_in(tmp_path)
+    assert outcomes(load(again, source, THREE_DAYS)) == ["unchanged", "loaded", "loaded"]
+    results.close()
+    assert list(dataset_in(tmp_path).entries) == ["2024-03-05", "2024-03-06", "2024-03-07"]
+
+
+# --- zones and starts
+
+
+@pytest.mark.parametrize(("key", "rows"), [("2023-10-29", 1500), ("2024-03-31", 1380), ("2024-03-30", 1440)])
+def test_a_day_on_which_the_clocks_change_is_loaded_whole(tmp_path, key, rows):
+    on = day(key, ZURICH)
+    made = dataset_in(tmp_path, ZURICH, date(2023, 10, 1))
+    source = FakeSource(page_minutes=499)
+    [result] = load(made, source, whole(on))
+    assert (result.day, result.entry.rows, result.entry.complete) == (on, rows, True)
+    assert made.read(on).klines.equals(source.has(whole(on)))
+
+
+def test_a_window_in_another_zone_touches_the_days_of_the_datasets_zone(tmp_path):
+    made = dataset_in(tmp_path, ZURICH)
+    results = load(made, FakeSource(), whole(DAY))
+    assert [result.day.key for result in results] == ["2024-03-05", "2024-03-06"]
+    assert absences(made, "2024-03-06") == {"not_requested": [span("2024-03-06T00:00Z", "2024-03-06T23:00Z")]}
+
+
+def test_an_earlier_day_moves_the_start_down_and_renames_what_is_there(tmp_path, made):
+    load(made, FakeSource(), whole(DAY))
+    [before] = chunks_of(made).values()
+    assert made.dataset.start == date(2020, 1, 1)
+    load(made, FakeSource(), whole(day("2018-02-01")))
+    assert made.dataset.start == date(2018, 2, 1)
+    index = (date(2024, 3, 5) - date(2018, 2, 1)).days + 1
+    chunks = chunks_of(made)
+    assert list(chunks) == ["chunk_000001_2018-02-01.parquet", f"chunk_{index:06d}_2024-03-05.parquet"]
+    assert chunks[f"chunk_{index:06d}_2024-03-05.parquet"] == before
+    assert outcomes(load(dataset_in(tmp_path), FakeSource(), whole(DAY))) == ["unchanged"]
+
+
+def test_a_dataset_starts_no_sooner_than_the_pair(tmp_path):
+    made = dataset_in(tmp_path, start=date(2024, 3, 5))
+    load(made, FakeSource(first="2024-03-05T04:00Z"), span("2024-02-01", "2024-03-06"))
+    assert made.dataset.start == date(2024, 3, 5)
+    assert list(chunks_of(made)) == ["chunk_000001_2024-03-05.parquet"]
+
+
+def test_what_a_manifest_says_of_a_day_is_what_its_chunk_holds(made):
+    load(made, FakeSource(first="2024-03-05T04:00Z", missing=[HALT]), THREE_DAYS)
+    for key, entry in made.entries.items():
+        chunk = made.read(day(key))
+        assert chunk.entry == entry
+        assert entry.rows + sum(absence.span.minutes for absence in entry.absences) == entry.expected_rows
+        assert entry.first_open_time == max(day(key).start_ms, at("2024-03-05T04:00Z"))

@@ -1,0 +1,315 @@
+"""REST and the archive as one source: which is asked, what a bad file leads to, and what proves an outage."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from starlette.responses import Response
+
+from market_data_pipeline.core.errors import RegionBlocked, SourceUnavailable
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.loading.load_days import DayResult, backfill
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.sources.protocol import KlineSource, Life
+from market_data_pipeline.core.sources.rest.client import RestClient
+from market_data_pipeline.core.sources.rest.klines import RestSource
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.queries import RequestInfo
+from market_data_pipeline_tests.core.sources.conftest import OpenExchange, OpenRest
+from market_data_pipeline_tests.support import Simulate, at, counted, is_page, minutes, record, span
+
+DAYS = span("2024-05-06", "2024-05-09")
+OUTAGE_DAY = span("2021-04-25", "2021-04-26")
+FILE_FAULTS = (
+    "wrong_checksum",
+    "cut_zip",
+    "microseconds",
+    "late_archive",
+    "archive_drops_rows",
+)
+
+
+def klines(source: KlineSource, *spans: Span) -> pa.Table:
+    pages = list(source.pages(spans))
+    assert [page.error for page in pages if page.error] == []
+    return pa.concat_tables([page.klines for page in pages]).combine_chunks()
+
+
+def load(
+    root: Path, source: KlineSource, window: Span, zone: str = "UTC", market: Market = Market.FUTURES
+) -> list[DayResult]:
+    return list(backfill(dataset_at(root, window, zone, market), source, window))
+
+
+def dataset_at(root: Path, window: Span, zone: str, market: Market) -> DatasetStore:
+    start = datetime.fromtimestamp(window.start_ms / 1000, UTC).date()
+    return Store(root).create(market, "BTC/USDT", zone=parse_zone(zone), start=start)
+
+
+# --- which is asked
+
+
+@pytest.mark.parametrize("market", ["spot", "futures"])
+@pytest.mark.parametrize("day", ["2021-12-30", "2024-12-31", "2025-01-01"])
+def test_the_archives_klines_are_those_of_rest_to_the_last_bit(
+    simulate: Simulate, exchange: OpenExchange, rest: OpenRest, market: str, day: str
+) -> None:
+    running = simulate(now=datetime(2025, 3, 1, tzinfo=UTC))
+    start = at(day)
+    asked = Span(start, start + 2 * 86_400_000)
+    archived = klines(exchange(running, "archive", market), asked)
+    assert archived.equals(klines(rest(running, market), asked))
+    assert archived.num_rows == 2880
+
+
+def test_days_that_are_published_come_from_the_archive_each_file_fetched_once(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
+    running = simulate()
+    source, seen = exchange(running), record(running.exchange)
+    # Three days of a zone five and a half hours ahead lie in four files.
+    asked = Span(DAYS.start_ms - 330 * 60_000, DAYS.end_ms - 330 * 60_000)
+    assert klines(source, asked).column("open_time").to_pylist() == minutes(asked)
+    files = [request.path for request in seen if request.area == "archive"]
+    assert len(files) == len(set(files)) == 8  # zip and checksum
+    assert not [request for request in seen if is_page(request)]
+
+
+def test_days_that_cannot_be_published_yet_are_asked_of_rest_alone(simulate: Simulate, exchange: OpenExchange) -> None:
+    running = simulate(now=datetime(2024, 5, 8, 8, 0, tzinfo=UTC))
+    source, seen = exchange(running), record(running.exchange)
+    assert klines(source, span("2024-05-06", "2024-05-08T08:00")).num_rows == 2 * 1440 + 480
+    asked = {request.path.rpartition("/")[2] for request in seen if request.area == "archive"}
+    assert asked == {"BTCUSDT-1m-2024-05-06.zip", "BTCUSDT-1m-2024-05-06.zip.CHECKSUM"}
+
+
+def test_a_chunk_says_where_its_klines_came_from(simulate: Simulate, exchange: OpenExchange, root: Path) -> None:
+    running = simulate(now=datetime(2024, 5, 8, 8, 0, tzinfo=UTC))
+    running.exchange.hooks.append(lambda request: "archive_drops_rows" if "05-06" in request.path else None)
+    results = load(root, exchange(running), span("2024-05-05", "2024-05-08"))
+    assert [result.entry.source for result in results if result.entry] == ["archive", "archive+rest", "rest"]
+
+
+def test_rest_alone_never_asks_the_archive_for_klines(simulate: Simulate, exchange: OpenExchange) -> None:
+    running = simulate()
+    assert klines(exchange(running, "rest"), DAYS).num_rows == 4320
+    assert running.exchange.stats()["archive"]["requests"] == 0
+
+
+def test_the_archive_alone_costs_no_weight_beyond_the_first_questions(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
+    running = simulate()
+    source = exchange(running, "archive")
+    source.life()
+    before = counted(running.exchange, "futures")["weight"]
+    assert klines(source, DAYS).num_rows == 4320
+    assert counted(running.exchange, "futures")["weight"] == before
+
+
+def test_the_archive_alone_says_which_day_it_does_not_have(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    running = simulate(now=datetime(2024, 5, 8, 2, 0, tzinfo=UTC))
+    results = load(root, exchange(running, "archive"), span("2024-05-06", "2024-05-08"))
+    assert [result.outcome for result in results] == [Outcome.LOADED, Outcome.FAILED]
+    assert "no file of 2024-05-07" in str(results[1].error)
+    assert "REST may have" in str(results[1].error)
+
+
+# --- files that cannot be used
+
+
+@pytest.mark.parametrize("fault", FILE_FAULTS)
+@pytest.mark.parametrize("market", ["spot", "futures"])
+def test_what_a_file_lacks_or_gets_wrong_comes_from_rest(
+    simulate: Simulate, exchange: OpenExchange, rest: OpenRest, fault: str, market: str
+) -> None:
+    running = simulate(faults={fault: 0.5})
+    asked = span("2024-05-01", "2024-05-11")
+    assert klines(exchange(running, "auto", market), asked).equals(klines(rest(running, market), asked))
+    assert running.exchange.stats()["archive"]["faults"][fault] > 0
+
+
+@pytest.mark.parametrize(("times", "downloads", "by_rest"), [(1, 2, 0), (100, 2, 3)])
+def test_a_file_that_is_damaged_twice_is_left_to_rest(
+    simulate: Simulate, exchange: OpenExchange, times: int, downloads: int, by_rest: int
+) -> None:
+    running = simulate()
+    seen, faults = record(running.exchange), iter(["cut_zip"] * times)
+    running.exchange.hooks.append(lambda request: next(faults, None) if request.path.endswith(".zip") else None)
+    source = exchange(running)
+    assert klines(source, span("2024-05-06", "2024-05-07")).num_rows == 1440
+    assert sum(request.path.endswith(".zip") for request in seen) == downloads
+    assert sum(is_page(request) for request in seen) == by_rest
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "403", "reset", "truncate"])
+def test_an_archive_that_fails_now_and_then_or_always_stops_nothing(
+    simulate: Simulate, exchange: OpenExchange, fault: str
+) -> None:
+    running = simulate()
+    running.exchange.hooks.append(lambda request: fault if request.area == "archive" else None)
+    assert klines(exchange(running), span("2024-05-01", "2024-05-11")).num_rows == 14_400
+    # It is given up on: ten files tried four times each would be forty requests and more.
+    assert running.exchange.stats()["archive"]["requests"] <= 40
+
+
+def test_an_archive_alone_that_cannot_be_reached_is_said(simulate: Simulate, exchange: OpenExchange) -> None:
+    running = simulate()
+    running.exchange.hooks.append(lambda request: "500" if request.area == "archive" else None)
+    with pytest.raises(SourceUnavailable, match="HTTP 500"):
+        klines(exchange(running, "archive"), DAYS)
+
+
+# --- locations that are not served
+
+
+def blocked(running: SimulatedExchange) -> None:
+    running.hooks.append(lambda request: "451" if request.area != "archive" else None)
+
+
+def test_futures_history_loads_from_the_archive_where_rest_is_blocked_and_says_so(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    # The archive is searched for the first file, up to the days of this machine's clock.
+    running = simulate(now=datetime.now(UTC))
+    blocked(running.exchange)
+    source = exchange(running, "auto", "futures", "FRESH/USDT")
+    assert source.life() == Life(at("2026-03-02T12:30"), None)
+    results = load(root, source, span("2026-03-02", "2026-03-05"))
+    assert [(result.outcome, result.entry.rows) for result in results if result.entry] == [
+        (Outcome.LOADED, 690),
+        (Outcome.LOADED, 1440),
+        (Outcome.LOADED, 1440),
+    ]
+    [remark] = source.remarks
+    assert "HTTP 451" in remark
+
+
+def test_days_that_only_rest_has_fail_with_the_reason_where_rest_is_blocked(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    now = datetime.now(UTC)
+    running = simulate(now=now)
+    blocked(running.exchange)
+    end_ms = int(now.timestamp()) // 86_400 * 86_400_000
+    results = load(root, exchange(running), Span(end_ms - 3 * 86_400_000, end_ms + 60_000))
+    assert [result.outcome for result in results[:2]] == [Outcome.LOADED] * 2
+    assert results[-1].outcome is Outcome.FAILED
+    assert "HTTP 451" in str(results[-1].error)
+
+
+def test_rest_alone_is_blocked(simulate: Simulate, exchange: OpenExchange) -> None:
+    running = simulate()
+    blocked(running.exchange)
+    with pytest.raises(RegionBlocked):
+        exchange(running, "rest").life()
+
+
+def test_spot_goes_on_with_the_public_address_where_the_first_one_is_blocked(simulate: Simulate, root: Path) -> None:
+    running, public = simulate(), simulate()
+    blocked(running.exchange)
+    source = RestSource(RestClient(Market.SPOT, root=root, base_url=running.url, public_url=public.url), "BTCUSDT")
+    assert klines(source, DAYS).num_rows == 4320
+    [remark] = source.remarks
+    assert public.url in remark
+    assert counted(running.exchange, "spot")["requests"] == 1
+    source.close()
+
+
+# --- what proves an outage
+
+
+def outage(root: Path, source: KlineSource) -> Absence:
+    [result] = load(root, source, OUTAGE_DAY, market=Market.SPOT)
+    assert result.entry
+    [absence] = result.entry.absences
+    return absence
+
+
+@pytest.mark.parametrize("name", ["auto", "rest"])
+def test_an_outage_has_three_witnesses_on_spot(
+    simulate: Simulate, exchange: OpenExchange, root: Path, name: str
+) -> None:
+    found = outage(root, exchange(simulate(), name, "spot"))
+    assert found.kind is Kind.OUTAGE
+    assert found.evidence == ("rest: none, asked twice", "archive: none of them", "ETH/USDT: none of them")
+
+
+def test_without_a_file_another_pair_that_halted_too_is_enough(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    found = outage(root, exchange(simulate(faults={"late_archive": 1}), "auto", "spot"))
+    assert found.kind is Kind.OUTAGE
+    assert found.evidence[1:] == ("archive: the archive has no file of 2021-04-25", "ETH/USDT: none of them")
+
+
+def hide(exchange: SimulatedExchange, hidden: Span, *symbols: str) -> None:
+    """REST has no klines of these minutes, for ever."""
+
+    def hook(request: RequestInfo) -> Response | None:
+        if not is_page(request) or request.params["symbol"] not in symbols:
+            return None
+        if int(request.params["startTime"]) >= hidden.start_ms and int(request.params["endTime"]) < hidden.end_ms:
+            return Response(b"[]", media_type="application/json")
+        return None
+
+    exchange.hooks.append(hook)
+
+
+def test_minutes_that_rest_hides_and_the_archive_has_are_taken_from_it(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
+    running = simulate()
+    hide(running.exchange, DAYS, "BTCUSDT")
+    again = exchange(running).ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    assert (again.klines.num_rows, again.sources) == (60, {"archive"})
+
+
+@pytest.mark.parametrize(("market", "said"), [("futures", 2), ("spot", 3)])
+def test_minutes_that_rest_hides_and_no_witness_misses_are_not_proven(
+    simulate: Simulate, exchange: OpenExchange, market: str, said: int
+) -> None:
+    running = simulate(faults={"late_archive": 1})
+    hide(running.exchange, DAYS, "BTCUSDT")
+    again = exchange(running, "auto", market).ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    assert (again.klines.num_rows, again.proven, len(again.evidence)) == (0, False, said)
+
+
+def test_an_empty_answer_about_the_other_pair_is_not_taken_for_a_halt(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
+    running = simulate(faults={"late_archive": 1})
+    hide(running.exchange, DAYS, "BTCUSDT", "ETHUSDT")
+    again = exchange(running, "auto", "spot").ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    assert not again.proven
+    assert again.evidence[-1] == "ETH/USDT: none around them either"
+
+
+def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_them(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
+    running = simulate()
+    hide(running.exchange, DAYS, "BTCUSDT")
+    again = exchange(running, "rest").ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    assert (again.klines.num_rows, again.proven) == (0, False)
+    assert again.evidence[-1] == "archive: has 60 of them"
+
+
+# --- contracts that ended
+
+
+def test_flat_klines_of_a_settled_contract_are_no_data(simulate: Simulate, exchange: OpenExchange, root: Path) -> None:
+    source = exchange(simulate(now=datetime(2024, 7, 1, tzinfo=UTC)), "rest", "futures", "WAVES/USDT")
+    assert source.life().last_open_ms == at("2024-06-11T08:59")
+    last, after = load(root, source, span("2024-06-11", "2024-06-13"))
+    assert last.entry
+    assert last.entry.rows == 9 * 60
+    assert last.entry.absences == (Absence(Kind.DELISTED, span("2024-06-11T09:00", "2024-06-12")),)
+    assert (after.outcome, after.entry) == (Outcome.DELISTED, None)

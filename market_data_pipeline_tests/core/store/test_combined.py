@@ -1,0 +1,254 @@
+"""The combined file is its chunks, in order, whenever it is looked at; it is written only when that needs writing."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import Day, parse_zone
+from market_data_pipeline.core.klines.table import FIELDS, cut
+from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.store.combined import Agreement, combine, combined_path, compare, differences, select
+from market_data_pipeline.core.store.dataset_store import Chunk, DatasetStore
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, day, klines_of, span, whole
+
+FIRST = date(2020, 1, 1)
+WINDOW = span("2020-01-01", "2020-01-06")
+HALT = span("2020-01-03T04:00Z", "2020-01-03T05:30Z")
+ALL = klines_of(WINDOW, without=[HALT])
+
+
+@pytest.fixture
+def loaded(store) -> DatasetStore:
+    """Five days, one of them with an outage."""
+    made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+    list(backfill(made, FakeSource(missing=[HALT]), WINDOW))
+    return made
+
+
+def written(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def content_of(path: Path) -> pa.Table:
+    return pq.read_table(path)
+
+
+def test_the_combined_file_is_the_chunks_in_order(loaded):
+    combined = combine(loaded, select(loaded))
+    assert combined.path == loaded.folder / "combined" / "BTCUSDT_1m_all.parquet"
+    assert content_of(combined.path).equals(ALL)
+    assert (combined.chunks, combined.rows, combined.built) == (5, ALL.num_rows, True)
+    assert combined.size_bytes == combined.path.stat().st_size
+    assert [path.name for path in combined.path.parent.iterdir()] == ["BTCUSDT_1m_all.parquet"]
+
+
+def test_pandas_reads_the_combined_file_without_options(loaded):
+    frame = pd.read_parquet(combine(loaded, select(loaded)).path)
+    assert list(frame.columns) == list(FIELDS)
+    assert frame["open_time"].is_monotonic_increasing
+    assert len(frame) == ALL.num_rows
+
+
+def test_nothing_is_written_while_the_chunks_are_the_same(loaded):
+    first = combine(loaded, select(loaded))
+    before = written(first.path)
+    second = combine(loaded, select(loaded))
+    assert written(first.path) == before
+    assert not second.built
+    assert (second.rows, second.chunks, second.size_bytes, second.fingerprint) == (
+        first.rows, first.chunks, first.size_bytes, first.fingerprint,
+    )  # fmt: skip
+
+
+def test_a_rebuild_that_is_asked_for_gives_the_same_bytes(loaded):
+    path = combine(loaded, select(loaded)).path
+    before, content = written(path), path.read_bytes()
+    assert combine(loaded, select(loaded), rebuild=True).built
+    assert written(path) > before
+    assert path.read_bytes() == content
+
+
+def test_a_changed_chunk_and_a_new_one_make_it_be_built_anew(loaded):
+    path = combine(loaded, select(loaded)).path
+    list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
+    assert combine(loaded, select(loaded)).built
+    assert content_of(path).equals(klines_of(WINDOW))
+    list(backfill(loaded, FakeSource(), span("2020-01-06", "2020-01-07")))
+    assert combine(loaded, select(loaded)).chunks == 6
+    assert content_of(path).equals(klines_of(span("2020-01-01", "2020-01-07")))
+
+
+def test_a_combined_file_that_cannot_be_read_is_built_anew(loaded):
+    path = combine(loaded, select(loaded)).path
+    path.write_bytes(b"garbage")
+    assert combine(loaded, select(loaded)).built
+    assert content_of(path).equals(ALL)
+
+
+# --- which chunks
+
+
+@pytest.mark.parametrize(
+    ("from_index", "to_index", "name", "window"),
+    [
+        (2, 3, "BTCUSDT_1m_000002-000003.parquet", span("2020-01-02", "2020-01-04")),
+        (4, None, "BTCUSDT_1m_000004-.parquet", span("2020-01-04", "2020-01-06")),
+        (None, 1, "BTCUSDT_1m_-000001.parquet", span("2020-01-01", "2020-01-02")),
+        (5, 5, "BTCUSDT_1m_000005-000005.parquet", span("2020-01-05", "2020-01-06")),
+    ],
+)
+def test_chunks_can_be_chosen_by_index_both_ends_included(loaded, from_index, to_index, name, window):
+    combined = combine(loaded, select(loaded, from_index=from_index, to_index=to_index))
+    assert combined.path.name == name
+    assert content_of(combined.path).equals(cut(ALL, window))
+
+
+@pytest.mark.parametrize(
+    ("zone", "name", "window"),
+    [
+        ("UTC", "BTCUSDT_1m_all_UTC.parquet", WINDOW),
+        ("Europe/Zurich", "BTCUSDT_1m_all_Europe-Zurich.parquet", span("2020-01-01T23:00Z", "2020-01-05T23:00Z")),
+        ("+05:30", "BTCUSDT_1m_all_+0530.parquet", span("2020-01-01T18:30Z", "2020-01-05T18:30Z")),
+        ("America/New_York", "BTCUSDT_1m_all_America-New_York.parquet", span("2020-01-01T05:00Z", "2020-01-05T05:00Z")),
+    ],
+)
+def test_with_a_zone_it_has_the_whole_days_of_that_zone(loaded, zone, name, window):
+    combined = combine(loaded, select(loaded, zone=parse_zone(zone)))
+    assert combined.path.name == name
+    assert content_of(combined.path).equals(cut(ALL, window))
+
+
+def test_files_of_different_choices_lie_side_by_side(loaded):
+    combine(loaded, select(loaded))
+    combine(loaded, select(loaded, zone=parse_zone("Europe/Zurich")))
+    combine(loaded, select(loaded, from_index=1, to_index=2))
+    assert len(list((loaded.folder / "combined").iterdir())) == 3
+    assert not combine(loaded, select(loaded)).built
+
+
+@pytest.mark.parametrize("choice", [{"from_index": 6}, {"to_index": 0}, {"from_index": 3, "to_index": 2}])
+def test_a_choice_without_chunks_is_refused(loaded, choice):
+    with pytest.raises(UsageError, match="no chunks to combine there"):
+        select(loaded, **choice)
+
+
+def test_a_choice_without_a_whole_day_of_the_zone_is_refused(loaded):
+    with pytest.raises(UsageError, match="no whole day of Europe/Zurich"):
+        select(loaded, zone=parse_zone("Europe/Zurich"), from_index=2, to_index=2)
+
+
+def test_a_dataset_without_chunks_has_nothing_to_combine(made):
+    with pytest.raises(UsageError, match="run backfill first"):
+        select(made)
+
+
+# --- long histories
+
+
+def test_rows_lie_in_groups_of_131072_whatever_the_days_are(store):
+    made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+    last = day((FIRST + timedelta(days=184)).isoformat())
+    window = Span(WINDOW.start_ms, last.end_ms)
+    list(backfill(made, FakeSource(missing=[HALT], page_minutes=14_400), window))
+    combined = combine(made, select(made))
+    metadata = pq.read_metadata(combined.path)
+    groups = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+    assert groups == [131_072, 131_072, 185 * 1440 - 90 - 2 * 131_072]
+    assert content_of(combined.path).equals(klines_of(window, without=[HALT]))
+    assert list(differences(made, select(made))) == []
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_damaged_chunk_is_refused_and_the_old_file_stays(loaded, damage):
+    path = combine(loaded, select(loaded)).path
+    before = path.read_bytes()
+    chunk = loaded.chunk_path(day("2020-01-04"))
+    chunk.unlink() if damage == "gone" else chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
+    with pytest.raises(StoreError, match="2020-01-04"):
+        combine(loaded, select(loaded), rebuild=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_untouched_combined_file_is_equal_to_its_chunks(loaded):
+    for selection in (select(loaded), select(loaded, zone=parse_zone("Europe/Zurich")), select(loaded, from_index=2)):
+        combine(loaded, selection)
+        assert list(differences(loaded, selection)) == []
+    assert compare(loaded) == (Agreement.EQUAL, "")
+
+
+def tampered(table: pa.Table) -> Iterator[pa.Table]:
+    """The table with a volume changed, with a row less at either end, with a row more, and in another order."""
+    yield table.set_column(5, table.schema.field("volume"), [[7.0, *table.column("volume").to_pylist()[1:]]])
+    yield table.slice(1)
+    yield table.slice(0, table.num_rows - 1)
+    yield pa.concat_tables([table, table.slice(0, 1)])
+    yield pa.concat_tables([table.slice(1), table.slice(0, 1)])
+
+
+@pytest.mark.parametrize("way", range(5), ids=["value", "first row", "last row", "one more", "order"])
+def test_a_combined_file_that_was_tampered_with_is_found_out(loaded, way):
+    path = combine(loaded, select(loaded)).path
+    said = pq.read_metadata(path).metadata
+    table = list(tampered(content_of(path)))[way]
+    pq.write_table(table.replace_schema_metadata(said), path, store_schema=False)
+    [problem] = differences(loaded, select(loaded))
+    assert "differ from the chunks" in problem or "the chunks do not" in problem
+    assert compare(loaded)[0] is Agreement.DAMAGED
+
+
+def test_a_combined_file_with_a_flipped_byte_or_a_lost_end_is_found_out(loaded):
+    path = combine(loaded, select(loaded)).path
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 3] ^= 1
+    for damaged in (bytes(flipped), content[:-1], b""):
+        path.write_bytes(damaged)
+        [problem] = differences(loaded, select(loaded))
+        assert problem.startswith("BTCUSDT_1m_all.parquet cannot be read")
+        assert "\n" not in problem
+
+
+def test_a_combined_file_is_told_apart_from_one_that_is_older_or_not_there(loaded):
+    assert compare(loaded)[0] is Agreement.ABSENT
+    combine(loaded, select(loaded))
+    list(backfill(loaded, FakeSource(), span("2020-01-06", "2020-01-07")))
+    assert compare(loaded)[0] is Agreement.OLDER
+
+
+def test_a_dataset_without_chunks_has_no_combined_file(made):
+    assert compare(made)[0] is Agreement.ABSENT
+
+
+def test_a_damaged_chunk_is_not_blamed_on_the_combined_file(loaded):
+    combine(loaded, select(loaded))
+    loaded.chunk_path(day("2020-01-04")).unlink()
+    agreement, problem = compare(loaded)
+    assert agreement is Agreement.UNKNOWN
+    assert "missing" in problem
+
+
+def test_a_load_that_starts_meanwhile_does_not_disturb(tmp_path, loaded):
+    """A load clears away what killed processes left behind; what a living one is writing is not that."""
+
+    class Busy(DatasetStore):
+        def read(self, on: Day) -> Chunk:
+            other = Store(tmp_path).open(self.dataset)
+            other.note_requested(whole(on), FIRST)
+            return super().read(on)
+
+    busy = Busy(loaded.folder, loaded.dataset, manifest_interval_s=3600)
+    assert content_of(combine(busy, select(busy)).path).equals(ALL)
+    assert combined_path(busy, select(busy)).exists()

@@ -1,0 +1,589 @@
+"""What was published is there to the byte, whoever else writes and wherever a process is killed."""
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.core.errors import BadAnswer, StoreError
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
+from market_data_pipeline.core.klines.table import column, open_times
+from market_data_pipeline.core.store.chunk import Footer, encode
+from market_data_pipeline.core.store.chunk_files import prepare
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, day, klines_of, span, whole
+
+FIRST = date(2024, 3, 1)
+WINDOW = span("2024-03-01", "2024-03-10")
+DAY = day("2024-03-05")
+HALT = span("2024-03-05T04:00Z", "2024-03-05T05:30Z")
+LONGER_HALT = span("2024-03-05T03:00Z", "2024-03-05T05:30Z")
+OTHER_HALT = span("2024-03-05T20:00Z", "2024-03-05T21:00Z")
+
+
+@pytest.fixture
+def dataset_store(made) -> DatasetStore:
+    made.note_requested(WINDOW, FIRST)
+    return made
+
+
+def publish(into: DatasetStore, key: str, *, without: Iterable[Span] = (), source: str = "rest") -> Entry:
+    on = into.dataset.day(key)
+    absences = [Absence(Kind.OUTAGE, gap) for gap in without]
+    return into.publish(prepare(into.dataset, on, klines_of(whole(on), without=without), absences, source=source))
+
+
+def opened(root: Path, *, manifest_interval_s: float = 3600) -> DatasetStore:
+    """The dataset as another process would open it."""
+    store = Store(root, manifest_interval_s=manifest_interval_s)
+    return store.open(store.find(Market.SPOT, "BTC/USDT"))
+
+
+def manifest_of(of: DatasetStore) -> Path:
+    return of.folder / "manifest.json"
+
+
+def listed(of: DatasetStore) -> list[str]:
+    """The days that the manifest on disk lists."""
+    return [chunk["day"] for chunk in json.loads(manifest_of(of).read_bytes())["chunks"]]
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def tell_no_lie(of: DatasetStore) -> bool:
+    """True if every chunk that is vouched for is what its entry says."""
+    return all(of.is_intact(of.dataset.day(key)) for key in of.entries)
+
+
+# --- one writer
+
+
+def test_a_published_day_is_read_back(dataset_store):
+    entry = publish(dataset_store, DAY.key, without=[HALT])
+    chunk = dataset_store.read(DAY)
+    assert chunk.klines.equals(klines_of(whole(DAY), without=[HALT]))
+    assert chunk.entry == entry == dataset_store.entries[DAY.key]
+    assert chunk.footer.absences == entry.absences == (Absence(Kind.OUTAGE, HALT),)
+
+
+def test_an_entry_says_what_the_chunk_is(dataset_store):
+    entry = publish(dataset_store, DAY.key, without=[HALT])
+    content = (dataset_store.folder / "chunks" / "chunk_000005_2024-03-05.parquet").read_bytes()
+    assert (entry.rows, entry.expected_rows, entry.complete) == (1350, 1440, True)
+    assert (entry.first_open_time, entry.last_open_time) == (DAY.start_ms, DAY.end_ms - MINUTE_MS)
+    assert (entry.size_bytes, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert entry.minutes_absent(Kind.OUTAGE) == 90
+
+
+def test_a_day_with_minutes_still_to_come_is_not_complete(dataset_store):
+    entry = dataset_store.publish(
+        prepare(
+            dataset_store.dataset, DAY, klines_of(whole(DAY), without=[HALT]), [Absence(Kind.OPEN, HALT)], source="rest"
+        )
+    )
+    assert not entry.complete
+
+
+def test_a_day_without_a_single_kline_can_be_published(dataset_store):
+    entry = publish(dataset_store, DAY.key, without=[whole(DAY)])
+    assert (entry.rows, entry.first_open_time, entry.last_open_time) == (0, None, None)
+    assert dataset_store.is_intact(DAY)
+
+
+def test_a_manifest_has_for_each_chunk_what_the_readme_promises(dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    dataset_store.flush()
+    [chunk] = json.loads(manifest_of(dataset_store).read_bytes())["chunks"]
+    assert list(chunk) == [
+        "index", "day", "file", "rows", "expected_rows", "first_open_time", "last_open_time", "complete", "absences",
+        "source", "state", "bytes", "sha256",
+    ]  # fmt: skip
+    assert (chunk["index"], chunk["file"]) == (5, "chunk_000005_2024-03-05.parquet")
+
+
+@pytest.mark.parametrize(
+    ("klines", "absences"),
+    [
+        (klines_of(whole(DAY), without=[HALT]), []),
+        (klines_of(whole(DAY)), [Absence(Kind.OUTAGE, HALT)]),
+        (klines_of(whole(day("2024-03-06"))), []),
+        (klines_of(whole(DAY)).drop_columns(["ignore"]), []),
+    ],
+    ids=["an absence without a reason", "a false absence", "another day", "a column less"],
+)
+def test_what_breaks_a_rule_never_becomes_visible(dataset_store, klines, absences):
+    with pytest.raises(BadAnswer, match=r"spot BTC/USDT 2024-03-05 was not stored"):
+        dataset_store.publish(prepare(dataset_store.dataset, DAY, klines, absences, source="rest"))
+    assert files_in(dataset_store.folder / "chunks") == []
+    assert DAY.key not in dataset_store.entries
+
+
+def test_nothing_is_written_by_opening(tmp_path, store):
+    store.open(Dataset(Market.SPOT, "ETH/USDT", UTC_ZONE, FIRST))
+    assert files_in(tmp_path) == []
+
+
+def test_equal_klines_make_equal_files_and_equal_manifests(tmp_path):
+    contents = []
+    for name in ("one", "two"):
+        made = Store(tmp_path / name).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+        made.note_requested(WINDOW, FIRST)
+        for key in ("2024-03-05", "2024-03-04"):
+            publish(made, key)
+        made.flush()
+        contents.append({path.name: path.read_bytes() for path in made.folder.glob("**/*.*") if path.name != ".lock"})
+    assert contents[0] == contents[1]
+
+
+def test_the_manifest_is_written_no_sooner_than_its_interval(tmp_path):
+    for interval_s, written in ((3600, False), (0, True)):
+        store = Store(tmp_path / str(interval_s), manifest_interval_s=interval_s)
+        made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+        made.note_requested(WINDOW, FIRST)
+        publish(made, DAY.key)
+        assert manifest_of(made).exists() is written
+
+
+def test_a_flush_lists_everything_and_a_second_one_writes_nothing(dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    assert listed(dataset_store) == [DAY.key]
+    before = manifest_of(dataset_store).stat().st_mtime_ns
+    dataset_store.flush()
+    assert manifest_of(dataset_store).stat().st_mtime_ns == before
+
+
+# --- a chunk never gives way to a worse one
+
+
+def test_a_chunk_is_replaced_by_one_with_more_minutes(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    publish(dataset_store, DAY.key)
+    assert dataset_store.read(DAY).entry.rows == 1440
+    assert opened(tmp_path).entries[DAY.key].rows == 1440
+
+
+@pytest.mark.parametrize("without", [LONGER_HALT, OTHER_HALT], ids=["fewer minutes", "other minutes"])
+def test_a_chunk_is_not_replaced_by_one_that_lacks_a_minute_of_it(dataset_store, without):
+    entry = publish(dataset_store, DAY.key, without=[HALT])
+    with pytest.raises(StoreError, match="keeps its chunk: the exchange now lacks"):
+        publish(dataset_store, DAY.key, without=[without])
+    assert dataset_store.read(DAY).entry == entry == dataset_store.entries[DAY.key]
+
+
+def test_a_chunk_is_not_replaced_by_a_worse_one_even_if_another_process_wrote_it(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[LONGER_HALT])
+    other = opened(tmp_path)
+    publish(other, DAY.key)
+    with pytest.raises(StoreError, match="keeps its chunk"):
+        publish(dataset_store, DAY.key, without=[HALT])
+    assert opened(tmp_path).entries[DAY.key].rows == 1440
+
+
+def test_a_damaged_chunk_may_be_replaced_by_anything_good(dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.chunk_path(DAY).write_bytes(b"no longer Parquet")
+    assert not dataset_store.is_intact(DAY)
+    publish(dataset_store, DAY.key, without=[HALT])
+    assert dataset_store.is_intact(DAY)
+
+
+# --- the manifest can be rebuilt, and forgets nothing
+
+
+def test_a_deleted_manifest_is_rebuilt_to_the_byte(tmp_path, dataset_store):
+    for key in ("2024-03-02", "2024-03-05", "2024-03-03"):
+        publish(dataset_store, key, without=[HALT] if key == DAY.key else [])
+    dataset_store.flush()
+    before = manifest_of(dataset_store).read_bytes()
+    manifest_of(dataset_store).unlink()
+    opened(tmp_path).flush()
+    assert manifest_of(dataset_store).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe\x00", b'{"format": 99, "chunks": []}', b'{"format": 1}',
+     b'{"format": 1, "chunks": [{}]}', b'{"format": 1, "chunks": [7]}', b'{"format": 1, "chunks": 7}', "half"],
+)  # fmt: skip
+def test_a_corrupt_manifest_is_reported_and_rebuilt_to_the_byte(tmp_path, dataset_store, content):
+    publish(dataset_store, DAY.key, without=[HALT])
+    dataset_store.flush()
+    before = manifest_of(dataset_store).read_bytes()
+    manifest_of(dataset_store).write_bytes(before[: len(before) // 2] if content == "half" else content)
+    again = opened(tmp_path)
+    [warning] = again.warnings
+    assert str(manifest_of(dataset_store)) in warning
+    assert "rebuilt from the chunks" in warning
+    assert "\n" not in warning
+    again.flush()
+    assert manifest_of(dataset_store).read_bytes() == before
+    assert opened(tmp_path).warnings == []
+
+
+def test_a_manifest_that_lists_an_impossible_day_is_corrupt(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    damaged = manifest_of(dataset_store).read_text().replace('"day":"2024-03-05"', '"day":"2024-33-05"')
+    manifest_of(dataset_store).write_text(damaged)
+    again = opened(tmp_path)
+    assert "is corrupt" in again.warnings[0]
+    assert list(again.entries) == [DAY.key]
+
+
+def test_a_listed_chunk_that_is_gone_stays_listed(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    dataset_store.chunk_path(DAY).unlink()
+    again = opened(tmp_path)
+    publish(again, "2024-03-06")
+    again.flush()
+    assert listed(again) == [DAY.key, "2024-03-06"]
+    assert not again.is_intact(DAY)
+    with pytest.raises(StoreError, match=r"chunk_000005_2024-03-05\.parquet is missing"):
+        again.read(DAY)
+
+
+def test_a_listed_chunk_that_is_gone_stays_listed_though_the_manifest_vanished_meanwhile(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    dataset_store.chunk_path(DAY).unlink()
+    again = opened(tmp_path)
+    manifest_of(again).unlink()
+    publish(again, "2024-03-06")
+    again.flush()
+    assert listed(again) == [DAY.key, "2024-03-06"]
+
+
+def test_a_chunk_that_no_manifest_lists_is_adopted(tmp_path, dataset_store):
+    entry = publish(dataset_store, DAY.key, without=[HALT])
+    again = opened(tmp_path)
+    assert again.entries == {DAY.key: entry}
+    assert again.warnings == []
+    again.flush()
+    assert listed(again) == [DAY.key]
+
+
+def chunk_saying(
+    key: str = DAY.key, pair: str = "BTC/USDT", tz: str = "UTC", absences: tuple[Absence, ...] = ()
+) -> bytes:
+    return encode(klines_of(whole(DAY)), Footer("spot", pair, tz, key, "rest", absences))
+
+
+def negative_chunk() -> bytes:
+    klines = klines_of(whole(DAY))
+    negative = klines.set_column(5, klines.schema.field("volume"), [(-column(klines, "volume") - 1).tolist()])
+    return encode(negative, Footer("spot", "BTC/USDT", "UTC", DAY.key, "rest", ()))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", chunk_saying()[:-100], chunk_saying("2024-03-06"), chunk_saying(pair="ETH/USDT"),
+     chunk_saying(tz="Europe/Zurich"), chunk_saying(absences=(Absence(Kind.OPEN, HALT),)), negative_chunk()],
+    ids=["empty", "garbage", "cut off", "another day", "another pair", "another zone", "false absences", "bad values"],
+)  # fmt: skip
+def test_a_file_that_is_no_good_chunk_is_not_adopted_and_reported(tmp_path, dataset_store, content):
+    dataset_store.chunk_path(DAY).write_bytes(content)
+    again = opened(tmp_path)
+    assert again.entries == {}
+    [warning] = again.warnings
+    assert "chunk_000005_2024-03-05.parquet" in warning
+    assert "\n" not in warning
+
+
+def test_a_file_with_an_impossible_day_in_its_name_does_not_stop_the_store(tmp_path, dataset_store):
+    (dataset_store.folder / "chunks" / "chunk_000001_2024-13-45.parquet").write_bytes(chunk_saying())
+    again = opened(tmp_path)
+    again.note_requested(WINDOW, FIRST)
+    assert again.entries == {}
+
+
+def test_files_that_are_not_called_like_chunks_are_left_alone(tmp_path, dataset_store):
+    stranger = dataset_store.folder / "chunks" / "notes.txt"
+    stranger.write_text("mine")
+    again = opened(tmp_path)
+    again.note_requested(WINDOW, FIRST)
+    assert stranger.read_text() == "mine"
+    assert again.warnings == []
+
+
+def test_a_chunk_with_any_byte_flipped_is_never_taken_for_the_one_that_was_written(dataset_store):
+    few = Span(DAY.start_ms, DAY.start_ms + 5 * MINUTE_MS)
+    rest = Absence(Kind.OPEN, Span(few.end_ms, DAY.end_ms))
+    entry = dataset_store.publish(prepare(dataset_store.dataset, DAY, klines_of(few), [rest], source="rest"))
+    path = dataset_store.chunk_path(DAY)
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        try:
+            assert dataset_store.read(DAY).entry != entry, at
+        except StoreError as error:
+            assert "\n" not in str(error), at
+    assert not dataset_store.is_intact(DAY)
+
+
+# --- killed anywhere
+
+
+def test_a_process_killed_before_its_first_flush_loses_nothing(tmp_path, dataset_store):
+    entries = [publish(dataset_store, key) for key in ("2024-03-02", "2024-03-05")]
+    assert list(opened(tmp_path).entries.values()) == entries
+
+
+def test_a_process_killed_after_a_replacement_leaves_no_false_mismatch(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    dataset_store.flush()
+    better = publish(opened(tmp_path), DAY.key)
+    again = opened(tmp_path)
+    assert again.entries == {DAY.key: better}
+    assert tell_no_lie(again)
+
+
+def test_a_process_killed_right_before_a_replacement_leaves_the_old_chunk_in_use(tmp_path, dataset_store):
+    old = publish(dataset_store, DAY.key, without=[HALT])
+    dataset_store.flush()
+    content = dataset_store.chunk_path(DAY).read_bytes()
+    publish(opened(tmp_path), DAY.key)
+    dataset_store.chunk_path(DAY).write_bytes(content)
+    again = opened(tmp_path)
+    assert again.entries == {DAY.key: old}
+    assert tell_no_lie(again)
+
+
+def test_a_process_killed_after_replacing_what_another_one_published_leaves_no_false_mismatch(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[LONGER_HALT])
+    other = opened(tmp_path)
+    publish(other, DAY.key, without=[HALT])
+    other.flush()
+    publish(dataset_store, DAY.key)
+    assert tell_no_lie(opened(tmp_path))
+
+
+def test_a_flush_does_not_vouch_for_what_another_process_replaced_meanwhile(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    better = publish(opened(tmp_path), DAY.key)
+    dataset_store.flush()
+    again = opened(tmp_path)
+    assert again.entries == {DAY.key: better}
+    assert tell_no_lie(again)
+
+
+def test_a_flush_does_not_undo_what_another_process_listed_meanwhile(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    other = opened(tmp_path)
+    better = publish(other, DAY.key)
+    other.flush()
+    dataset_store.flush()
+    assert opened(tmp_path).entries == {DAY.key: better}
+    assert tell_no_lie(opened(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped"])
+def test_a_process_killed_after_mending_a_chunk_leaves_no_false_mismatch(tmp_path, dataset_store, damage):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    path = dataset_store.chunk_path(DAY)
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-1] + b"!")
+    publish(opened(tmp_path), DAY.key, source="archive")
+    again = opened(tmp_path)
+    assert again.entries[DAY.key].source == "archive"
+    assert tell_no_lie(again)
+
+
+def test_a_replacement_in_the_same_bytes_never_leaves_the_manifest(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    publish(opened(tmp_path), DAY.key)
+    assert listed(dataset_store) == [DAY.key]
+
+
+def test_temporary_files_that_a_killed_process_left_are_removed_by_the_next_ask(tmp_path, dataset_store):
+    for name in ("manifest.json.tmp", "chunks/chunk_000001_2024-03-01.parquet.tmp"):
+        (dataset_store.folder / name).write_bytes(b"half")
+    opened(tmp_path).note_requested(WINDOW, FIRST)
+    assert list(dataset_store.folder.glob("**/*.tmp")) == []
+
+
+# --- several writers
+
+
+def test_a_refresh_shows_what_another_process_wrote_meanwhile(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    other = opened(tmp_path)
+    entries = {DAY.key: publish(other, DAY.key), "2024-03-06": publish(other, "2024-03-06")}
+    for flushed in (False, True):
+        if flushed:
+            other.flush()
+        dataset_store.refresh()
+        assert dataset_store.entries == entries
+    assert dataset_store.warnings == []
+
+
+def test_two_writers_of_different_days_end_with_one_manifest_of_all(tmp_path, dataset_store):
+    other = opened(tmp_path)
+    for key, into in (("2024-03-02", dataset_store), ("2024-03-03", other), ("2024-03-04", dataset_store)):
+        publish(into, key)
+    other.flush()
+    dataset_store.flush()
+    assert listed(other) == ["2024-03-02", "2024-03-03", "2024-03-04"]
+    assert tell_no_lie(opened(tmp_path))
+
+
+def publish_days(root: str, keys: list[str]) -> None:
+    into = opened(Path(root), manifest_interval_s=0)
+    for key in keys:
+        publish(into, key)
+
+
+def test_two_processes_that_publish_at_once_end_with_one_manifest_of_all(tmp_path, dataset_store):
+    keys = [f"2024-03-{number:02d}" for number in range(1, 21)]
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=publish_days, args=(str(tmp_path), keys[part::2])) for part in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert listed(dataset_store) == keys
+    assert tell_no_lie(opened(tmp_path))
+
+
+def test_two_processes_that_create_a_dataset_agree_on_the_first_ones_zone(store):
+    store.create(Market.SPOT, "BTC/USDT", zone=parse_zone("+05:30"), start=FIRST)
+    second = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=date(2020, 1, 1))
+    assert (second.dataset.zone.name, second.dataset.start) == ("+05:30", FIRST)
+
+
+def test_what_two_writers_asked_for_is_remembered_together(tmp_path, dataset_store):
+    other = opened(tmp_path)
+    dataset_store.note_requested(span("2024-04-01", "2024-04-02"), FIRST)
+    other.note_requested(span("2024-05-01", "2024-05-02"), FIRST)
+    assert opened(tmp_path).dataset.requested == (
+        WINDOW, span("2024-04-01", "2024-04-02"), span("2024-05-01", "2024-05-02"),
+    )  # fmt: skip
+
+
+# --- an earlier start
+
+
+def test_an_earlier_start_renames_the_chunks_and_keeps_their_bytes(tmp_path, dataset_store):
+    entry = publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    dataset_store.note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
+    assert files_in(dataset_store.folder / "chunks") == ["chunk_000034_2024-03-05.parquet"]
+    assert dataset_store.is_intact(DAY)
+    [chunk] = json.loads(manifest_of(dataset_store).read_bytes())["chunks"]
+    assert (chunk["index"], chunk["file"]) == (34, "chunk_000034_2024-03-05.parquet")
+    assert opened(tmp_path).entries == {DAY.key: entry}
+
+
+def test_a_later_start_changes_nothing(dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.note_requested(WINDOW, date(2024, 3, 5))
+    assert dataset_store.dataset.start == FIRST
+    assert files_in(dataset_store.folder / "chunks") == ["chunk_000005_2024-03-05.parquet"]
+
+
+def test_an_unfinished_renaming_is_read_right_and_finished_by_the_next_ask(tmp_path, dataset_store):
+    for key in ("2024-03-04", "2024-03-05"):
+        publish(dataset_store, key)
+    dataset_store.flush()
+    dataset_store.note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
+    chunks = dataset_store.folder / "chunks"
+    (chunks / "chunk_000034_2024-03-05.parquet").rename(chunks / "chunk_000005_2024-03-05.parquet")
+    again = opened(tmp_path)
+    assert tell_no_lie(again)
+    again.note_requested(WINDOW, FIRST)
+    assert files_in(chunks) == ["chunk_000033_2024-03-04.parquet", "chunk_000034_2024-03-05.parquet"]
+    assert tell_no_lie(opened(tmp_path))
+
+
+def test_a_writer_that_missed_a_renaming_makes_no_second_file_of_a_day(tmp_path, dataset_store):
+    publish(dataset_store, DAY.key, without=[HALT])
+    dataset_store.flush()
+    opened(tmp_path).note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
+    publish(dataset_store, DAY.key)
+    publish(dataset_store, "2024-03-06")
+    dataset_store.flush()
+    assert files_in(dataset_store.folder / "chunks") == [
+        "chunk_000034_2024-03-05.parquet", "chunk_000035_2024-03-06.parquet",
+    ]  # fmt: skip
+    assert tell_no_lie(opened(tmp_path))
+
+
+def test_chunks_before_the_start_of_a_dataset_that_was_made_anew_stay_in_use(tmp_path, dataset_store):
+    """What the message about a damaged dataset.json advises: move it away and run backfill again."""
+    entry = publish(dataset_store, DAY.key)
+    (dataset_store.folder / "dataset.json").unlink()
+    again = Store(tmp_path).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=date(2024, 4, 1))
+    again.note_requested(span("2024-04-01", "2024-04-02"), date(2024, 4, 1))
+    assert again.dataset.index_of(DAY.key) >= 1
+    assert again.is_intact(DAY)
+    assert opened(tmp_path).entries == {DAY.key: entry}
+
+
+# --- the folders above
+
+
+def test_the_datasets_of_a_root_are_the_dataset_files_under_it(tmp_path, store):
+    assert list(store.datasets()) == []
+    for market, pair in ((Market.FUTURES, "BTC/USDT"), (Market.SPOT, "ETH/USDT"), (Market.SPOT, "BTC/USDT")):
+        store.create(market, pair, zone=UTC_ZONE, start=FIRST)
+    assert [dataset.name for dataset in store.datasets()] == ["spot BTC/USDT", "spot ETH/USDT", "futures BTC/USDT"]
+    assert (tmp_path / "binanceusdm" / "BTCUSDT" / "1m" / "dataset.json").exists()
+    assert store.find(Market.FUTURES, "ETH/USDT") is None
+
+
+def test_a_dataset_is_found_as_it_was_left(store, dataset_store):
+    assert store.find(Market.SPOT, "BTC/USDT") == dataset_store.dataset
+    assert dataset_store.dataset.requested == (WINDOW,)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "7", "null", "{}", '{"format": 99}', "no zone", "no market", "no pair", "no start", "no asked"],
+)
+def test_a_damaged_dataset_file_is_named_with_what_to_do(store, dataset_store, content):
+    path = dataset_store.folder / "dataset.json"
+    if content.startswith("no "):
+        field = {"zone": "tz"}.get(content[3:], content[3:])
+        content = json.dumps(json.loads(path.read_text()) | {field: "nonsense"})
+    path.write_text(content)
+    for door in (lambda: store.find(Market.SPOT, "BTC/USDT"), lambda: list(store.datasets())):
+        with pytest.raises(StoreError, match="restore it, or move it away") as refused:
+            door()
+        assert str(path) in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["a file in its place", "a file above it"])
+def test_a_root_that_takes_no_files_is_refused_with_what_to_do(tmp_path, inside):
+    (tmp_path / "root").write_text("in the way")
+    root = tmp_path / "root" / "data" if inside else tmp_path / "root"
+    with pytest.raises(StoreError, match="set MARKET_DATA_DIR to a folder you own") as refused:
+        Store(root).require_writable()
+    assert str(root) in str(refused.value)
+
+
+def test_proving_that_a_root_takes_files_leaves_none(tmp_path):
+    Store(tmp_path / "new" / "root").require_writable()
+    assert files_in(tmp_path / "new" / "root") == []
+
+
+def test_a_chunk_of_a_long_day_has_its_minutes(store):
+    zurich = parse_zone("Europe/Zurich")
+    made = store.create(Market.SPOT, "BTC/USDT", zone=zurich, start=date(2023, 10, 1))
+    made.note_requested(span("2023-10-01", "2023-11-01"), date(2023, 10, 1))
+    entry = publish(made, "2023-10-29")
+    assert (entry.rows, entry.expected_rows) == (1500, 1500)
+    assert len(open_times(made.read(day("2023-10-29", zurich)).klines)) == 1500

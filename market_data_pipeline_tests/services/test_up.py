@@ -1,0 +1,307 @@
+"""`market-data up`, as a person runs it: what it starts, what it does about processes that die, and how it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+import requests
+
+from market_data_pipeline.services.supervisor import MARK
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.dagster_dev import CHECKOUT, answers, free_port
+from market_data_pipeline_tests.support import MarketData, Simulate, chunk_files
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+KLINES = dg.AssetKey(["binance", "BTCUSDT", "klines_1m"])
+SERVICES = {"api": "market_data_pipeline serve", "webserver": "dagster_webserver", "daemon": "dagster._daemon"}
+_PATIENCE_S = 120
+# The end of a console's process group on Windows.
+END = signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM
+NEW_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+
+
+@dataclass
+class Up:
+    """A running `market-data up`."""
+
+    process: psutil.Popen
+    root: Path
+    port: int
+    dagster_port: int
+    out: Path
+    err: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def said(self) -> str:
+        return self.out.read_text(encoding="utf-8")
+
+    @property
+    def warned(self) -> str:
+        return self.err.read_text(encoding="utf-8")
+
+    @property
+    def is_up(self) -> bool:
+        return self.api_answers and answers(f"http://127.0.0.1:{self.dagster_port}")
+
+    @property
+    def api_answers(self) -> bool:
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.url}/openapi.json", timeout=5).ok
+        return False
+
+    def wait_for(self, what: Callable[[], Any]) -> Any:
+        """Ask until there is an answer."""
+        until = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < until:
+            if answer := what():
+                return answer
+            time.sleep(0.2)
+        logs = "\n".join(f"{path.name}\n{path.read_text()[-2000:]}" for path in (self.root / "logs").glob("*.log"))
+        return pytest.fail(f"nothing after {_PATIENCE_S} s\n{self.said}\n{self.warned}\n{logs}")
+
+    def service(self, command: str) -> psutil.Process | None:
+        return next((one for one in marked(self.root) if command in command_of(one)), None)
+
+    def backfill(self) -> str:
+        body = {"market": "spot", "pair": "BTC/USDT", "start": "2022-03-01", "end": "2024-03-01"}
+        answer = requests.post(f"{self.url}/backfill", json=body, timeout=60)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["run_id"])
+
+    def status(self, run_id: str) -> str:
+        return str(requests.get(f"{self.url}/runs/{run_id}", timeout=30).json()["status"])
+
+
+def command_of(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def marked(root: Path) -> list[psutil.Process]:
+    """Every process that an `up` of the data root started, and what they started."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == str(root / "dagster"):
+                found.append(process)
+    return found
+
+
+@pytest.fixture
+def far_away(simulate: Simulate) -> RunningExchange:
+    """An exchange that takes two minutes for the two years that are asked of it."""
+    return simulate(rtt_ms=2000)
+
+
+@pytest.fixture
+def start(tmp_path: Path, far_away: RunningExchange) -> Iterator[Callable[[], Up]]:
+    """Start `market-data up` on a data root of its own; nothing of it is left after the test."""
+    root = tmp_path / "root"
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(started(root, far_away.url))
+    assert marked(root) == []
+
+
+@contextmanager
+def started(root: Path, exchange: str) -> Iterator[Up]:
+    # A proxy that is not there: the processes talk to each other without it.
+    proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    run = MarketData(root, exchange, {"PYTHONPATH": str(CHECKOUT), "MARKET_DATA_SOURCE": "rest", **proxy})
+    port, dagster_port = free_port(), free_port()
+    out, err = root.with_name(f"{port}.out"), root.with_name(f"{port}.err")
+    with out.open("wb") as to_out, err.open("wb") as to_err:
+        process = psutil.Popen(
+            [sys.executable, "-m", "market_data_pipeline", "up", *ports(port, dagster_port)],
+            env=environment(run),
+            stdout=to_out,
+            stderr=to_err,
+            stdin=subprocess.DEVNULL,
+            creationflags=NEW_GROUP,
+        )
+    try:
+        up = Up(process, root, port, dagster_port, out, err)
+        up.wait_for(lambda: "Ctrl-C" in up.said or process.poll() is not None)
+        yield up
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+        process.wait()
+        for one in marked(root):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(marked(root), timeout=10)
+
+
+def environment(run: MarketData) -> dict[str, str]:
+    # What the command line of the tests is given, without what is unset.
+    given = {**os.environ, **run._env({})}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def ports(port: int, dagster_port: int) -> tuple[str, ...]:
+    return ("--port", str(port), "--dagster-port", str(dagster_port))
+
+
+@contextmanager
+def dagster_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def test_whatever_is_killed_comes_back(start: Callable[[], Up]) -> None:
+    up = start()
+    assert up.is_up
+    assert up.said.splitlines()[1:3] == [
+        f"browse and HTTP API  {up.url}",
+        f"Dagster UI           http://127.0.0.1:{up.dagster_port}",
+    ]
+    assert up.warned == ""
+    for name, command in SERVICES.items():
+        killed = up.service(command)
+        assert killed is not None
+        killed.kill()
+        up.wait_for(lambda name=name: f"{name} was killed" in up.warned or f"{name} ended" in up.warned)
+        up.wait_for(lambda command=command: up.service(command) and up.is_up)
+    assert len(up.warned.splitlines()) == len(SERVICES)
+    assert str(up.root / "logs" / "api.log") in up.warned
+
+    # The code server is of no use without the process that it started.
+    worker = up.service("api grpc")
+    assert worker is not None
+    worker.kill()
+    up.wait_for(lambda: "code-server lost the process that does its work" in up.warned)
+    run_id = up.wait_for(lambda: new_run(up))
+    up.wait_for(lambda: up.status(run_id) == "running")
+
+
+def new_run(up: Up) -> str | None:
+    with suppress(AssertionError):
+        return up.backfill()
+    return None
+
+
+def test_asked_to_end_it_ends_the_runs_in_flight_and_all_processes(
+    start: Callable[[], Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = start()
+    run_id = up.backfill()
+    up.wait_for(lambda: len(chunk_files(up.root)) >= 3)
+    assert up.status(run_id) == "running"
+    up.process.send_signal(END)
+    assert up.process.wait(60) == 0
+    assert marked(up.root) == []
+    assert up.warned == ""
+    with dagster_of(up.root, monkeypatch) as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None and run.status is dg.DagsterRunStatus.CANCELED
+        assert instance.get_materialized_partitions(KLINES) == chunk_files(up.root).keys()
+
+
+def test_what_a_killed_one_left_behind_is_ended_by_the_next(
+    start: Callable[[], Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = start()
+    run_id = up.backfill()
+    up.wait_for(lambda: len(chunk_files(up.root)) >= 3)
+    up.process.kill()
+    up.process.wait()
+    left = marked(up.root)
+    assert left
+
+    again = start()
+    assert again.is_up
+    assert again.warned.count("\n") == 1 and "was killed" in again.warned
+    assert not any(one.is_running() for one in left)
+    with dagster_of(up.root, monkeypatch) as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None and run.is_finished
+        assert len(instance.get_materialized_partitions(KLINES)) >= 3
+
+    third = run_up(again.root, free_port(), free_port())
+    assert (third.returncode, third.stdout) == (2, "")
+    [line] = third.stderr.splitlines()
+    assert line.startswith(f"error: `market-data up` (process {again.process.pid} on {socket.gethostname()}) already")
+    assert again.is_up
+
+
+def run_up(root: Path, port: int, dagster_port: int, *more: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    run = MarketData(root, "http://127.0.0.1:9", {"PYTHONPATH": str(CHECKOUT), **env})
+    return run.run("up", *ports(port, dagster_port), *more)
+
+
+@pytest.mark.parametrize("option", ["--port", "--dagster-port"])
+def test_a_port_that_is_taken_is_refused_in_one_line(tmp_path: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        others = {"--port": free_port(), "--dagster-port": free_port(), option: port}
+        ended = run_up(tmp_path / "root", others["--port"], others["--dagster-port"])
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"error: cannot listen at 127.0.0.1, port {port}: ")
+    assert f"name another with {option} or" in line
+    assert marked(tmp_path / "root") == []
+
+
+def test_wrong_usage_is_refused_in_one_line(tmp_path: Path) -> None:
+    port = free_port()
+    same = run_up(tmp_path / "root", port, port)
+    nowhere = run_up(tmp_path / "root", port, free_port(), "--host", "no.such.host.invalid")
+    pair = run_up(tmp_path / "root", port, free_port(), SYMBOL="nonsense")
+    (tmp_path / "file").touch()
+    logs = run_up(tmp_path / "root", port, free_port(), LOG_DIR=str(tmp_path / "file"))
+    # As a log that another user's `up` left.
+    (tmp_path / "logs" / "code-server.log").mkdir(parents=True)
+    log = run_up(tmp_path / "root", port, free_port(), LOG_DIR=str(tmp_path / "logs"))
+    assert [ended.returncode for ended in (same, nowhere, pair, logs, log)] == [2, 2, 2, 2, 2]
+    assert same.stderr == f"error: --port and --dagster-port are both {port}; give each its own\n"
+    assert "cannot listen at no.such.host.invalid" in nowhere.stderr.splitlines()[-1]
+    assert pair.stderr.startswith("error: ") and len(pair.stderr.splitlines()) == 1
+    assert logs.stderr.startswith(f"error: cannot write to {tmp_path / 'file'}: ")
+    assert log.stderr.startswith(f"error: cannot write to {tmp_path / 'logs' / 'code-server.log'}: ")
+    assert marked(tmp_path / "root") == []
+
+
+def test_what_cannot_be_started_at_all_ends_it_with_the_last_lines_of_its_log(tmp_path: Path) -> None:
+    home = tmp_path / "root" / "dagster"
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").write_text("nonsense: true\n", encoding="utf-8")
+    ended = run_up(tmp_path / "root", free_port(), free_port())
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert lines[-1].startswith("error: ") and "cannot be started: 5 times it" in lines[-1]
+    assert any("nonsense" in line for line in lines[:-1])
+    assert marked(tmp_path / "root") == []
+
+
+def test_serving_to_others_without_a_token_is_warned_of(tmp_path: Path) -> None:
+    run = MarketData(tmp_path / "root", "http://127.0.0.1:9", {"PYTHONPATH": str(CHECKOUT)})
+    port = free_port()
+    with run.start("serve", "--host", "0.0.0.0", "--port", str(port)) as serving:
+        try:
+            assert serving.stdout is not None and serving.stderr is not None
+            assert serving.stdout.readline() == f"browse and HTTP API at http://127.0.0.1:{port}\n"
+            assert "set MARKET_DATA_API_TOKEN" in serving.stderr.readline()
+        finally:
+            serving.terminate()
+            serving.communicate()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = run.run("serve", "--port", str(taken.getsockname()[1]))
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
