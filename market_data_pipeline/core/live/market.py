@@ -18,11 +18,11 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.dataset import Answer, Followed, Patience, Update
-from market_data_pipeline.core.live.lock import Hold
 from market_data_pipeline.core.live.runs_due import Due, due
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.root import Store
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class LiveMarket:
         self._archived = archived
         self._interval_s = manifest_interval_s
         self._flushed_s = time.monotonic()
-        self._holds: dict[str, Hold] = {}
+        self._locks: dict[str, NoteLock] = {}
         self._followed: dict[str, Followed] = {}
         self._asking = ThreadPoolExecutor(LIVE_CONNECTIONS, thread_name_prefix=f"ask-{sources.market}")
         self._storing = ThreadPoolExecutor(_STORED_AT_ONCE, thread_name_prefix=f"store-{sources.market}")
@@ -213,16 +213,17 @@ class LiveMarket:
         return (edge_ms + _HEARD_AFTER_MS - self._sources.way_ms() - self._sources.now_ms()) / 1000
 
     def _take(self, dataset: Dataset) -> str | None:
-        hold = self._holds.setdefault(dataset.name, Hold(self._store.folder(dataset.market, dataset.pair), self._who))
-        if holder := hold.take():
-            return holder
+        folder = self._store.folder(dataset.market, dataset.pair)
+        lock = self._locks.setdefault(dataset.name, NoteLock(folder, ".live", self._who))
+        if not lock.acquire():
+            return lock.holder()
         self._sources.open_budget()
         self._followed[dataset.name] = Followed(self._store.open(dataset), self._sources.of(dataset.pair))
         return None
 
     def _let_go(self, name: str) -> None:
         self._followed.pop(name).flush()
-        self._holds.pop(name).release()
+        self._locks.pop(name).release()
 
     def _clock(self) -> int:
         try:

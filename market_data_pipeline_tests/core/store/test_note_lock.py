@@ -1,0 +1,46 @@
+"""A lock with a note: one holder at a time, who it is, and what a killed one leaves behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from market_data_pipeline.core.store.note_lock import NoteLock
+
+
+def test_a_second_holder_is_refused_and_reads_who_the_first_one_is(tmp_path: Path) -> None:
+    first, second = NoteLock(tmp_path, ".live", "first"), NoteLock(tmp_path, ".live", "second")
+    assert first.acquire() and not first.holder_was_killed
+    assert not second.acquire()
+    assert second.holder().startswith(f"first (process {os.getpid()} on {socket.gethostname()}, since ")
+    second.release()
+    assert not second.acquire(), "only the holder releases the lock"
+    first.release()
+    assert not (tmp_path / ".live.json").exists()
+    assert second.acquire() and not second.holder_was_killed
+    assert json.loads((tmp_path / ".live.json").read_bytes())["who"] == "second"
+    second.release()
+
+
+def test_a_note_that_cannot_be_read_leaves_the_holder_unnamed(tmp_path: Path) -> None:
+    first, second = NoteLock(tmp_path, ".live", "first"), NoteLock(tmp_path, ".live", "second")
+    assert first.acquire()
+    (tmp_path / ".live.json").write_bytes(b"{")
+    assert not second.acquire()
+    assert second.holder() == "another process"
+    first.release()
+
+
+def test_a_killed_holder_frees_the_lock_and_is_noticed(tmp_path: Path) -> None:
+    program = f"""
+import os, pathlib
+from market_data_pipeline.core.store.note_lock import NoteLock
+assert NoteLock(pathlib.Path({str(tmp_path)!r}), ".up", "killed").acquire()
+os._exit(1)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 1
+    lock = NoteLock(tmp_path, ".up", "next")
+    assert lock.acquire() and lock.holder_was_killed
+    lock.release()
