@@ -3,10 +3,9 @@
 Belongs here: words and layout. Does not belong here: following (`following`), other results (`console`).
 """
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,6 +25,7 @@ from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import Due
 from market_data_pipeline.instance.names import sensor_name
+from market_data_pipeline.services.signals import set_on_stop
 from market_data_pipeline.settings import Settings
 
 _MOST_TROUBLES = 5
@@ -130,23 +130,10 @@ def follow(settings: Settings, request: LiveRequest) -> LiveReport:
         def watch(datasets: Sequence[Dataset], warnings: Sequence[str]) -> LiveTable:
             stack.close()
             print_warnings(warnings)
-            stack.callback(_stopping_on_signals(stopped))
+            stack.enter_context(set_on_stop(stopped))
             return stack.enter_context(LiveTable(datasets))
 
         return live.follow(settings, request, stopped=stopped, on_load=on_load, watch=watch)
-
-
-def _stopping_on_signals(stopped: threading.Event) -> Callable[[], None]:
-    """Let Ctrl-C and SIGTERM (on Windows Ctrl-Break) set the event; return what puts things back."""
-    names = ("SIGINT", "SIGTERM", "SIGBREAK")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    return restore
 
 
 def print_marked(dataset: Dataset) -> None:

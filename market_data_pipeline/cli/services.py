@@ -42,7 +42,7 @@ def up(
     with errors_in_one_line():
         from market_data_pipeline.core.errors import UsageError
         from market_data_pipeline.services.addresses import Address
-        from market_data_pipeline.services.supervisor import ServiceFailed
+        from market_data_pipeline.services.process import ServiceFailed
         from market_data_pipeline.services.up import UpRequest
         from market_data_pipeline.services.up import up as run_up
 

@@ -1,6 +1,6 @@
-"""Addresses to listen at: whether one is free, what a person calls it, whether it answers.
+"""Addresses to listen at: their URL, whether one is free, whether it accepts connections.
 
-Belongs here: hosts and ports. Does not belong here: who listens (`up`, `cli_services`).
+Belongs here: hosts and ports. Does not belong here: the servers that listen (`up`, `cli.service_commands`).
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ _ANSWER_WITHIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a port, and the option that changes the port."""
+    """A host and a port; `option` is the command line's option for the port, for error messages."""
 
     host: str
     port: int
@@ -23,13 +23,13 @@ class Address:
 
     @property
     def url(self) -> str:
-        """Where it is reached from this machine."""
+        """The URL by which it is reached from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """True if only this machine reaches it."""
+        """Whether it is reached from this machine only."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -37,7 +37,7 @@ class Address:
 
     @property
     def answers(self) -> bool:
-        """Whether someone accepts connections there."""
+        """Whether a server accepts connections there."""
         host = self.url.removeprefix("http://").rpartition(":")[0].strip("[]")
         try:
             socket.create_connection((host, self.port), timeout=_ANSWER_WITHIN_S).close()
@@ -46,15 +46,15 @@ class Address:
         return True
 
     def refuse_if_taken(self) -> None:
-        """Do nothing if one could listen there.
+        """Check that a server can listen there.
 
         Raises:
-            UsageError: someone else listens there, or there is no such host.
+            UsageError: another process listens there, or there is no such host.
         """
         try:
             family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, socket.SOCK_STREAM) as listener:
-                # What was closed a moment ago is free, except on Windows, where this option would share what is not.
+                # A port that was closed a moment ago counts as free. On Windows this option would share a port in use.
                 if sys.platform != "win32":
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind(address)
@@ -66,7 +66,7 @@ class Address:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at now."""
+    """A port of this machine that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,61 +1,65 @@
 """`market-data up`: the Dagster UI, its daemon, the project's code and the HTTP API as one command.
 
 Belongs here: which processes these are, and in which order they begin and end. Does not belong here: keeping a process
-alive (`supervising`), what the processes do.
-The code has a server of its own, which webserver and daemon share: a daemon that starts one for itself starts another
-each minute, and live mode would lose its datasets to the one before.
+running (`supervisor`), what the processes do.
+Webserver and daemon share one code server. A daemon without one starts another each minute, and live mode would lose
+its datasets to the one before.
 """
 
 import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import LOCATION, LOCATION_MODULE
 from market_data_pipeline.services.addresses import Address, free_port
-from market_data_pipeline.services.supervisor import MARK, Keeper, Service, Stopped, asked_to_stop, end_marked
+from market_data_pipeline.services.lock import exclusive
+from market_data_pipeline.services.marks import MARK, end_marked
+from market_data_pipeline.services.process import Service
+from market_data_pipeline.services.signals import set_on_stop
+from market_data_pipeline.services.supervisor import StopRequested, Supervisor
 from market_data_pipeline.settings import Settings
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 _START_WITHIN_S = 180
-# Docker kills a container 10 s after it was told to stop: without runs in flight all of it takes less.
-_ASK_S, _END_RUNS_WITHIN_S = 4, 40
+# Docker kills a container 10 s after it asked it to stop. Without runs in flight, stopping takes less than that.
+_END_WITHIN_S, _END_RUNS_WITHIN_S = 4, 40
 
 
 @dataclass(frozen=True, slots=True)
 class UpRequest:
-    """Where the HTTP API and the Dagster UI are to listen, and where browsers find the latter if they are elsewhere."""
+    """Where the HTTP API and the Dagster UI listen.
+
+    `public_dagster_url` is where browsers find the Dagster UI, if that is another address.
+    """
 
     api: Address
     dagster: Address
     public_dagster_url: str | None = None
 
 
-def up(settings: Settings, request: UpRequest, *, say: Say, warn: Say) -> None:
-    """Run everything until Ctrl-C or SIGTERM; then end runs in flight, and everything.
+def up(settings: Settings, request: UpRequest, *, say: Print, warn: Print) -> None:
+    """Run everything until Ctrl-C or SIGTERM, then end the runs in flight and all processes.
 
     Args:
         settings: the data root and the Dagster home.
         request: where to listen.
-        say: told what is coming up and where.
-        warn: told of each process that dies, in one line.
+        say: called with each line on what starts and where it listens.
+        warn: called with one line for each process that dies.
 
     Raises:
-        UsageError: a port is taken, another `up` runs on the same Dagster home, or a setting is not right.
+        UsageError: a port is taken, another `up` runs on the same Dagster home, or a setting has a wrong value.
         StoreError: the Dagster home or the folder of the logs cannot be written.
-        ServiceFailed: a process cannot be started at all.
+        ServiceFailed: a process cannot be kept running.
     """
     _check(settings)
     try:
@@ -67,61 +71,61 @@ def up(settings: Settings, request: UpRequest, *, say: Say, warn: Say) -> None:
         ) from error
 
 
-def _run(settings: Settings, request: UpRequest, say: Say, warn: Say) -> None:
-    home = settings.home
+def _run(settings: Settings, request: UpRequest, say: Print, warn: Print) -> None:
+    home, stopping = settings.home, threading.Event()
     prepare_home(home)
     settings.logs.mkdir(parents=True, exist_ok=True)
     environment = _environment(home, request)
-    with _alone(home) as left_behind, asked_to_stop() as stopping:
-        if left_behind:
-            _clear_up(home, environment, warn)
+    with exclusive(home) as last_was_killed, set_on_stop(stopping):
+        if last_was_killed:
+            _end_leftovers(home, environment, warn)
         request.api.refuse_if_taken()
         request.dagster.refuse_if_taken()
-        say(f"starting; logs go to {settings.logs}")
-        keeper = Keeper(environment, settings.logs, stopping, warn)
+        say(f"starting; logs are written to {settings.logs}")
+        supervisor = Supervisor(environment, settings.logs, stopping, warn)
         try:
-            _bring_up(keeper, home, request, say)
-            keeper.watch()
-        except Stopped:
+            _start(supervisor, home, request, say)
+            supervisor.watch()
+        except StopRequested:
             say("stopping; runs in flight are ended first ...")
         finally:
-            _bring_down(keeper, home, environment, warn)
+            _stop(supervisor, home, environment, warn)
 
 
 def _check(settings: Settings) -> None:
-    """Look now at what the code server would die of later."""
+    """Refuse now the settings that the code server would fail on later."""
     parse_market(settings.market_type)
     parse_pair(settings.symbol)
     parse_zone(settings.align_tz)
 
 
 def _environment(home: Path, request: UpRequest) -> dict[str, str]:
-    passed_on = dict(os.environ)  # noqa: TID251 - not read, only passed on
-    beside = [name for name in (passed_on.get("no_proxy"), passed_on.get("NO_PROXY")) if name]
-    return passed_on | {
+    inherited = dict(os.environ)  # noqa: TID251 - not read, only passed on
+    no_proxy = [name for name in (inherited.get("no_proxy"), inherited.get("NO_PROXY")) if name]
+    return inherited | {
         "DAGSTER_HOME": str(home),
         "PYTHONUNBUFFERED": "1",
-        # The processes talk to each other, and no proxy of a company stands between them.
-        "no_proxy": ",".join([*beside[:1], "127.0.0.1", "localhost", request.dagster.host]),
+        # The processes talk to each other directly, even where a proxy is set.
+        "no_proxy": ",".join([*no_proxy[:1], "127.0.0.1", "localhost", request.dagster.host]),
         MARK: str(home),
     }
 
 
-def _bring_up(keeper: Keeper, home: Path, request: UpRequest, say: Say) -> None:
+def _start(supervisor: Supervisor, home: Path, request: UpRequest, say: Print) -> None:
     code = Address("127.0.0.1", free_port())
     workspace = _workspace(home, code)
-    keeper.start(_code_server(code), _api(request))
-    # Those that find no code server when they begin fill their logs with errors.
-    keeper.watch(lambda: code.answers, _START_WITHIN_S)
-    keeper.start(_webserver(workspace, request.dagster), _daemon(workspace))
-    keeper.watch(lambda: request.dagster.answers and request.api.answers, _START_WITHIN_S)
+    supervisor.start(_code_server(code), _api(request))
+    # Webserver and daemon fill their logs with errors if they start before the code server answers.
+    supervisor.watch(lambda: code.answers, _START_WITHIN_S)
+    supervisor.start(_webserver(workspace, request.dagster), _daemon(workspace))
+    supervisor.watch(lambda: request.dagster.answers and request.api.answers, _START_WITHIN_S)
     say(f"browse and HTTP API  {request.api.url}")
     say(f"Dagster UI           {request.dagster.url}")
     say("Ctrl-C stops all of it.")
 
 
 def _workspace(home: Path, code: Address) -> Path:
-    """The file that tells webserver and daemon where the code server is; JSON is YAML."""
+    """Write the workspace file, by which webserver and daemon find the code server; JSON is valid YAML."""
     server = {"host": code.host, "port": code.port, "location_name": LOCATION}
     path = home / "up-workspace.yaml"
     path.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
@@ -132,7 +136,7 @@ def _code_server(code: Address) -> Service:
     where = ("--host", code.host, "--port", str(code.port), "--location-name", LOCATION)
     how = ("--use-python-environment-entry-point", "--inject-env-vars-from-instance")
     arguments = ("-m", "dagster", "code-server", "start", "-m", LOCATION_MODULE, *where, *how)
-    # The server starts another one, `api grpc`, which has the code, and does not notice when that one dies.
+    # It starts a second server, `api grpc`, which has the code, and does not notice when that one dies.
     return Service("code-server", arguments, worker="grpc")
 
 
@@ -151,24 +155,24 @@ def _api(request: UpRequest) -> Service:
     return Service("api", ("-m", "market_data_pipeline", "serve", *where, *public))
 
 
-def _bring_down(keeper: Keeper, home: Path, environment: dict[str, str], warn: Say) -> None:
-    """End what begins runs, then the runs, then the code server that has them; whatever happens, no process stays."""
+def _stop(supervisor: Supervisor, home: Path, environment: dict[str, str], warn: Print) -> None:
+    """End the services that start runs, then the runs, then the code server that the runs need, then what is left."""
     try:
-        keeper.end("api", "daemon", "webserver", within_s=_ASK_S)
+        supervisor.end("api", "daemon", "webserver", within_s=_END_WITHIN_S)
         _end_runs(environment, warn)
-        keeper.end("code-server", within_s=_ASK_S)
+        supervisor.end("code-server", within_s=_END_WITHIN_S)
     finally:
-        end_marked(str(home), within_s=_ASK_S)
+        end_marked(str(home), within_s=_END_WITHIN_S)
 
 
-def _clear_up(home: Path, environment: dict[str, str], warn: Say) -> None:
-    """End what an `up` left behind that was killed."""
-    warn("the last `up` here was killed; ending what it left behind ...")
-    end_marked(str(home), within_s=_ASK_S)
+def _end_leftovers(home: Path, environment: dict[str, str], warn: Print) -> None:
+    """End the processes and runs of an `up` that was killed."""
+    warn("the last `up` here was killed; ending the processes and runs that it left ...")
+    end_marked(str(home), within_s=_END_WITHIN_S)
     _end_runs(environment, warn)
 
 
-def _end_runs(environment: dict[str, str], warn: Say) -> None:
+def _end_runs(environment: dict[str, str], warn: Print) -> None:
     command = [sys.executable, "-m", "market_data_pipeline.instance.runs_in_flight"]
     try:
         ended = subprocess.run(
@@ -178,36 +182,5 @@ def _end_runs(environment: dict[str, str], warn: Say) -> None:
         warn("runs in flight could not be ended in time; the UI may show them as started")
         return
     if ended.returncode:
-        why = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
-        warn(f"runs in flight could not be ended, the UI may show them as started: {why}")
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[bool]:
-    """Be the only `up` of a Dagster home; true if the last one was killed.
-
-    Raises:
-        UsageError: another one runs.
-    """
-    lock, note = FileLock(home / ".up.lock"), home / ".up.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            f"{_holder(note)} already runs on {home}; stop it, or set DAGSTER_HOME and other ports for a second one"
-        ) from None
-    try:
-        left_behind = note.exists()
-        note.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
-        yield left_behind
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
-
-
-def _holder(note: Path) -> str:
-    # The holder may be about to write its note, or to let go.
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        held = json.loads(note.read_bytes())
-        return f"`market-data up` (process {held['pid']} on {held['host']})"
-    return "another `market-data up`"
+        reason = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+        warn(f"runs in flight could not be ended, the UI may show them as started: {reason}")

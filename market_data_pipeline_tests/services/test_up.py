@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 
-from market_data_pipeline.services.supervisor import MARK
+from market_data_pipeline.services.marks import MARK
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.dagster_dev import CHECKOUT, answers, free_port
 from market_data_pipeline_tests.support import MarketData, Simulate, chunk_files
@@ -238,7 +238,8 @@ def test_what_a_killed_one_left_behind_is_ended_by_the_next(
     third = run_up(again.root, free_port(), free_port())
     assert (third.returncode, third.stdout) == (2, "")
     [line] = third.stderr.splitlines()
-    assert line.startswith(f"error: `market-data up` (process {again.process.pid} on {socket.gethostname()}) already")
+    holder = f"`market-data up` (process {again.process.pid} on {socket.gethostname()}, since "
+    assert line.startswith(f"error: {holder}") and f"Z) already runs on {again.root / 'dagster'}; " in line
     assert again.is_up
 
 
