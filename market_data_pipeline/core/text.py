@@ -17,3 +17,8 @@ def size_text(size_bytes: int) -> str:
 def kinds_text(minutes: Mapping[str, int]) -> str:
     """Minutes per kind of absence: `outage 284 min, open 12 min`, or `nothing`."""
     return ", ".join(f"{kind} {count:,} min" for kind, count in minutes.items()) or "nothing"
+
+
+def count_text(count: int, noun: str) -> str:
+    """A count with its noun: `1 day`, `1,440 minutes`. The noun takes an `s` in the plural."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
