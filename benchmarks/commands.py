@@ -13,7 +13,8 @@ from benchmarks.results import Line, Unit, compared
 # What a backfill with nothing to do imports: all but a few small modules, as `-X importtime` shows.
 _IMPORTED = (
     "market_data_pipeline.cli.main",
-    "market_data_pipeline.cli.console",
+    "market_data_pipeline.cli.reports",
+    "market_data_pipeline.cli.progress",
     "market_data_pipeline.app.backfill",
     "market_data_pipeline.core.sources.union",
     "market_data_pipeline.instance.runs",

@@ -1,5 +1,6 @@
 """The command line, `market-data`.
 
-Belongs here: options, exit codes, what results look like in a terminal. Does not belong here: what commands do (`app`).
+Belongs here: commands and their options, exit codes, how results look in a terminal. Does not belong here: what the
+commands do (`app`).
 May import: every room. No room imports this one.
 """

@@ -1,6 +1,7 @@
-"""`market-data demo`: the main job from end to end on a simulated exchange, in a data root of its own.
+"""`market-data demo`: load, combine and verify on a simulated exchange, in a data root of its own.
 
-Belongs here: the story of the demo. Does not belong here: anything a user's own load would not do.
+Belongs here: the steps of the demo and what is printed between them. Does not belong here: anything that a user's own
+commands would not do.
 """
 
 import time
@@ -11,24 +12,26 @@ from market_data_pipeline.app.combine import combine_dataset
 from market_data_pipeline.app.status import statuses_of
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.app.verify import ProofRequest, verify_datasets
-from market_data_pipeline.cli import console
+from market_data_pipeline.cli import console, reports
+from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 
-# March 2023 has both: no spot klines on the 24th from 12:40 to 13:59 UTC, and 23 hours on the 26th in Zurich.
+# March 2023 has an outage (no spot klines on the 24th from 12:40 to 13:59 UTC) and a day of 23 hours (the 26th in
+# Zurich).
 _ZONE, _START, _END = "Europe/Zurich", "2023-03-01", "2023-04-01"
 
 
 def run_demo(settings: Settings) -> bool:
-    """Load, verify and combine a month of spot BTC/USDT; True if all of it is good."""
+    """Load, combine and verify a month of spot BTC/USDT; True if all of it is good."""
     root = Path(f"{settings.root}-demo")
     target = Target(Market.SPOT, "BTC/USDT", parse_zone(_ZONE), named=True)
     with serve(SimulatedExchange()) as simulated:
-        console.talk.print(f"A simulated exchange answers at {simulated.url}; nothing leaves this machine.")
-        mine = settings.model_copy(
+        console.talk.print(f"The simulated exchange is at {simulated.url}; no request leaves this machine.")
+        demo_settings = settings.model_copy(
             update={
                 "market_data_dir": root,
                 "dagster_home": None,
@@ -37,21 +40,21 @@ def run_demo(settings: Settings) -> bool:
             }
         )
         request = BackfillRequest(target, _START, _END)
-        began = time.monotonic()
+        started_at = time.monotonic()
         console.out.rule("load", align="left")
-        with console.day_progress() as progress:
-            report = backfill(mine, request, on_start=progress.on_start, on_day=progress.on_day)
-        console.print_backfill(report, time.monotonic() - began)
+        with day_progress() as progress:
+            report = backfill(demo_settings, request, on_start=progress.on_start, on_day=progress.on_day)
+        reports.print_backfill(report, time.monotonic() - started_at)
         console.out.rule("combine", align="left")
-        combined = combine_dataset(mine, target)
-        console.print_combined(combined.results["combined"])
+        combined = combine_dataset(demo_settings, target)
+        reports.print_combined(combined.results["combined"])
     console.out.rule("verify", align="left")
-    proofs = verify_datasets(mine, ProofRequest(target))
+    proofs = verify_datasets(demo_settings, ProofRequest(target))
     for proof in proofs:
-        console.print_proof(proof)
+        reports.print_proof(proof)
     console.out.rule("store", align="left")
-    console.print_statuses(statuses_of(mine, target))
+    reports.print_statuses(statuses_of(demo_settings, target))
     console.out.print(f"\nRead it:     pandas.read_parquet(r'{combined.results['combined']['file']}')")
-    how = "run make dev or market-data up, open http://127.0.0.1:8000"
-    console.out.print(f"Look at it:  set MARKET_DATA_DIR to {root}, {how}")
+    console.out.print(f"Look at it:  set MARKET_DATA_DIR to {root}")
+    console.out.print("             run make dev or market-data up, then open http://127.0.0.1:8000")
     return report.ok and combined.success and all(proof.ok for proof in proofs)

@@ -1,6 +1,7 @@
-"""How live mode looks in a terminal: a table that is renewed each minute, or a line a minute without a terminal.
+"""Live mode on stderr: in a terminal a table that is redrawn each minute, else one line a minute.
 
-Belongs here: words and layout. Does not belong here: following (`following`), other results (`console`).
+Belongs here: what is shown while live mode runs and when it ends. Does not belong here: keeping datasets current
+(`app.live`), other results (`reports`).
 """
 
 import threading
@@ -18,12 +19,14 @@ from rich.table import Table
 from market_data_pipeline.app import live
 from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live import LiveReport, LiveRequest
-from market_data_pipeline.cli.console import day_progress, out, print_warnings, talk
+from market_data_pipeline.cli.console import out, print_warnings, talk
+from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import Due
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.names import sensor_name
 from market_data_pipeline.services.signals import set_on_stop
 from market_data_pipeline.settings import Settings
@@ -33,7 +36,7 @@ _MOST_TROUBLES = 5
 
 @dataclass(slots=True)
 class _Row:
-    """A dataset since the session began."""
+    """What was stored of a dataset since live mode was started."""
 
     dataset: Dataset
     update: Update | None = None
@@ -42,12 +45,15 @@ class _Row:
 
 
 class LiveTable:
-    """Shows each dataset's newest kline, how long after its minute it was stored, and what was revised."""
+    """The newest kline of each dataset, how long after its minute it was stored, and how many klines were revised.
+
+    A `Watcher` of `app.live`, called by one thread per market.
+    """
 
     def __init__(self, datasets: Sequence[Dataset], console: Console = talk) -> None:
         self._console = console
         self._rows = {dataset.name: _Row(dataset) for dataset in datasets}
-        self._foot: dict[str, str] = {}
+        self._footer: dict[str, str] = {}
         self._troubles: list[str] = []
         self._lock = threading.Lock()
         self._live = Live(console=console, auto_refresh=False, get_renderable=self._table)
@@ -63,7 +69,7 @@ class LiveTable:
         self._live.stop()
 
     def on_update(self, market: LiveMarket, edge_ms: int, update: Update) -> None:
-        """See `app.live.Watcher`."""
+        """Note what was stored of a dataset for the minute that ended at `edge_ms`."""
         with self._lock:
             row = self._rows[update.name]
             row.update = update
@@ -72,23 +78,24 @@ class LiveTable:
                 row.lag_s = (market.now_ms() - edge_ms) / 1000
 
     def on_minute(self, market: LiveMarket, edge_ms: int) -> None:
-        """See `app.live.Watcher`."""
+        """Redraw the table, or print the line of the minute that ended at `edge_ms`."""
         usage = market.usage()
         offset = f"clock {market.clock_offset_ms:+,} ms" if abs(market.clock_offset_ms) >= 1 else "clock exact"
         with self._lock:
-            self._foot[market.market] = f"{market.market} weight {usage.used:,} of {usage.limit:,}, {offset}"
+            self._footer[market.market] = f"{market.market} weight {usage.used:,} of {usage.limit:,}, {offset}"
         if self._console.is_terminal:
             self._live.refresh()
             return
         rows = [row for row in self._rows.values() if row.dataset.market is market.market and row.update]
         added = sum(row.update.added for row in rows if row.update)
-        said = [f"{iso(edge_ms)} {market.market}: {_some(added, 'kline')} of {_some(len(rows), 'pair')}"]
+        parts = [f"{iso(edge_ms)} {market.market}: {count_text(added, 'kline')} of {count_text(len(rows), 'pair')}"]
         if added:
-            said.append(f"slowest {max(row.lag_s for row in rows):.2f} s")
-        self._console.print(", ".join([*said, *(f"{count} {what}" for what, count in _counted(rows).items())]))
+            parts.append(f"slowest {max(row.lag_s for row in rows):.2f} s")
+        parts += [f"{count} {what}" for what, count in _problem_counts(rows).items()]
+        self._console.print(", ".join(parts))
 
     def on_trouble(self, said: str) -> None:
-        """See `app.live.Watcher`."""
+        """Show a problem below the table, with the last few others, or print it as a line."""
         with self._lock:
             self._troubles = [*self._troubles, f"{time.strftime('%H:%M:%S')} {said}"][-_MOST_TROUBLES:]
         if self._console.is_terminal:
@@ -101,7 +108,7 @@ class LiveTable:
         for name in ("market", "pair", "newest kline", "lag", "revised", ""):
             table.add_column(name, justify="right" if name in {"lag", "revised"} else "left", no_wrap=bool(name))
         with self._lock:
-            for row in sorted(self._rows.values(), key=lambda row: not _trouble_of(row.update)):
+            for row in sorted(self._rows.values(), key=lambda row: not _problem_of(row.update)):
                 newest = row.update.last_open_ms if row.update else None
                 table.add_row(
                     row.dataset.market.value,
@@ -109,17 +116,17 @@ class LiveTable:
                     "-" if newest is None else iso(newest),
                     f"{row.lag_s:.2f} s" if row.lag_s else "-",
                     f"{row.revised:,}" if row.revised else "-",
-                    f"[yellow]{_trouble_of(row.update)}[/yellow]",
+                    f"[yellow]{_problem_of(row.update)}[/yellow]",
                 )
             table.caption = "\n".join(
-                ["; ".join(self._foot.values()) or "waiting for the minute's end", *self._troubles]
+                ["; ".join(self._footer.values()) or "waiting for the end of the minute", *self._troubles]
             )
         table.caption_justify = "left"
         return table
 
 
 def follow(settings: Settings, request: LiveRequest) -> LiveReport:
-    """Follow with a table on the terminal until Ctrl-C, SIGTERM or the last minute."""
+    """Keep datasets current, with the table on stderr, until a signal to stop or the last of the minutes."""
     stopped = threading.Event()
     with ExitStack() as stack:
 
@@ -137,31 +144,27 @@ def follow(settings: Settings, request: LiveRequest) -> LiveReport:
 
 
 def print_marked(dataset: Dataset) -> None:
-    """What the sensors will do from now on."""
+    """Print what the sensors do with the dataset from now on."""
     sensor = sensor_name(dataset.market)
     if dataset.live:
         out.print(
-            f"{dataset.name} is marked live: the sensor {sensor} keeps it current from its next tick on, if it is on"
+            f"{dataset.name} is marked live: the sensor {sensor}, if turned on, keeps it current from its next tick on"
         )
     else:
-        out.print(f"{dataset.name} is not live any more: the sensor {sensor} lets go of it with its next tick")
+        out.print(f"{dataset.name} is no longer marked live: the sensor {sensor} leaves it alone from its next tick on")
 
 
 def print_session(report: LiveReport, console: Console = talk) -> None:
-    """What a session did, once it is over."""
+    """Print what live mode did, once it has ended."""
     console.print(
-        f"followed {_some(report.datasets, 'dataset')} for {_some(report.minutes, 'minute')}: "
-        f"{_some(report.added, 'kline')} added, {report.revised:,} revised; the manifest is written"
+        f"followed {count_text(report.datasets, 'dataset')} for {count_text(report.minutes, 'minute')}: "
+        f"{count_text(report.added, 'kline')} added, {report.revised:,} revised; the manifest is written"
     )
     for name, error in report.errors.items():
         console.print(f"[red]{name}: {error}[/red]")
 
 
-def _some(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def _trouble_of(update: Update | None) -> str:
+def _problem_of(update: Update | None) -> str:
     if update is None:
         return ""
     if update.error:
@@ -169,16 +172,16 @@ def _trouble_of(update: Update | None) -> str:
     if update.is_behind:
         return "behind: the missing days are being loaded"
     if update.has_ended:
-        return "traded no longer"
+        return "no longer traded"
     return "late: the exchange has no newer kline" if update.is_late else ""
 
 
-def _counted(rows: Sequence[_Row]) -> dict[str, int]:
+def _problem_counts(rows: Sequence[_Row]) -> dict[str, int]:
     updates = [row.update for row in rows if row.update]
-    counted = {
+    counts = {
         "revised": sum(update.revised for update in updates),
         "late": sum(update.is_late for update in updates),
         "behind": sum(update.is_behind for update in updates),
         "failed": sum(update.error is not None for update in updates),
     }
-    return {what: count for what, count in counted.items() if count}
+    return {what: count for what, count in counts.items() if count}

@@ -1,6 +1,6 @@
-"""How a command ends: its exit code, and the one line that an error gets.
+"""How a command ends: its exit code, and the one line that it prints for an error.
 
-Belongs here: what all commands share. Does not belong here: the commands (`cli`, `cli_services`).
+Belongs here: what all commands share. Does not belong here: the commands (`data_commands`, `service_commands`).
 """
 
 import sys
@@ -13,19 +13,19 @@ import typer
 if TYPE_CHECKING:
     from market_data_pipeline.settings import Settings
 
-NOT_AS_IT_SHOULD_BE, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
-def load_settings(**given: str | None) -> "Settings":
-    """The settings of the environment, with the texts that were given in their place."""
+def load_settings(**options: str | None) -> "Settings":
+    """The settings of the environment, replaced by the options of the same name that are not None."""
     from market_data_pipeline.settings import load
 
-    return load(**given)
+    return load(**options)
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turn errors that a person can meet into one line and an exit code."""
+    """Turn an expected error of the block into one line on stderr and an exit code."""
     from market_data_pipeline.core.errors import MarketDataError
 
     try:
@@ -33,30 +33,30 @@ def errors_in_one_line() -> Iterator[None]:
     except MarketDataError as error:
         fail(str(error), WRONG_USAGE)
     except OSError as error:
-        # A full disk, a folder of someone else, a read-only mount.
+        # A full disk, a folder of another user, a read-only mount.
         what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
-        fail(f"{what}; see whether the disk is full and whether the folder may be written", WRONG_USAGE)
+        fail(f"{what}; check that the disk is not full and that you may write to the folder", WRONG_USAGE)
     except KeyboardInterrupt:
-        fail("interrupted; what was finished is kept, run the same command again to go on", INTERRUPTED)
+        fail("interrupted; finished work is kept, run the same command again to continue", INTERRUPTED)
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say in one line what is wrong, and exit."""
+    """Print the error in one line on stderr, and exit with the code."""
     warn(f"error: {' '.join(message.split())}")
     sys.exit(code)
 
 
 def say(message: str) -> None:
-    """A line on stdout, at once."""
+    """Print a line on stdout and flush it."""
     print(message, flush=True)  # noqa: T201
 
 
 def warn(message: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr and flush it."""
     print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def exit_unless(ok: bool) -> None:
-    """Exit with code 1 if it is not."""
+    """Exit with code 1 if not `ok`."""
     if not ok:
-        raise typer.Exit(NOT_AS_IT_SHOULD_BE)
+        raise typer.Exit(FAILED)

@@ -1,39 +1,30 @@
-"""How results look in a terminal: tables, progress, findings.
+"""The results of the commands about data, as people read them in a terminal.
 
-Belongs here: words and layout. Does not belong here: options (`cli`), what is true (`core`), what to do (`operations`).
-Results go to stdout, talk and progress bars to stderr.
+Belongs here: words, order and colours of a result. Does not belong here: the same as JSON (`app.as_json`), live mode's
+table (`live_table`).
 """
 
-import json
-import os
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
+from market_data_pipeline.app.health import Sign
 from market_data_pipeline.app.repair import Mended
 from market_data_pipeline.app.verify import DatasetProof
-from market_data_pipeline.core.klines.coverage import Absence, minutes_by_kind, total_minutes
+from market_data_pipeline.cli.console import out, print_warnings, talk
+from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.findings import Severity
-from market_data_pipeline.core.loading.load_days import DayResult
-from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.proof.crosscheck import CrossCheck
-from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.combined import Agreement
 from market_data_pipeline.core.store.revisions import REVISIONS_FILE
 from market_data_pipeline.core.store.status import DatasetStatus
-from market_data_pipeline.core.text import kinds_text, size_text
+from market_data_pipeline.core.text import count_text, kinds_text, size_text
 
-out = Console(highlight=False, soft_wrap=True)
-talk = Console(stderr=True, highlight=False, soft_wrap=True)
 _MOST_LINES = 40
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
 _STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
@@ -48,97 +39,10 @@ _STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
     "state": "left",
     "absent minutes": "left",
 }
-_LOG_EVERY_S = 10.0
-
-
-class DayProgress:
-    """A bar over the days of a load, with rate, time left and weight used; without a terminal, a line now and then."""
-
-    def __init__(self) -> None:
-        self._console = _console_of_its_own()
-        self._bar = Progress(
-            BarColumn(bar_width=16),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} days {task.fields[what]}"),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
-        self._name = ""
-        self._source: KlineSource | None = None
-        self._total = self._days = self._klines = 0
-        self._started = self._logged = time.monotonic()
-
-    def on_start(self, dataset: Dataset, days: int, source: KlineSource) -> None:
-        """A load of this many days begins."""
-        self._source, self._name, self._total = source, dataset.name, days
-        self._days = self._klines = 0
-        self._started = self._logged = time.monotonic()
-        if self._console.is_terminal:
-            self._console.print(f"loading {dataset.name}: {days:,} days")
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(dataset.name, total=days, what="starting")
-            self._bar.start()
-
-    def on_day(self, result: DayResult) -> None:
-        """A day is done."""
-        self._days += 1
-        if result.outcome is Outcome.LOADED and result.entry:
-            self._klines += result.entry.rows
-        if result.outcome is Outcome.FAILED:
-            self._console.print(f"[red]{result.day.key} failed:[/red] {result.error}")
-        if self._task is not None:
-            what = "checking" if self._days == self._total else self._figures()
-            self._bar.update(self._task, advance=1, what=what)
-        elif time.monotonic() - self._logged >= _LOG_EVERY_S:
-            self._logged = time.monotonic()
-            self._console.print(f"{self._name}: {self._days} of {self._total} days, {self._figures()}")
-
-    def stop(self) -> None:
-        """Take the bar away."""
-        if self._task is not None:
-            self._bar.stop()
-
-    def _figures(self) -> str:
-        rate = self._klines / max(0.001, time.monotonic() - self._started)
-        usage = self._source.usage() if self._source else None
-        weight = f" weight {usage.used}/{usage.limit}" if usage else ""
-        return f"{self._klines:,} klines {rate:,.0f}/s{weight}"
-
-
-def _console_of_its_own() -> Console:
-    """Stderr by another name: Dagster sends what a step writes to stderr itself into the step's log."""
-    try:
-        file = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
-    except (OSError, ValueError, AttributeError):
-        return talk
-    return Console(file=file, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def day_progress() -> Iterator[DayProgress]:
-    """A progress bar that is gone when the block ends."""
-    progress = DayProgress()
-    try:
-        yield progress
-    finally:
-        progress.stop()
-
-
-def print_json(content: object) -> None:
-    """For programs."""
-    print(json.dumps(content, indent=2))  # noqa: T201
-
-
-def print_warnings(warnings: Sequence[str]) -> None:
-    """On stderr, so that they cannot be overlooked."""
-    for warning in warnings:
-        talk.print(f"[bold yellow]WARNING[/bold yellow] {warning}")
 
 
 def print_backfill(report: BackfillReport, seconds: float) -> None:
-    """What a backfill did."""
+    """Print what a backfill did, on stdout."""
     print_warnings(report.warnings)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items()))
     out.print(f"{report.dataset.name}  {report.first_day} to {report.last_day}, days in {report.dataset.zone.name}")
@@ -162,25 +66,21 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
 
 
 def print_proof(proof: DatasetProof) -> None:
-    """What verifying a dataset found: first what is absent and why, then what is wrong."""
+    """Print what verifying a dataset found: minutes that are absent and why, then what is wrong."""
     print_warnings(proof.warnings)
     read = proof.verification
-    days = "1 day" if read.days == 1 else f"{read.days:,} days"
     verdict = "[green]good[/green]" if proof.ok else "[red]NOT good[/red]"
-    out.print(f"{read.dataset.name}  {verdict}  {days}, {read.rows:,} klines, {size_text(read.size_bytes)}")
-    for absence in _merged(read.absences)[:_MOST_LINES]:
-        last_ms = absence.span.end_ms - 60_000
-        when = f"{iso(absence.span.start_ms)} to {iso(last_ms)}"
-        out.print(f"  {absence.kind:<13} {absence.span.minutes} minutes absent, {when}")
-        if absence.evidence:
-            out.print(f"                {'; '.join(absence.evidence)}")
+    days, klines = count_text(read.days, "day"), count_text(read.rows, "kline")
+    out.print(f"{read.dataset.name}  {verdict}  {days}, {klines}, {size_text(read.size_bytes)}")
+    for absence in _joined(read.absences)[:_MOST_LINES]:
+        _print_absence(absence)
     for finding in sorted(read.findings, key=lambda finding: list(_COLORS).index(finding.severity))[:_MOST_LINES]:
         color = _COLORS[finding.severity]
         out.print(f"  [{color}]{finding.severity:<13}[/{color}] {finding.day} {finding.check}: {finding.problem}")
     for path in read.strangers[:_MOST_LINES]:
-        out.print(f"  [yellow]{'stranger':<13}[/yellow] {path} is no chunk of this dataset; --repair moves it away")
+        out.print(f"  [yellow]{'foreign file':<13}[/yellow] {path} is no chunk of this dataset; --repair moves it away")
     if len(read.findings) > _MOST_LINES:
-        out.print(f"  ... and {len(read.findings) - _MOST_LINES} findings more (--json has all)")
+        out.print(f"  ... and {count_text(len(read.findings) - _MOST_LINES, 'more finding')} (--json has all)")
     if proof.crosscheck:
         _print_crosscheck(proof.crosscheck)
     if proof.combined is not Agreement.ABSENT:
@@ -188,41 +88,50 @@ def print_proof(proof: DatasetProof) -> None:
         out.print(f"  combined      [{color}]{proof.combined}[/{color}] {proof.combined_problem}".rstrip())
 
 
-def _print_crosscheck(compared: CrossCheck) -> None:
-    color = "green" if compared.ok else "red"
-    verdict = "equal" if compared.ok else f"{sum(compared.differing_days.values()):,} minutes differ"
-    days = f"{compared.days:,} of {compared.of_days:,} days, {compared.rows:,} klines"
-    out.print(f"  {compared.against:<13} [{color}]{verdict}[/{color}] in {days}")
-    for difference in compared.differences[:_MOST_LINES]:
-        out.print(f"                {difference.text(compared.against)}")
-    for day, reason in compared.not_compared[:_MOST_LINES]:
+def _print_absence(absence: Absence) -> None:
+    first, last = iso(absence.span.start_ms), iso(absence.span.end_ms - MINUTE_MS)
+    out.print(f"  {absence.kind:<13} {count_text(absence.span.minutes, 'minute')} absent, {first} to {last}")
+    if absence.evidence:
+        out.print(f"                {'; '.join(absence.evidence)}")
+
+
+def _joined(absences: Sequence[Absence]) -> list[Absence]:
+    """The absences, with those that continue over midnight joined into one."""
+    joined: list[Absence] = []
+    for absence in absences:
+        if joined and joined[-1].kind is absence.kind and joined[-1].span.end_ms == absence.span.start_ms:
+            span = Span(joined[-1].span.start_ms, absence.span.end_ms)
+            joined[-1] = Absence(absence.kind, span, tuple(dict.fromkeys((*joined[-1].evidence, *absence.evidence))))
+        else:
+            joined.append(absence)
+    return joined
+
+
+def _print_crosscheck(check: CrossCheck) -> None:
+    color = "green" if check.ok else "red"
+    minutes = sum(check.differing_days.values())
+    verdict = "equal" if check.ok else f"{count_text(minutes, 'minute')} {'differs' if minutes == 1 else 'differ'}"
+    days = f"{check.days:,} of {count_text(check.of_days, 'day')}, {count_text(check.rows, 'kline')}"
+    out.print(f"  {check.against:<13} [{color}]{verdict}[/{color}] in {days}")
+    for difference in check.differences[:_MOST_LINES]:
+        out.print(f"                {difference.text(check.against)}")
+    for day, reason in check.not_compared[:_MOST_LINES]:
         out.print(f"                {day} not compared: {reason}")
 
 
-def print_mended(dataset: Dataset, mended: Mended) -> None:
-    """What a repair made of one day or file, as talk: the proof follows."""
-    verdict = "[green]repaired[/green]" if mended.ok else "[red]NOT repaired[/red]"
-    talk.print(f"{verdict} {dataset.name} {mended.what}")
-    talk.print(f"  before  {mended.before}")
-    talk.print(f"  now     {mended.after}")
-
-
-def _merged(absences: Sequence[Absence]) -> list[Absence]:
-    """Absences that go on over midnight as one."""
-    from market_data_pipeline.core.klines.coverage import Span
-
-    merged: list[Absence] = []
-    for absence in absences:
-        if merged and merged[-1].kind is absence.kind and merged[-1].span.end_ms == absence.span.start_ms:
-            span = Span(merged[-1].span.start_ms, absence.span.end_ms)
-            merged[-1] = Absence(absence.kind, span, tuple(dict.fromkeys((*merged[-1].evidence, *absence.evidence))))
-        else:
-            merged.append(absence)
-    return merged
+def print_repair(dataset: Dataset, repaired: Mended) -> None:
+    """Print on stderr what a repair made of one day or file; the result on stdout is the proof that follows."""
+    verdict = "[green]repaired[/green]" if repaired.ok else "[red]NOT repaired[/red]"
+    talk.print(f"{verdict} {dataset.name} {repaired.what}")
+    talk.print(f"  before  {repaired.before}")
+    talk.print(f"  now     {repaired.after}")
 
 
 def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
-    """One line per dataset, never cut, however narrow the terminal; then one for each that was revised."""
+    """Print a table with one line per dataset, then one line for each dataset whose stored values were revised.
+
+    A line is longer than the terminal rather than cut, so that other programs can read the table.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name, justify in _STATUS_COLUMNS.items():
         table.add_column(name, justify=justify, no_wrap=True)
@@ -252,8 +161,15 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
 
 
 def print_combined(numbers: Mapping[str, Any]) -> None:
-    """A combined file that is up to date."""
+    """Print where the combined file is and what it has, from the metadata of its materialization."""
     out.print(
-        f"{numbers['file']}  {numbers['outcome']}: {numbers['dagster/row_count']:,} klines of "
-        f"{numbers['chunks']} chunks, {size_text(numbers['bytes'])}"
+        f"{numbers['file']}  {numbers['outcome']}: {count_text(numbers['dagster/row_count'], 'kline')} of "
+        f"{count_text(numbers['chunks'], 'chunk')}, {size_text(numbers['bytes'])}"
     )
+
+
+def print_health(signs: Sequence[Sign]) -> None:
+    """Print one line for each thing that was looked at."""
+    for sign in signs:
+        mark = "[green]ok [/green]" if sign.ok else "[red]BAD[/red]"
+        out.print(f"{mark} {sign.name:<14} {sign.detail}")

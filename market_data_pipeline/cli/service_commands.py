@@ -1,6 +1,7 @@
-"""The commands that serve: `up`, `serve`, `simulate`, and `demo`, which shows the main job on a simulated exchange.
+"""The commands that serve: `up`, `serve`, `simulate`; and `demo`, which needs the simulated exchange.
 
-Belongs here: their options. Does not belong here: what they do (`up`, `api`, `simulator`, `demo`).
+Belongs here: their options, and warnings about who can reach them. Does not belong here: what they do (`services`,
+`api`, `simulator`, `demo`).
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from market_data_pipeline.cli.outcome import (
-    NOT_AS_IT_SHOULD_BE,
+    FAILED,
     errors_in_one_line,
     exit_unless,
     fail,
@@ -24,21 +25,35 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")]
-PublicUrl = Annotated[
-    str | None, typer.Option(help="Where browsers find the Dagster UI, if they come from elsewhere; for links.")
+Host = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Address to listen at; 0.0.0.0 is every address of this machine, open to other machines.",
+    ),
 ]
-Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP API and the browse page.")]
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="URL under which browsers reach the Dagster UI, for links, if it differs from the one on this machine.",
+    ),
+]
+Port = Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the HTTP API and the browse page.")]
 
 
 @app.command()
 def up(
     port: Port = 8000,
-    dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    dagster_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the Dagster UI.")] = 3000,
     host: Host = "127.0.0.1",
     public_dagster_url: PublicUrl = None,
 ) -> None:
-    """Run everything until Ctrl-C: HTTP API, browse page, Dagster UI and daemon; what dies is started again."""
+    """Run everything until Ctrl-C: HTTP API, browse page, Dagster.
+
+    Dagster is its UI, the daemon with schedules and sensors, and the server of the project's code. A process that dies
+    is started again.
+    """
     with errors_in_one_line():
         from market_data_pipeline.core.errors import UsageError
         from market_data_pipeline.services.addresses import Address
@@ -50,15 +65,15 @@ def up(
         if port == dagster_port:
             raise UsageError(f"--port and --dagster-port are both {port}; give each its own")
         request = UpRequest(Address(host, port), Address(host, dagster_port, "--dagster-port"), public_dagster_url)
-        _warn_of_strangers(settings, request.api)
+        _warn_if_open_to_others(settings, request.api)
         if not request.dagster.is_loopback:
-            warn(f"warning: the Dagster UI has no password; whoever reaches port {dagster_port} can start runs")
+            warn(f"warning: the Dagster UI has no password; other machines can start runs at port {dagster_port}")
         try:
             run_up(settings, request, say=say, warn=warn)
         except ServiceFailed as error:
             for line in error.lines:
                 warn(f"  {line}")
-            fail(str(error), NOT_AS_IT_SHOULD_BE)
+            fail(str(error), FAILED)
 
 
 @app.command()
@@ -66,11 +81,14 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     dagster_url: Annotated[
-        str, typer.Option(help="The Dagster webserver that runs are started with.")
+        str, typer.Option(metavar="URL", help="Dagster webserver that starts the runs which the API is asked for.")
     ] = "http://127.0.0.1:3000",
     public_dagster_url: PublicUrl = None,
 ) -> None:
-    """Serve the HTTP API and the browse page alone until Ctrl-C; `up` runs them together with Dagster."""
+    """Run the HTTP API and the browse page alone, until Ctrl-C.
+
+    Loads need a Dagster webserver besides; `up` runs both.
+    """
     with errors_in_one_line():
         from contextlib import suppress
 
@@ -82,8 +100,8 @@ def serve(
         settings = load_settings()
         address = Address(host, port)
         address.refuse_if_taken()
-        _warn_of_strangers(settings, address)
-        # Under which names others know this machine is theirs to say.
+        _warn_if_open_to_others(settings, address)
+        # The names under which other machines know this one cannot be known here, so every name is accepted.
         hosts = () if address.is_loopback else None
         api = create_app(settings, dagster_url=dagster_url, public_dagster_url=public_dagster_url, hosts=hosts)
         say(f"browse and HTTP API at {address.url}")
@@ -100,25 +118,40 @@ def serve(
             )
 
 
-def _warn_of_strangers(settings: "Settings", address: "Address") -> None:
+def _warn_if_open_to_others(settings: "Settings", address: "Address") -> None:
     if not address.is_loopback and settings.market_data_api_token is None:
-        warn(f"warning: whoever reaches port {address.port} can start loads; set MARKET_DATA_API_TOKEN to prevent that")
+        warn(
+            f"warning: other machines can start loads at port {address.port}; set MARKET_DATA_API_TOKEN to prevent that"
+        )
 
 
 @app.command()
 def simulate(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 9000,
-    archive: Annotated[Path | None, typer.Option(help="Folder with `data/` as on data.binance.vision.")] = None,
-    rtt_ms: Annotated[float, typer.Option(help="Time each answer takes, ms.")] = 0,
-    weights: Annotated[bool, typer.Option(help="Enforce request weights with 429 and 418.")] = True,
+    port: Annotated[int, typer.Option(metavar="PORT", help="Port on 127.0.0.1; 0 takes one that is free.")] = 9000,
+    archive: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder that contains `data/`, laid out as data.binance.vision, with real klines to serve.",
+        ),
+    ] = None,
+    rtt_ms: Annotated[float, typer.Option(metavar="MS", help="Round-trip time of each request, ms.")] = 0,
+    weights: Annotated[bool, typer.Option(help="Refuse requests over the weight limit, with 429 and 418.")] = True,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=RATE", help="Fail a share of the requests or of the archive's files."),
+        typer.Option(
+            metavar="NAME=RATE",
+            help="Commit this fault in a share of the requests or archive files, 0 to 1; may be given several times.",
+        ),
     ] = None,
-    now: Annotated[str | None, typer.Option(help="The instant at which the simulated clock starts, ISO.")] = None,
-    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    now: Annotated[
+        str | None, typer.Option(metavar="TIME", help="ISO time at which the simulated clock starts; now if not given.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(metavar="X", help="Simulated seconds per real second; 0 stops the clock.")
+    ] = 1.0,
 ) -> None:
-    """Serve a simulated exchange on this machine until Ctrl-C."""
+    """Run a simulated exchange on this machine, until Ctrl-C."""
     with errors_in_one_line():
         from datetime import UTC, datetime
 
@@ -142,7 +175,10 @@ def simulate(
 
 @app.command()
 def demo() -> None:
-    """Run the main job on a simulated exchange: load a month, verify, combine. Ends by itself."""
+    """Load, combine and verify a month from a simulated exchange.
+
+    Needs no network, writes to a folder of its own beside the data root, and ends by itself.
+    """
     with errors_in_one_line():
         from market_data_pipeline.cli.demo import run_demo
 

@@ -1,0 +1,262 @@
+"""The commands about data: `backfill`, `live`, `verify`, `combine`, `status`, `health`.
+
+Belongs here: their options, and which use case they call. Does not belong here: the use cases (`app`), how results look
+(`reports`, `live_table`).
+Imports that take long are inside the command that needs them, so that `--help` is fast.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from market_data_pipeline.cli.outcome import FAILED, errors_in_one_line, exit_unless, fail, load_settings
+
+if TYPE_CHECKING:
+    from market_data_pipeline.app.targets import Target
+    from market_data_pipeline.app.verify import DatasetProof
+    from market_data_pipeline.settings import Settings
+
+app = typer.Typer()
+
+_INSTANT, _ZONE = "DATE|TIME", "ZONE|±HH:MM"
+Start = Annotated[
+    str | None,
+    typer.Option(metavar=_INSTANT, help="First minute: a date (local midnight) or an ISO time; all days if not given."),
+]
+End = Annotated[
+    str | None,
+    typer.Option(metavar=_INSTANT, help="First minute after the window, written the same way; all days if not given."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class GlobalOptions:
+    """The options before the command."""
+
+    market: str | None
+    pair: str | None
+    align_tz: str | None
+    strict_pair: bool
+
+    def target(self, settings: "Settings") -> "Target":
+        """The dataset that the options name; the settings give what is left out."""
+        from market_data_pipeline.app.targets import target_of
+
+        return target_of(settings, self.market, self.pair, self.align_tz)
+
+
+@app.command()
+def backfill(
+    context: typer.Context,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_INSTANT,
+            help="First minute: a date (local midnight) or an ISO time; 2020-01-01T01:00Z if not given.",
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(metavar=_INSTANT, help="First minute after the window, written the same way; now if not given."),
+    ] = None,
+    chunk_size: Annotated[
+        int | None, typer.Option(metavar="ROWS", help="Rows per Parquet row group; the whole day if not given.")
+    ] = None,
+    align_window: Annotated[
+        bool,
+        typer.Option(help="Load every day that the window touches as a whole, or only the minutes of the window."),
+    ] = True,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|rest|archive",
+            help="Where klines come from; auto is the archive where it has them, else REST. "
+            "The setting MARKET_DATA_SOURCE if not given.",
+        ),
+    ] = None,
+    refetch: Annotated[
+        bool, typer.Option("--refetch", help="Load days again that are already stored and complete.")
+    ] = False,
+    strict_pair: Annotated[bool, typer.Option("--strict-pair", help="As the option before the command.")] = False,
+) -> None:
+    """Load the days of a window. Days that are already stored and complete are skipped."""
+    with errors_in_one_line():
+        from market_data_pipeline.app import backfill as backfills
+        from market_data_pipeline.cli import reports
+        from market_data_pipeline.cli.progress import day_progress
+
+        settings = load_settings(market_data_source=source)
+        request = backfills.BackfillRequest(
+            context.obj.target(settings),
+            start=start,
+            end=end,
+            align_window=align_window,
+            chunk_size=chunk_size,
+            refetch=refetch,
+            strict_pair=strict_pair or context.obj.strict_pair,
+        )
+        started_at = time.monotonic()
+        with day_progress() as progress:
+            report = backfills.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
+        reports.print_backfill(report, time.monotonic() - started_at)
+        exit_unless(report.ok)
+
+
+@app.command()
+def live(
+    context: typer.Context,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N minutes; run until Ctrl-C if not given.")
+    ] = None,
+    mark: Annotated[
+        bool | None,
+        typer.Option(
+            "--mark/--unmark",
+            help="Do not run now: let Dagster's live sensors keep the dataset current from now on, or stop them.",
+        ),
+    ] = None,
+) -> None:
+    """Keep a dataset current, minute by minute.
+
+    Without --market and --pair: all datasets that are marked live, or the default dataset if none is.
+    """
+    with errors_in_one_line():
+        from market_data_pipeline.app import live as live_mode
+        from market_data_pipeline.cli import live_table
+
+        settings = load_settings()
+        target = context.obj.target(settings)
+        if mark is not None:
+            live_table.print_marked(live_mode.mark(settings, target, live=mark))
+            return
+        request = live_mode.LiveRequest(target, minutes, strict_pair=context.obj.strict_pair)
+        report = live_table.follow(settings, request)
+        live_table.print_session(report)
+        exit_unless(not report.errors)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    start: Start = None,
+    end: End = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Load again what is damaged, or absent without explanation.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="rest|archive", help="Also compare stored klines with this source, on a sample of days."),
+    ] = None,
+    every_day: Annotated[
+        bool, typer.Option("--every-day", help="With --against: compare every day, not a sample.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check that stored klines are complete and undamaged.
+
+    Without --market and --pair: all datasets. The exit code is 0 only if nothing is wrong.
+    """
+    with errors_in_one_line():
+        from market_data_pipeline.app.verify import ProofRequest, verify_datasets
+        from market_data_pipeline.cli import reports
+        from market_data_pipeline.cli.console import print_json
+
+        settings = load_settings()
+        request = ProofRequest(context.obj.target(settings), start, end, against, every_day)
+        proofs = verify_datasets(settings, request)
+        if repair and _repair(settings, proofs):
+            proofs = verify_datasets(settings, request)
+        if as_json:
+            from market_data_pipeline.app.as_json import proof_json
+
+            print_json([proof_json(proof) for proof in proofs])
+        else:
+            for proof in proofs:
+                reports.print_proof(proof)
+        exit_unless(all(proof.ok for proof in proofs))
+
+
+def _repair(settings: "Settings", proofs: "list[DatasetProof]") -> bool:
+    """Repair every dataset that has something to repair; True if there was any."""
+    from market_data_pipeline.app.repair import repair
+    from market_data_pipeline.cli import reports
+    from market_data_pipeline.cli.progress import day_progress
+
+    repaired_any = False
+    for proof in proofs:
+        if not proof.ok or proof.verification.strangers:
+            with day_progress() as progress:
+                for repaired in repair(settings, proof, on_start=progress.on_start, on_day=progress.on_day):
+                    reports.print_repair(proof.verification.dataset, repaired)
+                    repaired_any = True
+    return repaired_any
+
+
+@app.command()
+def combine(
+    context: typer.Context,
+    tz: Annotated[
+        str | None, typer.Option(metavar=_ZONE, help="Keep only whole days of this time zone; all klines if not given.")
+    ] = None,
+    from_index: Annotated[
+        int | None, typer.Option(metavar="N", help="Index of the first chunk, as in its file name; 1 is the first day.")
+    ] = None,
+    to_index: Annotated[int | None, typer.Option(metavar="N", help="Index of the last chunk, included.")] = None,
+) -> None:
+    """Combine all chunks into one Parquet file. It is written only if a chunk has changed."""
+    with errors_in_one_line():
+        from market_data_pipeline.app.combine import combine_dataset
+        from market_data_pipeline.cli import reports
+        from market_data_pipeline.cli.console import print_warnings
+
+        settings = load_settings()
+        report = combine_dataset(
+            settings, context.obj.target(settings), tz=tz, from_index=from_index, to_index=to_index
+        )
+        if report.error or not report.success:
+            fail(report.error or "the run failed", FAILED)
+        reports.print_combined(report.results["combined"])
+        print_warnings(report.failed_checks)
+        exit_unless(not report.failed_checks)
+
+
+@app.command()
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show what is stored, as the manifests list it. Without --market and --pair: all datasets."""
+    with errors_in_one_line():
+        from market_data_pipeline.app.status import statuses_of
+        from market_data_pipeline.cli import reports
+        from market_data_pipeline.cli.console import print_json
+
+        settings = load_settings()
+        statuses = statuses_of(settings, context.obj.target(settings))
+        if as_json:
+            from market_data_pipeline.app.as_json import status_json
+
+            print_json([status_json(status) for status in statuses])
+        else:
+            reports.print_statuses(statuses)
+
+
+@app.command()
+def health(context: typer.Context, as_json: Json = False) -> None:
+    """Check whether a load could start now.
+
+    Looks at the data root, disk, datasets, Dagster instance, exchange and clock, and at how current live datasets are.
+    The exit code is 0 only if all are good.
+    """
+    with errors_in_one_line():
+        from market_data_pipeline.app.health import look_after
+        from market_data_pipeline.cli import reports
+        from market_data_pipeline.cli.console import print_json
+
+        settings = load_settings()
+        signs = look_after(settings, context.obj.target(settings))
+        if as_json:
+            print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
+        else:
+            reports.print_health(signs)
+        exit_unless(all(sign.ok for sign in signs))

@@ -1,0 +1,98 @@
+"""The progress of a load on stderr: a bar in a terminal, else a line every few seconds.
+
+Belongs here: days done, klines per second, time left, request weight used. Does not belong here: what the load did in
+the end (`reports`).
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from market_data_pipeline.cli.console import talk
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.core.text import count_text
+
+_LOG_EVERY_S = 10.0
+
+
+@contextmanager
+def day_progress() -> Iterator["DayProgress"]:
+    """A progress display that is removed when the block ends."""
+    progress = DayProgress()
+    try:
+        yield progress
+    finally:
+        progress.stop()
+
+
+class DayProgress:
+    """The progress of one load after another, by day."""
+
+    def __init__(self) -> None:
+        self._console = _stderr_console()
+        self._bar = Progress(
+            BarColumn(bar_width=16),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} days {task.fields[what]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._name = ""
+        self._source: KlineSource | None = None
+        self._total = self._days = self._klines = 0
+        self._started_at = self._logged_at = time.monotonic()
+
+    def on_start(self, dataset: Dataset, days: int, source: KlineSource) -> None:
+        """Show a load of this many days as begun; `source` is asked for the weight used."""
+        self._source, self._name, self._total = source, dataset.name, days
+        self._days = self._klines = 0
+        self._started_at = self._logged_at = time.monotonic()
+        if self._console.is_terminal:
+            self._console.print(f"loading {dataset.name}: {count_text(days, 'day')}")
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(dataset.name, total=days, what="starting")
+            self._bar.start()
+
+    def on_day(self, result: DayResult) -> None:
+        """Count a day as done, and print its error if it failed."""
+        self._days += 1
+        if result.outcome is Outcome.LOADED and result.entry:
+            self._klines += result.entry.rows
+        if result.outcome is Outcome.FAILED:
+            self._console.print(f"[red]{result.day.key} failed:[/red] {result.error}")
+        if self._task is not None:
+            what = "checking" if self._days == self._total else self._figures()
+            self._bar.update(self._task, advance=1, what=what)
+        elif time.monotonic() - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            self._console.print(f"{self._name}: {self._days} of {self._total} days, {self._figures()}")
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        if self._task is not None:
+            self._bar.stop()
+
+    def _figures(self) -> str:
+        rate = self._klines / max(0.001, time.monotonic() - self._started_at)
+        usage = self._source.usage() if self._source else None
+        weight = f" weight {usage.used}/{usage.limit}" if usage else ""
+        return f"{self._klines:,} klines {rate:,.0f}/s{weight}"
+
+
+def _stderr_console() -> Console:
+    """A console on a copy of stderr, because Dagster redirects stderr itself into the log of the step that runs."""
+    try:
+        file = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
+    except (OSError, ValueError, AttributeError):
+        return talk
+    return Console(file=file, highlight=False, soft_wrap=True)
