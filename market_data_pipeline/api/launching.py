@@ -60,7 +60,7 @@ def backfill(context: Context, asked: Backfill) -> Started:
     with ready(chosen_source, request) as load:
         days, dataset = load.days, load.files.dataset
         config = load.config(request) | {"source": asked.source}
-        warnings = [*load.warnings, *load.resolved.source.remarks]
+        warnings = [*load.warnings, *load.resolved.source.warnings]
     _make_known(dagster, dataset)
     return _started(
         context,

@@ -14,7 +14,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
-from market_data_pipeline.core.loading.load_days import DayResult, ask_ahead
+from market_data_pipeline.core.loading.load_days import DayResult, prefetch
 from market_data_pipeline.core.loading.plan import Outcome, Task, parse_window, plan, possible, refuse_disorder
 from market_data_pipeline.core.loading.resolve import Resolved, prepare, resolve
 from market_data_pipeline.core.sources.protocol import KlineSource
@@ -149,7 +149,7 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
     with ready(settings, request) as load:
         source, files = load.resolved.source, load.files
         tasks = plan(files, load.window, source.life(), source.now_ms(), refetch=request.refetch)
-        ask_ahead(source, tasks)
+        prefetch(source, tasks)
         report = BackfillReport(files.dataset, files.folder, tasks[0].day.key, tasks[-1].day.key)
         report.warnings += load.warnings
         on_start(files.dataset, len(tasks), source)
@@ -159,7 +159,7 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
             on_day(result)
 
         _Load(settings, load, load.config(request), report, told).run(tasks)
-        report.warnings += source.remarks
+        report.warnings += source.warnings
     return report
 
 

@@ -12,7 +12,7 @@ from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span, merge
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, Zone, day_of, parse_instant, parse_zone
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
-from market_data_pipeline.core.sources.protocol import Again, Life, Page
+from market_data_pipeline.core.sources.protocol import Life, Page, Recheck
 
 REST = frozenset({"rest"})
 UTC_ZONE = parse_zone("UTC")
@@ -88,7 +88,7 @@ class FakeSource:
     page_minutes: int = 1000
     unproven: bool = False
     """No witness confirms that minutes it has not never had klines."""
-    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     asked: list[Span] = field(default_factory=list)
     """Every page that was asked for, in order."""
@@ -98,7 +98,7 @@ class FakeSource:
     def now_ms(self) -> int:
         return round(datetime.fromisoformat(self.now).timestamp() * 1000)
 
-    def life(self, *, anew: bool = False) -> Life:
+    def life(self, *, refresh: bool = False) -> Life:
         return Life(at(self.first), None if self.last is None else at(self.last))
 
     def newest(self, wanted: Span, *, paid: bool = False) -> pa.Table:
@@ -107,7 +107,7 @@ class FakeSource:
             raise BadAnswer(page.error)
         return page.klines
 
-    def ask_ahead(self, spans: Iterable[Span]) -> None:
+    def prefetch(self, spans: Iterable[Span]) -> None:
         pass
 
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
@@ -118,13 +118,13 @@ class FakeSource:
         finally:
             self.closed_iterators += 1
 
-    def ask_again(self, gap: Span) -> Again:
+    def recheck(self, gap: Span) -> Recheck:
         for page in self.pages([gap]):
             if page.error:
                 raise BadAnswer(page.error)
             if page.klines.num_rows:
-                return Again(page.klines, page.sources)
-        return Again(EMPTY, evidence=("fake: none of them",), proven=not self.unproven)
+                return Recheck(page.klines, page.sources)
+        return Recheck(EMPTY, evidence=("fake: none of them",), proven=not self.unproven)
 
     def close(self) -> None:
         pass

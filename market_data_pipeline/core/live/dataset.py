@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.table import column, cut, open_times
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.loading.load_days import load
 from market_data_pipeline.core.loading.plan import Outcome, Task
-from market_data_pipeline.core.sources.protocol import Again, KlineSource, Life, Page
+from market_data_pipeline.core.sources.protocol import KlineSource, Life, Page, Recheck
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 
@@ -91,7 +91,7 @@ class Answer:
     wanted: Span
     klines: pa.Table
     life: Life
-    again: Mapping[Span, Again] = field(default_factory=dict)
+    again: Mapping[Span, Recheck] = field(default_factory=dict)
 
     @property
     def settled_ms(self) -> int:
@@ -141,7 +141,7 @@ class Followed:
     def look(self) -> Update:
         """What becomes of a dataset of which too much is missing: a run loads it, unless the pair has ended."""
         if time.monotonic() - self._looked_s >= _LOOK_AGAIN_AFTER_S:
-            ended_ms, start_ms = self._source.life(anew=True).last_open_ms, since_ms(self.store)
+            ended_ms, start_ms = self._source.life(refresh=True).last_open_ms, since_ms(self.store)
             self._looked_s = time.monotonic()
             self._ended = ended_ms is not None and start_ms is not None and start_ms > ended_ms
         return Update(self.name, self.last_open_ms, is_behind=not self._ended, has_ended=self._ended)
@@ -205,7 +205,7 @@ class Followed:
                 break
             pause_s = min(pause_s * 1.5, max(_LONGEST_PAUSE_S, pause_s))
         if self._may_have_ended(wanted, klines):
-            life = self._source.life(anew=True)
+            life = self._source.life(refresh=True)
             self._looked_s, self._ended = time.monotonic(), life.last_open_ms is not None
             if life.last_open_ms is not None:
                 klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
@@ -213,7 +213,7 @@ class Followed:
             self._ended = False
         answer = Answer(wanted, klines, life)
         absent = gaps(open_times(klines), Span(wanted.start_ms, answer.settled_ms))
-        return Answer(wanted, klines, life, {gap: self._source.ask_again(gap) for gap in absent})
+        return Answer(wanted, klines, life, {gap: self._source.recheck(gap) for gap in absent})
 
     def _is_damaged(self, day: Day) -> bool:
         return day.key in self.store.entries and self.store.trusted(day) is None
@@ -242,5 +242,5 @@ class _Answered:
         del spans  # they are those that were asked for
         yield Page(self.answer.wanted, self.answer.klines, frozenset({LIVE}))
 
-    def ask_again(self, gap: Span) -> Again:
-        return self.answer.again.get(gap) or self.source.ask_again(gap)
+    def recheck(self, gap: Span) -> Recheck:
+        return self.answer.again.get(gap) or self.source.recheck(gap)

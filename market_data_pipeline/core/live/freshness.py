@@ -53,7 +53,7 @@ def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
     stored = f"stored up to {iso(since)}"
     if lag <= ALLOWED_MINUTES:
         return Freshness(ok=True, lag_minutes=lag, detail=f"{stored}, {lag} min behind the exchange's clock")
-    ended_ms = source.life(anew=True).last_open_ms
+    ended_ms = source.life(refresh=True).last_open_ms
     if ended_ms is not None and since > ended_ms:
         return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and traded no longer")
     newer = source.newest(Span(since, min(edge_ms, since + _ASKED_MINUTES * MINUTE_MS)))

@@ -27,7 +27,7 @@ from market_data_pipeline.core.klines.coverage import (
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
 from market_data_pipeline.core.loading.plan import Outcome, Task, dataset_start, plan, possible, settled_before
-from market_data_pipeline.core.sources.pages_by_day import DealtPages
+from market_data_pipeline.core.sources.pages_by_day import PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource, Life, PageSource
 from market_data_pipeline.core.store.chunk_files import NewChunk, prepare
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -107,7 +107,7 @@ def load(
             `open`, and those that are there provisional.
         row_group_rows: most rows of a Parquet row group in the chunks, None for one group a day.
     """
-    pages = DealtPages(source.pages(_spans_of(tasks)))
+    pages = PagesByDay(source.pages(_spans_of(tasks)))
     days = _Load(store, source, life, settled_ms, row_group_rows)
     try:
         # One thread: encoding holds Python's lock seldom, and more of them would only wait for each other.
@@ -123,9 +123,9 @@ def load(
         pages.close()
 
 
-def ask_ahead(source: KlineSource, tasks: Iterable[Task]) -> None:
+def prefetch(source: KlineSource, tasks: Iterable[Task]) -> None:
     """Let the source ask for the first pages of a `backfill` that will have these tasks and follows soon."""
-    source.ask_ahead(_spans_of(tasks))
+    source.prefetch(_spans_of(tasks))
 
 
 def _spans_of(tasks: Iterable[Task]) -> list[Span]:
@@ -167,7 +167,7 @@ class _Load:
     settled_ms: int
     row_group_rows: int | None
 
-    def begin(self, task: Task, pages: DealtPages, encoder: Executor) -> _Begun:
+    def begin(self, task: Task, pages: PagesByDay, encoder: Executor) -> _Begun:
         """Have the day's klines, and have them checked and encoded where there is a chunk to be written."""
         day, entry = task.day, self.store.entries.get(task.day.key)
         if task.outcome is not None:
@@ -237,7 +237,7 @@ class _Load:
             if not doubtful:
                 break
             for gap in doubtful:
-                again = self.source.ask_again(gap)
+                again = self.source.recheck(gap)
                 if again.klines.num_rows == 0:
                     doubted.append(Absence(Kind.OUTAGE if again.proven else Kind.UNEXPLAINED, gap, again.evidence))
                 klines = join(klines, again.klines)

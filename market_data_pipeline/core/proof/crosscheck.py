@@ -20,7 +20,7 @@ from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, mer
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.klines.table import FIELDS, compare, cut, join, open_times
-from market_data_pipeline.core.sources.pages_by_day import DealtPages
+from market_data_pipeline.core.sources.pages_by_day import PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
@@ -114,7 +114,7 @@ def crosscheck(
     """
     result = CrossCheck(store.dataset, against, of_days=len(sample(store, None, None)))
     spans = {day: _compared_minutes(store, day) for day in sorted(set(days), key=lambda day: day.start_ms)}
-    pages = DealtPages(source.pages(merge(span for of_day in spans.values() for span in of_day)))
+    pages = PagesByDay(source.pages(merge(span for of_day in spans.values() for span in of_day)))
     try:
         for day, of_day in spans.items():
             try:
@@ -153,7 +153,7 @@ def _compared_minutes(store: DatasetStore, day: Day) -> tuple[Span, ...]:
 
 
 def _compared(
-    store: DatasetStore, source: KlineSource, against: str, day: Day, spans: tuple[Span, ...], pages: DealtPages
+    store: DatasetStore, source: KlineSource, against: str, day: Day, spans: tuple[Span, ...], pages: PagesByDay
 ) -> tuple[int, list[Difference]]:
     """How many stored klines were compared, and all differences of the day."""
     if not spans:
@@ -182,7 +182,7 @@ def _asked_again(source: KlineSource, ours: pa.Table, theirs: pa.Table) -> pa.Ta
     """Their klines, with those that REST left out at first though it has them; a file always says the same."""
     for _ in range(_TIMES_TO_ASK_AGAIN):
         lacking = np.setdiff1d(open_times(ours), open_times(theirs), assume_unique=True).tolist()
-        again = [source.ask_again(gap).klines for gap in merge(Span(time, time + MINUTE_MS) for time in lacking)]
+        again = [source.recheck(gap).klines for gap in merge(Span(time, time + MINUTE_MS) for time in lacking)]
         if not any(klines.num_rows for klines in again):
             break
         theirs = reduce(join, again, theirs)

@@ -1,7 +1,7 @@
-"""A source's pages, dealt out to days.
+"""Pages of a source, regrouped by day.
 
-Belongs here: which pages serve a day, and what a day meets where they failed. Does not belong here: what is done with
-the klines (`backfill`, `crosscheck`), how pages are had (`sources`).
+Belongs here: which pages a day needs, and which error a day gets from a failed page. Does not belong here: what is done
+with the klines (`core.loading`, `core.proof`), how pages are requested (`sources.prefetch`).
 """
 
 from collections import deque
@@ -15,21 +15,21 @@ from market_data_pipeline.core.klines.table import cut
 from market_data_pipeline.core.sources.protocol import Page
 
 
-class DealtPages:
-    """The source's pages, dealt out to days: one page may serve two days, one day may need several pages."""
+class PagesByDay:
+    """The pages of a source, read day by day. A page may have minutes of two days, and a day may need several pages."""
 
     def __init__(self, pages: Iterator[Page]) -> None:
-        """No page is read yet."""
+        """Read no page yet."""
         self._pages = pages
         self._held: deque[Page] = deque()
         self._unavailable: SourceUnavailable | None = None
 
     def of(self, spans: tuple[Span, ...]) -> tuple[pa.Table, set[str]]:
-        """The klines of the spans, and the sources they came from. Later calls must be for later spans.
+        """Return the klines of a day's spans and the sources of its pages. Each call must be for later spans.
 
         Raises:
-            BadAnswer: a page of them has none, and says why.
-            SourceUnavailable: no answer to be had, for this day or an earlier one.
+            BadAnswer: a page of these spans failed.
+            SourceUnavailable: a page of these spans, or of earlier ones, could not be had.
         """
         while not self._held or self._held[-1].span.end_ms < spans[-1].end_ms:
             self._held.append(self._next())
@@ -45,19 +45,19 @@ class DealtPages:
         return klines, {source for page in serving for source in page.sources}
 
     def close(self) -> None:
-        """Let the source forget the pages nobody will read."""
+        """Cancel the requests for pages that were not read."""
         close = getattr(self._pages, "close", None)
         if close:
             close()
 
     def _next(self) -> Page:
         if self._unavailable:
-            raise SourceUnavailable(f"not tried, as before it: {self._unavailable}")
+            raise SourceUnavailable(f"not tried, because an earlier request failed: {self._unavailable}")
         try:
             page = next(self._pages, None)
         except SourceUnavailable as error:
             self._unavailable = error
             raise
         if page is None:
-            raise BadAnswer("the source gave fewer pages than it was asked for")
+            raise BadAnswer("the source gave fewer pages than were requested")
         return page

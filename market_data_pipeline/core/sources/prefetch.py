@@ -1,6 +1,7 @@
-"""Pages asked for ahead of their reader, by threads, and handed out in order.
+"""Pages requested by threads ahead of their reader, and read in order.
 
-Belongs here: how many are under way, and their order. Does not belong here: what a page is and how it is had.
+Belongs here: how many requests are in flight, and the order of pages. Does not belong here: what a page is and how it
+is requested.
 """
 
 from collections import deque
@@ -12,52 +13,52 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.sources.protocol import Page
 
 
-class PagesAhead:
-    """Pages of spans, each had by one call in a thread."""
+class PrefetchedPages:
+    """One page per span, each loaded in a thread of a pool."""
 
-    def __init__(self, name: str, page: Callable[[Span], Page], *, at_once: int, far: int) -> None:
-        """No thread is started yet.
+    def __init__(self, name: str, load: Callable[[Span], Page], *, threads: int, most_prefetched: int) -> None:
+        """Start no thread yet.
 
         Args:
-            name: what the threads are called.
-            page: has the page of a span; runs in a thread.
-            at_once: how many pages are had at a time. Twice as many are asked for ahead of a reader.
-            far: how many are asked for ahead of a reader who has not come yet.
+            name: the threads' name.
+            load: loads the page of a span; called in a thread.
+            threads: how many pages are loaded at once. Twice as many are requested ahead of a reader.
+            most_prefetched: how many pages `start` requests at most, before there is a reader.
         """
-        self._page = page
-        self._ahead, self._far_ahead = 2 * at_once, far
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix=name)
-        self._asked: dict[Span, Future[Page]] = {}
+        self._load = load
+        self._ahead, self._most_prefetched = 2 * threads, most_prefetched
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._started: dict[Span, Future[Page]] = {}
 
-    def ask(self, spans: Iterator[Span]) -> None:
-        """Ask for the first pages and keep them for `pages`."""
-        for span in islice(spans, self._far_ahead):
-            self._asked[span] = self._pool.submit(self._page, span)
+    def start(self, spans: Iterator[Span]) -> None:
+        """Start to load the first pages, and keep them for `pages`."""
+        for span in islice(spans, self._most_prefetched):
+            self._started[span] = self._pool.submit(self._load, span)
 
     def pages(self, spans: Iterator[Span]) -> Iterator[Page]:
-        """The page of each span, in order; what was asked for before is not asked for again."""
-        flying: deque[Future[Page]] = deque()
+        """Yield the page of each span, in order. A page that `start` began to load is not loaded twice."""
+        in_flight: deque[Future[Page]] = deque()
         try:
-            # A reader that came late keeps the pages it found waiting as its lead, or the connections would idle.
-            flying.extend(self._future(span) for span in islice(spans, max(self._ahead, len(self._asked))))
-            while flying:
-                page = flying.popleft().result()
-                flying.extend(self._future(span) for span in islice(spans, 1))
+            # All started pages stay in flight as the reader's lead; with a shorter one the connections would idle.
+            in_flight.extend(self._future(span) for span in islice(spans, max(self._ahead, len(self._started))))
+            while in_flight:
+                page = in_flight.popleft().result()
+                in_flight.extend(self._future(span) for span in islice(spans, 1))
                 yield page
         finally:
-            for future in flying:
+            for future in in_flight:
                 future.cancel()
 
     def close(self) -> None:
-        """Forget what nobody read, and wait for the threads."""
+        """Cancel the pages that were not read, and wait for the threads."""
         self._pool.shutdown(cancel_futures=True)
 
     def _future(self, span: Span) -> "Future[Page]":
-        return self._asked.pop(span, None) or self._pool.submit(self._page, span)
+        return self._started.pop(span, None) or self._pool.submit(self._load, span)
 
 
 def pieces(spans: Iterable[Span], size_ms: int, *, aligned: bool = False) -> Iterator[Span]:
-    """The spans in pieces of at most `size_ms`; aligned ones end at multiples of it since the epoch."""
+    """Cut the spans into pieces of at most `size_ms`. Aligned pieces end at multiples of `size_ms` since the epoch."""
     for span in spans:
         start_ms = span.start_ms
         while start_ms < span.end_ms:

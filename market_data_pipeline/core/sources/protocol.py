@@ -1,4 +1,4 @@
-"""What every source of klines can do.
+"""The interface of a source of klines.
 
 Belongs here: the protocol that use cases are written against, and the values it passes. Does not belong here: any
 particular source.
@@ -15,10 +15,10 @@ from market_data_pipeline.core.klines.coverage import Span
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The klines that the exchange has of the minutes of `span`, sorted; minutes it left out are gaps.
+    """The closed klines of the minutes of `span`, sorted. Minutes without a kline are gaps.
 
-    `sources` are those that the klines came from, `rest`, `archive`, or both. `error` is set, and `klines` empty, where
-    the exchange kept answering something that is not klines of these minutes.
+    `sources` has the source of the klines: `rest`, `archive`, or both. `error` is set, and `klines` is empty, where
+    each response of the exchange was something other than klines of these minutes.
     """
 
     span: Span
@@ -28,10 +28,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """What asking again about a gap brought: klines, or what each witness says about minutes that have none.
+class Recheck:
+    """The result of requesting a gap a second time: its klines, or the evidence that there are none.
 
-    `proven` is True if the witnesses agree that the minutes never had klines.
+    Attributes:
+        klines: the klines of the gap, empty if there still are none.
+        sources: where the klines came from.
+        evidence: without klines, one line for each witness: what REST, the archive and another pair have of the gap.
+        proven: True if the evidence is enough to call the gap an outage.
     """
 
     klines: pa.Table
@@ -42,7 +46,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """When the exchange has klines of a pair: from the first one, to the last one if the pair was delisted (ms UTC)."""
+    """When the exchange has klines of a pair: the first open time, and the last if the pair was delisted (ms UTC)."""
 
     first_open_ms: int
     last_open_ms: int | None
@@ -50,7 +54,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Request weight: used by all processes in the running minute, the most per minute, and spent by this source."""
+    """Request weight: used by all processes in the running minute, allowed per minute, and spent by this source."""
 
     used: int
     limit: int
@@ -61,55 +65,55 @@ class PageSource(Protocol):
     """Klines of one pair on one market, page by page. Times are ms UTC."""
 
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
-        """The klines of the spans (sorted, disjoint), page by page in order, several requests in flight.
+        """Yield the klines of the spans (sorted, disjoint) page by page, in order. Only closed klines.
 
-        Only closed klines. The spans are loaded lazily, a bounded number of pages ahead of the reader.
+        Several requests are in flight at once, for a bounded number of pages ahead of the reader.
 
         Raises:
-            SourceUnavailable: no answer to be had.
+            SourceUnavailable: there is no response after all retries.
         """
 
-    def ask_again(self, gap: Span) -> Again:
-        """Ask again for exactly these minutes, which a page of this source left out.
+    def recheck(self, gap: Span) -> Recheck:
+        """Request exactly these minutes again, which a page of this source left out.
 
         Raises:
-            BadAnswer: what came back is not klines of these minutes.
-            SourceUnavailable: no answer to be had.
+            BadAnswer: the response has something other than klines of these minutes.
+            SourceUnavailable: there is no response after all retries.
         """
 
 
 class KlineSource(PageSource, Protocol):
-    """All that can be asked of the exchange about one pair. All minutes are those of the exchange's clock."""
+    """All requests to the exchange about one pair. Minutes and `now_ms` are those of the exchange's clock."""
 
     @property
-    def remarks(self) -> list[str]:
-        """What a person should know about where the klines come from, one line each."""
+    def warnings(self) -> list[str]:
+        """What a user should know about where the klines come from, one line each."""
 
     def now_ms(self) -> int:
-        """The exchange's clock."""
+        """Return the exchange's clock, ms UTC."""
 
-    def life(self, *, anew: bool = False) -> Life:
-        """When the exchange has klines of the pair; asked once, or `anew`.
+    def life(self, *, refresh: bool = False) -> Life:
+        """Return when the exchange has klines of the pair. Requested once and kept; `refresh` requests it again.
 
         Raises:
             PairNotListed: the market never listed the pair.
-            SourceUnavailable: no answer to be had.
+            SourceUnavailable: there is no response after all retries.
         """
 
     def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
-        """The closed klines of some minutes, at most 480, by one request in this thread: soonest, and no more.
+        """Return the closed klines of at most 480 minutes, by one request in the calling thread.
 
-        `paid` if its weight was taken out of the budget before.
+        Set `paid` if the weight of the request was taken from the budget before.
 
         Raises:
-            BadAnswer, SourceUnavailable: see `ask_again`.
+            BadAnswer, SourceUnavailable: see `recheck`.
         """
 
-    def ask_ahead(self, spans: Iterable[Span]) -> None:
-        """Ask now for the first pages of the spans, a bounded number, and keep them for `pages`; return at once."""
+    def prefetch(self, spans: Iterable[Span]) -> None:
+        """Start requests for the first pages of the spans, a bounded number, and return at once. `pages` uses them."""
 
     def usage(self) -> Usage:
-        """What the source has cost so far."""
+        """Return the request weight used so far."""
 
     def close(self) -> None:
-        """Stop waiting requests and free connections."""
+        """End all waiting and close the connections."""

@@ -24,13 +24,13 @@ from market_data_pipeline.core.sources.archive.files import (
     BadFile,
     NoFile,
 )
-from market_data_pipeline.core.sources.prefetch import PagesAhead, pieces
-from market_data_pipeline.core.sources.protocol import Again, Life, Page, Usage
+from market_data_pipeline.core.sources.prefetch import PrefetchedPages, pieces
+from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.klines import REST, RestSource
 
 ARCHIVE = frozenset({"archive"})
 # A UTC day is 138 kB.
-_FAR_AHEAD = 3 * CONNECTIONS
+_MOST_PREFETCHED = 3 * CONNECTIONS
 # How far around a gap the reference pair is asked, so that an empty answer is not taken for a halt.
 _AROUND_MS = 30 * MINUTE_MS
 # A halt does not begin and end in the same minute for every pair.
@@ -55,23 +55,23 @@ class ExchangeSource:
         """
         self._name, self._rest, self._archive, self._reference = name, rest, archive, reference
         self._life_in_archive: Life
-        self._ahead = PagesAhead("archive", self._page, at_once=CONNECTIONS, far=_FAR_AHEAD)
+        self._prefetched = PrefetchedPages("archive", self._page, threads=CONNECTIONS, most_prefetched=_MOST_PREFETCHED)
 
     @property
-    def remarks(self) -> list[str]:
-        """See `KlineSource.remarks`."""
-        return self._rest.remarks
+    def warnings(self) -> list[str]:
+        """See `KlineSource.warnings`."""
+        return self._rest.warnings
 
     def now_ms(self) -> int:
         """The exchange's clock, or this machine's where only the archive can be reached."""
         return round(time.time() * 1000) if self._is_blocked else self._rest.now_ms()
 
-    def life(self, *, anew: bool = False) -> Life:
+    def life(self, *, refresh: bool = False) -> Life:
         """See `KlineSource.life`; from the archive's files where REST does not serve this location."""
         if not self.__dict__.get("_is_blocked"):
             with suppress(RegionBlocked):
-                return self._rest.life(anew=anew)  # it asks for the clock at the same time
-        return self._life_in_archive if self._is_blocked else self._rest.life(anew=anew)
+                return self._rest.life(refresh=refresh)  # it asks for the clock at the same time
+        return self._life_in_archive if self._is_blocked else self._rest.life(refresh=refresh)
 
     @cached_property
     def _is_blocked(self) -> bool:
@@ -84,7 +84,7 @@ class ExchangeSource:
                 self._life_in_archive = Life(self._archive.first_open_ms(), None)
             except (PairNotListed, SourceUnavailable):
                 raise blocked from None
-            self.remarks.append(f"{blocked}. Loaded from {self._archive.address} alone, which is a day behind")
+            self.warnings.append(f"{blocked}. Loaded from {self._archive.address} alone, which is a day behind")
             return True
         return False
 
@@ -92,33 +92,33 @@ class ExchangeSource:
         """See `KlineSource.newest`; only REST has them."""
         return self._rest.newest(span, paid=paid)
 
-    def ask_ahead(self, spans: Iterable[Span]) -> None:
-        """See `KlineSource.ask_ahead`."""
+    def prefetch(self, spans: Iterable[Span]) -> None:
+        """See `KlineSource.prefetch`."""
         if self._name == "rest":
-            self._rest.ask_ahead(spans)
+            self._rest.prefetch(spans)
         else:
-            self._ahead.ask(self._pieces(spans))
+            self._prefetched.start(self._pieces(spans))
 
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
         """See `KlineSource.pages`."""
-        return self._rest.pages(spans) if self._name == "rest" else self._ahead.pages(self._pieces(spans))
+        return self._rest.pages(spans) if self._name == "rest" else self._prefetched.pages(self._pieces(spans))
 
-    def ask_again(self, gap: Span) -> Again:
-        """See `KlineSource.ask_again`.
+    def recheck(self, gap: Span) -> Recheck:
+        """See `KlineSource.recheck`.
 
         Minutes are proven to have no klines where REST, asked twice, has none and the archive's file of the day has
         none either, or, on spot, another pair that is always traded has none. A file that is missing or bad says
         nothing. Futures have klines also while trading is halted, so another pair says nothing there.
         """
-        again = Again(EMPTY, evidence=("rest: not to be asked",)) if self._is_blocked else self._rest.ask_again(gap)
+        again = Recheck(EMPTY, evidence=("rest: not to be asked",)) if self._is_blocked else self._rest.recheck(gap)
         if again.klines.num_rows:
             return again
         archived, of_archive = self._archived(gap)
         if archived.num_rows and self._name != "rest":
-            return Again(archived, ARCHIVE)
+            return Recheck(archived, ARCHIVE)
         halted, of_reference = self._halted(gap)
         proven = not self._is_blocked and not archived.num_rows and (of_archive == _ARCHIVE_HAS_NONE or halted)
-        return Again(EMPTY, evidence=(*again.evidence, of_archive, *of_reference), proven=proven)
+        return Recheck(EMPTY, evidence=(*again.evidence, of_archive, *of_reference), proven=proven)
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
@@ -128,7 +128,7 @@ class ExchangeSource:
         """Stop what waits, then the threads."""
         self._archive.close()
         self._rest.close()
-        self._ahead.close()
+        self._prefetched.close()
         if self._reference:
             self._reference[1].close()
 

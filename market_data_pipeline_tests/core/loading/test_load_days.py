@@ -393,7 +393,7 @@ def test_when_the_exchange_goes_away_what_was_loaded_stays_and_the_rest_says_why
     results = load(made, source, THREE_DAYS)
     assert outcomes(results) == ["loaded", "failed", "failed"]
     assert results[1].error == "no answer from the fake exchange; check the network"
-    assert results[2].error == "not tried, as before it: no answer from the fake exchange; check the network"
+    assert results[2].error == f"not tried, because an earlier request failed: {results[1].error}"
     assert list(dataset_in(tmp_path).entries) == [DAY.key]
     source.unavailable_from = None
     source.forget()

@@ -276,9 +276,9 @@ def test_where_the_source_is_not_to_be_reached_the_remaining_days_are_not_compar
 
 def test_a_source_that_fails_when_asked_again_leaves_only_that_day_out(loaded):
     class Unsure(FakeSource):
-        def ask_again(self, gap: Span):
+        def recheck(self, gap: Span):
             self.bad.append(gap)
-            return super().ask_again(gap)
+            return super().recheck(gap)
 
     result = check(loaded, Unsure(missing=[HALT], dropped=[ONE_MINUTE]))
     assert [key for key, _ in result.not_compared] == [DAY.key]

@@ -105,7 +105,7 @@ def test_pages_asked_for_ahead_come_without_a_reader_and_are_not_asked_for_again
 ) -> None:
     running = simulate()
     source, seen = rest(running), record(running.exchange)
-    source.ask_ahead([DAY, span("2024-05-12", "2024-05-13")])
+    source.prefetch([DAY, span("2024-05-12", "2024-05-13")])
     wait_until(lambda: len([request for request in seen if is_page(request)]) == 4)
     # By now the reader wants one minute more, which the last page asked for ahead does not have.
     later = span("2024-05-12", "2024-05-13T00:01")
@@ -117,7 +117,7 @@ def test_no_more_than_a_bounded_number_of_pages_is_asked_for_ahead(simulate: Sim
     running = simulate()
     source, seen = rest(running), record(running.exchange)
     days = span("2021-10-01", "2023-03-01")
-    source.ask_ahead([days])
+    source.prefetch([days])
     wait_until(lambda: len([request for request in seen if is_page(request)]) == 512)
     assert opens(source, days) == minutes(days)
     assert len([request for request in seen if is_page(request)]) == 744

@@ -188,8 +188,8 @@ def test_futures_history_loads_from_the_archive_where_rest_is_blocked_and_says_s
         (Outcome.LOADED, 1440),
         (Outcome.LOADED, 1440),
     ]
-    [remark] = source.remarks
-    assert "HTTP 451" in remark
+    [warning] = source.warnings
+    assert "HTTP 451" in warning
 
 
 def test_days_that_only_rest_has_fail_with_the_reason_where_rest_is_blocked(
@@ -217,8 +217,8 @@ def test_spot_goes_on_with_the_public_address_where_the_first_one_is_blocked(sim
     blocked(running.exchange)
     source = RestSource(RestClient(Market.SPOT, root=root, base_url=running.url, public_url=public.url), "BTCUSDT")
     assert klines(source, DAYS).num_rows == 4320
-    [remark] = source.remarks
-    assert public.url in remark
+    [warning] = source.warnings
+    assert public.url in warning
     assert counted(running.exchange, "spot")["requests"] == 1
     source.close()
 
@@ -268,7 +268,7 @@ def test_minutes_that_rest_hides_and_the_archive_has_are_taken_from_it(
 ) -> None:
     running = simulate()
     hide(running.exchange, DAYS, "BTCUSDT")
-    again = exchange(running).ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    again = exchange(running).recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
     assert (again.klines.num_rows, again.sources) == (60, {"archive"})
 
 
@@ -278,7 +278,7 @@ def test_minutes_that_rest_hides_and_no_witness_misses_are_not_proven(
 ) -> None:
     running = simulate(faults={"late_archive": 1})
     hide(running.exchange, DAYS, "BTCUSDT")
-    again = exchange(running, "auto", market).ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    again = exchange(running, "auto", market).recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
     assert (again.klines.num_rows, again.proven, len(again.evidence)) == (0, False, said)
 
 
@@ -287,7 +287,7 @@ def test_an_empty_answer_about_the_other_pair_is_not_taken_for_a_halt(
 ) -> None:
     running = simulate(faults={"late_archive": 1})
     hide(running.exchange, DAYS, "BTCUSDT", "ETHUSDT")
-    again = exchange(running, "auto", "spot").ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    again = exchange(running, "auto", "spot").recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
     assert not again.proven
     assert again.evidence[-1] == "ETH/USDT: none around them either"
 
@@ -297,7 +297,7 @@ def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_the
 ) -> None:
     running = simulate()
     hide(running.exchange, DAYS, "BTCUSDT")
-    again = exchange(running, "rest").ask_again(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    again = exchange(running, "rest").recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
     assert (again.klines.num_rows, again.proven) == (0, False)
     assert again.evidence[-1] == "archive: has 60 of them"
 

@@ -100,7 +100,7 @@ class RestClient:
             connections: how many requests may be under way.
         """
         self.market = market
-        self.remarks: list[str] = []
+        self.warnings: list[str] = []
         self.round_trip_s = 0.0
         """How long the exchange took to tell its clock when it was asked last."""
         self._public_url = public_url
@@ -228,7 +228,7 @@ class RestClient:
     def _blocked(self, address: str) -> Exception:
         if self._public_url and address != self._public_url:
             if self.address != self._public_url:
-                self.remarks.append(f"{address} does not serve this location (HTTP 451): used {self._public_url}")
+                self.warnings.append(f"{address} does not serve this location (HTTP 451): used {self._public_url}")
                 self._raw.redirect(self._public_url)
             return _PassingFault("HTTP 451")
         return RegionBlocked(

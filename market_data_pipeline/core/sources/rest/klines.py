@@ -20,13 +20,13 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import EMPTY, column, from_rows, from_text, open_times
-from market_data_pipeline.core.sources.prefetch import PagesAhead, pieces
-from market_data_pipeline.core.sources.protocol import Again, Life, Page, Usage
+from market_data_pipeline.core.sources.prefetch import PrefetchedPages, pieces
+from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient, WrongAnswer
 
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
-_FAR_AHEAD = 32 * IN_FLIGHT
+_MOST_PREFETCHED = 32 * IN_FLIGHT
 # A pair whose newest kline is this old does not trade now; its status tells whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
 REST = frozenset({"rest"})
@@ -47,36 +47,38 @@ class RestSource:
         self.client = client
         self._market = client.market
         self._token = token
-        self._ahead = PagesAhead(f"rest-{token}", self._page, at_once=IN_FLIGHT, far=_FAR_AHEAD)
+        self._prefetched = PrefetchedPages(
+            f"rest-{token}", self._page, threads=IN_FLIGHT, most_prefetched=_MOST_PREFETCHED
+        )
         self._life: Life | None = None
 
     @property
-    def remarks(self) -> list[str]:
-        """See `KlineSource.remarks`."""
-        return self.client.remarks
+    def warnings(self) -> list[str]:
+        """See `KlineSource.warnings`."""
+        return self.client.warnings
 
     def now_ms(self) -> int:
         """The exchange's clock, set by one request and carried on by this machine's."""
         return self.client.now_ms()
 
-    def life(self, *, anew: bool = False) -> Life:
+    def life(self, *, refresh: bool = False) -> Life:
         """First kline and, for a pair that is no longer traded, last kline: two light requests, once.
 
         The first kline is asked for rather than the listing date, which the exchange does not give (spot) or gives
         wrongly (futures, binance/binance-public-data#427).
         """
-        if self._life is None or anew:
-            self._life = self._ask_life()
+        if self._life is None or refresh:
+            self._life = self._request_life()
         return self._life
 
-    def _ask_life(self) -> Life:
+    def _request_life(self) -> Life:
         # All at once, as a load waits for them before it can plan anything. They are paid when it is known which of the
         # exchange's minutes this is, as the question for its clock is.
         with ThreadPoolExecutor(2) as others:
             clock = others.submit(self.now_ms)
-            asked = others.submit(self._rows, limit=2, closed=False, paid=False)
+            newest_rows = others.submit(self._rows, limit=2, closed=False, paid=False)
             first = self._rows(limit=1, startTime=0, closed=False, paid=False)
-        newest, now_ms = asked.result(), clock.result()
+        newest, now_ms = newest_rows.result(), clock.result()
         self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
         if first.num_rows == 0:
             return Life(now_ms, None)
@@ -98,33 +100,33 @@ class RestSource:
         delivered_ms = listing.delivery_ms // MINUTE_MS * MINUTE_MS - MINUTE_MS if listing.delivery_ms else newest_ms
         return min(newest_ms, delivered_ms)
 
-    def ask_ahead(self, spans: Iterable[Span]) -> None:
-        """See `KlineSource.ask_ahead`."""
+    def prefetch(self, spans: Iterable[Span]) -> None:
+        """See `KlineSource.prefetch`."""
         self.client.governor.open()
-        self._ahead.ask(pieces(spans, self.page_ms))
+        self._prefetched.start(pieces(spans, self.page_ms))
 
     def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
         """See `KlineSource.pages`."""
         self.client.governor.open()
-        return self._ahead.pages(pieces(spans, self.page_ms))
+        return self._prefetched.pages(pieces(spans, self.page_ms))
 
     @property
     def page_ms(self) -> int:
         """How long a page is at most."""
         return _PAGE_ROWS[self._market] * MINUTE_MS
 
-    def ask_again(self, gap: Span) -> Again:
-        """See `KlineSource.ask_again`. By itself, that the exchange twice left minutes out proves nothing."""
+    def recheck(self, gap: Span) -> Recheck:
+        """See `KlineSource.recheck`. By itself, that the exchange twice left minutes out proves nothing."""
         klines = self.klines(gap)
         if klines.num_rows:
-            return Again(klines, REST)
-        return Again(EMPTY, evidence=("rest: none, asked twice",))
+            return Recheck(klines, REST)
+        return Recheck(EMPTY, evidence=("rest: none, asked twice",))
 
     def klines(self, span: Span) -> pa.Table:
         """All klines of a span.
 
         Raises:
-            BadAnswer, SourceUnavailable: see `KlineSource.ask_again`.
+            BadAnswer, SourceUnavailable: see `KlineSource.recheck`.
         """
         pages = list(self.pages([span]))
         for page in pages:
@@ -145,7 +147,7 @@ class RestSource:
     def close(self) -> None:
         """Stop what waits for the budget or for a retry, then the threads."""
         self.client.stop()
-        self._ahead.close()
+        self._prefetched.close()
 
     def _page(self, span: Span) -> Page:
         try:
