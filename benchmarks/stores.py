@@ -39,12 +39,12 @@ def verify(asked: argparse.Namespace) -> None:
     """The engine's verification, all of it."""
     import pyarrow as pa
 
-    from market_data_pipeline.core.klines.checks import breaks_schema, schema
     from market_data_pipeline.core.klines.table import SCHEMA
+    from market_data_pipeline.core.proof.schema import schema, schema_problem
     from market_data_pipeline.core.proof.verify import verify as core_verify
 
     # pandera and pandas are imported, half a second, by the first validation: here before the stopwatch.
-    breaks_schema(pa.Table.from_batches([], SCHEMA), schema())
+    schema_problem(pa.Table.from_batches([], SCHEMA), schema())
     opened = _opener(asked)
     stopwatch = Stopwatch()
     result = core_verify(opened())

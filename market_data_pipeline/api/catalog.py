@@ -15,17 +15,15 @@ from pathlib import Path
 from market_data_pipeline.core.errors import MarketDataError, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.live.freshness import since_ms
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import state_of
-from market_data_pipeline.core.store.dataset_file import DATASET_FILE, read_dataset
+from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
-from market_data_pipeline.core.store.manifest_file import MANIFEST_FILE
-from market_data_pipeline.core.store.revisions import REVISIONS_FILE
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
 
-_CHUNKS = "chunks"
-_WATCHED = (DATASET_FILE, MANIFEST_FILE, REVISIONS_FILE, _CHUNKS)
+_WATCHED = (layout.DATASET_FILE, layout.MANIFEST_FILE, layout.REVISIONS_FILE, layout.CHUNKS)
 # Two changes within one tick of a file system's clock leave the same time.
 _SETTLED_AFTER_NS = 2_000_000_000
 
@@ -93,7 +91,7 @@ class Catalog:
         Raises:
             StoreError: its `dataset.json` is damaged.
         """
-        path = self._store.folder(market, pair) / DATASET_FILE
+        path = self._store.folder(market, pair) / layout.DATASET_FILE
         return self._opened(path).inventory() if path.exists() else None
 
     def _opened(self, path: Path) -> "_OpenDataset":
@@ -133,7 +131,7 @@ class _OpenDataset:
 
     def _compared(self) -> tuple[DatasetView, dict[str, ChunkFile], dict[str, str]]:
         view = self.view()
-        files = _chunk_files(self._path.parent / _CHUNKS)
+        files = _chunk_files(self._path.parent / layout.CHUNKS)
         return view, files, dict(_differences(view.entries, files))
 
     def _look(self) -> DatasetView:
@@ -158,15 +156,15 @@ def _identity(dataset: Dataset) -> tuple[str, str, str]:
 
 
 def _chunk_files(folder: Path) -> dict[str, ChunkFile]:
-    """The files by the day in their names, `chunk_000001_2020-01-01.parquet`; what else lies there harms nobody."""
+    """The chunk files of a folder, by the day in their names; other files are left out."""
     files: dict[str, ChunkFile] = {}
     try:
         with os.scandir(folder) as found:
             for file in found:
                 # A temporary file is gone a moment later, and so is a chunk that gets another name.
-                if file.name.endswith(".parquet"):
+                if name := layout.parse_chunk_name(file.name):
                     with suppress(FileNotFoundError):
-                        files[file.name[-18:-8]] = ChunkFile(file.name, file.stat().st_size)
+                        files[name.day] = ChunkFile(file.name, file.stat().st_size)
     except FileNotFoundError:
         return {}
     return files

@@ -18,8 +18,8 @@ from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, intersec
 from market_data_pipeline.core.klines.days import Day, iso
 from market_data_pipeline.core.klines.findings import COVERED
 from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.proof.verify import verify
-from market_data_pipeline.core.store.combined import Agreement
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings

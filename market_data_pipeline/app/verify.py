@@ -14,9 +14,9 @@ from market_data_pipeline.app.targets import Target, chosen
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import parse_instant
+from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.proof.verify import Verification, verify
-from market_data_pipeline.core.store.combined import Agreement, compare
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.instance.composition import opener_of
 from market_data_pipeline.settings import Settings
@@ -81,4 +81,4 @@ def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, windo
         days = sample(files, window, None if request.every_day else SAMPLE_DAYS, f"{datetime.now(UTC):%Y-%m-%d}")
         with closing(opener_of(settings, request.against)(files.dataset.market, files.dataset.pair)) as source:
             compared = crosscheck(files, source, against=request.against, days=days)
-    return DatasetProof(verified, compared, *compare(files), tuple(files.warnings))
+    return DatasetProof(verified, compared, *combined_agreement(files), tuple(files.warnings))

@@ -20,8 +20,8 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.findings import Severity
 from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.proof import verify as core
+from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
-from market_data_pipeline.core.store.combined import Agreement, compare
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.text import kinds_text
 from market_data_pipeline.defs.assets import asset_key
@@ -57,7 +57,7 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
             for name in of_chunks:
                 yield _of_chunks(dataset, read, name)
         if COMBINED_EQUALS_CHUNKS in selected:
-            yield _of_combined(dataset, *compare(store))
+            yield _of_combined(dataset, *combined_agreement(store))
 
     return checks
 

@@ -18,7 +18,8 @@ from market_data_pipeline.core.klines.table import SCHEMA, column
 from market_data_pipeline.core.loading.load_days import DayResult
 from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.store.revisions import REVISIONS_FILE, Revision
+from market_data_pipeline.core.store.layout import MANIFEST_FILE, REVISIONS_FILE
+from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import kinds_text
 
@@ -93,7 +94,7 @@ def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
         "bytes": status.size_bytes,
         "states": ", ".join(f"{state} {count:,}" for state, count in status.states.items()) or "none",
         "absent": kinds_text(status.absent_minutes),
-        "file": dg.MetadataValue.path(status.folder / "manifest.json"),
+        "file": dg.MetadataValue.path(status.folder / MANIFEST_FILE),
     }
 
 

@@ -22,12 +22,12 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, expla
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import day_at
 from market_data_pipeline.core.klines.table import EMPTY, cut
-from market_data_pipeline.core.store import chunk_files
+from market_data_pipeline.core.store import chunk_files, layout
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunk import footer_content
 from market_data_pipeline.core.store.chunk_files import Chunk
 from market_data_pipeline.core.store.combined import Selection
-from market_data_pipeline.core.store.dataset_file import DATASET_FILE, read_dataset
+from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.manifest_file import ManifestFile
 
@@ -131,11 +131,11 @@ class StoredDataset:
     # --- inside
 
     def _dataset_now(self) -> Dataset:
-        return _again(lambda: read_dataset(self.folder / DATASET_FILE))
+        return _again(lambda: read_dataset(self.folder / layout.DATASET_FILE))
 
     def _look(self) -> Listing:
         try:
-            return Listing(self.manifest.entries() or {}, chunk_files.scan(self.folder / "chunks"))
+            return Listing(self.manifest.entries() or {}, chunk_files.scan(self.folder / layout.CHUNKS))
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be read: {error.strerror or error}; check its rights") from None
 
@@ -185,8 +185,8 @@ class StoredDataset:
         """A chunk that the manifest says nothing certain of, proven by itself like any new one."""
         path, on = listing.path(day), self.dataset.day(day)
         found = chunk_files.read(path, self.dataset, on)
-        if broken := chunk_files.broken(found.klines, found.footer, on):
-            raise StoreError(f"the chunk {path.name} breaks a rule: {'; '.join(broken)}")
+        if problems := chunk_files.chunk_problems(found.klines, found.footer, on):
+            raise StoreError(f"the chunk {path.name} breaks a rule: {'; '.join(problems)}")
         return found
 
     def _combined(self, listing: Listing, span: Span, fields: list[str]) -> pa.Table | None:
@@ -194,10 +194,8 @@ class StoredDataset:
 
         Its footer tells that, and its pages carry checksums. A damaged one is passed over, as it is only a copy.
         """
-        first, last = (self.dataset.day(key) for key in (min(listing.entries), max(listing.entries)))
-        ordered = tuple(listing.entries[day] for day in sorted(listing.entries))
-        selection = Selection(ordered, Span(first.start_ms, last.end_ms), "all")
-        path = self.folder / "combined" / f"{self.dataset.token}_1m_{selection.suffix}.parquet"
+        selection = Selection.of_all(self.dataset, [listing.entries[day] for day in sorted(listing.entries)])
+        path = layout.combined_path(self.folder, self.dataset.token)
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 if footer_content(file.metadata.metadata)["fingerprint"] != selection.fingerprint():

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from typer.testing import Result
 
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.store.chunk_files import prepare
+from market_data_pipeline.core.store.chunk_files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
@@ -527,7 +527,7 @@ def one_trade_more_each_minute(root: Path, day: str) -> DatasetStore:
     klines = store.read(on).klines
     more = [count + 1 for count in klines["trades"].to_pylist()]
     store.publish(
-        prepare(store.dataset, on, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+        new_chunk(store.dataset, on, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
     )
     store.flush()
     return store

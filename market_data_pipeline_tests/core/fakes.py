@@ -68,6 +68,14 @@ def klines_of(within: Span, *, without: Iterable[Span] = ()) -> pa.Table:
     return klines_at(minutes_of([within]) - minutes_of(without))
 
 
+def changed(klines: pa.Table, name: str, row: int, value: object) -> pa.Table:
+    """The klines with one value put in place of another."""
+    values = klines.column(name).to_pylist()
+    values[row] = value
+    at = SCHEMA.get_field_index(name)
+    return klines.set_column(at, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
+
+
 @dataclass
 class FakeSource:
     """An exchange in memory: `KlineSource` with its truth and its faults as plain fields, to be changed at any time."""

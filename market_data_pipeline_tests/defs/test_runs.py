@@ -15,7 +15,7 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.loading.load_days import DayResult
 from market_data_pipeline.core.store.atomic import sha256_of
-from market_data_pipeline.core.store.chunk_files import prepare
+from market_data_pipeline.core.store.chunk_files import new_chunk
 from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.queries import RequestInfo
@@ -196,7 +196,7 @@ def test_a_day_that_the_exchange_revised_says_what_changed(load: Loading):
     klines = store.read(day).klines
     more = [count + 1 if row in (60, 61) else count for row, count in enumerate(klines["trades"].to_pylist())]
     store.publish(
-        prepare(store.dataset, day, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
+        new_chunk(store.dataset, day, klines.set_column(8, klines.schema.field("trades"), [more]), (), source="rest")
     )
     store.flush()
     report = load.run(BTC, "2021-04-24", "2021-04-25", refetch=True)

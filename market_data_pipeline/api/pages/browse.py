@@ -7,7 +7,6 @@ pages look (`templates`), reading files (`catalog`, `preview`).
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -24,12 +23,13 @@ from market_data_pipeline.api.pages.calendar import DayState, counted, coverage
 from market_data_pipeline.api.pages.paths import MOST_CHARACTERS, StoredFile, stored_file
 from market_data_pipeline.api.problems import MEDIA_TYPE, FieldProblem, Problem
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.klines.coverage import Span, minutes_by_kind
-from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market, parse_market, parse_pair
+from market_data_pipeline.core.klines.coverage import minutes_by_kind
+from market_data_pipeline.core.klines.dataset import Market, parse_market, parse_pair
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES
+from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.store import combined as combine
-from market_data_pipeline.core.store import revisions
-from market_data_pipeline.core.store.combined import Agreement, Selection
+from market_data_pipeline.core.store import layout, revisions
+from market_data_pipeline.core.store.combined import Selection
 from market_data_pipeline.instance.names import sensor_name
 
 FILES_A_PAGE = 200
@@ -97,7 +97,7 @@ def file(
         Query(
             max_length=MOST_CHARACTERS,
             description="relative to the data root, with /",
-            examples=["binance/BTCUSDT/1m/chunks/chunk_000001_2020-01-01.parquet"],
+            examples=[layout.CHUNK_EXAMPLE],
         ),
     ],
     limit: Annotated[int, Query(ge=1, le=preview.MOST_ROWS, description="rows on the page")] = 100,
@@ -161,13 +161,13 @@ def _in_short(view: DatasetView, now_ms: int) -> Mapping[str, Any]:
 def _dataset(context: Given, inventory: Inventory, page: int) -> HTMLResponse:
     view, now_ms = inventory.view, _now_ms()
     years = coverage(view.dataset, view.entries, inventory.damaged, now_ms)
-    chunks = f"/browse/file?file={_name(view.dataset, 'chunks')}"
+    chunks = f"/browse/file?file={layout.relative_folder(view.dataset, layout.CHUNKS)}"
     noticed = revisions.read(view.status.folder)
     entries = view.entries[::-1][(page - 1) * FILES_A_PAGE : page * FILES_A_PAGE]
     return pages.render(
         "dataset.html",
         **_in_short(view, now_ms),
-        combined_folder=_name(view.dataset, "combined"),
+        combined_folder=layout.relative_folder(view.dataset, layout.COMBINED),
         links={day: f"{chunks}{file.name}" for day, file in inventory.files.items()},
         damaged=inventory.damaged,
         years=years,
@@ -184,11 +184,6 @@ def _dataset(context: Given, inventory: Inventory, page: int) -> HTMLResponse:
     )
 
 
-def _name(dataset: Dataset, folder: str) -> str:
-    """A folder of the dataset as URLs name it."""
-    return f"{dataset.market.exchange_id}/{dataset.token}/{INTERVAL}/{folder}/"
-
-
 @dataclass(frozen=True, slots=True)
 class _CombinedFile:
     name: str
@@ -200,32 +195,27 @@ class _CombinedFile:
 
 def _combined(view: DatasetView) -> Iterator[_CombinedFile]:
     """The combined files, and whether the one of all chunks is of the chunks that are there now."""
-    for path in sorted(view.status.folder.glob("combined/*.parquet")):
+    for path in layout.combined_files(view.status.folder):
         found = combine.read_combined(path)
         if found is None:
             yield _CombinedFile(path.name, 0, 0, 0, "cannot be read; combine again")
             continue
         state = ""
-        if path.name == f"{view.dataset.token}_{INTERVAL}_all.parquet" and view.entries:
-            first, last = view.dataset.day(view.entries[0].day), view.dataset.day(view.entries[-1].day)
-            selection = Selection(view.entries, Span(first.start_ms, last.end_ms), "all")
+        if path == layout.combined_path(view.status.folder, view.dataset.token) and view.entries:
+            selection = Selection.of_all(view.dataset, view.entries)
             state = "up to date" if found.fingerprint == selection.fingerprint() else Agreement.OLDER
         yield _CombinedFile(path.name, found.rows, found.chunks, found.size_bytes, state)
 
 
 def _neighbours(stored: StoredFile) -> Mapping[str, str]:
     """The names of the chunks of the days before and after, where there are any."""
-    if stored.is_combined:
+    name = layout.parse_chunk_name(stored.path.name)
+    if name is None:
         return {}
-    index, day = int(stored.path.stem[6:-11]), stored.path.stem[-10:]
     try:
-        before, after = (date.fromisoformat(day) + timedelta(step) for step in (-1, 1))
-    except (ValueError, OverflowError):
+        names = {"previous": str(name.neighbour(-1)), "next": str(name.neighbour(1))}
+    except OverflowError:
         return {}
-    names = {
-        "previous": f"chunk_{index - 1:06d}_{before}.parquet",
-        "next": f"chunk_{index + 1:06d}_{after}.parquet",
-    }
     folder = stored.name.rpartition("/")[0]
     return {side: f"{folder}/{name}" for side, name in names.items() if stored.path.with_name(name).exists()}
 

@@ -1,11 +1,10 @@
 """The rules that klines must keep, as pure functions that name what breaks them.
 
-Belongs here: the vectorised rules (a chunk is checked with them before it becomes visible) and the pandera schema (paid
-per call, so `verify` gives it a hundred days at a time). Does not belong here: files, days that are absent (`verify`).
+Belongs here: the vectorised rules that a chunk is checked with before it becomes visible. Does not belong here: files,
+days without a chunk (`proof.verify`), the pandera schema (`proof.schema`).
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,7 @@ import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Absence, Span, gaps, merge, subtract
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
-from market_data_pipeline.core.klines.table import FIELDS, INTEGER_FIELDS, SCHEMA, column, open_times
-
-if TYPE_CHECKING:
-    import pandera.pandas as pandera
+from market_data_pipeline.core.klines.table import FIELDS, SCHEMA, column, open_times
 
 Times = npt.NDArray[np.int64]
 # Names of rules, and of each a row that says which klines break it.
@@ -24,7 +20,7 @@ Rules = tuple[Sequence[str], npt.NDArray[np.bool_]]
 _NUMBERS = tuple(name for name in FIELDS if name not in {"open_time", "close_time"})
 
 
-def broken_rules(klines: pa.Table, within: Span) -> Iterator[str]:
+def kline_problems(klines: pa.Table, within: Span) -> Iterator[str]:
     """What is wrong with klines that should all open within the span; nothing where all is well."""
     if klines.schema.remove_metadata() != SCHEMA:
         yield f"columns are {', '.join(klines.schema.names)}, not the twelve fields with their types"
@@ -85,7 +81,7 @@ def _of_values(klines: pa.Table) -> Iterator[Rules]:
     yield list(bounds), np.stack(list(bounds.values()))
 
 
-def broken_coverage(klines: pa.Table, absences: tuple[Absence, ...], day: Span) -> Iterator[str]:
+def coverage_problems(klines: pa.Table, absences: tuple[Absence, ...], day: Span) -> Iterator[str]:
     """What is wrong with a day whose minutes should each be either a kline or named by one absence."""
     absent = gaps(open_times(klines), day)
     if not absent and not absences:
@@ -97,30 +93,3 @@ def broken_coverage(klines: pa.Table, absences: tuple[Absence, ...], day: Span) 
         yield f"{span.minutes} minutes from {iso(span.start_ms)} are absent and no absence says why"
     for span in subtract(named, absent):
         yield f"{span.minutes} minutes from {iso(span.start_ms)} are named absent and are not absent in the day"
-
-
-def schema() -> "pandera.DataFrameSchema":
-    """The pandera schema of a table of klines: twelve fields, their types, their ranges, rising open times."""
-    import pandera.pandas as pandera
-
-    # That they rise takes a tenth of the time of pandera's `unique`, and says more.
-    rises = pandera.Check(lambda times: bool((np.diff(times) > 0).all()), name="rises")
-
-    def field(name: str) -> "pandera.Column":
-        checks = {"open_time": rises, "ignore": None}.get(name, pandera.Check.ge(0))
-        return pandera.Column("int64" if name in INTEGER_FIELDS else "float64", checks=checks, nullable=False)
-
-    return pandera.DataFrameSchema({name: field(name) for name in FIELDS}, strict=True, ordered=True)
-
-
-def breaks_schema(klines: pa.Table, expected: "pandera.DataFrameSchema") -> str | None:
-    """What the pandera schema says against the klines, in one line; None where they keep it."""
-    from pandera.errors import SchemaErrors
-
-    try:
-        expected.validate(klines.to_pandas(), lazy=True)
-    except SchemaErrors as errors:
-        cases = errors.failure_cases
-        rules = sorted({f"{case.column}: {case.check}" for case in cases.itertuples()})
-        return f"{len(cases)} values break the schema ({'; '.join(rules)})"
-    return None

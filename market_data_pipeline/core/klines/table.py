@@ -127,7 +127,7 @@ def cut(klines: pa.Table, span: Span) -> pa.Table:
 Columns = list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 
 
-def compare(one: pa.Table, other: pa.Table) -> tuple[npt.NDArray[np.int64], Columns, npt.NDArray[np.bool_]]:
+def common_minutes(one: pa.Table, other: pa.Table) -> tuple[npt.NDArray[np.int64], Columns, npt.NDArray[np.bool_]]:
     """The minutes that both have, the values of both by field, and which values are not the same to the last bit.
 
     Returns:

@@ -29,7 +29,7 @@ from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
 from market_data_pipeline.core.loading.plan import Outcome, Task, dataset_start, plan, possible, settled_before
 from market_data_pipeline.core.sources.pages_by_day import PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource, Life, PageSource
-from market_data_pipeline.core.store.chunk_files import NewChunk, prepare
+from market_data_pipeline.core.store.chunk_files import NewChunk, new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision
@@ -184,7 +184,7 @@ class _Load:
         if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
             return _Begun(task, DayResult(day, Outcome.OPEN, entry))
         chunk = encoder.submit(
-            prepare,
+            new_chunk,
             self.store.dataset,
             day,
             klines,

@@ -19,7 +19,7 @@ from market_data_pipeline.core.errors import MarketDataError, StoreError
 from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, merge, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, iso
-from market_data_pipeline.core.klines.table import FIELDS, compare, cut, join, open_times
+from market_data_pipeline.core.klines.table import FIELDS, common_minutes, cut, join, open_times
 from market_data_pipeline.core.sources.pages_by_day import PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -195,7 +195,7 @@ def _differences(day: Day, ours: pa.Table, theirs: pa.Table) -> list[Difference]
     `ignore` counts too: it is 0 wherever it was looked at, and another value would be a sign of shifted columns.
     """
     our_times, their_times = open_times(ours), open_times(theirs)
-    times, pairs, unequal = compare(ours, theirs)
+    times, pairs, unequal = common_minutes(ours, theirs)
     found = [
         Difference(day.key, int(times[row]), FIELDS[at], pairs[at][0][row].item(), pairs[at][1][row].item())
         for row, at in np.argwhere(unequal)

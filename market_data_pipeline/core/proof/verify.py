@@ -1,7 +1,7 @@
 """Prove the store: chunks are what the manifest says, klines keep the rules, absent minutes have a reason.
 
 Belongs here: reading everything once and naming what is not as it should be. Does not belong here: the rules
-themselves (`checks`, `anomalies`), mending (a backfill of the days found bad), the combined file (`combine`).
+themselves (`klines.checks`, `klines.anomalies`, `schema`), repair (`app.repair`), the combined file (`combined`).
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.anomalies import anomalies
-from market_data_pipeline.core.klines.checks import breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.klines.checks import coverage_problems, kline_problems
 from market_data_pipeline.core.klines.coverage import Absence, Span, evidence_of, intersect, merge, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day, day_at, days_between, iso
@@ -30,6 +30,7 @@ from market_data_pipeline.core.klines.findings import (
     Severity,
 )
 from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.proof.schema import schema, schema_problem
 from market_data_pipeline.core.store.chunk_files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
@@ -158,7 +159,7 @@ def _difference(found: Entry, listed: Entry | None) -> str:
 
 
 def _uncovered(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Finding]:
-    for problem in broken_coverage(chunk.klines, chunk.footer.absences, Span(day.start_ms, day.end_ms)):
+    for problem in coverage_problems(chunk.klines, chunk.footer.absences, Span(day.start_ms, day.end_ms)):
         yield Finding(COVERED, day.key, problem)
     unsettled = merge(absence.span for absence in chunk.footer.absences if not absence.kind.is_final)
     for span in intersect(asked, unsettled):
@@ -175,7 +176,7 @@ def _findings_together(
     if not klines:
         return
     together = pa.concat_tables(klines.values()).combine_chunks()
-    broken = [*_broken(klines, together), *(_blamed(klines, expected) if breaks_schema(together, expected) else ())]
+    broken = [*_broken(klines, together), *(_blamed(klines, expected) if schema_problem(together, expected) else ())]
     yield from broken
     # Of days with errors no value is believed anyway.
     wrong = {finding.day for finding in (*result.errors, *broken)}
@@ -192,10 +193,10 @@ def _broken(klines: dict[Day, pa.Table], together: pa.Table) -> Iterator[Finding
     days = list(klines)
     if all(_lies_within(table, day) for day, table in klines.items()):
         whole = Span(days[0].start_ms, days[-1].end_ms)
-        if next(broken_rules(together, whole), None) is None:
+        if next(kline_problems(together, whole), None) is None:
             return
     for day, table in klines.items():
-        for problem in broken_rules(table, Span(day.start_ms, day.end_ms)):
+        for problem in kline_problems(table, Span(day.start_ms, day.end_ms)):
             yield Finding(KEEPS_SCHEMA, day.key, problem)
 
 
@@ -207,5 +208,5 @@ def _lies_within(klines: pa.Table, day: Day) -> bool:
 def _blamed(klines: dict[Day, pa.Table], expected: "pandera.DataFrameSchema") -> Iterator[Finding]:
     """The schema problems of the days, each on the day that has it."""
     for day, table in klines.items():
-        if problem := breaks_schema(table, expected):
+        if problem := schema_problem(table, expected):
             yield Finding(KEEPS_SCHEMA, day.key, problem)

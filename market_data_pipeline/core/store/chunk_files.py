@@ -5,27 +5,24 @@ belong here: whether the manifest vouches for it, and writing (`dataset_store`);
 """
 
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date
 from itertools import chain, count
 from pathlib import Path
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, StoreError
-from market_data_pipeline.core.klines.checks import broken_coverage, broken_rules
+from market_data_pipeline.core.klines.checks import coverage_problems, kline_problems
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
-from market_data_pipeline.core.store import chunk
+from market_data_pipeline.core.store import chunk, layout
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, move, sha256_of
 from market_data_pipeline.core.store.chunk import Footer
-from market_data_pipeline.core.store.manifest import Entry, chunk_name
+from market_data_pipeline.core.store.manifest import Entry
 
-_NAME = re.compile(r"chunk_\d{6,}_(\d{4}-\d{2}-\d{2})\.parquet")
 _NOT_A_CHUNK = (ValueError, KeyError, TypeError, OSError)
 
 
@@ -48,7 +45,7 @@ class NewChunk:
     row_group_rows: int | None
 
 
-def prepare(
+def new_chunk(
     dataset: Dataset,
     day: Day,
     klines: pa.Table,
@@ -63,7 +60,7 @@ def prepare(
         BadAnswer: the klines break a rule.
     """
     footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences))
-    if found := broken(klines, footer, day):
+    if found := chunk_problems(klines, footer, day):
         raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(found)}")
     content = chunk.encode(klines, footer, row_group_rows=row_group_rows)
     entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
@@ -76,8 +73,7 @@ def scan(folder: Path) -> dict[str, Path]:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - a tenth of the time of Path.iterdir
     except FileNotFoundError:
         return {}
-    found = [(name, _NAME.fullmatch(name)) for name in names]
-    return {match[1]: folder / name for name, match in found if match and _is_date(match[1])}
+    return {found.day: folder / name for name in names if (found := layout.parse_chunk_name(name))}
 
 
 def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
@@ -88,7 +84,7 @@ def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
 
 def set_aside(path: Path, *, keep: bool = False) -> Path:
     """Move a file, or copy it with `keep`, from `chunks/` to `quarantine/` beside it; return where it is now."""
-    folder = path.parent.with_name("quarantine")
+    folder = path.parent.with_name(layout.QUARANTINE)
     folder.mkdir(exist_ok=True)
     names = (f"{path.name}.{number}" for number in count(1))
     target = next(folder / name for name in chain([path.name], names) if not (folder / name).exists())
@@ -120,25 +116,16 @@ def read(path: Path, dataset: Dataset, day: Day) -> Chunk:
     return Chunk(entry, klines, footer)
 
 
-def broken(klines: pa.Table, footer: Footer, day: Day) -> list[str]:
+def chunk_problems(klines: pa.Table, footer: Footer, day: Day) -> list[str]:
     """Everything that is wrong with a chunk of these klines and this footer; empty where it may be trusted."""
     span = Span(day.start_ms, day.end_ms)
-    return [*broken_rules(klines, span), *broken_coverage(klines, footer.absences, span)]
+    return [*kline_problems(klines, span), *coverage_problems(klines, footer.absences, span)]
 
 
 def rename(paths: dict[str, Path], dataset: Dataset) -> dict[str, Path]:
     """Give every chunk the name that follows from the dataset's start; return where each is now."""
-    named = {
-        day: path.with_name(name) for day, path in paths.items() if path.name != (name := chunk_name(dataset, day))
-    }
+    names = {day: layout.chunk_name(dataset, day) for day in paths}
+    named = {day: path.with_name(names[day]) for day, path in paths.items() if path.name != names[day]}
     for day, target in named.items():
         move(paths[day], target)
     return {**paths, **named}
-
-
-def _is_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True

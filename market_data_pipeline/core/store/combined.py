@@ -1,13 +1,13 @@
-"""One file of all chunks, in order, for research: streamed, so memory does not grow with history.
+"""The combined file: the klines of many chunks, in order, in one Parquet file for research.
 
-Belongs here: building the combined file and proving that it equals its chunks. Does not belong here: chunks themselves.
+Belongs here: which chunks a combined file has, building it, reading its footer. Does not belong here: comparing it with
+its chunks (`proof.combined`), chunks themselves (`chunk`). It is streamed, so memory does not grow with history.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from filelock import FileLock
 
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, move
 from market_data_pipeline.core.store.chunk import WRITER_OPTIONS, footer_content, footer_metadata
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -35,6 +37,12 @@ class Selection:
     entries: tuple[Entry, ...]
     span: Span
     suffix: str
+
+    @classmethod
+    def of_all(cls, dataset: Dataset, entries: Sequence[Entry]) -> "Selection":
+        """Every chunk whole; `entries` are by day, and not empty."""
+        first, last = dataset.day(entries[0].day), dataset.day(entries[-1].day)
+        return cls(tuple(entries), Span(first.start_ms, last.end_ms), layout.ALL_CHUNKS)
 
     def fingerprint(self) -> str:
         """Equal if and only if the file would be: it covers every chunk's sha256 and the span."""
@@ -75,26 +83,16 @@ def select(
             f"{dataset.name} has no chunks to combine there; see market-data status, or run backfill first"
         )
     span = Span(chosen[0][1].start_ms, chosen[-1][1].end_ms)
-    suffix = "all" if from_index is None and to_index is None else f"{_index(from_index)}-{_index(to_index)}"
     if zone is not None:
         first, last = day_at(zone, span.start_ms), day_at(zone, span.end_ms - MINUTE_MS)
         span = Span(
             first.start_ms if first.start_ms == span.start_ms else first.end_ms,
             last.end_ms if last.end_ms == span.end_ms else last.start_ms,
         )
-        suffix += "_" + zone.name.replace("/", "-").replace(":", "")
     if span.start_ms >= span.end_ms:
         raise UsageError(f"{dataset.name} has no whole day of {zone.name if zone else 'the zone'} there")
+    suffix = layout.combined_suffix(from_index, to_index, zone.name if zone else None)
     return Selection(tuple(entry for entry, _ in chosen), span, suffix)
-
-
-def _index(index: int | None) -> str:
-    return "" if index is None else f"{index:06d}"
-
-
-def combined_path(store: DatasetStore, selection: Selection) -> Path:
-    """Where the combined file lies: `combined/BTCUSDT_1m_all.parquet`."""
-    return store.folder / "combined" / f"{store.dataset.token}_1m_{selection.suffix}.parquet"
 
 
 def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False) -> Combined:
@@ -103,13 +101,13 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
     Raises:
         StoreError: a chunk is damaged; the old combined file stays.
     """
-    path = combined_path(store, selection)
+    path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
     if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
         return current
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     # One process at a time, whatever it writes.
-    with FileLock(store.folder / ".combine.lock"):
+    with FileLock(store.folder / layout.COMBINE_LOCK_FILE):
         try:
             _write(temporary, store, selection)
             move(temporary, path)
@@ -133,62 +131,7 @@ def read_combined(path: Path) -> Combined | None:
         return None
 
 
-class Agreement(StrEnum):
-    """How a combined file stands to its chunks."""
-
-    ABSENT = "not built"
-    EQUAL = "equal"
-    OLDER = "older than its chunks"
-    DAMAGED = "damaged"
-    UNKNOWN = "cannot be compared"
-
-
-def compare(store: DatasetStore) -> tuple[Agreement, str]:
-    """How the combined file of all chunks stands to them, after reading both, and where it is damaged."""
-    if not store.entries:
-        return Agreement.ABSENT, ""
-    selection = select(store)
-    path = combined_path(store, selection)
-    if not path.exists():
-        return Agreement.ABSENT, ""
-    current = read_combined(path)
-    if current is not None and current.fingerprint != selection.fingerprint():
-        return Agreement.OLDER, ""
-    try:
-        problem = next(differences(store, selection), None)
-    except StoreError as error:
-        return Agreement.UNKNOWN, str(error)
-    return (Agreement.EQUAL, "") if problem is None else (Agreement.DAMAGED, problem)
-
-
-def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
-    """Where the combined file does not hold the klines of its chunks, in their order; nothing if it does.
-
-    Raises:
-        StoreError: a chunk is damaged.
-    """
-    path = combined_path(store, selection)
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield from _unequal(file, store, selection)
-    except (OSError, ValueError) as error:
-        yield f"{path.name} cannot be read ({' '.join(str(error).split())}); run market-data combine"
-
-
-def _unequal(file: pq.ParquetFile, store: DatasetStore, selection: Selection) -> Iterator[str]:
-    at, chunks = 0, _Regrouped(store, selection)
-    for group in range(file.num_row_groups):
-        combined = file.read_row_group(group)
-        expected = chunks.take(combined.num_rows)
-        if not combined.equals(expected):
-            yield f"rows {at} to {at + combined.num_rows} differ from the chunks"
-            return
-        at += combined.num_rows
-    if chunks.take(1).num_rows:
-        yield f"the combined file ends after {at} rows, the chunks do not"
-
-
-class _Regrouped:
+class ChunkRows:
     """The klines of the chunks, in order, in groups of any size; holds a few chunks at a time."""
 
     def __init__(self, store: DatasetStore, selection: Selection) -> None:
@@ -218,7 +161,7 @@ def _tables(store: DatasetStore, selection: Selection) -> Iterator[pa.Table]:
 
 
 def _write(path: Path, store: DatasetStore, selection: Selection) -> None:
-    chunks = _Regrouped(store, selection)
+    chunks = ChunkRows(store, selection)
     with pq.ParquetWriter(path, SCHEMA, **WRITER_OPTIONS) as writer:
         writer.add_key_value_metadata(footer_metadata(_said(store, selection)))
         while (klines := chunks.take(ROW_GROUP_ROWS)).num_rows:

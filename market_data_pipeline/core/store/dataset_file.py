@@ -9,8 +9,7 @@ from pathlib import Path
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store.atomic import write_whole
-
-DATASET_FILE = "dataset.json"
+from market_data_pipeline.core.store.layout import DATASET_FILE
 
 
 def read_dataset(path: Path) -> Dataset:

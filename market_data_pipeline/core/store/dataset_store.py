@@ -30,12 +30,12 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.store import chunk_files, manifest, revisions
+from market_data_pipeline.core.store import chunk_files, layout, revisions
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, FileState, sha256_of, state_of, write_whole
 from market_data_pipeline.core.store.chunk_files import Chunk, NewChunk
-from market_data_pipeline.core.store.dataset_file import DATASET_FILE, read_dataset, write_dataset
+from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.manifest import Entry, State
-from market_data_pipeline.core.store.manifest_file import MANIFEST_FILE, ManifestFile
+from market_data_pipeline.core.store.manifest_file import ManifestFile
 from market_data_pipeline.core.store.revisions import Revision
 
 _log = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ class DatasetStore:
         self.warnings: list[str] = []
         self.revised: dict[str, Revision] = {}
         """What the last `publish` of each day by this object found revised."""
-        self._chunks = folder / "chunks"
-        self._manifest = ManifestFile(folder / MANIFEST_FILE)
+        self._chunks = folder / layout.CHUNKS
+        self._manifest = ManifestFile(folder / layout.MANIFEST_FILE)
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
-        self._lock = FileLock(folder / ".lock")
+        self._lock = FileLock(folder / layout.LOCK_FILE)
         self._dataset_written_ns = 0
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
@@ -93,7 +93,7 @@ class DatasetStore:
 
     def chunk_path(self, day: Day) -> Path:
         """Where the day's chunk is, or would be."""
-        return self._paths.get(day.key) or self._chunks / manifest.chunk_name(self.dataset, day.key)
+        return self._paths.get(day.key) or self._chunks / layout.chunk_name(self.dataset, day.key)
 
     def read(self, day: Day) -> Chunk:
         """The day's chunk as it is on disk now.
@@ -137,7 +137,7 @@ class DatasetStore:
         Also ends what a killed process may have left: an unfinished renaming, temporary files.
         """
         with self._lock:
-            current = read_dataset(self.folder / DATASET_FILE)
+            current = read_dataset(self.folder / layout.DATASET_FILE)
             # A dataset.json that was made anew may start after chunks that are there.
             found = chunk_files.scan(self._chunks)
             earliest = min([start, *(date.fromisoformat(day) for day in found)])
@@ -156,7 +156,7 @@ class DatasetStore:
     def mark_live(self, live: bool) -> None:
         """Note in `dataset.json` whether live mode is to keep the dataset current."""
         with self._lock:
-            self.dataset = replace(read_dataset(self.folder / DATASET_FILE), live=live)
+            self.dataset = replace(read_dataset(self.folder / layout.DATASET_FILE), live=live)
             write_dataset(self.folder, self.dataset)
 
     def publish(self, new: NewChunk) -> Entry:
@@ -174,7 +174,7 @@ class DatasetStore:
             self._catch_up()
             path = self.chunk_path(day)
             standing = self._standing(day) if path.exists() else None
-            if standing and revisions.says_the_same(standing, coming, row_group_rows=new.row_group_rows):
+            if standing and revisions.is_equal_but_for_source(standing, coming, row_group_rows=new.row_group_rows):
                 entry = standing.entry.attested(entry.state, *self._attested(standing.entry))
             else:
                 self._put(path, new.content, coming, standing)
@@ -213,11 +213,11 @@ class DatasetStore:
     def _catch_up(self) -> None:
         """Follow another process that moved the start: the names of all chunks have changed."""
         try:
-            written_ns = (self.folder / DATASET_FILE).stat().st_mtime_ns
+            written_ns = (self.folder / layout.DATASET_FILE).stat().st_mtime_ns
         except FileNotFoundError:
             return
         if written_ns != self._dataset_written_ns:
-            self.dataset = read_dataset(self.folder / DATASET_FILE)
+            self.dataset = read_dataset(self.folder / layout.DATASET_FILE)
             self._paths = chunk_files.scan(self._chunks)
             self._dataset_written_ns = written_ns
 
@@ -237,8 +237,8 @@ class DatasetStore:
         except StoreError as error:
             self.warnings.append(f"{error}; no manifest lists it and it is not used")
             return
-        if broken := chunk_files.broken(found.klines, found.footer, on):
-            self.warnings.append(f"{self.chunk_path(on).name} is not listed and not used: {'; '.join(broken)}")
+        if problems := chunk_files.chunk_problems(found.klines, found.footer, on):
+            self.warnings.append(f"{self.chunk_path(on).name} is not listed and not used: {'; '.join(problems)}")
         else:
             self._unlisted[day], self._states[day] = found.entry, state
 
@@ -260,7 +260,7 @@ class DatasetStore:
         listed = (self._manifest.entries() or {}).get(day.key)
         if listed is not None and listed.is_over:
             return found if found.entry.sha256 == listed.sha256 else None
-        return None if chunk_files.broken(found.klines, found.footer, day) else found
+        return None if chunk_files.chunk_problems(found.klines, found.footer, day) else found
 
     def _put(self, path: Path, content: bytes, coming: Chunk, standing: Chunk | None) -> None:
         """Write a chunk, after the one on disk was found no better, its revision noted, and taken off the list."""

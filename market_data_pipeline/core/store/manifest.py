@@ -18,6 +18,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store.chunk import Footer
+from market_data_pipeline.core.store.layout import chunk_name
 
 _FORMAT = 1
 LIVE = "live"
@@ -143,11 +144,6 @@ def _state_of(source: str, absences: Iterable[Absence]) -> State:
     if LIVE in source.split("+") or any(absence.kind is Kind.OPEN for absence in absences):
         return State.PROVISIONAL
     return State.ARCHIVED if source == "archive" else State.CONFIRMED
-
-
-def chunk_name(dataset: Dataset, key: str) -> str:
-    """The file name of a day's chunk: `chunk_000001_2020-01-01.parquet`."""
-    return f"chunk_{dataset.index_of(key):06d}_{key}.parquet"
 
 
 def to_text(dataset: Dataset, entries: Iterable[Entry]) -> str:

@@ -12,8 +12,6 @@ from market_data_pipeline.core.store import manifest
 from market_data_pipeline.core.store.atomic import state_of, write_whole
 from market_data_pipeline.core.store.manifest import Entry
 
-MANIFEST_FILE = "manifest.json"
-
 
 class ManifestFile:
     """The manifest of one dataset. Live mode looks at it each minute, and years of days take a while to parse."""

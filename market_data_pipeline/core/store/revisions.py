@@ -17,17 +17,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from market_data_pipeline.core.klines import table as klines
 from market_data_pipeline.core.klines.coverage import Span, merge, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
-from market_data_pipeline.core.klines.table import FIELDS
+from market_data_pipeline.core.klines.table import FIELDS, common_minutes
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunk import encode
 from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.manifest import State
 
-REVISIONS_FILE = "revisions.jsonl"
 _MOST_EXAMPLES = 20
 _LAST_LINES_BYTES = 200_000
 _log = logging.getLogger(__name__)
@@ -96,16 +95,16 @@ class Revision:
 
 def note(folder: Path, dataset: Dataset, standing: Chunk, coming: Chunk) -> Revision | None:
     """Put what `coming` says otherwise than the chunk that it replaces into the ledger; return that, if anything."""
-    if revision := compare(standing, coming):
+    if revision := revision_between(standing, coming):
         append(folder, revision)
         minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
         _log.warning("%s %s revised: %s of %d minutes", dataset.name, revision.day, fields, minutes)
     return revision
 
 
-def compare(old: Chunk, new: Chunk) -> Revision | None:
+def revision_between(old: Chunk, new: Chunk) -> Revision | None:
     """What the new chunk says otherwise than the old one of the same day; None where no common minute differs."""
-    common, pairs, differs = klines.compare(old.klines, new.klines)
+    common, pairs, differs = common_minutes(old.klines, new.klines)
     if not differs.any():
         return None
     revised = common[np.flatnonzero(differs.any(axis=1))].tolist()
@@ -126,7 +125,7 @@ def compare(old: Chunk, new: Chunk) -> Revision | None:
     )
 
 
-def says_the_same(old: Chunk, new: Chunk, *, row_group_rows: int | None) -> bool:
+def is_equal_but_for_source(old: Chunk, new: Chunk, *, row_group_rows: int | None) -> bool:
     """True if the new chunk, encoded with `row_group_rows`, is the old file to the byte but for its source.
 
     A chunk whose source says that it is provisional gives way to one that says the same for good.

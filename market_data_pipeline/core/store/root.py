@@ -1,9 +1,7 @@
 """Where the datasets of a data root lie, and the one way to find, open and create them.
 
-Belongs here: the folder layout above a dataset. Does not belong here: what happens inside a dataset's folder
-(`dataset_store`).
-
-    <root>/<exchange_id>/<PAIR_TOKEN>/1m/{dataset.json, manifest.json, chunks/, combined/}
+Belongs here: which datasets exist, and making a new one exist. Does not belong here: names and paths (`layout`), what
+happens inside a dataset's folder (`dataset_store`).
 """
 
 from collections.abc import Iterator
@@ -12,10 +10,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market
+from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import require_writable
-from market_data_pipeline.core.store.dataset_file import DATASET_FILE, read_dataset, write_dataset
+from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
 
@@ -33,11 +32,11 @@ class Store:
 
     def folder(self, market: Market, pair: str) -> Path:
         """The folder of a dataset, whether it exists or not."""
-        return self.root / market.exchange_id / pair.replace("/", "") / INTERVAL
+        return layout.dataset_folder(self.root, market, pair)
 
     def dataset_files(self, market: Market | None = None) -> list[Path]:
         """The `dataset.json` of every dataset, or of a market's, damaged or not, by market and pair."""
-        return sorted(self.root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}/{DATASET_FILE}"))
+        return layout.dataset_files(self.root, market)
 
     def datasets(self) -> Iterator[Dataset]:
         """Every dataset there is, by market and pair.
@@ -53,7 +52,7 @@ class Store:
         Raises:
             StoreError: its `dataset.json` is damaged.
         """
-        path = self.folder(market, pair) / DATASET_FILE
+        path = self.folder(market, pair) / layout.DATASET_FILE
         return read_dataset(path) if path.exists() else None
 
     def open(self, dataset: Dataset) -> DatasetStore:
@@ -65,7 +64,7 @@ class Store:
         """The dataset's files, after making it exist; if another process was faster, its zone and start count."""
         folder = self.folder(market, pair)
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with FileLock(folder / layout.LOCK_FILE):
             dataset = self.find(market, pair)
             if dataset is None:
                 dataset = Dataset(market, pair, zone, start)

@@ -4,26 +4,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from market_data_pipeline.core.klines.checks import breaks_schema, broken_coverage, broken_rules, schema
+from market_data_pipeline.core.klines.checks import coverage_problems, kline_problems
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import SCHEMA
-from market_data_pipeline_tests.core.fakes import day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import changed, day, klines_of, span, whole
 
 DAY = whole(day("2024-03-05"))
 HALT = span("2024-03-05T04:00Z", "2024-03-05T05:30Z")
 
 
-def changed(klines: pa.Table, field: str, row: int, value: object) -> pa.Table:
-    """The klines with one value put in place of another."""
-    values = klines.column(field).to_pylist()
-    values[row] = value
-    at = SCHEMA.get_field_index(field)
-    return klines.set_column(at, SCHEMA.field(field), pa.array(values, SCHEMA.field(field).type))
-
-
 def problems(klines: pa.Table) -> list[str]:
-    return list(broken_rules(klines, DAY))
+    return list(kline_problems(klines, DAY))
 
 
 @pytest.mark.parametrize("absent", [[], [HALT], [DAY]], ids=["whole", "with an outage", "empty"])
@@ -134,72 +126,32 @@ def test_a_null_is_named():
 # --- coverage
 
 
-def coverage_problems(absences: list[Absence]) -> list[str]:
-    return list(broken_coverage(klines_of(DAY, without=[HALT]), tuple(absences), DAY))
+def problems_of(absences: list[Absence]) -> list[str]:
+    return list(coverage_problems(klines_of(DAY, without=[HALT]), tuple(absences), DAY))
 
 
 def test_a_day_whose_absences_are_all_named_once_is_covered():
     first, second = span("2024-03-05T04:00Z", "2024-03-05T05:00Z"), span("2024-03-05T05:00Z", "2024-03-05T05:30Z")
-    assert coverage_problems([Absence(Kind.OUTAGE, HALT)]) == []
-    assert coverage_problems([Absence(Kind.OUTAGE, first), Absence(Kind.NOT_REQUESTED, second)]) == []
+    assert problems_of([Absence(Kind.OUTAGE, HALT)]) == []
+    assert problems_of([Absence(Kind.OUTAGE, first), Absence(Kind.NOT_REQUESTED, second)]) == []
 
 
 def test_an_absent_minute_without_a_reason_is_named():
-    [problem] = coverage_problems([Absence(Kind.OUTAGE, span("2024-03-05T04:00Z", "2024-03-05T05:00Z"))])
+    [problem] = problems_of([Absence(Kind.OUTAGE, span("2024-03-05T04:00Z", "2024-03-05T05:00Z"))])
     assert problem == "30 minutes from 2024-03-05T05:00Z are absent and no absence says why"
 
 
 def test_a_minute_called_absent_that_is_there_is_named():
-    [problem] = coverage_problems([Absence(Kind.OUTAGE, span("2024-03-05T03:59Z", "2024-03-05T05:30Z"))])
+    [problem] = problems_of([Absence(Kind.OUTAGE, span("2024-03-05T03:59Z", "2024-03-05T05:30Z"))])
     assert problem == "1 minutes from 2024-03-05T03:59Z are named absent and are not absent in the day"
 
 
 def test_an_absence_outside_the_day_is_named():
     beyond = Absence(Kind.OPEN, span("2024-03-06T00:00Z", "2024-03-06T00:07Z"))
-    [problem] = coverage_problems([Absence(Kind.OUTAGE, HALT), beyond])
+    [problem] = problems_of([Absence(Kind.OUTAGE, HALT), beyond])
     assert problem.startswith("7 minutes from 2024-03-06T00:00Z are named absent")
 
 
 def test_two_reasons_for_one_minute_are_refused():
     twice = [Absence(Kind.OUTAGE, HALT), Absence(Kind.OPEN, HALT)]
-    assert "two absences name the same minute" in coverage_problems(twice)
-
-
-# --- the pandera schema
-
-
-@pytest.mark.parametrize("count", [0, 1, 1440])
-def test_good_klines_keep_the_schema(count):
-    assert breaks_schema(klines_of(DAY).slice(0, count), schema()) is None
-
-
-def test_the_schema_refuses_a_negative_value():
-    broken = breaks_schema(changed(klines_of(DAY), "volume", 3, -1.0), schema())
-    assert broken.startswith("1 values break the schema (volume: ")
-
-
-def test_the_schema_refuses_a_minute_that_comes_twice():
-    klines = klines_of(DAY)
-    assert "open_time" in breaks_schema(pa.concat_tables([klines, klines.slice(9, 1)]), schema())
-
-
-def test_the_schema_refuses_a_missing_value():
-    assert "volume" in breaks_schema(changed(klines_of(DAY), "volume", 3, float("nan")), schema())
-
-
-def test_the_schema_refuses_another_type():
-    floats = klines_of(DAY).set_column(8, "trades", pa.array(np.zeros(1440)))
-    assert "trades" in breaks_schema(floats, schema())
-
-
-@pytest.mark.parametrize(
-    "klines",
-    [
-        klines_of(DAY).drop_columns(["ignore"]),
-        klines_of(DAY).append_column("extra", pa.array(np.zeros(1440))),
-        klines_of(DAY).select(list(reversed(SCHEMA.names))),
-    ],
-    ids=["one less", "one more", "another order"],
-)
-def test_the_schema_refuses_other_columns(klines):
-    assert breaks_schema(klines, schema()) is not None
+    assert "two absences name the same minute" in problems_of(twice)

@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.chunk import Footer, encode
-from market_data_pipeline.core.store.chunk_files import prepare
+from market_data_pipeline.core.store.chunk_files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import FakeSource, day, klines_of, span, whole
@@ -154,7 +154,7 @@ def test_what_is_hard_to_believe_is_a_finding_on_its_day_and_no_failure(made):
     times = open_times(klines)
     volume = np.where((times >= times[100]) & (times < times[130]), 50.0, column(klines, "volume"))
     doubtful = klines.set_column(5, klines.schema.field("volume"), [volume])
-    made.publish(prepare(made.dataset, DAY, doubtful, [], source="rest"))
+    made.publish(new_chunk(made.dataset, DAY, doubtful, [], source="rest"))
     result = verify(made)
     assert result.ok
     [finding] = result.findings

@@ -1,6 +1,5 @@
 """The combined file is its chunks, in order, whenever it is looked at; it is written only when that needs writing."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import Day, parse_zone
 from market_data_pipeline.core.klines.table import FIELDS, cut
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.store.combined import Agreement, combine, combined_path, compare, differences, select
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import Chunk, DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, day, klines_of, span, whole
@@ -164,7 +164,6 @@ def test_rows_lie_in_groups_of_131072_whatever_the_days_are(store):
     groups = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
     assert groups == [131_072, 131_072, 185 * 1440 - 90 - 2 * 131_072]
     assert content_of(combined.path).equals(klines_of(window, without=[HALT]))
-    assert list(differences(made, select(made))) == []
 
 
 # --- damage
@@ -182,64 +181,6 @@ def test_a_damaged_chunk_is_refused_and_the_old_file_stays(loaded, damage):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_an_untouched_combined_file_is_equal_to_its_chunks(loaded):
-    for selection in (select(loaded), select(loaded, zone=parse_zone("Europe/Zurich")), select(loaded, from_index=2)):
-        combine(loaded, selection)
-        assert list(differences(loaded, selection)) == []
-    assert compare(loaded) == (Agreement.EQUAL, "")
-
-
-def tampered(table: pa.Table) -> Iterator[pa.Table]:
-    """The table with a volume changed, with a row less at either end, with a row more, and in another order."""
-    yield table.set_column(5, table.schema.field("volume"), [[7.0, *table.column("volume").to_pylist()[1:]]])
-    yield table.slice(1)
-    yield table.slice(0, table.num_rows - 1)
-    yield pa.concat_tables([table, table.slice(0, 1)])
-    yield pa.concat_tables([table.slice(1), table.slice(0, 1)])
-
-
-@pytest.mark.parametrize("way", range(5), ids=["value", "first row", "last row", "one more", "order"])
-def test_a_combined_file_that_was_tampered_with_is_found_out(loaded, way):
-    path = combine(loaded, select(loaded)).path
-    said = pq.read_metadata(path).metadata
-    table = list(tampered(content_of(path)))[way]
-    pq.write_table(table.replace_schema_metadata(said), path, store_schema=False)
-    [problem] = differences(loaded, select(loaded))
-    assert "differ from the chunks" in problem or "the chunks do not" in problem
-    assert compare(loaded)[0] is Agreement.DAMAGED
-
-
-def test_a_combined_file_with_a_flipped_byte_or_a_lost_end_is_found_out(loaded):
-    path = combine(loaded, select(loaded)).path
-    content = path.read_bytes()
-    flipped = bytearray(content)
-    flipped[len(content) // 3] ^= 1
-    for damaged in (bytes(flipped), content[:-1], b""):
-        path.write_bytes(damaged)
-        [problem] = differences(loaded, select(loaded))
-        assert problem.startswith("BTCUSDT_1m_all.parquet cannot be read")
-        assert "\n" not in problem
-
-
-def test_a_combined_file_is_told_apart_from_one_that_is_older_or_not_there(loaded):
-    assert compare(loaded)[0] is Agreement.ABSENT
-    combine(loaded, select(loaded))
-    list(backfill(loaded, FakeSource(), span("2020-01-06", "2020-01-07")))
-    assert compare(loaded)[0] is Agreement.OLDER
-
-
-def test_a_dataset_without_chunks_has_no_combined_file(made):
-    assert compare(made)[0] is Agreement.ABSENT
-
-
-def test_a_damaged_chunk_is_not_blamed_on_the_combined_file(loaded):
-    combine(loaded, select(loaded))
-    loaded.chunk_path(day("2020-01-04")).unlink()
-    agreement, problem = compare(loaded)
-    assert agreement is Agreement.UNKNOWN
-    assert "missing" in problem
-
-
 def test_a_load_that_starts_meanwhile_does_not_disturb(tmp_path, loaded):
     """A load clears away what killed processes left behind; what a living one is writing is not that."""
 
@@ -251,4 +192,4 @@ def test_a_load_that_starts_meanwhile_does_not_disturb(tmp_path, loaded):
 
     busy = Busy(loaded.folder, loaded.dataset, manifest_interval_s=3600)
     assert content_of(combine(busy, select(busy)).path).equals(ALL)
-    assert combined_path(busy, select(busy)).exists()
+    assert layout.combined_path(busy.folder, busy.dataset.token).exists()

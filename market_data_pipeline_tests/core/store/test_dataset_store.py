@@ -15,7 +15,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
 from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.store.chunk import Footer, encode
-from market_data_pipeline.core.store.chunk_files import prepare
+from market_data_pipeline.core.store.chunk_files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
@@ -38,7 +38,7 @@ def dataset_store(made) -> DatasetStore:
 def publish(into: DatasetStore, key: str, *, without: Iterable[Span] = (), source: str = "rest") -> Entry:
     on = into.dataset.day(key)
     absences = [Absence(Kind.OUTAGE, gap) for gap in without]
-    return into.publish(prepare(into.dataset, on, klines_of(whole(on), without=without), absences, source=source))
+    return into.publish(new_chunk(into.dataset, on, klines_of(whole(on), without=without), absences, source=source))
 
 
 def opened(root: Path, *, manifest_interval_s: float = 3600) -> DatasetStore:
@@ -87,7 +87,7 @@ def test_an_entry_says_what_the_chunk_is(dataset_store):
 
 def test_a_day_with_minutes_still_to_come_is_not_complete(dataset_store):
     entry = dataset_store.publish(
-        prepare(
+        new_chunk(
             dataset_store.dataset, DAY, klines_of(whole(DAY), without=[HALT]), [Absence(Kind.OPEN, HALT)], source="rest"
         )
     )
@@ -123,7 +123,7 @@ def test_a_manifest_has_for_each_chunk_what_the_readme_promises(dataset_store):
 )
 def test_what_breaks_a_rule_never_becomes_visible(dataset_store, klines, absences):
     with pytest.raises(BadAnswer, match=r"spot BTC/USDT 2024-03-05 was not stored"):
-        dataset_store.publish(prepare(dataset_store.dataset, DAY, klines, absences, source="rest"))
+        dataset_store.publish(new_chunk(dataset_store.dataset, DAY, klines, absences, source="rest"))
     assert files_in(dataset_store.folder / "chunks") == []
     assert DAY.key not in dataset_store.entries
 
@@ -320,7 +320,7 @@ def test_files_that_are_not_called_like_chunks_are_left_alone(tmp_path, dataset_
 def test_a_chunk_with_any_byte_flipped_is_never_taken_for_the_one_that_was_written(dataset_store):
     few = Span(DAY.start_ms, DAY.start_ms + 5 * MINUTE_MS)
     rest = Absence(Kind.OPEN, Span(few.end_ms, DAY.end_ms))
-    entry = dataset_store.publish(prepare(dataset_store.dataset, DAY, klines_of(few), [rest], source="rest"))
+    entry = dataset_store.publish(new_chunk(dataset_store.dataset, DAY, klines_of(few), [rest], source="rest"))
     path = dataset_store.chunk_path(DAY)
     content = path.read_bytes()
     for at in range(len(content)):

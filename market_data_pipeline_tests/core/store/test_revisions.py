@@ -20,10 +20,10 @@ from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import FIELDS, column, open_times
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.store.chunk import Footer
-from market_data_pipeline.core.store.chunk_files import Chunk, prepare
+from market_data_pipeline.core.store.chunk_files import Chunk, new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State
-from market_data_pipeline.core.store.revisions import Change, Revision, append, compare, read
+from market_data_pipeline.core.store.revisions import Change, Revision, append, read, revision_between
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline_tests.core.fakes import FakeSource, at, day, klines_of, span, whole
@@ -74,7 +74,7 @@ def publish(
     on = into.dataset.day(key)
     klines = having(klines_of(whole(on), without=without), values or {})
     absences = [Absence(absent, gap, evidence) for gap in without]
-    return into.publish(prepare(into.dataset, on, klines, absences, source=source, row_group_rows=row_group_rows))
+    return into.publish(new_chunk(into.dataset, on, klines, absences, source=source, row_group_rows=row_group_rows))
 
 
 def value(klines: pa.Table, minute: int, name: str) -> float:
@@ -187,7 +187,7 @@ def test_a_revision_is_exactly_the_common_minutes_that_differ(had, has, changed)
 
     not_a_number = {row: {"ignore": np.nan} for row in range(0, 10, 2)}
     now = {row: {**not_a_number.get(row, {}), **({changed[row]: 123} if row in changed else {})} for row in range(10)}
-    found = compare(chunk_of(klines(had, not_a_number), "old"), chunk_of(klines(has, now), "new"))
+    found = revision_between(chunk_of(klines(had, not_a_number), "old"), chunk_of(klines(has, now), "new"))
     expected = {row: changed[row] for row in sorted(had & has & changed.keys())}
     assert (found is None) == (not expected)
     if found:

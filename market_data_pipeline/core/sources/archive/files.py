@@ -34,7 +34,7 @@ from tenacity import (
 )
 
 from market_data_pipeline.core.errors import PairNotListed, SourceUnavailable
-from market_data_pipeline.core.klines.checks import broken_rules
+from market_data_pipeline.core.klines.checks import kline_problems
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.table import from_csv, open_times
@@ -170,8 +170,8 @@ class Archive:
             klines = _unpacked(packed)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise BadFile(f"it cannot be read ({' '.join(str(error).split())[:80]})") from error
-        if broken := next(broken_rules(klines, day), None):
-            raise BadFile(broken)
+        if problem := next(kline_problems(klines, day), None):
+            raise BadFile(problem)
         return klines
 
     def _get(self, url: str) -> bytes:

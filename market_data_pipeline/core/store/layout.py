@@ -1,0 +1,139 @@
+"""Every name and path under the data root: datasets' folders, their files, chunks, combined files, locks.
+
+Belongs here: how a name is made, and how it is read back. Does not belong here: opening, reading or writing a file.
+
+    <root>/<exchange_id>/<TOKEN>/1m/     binance/BTCUSDT/1m: the folder of a dataset
+        dataset.json                     the dataset's market, pair, zone, start and requested minutes
+        manifest.json                    one entry per chunk
+        revisions.jsonl                  the ledger of revisions
+        chunks/                          chunk_000001_2020-01-01.parquet, one per day
+        combined/                        BTCUSDT_1m_all.parquet and selections of chunks
+        quarantine/                      files that were moved out of chunks/
+        .lock, .combine.lock             held by the process that writes the dataset, or a combined file
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market
+
+DATASET_FILE = "dataset.json"
+MANIFEST_FILE = "manifest.json"
+REVISIONS_FILE = "revisions.jsonl"
+CHUNKS = "chunks"
+COMBINED = "combined"
+QUARANTINE = "quarantine"
+LOCK_FILE = ".lock"
+COMBINE_LOCK_FILE = ".combine.lock"
+ALL_CHUNKS = "all"
+"""The suffix of the combined file that has every chunk whole."""
+
+CHUNK_EXAMPLE = "binance/BTCUSDT/1m/chunks/chunk_000001_2020-01-01.parquet"
+_PARQUET = ".parquet"
+_EXCHANGES = {market.exchange_id: market for market in Market}
+_CHUNK = re.compile(r"chunk_(?P<index>\d{6,})_(?P<day>\d{4}-\d{2}-\d{2})\.parquet")
+# No name can have a colon, a backslash, a NUL, a leading slash or a part that is only dots. Tokens may be Chinese.
+_STORED_FILE = re.compile(
+    rf"(?P<exchange>{'|'.join(_EXCHANGES)})/(?P<token>[^\W_]+)/{INTERVAL}/"
+    rf"(?:{CHUNKS}/{_CHUNK.pattern}|(?P<combined>{COMBINED})/[\w+-]+\.parquet)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkName:
+    """The name of a chunk file: the chunk's index, from 1 at the dataset's start, and its day, `YYYY-MM-DD`."""
+
+    index: int
+    day: str
+
+    def __str__(self) -> str:
+        return f"chunk_{self.index:06d}_{self.day}{_PARQUET}"
+
+    def neighbour(self, days: int) -> "ChunkName":
+        """The name of the chunk so many days later, or earlier if `days` is negative.
+
+        Raises:
+            ValueError, OverflowError: there is no such calendar day.
+        """
+        return ChunkName(self.index + days, (date.fromisoformat(self.day) + timedelta(days)).isoformat())
+
+
+@dataclass(frozen=True, slots=True)
+class StoredName:
+    """What the path of a chunk or combined file below the data root tells."""
+
+    market: Market
+    token: str
+    is_combined: bool
+
+
+def dataset_folder(root: Path, market: Market, pair: str) -> Path:
+    """The folder of a dataset, whether it exists or not."""
+    return root / market.exchange_id / pair.replace("/", "") / INTERVAL
+
+
+def dataset_files(root: Path, market: Market | None = None) -> list[Path]:
+    """The `dataset.json` of every dataset that exists, or of those of a market, sorted by path."""
+    return sorted(root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}/{DATASET_FILE}"))
+
+
+def relative_folder(dataset: Dataset, folder: str) -> str:
+    """A folder of the dataset relative to the data root, with `/` between its parts and at its end."""
+    return f"{dataset.market.exchange_id}/{dataset.token}/{INTERVAL}/{folder}/"
+
+
+def chunk_name(dataset: Dataset, day: str) -> str:
+    """The file name of a day's chunk: `chunk_000001_2020-01-01.parquet`."""
+    return str(ChunkName(dataset.index_of(day), day))
+
+
+def parse_chunk_name(name: str) -> ChunkName | None:
+    """The index and the day in a file name; None if it is not the name of a chunk."""
+    match = _CHUNK.fullmatch(name)
+    if match is None or not _is_date(match["day"]):
+        return None
+    return ChunkName(int(match["index"]), match["day"])
+
+
+def combined_path(folder: Path, token: str, suffix: str = ALL_CHUNKS) -> Path:
+    """Where a combined file lies below the folder of its dataset: `combined/BTCUSDT_1m_all.parquet`."""
+    return folder / COMBINED / f"{token}_{INTERVAL}_{suffix}{_PARQUET}"
+
+
+def combined_files(folder: Path) -> Iterator[Path]:
+    """The combined files below the folder of a dataset, by name."""
+    yield from sorted(folder.glob(f"{COMBINED}/*{_PARQUET}"))
+
+
+def combined_suffix(from_index: int | None, to_index: int | None, zone_name: str | None) -> str:
+    """How a combined file of the chunks between two indexes, cut to days of a zone, differs from others by name.
+
+    `all`, `000002-000003`, `000004-`, `-000001`, `all_Europe-Zurich`, `all_+0530`.
+    """
+    suffix = ALL_CHUNKS
+    if from_index is not None or to_index is not None:
+        suffix = "-".join("" if index is None else f"{index:06d}" for index in (from_index, to_index))
+    return suffix if zone_name is None else f"{suffix}_{zone_name.replace('/', '-').replace(':', '')}"
+
+
+def parse_stored_name(name: str) -> StoredName | None:
+    """What the path of a chunk or combined file tells; None if no such file can be in the store.
+
+    Args:
+        name: relative to the data root, with `/`.
+    """
+    match = _STORED_FILE.fullmatch(name)
+    if match is None:
+        return None
+    return StoredName(_EXCHANGES[match["exchange"]], match["token"], match["combined"] is not None)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
