@@ -1,8 +1,10 @@
-"""Stored klines for research: `open_dataset(...)`, then pandas, polars, DuckDB or Arrow, as they are or resampled.
+"""Stored klines for research: `open_dataset(...)`, then pandas, polars, DuckDB or Arrow, as stored or resampled.
 
 Belongs here: what a user calls, and what windows, columns and zones mean. Does not belong here: files (`stored`),
-bins (`resampling`), frames (`formats`), loading or mending klines (`market-data backfill`, `verify`).
-Nothing is ever written and no lock is taken, so any number may read while klines are being loaded. See docs/reader.md.
+bins (`resampling`), frames (`formats`), loading and repairing klines (`app.backfill`, `app.repair`).
+May import: `core`, and `settings` where an argument is left out.
+The reader writes nothing and takes no lock, so any number of processes may read while klines are loaded. See
+docs/reader.md.
 """
 
 import operator
@@ -35,19 +37,19 @@ if TYPE_CHECKING:
 _YEAR_10000_MS = 253_402_300_800_000
 
 Instant = str | date | datetime | SupportsIndex | None
-"""A date (local midnight), an ISO time or a `datetime` with a zone, ms UTC, or None: all there is.
+"""A date (local midnight), an ISO time, a `datetime` with a zone, or ms UTC; None for the first or last one stored.
 
-A text without offset is local time; naive `datetime` objects are refused.
+A text without offset is local time. A `datetime` without a zone is refused.
 """
 
 
 def open_dataset(
     pair: str | None = None, *, market: str | None = None, root: str | Path | None = None
 ) -> "DatasetKlines":
-    """The stored klines of a pair on a market; whatever is not given is taken from the settings.
+    """The stored klines of a pair on a market. An argument that is None is taken from the settings.
 
     Args:
-        pair: `BTC/USDT`.
+        pair: such as `BTC/USDT`.
         market: `spot` or `futures`.
         root: the data root.
 
@@ -56,15 +58,15 @@ def open_dataset(
         StoreError: its `dataset.json` is damaged.
     """
     if pair is None or market is None or root is None:
-        from market_data_pipeline import settings  # its import takes as long as all others together
+        from market_data_pipeline import settings  # importing it takes as long as all other imports together
 
-        known = settings.load()
-        pair, market, root = pair or known.symbol, market or known.market_type, root or known.root
+        defaults = settings.load()
+        pair, market, root = pair or defaults.symbol, market or defaults.market_type, root or defaults.root
     store, on, name = Store(Path(root).expanduser().absolute()), parse_market(market), parse_pair(pair)
     dataset = store.find(on, name)
     if dataset is None:
         raise UsageError(
-            f"there is no {on} {name} under {store.root}; market-data status lists what there is, "
+            f"there is no {on} {name} under {store.root}; market-data status lists what is stored, "
             f"market-data --market {on} --pair {name} backfill loads it"
         )
     folder = store.folder(on, name)
@@ -74,11 +76,11 @@ def open_dataset(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Klines(ABC):
-    """Klines that can be had in four formats; each call reads what is stored by then.
+    """Klines in four formats. Each call reads the files anew.
 
-    `zone` is the zone that dates and times without offset are meant in, `shown_in` that of frames unless `tz` is given.
-    Every window is half-open. All methods raise UsageError for a window, a column or a zone that cannot be, StoreError
-    for a chunk that is missing or damaged.
+    Dates and times without offset are local times of `zone`. Frames show times in `shown_in`, unless `tz` is given.
+    Every window is half-open. All methods raise UsageError for a window that ends before it starts and for a column or
+    zone that does not exist, and StoreError for a chunk that is missing or damaged.
     """
 
     _files: StoredDataset
@@ -97,14 +99,14 @@ class Klines(ABC):
     def _read(self, window: Span, columns: list[str]) -> pa.Table: ...
 
     def to_arrow(self, start: Instant = None, end: Instant = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """The klines that open from `start` to before `end`, as stored: times are int64 ms UTC.
+        """The klines that open at or after `start` and before `end`. Times are int64 ms UTC, as stored.
 
         Args:
-            start: None for the first day that is stored or was asked for.
-            end: None for the end of the last one.
-            columns: the only ones that are read; None for all.
+            start: None for the start of the first day that is stored or was requested.
+            end: None for the end of the last day that is stored or was requested.
+            columns: the columns to read and return; None for all.
         """
-        return self._read(self._window(start, end), self._chosen(columns))
+        return self._read(self._window(start, end), self._checked(columns))
 
     def to_pandas(
         self,
@@ -113,9 +115,9 @@ class Klines(ABC):
         columns: Sequence[str] | None = None,
         tz: str | None = None,
     ) -> "pd.DataFrame":
-        """As `to_arrow`, with `open_time` as a DatetimeIndex; times are shown in `tz`."""
-        names = ["open_time", *(name for name in self._chosen(columns) if name != "open_time")]
-        return formats.to_pandas(self.to_arrow(start, end, names), self._shown_in(tz))
+        """Like `to_arrow`, as a DataFrame with `open_time` as its DatetimeIndex; times are in the zone `tz`."""
+        names = ["open_time", *(name for name in self._checked(columns) if name != "open_time")]
+        return formats.to_pandas(self.to_arrow(start, end, names), self._display_zone(tz))
 
     def to_polars(
         self,
@@ -124,8 +126,8 @@ class Klines(ABC):
         columns: Sequence[str] | None = None,
         tz: str | None = None,
     ) -> "pl.DataFrame":
-        """As `to_arrow`, with times as Datetime in `tz`. Needs polars, and an IANA zone."""
-        return formats.to_polars(self.to_arrow(start, end, columns), self._shown_in(tz))
+        """Like `to_arrow`, as a DataFrame with times as Datetime in the zone `tz`, an IANA name. Needs polars."""
+        return formats.to_polars(self.to_arrow(start, end, columns), self._display_zone(tz))
 
     def to_duckdb(
         self,
@@ -134,18 +136,18 @@ class Klines(ABC):
         columns: Sequence[str] | None = None,
         connection: "duckdb.DuckDBPyConnection | None" = None,
     ) -> "duckdb.DuckDBPyRelation":
-        """As `to_arrow`, as a relation on the connection, or on DuckDB's default one. Needs duckdb."""
+        """Like `to_arrow`, as a relation on the connection, or on DuckDB's default connection. Needs duckdb."""
         return formats.to_duckdb(self.to_arrow(start, end, columns), connection)
 
-    def _shown_in(self, tz: str | None) -> Zone:
+    def _display_zone(self, tz: str | None) -> Zone:
         return self.shown_in if tz is None else parse_zone(tz)
 
-    def _chosen(self, columns: Sequence[str] | None) -> list[str]:
-        chosen = self.columns if columns is None else [columns] if isinstance(columns, str) else columns
-        for name in chosen:
+    def _checked(self, columns: Sequence[str] | None) -> list[str]:
+        names = self.columns if columns is None else [columns] if isinstance(columns, str) else columns
+        for name in names:
             if name not in self.columns:
                 raise UsageError(f"no such column: {name!r}; there are {', '.join(self.columns)}")
-        return list(dict.fromkeys(chosen))
+        return list(dict.fromkeys(names))
 
     def _window(self, start: Instant, end: Instant) -> Span:
         start_ms, end_ms = self._instant(start), self._instant(end)
@@ -159,18 +161,18 @@ class Klines(ABC):
             raise UsageError(f"the end {iso(end_ms)} is before the start {iso(start_ms)}; give a later end")
         return Span(start_ms, end_ms)
 
-    def _instant(self, given: Instant) -> int | None:
-        if given is None:
+    def _instant(self, instant: Instant) -> int | None:
+        if instant is None:
             return None
-        if isinstance(given, str):
-            return parse_instant(given, self.zone)
-        if isinstance(given, datetime) and given.tzinfo is None:
-            raise UsageError(f"{given!r} has no zone; give it one, or write it as a text, which is local time")
-        if isinstance(given, date):
-            return parse_instant(given.isoformat(), self.zone)
-        if isinstance(given, SupportsIndex) and 0 <= (instant_ms := operator.index(given)) < _YEAR_10000_MS:
+        if isinstance(instant, str):
+            return parse_instant(instant, self.zone)
+        if isinstance(instant, datetime) and instant.tzinfo is None:
+            raise UsageError(f"{instant!r} has no zone; give it one, or write it as a text, which is local time")
+        if isinstance(instant, date):
+            return parse_instant(instant.isoformat(), self.zone)
+        if isinstance(instant, SupportsIndex) and 0 <= (instant_ms := operator.index(instant)) < _YEAR_10000_MS:
             return instant_ms
-        raise UsageError(f"not an instant: {given!r}; give a text, a date, a datetime with a zone, or ms UTC")
+        raise UsageError(f"not an instant: {instant!r}; give a text, a date, a datetime with a zone, or ms UTC")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -179,7 +181,7 @@ class DatasetKlines(Klines):
 
     @property
     def dataset(self) -> Dataset:
-        """Market, pair, zone and start, as they were when it was opened."""
+        """Market, pair, zone and start of the dataset, as they were when this object was made."""
         return self._files.dataset
 
     @property
@@ -192,18 +194,19 @@ class DatasetKlines(Klines):
         return self._files.days()
 
     def absences(self, start: Instant = None, end: Instant = None) -> list[Absence]:
-        """Every minute of the window without a kline, as spans with a kind, in order; with the klines, the window."""
+        """The minutes of the window that have no kline, as spans with a kind, in order."""
         return self._files.absences(self._window(start, end))
 
     def resample(self, interval: str, tz: str | None = None) -> "ResampledKlines":
-        """Longer klines, made when they are read.
+        """Klines of a longer interval, computed from 1-minute klines when they are read.
 
         Args:
             interval: minutes or hours that divide a day (`5m`, `1h`, `4h`), `1d`, `1w` (from Monday) or `1mo`.
-            tz: whose wall clock counts, None for that of the dataset. Dates of windows are meant in it too.
+            tz: the zone whose wall clock the bins follow, and in which dates of windows are read; None for the
+                dataset's zone.
 
         Raises:
-            UsageError: no such interval or zone.
+            UsageError: there is no such interval or zone.
         """
         zone = self.zone if tz is None else parse_zone(tz)
         return ResampledKlines(self._files, zone=zone, shown_in=zone, interval=parse_interval(interval))
@@ -214,18 +217,18 @@ class DatasetKlines(Klines):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ResampledKlines(Klines):
-    """Klines of a longer interval: open first, high most, low least, close last, volumes and trades summed.
+    """Klines of a longer interval: the first open, the highest high, the lowest low, the last close, sums of the rest.
 
-    `open_time` is where the bin begins and `close_time` the end of its last kline. `minutes` is how many klines it has,
-    `expected_minutes` how many it has room for. A bin without klines is left out; a bin that the window cuts has the
-    klines within the window.
+    `open_time` is the start of the bin and `close_time` that of its last kline. `minutes` counts the klines of the bin,
+    `expected_minutes` the minutes of the bin. A bin without klines is left out. A bin that the window cuts has the
+    klines inside the window only.
     """
 
     interval: Interval
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The fields but `ignore`, `minutes` and `expected_minutes`."""
+        """The eleven fields without `ignore`, then `minutes` and `expected_minutes`."""
         return RESAMPLED_FIELDS
 
     def _read(self, window: Span, columns: list[str]) -> pa.Table:

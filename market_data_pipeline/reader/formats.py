@@ -1,7 +1,7 @@
 """A table of klines as a pandas or polars frame or a DuckDB relation.
 
-Belongs here: what becomes of times and of the index, and libraries that may not be installed. Does not belong here:
-which klines. Each library is imported only by who asks for it.
+Belongs here: types of times, the index of a frame, and libraries that may not be installed. Does not belong here:
+which klines are read (`stored`). Each library is imported by the function that needs it.
 """
 
 import importlib
@@ -21,7 +21,7 @@ _TIMES = ("open_time", "close_time")
 
 
 def to_pandas(table: pa.Table, zone: Zone) -> "pd.DataFrame":
-    """A frame with the table's `open_time` as its index; the times are `datetime64[ms]` in the zone."""
+    """A frame with `open_time` as its index; times are `datetime64[ms]` in the zone."""
     frame: pd.DataFrame = _with_times(table).to_pandas()
     for name in _TIMES:
         if name in frame:
@@ -30,10 +30,10 @@ def to_pandas(table: pa.Table, zone: Zone) -> "pd.DataFrame":
 
 
 def to_polars(table: pa.Table, zone: Zone) -> "pl.DataFrame":
-    """A frame of the table's columns; the times are `Datetime("ms")` in the zone.
+    """A frame with the table's columns; times are `Datetime("ms")` in the zone.
 
     Raises:
-        UsageError: polars is not installed, or the zone is an offset, which it does not know.
+        UsageError: polars is not installed, or the zone is a fixed offset, which polars does not have.
     """
     if zone.fixed_offset_minutes is not None:
         raise UsageError(f"polars has no zone {zone.name}; give tz an IANA name, for example UTC")
@@ -44,7 +44,7 @@ def to_polars(table: pa.Table, zone: Zone) -> "pl.DataFrame":
 
 
 def to_duckdb(table: pa.Table, connection: "duckdb.DuckDBPyConnection | None") -> "duckdb.DuckDBPyRelation":
-    """A relation of the table's columns, as stored, on the connection or else on DuckDB's default one.
+    """A relation with the table's columns, as stored, on the connection or on DuckDB's default one.
 
     Raises:
         UsageError: DuckDB is not installed.
@@ -54,11 +54,11 @@ def to_duckdb(table: pa.Table, connection: "duckdb.DuckDBPyConnection | None") -
 
 
 def _with_times(table: pa.Table) -> pa.Table:
-    """The table with instants in place of its milliseconds; nothing is copied."""
+    """The table with its times as timestamps instead of integers; the values are not copied."""
     for name in _TIMES:
         if name in table.column_names:
-            at = table.column_names.index(name)
-            table = table.set_column(at, name, table.column(at).cast(pa.timestamp("ms", tz="UTC")))
+            position = table.column_names.index(name)
+            table = table.set_column(position, name, table.column(position).cast(pa.timestamp("ms", tz="UTC")))
     return table
 
 

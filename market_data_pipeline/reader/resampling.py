@@ -1,11 +1,11 @@
-"""Longer klines out of 1-minute klines: hours, days, weeks and months of the wall clock of a zone.
+"""Longer klines from 1-minute klines: minutes, hours, days, weeks and months of a zone's wall clock.
 
-Belongs here: which intervals there are, where their bins begin, and what becomes of each field. Does not belong here:
-files and formats. All of it is vectorised but for the days on which the clocks change.
+Belongs here: which intervals there are, where their bins start, and how each field is aggregated. Does not belong here:
+files (`stored`), formats (`formats`). Only days on which the clocks change are computed minute by minute.
 
-A bin begins whenever the local clock shows a whole multiple of the interval, counted from midnight, and where the clock
-jumps into another one. So an hour that comes twice is two bins, an hour that is skipped is none, and a longer bin that
-a change falls into is as much longer or shorter: `4h` from midnight has 5 or 3 hours.
+A bin starts when the local clock shows a multiple of the interval, counted from midnight, and when the clock jumps past
+such a multiple. So an hour that the clock shows twice is two bins, an hour that it skips is none, and a longer bin with
+a clock change inside is longer or shorter by the change: `4h` from midnight then has 5 or 3 hours.
 """
 
 import re
@@ -40,13 +40,17 @@ _CALENDAR: dict[str, Callable[[date], bool]] = {
 
 Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[Any]
-# Values, index of the first and of the last row of each bin.
+# Takes the values of a field, and the index of the first and of the last row of each bin.
 Aggregate = Callable[[Values, Ints, Ints], Values]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The length of resampled klines: minutes of the wall clock; a day that `starts_on` refuses begins no bin."""
+    """The length of resampled klines.
+
+    `minutes` are those of the wall clock between two starts within a day. Bins start only on days for which `starts_on`
+    is True: `1w` has 1440 minutes and starts on Mondays.
+    """
 
     name: str
     minutes: int
@@ -57,7 +61,7 @@ def parse_interval(text: str) -> Interval:
     """The interval called `text`: minutes or hours that divide a day (`5m`, `1h`, `4h`), `1d`, `1w` or `1mo`.
 
     Raises:
-        UsageError: no such interval.
+        UsageError: there is no such interval.
     """
     name = text.strip()
     if starts_on := _CALENDAR.get(name):
@@ -70,20 +74,20 @@ def parse_interval(text: str) -> Interval:
 
 
 def fields_for(names: Sequence[str]) -> list[str]:
-    """The stored fields that these resampled fields are made of."""
+    """The stored fields that are needed for these resampled fields."""
     return ["open_time", *(name for name in FIELDS if name in names and name != "open_time")]
 
 
 def resample(klines: pa.Table, interval: Interval, zone: Zone) -> pa.Table:
-    """The klines together, bin by bin; there is none for a bin without klines.
+    """Aggregate 1-minute klines into bins.
 
     Args:
-        klines: `open_time` and any other fields, sorted.
-        interval: how long a bin is.
-        zone: whose wall clock counts.
+        klines: `open_time` and any other fields, sorted by `open_time`.
+        interval: the length of a bin.
+        zone: the zone whose wall clock the bins follow.
 
     Returns:
-        A table of those of `RESAMPLED_FIELDS` that the klines have, `minutes` and `expected_minutes`, a row a bin.
+        One row for each bin that has a kline, with the fields of the klines, `minutes` and `expected_minutes`.
     """
     names = [name for name in RESAMPLED_FIELDS if name in klines.column_names or name not in FIELDS]
     schema = pa.schema([RESAMPLED_SCHEMA.field(name) for name in names])
@@ -106,7 +110,7 @@ def resample(klines: pa.Table, interval: Interval, zone: Zone) -> pa.Table:
 
 
 def bin_edges(interval: Interval, zone: Zone, span: Span) -> Ints:
-    """The starts of all bins that the span touches, and the end of the last one, ms UTC."""
+    """The starts of all bins that the span overlaps, then the end of the last bin, ms UTC."""
     around = days_between(zone, span.start_ms - _LONGEST_BIN_MS, span.end_ms + _LONGEST_BIN_MS)
     starts = np.concatenate([_starts(interval, zone, day) for day in around if interval.starts_on(day.date)])
     first = int(np.searchsorted(starts, span.start_ms, side="right")) - 1
@@ -140,7 +144,7 @@ def _last(values: Values, first: Ints, last: Ints) -> Values:
 
 
 def _reduced(function: np.ufunc) -> Aggregate:
-    # `reduceat` goes from each first row to the next one, which is right as bins without rows are left out.
+    # `reduceat` aggregates from each first row up to the next first row. That is one bin, as each bin has a row.
     return lambda values, first, last: function.reduceat(values, first)
 
 

@@ -1,8 +1,8 @@
-"""Klines and absences of one dataset, as they are on disk now, while others may be writing.
+"""Klines and absences of one dataset from its files, while another process may be writing them.
 
-Belongs here: which chunks a window needs, reading them or the combined file in their place, proof that a chunk is what
-the manifest lists, another look where a file was replaced or renamed meanwhile. Does not belong here: what a user's
-window means (the package), formats (`formats`), how chunks are made (`core`). Nothing is written, no lock is taken.
+Belongs here: which chunks a window needs, reading them or the combined file instead, checking a chunk against the
+manifest, reading again when a file was replaced or renamed meanwhile. Does not belong here: what a user's window means
+(`reader`), formats (`formats`), how chunks are made (`store`). The reader writes nothing and takes no lock.
 """
 
 import os
@@ -34,33 +34,36 @@ from market_data_pipeline.core.store.manifest_file import ManifestFile
 T = TypeVar("T")
 
 _READERS = min(4, os.cpu_count() or 1)
-# The combined file is read in groups of 91 days, so for a few days their chunks are faster.
+# Row groups of the combined file have 91 days, so that reading the chunks is faster for up to this many days.
 _FEW_DAYS = 31
-_NOT_A_FILE_OF_OURS = (OSError, ValueError, KeyError, TypeError)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What one look found: the manifest's entries and the chunk files, both by day."""
+    """The manifest's entries and the paths of the chunk files, both by day, at one moment."""
 
     entries: Mapping[str, Entry]
     paths: Mapping[str, Path]
 
     @property
     def days(self) -> list[str]:
-        """Every day that has a chunk, or should have one, in order."""
+        """Every day that has a chunk file or a manifest entry, in order."""
         return sorted(self.entries.keys() | self.paths.keys())
 
-    def vouched(self, day: str) -> Entry | None:
-        """The day's entry if its chunk must be just that; until a day is over, live mode writes only the chunk."""
+    def final_entry(self, day: str) -> Entry | None:
+        """The day's entry if its chunk has to match it; None while the day is not over.
+
+        Until then live mode writes the chunk more often than the manifest.
+        """
         entry = self.entries.get(day)
         return entry if entry is not None and entry.is_over else None
 
     def path(self, day: str) -> Path:
-        """The day's chunk.
+        """The path of the day's chunk.
 
         Raises:
-            StoreError: it is gone.
+            StoreError: the chunk does not exist.
         """
         if day not in self.paths:
             raise StoreError("its chunk is missing")
@@ -69,18 +72,18 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class StoredDataset:
-    """A dataset's files, looked at anew by each call. Several threads may use one."""
+    """A dataset's files. Each call reads them anew. Several threads may use one object."""
 
     folder: Path
     dataset: Dataset
     manifest: ManifestFile
 
     def days(self) -> list[str]:
-        """Every day that has a chunk, or should have one, in order."""
-        return _again(self._look).days
+        """Every day that has a chunk file or a manifest entry, in order."""
+        return _retried(self._list_files).days
 
     def extent(self) -> Span:
-        """From the first to the last day that is there or was asked for; nothing, at the start, where there is none."""
+        """From the first to the last day that is stored or was requested; an empty span if there is none."""
         dataset, days = self._dataset_now(), self.days()
         known = [
             *dataset.requested,
@@ -90,16 +93,16 @@ class StoredDataset:
         return Span(start_ms, max((span.end_ms for span in known), default=start_ms))
 
     def klines(self, window: Span, fields: Sequence[str]) -> pa.Table:
-        """These fields of the klines that open within the window, as stored.
+        """The given fields of the klines that open within the window, as stored.
 
         Raises:
             StoreError: a chunk of the window is missing or damaged.
         """
-        listing = _again(self._look)
-        days = self._touched(listing, window)
+        listing = _retried(self._list_files)
+        days = self._days_in(listing, window)
         needed = list(dict.fromkeys(["open_time", *fields]))
         tables = [EMPTY.select(needed)]
-        listed = list(takewhile(listing.vouched, days))
+        listed = list(takewhile(listing.final_entry, days))
         if len(listed) > _FEW_DAYS:
             together = Span(self.dataset.day(listed[0]).start_ms, self.dataset.day(listed[-1]).end_ms)
             if (combined := self._combined(listing, together, needed)) is not None:
@@ -107,39 +110,42 @@ class StoredDataset:
                 days = days[len(listed) :]
 
         def read(day: str) -> pa.Table:
-            return self._steadily(listing, day, lambda seen: self._chunk(seen, day, needed))
+            return self._with_retry(listing, day, lambda current: self._chunk(current, day, needed))
 
         with ThreadPoolExecutor(_READERS) as readers:
             tables += readers.map(read, days)
-        found = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
-        return cut(found, window).select(fields)
+        klines = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
+        return cut(klines, window).select(fields)
 
     def absences(self, window: Span) -> list[Absence]:
-        """Every minute of the window that has no kline, by reason: with the klines they are the whole window.
+        """The minutes of the window that have no kline, with the kind of each absence.
 
         Raises:
-            StoreError: the chunk of a day that the manifest does not know is damaged.
+            StoreError: a chunk that the manifest does not list yet is damaged.
         """
-        listing = _again(self._look)
-        days = self._touched(listing, window)
-        known = [absence for day in days for absence in self._steadily(listing, day, self._absences(day))]
+        listing = _retried(self._list_files)
+        days = self._days_in(listing, window)
+        listed = [absence for day in days for absence in self._with_retry(listing, day, self._absences(day))]
         chunks = [Span(on.start_ms, on.end_ms) for on in map(self.dataset.day, days)]
-        absent = intersect([window], merge([*(absence.span for absence in known), *subtract([window], chunks)]))
-        unasked = [Absence(Kind.NOT_REQUESTED, span) for span in subtract([window], self._dataset_now().requested)]
-        return explain(absent, [*known, *unasked])
+        absent = intersect([window], merge([*(absence.span for absence in listed), *subtract([window], chunks)]))
+        requested = self._dataset_now().requested
+        not_requested = [Absence(Kind.NOT_REQUESTED, span) for span in subtract([window], requested)]
+        return explain(absent, [*listed, *not_requested])
 
     # --- inside
 
     def _dataset_now(self) -> Dataset:
-        return _again(lambda: read_dataset(self.folder / layout.DATASET_FILE))
+        return _retried(lambda: read_dataset(self.folder / layout.DATASET_FILE))
 
-    def _look(self) -> Listing:
+    def _list_files(self) -> Listing:
         try:
             return Listing(self.manifest.entries() or {}, chunk_files.scan(self.folder / layout.CHUNKS))
         except OSError as error:
-            raise StoreError(f"{self.folder} cannot be read: {error.strerror or error}; check its rights") from None
+            raise StoreError(
+                f"{self.folder} cannot be read: {error.strerror or error}; check its permissions"
+            ) from None
 
-    def _touched(self, listing: Listing, window: Span) -> list[str]:
+    def _days_in(self, listing: Listing, window: Span) -> list[str]:
         days = listing.days
         if not days:
             return []
@@ -150,49 +156,49 @@ class StoredDataset:
         from_day, to_day = (day_at(self.dataset.zone, instant_ms).key for instant_ms in (start_ms, end_ms - 1))
         return [day for day in days if from_day <= day <= to_day]
 
-    def _steadily(self, listing: Listing, day: str, read: Callable[[Listing], T]) -> T:
-        """What `read` finds, if need be after looking anew: what fails may have been replaced since it was listed."""
+    def _with_retry(self, listing: Listing, day: str, read: Callable[[Listing], T]) -> T:
+        """The result of `read`, with new listings if it fails: the chunk may have been replaced since it was listed."""
         try:
             try:
                 return read(listing)
             except StoreError:
-                return _again(lambda: read(self._look()))
+                return _retried(lambda: read(self._list_files()))
         except StoreError as error:
             command = f"market-data --market {self.dataset.market} --pair {self.dataset.pair} verify --repair"
             raise StoreError(f"{self.dataset.name} {day} cannot be read: {error}; run {command}") from error
 
     def _chunk(self, listing: Listing, day: str, fields: list[str]) -> pa.Table:
-        if (entry := listing.vouched(day)) is None:
+        if (entry := listing.final_entry(day)) is None:
             return self._unlisted(listing, day).klines.select(fields)
         path = listing.path(day)
         try:
-            # As bytes, since Windows does not let a file be replaced while it is open.
+            # Read whole, because Windows refuses to replace a file that is open.
             content = path.read_bytes()
             if sha256_of(content) != entry.sha256:
                 raise StoreError(f"the chunk {path.name} is not what the manifest lists")
             with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
                 return file.read(columns=fields, use_threads=False).select(fields)
-        except _NOT_A_FILE_OF_OURS as error:
+        except _UNREADABLE as error:
             raise StoreError(f"the chunk {path.name} cannot be read: {type(error).__name__}") from error
 
     def _absences(self, day: str) -> Callable[[Listing], tuple[Absence, ...]]:
         def read(listing: Listing) -> tuple[Absence, ...]:
-            return (listing.vouched(day) or self._unlisted(listing, day).entry).absences
+            return (listing.final_entry(day) or self._unlisted(listing, day).entry).absences
 
         return read
 
     def _unlisted(self, listing: Listing, day: str) -> Chunk:
-        """A chunk that the manifest says nothing certain of, proven by itself like any new one."""
+        """A chunk that has no final entry, checked by the rules for a new chunk instead."""
         path, on = listing.path(day), self.dataset.day(day)
-        found = chunk_files.read(path, self.dataset, on)
-        if problems := chunk_files.chunk_problems(found.klines, found.footer, on):
+        chunk = chunk_files.read(path, self.dataset, on)
+        if problems := chunk_files.chunk_problems(chunk.klines, chunk.footer, on):
             raise StoreError(f"the chunk {path.name} breaks a rule: {'; '.join(problems)}")
-        return found
+        return chunk
 
     def _combined(self, listing: Listing, span: Span, fields: list[str]) -> pa.Table | None:
-        """The klines of the span from the combined file; None unless it is made of exactly the listed chunks.
+        """The klines of the span from the combined file; None if it is absent, damaged, or made from other chunks.
 
-        Its footer tells that, and its pages carry checksums. A damaged one is passed over, as it is only a copy.
+        The fingerprint in its footer shows from which chunks it was made, the checksums of its pages that it is whole.
         """
         selection = Selection.of_all(self.dataset, [listing.entries[day] for day in sorted(listing.entries)])
         path = layout.combined_path(self.folder, self.dataset.token)
@@ -200,18 +206,18 @@ class StoredDataset:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 if footer_content(file.metadata.metadata)["fingerprint"] != selection.fingerprint():
                     return None
-                groups = [at for at in range(file.num_row_groups) if _meets(file.metadata.row_group(at), span)]
+                groups = [n for n in range(file.num_row_groups) if _overlaps(file.metadata.row_group(n), span)]
                 return cut(file.read_row_groups(groups, columns=fields).select(fields), span)
-        except _NOT_A_FILE_OF_OURS:
+        except _UNREADABLE:
             return None
 
 
-# A writer needs milliseconds from the first file that it replaces to the last.
+# A writer needs only milliseconds between the first and the last of the files that it replaces together.
 @retry(retry=retry_if_exception_type(StoreError), stop=stop_after_attempt(5), wait=wait_fixed(0.05), reraise=True)
-def _again(read: Callable[[], T]) -> T:
+def _retried(read: Callable[[], T]) -> T:
     return read()
 
 
-def _meets(group: pq.RowGroupMetaData, span: Span) -> bool:
+def _overlaps(group: pq.RowGroupMetaData, span: Span) -> bool:
     times = group.column(0).statistics
     return bool(times.min < span.end_ms and span.start_ms <= times.max)
