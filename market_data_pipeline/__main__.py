@@ -1,4 +1,4 @@
-"""`python -m market_data_pipeline` is `market-data`."""
+"""`python -m market_data_pipeline` runs the command line, like `market-data`."""
 
 from market_data_pipeline.cli.main import main
 

@@ -1,7 +1,7 @@
-"""The settings, and the only reader of environment variables that are ours.
+"""The settings: the environment variables of this project, read nowhere else.
 
-Belongs here: names, defaults and meanings of what a user can set. Does not belong here: anything that acts on them.
-Every variable is listed in docs/settings.md; a test holds that page against this module.
+Belongs here: their names, defaults and meanings. Does not belong here: what depends on them.
+docs/settings.md lists every variable; a test compares that page with this module.
 """
 
 import sys
@@ -19,7 +19,7 @@ def _default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """Frozen; built once by each face. An empty variable counts as unset."""
+    """The settings of one process, which do not change. An empty environment variable counts as unset."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
@@ -28,25 +28,26 @@ class Settings(BaseSettings):
     )
     market_type: Annotated[str, Field(description="market of the default dataset, spot or futures")] = "futures"
     symbol: Annotated[str, Field(description="pair of the default dataset")] = "BTC/USDT"
-    align_tz: Annotated[str, Field(description="zone that days are cut in, an IANA name or ±HH:MM")] = "UTC"
+    align_tz: Annotated[str, Field(description="time zone whose midnights start a day, an IANA name or ±HH:MM")] = "UTC"
     build_combined_on_backfill: Annotated[bool, Field(description="also build the combined file in every backfill")] = (
         False
     )
     manifest_write_interval_sec: Annotated[
         Seconds,
-        Field(description="least time between two writes of a manifest during a load"),
+        Field(description="shortest time between two writes of a manifest during a load or in live mode, s"),
     ] = 300
-    extra_sleep_sec: Annotated[Seconds, Field(description="waited before each request, on top")] = 0
-    log_dir: Annotated[Path | None, Field(description="folder of loader.log, `logs` under the data root if unset")] = (
-        None
-    )
+    extra_sleep_sec: Annotated[Seconds, Field(description="additional pause before each request, s")] = 0
+    log_dir: Annotated[Path | None, Field(description="folder of the logs, `logs` under the data root if unset")] = None
     market_data_source: Annotated[str, Field(description="where klines come from: auto, rest or archive")] = "auto"
     market_data_exchange_url: Annotated[
         str | None,
-        Field(description="one base URL in place of the exchange's own, for example of the simulated exchange"),
+        Field(
+            description="base URL that replaces those of the exchange and the archive, such as the simulated exchange's"
+        ),
     ] = None
     market_data_api_token: Annotated[
-        SecretStr | None, Field(description="bearer token that the HTTP API asks for wherever something is changed")
+        SecretStr | None,
+        Field(description="bearer token that the HTTP API requires for requests that change something"),
     ] = None
     dagster_home: Annotated[
         Path | None, Field(description="folder of the Dagster instance, `dagster` under the data root if unset")
@@ -59,25 +60,25 @@ class Settings(BaseSettings):
 
     @property
     def logs(self) -> Path:
-        """Where `loader.log` lies."""
+        """The folder of the logs, absolute."""
         return (self.log_dir or self.root / "logs").expanduser().absolute()
 
     @property
     def home(self) -> Path:
-        """Where the Dagster instance lies."""
+        """The folder of the Dagster instance, absolute."""
         return (self.dagster_home or self.root / "dagster").expanduser().absolute()
 
 
-def load(**given: str | None) -> Settings:
-    """The settings of the environment, with the texts that were given in their place.
+def load(**replacements: str | None) -> Settings:
+    """The settings of the environment, with replacements by name for those that are not None.
 
     Raises:
-        UsageError: a variable has a value that its setting cannot have.
+        UsageError: an environment variable has a value that its setting cannot have.
     """
     from market_data_pipeline.core.errors import UsageError
 
     try:
-        return Settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+        return Settings().model_copy(update={name: value for name, value in replacements.items() if value is not None})
     except ValidationError as errors:
         first = errors.errors()[0]
         name = str(first["loc"][0]).upper()
