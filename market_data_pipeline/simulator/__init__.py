@@ -1,5 +1,6 @@
-"""A simulated exchange over HTTP, to test and to try things against.
+"""A simulated exchange over HTTP, for tests and for trying things out.
 
-Belongs here: the endpoints of the exchange, request weights, faults on demand. Does not belong here: anything of the
-package that it tests: it shares no code with it.
+Belongs here: the endpoints of the exchange and its archive, request weights, faults on demand. Does not belong here:
+code of the package that is tested with it, so that a mistake cannot be on both sides.
+May import: nothing of the other rooms. Only `cli` imports this one.
 """

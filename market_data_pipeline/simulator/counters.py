@@ -1,7 +1,7 @@
-"""What the exchange counts about itself.
+"""Totals of what the exchange has served.
 
-Belongs here: requests, statuses, weight, rows and bytes served, per market and for the archive.
-Does not belong here: the weight window that refuses requests (`weights`).
+Belongs here: requests, statuses, weight, rows and bytes, for each market and for the archive.
+Does not belong here: the weight of the current minute, for which requests are refused (`weights`).
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ class Counters:
     faults: Counter[str] = field(default_factory=Counter)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the totals for JSON; 429 and 418 are always named."""
+        """Return the totals for JSON; 200, 418 and 429 are there even if their count is 0."""
         statuses = {"200": 0, "418": 0, "429": 0} | {str(status): count for status, count in self.statuses.items()}
         return {
             "requests": self.requests,

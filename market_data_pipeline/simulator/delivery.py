@@ -1,7 +1,7 @@
-"""How an answer reaches the client, or does not.
+"""Responses that do not reach the client whole.
 
-Belongs here: cutting and dropping connections.
-Does not belong here: which answer (`exchange`), the server itself (`server`).
+Belongs here: closing connections, sending half a response.
+Does not belong here: what a response says (`exchange`), when this happens (`faults`), the server (`server`).
 """
 
 import asyncio
@@ -12,22 +12,22 @@ from starlette.types import Receive, Scope, Send
 
 
 class Connections:
-    """The open transports by client address; the server keeps it up to date."""
+    """The open transports by client address. The server adds and removes them."""
 
     def __init__(self) -> None:
         """Start with none."""
         self._transports: dict[tuple[str, int], asyncio.BaseTransport] = {}
 
     def opened(self, transport: asyncio.BaseTransport) -> None:
-        """Remember a new connection."""
+        """Add a new connection."""
         self._transports[_address(transport.get_extra_info("peername"))] = transport
 
     def closed(self, transport: asyncio.BaseTransport) -> None:
-        """Forget a connection."""
+        """Remove a closed connection."""
         self._transports.pop(_address(transport.get_extra_info("peername")), None)
 
     async def drop(self, scope: Scope, receive: Receive) -> None:
-        """Close the client's connection once what was written is sent; return when it is closed."""
+        """Close the client's connection after what was written is sent, and return when it is closed."""
         transport = self._transports.get(_address(scope["client"]))
         if transport is None:
             raise ConnectionResetError("the simulated exchange drops connections only behind its own server")
@@ -37,7 +37,7 @@ class Connections:
 
 
 async def deliver_half(response: Response, send: Send) -> int:
-    """Announce the whole body and send half of it; return the bytes sent."""
+    """Send the headers of the whole response and half of its body; return the number of body bytes sent."""
     half = bytes(response.body)[: len(response.body) // 2]
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": half, "more_body": True})

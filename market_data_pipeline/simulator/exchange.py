@@ -1,7 +1,8 @@
 """The simulated exchange: its configuration and its behaviour as an ASGI application.
 
-Belongs here: the way of a request through hooks, faults, weight and endpoints.
-Does not belong here: klines (`history`), wording (`responses`, `listing`), sockets and threads (`server`).
+Belongs here: the order in which hooks, faults, weights and endpoints handle a request.
+Does not belong here: klines (`data.history`), bodies of responses (`responses`, `exchange_info`), sockets and threads
+(`server`).
 """
 
 import asyncio
@@ -22,9 +23,9 @@ from market_data_pipeline.simulator.data.clock import MINUTE_MS, SimulatedClock
 from market_data_pipeline.simulator.data.history import History
 from market_data_pipeline.simulator.data.pairs import MARKETS, Market, Pair
 from market_data_pipeline.simulator.delivery import Connections, deliver_half
+from market_data_pipeline.simulator.exchange_info import exchange_info
 from market_data_pipeline.simulator.faults import FAULTS, FILE_FAULTS, STATUS_FAULTS, Faults
 from market_data_pipeline.simulator.file_faults import spoil_file
-from market_data_pipeline.simulator.listing import exchange_info
 from market_data_pipeline.simulator.page_faults import spoil_page
 from market_data_pipeline.simulator.queries import ApiError, Area, RequestInfo, read_klines, read_symbol, requested_rows
 from market_data_pipeline.simulator.weights import Charge, WeightMeter, request_weight
@@ -36,9 +37,10 @@ _ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
 
 
 class SimulatedExchange:
-    """Spot REST, USD-M futures REST and the archive under one address.
+    """Spot REST, USD-M futures REST and the archive at one address.
 
-    `hooks` are asked first, in order: a hook returns a response to give, the name of a fault to commit, or None.
+    `hooks` are called first for each request, in order. A hook returns the response to send, the name of the fault to
+    commit, or None to leave the request to the next one.
     """
 
     def __init__(
@@ -52,7 +54,17 @@ class SimulatedExchange:
         now: datetime | None = None,
         speed: float = 1.0,
     ) -> None:
-        """Configure the exchange; `weights=False` counts weight without refusing anybody."""
+        """Configure the exchange.
+
+        Args:
+            archive_dir: a folder that contains `data/`, with real klines; other days are synthetic.
+            rtt_ms: round-trip time of each request, ms.
+            weights: refuse requests over the weight limit; False only counts the weight.
+            faults: the rate of each fault, by name.
+            fault_seed: the seed of the draws of faults.
+            now: where the simulated clock starts; None for the real time.
+            speed: simulated seconds per real second.
+        """
         self.rtt_ms = rtt_ms
         self.clock = SimulatedClock(now, speed)
         self.hooks: list[Hook] = []
@@ -76,11 +88,11 @@ class SimulatedExchange:
 
     @property
     def pairs(self) -> list[Pair]:
-        """All pairs of both markets, those not listed yet included."""
+        """All pairs of both markets, including those that are not listed yet at the simulated time."""
         return list(self._history.pairs.values())
 
     def stats(self) -> dict[str, Any]:
-        """Return what was served so far, and the simulated time."""
+        """Return the totals of what was served, and the simulated time."""
         counted: dict[str, dict[str, Any]] = {area: counters.as_dict() for area, counters in self._counters.items()}
         for market, meter in self._meters.items():
             counted[market] |= {"used_weight_1m": meter.used, "peak_weight_1m": meter.peak, "weight_limit": meter.limit}
@@ -88,7 +100,7 @@ class SimulatedExchange:
         return {"now": self.clock.now().isoformat(), "now_ms": now_ms, "speed": self.clock.speed, **counted}
 
     def use_weight(self, market: Market, weight: int) -> None:
-        """Spend weight as if another client on the same IP had made a request."""
+        """Use up weight, as a request of another client with the same IP address would."""
         self._meters[market].charge(weight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +110,7 @@ class SimulatedExchange:
         path = scope["path"]
         prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), None)
         if prefix is None:
-            await self._elsewhere(path)(scope, receive, send)
+            await self._own_path(path)(scope, receive, send)
             return
         area = _PREFIXES[prefix]
         counters = self._counters[area]
@@ -109,7 +121,7 @@ class SimulatedExchange:
         counters.endpoints[endpoint] += 1
         await self._respond(RequestInfo(area, endpoint, path, params, number), counters, scope, receive, send)
 
-    def _elsewhere(self, path: str) -> Response:
+    def _own_path(self, path: str) -> Response:
         if path == "/simulator/stats":
             return Response(orjson.dumps(self.stats()), media_type="application/json")
         return responses.no_such_path(path)
@@ -118,7 +130,7 @@ class SimulatedExchange:
         self, request: RequestInfo, counters: Counters, scope: Scope, receive: Receive, send: Send
     ) -> None:
         await self._travel()
-        response, faults = self._hooked(request)
+        response, faults = self._run_hooks(request)
         counters.faults.update(faults)
         if "reset" in faults:
             await self.connections.drop(scope, receive)
@@ -126,7 +138,7 @@ class SimulatedExchange:
         if "stall" in faults:
             await self._stall()
         if response is None:
-            response = await self._answer(request, faults)
+            response = await self._response(request, faults)
         await self._travel()
         counters.statuses[response.status_code] += 1
         if "truncate" in faults:
@@ -140,7 +152,7 @@ class SimulatedExchange:
         if self.rtt_ms:
             await asyncio.sleep(self.rtt_ms / 2000)
 
-    def _hooked(self, request: RequestInfo) -> tuple[Response | None, set[str]]:
+    def _run_hooks(self, request: RequestInfo) -> tuple[Response | None, set[str]]:
         for hook in self.hooks:
             outcome = hook(request)
             if isinstance(outcome, str):
@@ -157,16 +169,16 @@ class SimulatedExchange:
         while loop.time() < until and not self.closing:
             await asyncio.sleep(0.02)
 
-    async def _answer(self, request: RequestInfo, faults: set[str]) -> Response:
+    async def _response(self, request: RequestInfo, faults: set[str]) -> Response:
         status = next((name for name in STATUS_FAULTS if name in faults), None)
         if request.area == "archive":
-            return self._failed("spot", status) if status else await self._archived(request, faults)
+            return self._status_fault("spot", status) if status else await self._archive(request, faults)
         market = request.area
         weight = request_weight(market, request.endpoint, requested_rows(market, request.params))
         charge = self._meters[market].charge(weight)
         self._counters[market].weight += weight
-        response = self._charged(market, charge) or (
-            self._failed(market, status) if status else self._endpoint(market, request, faults)
+        response = self._refusal(market, charge) or (
+            self._status_fault(market, status) if status else self._endpoint(market, request, faults)
         )
         if response.status_code not in (403, 451):
             response.headers["x-mbx-used-weight-1m"] = str(charge.used)
@@ -174,14 +186,14 @@ class SimulatedExchange:
                 response.headers["x-mbx-used-weight"] = str(charge.used)
         return response
 
-    def _charged(self, market: Market, charge: Charge) -> Response | None:
+    def _refusal(self, market: Market, charge: Charge) -> Response | None:
         if charge.refusal == 429:
             return responses.too_much_weight(market, self._meters[market].limit, charge.retry_after_s)
         if charge.refusal == 418:
             return responses.banned(market, charge.banned_until_ms, charge.retry_after_s)
         return None
 
-    def _failed(self, market: Market, status: str) -> Response:
+    def _status_fault(self, market: Market, status: str) -> Response:
         ban_s = self._faults.ban_seconds
         match status:
             case "500":
@@ -234,7 +246,7 @@ class SimulatedExchange:
         provisional_ms = self._faults.provisional_seconds * 1000
         return responses.json_response(market, spoil_page(page.body, faults, pair, now_ms, provisional_ms))
 
-    async def _archived(self, request: RequestInfo, faults: set[str]) -> Response:
+    async def _archive(self, request: RequestInfo, faults: set[str]) -> Response:
         name = parse_path(request.path.removeprefix("/"))
         if name is None or self.clock.now_ms() < name.published_ms or "late_archive" in faults:
             return responses.archive_missing(request.path.removeprefix("/"))

@@ -1,7 +1,7 @@
-"""What the faults of the archive do to a file.
+"""The faults of archive files.
 
 Belongs here: changing, cutting and repacking a zip, and the checksum that goes with it.
-Does not belong here: when a fault strikes (`faults`), zips as such (`archive`), klines pages (`page_faults`).
+Does not belong here: which file has a fault (`faults`), zips as such (`data.archive`), klines pages (`page_faults`).
 """
 
 from functools import partial
@@ -15,11 +15,11 @@ _MOST_DIFFERING = 3
 
 
 def spoil_file(name: ArchiveName, packed: bytes, faults: set[str], seed: int) -> bytes:
-    """Return a zip, or the checksum of one, as the faults leave it.
+    """Return a zip, or the checksum file of a zip, with the faults committed.
 
-    All that is drawn depends on the seed, the fault and the zip, so a zip and its checksum agree.
+    Every draw depends on the seed, the fault and the zip's path only, so a zip and its checksum agree.
     """
-    packed = repacked(packed, partial(_spoiled, path=name.zip.path, faults=faults, seed=seed))
+    packed = repacked(packed, partial(_with_faults, path=name.zip.path, faults=faults, seed=seed))
     if "cut_zip" in faults:
         packed = packed[: len(packed) // 2]
     if not name.is_checksum:
@@ -27,7 +27,7 @@ def spoil_file(name: ArchiveName, packed: bytes, faults: set[str], seed: int) ->
     return checksum_line(name, packed + b"other" if "wrong_checksum" in faults else packed)
 
 
-def _spoiled(text: bytes, path: str, faults: set[str], seed: int) -> bytes:
+def _with_faults(text: bytes, path: str, faults: set[str], seed: int) -> bytes:
     lines = text.splitlines(keepends=True)
     for name, spoil in (
         ("archive_drops_rows", _drop_rows),
@@ -56,7 +56,7 @@ def _differ(lines: list[bytes], random: Random) -> None:
 
 
 def _run(rows: int, length: int, random: Random) -> slice:
-    """Choose so many successive rows, neither the first nor the last; none where there are not enough."""
+    """Choose `length` successive rows without the first and the last row; none if there are not enough rows."""
     if rows < length + 2:
         return slice(rows, rows)
     start = random.randint(1, rows - length - 1)

@@ -1,7 +1,7 @@
-"""What the faults of a klines page do to its body.
+"""The faults of klines pages.
 
-Belongs here: changing the rows of a page and cutting its JSON.
-Does not belong here: when a fault strikes (`faults`), the files of the archive (`file_faults`).
+Belongs here: changing the rows of a page, and cutting its JSON.
+Does not belong here: which request has a fault (`faults`), archive files (`file_faults`).
 """
 
 from market_data_pipeline.simulator.data.clock import MINUTE_MS
@@ -12,9 +12,9 @@ _OFF_GRID_MS = 7_000
 
 
 def spoil_page(body: bytes, faults: set[str], pair: Pair, now_ms: int, provisional_ms: float) -> bytes:
-    """Return the JSON body of a klines page as the faults leave it.
+    """Return the JSON body of a klines page with the faults committed.
 
-    With `provisional`, klines that closed less than `provisional_ms` ago do not have their final values.
+    With the fault `provisional`, klines that closed less than `provisional_ms` ago do not have their final values.
     """
     if "empty" in faults:
         body = b"[]"
@@ -22,15 +22,16 @@ def spoil_page(body: bytes, faults: set[str], pair: Pair, now_ms: int, provision
         lines = csv_from_rows(body[1:-1] + b",", microseconds=False).splitlines()
         if "provisional" in faults:
             lines = [provisional(line, pair) if 0 <= _age_ms(line, now_ms) < provisional_ms else line for line in lines]
-        body = b"[" + rows_from_csv(_spoiled(lines, faults, now_ms)).text[:-1] + b"]"
+        body = b"[" + rows_from_csv(_with_faults(lines, faults, now_ms)).text[:-1] + b"]"
     return body[: len(body) // 2] if "cut_json" in faults else body
 
 
-def _spoiled(lines: list[bytes], faults: set[str], now_ms: int) -> list[bytes]:
+def _with_faults(lines: list[bytes], faults: set[str], now_ms: int) -> list[bytes]:
     if "drop_rows" in faults and len(lines) > 2:
         third = max(1, len(lines) // 3)
         lines = lines[:third] + lines[third + max(1, len(lines) // 10) :]
-    # Of two rows the first one: a client that polls the newest klines drops the second one, which is still open.
+    # Of a page of two rows this is the first. The second is still open, and a client that polls for closed klines
+    # drops it.
     middle = (len(lines) - 1) // 2
     if "open_as_closed" in faults:
         lines[-1] = _closed_before(lines[-1], now_ms)
@@ -46,7 +47,7 @@ def _spoiled(lines: list[bytes], faults: set[str], now_ms: int) -> list[bytes]:
 
 
 def _age_ms(line: bytes, now_ms: int) -> int:
-    """Return for how long a kline has been closed; less than 0 while it is open."""
+    """Return the time since the kline closed, ms; less than 0 while it is open."""
     return now_ms - int(line[: line.index(b",")]) - MINUTE_MS
 
 

@@ -1,7 +1,7 @@
-"""Requests as the exchange reads them.
+"""The parameters of requests.
 
-Belongs here: the request a hook sees, the klines parameters and the error codes for wrong ones.
-Does not belong here: answering (`exchange`), costs (`weights`).
+Belongs here: the request that a hook gets, reading the parameters of a klines request, the error codes for wrong ones.
+Does not belong here: what a request returns (`exchange`) and costs (`weights`).
 """
 
 import re
@@ -19,7 +19,7 @@ _DEFAULT_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """One request; `number` counts all requests from 1, `endpoint` is such as klines, or zip for the archive."""
+    """One request. `number` counts all requests from 1; `endpoint` is such as `klines`, and `zip` for the archive."""
 
     area: Area
     endpoint: str
@@ -30,7 +30,7 @@ class RequestInfo:
 
 @dataclass(frozen=True, slots=True)
 class KlinesQuery:
-    """Valid parameters of a klines request, symbol aside."""
+    """The valid parameters of a klines request, without the symbol."""
 
     start_ms: int | None
     end_ms: int | None
@@ -38,10 +38,10 @@ class KlinesQuery:
 
 
 class ApiError(Exception):
-    """An answer with a Binance error code."""
+    """An error response with a Binance error code."""
 
     def __init__(self, code: int, message: str, status: int = 400) -> None:
-        """Keep the code, the text and the HTTP status."""
+        """Set the code, the text and the HTTP status."""
         super().__init__(message)
         self.code = code
         self.message = message
@@ -49,14 +49,18 @@ class ApiError(Exception):
 
 
 def requested_rows(market: Market, params: dict[str, str]) -> int:
-    """Return the limit of a klines request for its weight, whether or not the request is valid."""
+    """Return the limit of a klines request, by which its weight is counted even if the request is not valid."""
     text = params.get("limit", "")
     limit = int(text) if _INTEGER.fullmatch(text) else _DEFAULT_ROWS
     return min(limit, _MOST_ROWS[market])
 
 
 def read_symbol(market: Market, params: dict[str, str]) -> str:
-    """Return the symbol parameter."""
+    """Return the parameter symbol.
+
+    Raises:
+        ApiError: it is missing or malformed.
+    """
     symbol = _mandatory(params, "symbol")
     if market == "spot" and not _SYMBOL.fullmatch(symbol):
         raise _illegal("symbol", "^[A-Z0-9-_.]{1,20}$")
@@ -64,7 +68,11 @@ def read_symbol(market: Market, params: dict[str, str]) -> str:
 
 
 def read_klines(market: Market, params: dict[str, str]) -> KlinesQuery:
-    """Return the other klines parameters."""
+    """Return the other parameters of a klines request.
+
+    Raises:
+        ApiError: a parameter is missing or malformed.
+    """
     if _mandatory(params, "interval") != "1m":
         raise ApiError(-1120, "Invalid interval.")
     limit = _integer(params, "limit")

@@ -1,7 +1,7 @@
-"""The answers of the exchange, as HTTP responses.
+"""The HTTP responses of the exchange.
 
-Belongs here: bodies and headers of errors, of refusals, of pages that are none and of the archive.
-Does not belong here: when to give them (`exchange`, `faults`, `weights`).
+Belongs here: headers and bodies of JSON, errors, refusals, HTML error pages and archive files.
+Does not belong here: which response a request gets (`exchange`, `faults`, `weights`).
 """
 
 from collections.abc import Mapping
@@ -41,30 +41,30 @@ _ERROR_PAGE = b"""<!DOCTYPE html>
 def json_response(
     market: Market, body: bytes | Mapping[str, Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Return a JSON answer; bytes are taken as they are."""
+    """Return a JSON response. A body of bytes is JSON already."""
     content = body if isinstance(body, bytes) else orjson.dumps(body)
     return Response(content, status, {"content-type": _JSON_TYPES[market], **(headers or {})})
 
 
 def api_error(market: Market, error: ApiError) -> Response:
-    """Return the answer to a wrong request."""
+    """Return the response to a wrong request."""
     return json_response(market, {"code": error.code, "msg": error.message}, error.status)
 
 
 def too_much_weight(market: Market, limit: int, retry_after_s: int) -> Response:
-    """Return a 429."""
+    """Return a 429, the refusal of one request."""
     body = {"code": -1003, "msg": _TOO_MUCH.format(limit=limit)}
     return json_response(market, body, 429, {"retry-after": str(retry_after_s)})
 
 
 def banned(market: Market, until_ms: int, retry_after_s: int) -> Response:
-    """Return a 418."""
+    """Return a 418, the refusal of a banned client."""
     body = {"code": -1003, "msg": _BANNED.format(until_ms=until_ms)}
     return json_response(market, body, 418, {"retry-after": str(retry_after_s)})
 
 
 def internal_error(market: Market) -> Response:
-    """Return a 500 as the exchange words it."""
+    """Return a 500 in the words of the exchange."""
     body = {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}
     return json_response(market, body, 500)
 
@@ -77,7 +77,7 @@ def unavailable() -> Response:
 
 
 def error_page() -> Response:
-    """Return a page of HTML that says it is an error while its status says it is none."""
+    """Return an HTML error page with status 200."""
     return Response(_ERROR_PAGE, 200, media_type="text/html")
 
 
@@ -87,7 +87,7 @@ def firewall() -> Response:
 
 
 def restricted_location(market: Market) -> Response:
-    """Return the 451 that clients in some countries get."""
+    """Return the 451 that the exchange sends to clients in some countries."""
     return json_response(market, {"code": 0, "msg": _RESTRICTED}, 451)
 
 

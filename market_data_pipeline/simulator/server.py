@@ -1,4 +1,4 @@
-"""Serving a simulated exchange over real HTTP.
+"""A simulated exchange as a server on real sockets.
 
 Belongs here: sockets, threads, start and stop of the web server.
 Does not belong here: any behaviour of the exchange (`exchange`).
@@ -32,7 +32,7 @@ class RunningExchange:
 
 @contextmanager
 def serve(exchange: SimulatedExchange, port: int = 0, host: str = "127.0.0.1") -> Iterator[RunningExchange]:
-    """Serve an exchange from a background thread while the block runs; port 0 takes a free one."""
+    """Serve an exchange from a background thread while the block runs; port 0 takes a free port."""
     listener = _listen(host, port)
     ready = threading.Event()
     server = _Server(exchange, ready.set)
@@ -66,7 +66,7 @@ def run(
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delay off only on sockets that name their protocol.
+    # asyncio switches off Nagle's algorithm, which delays small packets, only for sockets that name their protocol.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # On Windows SO_REUSEADDR would let two servers share a port.
     if sys.platform == "win32":
@@ -87,7 +87,7 @@ def _url(listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """A quiet uvicorn that tells when it listens and lets requests that stall go when it stops."""
+    """A uvicorn without logs. It calls `on_listening` once it listens, and ends stalled requests when it stops."""
 
     def __init__(self, exchange: SimulatedExchange, on_listening: Callable[[], object]) -> None:
         config = uvicorn.Config(

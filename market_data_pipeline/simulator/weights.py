@@ -1,7 +1,7 @@
-"""Request weight: what a request costs and what happens to a client that spends too much.
+"""Request weight: the cost of a request, and the refusal of clients that use too much.
 
-Belongs here: costs, the fixed one-minute window, 429 and the ban after it.
-Does not belong here: the answers themselves (`responses`).
+Belongs here: costs, the fixed window of one minute, when a 429 and when a ban is due.
+Does not belong here: the responses themselves (`responses`).
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from market_data_pipeline.simulator.data.pairs import Market
 
 LIMITS: dict[Market, int] = {"spot": 6_000, "futures": 2_400}
 BAN_MS = 120_000
-_PATIENCE = 10  # requests after the first 429 of a window that are refused before the ban
+# After the first 429 of a window so many more requests are refused; the next one is banned.
+_REFUSALS_BEFORE_BAN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The outcome of one request: the weight used in the window, and the refusal if there is one."""
+    """The weight used in the window after one request, and the status of its refusal if it is refused."""
 
     used: int
     refusal: Literal[429, 418] | None = None
@@ -35,7 +36,7 @@ def request_weight(market: Market, endpoint: str, limit: int) -> int:
 
 
 class WeightMeter:
-    """Counts one market's weight in windows that start at every full minute; the client is one IP."""
+    """Counts one market's weight in windows that start at each full minute. All clients count as one IP address."""
 
     def __init__(self, market: Market, clock: SimulatedClock, *, enforced: bool) -> None:
         """Start with nothing used."""
@@ -49,7 +50,7 @@ class WeightMeter:
         self._banned_until_ms = 0
 
     def charge(self, weight: int) -> Charge:
-        """Count a request, and refuse it when the window is spent or the client is banned."""
+        """Count a request, and refuse it if the limit of the window is exceeded or the client is banned."""
         now_ms = self._clock.window_ms()
         self._open_window(now_ms)
         self._used += weight
@@ -60,7 +61,7 @@ class WeightMeter:
             if self._used <= self.limit:
                 return Charge(self._used)
             self._refused += 1
-            if self._refused <= 1 + _PATIENCE:
+            if self._refused <= 1 + _REFUSALS_BEFORE_BAN:
                 return Charge(self._used, 429, _seconds((self._window + 1) * MINUTE_MS - now_ms))
             self._banned_until_ms = now_ms + BAN_MS
         return Charge(self._used, 418, _seconds(self._banned_until_ms - now_ms), self._banned_until_ms)

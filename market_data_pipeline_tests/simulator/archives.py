@@ -4,7 +4,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from market_data_pipeline_tests.simulator.asking import MINUTE, Asker, ms
+from market_data_pipeline_tests.simulator.client import MINUTE, ExchangeClient, ms
 
 
 def path(market: str, symbol: str, period: str, suffix: str = "") -> str:
@@ -23,11 +23,11 @@ def as_csv(row: list) -> str:
     return ",".join(str(value) for value in row)
 
 
-def whole_day(asker: Asker, market: str, symbol: str, day: str) -> list[list]:
+def whole_day(client: ExchangeClient, market: str, symbol: str, day: str) -> list[list]:
     start = ms(day)
     noon, end = start + 720 * MINUTE, start + 1440 * MINUTE - 1
-    first = asker.klines(market, symbol, startTime=start, endTime=noon - 1, limit=1000)
-    return first + asker.klines(market, symbol, startTime=noon, endTime=end, limit=1000)
+    first = client.klines(market, symbol, startTime=start, endTime=noon - 1, limit=1000)
+    return first + client.klines(market, symbol, startTime=noon, endTime=end, limit=1000)
 
 
 def small_zip(root: Path, market: str, symbol: str, period: str, text: str) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
-from market_data_pipeline_tests.simulator.asking import Asker
+from market_data_pipeline_tests.simulator.client import ExchangeClient
 
 NOON = datetime(2024, 5, 15, 12, 0, 30, tzinfo=UTC)
-Start = Callable[..., Asker]
+Start = Callable[..., ExchangeClient]
 
 
 @pytest.fixture(scope="module")
@@ -20,22 +20,22 @@ def start() -> Iterator[Start]:
     """Start exchanges whose clock stands still at 12:00:30 unless told otherwise."""
     with ExitStack() as stack:
 
-        def started(**options: Any) -> Asker:
+        def started(**options: Any) -> ExchangeClient:
             settings: dict[str, Any] = {"now": NOON, "speed": 0, **options}
-            asker = Asker(stack.enter_context(serve(SimulatedExchange(**settings))))
-            stack.callback(asker.http.close)
-            return asker
+            client = ExchangeClient(stack.enter_context(serve(SimulatedExchange(**settings))))
+            stack.callback(client.http.close)
+            return client
 
         yield started
 
 
 @pytest.fixture(scope="module")
-def shared(start: Start) -> Asker:
+def shared(start: Start) -> ExchangeClient:
     """Answer with weights off; for tests that change nothing."""
     return start(weights=False)
 
 
 @pytest.fixture
-def fresh(start: Start) -> Asker:
+def fresh(start: Start) -> ExchangeClient:
     """Answer to one test only."""
     return start()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from market_data_pipeline_tests.simulator.asking import MINUTE, Asker, ms
+from market_data_pipeline_tests.simulator.client import MINUTE, ExchangeClient, ms
 
 FROM = ms("2024-05-01")
 
@@ -19,7 +19,9 @@ def narrowed(exchange, url: str, market: str):
     ("name", "market", "symbol", "ticker"),
     [("binance", "spot", "BTC/USDT", "BTCUSDT"), ("binanceusdm", "linear", "BTC/USDT:USDT", "BTCUSDT")],
 )
-def test_ccxt_loads_markets_and_klines(shared: Asker, name: str, market: str, symbol: str, ticker: str) -> None:
+def test_ccxt_loads_markets_and_klines(
+    shared: ExchangeClient, name: str, market: str, symbol: str, ticker: str
+) -> None:
     ccxt = pytest.importorskip("ccxt")
     client = narrowed(getattr(ccxt, name)(), shared.sim.url, market)
     assert client.load_markets()[symbol]["id"] == ticker
@@ -31,7 +33,7 @@ def test_ccxt_loads_markets_and_klines(shared: Asker, name: str, market: str, sy
     client.session.close()
 
 
-def test_ccxt_reads_raw_rows_without_waiting(shared: Asker) -> None:
+def test_ccxt_reads_raw_rows_without_waiting(shared: ExchangeClient) -> None:
     ccxt = pytest.importorskip("ccxt.async_support")
 
     async def fetched() -> list:
@@ -45,7 +47,7 @@ def test_ccxt_reads_raw_rows_without_waiting(shared: Asker) -> None:
     assert [int(page[0][0]) for page in asyncio.run(fetched())] == [FROM + page * MINUTE for page in range(5)]
 
 
-def test_ccxt_maps_refusals(fresh: Asker) -> None:
+def test_ccxt_maps_refusals(fresh: ExchangeClient) -> None:
     ccxt = pytest.importorskip("ccxt")
     client = narrowed(ccxt.binance({"maxRetriesOnFailure": 0}), fresh.sim.url, "spot")
     for fault, error in {
@@ -59,7 +61,7 @@ def test_ccxt_maps_refusals(fresh: Asker) -> None:
     client.session.close()
 
 
-def test_python_binance_gets_klines(shared: Asker) -> None:
+def test_python_binance_gets_klines(shared: ExchangeClient) -> None:
     binance = pytest.importorskip("binance.client")
 
     class Client(binance.Client):

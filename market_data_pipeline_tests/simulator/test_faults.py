@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from market_data_pipeline.simulator.faults import parse_faults
 from market_data_pipeline.simulator.queries import RequestInfo
-from market_data_pipeline_tests.simulator.asking import Asker
+from market_data_pipeline_tests.simulator.client import ExchangeClient
 from market_data_pipeline_tests.simulator.conftest import Start
 
 ZIP = "/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-01.zip"
@@ -25,48 +25,48 @@ ZIP = "/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-01.zip"
         ("451", 451, "restricted location"),
     ],
 )
-def test_status_faults(fresh: Asker, fault: str, status: int, text: str) -> None:
+def test_status_faults(fresh: ExchangeClient, fault: str, status: int, text: str) -> None:
     fresh.exchange.faults[fault] = 1
-    response = fresh.ask_klines()
+    response = fresh.get_klines()
     assert response.status_code == status
     assert text in response.text
     assert ("retry-after" in response.headers) == (status in (418, 429))
     assert ("x-mbx-used-weight-1m" in response.headers) == (status not in (403, 451))
 
 
-def test_a_reset_closes_the_connection_before_an_answer(fresh: Asker) -> None:
+def test_a_reset_closes_the_connection_before_an_answer(fresh: ExchangeClient) -> None:
     fresh.exchange.faults["reset"] = 1
     with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
-        fresh.ask_klines()
+        fresh.get_klines()
     fresh.exchange.faults.clear()
-    assert fresh.ask_klines().status_code == 200
+    assert fresh.get_klines().status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v3/exchangeInfo", ZIP])
-def test_a_truncated_body_ends_in_the_middle(fresh: Asker, path: str) -> None:
+def test_a_truncated_body_ends_in_the_middle(fresh: ExchangeClient, path: str) -> None:
     fresh.exchange.faults["truncate"] = 1
     with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
         fresh.get(path)
 
 
 def test_a_stall_outlasts_a_patient_client_and_not_the_exchange(start: Start) -> None:
-    asker = start(faults={"stall": 1})
+    client = start(faults={"stall": 1})
     with pytest.raises(httpx.ReadTimeout):
-        asker.http.get("/api/v3/ping", timeout=0.2)
+        client.http.get("/api/v3/ping", timeout=0.2)
 
 
 def test_a_stall_ends(start: Start) -> None:
-    asker = start(faults={"stall": 1})
-    asker.exchange.faults.stall_seconds = 0.1
+    client = start(faults={"stall": 1})
+    client.exchange.faults.stall_seconds = 0.1
     began = time.monotonic()
-    assert asker.get("/api/v3/ping").status_code == 200
+    assert client.get("/api/v3/ping").status_code == 200
     assert time.monotonic() - began > 0.09
 
 
 def test_rates_repeat_with_the_seed(start: Start) -> None:
     def statuses(seed: int) -> list[int]:
-        asker = start(faults={"500": 0.5}, fault_seed=seed)
-        return [asker.get("/api/v3/ping").status_code for _ in range(40)]
+        client = start(faults={"500": 0.5}, fault_seed=seed)
+        return [client.get("/api/v3/ping").status_code for _ in range(40)]
 
     first = statuses(1)
     assert 5 < first.count(500) < 35
@@ -74,7 +74,7 @@ def test_rates_repeat_with_the_seed(start: Start) -> None:
     assert statuses(2) != first
 
 
-def test_a_hook_scripts_single_answers(fresh: Asker) -> None:
+def test_a_hook_scripts_single_answers(fresh: ExchangeClient) -> None:
     seen: list[RequestInfo] = []
 
     def second_fails(request: RequestInfo) -> Response | str | None:
@@ -82,11 +82,11 @@ def test_a_hook_scripts_single_answers(fresh: Asker) -> None:
         return {2: "503", 3: PlainTextResponse("scripted", 418)}.get(request.number)
 
     fresh.exchange.hooks.append(second_fails)
-    assert [fresh.ask_klines(limit=1).status_code for _ in range(4)] == [200, 503, 418, 200]
+    assert [fresh.get_klines(limit=1).status_code for _ in range(4)] == [200, 503, 418, 200]
     assert (seen[0].area, seen[0].endpoint, seen[0].params["symbol"]) == ("spot", "klines", "BTCUSDT")
 
 
-def test_stats_name_the_faults(fresh: Asker) -> None:
+def test_stats_name_the_faults(fresh: ExchangeClient) -> None:
     fresh.exchange.faults["500"] = 1
     fresh.get("/api/v3/ping")
     assert fresh.stats()["spot"]["faults"] == {"500": 1}
@@ -103,6 +103,6 @@ def test_wrong_fault_texts_are_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_unknown_faults_are_refused_at_run_time(fresh: Asker) -> None:
+def test_unknown_faults_are_refused_at_run_time(fresh: ExchangeClient) -> None:
     with pytest.raises(ValueError, match="known faults: reset"):
         fresh.exchange.faults["teapot"] = 1

@@ -9,7 +9,7 @@ import pytest
 
 from market_data_pipeline.simulator.faults import FILE_FAULTS
 from market_data_pipeline_tests.simulator.archives import as_csv, lines, path, small_zip, whole_day
-from market_data_pipeline_tests.simulator.asking import MINUTE, Asker, assert_possible, ms
+from market_data_pipeline_tests.simulator.client import MINUTE, ExchangeClient, assert_possible, ms
 from market_data_pipeline_tests.simulator.conftest import Start
 
 DAY = "2024-05-13"
@@ -20,14 +20,14 @@ DRAWN = ("archive_drops_rows", "archive_differs", "archive_empty_minutes")
 
 
 @pytest.fixture(scope="module")
-def seeded(start: Start) -> list[Asker]:
+def seeded(start: Start) -> list[ExchangeClient]:
     """Three exchanges, of which two have the same seed; each test sets the faults."""
     return [start(fault_seed=seed) for seed in (1, 1, 2)]
 
 
-def download(asker: Asker, file: str) -> bytes:
+def download(client: ExchangeClient, file: str) -> bytes:
     """A zip, after checking that its checksum is right."""
-    packed, checksum = asker.get(file), asker.get(file + ".CHECKSUM")
+    packed, checksum = client.get(file), client.get(file + ".CHECKSUM")
     assert (packed.status_code, checksum.status_code) == (200, 200)
     assert packed.headers["content-length"] == str(len(packed.content))
     assert checksum.text == f"{hashlib.sha256(packed.content).hexdigest()}  {file.rpartition('/')[2]}\n"
@@ -41,18 +41,18 @@ def rows(packed: bytes) -> list[list[str]]:
 @pytest.mark.parametrize("file", [SPOT, FUTURES])
 @pytest.mark.parametrize("fault", CHANGES)
 def test_a_changed_zip_has_its_checksum_and_both_repeat(
-    seeded: list[Asker], shared: Asker, fault: str, file: str
+    seeded: list[ExchangeClient], shared: ExchangeClient, fault: str, file: str
 ) -> None:
     for each in seeded:
         each.exchange.faults = {fault: 1}
-    asker, again, other = seeded
-    changed = download(asker, file)
+    client, again, other = seeded
+    changed = download(client, file)
     assert changed != download(shared, file)
-    assert download(asker, file) == download(again, file) == changed
+    assert download(client, file) == download(again, file) == changed
     assert (download(other, file) != changed) == (fault in DRAWN)
 
 
-def test_a_wrong_checksum_is_that_of_another_zip(fresh: Asker) -> None:
+def test_a_wrong_checksum_is_that_of_another_zip(fresh: ExchangeClient) -> None:
     packed, right = fresh.get(SPOT).content, fresh.get(SPOT + ".CHECKSUM").text
     fresh.exchange.faults["wrong_checksum"] = 1
     wrong = [fresh.get(SPOT + ".CHECKSUM").text for _ in range(2)]
@@ -61,7 +61,7 @@ def test_a_wrong_checksum_is_that_of_another_zip(fresh: Asker) -> None:
     assert (len(wrong[0]), wrong[0][64:]) == (len(right), right[64:])
 
 
-def test_a_cut_zip_cannot_be_read(fresh: Asker) -> None:
+def test_a_cut_zip_cannot_be_read(fresh: ExchangeClient) -> None:
     whole = download(fresh, SPOT)
     fresh.exchange.faults["cut_zip"] = 1
     cut = download(fresh, SPOT)
@@ -70,7 +70,7 @@ def test_a_cut_zip_cannot_be_read(fresh: Asker) -> None:
         zipfile.ZipFile(io.BytesIO(cut))
 
 
-def test_microseconds_change_the_times_alone(fresh: Asker) -> None:
+def test_microseconds_change_the_times_alone(fresh: ExchangeClient) -> None:
     header, *clean = rows(download(fresh, FUTURES))
     fresh.exchange.faults["microseconds"] = 1
     assert rows(download(fresh, FUTURES)) == [
@@ -79,7 +79,7 @@ def test_microseconds_change_the_times_alone(fresh: Asker) -> None:
     ]
 
 
-def test_a_file_in_microseconds_anyway_stays_as_it_is(fresh: Asker) -> None:
+def test_a_file_in_microseconds_anyway_stays_as_it_is(fresh: ExchangeClient) -> None:
     fresh.exchange.clock.advance(365 * 86_400)
     file = path("spot", "LTCUSDT", "2025-02-01")
     clean = download(fresh, file)
@@ -87,7 +87,7 @@ def test_a_file_in_microseconds_anyway_stays_as_it_is(fresh: Asker) -> None:
     assert download(fresh, file) == clean
 
 
-def test_a_late_archive_lacks_zip_and_checksum(fresh: Asker) -> None:
+def test_a_late_archive_lacks_zip_and_checksum(fresh: ExchangeClient) -> None:
     fresh.exchange.faults["late_archive"] = 1
     for file in (SPOT, SPOT + ".CHECKSUM"):
         response = fresh.get(file)
@@ -97,7 +97,7 @@ def test_a_late_archive_lacks_zip_and_checksum(fresh: Asker) -> None:
     download(fresh, SPOT)
 
 
-def test_dropped_rows_are_one_run_inside(fresh: Asker) -> None:
+def test_dropped_rows_are_one_run_inside(fresh: ExchangeClient) -> None:
     clean = lines(download(fresh, SPOT))
     fresh.exchange.faults["archive_drops_rows"] = 1
     left = lines(download(fresh, SPOT))
@@ -108,7 +108,7 @@ def test_dropped_rows_are_one_run_inside(fresh: Asker) -> None:
 
 
 @pytest.mark.parametrize("symbol", ["LTCUSDT", "WAVESUSDT"])
-def test_differing_rows_are_few_and_possible(fresh: Asker, symbol: str) -> None:
+def test_differing_rows_are_few_and_possible(fresh: ExchangeClient, symbol: str) -> None:
     fresh.exchange.faults["archive_differs"] = 1
     served = [line.split(",") for line in map(as_csv, whole_day(fresh, "spot", symbol, DAY))]
     archived = rows(download(fresh, path("spot", symbol, DAY)))
@@ -121,7 +121,7 @@ def test_differing_rows_are_few_and_possible(fresh: Asker, symbol: str) -> None:
 
 
 @pytest.mark.parametrize("market", ["spot", "futures"])
-def test_empty_minutes_are_flat_at_the_price_before(fresh: Asker, market: str) -> None:
+def test_empty_minutes_are_flat_at_the_price_before(fresh: ExchangeClient, market: str) -> None:
     fresh.exchange.faults["archive_empty_minutes"] = 1
     served = [as_csv(row).split(",") for row in whole_day(fresh, market, "LTCUSDT", DAY)]
     archived = rows(download(fresh, path(market, "LTCUSDT", DAY)))[-1440:]
@@ -137,26 +137,28 @@ def test_empty_minutes_are_flat_at_the_price_before(fresh: Asker, market: str) -
 
 
 @pytest.mark.parametrize("fault", FILE_FAULTS)
-def test_half_the_files_have_a_fault_whatever_the_order(seeded: list[Asker], shared: Asker, fault: str) -> None:
+def test_half_the_files_have_a_fault_whatever_the_order(
+    seeded: list[ExchangeClient], shared: ExchangeClient, fault: str
+) -> None:
     files = [path("futures", "BTCUSDT", f"2024-04-{day:02}") for day in range(1, 31)]
 
-    def answers(asker: Asker, order: list[str]) -> dict[str, tuple[bytes, bytes]]:
-        return {file: (asker.get(file).content, asker.get(file + ".CHECKSUM").content) for file in order}
+    def answers(client: ExchangeClient, order: list[str]) -> dict[str, tuple[bytes, bytes]]:
+        return {file: (client.get(file).content, client.get(file + ".CHECKSUM").content) for file in order}
 
     for each in seeded:
         each.exchange.faults = {fault: 0.5}
-    asker, again, other = seeded
-    clean, first = answers(shared, files), answers(asker, files)
+    client, again, other = seeded
+    clean, first = answers(shared, files), answers(client, files)
     struck = [file for file in files if first[file] != clean[file]]
     assert 5 < len(struck) < 25
-    assert answers(asker, files) == first
+    assert answers(client, files) == first
     assert answers(again, files[::-1]) == first != answers(other, files)
     assert all((first[file][0] == clean[file][0]) == (fault == "wrong_checksum") for file in struck)
     assert all(first[file][1] != clean[file][1] for file in struck)
 
 
 @pytest.fixture
-def tree(shared: Asker, tmp_path: Path) -> Path:
+def tree(shared: ExchangeClient, tmp_path: Path) -> Path:
     """A stored futures day whose zip is not compressed and whose CSV has a header and 200 rows."""
     stored = shared.klines("futures", "LTCUSDT", startTime=ms(DAY), limit=200)
     small_zip(tmp_path, "futures", "LTCUSDT", DAY, "\n".join(["open_time,a header", *map(as_csv, stored)]) + "\n")
@@ -166,19 +168,19 @@ def tree(shared: Asker, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("fault", CHANGES)
 def test_stored_files_have_faults_too(start: Start, tree: Path, fault: str) -> None:
     stored = (tree / FUTURES.lstrip("/")).read_bytes()
-    asker = start(archive_dir=tree)
-    assert download(asker, FUTURES) == stored
-    served = asker.klines("futures", "LTCUSDT", startTime=ms(DAY), limit=200)
-    asker.exchange.faults[fault] = 1
-    changed = download(asker, FUTURES)
+    client = start(archive_dir=tree)
+    assert download(client, FUTURES) == stored
+    served = client.klines("futures", "LTCUSDT", startTime=ms(DAY), limit=200)
+    client.exchange.faults[fault] = 1
+    changed = download(client, FUTURES)
     assert changed != stored
     if fault != "cut_zip":
         assert zipfile.ZipFile(io.BytesIO(changed)).namelist() == zipfile.ZipFile(io.BytesIO(stored)).namelist()
         assert lines(changed)[0] == "open_time,a header"
         assert len(lines(changed)) == (181 if fault == "archive_drops_rows" else 201)
-    assert asker.klines("futures", "LTCUSDT", startTime=ms(DAY), limit=200) == served
-    asker.exchange.faults.clear()
-    assert download(asker, FUTURES) == stored
+    assert client.klines("futures", "LTCUSDT", startTime=ms(DAY), limit=200) == served
+    client.exchange.faults.clear()
+    assert download(client, FUTURES) == stored
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
@@ -188,12 +190,12 @@ def test_faults_bear_tiny_files(start: Start, tmp_path: Path, count: int) -> Non
         f"{opened + at * MINUTE},1.0,1.0,1.0,1.0,3,{opened + at * MINUTE + 59999},3.0,7,1,1.0,0" for at in range(count)
     ]
     small_zip(tmp_path, "spot", "ODDUSDT", "2024-05-01", "".join(text + "\n" for text in texts))
-    asker = start(archive_dir=tmp_path, faults=dict.fromkeys(DRAWN, 1))
-    left = rows(download(asker, path("spot", "ODDUSDT", "2024-05-01")))
+    client = start(archive_dir=tmp_path, faults=dict.fromkeys(DRAWN, 1))
+    left = rows(download(client, path("spot", "ODDUSDT", "2024-05-01")))
     assert len(left) == (2 if count == 3 else count)
 
 
-def test_faults_of_a_file_add_up(fresh: Asker) -> None:
+def test_faults_of_a_file_add_up(fresh: ExchangeClient) -> None:
     fresh.exchange.faults = dict.fromkeys((*DRAWN, "microseconds"), 1)
     month = lines(download(fresh, path("spot", "LTCUSDT", "2024-02")))
     assert len(month) == 29 * 1440 * 9 // 10
@@ -202,7 +204,7 @@ def test_faults_of_a_file_add_up(fresh: Asker) -> None:
 
 
 @pytest.mark.parametrize("fault", FILE_FAULTS)
-def test_a_hook_commits_a_file_fault_once(fresh: Asker, fault: str) -> None:
+def test_a_hook_commits_a_file_fault_once(fresh: ExchangeClient, fault: str) -> None:
     fresh.exchange.hooks.append(lambda request: fault if request.number == 2 else None)
     file = FUTURES + ".CHECKSUM"
     first, second, third = (fresh.get(file).content for _ in range(3))
@@ -210,7 +212,7 @@ def test_a_hook_commits_a_file_fault_once(fresh: Asker, fault: str) -> None:
     assert fresh.stats()["archive"]["faults"] == {fault: 1}
 
 
-def test_file_faults_are_counted_and_leave_rest_alone(fresh: Asker) -> None:
+def test_file_faults_are_counted_and_leave_rest_alone(fresh: ExchangeClient) -> None:
     fresh.exchange.faults = {"archive_drops_rows": 1, "cut_zip": 1}
     download(fresh, SPOT)
     fresh.klines(limit=1)
@@ -219,6 +221,6 @@ def test_file_faults_are_counted_and_leave_rest_alone(fresh: Asker) -> None:
     assert stats["spot"]["faults"] == {}
 
 
-def test_requests_for_faulty_files_fail_as_others_do(fresh: Asker) -> None:
+def test_requests_for_faulty_files_fail_as_others_do(fresh: ExchangeClient) -> None:
     fresh.exchange.faults = {"archive_differs": 1, "503": 1}
     assert [fresh.get(file).status_code for file in (SPOT, SPOT + ".CHECKSUM")] == [503, 503]

@@ -12,7 +12,7 @@ import pytest
 
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import run, serve
-from market_data_pipeline_tests.simulator.asking import Asker
+from market_data_pipeline_tests.simulator.client import ExchangeClient
 from market_data_pipeline_tests.simulator.conftest import Start
 
 FOREGROUND = """
@@ -25,33 +25,33 @@ print("returned", file=sys.stderr)
 
 
 def test_a_round_trip_delays_answers_and_not_each_other(start: Start) -> None:
-    asker = start(rtt_ms=200, weights=False)
+    client = start(rtt_ms=200, weights=False)
     began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: asker.get("/api/v3/ping").status_code, range(8)))
+        answers = list(pool.map(lambda _: client.get("/api/v3/ping").status_code, range(8)))
     assert answers == [200] * 8
     assert 0.2 <= time.monotonic() - began < 1.2
 
 
 def test_the_exchange_hears_a_question_half_a_round_trip_after_it_was_sent(start: Start) -> None:
-    asker = start(rtt_ms=200, weights=False, now=datetime.now(UTC), speed=1)
+    client = start(rtt_ms=200, weights=False, now=datetime.now(UTC), speed=1)
     sent_ms = time.time() * 1000
-    heard_ms = asker.get("/api/v3/time").json()["serverTime"]
+    heard_ms = client.get("/api/v3/time").json()["serverTime"]
     assert sent_ms + 99 <= heard_ms <= time.time() * 1000 - 99
 
 
 def test_leaving_the_block_stops_the_exchange_even_in_a_stall() -> None:
     with serve(SimulatedExchange(faults={"stall": 1})) as sim, ThreadPoolExecutor(1) as pool:
-        asker = Asker(sim)
-        waiting = pool.submit(asker.get, "/api/v3/ping")
+        client = ExchangeClient(sim)
+        waiting = pool.submit(client.get, "/api/v3/ping")
         while not sim.exchange.stats()["spot"]["requests"]:
             time.sleep(0.01)
         sim.exchange.closing = True
         assert waiting.result(5).status_code == 200
-        asker.http.close()
+        client.http.close()
 
 
-def test_a_port_in_use_is_one_line(fresh: Asker) -> None:
+def test_a_port_in_use_is_one_line(fresh: ExchangeClient) -> None:
     port = int(fresh.sim.url.rpartition(":")[2])
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}") as refusal:
         run(SimulatedExchange(), port=port)

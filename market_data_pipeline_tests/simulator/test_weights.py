@@ -2,13 +2,13 @@
 
 import pytest
 
-from market_data_pipeline_tests.simulator.asking import Asker
+from market_data_pipeline_tests.simulator.client import ExchangeClient
 from market_data_pipeline_tests.simulator.conftest import Start
 
 
-def used(asker: Asker, path: str, **params: object) -> int:
-    before = int(asker.get(path.rsplit("/", 1)[0] + "/ping").headers["x-mbx-used-weight-1m"])
-    return int(asker.get(path, **params).headers["x-mbx-used-weight-1m"]) - before
+def used(client: ExchangeClient, path: str, **params: object) -> int:
+    before = int(client.get(path.rsplit("/", 1)[0] + "/ping").headers["x-mbx-used-weight-1m"])
+    return int(client.get(path, **params).headers["x-mbx-used-weight-1m"]) - before
 
 
 @pytest.mark.parametrize(
@@ -29,22 +29,22 @@ def used(asker: Asker, path: str, **params: object) -> int:
         ("/fapi/v1/klines", {"limit": 1001}, 10),
     ],
 )
-def test_a_request_costs_its_weight(shared: Asker, path: str, params: dict, weight: int) -> None:
+def test_a_request_costs_its_weight(shared: ExchangeClient, path: str, params: dict, weight: int) -> None:
     full = {"symbol": "BTCUSDT", "interval": "1m", **params} if path.endswith("klines") else params
     assert used(shared, path, **full) == weight
 
 
-def test_spot_has_two_weight_headers_and_futures_one(shared: Asker) -> None:
+def test_spot_has_two_weight_headers_and_futures_one(shared: ExchangeClient) -> None:
     spot, futures = shared.get("/api/v3/ping").headers, shared.get("/fapi/v1/ping").headers
     assert spot["x-mbx-used-weight"] == spot["x-mbx-used-weight-1m"]
     assert "x-mbx-used-weight" not in futures
 
 
-def test_wrong_requests_cost_weight_too(fresh: Asker) -> None:
+def test_wrong_requests_cost_weight_too(fresh: ExchangeClient) -> None:
     assert fresh.get("/api/v3/klines").headers["x-mbx-used-weight-1m"] == "2"
 
 
-def test_over_the_limit_is_refused_until_the_minute_is_over(fresh: Asker) -> None:
+def test_over_the_limit_is_refused_until_the_minute_is_over(fresh: ExchangeClient) -> None:
     fresh.exchange.use_weight("futures", 2400)
     refused = fresh.get("/fapi/v1/ping")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
@@ -57,13 +57,13 @@ def test_over_the_limit_is_refused_until_the_minute_is_over(fresh: Asker) -> Non
     assert (allowed.status_code, allowed.headers["x-mbx-used-weight-1m"]) == (200, "1")
 
 
-def test_a_client_that_goes_on_is_banned(fresh: Asker) -> None:
+def test_a_client_that_goes_on_is_banned(fresh: ExchangeClient) -> None:
     fresh.exchange.use_weight("spot", 6000)
     statuses = [fresh.get("/api/v3/ping").status_code for _ in range(12)]
     assert statuses == [429] * 11 + [418]
 
     fresh.exchange.clock.advance(60)
-    banned = fresh.ask_klines("spot")
+    banned = fresh.get_klines("spot")
     assert (banned.status_code, banned.headers["retry-after"]) == (418, "60")
     assert str(fresh.stats()["now_ms"] + 60_000) in banned.json()["msg"]
     assert fresh.stats()["spot"]["status"] == {"200": 0, "418": 2, "429": 11}
@@ -73,21 +73,21 @@ def test_a_client_that_goes_on_is_banned(fresh: Asker) -> None:
 
 
 def test_without_weights_nothing_is_refused_but_all_is_counted(start: Start) -> None:
-    asker = start(weights=False)
-    asker.exchange.use_weight("spot", 10_000)
-    response = asker.get("/api/v3/ping")
+    client = start(weights=False)
+    client.exchange.use_weight("spot", 10_000)
+    response = client.get("/api/v3/ping")
     assert (response.status_code, response.headers["x-mbx-used-weight"]) == (200, "10001")
 
 
 def test_a_fast_clock_does_not_refill_the_budget(start: Start) -> None:
-    asker = start(speed=100_000)
-    asker.exchange.use_weight("spot", 100)
-    first = asker.get("/api/v3/time").json()["serverTime"]
-    assert asker.get("/api/v3/time").json()["serverTime"] > first
-    assert int(asker.get("/api/v3/ping").headers["x-mbx-used-weight"]) > 100
+    client = start(speed=100_000)
+    client.exchange.use_weight("spot", 100)
+    first = client.get("/api/v3/time").json()["serverTime"]
+    assert client.get("/api/v3/time").json()["serverTime"] > first
+    assert int(client.get("/api/v3/ping").headers["x-mbx-used-weight"]) > 100
 
 
-def test_stats_count_what_was_served(fresh: Asker) -> None:
+def test_stats_count_what_was_served(fresh: ExchangeClient) -> None:
     fresh.klines("spot", limit=7)
     fresh.klines("futures", limit=200)
     fresh.get("/data/spot/daily/klines/none")

@@ -1,7 +1,7 @@
-"""The archive: its names, its zip files, and the tree of real files on disk.
+"""The archive: paths of files, zips and checksums, and a folder with files of the real archive.
 
-Belongs here: paths of data.binance.vision, publication times, reading zips of a tree, writing and changing zips.
-Does not belong here: what the klines of a day are (`history`), what faults change (`file_faults`), HTTP (`exchange`).
+Belongs here: paths as on data.binance.vision, publication times, reading zips of the folder, writing and changing zips.
+Does not belong here: the klines of a day (`history`), faults (`file_faults`), HTTP (`exchange`).
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class ArchiveName:
-    """One archive file: the zip of a symbol's UTC day or month, or the checksum of that zip."""
+    """The path of one archive file and what it says: the zip of a symbol's UTC day or month, or that zip's checksum."""
 
     path: str
     market: Market
@@ -55,22 +55,22 @@ class ArchiveName:
 
     @property
     def days(self) -> range:
-        """Return the UTC days inside, counted from the epoch."""
+        """Return the UTC days that the file covers, counted from the epoch."""
         return range(day_number(self.first), day_number(self.last) + 1)
 
     @property
     def published_ms(self) -> int:
-        """Return the instant from which the file can be downloaded."""
+        """Return the instant from which the file can be downloaded, ms since the epoch."""
         return self.days.stop * DAY_MS + PUBLICATION_DELAY_MS
 
     @property
     def microseconds(self) -> bool:
-        """Tell whether its times are in microseconds."""
+        """Return whether the times in the file are in microseconds."""
         return self.market == "spot" and self.first >= _SPOT_MICROSECONDS_FROM
 
 
 def parse_path(path: str) -> ArchiveName | None:
-    """Read an archive path such as data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-01.zip; None if it is none."""
+    """Read a path such as data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-01.zip; None for other paths."""
     match = _PATH.fullmatch(path)
     if match is None:
         return None
@@ -90,12 +90,12 @@ def _span(span: str, period: str) -> tuple[date, date]:
 
 
 def day_number(day: date) -> int:
-    """Return the days between the epoch and a date."""
+    """Return the number of days from the epoch to a date."""
     return (day - _EPOCH).days
 
 
 def zip_bytes(name: ArchiveName, lines: bytes) -> bytes:
-    """Pack CSV lines as the exchange does; the same lines give the same bytes."""
+    """Pack CSV lines like the exchange. The same lines give the same bytes."""
     header = _HEADER if name.market == "futures" and name.first >= _FUTURES_HEADER_FROM else b""
     following = name.last + timedelta(days=1)
     written = (following.year, following.month, following.day, 0, 0, 0)
@@ -103,7 +103,7 @@ def zip_bytes(name: ArchiveName, lines: bytes) -> bytes:
 
 
 def repacked(packed: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """Return a zip with its CSV lines changed; its header stays, and so does a zip whose lines stay."""
+    """Return a zip with its CSV lines changed and its header kept; the zip itself if no line changes."""
     with zipfile.ZipFile(io.BytesIO(packed)) as file:
         stored = file.infolist()[0]
         content = file.read(stored)
@@ -129,16 +129,20 @@ def checksum_line(name: ArchiveName, packed: bytes) -> bytes:
 
 
 class ArchiveTree:
-    """The files under a folder that contains `data/`; only zips of 1m klines count."""
+    """The zips of 1-minute klines under a folder that contains `data/`."""
 
     def __init__(self, root: Path | None) -> None:
-        """List the tree once; files added later are not seen."""
+        """List the files. Files that are added later are not noticed.
+
+        Raises:
+            FileNotFoundError: the folder has no folder `data`.
+        """
         self._root = root
         self._files: dict[tuple[Market, str], dict[int, Path]] = defaultdict(dict)
         if root is None:
             return
         if not (root / "data").is_dir():
-            raise FileNotFoundError(f"{root} has no folder named data, as an archive of klines has")
+            raise FileNotFoundError(f"{root} has no folder named data; give the folder that contains it")
         # Monthly zips first: where a day is in both, the daily one is right (binance-public-data#475).
         for span in ("monthly", "daily"):
             for path in sorted(root.glob(f"data/**/{span}/klines/*/1m/*.zip")):
@@ -151,11 +155,11 @@ class ArchiveTree:
         return sorted(self._files)
 
     def days(self, market: Market, symbol: str) -> list[int]:
-        """Return the UTC days a symbol has files for, counted from the epoch."""
+        """Return the UTC days of a symbol that the folder has, counted from the epoch."""
         return sorted(self._files.get((market, symbol), ()))
 
     def lines(self, market: Market, symbol: str, day: int) -> list[bytes] | None:
-        """Return the CSV lines of a UTC day as they stand, without header; None if the tree has no such day."""
+        """Return the unchanged CSV lines of a UTC day, without header; None if the folder does not have the day."""
         path = self._files.get((market, symbol), {}).get(day)
         if path is None:
             return None
@@ -166,6 +170,6 @@ class ArchiveTree:
         return [line for line in lines if int(line[:13]) // DAY_MS == day]
 
     def stored(self, name: ArchiveName) -> bytes | None:
-        """Return a file of the tree as it stands, or None."""
+        """Return the unchanged content of a file of the folder; None if it does not exist."""
         path = None if self._root is None else self._root / name.path
         return path.read_bytes() if path is not None and path.is_file() else None

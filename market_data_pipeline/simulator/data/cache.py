@@ -1,7 +1,7 @@
-"""A cache bounded by bytes.
+"""A cache with a limit in bytes.
 
-Belongs here: least-recently-used bookkeeping, safe for threads.
-Does not belong here: what is cached (`history`, `archive`).
+Belongs here: keeping the most recently used values, in a way that several threads can use.
+Does not belong here: what is cached (`history`).
 """
 
 import threading
@@ -13,10 +13,10 @@ Value = TypeVar("Value")
 
 
 class ByteCache(Generic[Value]):
-    """Keeps what was used last, up to a number of bytes."""
+    """Keeps the most recently used values, up to a number of bytes."""
 
     def __init__(self, limit_bytes: int, size: Callable[[Value], int]) -> None:
-        """Set the bound and how to measure a value."""
+        """Set the limit, and the function that returns the size of a value in bytes."""
         self._limit_bytes = limit_bytes
         self._size = size
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
@@ -24,7 +24,7 @@ class ByteCache(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of a key, made now if it is not held."""
+        """Return the value of a key; call `make` for it if it is not in the cache."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

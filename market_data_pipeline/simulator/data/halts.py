@@ -1,9 +1,9 @@
-"""Times when a whole market stood still.
+"""Halts: times at which a whole market had no trades.
 
-Belongs here: the known exchange-wide halts and their effect on the minutes of a UTC day.
-Does not belong here: one pair's listing and delisting (`pairs`).
+Belongs here: the known halts of each market.
+Does not belong here: when one pair was listed and delisted (`pairs`), the klines of a halt (`prices`).
 
-On spot a halted minute has no kline. On futures it has a flat one with zero volume.
+On spot, a halted minute has no kline. On futures, it has a flat kline with volume 0.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from market_data_pipeline.simulator.data.pairs import Market, instant_ms
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Halted minutes since the epoch, half-open."""
+    """The halted minutes from `start` to before `stop`, counted from the epoch."""
 
     start: int
     stop: int
@@ -67,5 +67,5 @@ _HALTS: dict[Market, tuple[Halt, ...]] = {"spot": _parse(_SPOT), "futures": _par
 
 
 def halts_between(market: Market, start_minute: int, stop_minute: int) -> list[Halt]:
-    """Return the halts of a market that touch the half-open range of minutes since the epoch."""
+    """Return the halts of a market that overlap the minutes from `start_minute` to before `stop_minute`."""
     return [halt for halt in _HALTS[market] if halt.start < stop_minute and halt.stop > start_minute]

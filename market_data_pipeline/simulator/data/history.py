@@ -1,6 +1,6 @@
-"""Everything the exchange knows: klines of all pairs, by page and by archive file.
+"""The klines of all pairs, as pages and as archive files.
 
-Belongs here: which source a UTC day comes from, which rows a page shows at an instant, what an archive file holds.
+Belongs here: where a UTC day comes from, which rows a page has at an instant, what an archive file contains.
 Does not belong here: parameters and errors of HTTP requests (`queries`, `exchange`).
 """
 
@@ -22,17 +22,17 @@ _ZIPS_BYTES = 32_000_000
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The JSON body of a klines answer and its number of rows."""
+    """The JSON body of a klines response, and its number of rows."""
 
     body: bytes
     rows: int
 
 
 class History:
-    """Klines from an archive tree where it has the UTC day, else synthetic."""
+    """Klines from a folder with files of the real archive, where it has the UTC day, else synthetic klines."""
 
     def __init__(self, archive_dir: Path | None) -> None:
-        """Read the names in the tree; contents are read when asked for."""
+        """List the files of the folder. Their contents are read when they are needed."""
         self._tree = ArchiveTree(archive_dir)
         self._days = ByteCache[RowText](_DAYS_BYTES, lambda day: day.nbytes)
         self._zips = ByteCache[bytes](_ZIPS_BYTES, len)
@@ -42,9 +42,9 @@ class History:
                 self.pairs[market, symbol] = self._archived_pair(market, symbol)
 
     def page(self, pair: Pair, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int) -> Page:
-        """Return up to `limit` klines whose open times lie in the inclusive range and not after now.
+        """Return up to `limit` klines that open from `start_ms` to `end_ms`, both included, and not after `now_ms`.
 
-        Without a start these are the last ones of the range, else the first ones.
+        With a start these are the first klines of the range, without one the last.
         """
         newest = now_ms if pair.end_ms is None or pair.market == "futures" else min(now_ms, pair.end_ms - 1)
         last = newest if end_ms is None else min(end_ms, newest)
@@ -66,11 +66,11 @@ class History:
         return Page(_body(slices[::step], pair, now_ms), rows)
 
     def day(self, pair: Pair, number: int) -> RowText:
-        """Return the final klines of a UTC day, counted from the epoch."""
-        return self._days.get((pair.market, pair.symbol, number), lambda: self._made(pair, number))
+        """Return the final klines of the UTC day that is `number` days after the epoch."""
+        return self._days.get((pair.market, pair.symbol, number), lambda: self._new_day(pair, number))
 
     def archive_file(self, name: ArchiveName) -> bytes | None:
-        """Return the content of an archive file, or None if the archive has none of that name."""
+        """Return the content of an archive file; None if the archive does not have it."""
         stored = self._tree.stored(name)
         if stored is not None:
             return stored
@@ -79,7 +79,7 @@ class History:
             return None
         return checksum_line(name, packed) if name.is_checksum else packed
 
-    def _made(self, pair: Pair, number: int) -> RowText:
+    def _new_day(self, pair: Pair, number: int) -> RowText:
         lines = self._tree.lines(pair.market, pair.symbol, number)
         return render(pair, synthetic_day(pair, number)) if lines is None else rows_from_csv(lines)
 
@@ -99,7 +99,7 @@ class History:
         return replace(pair, first_open_ms=min(pair.first_open_ms, days[0] * DAY_MS), end_ms=end_ms)
 
     def _archived_pair(self, market: Market, symbol: str) -> Pair:
-        """Describe a pair that only the tree knows, by its first archived kline."""
+        """Return a pair that is not in the table but has files, described by its first kline."""
         day = self._tree.days(market, symbol)[0]
         lines = self._tree.lines(market, symbol, day) or [b"0,1.0,1.0,1.0,1.0,1,0,1,1,1,1,0"]
         fields = lines[0].decode().split(",")
@@ -111,7 +111,7 @@ class History:
 
 
 def _smallest(number: str, most_decimals: int | None) -> str:
-    """Return the unit of the last decimal of a number; on spot, trailing zeros say nothing."""
+    """Return the unit of the last decimal of a number. On spot trailing zeros do not count, as all have 8 decimals."""
     decimals = len((number if most_decimals is None else number.rstrip("0")).partition(".")[2])
     decimals = decimals if most_decimals is None else min(decimals, max(0, most_decimals))
     return "1" if decimals == 0 else "0." + "0" * (decimals - 1) + "1"

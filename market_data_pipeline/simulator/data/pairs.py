@@ -1,11 +1,11 @@
-"""The pairs the simulated exchange lists.
+"""The pairs that the simulated exchange lists.
 
 Belongs here: what is fixed about a pair (market, name, tick and step, first kline, end of trading, price level).
-Does not belong here: klines (`prices`, `history`) and the exchangeInfo body (`listing`).
+Does not belong here: klines (`prices`, `history`) and the exchangeInfo body (`exchange_info`).
 
-First klines are close to the real exchange's. FRESHUSDT is invented: it is listed in 2026. So are SIM01USDT to
-SIM100USDT on both markets, for whoever needs many pairs. WAVESUSDT is delisted in
-2024: on spot its klines stop, on futures flat zero-volume klines at the last price go on without end.
+First klines are close to those of the real exchange. FRESHUSDT is invented and listed in 2026. SIM01USDT to SIM100USDT
+are invented too, on both markets, for tests that need many pairs. WAVESUSDT is delisted in 2024: on spot it has no
+klines afterwards, on futures it has flat klines with volume 0 at the last price, without end.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,12 @@ _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "TRY", "EUR", "BTC", "ETH", 
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair on one market; `tick` and `step` are decimal strings as the exchange writes them."""
+    """One pair on one market.
+
+    `tick` and `step` are the smallest differences of prices and quantities, decimals as the exchange writes them.
+    `first_open_ms` is the first kline, `end_ms` the end of trading or None. `price` is the level around which prices
+    move, `turnover` that of a minute in the quote currency, `idle` the share of minutes without a trade.
+    """
 
     market: Market
     base: str
@@ -35,46 +40,46 @@ class Pair:
 
     @property
     def symbol(self) -> str:
-        """Return the token, such as BTCUSDT."""
+        """Return the symbol, such as BTCUSDT."""
         return self.base + self.quote
 
     @cached_property
     def tick_decimals(self) -> int:
-        """Return how many decimals a price can differ in."""
+        """Return the decimals of the smallest price difference."""
         return _decimals(self.tick.rstrip("0"))
 
     @cached_property
     def step_decimals(self) -> int:
-        """Return how many decimals a quantity can differ in."""
+        """Return the decimals of the smallest quantity difference."""
         return _decimals(self.step.rstrip("0") if "." in self.step else self.step)
 
     @cached_property
     def price_decimals(self) -> int:
-        """Return how many decimals a price is written with."""
+        """Return the decimals that a price is written with."""
         return 8 if self.market == "spot" else _decimals(self.tick)
 
     @cached_property
     def quantity_decimals(self) -> int:
-        """Return how many decimals a base quantity is written with."""
+        """Return the decimals that a base quantity is written with."""
         return 8 if self.market == "spot" else _decimals(self.step)
 
     @cached_property
     def quote_decimals(self) -> int:
-        """Return how many decimals a quote quantity is written with."""
+        """Return the decimals that a quote quantity is written with."""
         return 8 if self.market == "spot" else self.price_decimals + self.quantity_decimals
 
     def ended(self, now_ms: int) -> bool:
-        """Tell whether trading has ended for good."""
+        """Return whether trading has ended."""
         return self.end_ms is not None and now_ms >= self.end_ms
 
 
 def instant_ms(text: str) -> int:
-    """Convert an ISO instant without zone, meant as UTC, to milliseconds."""
+    """Convert an ISO time without offset, in UTC, to ms since the epoch."""
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
 def split_symbol(symbol: str) -> tuple[str, str]:
-    """Split a token into base and quote by the quote currencies the exchange knows."""
+    """Split a symbol into base and quote, by the known quote currencies."""
     for quote in _QUOTES:
         if symbol.endswith(quote) and symbol != quote:
             return symbol.removesuffix(quote), quote

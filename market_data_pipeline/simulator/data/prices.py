@@ -1,10 +1,11 @@
 """Synthetic klines: any UTC day of any pair, as a pure function of market, symbol and minute.
 
-Belongs here: the price path, the hash behind it, and the integer columns of a day.
-Does not belong here: text (`rows`), which source a day comes from (`history`).
+Belongs here: the price path, the hash that it is made of, and the integer columns of a day.
+Does not belong here: klines as text (`rows`), which days are synthetic (`history`).
 
-Only integer hashing and + - * / are used, so every machine gets the same values. Prices are counted in ticks and
-quantities in steps; no kline depends on another one, and open meets the previous close because both read one path.
+Only integer hashes and + - * / are used, so every machine computes the same values. Prices are counted in ticks and
+quantities in steps. No kline is computed from another one: open and the close before are close to each other because
+both are read from the same path.
 """
 
 import hashlib

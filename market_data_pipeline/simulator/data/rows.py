@@ -1,8 +1,8 @@
-"""Klines as text: the JSON rows of a REST page and the CSV lines of an archive.
+"""Klines as text: the JSON rows of REST pages and the CSV lines of archive files.
 
-Belongs here: turning columns into bytes, archive CSV into JSON rows and back, the unfinished kline, the changed rows
-that faults ask for.
-Does not belong here: where klines come from (`prices`, `archive`), which of them a page shows (`history`).
+Belongs here: columns to JSON rows, CSV lines to JSON rows and back, the row of an open kline, the changed rows of
+faults.
+Does not belong here: where klines come from (`prices`, `archive`), which of them a page has (`history`).
 """
 
 import re
@@ -26,7 +26,7 @@ _LAST_TRADES_MS = 6_000
 
 @dataclass(frozen=True, slots=True)
 class RowText:
-    """JSON rows of one day in one buffer, each followed by a comma; row i is text[offsets[i]:offsets[i + 1]]."""
+    """The JSON rows of one day, each followed by a comma. Row i is text[offsets[i]:offsets[i + 1]]."""
 
     text: bytes
     offsets: npt.NDArray[np.int32]
@@ -34,30 +34,30 @@ class RowText:
 
     @property
     def nbytes(self) -> int:
-        """Return roughly what it takes in memory."""
+        """Return the approximate size in memory, bytes."""
         return len(self.text) + self.offsets.nbytes + self.opens_ms.nbytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Number:
-    """A column of non-negative integers, written with `decimals` decimals and then `zeros` more zeros."""
+    """A column of non-negative integers that are written with `decimals` decimals, followed by `zeros` zeros."""
 
     values: Ints
     decimals: int = 0
     zeros: int = 0
 
     def lengths(self) -> Ints:
-        """Return the number of digits of each value, leading zeros of a fraction included."""
+        """Return the number of digits of each value, including leading zeros of a fraction."""
         return np.maximum(np.searchsorted(_POWERS, self.values, side="right"), self.decimals + 1)
 
     def blank(self, lengths: Ints) -> bytes:
-        """Return what the widest value takes, with the point and the zeros in place."""
+        """Return a text of zeros as wide as the widest value, with its decimal point."""
         width = int(lengths.max())
         point = b"." if self.decimals + self.zeros else b""
         return b"0" * (width - self.decimals) + point + b"0" * (self.decimals + self.zeros)
 
     def write(self, block: npt.NDArray[np.uint8], width: int) -> None:
-        """Fill the digits of every row into its block."""
+        """Write the digits of every row into its block."""
         digits = _digits(self.values, width)
         whole = width - self.decimals
         block[:, :whole] = digits[:, :whole]
@@ -98,7 +98,7 @@ def render(pair: Pair, day: DayColumns) -> RowText:
 
 
 def _join(parts: list[bytes | _Number], count: int) -> tuple[bytes, npt.NDArray[np.int32]]:
-    """Write all rows into one padded byte matrix, then squeeze the leading zeros out."""
+    """Write all rows into one padded matrix of bytes, then remove the leading zeros."""
     lengths = [np.zeros(0, dtype=np.int64) if isinstance(part, bytes) else part.lengths() for part in parts]
     pieces = [part if isinstance(part, bytes) else part.blank(size) for part, size in zip(parts, lengths, strict=True)]
     matrix = np.empty((count, sum(map(len, pieces))), dtype=np.uint8)
@@ -131,7 +131,7 @@ def _digits(values: Ints, width: int) -> npt.NDArray[np.uint8]:
 
 
 def rows_from_csv(lines: list[bytes]) -> RowText:
-    """Turn archive lines (without header; ms or µs) into JSON rows, all values as they stand."""
+    """Turn archive lines (without header, times in ms or µs) into JSON rows, with unchanged values."""
     rows: list[bytes] = []
     opens: list[int] = []
     for line in lines:
@@ -155,23 +155,23 @@ def csv_from_rows(rows: bytes, *, microseconds: bool) -> bytes:
 
 
 def in_microseconds(lines: bytes) -> bytes:
-    """Return archive lines with their times in microseconds, which they may have already."""
+    """Return archive lines with their times in microseconds; lines that have them already are unchanged."""
     return _CSV_TIMES.sub(rb"\g<1>000,\g<2>\g<3>999,", lines)
 
 
 def other_values(line: bytes) -> bytes:
-    """Return an archive line with another volume, and another close if it moved; no less plausible than it was."""
+    """Return an archive line with another volume, and another close if prices differ; it still obeys all rules."""
     fields = line.split(b",")
     _, _, high, low, close, *_ = fields
     fields[4] = low if close == high else high
-    # One unit more, bought at the close, which lies between low and high; it fits a row without a trade too.
+    # One unit more, bought at the close, which is between low and high. This is valid for a row without trades too.
     for at, more in ((5, b"1"), (7, close), (8, b"1")):
         fields[at] = f"{Decimal(fields[at].decode()) + Decimal(more.decode()):f}".encode()
     return b",".join(fields)
 
 
 def provisional(line: bytes, pair: Pair) -> bytes:
-    """Return an archive line as if the trades of its last seconds were not counted yet; one without a trade has one."""
+    """Return an archive line without the trades of its last seconds; `other_values` of a line that has none."""
     opened_ms = int(line[: line.index(b",")])
     early = unfinished(rows_from_csv([line]).text, pair, opened_ms + MINUTE_MS - _LAST_TRADES_MS)
     changed = csv_from_rows(early, microseconds=False).rstrip(b"\n")
@@ -179,7 +179,7 @@ def provisional(line: bytes, pair: Pair) -> bytes:
 
 
 def without_trades(line: bytes, price: bytes) -> bytes:
-    """Return an archive line as a minute without a trade has it."""
+    """Return an archive line without trades: all prices are `price`, all amounts 0."""
     fields = line.split(b",")
     fields[1:5] = [price] * 4
     for at in (5, 7, 8, 9, 10):
@@ -188,7 +188,7 @@ def without_trades(line: bytes, price: bytes) -> bytes:
 
 
 def unfinished(row: bytes, pair: Pair, now_ms: int) -> bytes:
-    """Return the row as it looks while its minute still runs: the final values, part of the way there."""
+    """Return a row as it is while its minute is not over: part of the way from open to its final values."""
     opened, *texts, ignore = orjson.loads(row.removesuffix(b","))
     share = Decimal(max(0, now_ms - opened)) / MINUTE_MS
     open_, high, low, close, volume, quote, taker = (Decimal(texts[field]) for field in (0, 1, 2, 3, 4, 6, 8))

@@ -1,7 +1,7 @@
-"""The exchangeInfo bodies.
+"""The bodies of exchangeInfo responses.
 
-Belongs here: what exchangeInfo says about a pair at an instant, and its symbol filters.
-Does not belong here: the table of pairs (`pairs`).
+Belongs here: the fields of a pair at an instant, its symbol filters, the rate limits.
+Does not belong here: the table of pairs (`data.pairs`).
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from market_data_pipeline.simulator.weights import LIMITS
 Json = dict[str, Any]
 
 _NEVER_MS = 4_133_404_800_000
-# The exchange gives its oldest futures one wrong onboardDate, later than their first klines.
+# The exchange has the same onboardDate for all of its oldest futures, later than their first klines.
 _OLDEST_ONBOARD_MS = instant_ms("2019-09-25T08:00")
 _OLDEST_UNTIL_MS = instant_ms("2020-03-01T00:00")
 _ORDER_LIMITS: dict[Market, tuple[tuple[str, str, int, int], ...]] = {
@@ -27,7 +27,7 @@ _ORDER_LIMITS: dict[Market, tuple[tuple[str, str, int, int], ...]] = {
 
 
 def exchange_info(market: Market, pairs: Iterable[Pair], params: dict[str, str], now_ms: int) -> Json:
-    """Return the exchangeInfo body of a market; spot honours symbol, symbols and symbolStatus."""
+    """Return the exchangeInfo body of a market. Spot takes the parameters symbol, symbols and symbolStatus."""
     listed = {pair.symbol: pair for pair in pairs if pair.market == market and pair.first_open_ms <= now_ms}
     rules = (("REQUEST_WEIGHT", "MINUTE", 1, LIMITS[market]), *_ORDER_LIMITS[market])
     fields = ("rateLimitType", "interval", "intervalNum", "limit")
@@ -41,13 +41,13 @@ def exchange_info(market: Market, pairs: Iterable[Pair], params: dict[str, str],
         info |= {"futuresType": "U_MARGINED", "assets": _assets(listed.values())}
         info["symbols"] = [_futures_symbol(pair, now_ms) for pair in listed.values()]
         return info
-    described = [_spot_symbol(pair, now_ms) for pair in _asked(listed, params)]
+    described = [_spot_symbol(pair, now_ms) for pair in _requested(listed, params)]
     status = params.get("symbolStatus")
     info["symbols"] = [symbol for symbol in described if status in (None, symbol["status"])]
     return info
 
 
-def _asked(listed: dict[str, Pair], params: dict[str, str]) -> list[Pair]:
+def _requested(listed: dict[str, Pair], params: dict[str, str]) -> list[Pair]:
     if "symbol" in params:
         symbols = [params["symbol"]]
     elif "symbols" in params:

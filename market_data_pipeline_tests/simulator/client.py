@@ -1,4 +1,4 @@
-"""How the tests ask a running exchange: one HTTP client and the klines request."""
+"""The HTTP client that the tests use on a running exchange, and the rules that every kline obeys."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,7 +17,7 @@ def ms(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
-class Asker:
+class ExchangeClient:
     """A client of one running exchange."""
 
     def __init__(self, sim: RunningExchange) -> None:
@@ -28,11 +28,11 @@ class Asker:
     def get(self, path: str, **params: Any) -> httpx.Response:
         return self.http.get(path, params=params)
 
-    def ask_klines(self, market: str = "spot", symbol: str = "BTCUSDT", **params: Any) -> httpx.Response:
+    def get_klines(self, market: str = "spot", symbol: str = "BTCUSDT", **params: Any) -> httpx.Response:
         return self.get(f"{PATHS[market]}/klines", **{"symbol": symbol, "interval": "1m", **params})
 
     def klines(self, market: str = "spot", symbol: str = "BTCUSDT", **params: Any) -> list[list[Any]]:
-        response = self.ask_klines(market, symbol, **params)
+        response = self.get_klines(market, symbol, **params)
         assert response.status_code == 200, response.text
         return response.json()
 
