@@ -15,8 +15,8 @@ from market_data_pipeline.core.klines.coverage import Absence, minutes_by_kind
 from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.loading.plan import parse_window
-from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.core.loading.resolve import dataset_of, resolve
+from market_data_pipeline.core.loading.window import parse_window
 from market_data_pipeline.core.sources import union as _imported_before_the_stopwatch  # noqa: F401
 from market_data_pipeline.core.sources.opening import SOURCES, open_source
 from market_data_pipeline.core.store.root import Store
@@ -34,7 +34,7 @@ def main() -> None:
     with closing(resolved.source) as source:
         start_ms, end_ms = parse_instant(asked.start, zone), parse_instant(asked.end, zone)
         window = parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=source.now_ms(), align_to=[zone])
-        files = prepare(Store(asked.root), resolved, zone=zone, window=window)
+        files = dataset_of(Store(asked.root), resolved, zone=zone, window=window)
         for result in backfill(files, source, window):
             outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
             if result.entry:

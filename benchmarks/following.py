@@ -18,7 +18,7 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import day_at, parse_zone
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
 
@@ -63,7 +63,7 @@ def _loaded(settings: Settings, market: Market, pair: str) -> Dataset:
     now_ms = resolved.source.now_ms()
     zone = parse_zone("UTC")
     today = Span(day_at(zone, now_ms).start_ms, now_ms)
-    store = prepare(store_of(settings), resolved, zone=zone, window=today)
+    store = dataset_of(store_of(settings), resolved, zone=zone, window=today)
     for result in backfill(store, resolved.source, today):
         if result.error:
             raise SystemExit(result.error)

@@ -1,4 +1,4 @@
-"""The code location that Dagster loads: every dataset of the data root, and the job that repairs them.
+"""The code location that Dagster loads: every dataset of the data root.
 
 Reload it to see a new dataset.
 """
@@ -7,7 +7,6 @@ import warnings
 
 import dagster as dg
 
-from market_data_pipeline.app.repair_job import repair_job
 from market_data_pipeline.defs.location import datasets_of, location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.settings import Settings
@@ -21,6 +20,4 @@ def defs() -> dg.Definitions:
     """Built when Dagster asks, from the settings of the environment."""
     settings = Settings()
     tools = tools_of(settings)
-    return dg.Definitions.merge(
-        location_of(datasets_of(tools.store, settings), tools), dg.Definitions(jobs=[repair_job])
-    )
+    return location_of(datasets_of(tools.store, settings), tools)

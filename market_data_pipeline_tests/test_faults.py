@@ -23,7 +23,8 @@ from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, intersec
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import day_at, parse_zone
 from market_data_pipeline.core.klines.table import cut, open_times
-from market_data_pipeline.core.loading.load_days import DayResult, backfill
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.proof.crosscheck import crosscheck, sample
 from market_data_pipeline.core.proof.verify import verify

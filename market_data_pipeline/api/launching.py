@@ -10,7 +10,7 @@ from typing import Any
 from market_data_pipeline.api.context import Context
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.models import Backfill, DatasetName, Live, Started, Verify
-from market_data_pipeline.app.backfill import BackfillRequest, ready
+from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.live import made, mark
 from market_data_pipeline.app.targets import chosen, target_of
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -42,7 +42,7 @@ def backfill(context: Context, asked: Backfill) -> Started:
     """Make the dataset exist and start a run over the days of the window.
 
     Raises:
-        UsageError, StoreError, SourceError: see `loading.ready`; no run was started.
+        UsageError, StoreError, SourceError: see `app.backfill.run_window`; no run was started.
         DagsterUnavailable: it could not be started.
     """
     settings, dagster = context.settings, context.dagster
@@ -57,10 +57,9 @@ def backfill(context: Context, asked: Backfill) -> Started:
     )
     dagster.require()
     chosen_source = settings.model_copy(update={"market_data_source": asked.source}) if asked.source else settings
-    with ready(chosen_source, request) as load:
-        days, dataset = load.days, load.files.dataset
-        config = load.config(request) | {"source": asked.source}
-        warnings = [*load.warnings, *load.resolved.source.warnings]
+    load = run_window(chosen_source, request)
+    days, dataset = load.days, load.dataset
+    config = request.run_config(load.window) | {"source": asked.source}
     _make_known(dagster, dataset)
     return _started(
         context,
@@ -69,7 +68,9 @@ def backfill(context: Context, asked: Backfill) -> Started:
         [KLINES, MANIFEST, *([COMBINED] if settings.build_combined_on_backfill else [])],
         config={op_name(dataset, KLINES): {"config": config}},
         tags=range_tags(days[0].key, days[-1].key),
-    ).model_copy(update={"days": len(days), "first_day": days[0].key, "last_day": days[-1].key, "warnings": warnings})
+    ).model_copy(
+        update={"days": len(days), "first_day": days[0].key, "last_day": days[-1].key, "warnings": list(load.warnings)}
+    )
 
 
 def verify(context: Context, asked: Verify) -> Started:

@@ -6,11 +6,11 @@ Belongs here: which fields other programs may rely on. Does not belong here: how
 from dataclasses import asdict
 from typing import Any
 
-from market_data_pipeline.app.verify import DatasetProof
 from market_data_pipeline.core.klines.coverage import minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.proof.crosscheck import CrossCheck
+from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
 
@@ -46,7 +46,7 @@ def _revision_json(revision: Revision) -> dict[str, Any]:
     return {"day": revision.day, "at": revision.at, "minutes": total_minutes(revision.minutes)}
 
 
-def proof_json(proof: DatasetProof) -> dict[str, Any]:
+def proof_json(proof: Proof) -> dict[str, Any]:
     """What verifying a dataset found."""
     read = proof.verification
     return {

@@ -1,10 +1,11 @@
-"""A backfill as a person asks for it: from the request to a Dagster run over the days that need one, and its report.
+"""Backfill: from a user's request to a Dagster run over the days that need one, and its report.
 
-Belongs here: what the request means, what is left to do, whom to tell. Does not belong here: loading days
-(`core.backfill`), starting runs (`runs`), printing, parsing of command lines or HTTP.
+Belongs here: what the request means, which days need a run, the report. Does not belong here: loading days
+(`core.loading`), running Dagster (`instance.runs`), printing, parsing of command lines or HTTP.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, default_start
 from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
-from market_data_pipeline.core.loading.load_days import DayResult, prefetch
-from market_data_pipeline.core.loading.plan import Outcome, Task, parse_window, plan, possible, refuse_disorder
-from market_data_pipeline.core.loading.resolve import Resolved, prepare, resolve
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.plan import Load, Outcome, note_window, plan_load
+from market_data_pipeline.core.loading.resolve import dataset_of, resolve
+from market_data_pipeline.core.loading.window import parse_window, reachable, refuse_disorder
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.revisions import Revision
@@ -26,11 +28,57 @@ from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class BackfillRequest:
+    """A backfill as requested; texts are as the user wrote them, None means the default."""
+
+    target: Target
+    start: str | None = None
+    end: str | None = None
+    align_window: bool = True
+    chunk_size: int | None = None
+    refetch: bool = False
+    strict_pair: bool = False
+
+    def instants(self) -> tuple[int | None, int | None]:
+        """Start and end, ms UTC, None for the defaults.
+
+        Raises:
+            UsageError: a text is no instant, the end is not after the start, or `chunk_size` is no number of rows.
+        """
+        start_ms = parse_instant(self.start, self.target.zone) if self.start else None
+        end_ms = parse_instant(self.end, self.target.zone) if self.end else None
+        refuse_disorder(start_ms, end_ms)
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 or more")
+        return start_ms, end_ms
+
+    def window(self, known: Dataset | None, now_ms: int) -> Span:
+        """The requested minutes, whole days of the target's zone and of the dataset's unless `align_window` is off.
+
+        Args:
+            known: the dataset if it exists, else it will have the target's zone.
+            now_ms: the present, ms UTC.
+
+        Raises:
+            UsageError: as `instants`, or the start is in the future.
+        """
+        start_ms, end_ms = self.instants()
+        align_to = [self.target.zone, known.zone if known else self.target.zone] if self.align_window else []
+        return parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=now_ms, align_to=align_to)
+
+    def run_config(self, window: Span) -> dict[str, int | str | bool | None]:
+        """The run config of `klines_1m`."""
+        config: dict[str, int | str | bool | None] = {"refetch": self.refetch, "chunk_size": self.chunk_size}
+        return config if self.align_window else config | {"start_ms": window.start_ms, "end_ms": window.end_ms}
+
+
 @dataclass(slots=True)
 class BackfillReport:
     """What a backfill did.
 
-    `failed` has every failed day, `revised` what the exchange now says otherwise; `absences` are those of all days.
+    `failed` has every failed day with the reason, `revised` each revision of stored values; `absences` are those of all
+    days.
     """
 
     dataset: Dataset
@@ -66,156 +114,142 @@ class BackfillReport:
             self.absences += result.entry.absences
 
 
-@dataclass(frozen=True, slots=True)
-class BackfillRequest:
-    """A backfill as asked for; texts are as the user wrote them, None means the default."""
-
-    target: Target
-    start: str | None = None
-    end: str | None = None
-    align_window: bool = True
-    chunk_size: int | None = None
-    refetch: bool = False
-    strict_pair: bool = False
-
-
 OnStart = Callable[[Dataset, int, KlineSource], None]
 OnDay = Callable[[DayResult], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A backfill whose dataset exists: the pair and its open source, its files, the minutes that there can be."""
+def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart, on_day: OnDay) -> BackfillReport:
+    """Load the requested days in a Dagster run of this process; days that are stored and recorded need none.
 
-    resolved: Resolved
-    files: DatasetStore
-    window: Span
+    Args:
+        settings: the settings.
+        request: what to load.
+        on_start: called with the dataset, the number of days and the source before the first day.
+        on_day: called with each day's result.
 
-    @property
-    def warnings(self) -> list[str]:
-        """What a person should be told first."""
-        return [*self.files.warnings, *([self.resolved.warning] if self.resolved.warning else [])]
+    Raises:
+        UsageError, StoreError, SourceError: nothing was loaded.
+    """
+    with _requested(settings, request) as (files, source, window, warnings):
+        load = plan_load(files, source, window, refetch=request.refetch)
+        source.prefetch(load.spans)  # the first pages arrive while Dagster is imported
+        report = BackfillReport(files.dataset, files.folder, load.tasks[0].day.key, load.tasks[-1].day.key, warnings)
+        on_start(files.dataset, len(load.tasks), source)
 
-    @property
-    def days(self) -> list[Day]:
-        """The days that the window touches, in order."""
-        return days_between(self.files.dataset.zone, self.window.start_ms, self.window.end_ms)
+        def note(result: DayResult) -> None:
+            report.note(result)
+            on_day(result)
 
-    def config(self, request: BackfillRequest) -> dict[str, int | str | bool | None]:
-        """The run config of the klines."""
-        config: dict[str, int | str | bool | None] = {"refetch": request.refetch, "chunk_size": request.chunk_size}
-        if request.align_window:
-            return config
-        return config | {"start_ms": self.window.start_ms, "end_ms": self.window.end_ms}
+        _run(settings, load, request.run_config(window), report, note)
+        report.warnings += source.warnings
+    return report
 
 
 @contextmanager
-def ready(settings: Settings, request: BackfillRequest) -> Iterator[Ready]:
-    """Make the dataset of the request exist, and note what was asked for; no kline is loaded yet.
+def _requested(
+    settings: Settings, request: BackfillRequest
+) -> Iterator[tuple[DatasetStore, KlineSource, Span, list[str]]]:
+    """The files of the requested dataset, its open source, the window as far as there can be klines, and warnings.
 
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
     """
     target, store = request.target, store_of(settings)
-    start_ms = parse_instant(request.start, target.zone) if request.start else None
-    end_ms = parse_instant(request.end, target.zone) if request.end else None
-    refuse_disorder(start_ms, end_ms)
-    if request.chunk_size is not None and request.chunk_size < 1:
-        raise UsageError(f"--chunk-size {request.chunk_size} is no number of rows; give 1 or more")
-    store.find(target.market, target.pair)  # a damaged dataset.json is said before any request
+    request.instants()  # a wrong request is refused before the exchange is asked anything
+    store.find(target.market, target.pair)  # and so is a damaged dataset.json
     resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair)
     with closing(resolved.source) as source:
-        known = store.find(resolved.market, resolved.pair)
-        align_to = [target.zone, known.zone if known else target.zone] if request.align_window else []
-        window = parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=source.now_ms(), align_to=align_to)
-        reachable = _reachable(resolved, window)
+        now_ms, life = source.now_ms(), source.life()
+        window = request.window(store.find(resolved.market, resolved.pair), now_ms)
+        within_life = reachable(window, life, now_ms)
+        if within_life is None:
+            raise _no_klines(f"{resolved.market} {resolved.pair}", life.first_open_ms, life.last_open_ms, window)
         store.require_writable()
         prepare_home(settings.home)
-        yield Ready(resolved, prepare(store, resolved, zone=target.zone, window=window), reachable)
+        files = dataset_of(store, resolved, zone=target.zone, window=window)
+        yield files, source, within_life, [*files.warnings, *([resolved.warning] if resolved.warning else [])]
 
 
-def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart, on_day: OnDay) -> BackfillReport:
-    """Load the asked days in a Dagster run of this process; days that are there and recorded need none.
+def _no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> UsageError:
+    until = "" if last_ms is None else f" to {iso(last_ms)}"
+    return UsageError(
+        f"{name} has klines from {iso(first_ms)}{until}, none in the requested window {iso(window.start_ms)} to "
+        f"{iso(window.end_ms)}; give another --start or --end"
+    )
 
-    Args:
-        settings: the settings.
-        request: what to load.
-        on_start: told the dataset, the number of days and the source before the first day.
-        on_day: told of each day as it finishes.
+
+def _run(
+    settings: Settings,
+    load: Load,
+    config: dict[str, int | str | bool | None],
+    report: BackfillReport,
+    on_day: OnDay,
+) -> None:
+    """One Dagster run from the first day that needs one to the last; its outcome is put into the report."""
+    from market_data_pipeline.defs.location import definitions_of  # takes seconds, in which the first pages arrive
+    from market_data_pipeline.defs.resources import Caller, tools_of
+    from market_data_pipeline.instance import runs
+
+    dataset, tasks = load.store.dataset, load.tasks
+    with runs.open_instance(settings.home) as instance:
+        recorded = runs.recorded_days(instance, dataset)
+        needed = [at for at, task in enumerate(tasks) if task.outcome is None or task.day.key not in recorded]
+        if settings.build_combined_on_backfill and not needed:
+            needed = [len(tasks) - 1]
+        first, last = (needed[0], needed[-1] + 1) if needed else (len(tasks), len(tasks))
+        for task in (*tasks[:first], *tasks[last:]):
+            on_day(DayResult(task.day, task.outcome or Outcome.UNCHANGED, load.store.entries.get(task.day.key)))
+        if not needed:
+            load.store.flush()
+            return
+        tools = replace(tools_of(settings), caller=Caller(load=load, on_day=on_day))
+        ended = runs.run(
+            instance,
+            definitions_of([dataset], tools),
+            dataset,
+            [KLINES, MANIFEST, *([COMBINED] if settings.build_combined_on_backfill else [])],
+            days=(tasks[first].day.key, tasks[last - 1].day.key),
+            config={KLINES: config},
+        )
+    report.run_id, report.failed_checks = ended.run_id, ended.failed_checks
+    report.error = None if report.failed else ended.error
+
+
+@dataclass(frozen=True, slots=True)
+class RunWindow:
+    """What a Dagster run of another process is to load: the dataset, which exists, and the requested minutes."""
+
+    dataset: Dataset
+    window: Span
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def days(self) -> list[Day]:
+        """The days that the window touches, in order."""
+        return days_between(self.dataset.zone, self.window.start_ms, self.window.end_ms)
+
+
+def run_window(settings: Settings, request: BackfillRequest) -> RunWindow:
+    """What a run has to load for the request; its dataset is created if it does not exist.
+
+    The run asks the exchange for the pair's life and its clock, so here the exchange is asked only for what the store
+    cannot answer: the pair of a new dataset, and klines before the first day of one that starts in 2020 or earlier.
 
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
     """
-    with ready(settings, request) as load:
-        source, files = load.resolved.source, load.files
-        tasks = plan(files, load.window, source.life(), source.now_ms(), refetch=request.refetch)
-        prefetch(source, tasks)
-        report = BackfillReport(files.dataset, files.folder, tasks[0].day.key, tasks[-1].day.key)
-        report.warnings += load.warnings
-        on_start(files.dataset, len(tasks), source)
-
-        def told(result: DayResult) -> None:
-            report.note(result)
-            on_day(result)
-
-        _Load(settings, load, load.config(request), report, told).run(tasks)
-        report.warnings += source.warnings
-    return report
-
-
-def _reachable(resolved: Resolved, window: Span) -> Span:
-    life = resolved.source.life()
-    reachable = possible(window, life, resolved.source.now_ms())
-    if reachable is None:
-        until = "" if life.last_open_ms is None else f" to {iso(life.last_open_ms)}"
-        raise UsageError(
-            f"{resolved.market} {resolved.pair} has klines from {iso(life.first_open_ms)}{until}, none in the asked "
-            f"window {iso(window.start_ms)} to {iso(window.end_ms)}; give another --start or --end"
-        )
-    return reachable
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """The circumstances of one backfill."""
-
-    settings: Settings
-    load: Ready
-    config: dict[str, int | str | bool | None]
-    report: BackfillReport
-    on_day: OnDay
-
-    def run(self, tasks: Sequence[Task]) -> None:
-        """One Dagster run from the first day that needs one to the last; the report takes its outcome."""
-        from market_data_pipeline.defs.location import definitions_of  # takes seconds, in which the first pages arrive
-        from market_data_pipeline.defs.resources import tools_of
-        from market_data_pipeline.instance import runs
-
-        with runs.open_instance(self.settings.home) as instance:
-            recorded = runs.recorded_days(instance, self.load.files.dataset)
-            first, last = self._days_that_need_a_run(tasks, recorded)
-            for task in (*tasks[:first], *tasks[last:]):
-                outcome = task.outcome or Outcome.UNCHANGED
-                self.on_day(DayResult(task.day, outcome, self.load.files.entries.get(task.day.key)))
-            if first == last:
-                self.load.files.flush()
-                return
-            source, on_day = self.load.resolved.source, self.on_day
-            tools = replace(tools_of(self.settings), open_source=lambda market, pair: source, on_day=on_day)
-            ended = runs.run(
-                instance,
-                definitions_of([self.load.files.dataset], tools),
-                self.load.files.dataset,
-                [KLINES, MANIFEST, *([COMBINED] if self.settings.build_combined_on_backfill else [])],
-                days=(tasks[first].day.key, tasks[last - 1].day.key),
-                config={KLINES: self.config},
-            )
-        self.report.run_id, self.report.failed_checks = ended.run_id, ended.failed_checks
-        self.report.error = None if self.report.failed else ended.error
-
-    def _days_that_need_a_run(self, tasks: Sequence[Task], recorded: set[str]) -> tuple[int, int]:
-        """From the first to the last task with something to ask for, or with a day that Dagster does not know."""
-        needed = [number for number, task in enumerate(tasks) if task.outcome is None or task.day.key not in recorded]
-        if self.settings.build_combined_on_backfill and not needed:
-            return len(tasks) - 1, len(tasks)
-        return (needed[0], needed[-1] + 1) if needed else (len(tasks), len(tasks))
+    request.instants()
+    known = store_of(settings).find(request.target.market, request.target.pair)
+    if known:
+        now_ms = round(time.time() * 1000)
+        window, start_ms = request.window(known, now_ms), known.first_day.start_ms
+        # A dataset that starts later than 2020 starts on the pair's first day, so nothing is missing before it.
+        if window.start_ms >= start_ms or known.start > default_start(known.zone):
+            within = Span(max(window.start_ms, start_ms), min(window.end_ms, now_ms))
+            if within.start_ms >= within.end_ms:
+                raise _no_klines(known.name, start_ms, None, window)
+            return RunWindow(known, within)
+    with _requested(settings, request) as (files, source, window, warnings):
+        # The code location needs the dataset's first day, which an earlier window moves.
+        note_window(files, window, source.life(), source.now_ms())
+        return RunWindow(files.dataset, window, (*warnings, *source.warnings))

@@ -1,45 +1,34 @@
-"""Live mode in the foreground: which datasets, until when, and the runs that they need on the way.
+"""Live mode in the foreground: which datasets are kept current, and until when.
 
-Belongs here: turning the handle of `core.live_market`, one thread per market. Does not belong here: the work of a
-minute (`core`), how it looks (`live_table`), the same from Dagster's side (`defs.sensors`).
-Runs and events go to Dagster from a thread of their own, so that no minute waits for them.
+Belongs here: one thread per market that calls `core.live.market` each minute. Does not belong here: the work of a
+minute (`core.live`), its runs and events in Dagster (`live_dagster`), how it looks (`cli.live_table`), the sensors that
+do the same inside Dagster (`defs.sensors`).
 """
 
-import logging
-import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol
 
-from market_data_pipeline.app.backfill import BackfillRequest, OnDay, OnStart, backfill
+from market_data_pipeline.app.backfill import OnDay, OnStart
+from market_data_pipeline.app.live_dagster import DagsterThread, load_due
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import MarketDataError, UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
-from market_data_pipeline.core.klines.days import MINUTE_MS, day_at, iso
+from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
-from market_data_pipeline.core.live.runs_due import Due, Why
-from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.core.live.runs_due import DueDays, Reason
+from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
 
-if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
-    from market_data_pipeline.defs.live_events import LiveEvents
-
-_log = logging.getLogger(__name__)
-
 WHO = "market-data live"
 _PATIENCE_S = 20.0
 _PAUSE_AFTER_FAILURE_S = 5.0
-_LONGEST_END_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +41,16 @@ class LiveRequest:
 
 
 class Watcher(Protocol):
-    """Whoever shows what happens; called by several threads."""
+    """Shows what happens. Several threads call it."""
 
     def on_update(self, market: LiveMarket, edge_ms: int, update: Update) -> None:
-        """A dataset was looked at for the minute that ended at `edge_ms`."""
+        """A tick updated a dataset up to the minute that ended at `edge_ms`, ms UTC."""
 
     def on_minute(self, market: LiveMarket, edge_ms: int) -> None:
-        """All datasets of the market were looked at."""
+        """A tick updated all datasets of the market."""
 
-    def on_trouble(self, said: str) -> None:
-        """Something that a person should know of, one line."""
+    def on_trouble(self, trouble: str) -> None:
+        """Something failed; one line."""
 
 
 @dataclass(slots=True)
@@ -114,7 +103,7 @@ def made(settings: Settings, target: Target, *, strict_pair: bool = False) -> tu
     with closing(resolved.source) as source:
         now_ms = source.now_ms()
         today = Span(day_at(target.zone, now_ms).start_ms, now_ms)
-        files = prepare(store, resolved, zone=target.zone, window=today)
+        files = dataset_of(store, resolved, zone=target.zone, window=today)
     return files.dataset, [resolved.warning] if resolved.warning else []
 
 
@@ -123,7 +112,7 @@ def follow(
     request: LiveRequest,
     *,
     stopped: threading.Event,
-    on_load: Callable[[list[Due]], tuple[OnStart, OnDay]],
+    on_load: Callable[[list[DueDays]], tuple[OnStart, OnDay]],
     watch: Callable[[Sequence[Dataset], Sequence[str]], Watcher],
 ) -> LiveReport:
     """Keep datasets current until `stopped` is set or the minutes are over.
@@ -152,30 +141,15 @@ def follow(
         if not followed:
             raise UsageError(f"{'; '.join(report.warnings)}; stop that first")
         report.datasets = len(followed)
-        if missing := [due for market in markets for due in market.due() if due.why is Why.MISSING]:
+        if missing := [due for market in markets for due in market.due_days() if due.reason is Reason.MISSING]:
             told = on_load(missing)
             for due in missing:
-                report.warnings += _load_due(settings, due, *told)
+                report.warnings += load_due(settings, due, *told)
                 due.store.refresh()
         watcher = watch([one.store.dataset for one in followed], report.warnings)
-        with _Aside(settings, watcher) as aside:
-            _Turning(request.minutes, report, watcher, aside, stopped).turn(markets)
+        with DagsterThread(settings, watcher.on_trouble) as dagster:
+            _MarketThreads(request.minutes, report, watcher, dagster, stopped).run(markets)
     return report
-
-
-def _load_due(settings: Settings, due: Due, on_start: OnStart, on_day: OnDay) -> list[str]:
-    """Load the days in a Dagster run of this process; return what went wrong, a line each."""
-    dataset = due.store.dataset
-    target = Target(dataset.market, dataset.pair, dataset.zone, named=True)
-    request = BackfillRequest(
-        target, iso(due.first.start_ms), iso(due.last.end_ms), refetch=due.refetch, strict_pair=True
-    )
-    try:
-        report = backfill(settings, request, on_start=on_start, on_day=on_day)
-    except UsageError as error:  # the pair has ended, for one
-        return [str(error)]
-    failed = [f"{dataset.name} {day}: {why}" for day, why in report.failed]
-    return [*failed, *([f"{dataset.name}: {report.error}"] if report.error else [])]
 
 
 def _chosen(settings: Settings, request: LiveRequest, report: LiveReport) -> list[Dataset]:
@@ -191,17 +165,17 @@ def _chosen(settings: Settings, request: LiveRequest, report: LiveReport) -> lis
 
 
 @dataclass(slots=True)
-class _Turning:
+class _MarketThreads:
     """One thread per market, as their clocks and budgets are their own."""
 
     minutes: int | None
     report: LiveReport
     watcher: Watcher
-    aside: "_Aside"
+    dagster: DagsterThread
     stopped: threading.Event
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def turn(self, markets: Sequence[LiveMarket]) -> None:
+    def run(self, markets: Sequence[LiveMarket]) -> None:
         """Until it is stopped, or the minutes are over."""
         threads = [threading.Thread(target=self._follow, args=(market,), name=f"{market.market}") for market in markets]
         for thread in threads:
@@ -234,68 +208,9 @@ class _Turning:
         followed = {one.name: one for one in market.followed}
         for update in market.tick(edge_ms, patience_s=_PATIENCE_S, stopped=self.stopped):
             self.watcher.on_update(market, edge_ms, update)
-            self.aside.tell(followed[update.name].store.dataset, update)
+            self.dagster.record(followed[update.name].store.dataset, update)
             with self.lock:
                 self.report.note(update)
         self.watcher.on_minute(market, edge_ms)
         market.flush()
-        self.aside.load(market.due())
-
-
-class _Aside:
-    """What live mode owes Dagster, done in a thread of its own: events, and runs for days that are due."""
-
-    def __init__(self, settings: Settings, watcher: Watcher) -> None:
-        self._settings, self._watcher = settings, watcher
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="aside", daemon=True)
-        self._not_before_s: dict[tuple[str, ...], float] = {}
-        self._opened = ExitStack()
-        self._events: tuple[DagsterInstance, LiveEvents] | None = None
-        self._stopped = False
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped = True
-        self._tasks.put(None)
-        self._thread.join(_LONGEST_END_S)
-
-    def tell(self, dataset: Dataset, update: Update) -> None:
-        """Let Dagster know of the update, as far as it is worth an event."""
-        self._tasks.put(partial(self._tell, dataset, update))
-
-    def load(self, due: Sequence[Due]) -> None:
-        """Load days that are due, unless that was tried lately."""
-        for one in due:
-            key = one.store.dataset.name, one.why, one.first.key, one.last.key
-            if time.monotonic() >= self._not_before_s.get(key, 0):
-                self._not_before_s[key] = time.monotonic() + one.why.pause_s
-                self._tasks.put(partial(self._load, one))
-
-    def _work(self) -> None:
-        with self._opened:
-            while (task := self._tasks.get()) is not None:
-                try:
-                    task()
-                except Exception as error:  # whatever is wrong with Dagster, klines are stored
-                    _log.exception("live mode could not tell Dagster, or load a day")
-                    self._watcher.on_trouble(" ".join(str(error).split()) or type(error).__name__)
-
-    def _tell(self, dataset: Dataset, update: Update) -> None:
-        from market_data_pipeline.defs.live_events import LiveEvents  # takes seconds
-        from market_data_pipeline.instance import runs
-
-        if self._events is None:
-            self._events = self._opened.enter_context(runs.open_instance(self._settings.home)), LiveEvents()
-        instance, events = self._events
-        # Files of our own: those of the live market are its threads'.
-        for event in events.of(update, partial(store_of(self._settings).open, dataset), instance):
-            instance.report_runless_asset_event(event)
-
-    def _load(self, due: Due) -> None:
-        if not self._stopped:
-            for trouble in _load_due(self._settings, due, lambda *_: None, lambda _: None):
-                self._watcher.on_trouble(trouble)
+        self.dagster.load(market.due_days())

@@ -15,7 +15,7 @@ from market_data_pipeline.cli.outcome import FAILED, errors_in_one_line, exit_un
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.targets import Target
-    from market_data_pipeline.app.verify import DatasetProof
+    from market_data_pipeline.core.proof.prove import Proof
     from market_data_pipeline.settings import Settings
 
 app = typer.Typer()
@@ -179,20 +179,23 @@ def verify(
         exit_unless(all(proof.ok for proof in proofs))
 
 
-def _repair(settings: "Settings", proofs: "list[DatasetProof]") -> bool:
+def _repair(settings: "Settings", proofs: "list[Proof]") -> bool:
     """Repair every dataset that has something to repair; True if there was any."""
     from market_data_pipeline.app.repair import repair
     from market_data_pipeline.cli import reports
     from market_data_pipeline.cli.progress import day_progress
 
-    repaired_any = False
-    for proof in proofs:
-        if not proof.ok or proof.verification.strangers:
-            with day_progress() as progress:
-                for repaired in repair(settings, proof, on_start=progress.on_start, on_day=progress.on_day):
-                    reports.print_repair(proof.verification.dataset, repaired)
-                    repaired_any = True
-    return repaired_any
+    to_repair = [proof for proof in proofs if proof.needs_repair]
+    for proof in to_repair:
+        with day_progress() as progress:
+            repair(
+                settings,
+                proof,
+                on_start=progress.on_start,
+                on_day=progress.on_day,
+                on_repaired=reports.print_repair,
+            )
+    return bool(to_repair)
 
 
 @app.command()

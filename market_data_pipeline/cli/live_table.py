@@ -25,7 +25,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
-from market_data_pipeline.core.live.runs_due import Due
+from market_data_pipeline.core.live.runs_due import DueDays
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.names import sensor_name
 from market_data_pipeline.services.signals import set_on_stop
@@ -130,7 +130,7 @@ def follow(settings: Settings, request: LiveRequest) -> LiveReport:
     stopped = threading.Event()
     with ExitStack() as stack:
 
-        def on_load(due: list[Due]) -> tuple[OnStart, OnDay]:
+        def on_load(due: list[DueDays]) -> tuple[OnStart, OnDay]:
             progress = stack.enter_context(day_progress())
             return progress.on_start, progress.on_day
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from market_data_pipeline.cli.console import talk
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.text import count_text

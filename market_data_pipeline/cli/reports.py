@@ -12,15 +12,15 @@ from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
 from market_data_pipeline.app.health import Sign
-from market_data_pipeline.app.repair import Mended
-from market_data_pipeline.app.verify import DatasetProof
 from market_data_pipeline.cli.console import out, print_warnings, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.findings import Severity
+from market_data_pipeline.core.loading.repair import Repaired
 from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck
+from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
@@ -65,7 +65,7 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
         out.print(f"  error     {report.error}")
 
 
-def print_proof(proof: DatasetProof) -> None:
+def print_proof(proof: Proof) -> None:
     """Print what verifying a dataset found: minutes that are absent and why, then what is wrong."""
     print_warnings(proof.warnings)
     read = proof.verification
@@ -119,7 +119,7 @@ def _print_crosscheck(check: CrossCheck) -> None:
         out.print(f"                {day} not compared: {reason}")
 
 
-def print_repair(dataset: Dataset, repaired: Mended) -> None:
+def print_repair(dataset: Dataset, repaired: Repaired) -> None:
     """Print on stderr what a repair made of one day or file; the result on stdout is the proof that follows."""
     verdict = "[green]repaired[/green]" if repaired.ok else "[red]NOT repaired[/red]"
     talk.print(f"{verdict} {dataset.name} {repaired.what}")

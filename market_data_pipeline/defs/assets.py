@@ -4,7 +4,8 @@ Belongs here: unpack the context, call one use case, report numbers. Does not be
 https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import dagster as dg
 from pydantic import Field
@@ -13,8 +14,9 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.loading.resolve import OpenSource, Resolved, prepare
+from market_data_pipeline.core.loading.load_days import load_days
+from market_data_pipeline.core.loading.plan import Load, plan_load
+from market_data_pipeline.core.loading.resolve import Resolved, dataset_of
 from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.status import status_of
@@ -74,18 +76,15 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, config: KlinesConfig, tools: dg.ResourceParam[Tools]
     ) -> dg.MaterializeResult:
         log_to(tools.logs)
-        days = span_of(dataset, list(context.partition_keys))
-        window = _cut(days, config)
-        with closing(_opener(tools, config.source)(dataset.market, dataset.pair)) as source:
-            store = prepare(
-                tools.store, Resolved(dataset.market, dataset.pair, source), zone=dataset.zone, window=window
-            )
-            with DayRecorder(context, store) as recorder:
-                for result in backfill(store, source, window, refetch=config.refetch, row_group_rows=config.chunk_size):
-                    recorder.note(result)
-                    tools.on_day(result)
+        with (
+            _load(dataset, sorted(context.partition_keys), config, tools) as load,
+            DayRecorder(context, context.asset_key, load.store) as recorder,
+        ):
+            for result in load_days(load, row_group_rows=config.chunk_size):
+                recorder.note(result)
+                tools.caller.on_day(result)
         if tools.build_combined and not _is_selected(context, asset_key(dataset, COMBINED)):
-            _log_combined(context, dataset, store)
+            log_combined(context, load.store)
         recorder.raise_if_failed()
         return dg.MaterializeResult(metadata={**ALREADY_RECORDED})
 
@@ -98,7 +97,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         kinds={"binance", "json"},
     )
     def manifest(tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
-        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        store = tools.files(dataset)
         store.flush()
         return dg.MaterializeResult(metadata=manifest_metadata(status_of(store)))
 
@@ -111,7 +110,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         kinds={"binance", "parquet"},
     )
     def combined(config: CombinedConfig, tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
-        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        store = tools.files(dataset)
         zone = parse_zone(config.tz) if config.tz else None
         selection = select(store, zone=zone, from_index=config.from_index, to_index=config.to_index)
         return dg.MaterializeResult(metadata=combined_metadata(combine(store, selection, rebuild=config.rebuild)))
@@ -119,12 +118,18 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
     return [klines_1m, manifest, combined]
 
 
-def _opener(tools: Tools, source: str | None) -> OpenSource:
-    if source is None:
-        return tools.open_source
-    if source not in tools.open_named:
-        raise UsageError(f"no such source: {source!r}; give {', '.join(tools.open_named)}")
-    return tools.open_named[source]
+@contextmanager
+def _load(dataset: Dataset, days: list[str], config: KlinesConfig, tools: Tools) -> Iterator[Load]:
+    """The load of the run's days: the part of the caller's that is about them, or one that is planned now."""
+    if tools.caller.load:
+        yield tools.caller.load.between(days[0], days[-1])
+        return
+    window = _cut(span_of(dataset, days), config)
+    tools.store.require_writable()
+    with closing(tools.opener(config.source)(dataset.market, dataset.pair)) as source:
+        resolved = Resolved(dataset.market, dataset.pair, source)
+        store = dataset_of(tools.store, resolved, zone=dataset.zone, window=window)
+        yield plan_load(store, source, window, refetch=config.refetch)
 
 
 def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
@@ -132,11 +137,11 @@ def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     return selection is None or key in selection
 
 
-def _log_combined(context: dg.AssetExecutionContext, dataset: Dataset, store: DatasetStore) -> None:
-    """BUILD_COMBINED_ON_BACKFILL also where only days were selected, as in the UI's backfills."""
+def log_combined(context: dg.OpExecutionContext | dg.AssetExecutionContext, store: DatasetStore) -> None:
+    """Build the combined file (BUILD_COMBINED_ON_BACKFILL) in a run whose assets do not include it, and record it."""
     if store.entries:
         metadata = combined_metadata(combine(store, select(store)))
-        context.log_event(dg.AssetMaterialization(asset_key(dataset, COMBINED), metadata=metadata))
+        context.log_event(dg.AssetMaterialization(asset_key(store.dataset, COMBINED), metadata=metadata))
 
 
 def _cut(days: Span, config: KlinesConfig) -> Span:

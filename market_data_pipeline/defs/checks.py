@@ -22,6 +22,7 @@ from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.proof import verify as core
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
+from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.text import kinds_text
 from market_data_pipeline.defs.assets import asset_key
@@ -50,7 +51,7 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def checks(context: dg.AssetCheckExecutionContext, tools: dg.ResourceParam[Tools]) -> Iterator[dg.AssetCheckResult]:
-        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        store = tools.files(dataset)
         selected = {key.name for key in context.selected_asset_check_keys}
         if of_chunks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
             read = core.verify(store)
@@ -62,6 +63,22 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
     return checks
 
 
+def evaluations_of(proof: Proof) -> Iterator[dg.AssetCheckEvaluation]:
+    """The same checks as events, for a job whose op has the proof already."""
+    dataset = proof.verification.dataset
+    results = [_of_chunks(dataset, proof.verification, name) for name in CHECKS if name != COMBINED_EQUALS_CHUNKS]
+    for result in [*results, _of_combined(dataset, proof.combined, proof.combined_problem)]:
+        if result.asset_key and result.check_name:
+            yield dg.AssetCheckEvaluation(
+                asset_key=result.asset_key,
+                check_name=result.check_name,
+                passed=result.passed,
+                severity=result.severity,
+                description=result.description,
+                metadata=result.metadata,
+            )
+
+
 def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
     """Stored klines against the source that they did not come from."""
 
@@ -71,7 +88,7 @@ def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         description="Some days, others each night: value by value what the source has that they did not come from.",
     )
     def compared(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
-        store = tools.store.open(tools.store.find(dataset.market, dataset.pair) or dataset)
+        store = tools.files(dataset)
         now = datetime.now(UTC)
         settled = Span(0, int(now.timestamp() * 1000) - _OLD_ENOUGH_MS)
         days = sample(store, settled, _SAMPLE_DAYS, f"{now:%Y-%m-%d}")
@@ -79,7 +96,7 @@ def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         for against in ("rest", "archive"):
             others = [day for day in days if (against == "rest") == ("archive" in store.entries[day.key].source)]
             if others:
-                with closing(tools.open_named[against](dataset.market, dataset.pair)) as source:
+                with closing(tools.opener(against)(dataset.market, dataset.pair)) as source:
                     found.append(crosscheck(store, source, against=against, days=others))
         return _of_comparison(found)
 
@@ -98,7 +115,7 @@ def freshness_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         found = tools.store.find(dataset.market, dataset.pair)
         if found is None or not found.live:
             return dg.AssetCheckResult(passed=True, description="not live, so it is not expected to be current")
-        with closing(tools.open_source(dataset.market, dataset.pair)) as source:
+        with closing(tools.opener(None)(dataset.market, dataset.pair)) as source:
             try:
                 fresh = freshness(tools.store.open(found), source)
             except SourceError as error:

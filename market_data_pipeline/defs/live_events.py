@@ -14,7 +14,7 @@ import dagster as dg
 
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.live.dataset import Update
-from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry

@@ -14,6 +14,7 @@ from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
+from market_data_pipeline.defs.jobs import repair_job
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
 from market_data_pipeline.defs.sensors import live_sensor_of
@@ -51,6 +52,11 @@ def definitions_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     )
 
 
+def jobs_of(tools: Tools) -> dg.Definitions:
+    """The jobs that are not about assets, working with these tools."""
+    return dg.Definitions(jobs=[repair_job], resources={"tools": tools})
+
+
 def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     """What Dagster loads: these definitions, what happens by the clock, and the checks that ask the exchange.
 
@@ -60,5 +66,5 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     checks += [damage_check_of(path) for path in tools.store.dataset_files() if _readable(path) is None]
     checks += [freshness_check_of(dataset) for dataset in datasets]
     sensors = [live_sensor_of(market, [one for one in datasets if one.market is market], tools) for market in Market]
-    around = dg.Definitions(asset_checks=checks, schedules=[nightly_proof], sensors=sensors)
+    around = dg.Definitions(asset_checks=checks, jobs=[repair_job], schedules=[nightly_proof], sensors=sensors)
     return dg.Definitions.merge(definitions_of(datasets, tools), around)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from market_data_pipeline.core.klines.coverage import Absence, evidence_of, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.klines.table import SCHEMA, column
-from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.layout import MANIFEST_FILE, REVISIONS_FILE

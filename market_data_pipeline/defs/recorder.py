@@ -1,7 +1,7 @@
 """Days recorded in Dagster as they finish, so that neither a failure nor a kill makes it forget them.
 
 Belongs here: when a materialization is logged. Does not belong here: what it says (`metadata`), how it is stored
-(`dagster_event_log`).
+(`instance.storage`).
 """
 
 import time
@@ -10,7 +10,7 @@ from typing import Self
 
 import dagster as dg
 
-from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.defs.metadata import day_metadata, findings_table
@@ -22,8 +22,12 @@ _EVERY_S = 1.0
 class DayRecorder:
     """Logs one materialization per finished day; those of a second share one commit."""
 
-    def __init__(self, context: dg.AssetExecutionContext, store: DatasetStore) -> None:
+    def __init__(
+        self, context: dg.AssetExecutionContext | dg.OpExecutionContext, key: dg.AssetKey, store: DatasetStore
+    ) -> None:
+        """Record days of the asset `key`, whose files are `store`."""
         self._context = context
+        self._key = key
         self._store = store
         self._finished: list[DayResult] = []
         self._failed: list[DayResult] = []
@@ -62,7 +66,7 @@ class DayRecorder:
         with stored_together(self._context.instance):
             for result in self._finished:
                 event = dg.AssetMaterialization(
-                    self._context.asset_key, partition=result.day.key, metadata=day_metadata(self._store, result)
+                    self._key, partition=result.day.key, metadata=day_metadata(self._store, result)
                 )
                 self._context.log_event(event)
         self._finished = []

@@ -6,14 +6,8 @@ https://docs.dagster.io/guides/automate/schedules
 
 import dagster as dg
 
+from market_data_pipeline.defs.jobs import PROOF
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline.instance.names import PROOF_JOB
-
-PROOF = dg.define_asset_job(
-    PROOF_JOB,
-    selection=dg.AssetSelection.all_asset_checks(),
-    description="Reads every dataset whole and evaluates all of its checks. Writes nothing.",
-)
 
 
 # One run for all datasets, one step each: a line a night in the list of runs, one dataset in memory at a time, and

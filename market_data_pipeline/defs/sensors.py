@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
-from market_data_pipeline.core.live.runs_due import Due
+from market_data_pipeline.core.live.runs_due import DueDays
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import LiveEvent, LiveEvents
 from market_data_pipeline.defs.resources import Tools
@@ -147,7 +147,7 @@ class _Engine:
         if len(errors) == len(updates) and not events:
             raise SourceUnavailable(next(iter(errors.values())))
         unknown = sorted(followed.keys() - known)
-        due = [one for one in self.market.due() if one.store.dataset.name in known]
+        due = [one for one in self.market.due_days() if one.store.dataset.name in known]
         summary = {
             "minute": iso(edge_ms),
             "datasets": len(updates),
@@ -176,11 +176,11 @@ class RunRequests:
     def __init__(self) -> None:
         self._not_before_s: dict[tuple[str, ...], float] = {}
 
-    def of(self, instance: DagsterInstance, due: Iterable[Due]) -> list[dg.RunRequest]:
+    def of(self, instance: DagsterInstance, due: Iterable[DueDays]) -> list[dg.RunRequest]:
         """The requests for what is due and neither asked for nor tried lately, by whomever."""
         return [_request(one) for one in due if self._is_to_be_asked(instance, one)]
 
-    def _is_to_be_asked(self, instance: DagsterInstance, due: Due) -> bool:
+    def _is_to_be_asked(self, instance: DagsterInstance, due: DueDays) -> bool:
         tags = _tags(due)
         key = tuple(tags.values())
         if time.monotonic() < self._not_before_s.get(key, 0):
@@ -192,22 +192,22 @@ class RunRequests:
         same = instance.get_run_records(RunsFilter(tags=tags), 1)
         if asked:
             return False
-        if same and (wait_s := same[0].create_timestamp.timestamp() + due.why.pause_s - time.time()) > 0:
+        if same and (wait_s := same[0].create_timestamp.timestamp() + due.reason.pause_s - time.time()) > 0:
             self._not_before_s[key] = time.monotonic() + wait_s
             return False
         return True
 
 
-def _tags(due: Due) -> dict[str, str]:
+def _tags(due: DueDays) -> dict[str, str]:
     dataset = due.store.dataset
     return {
         DATASET_TAG: dataset_tag(dataset),
-        WHY_TAG: due.why.value,
+        WHY_TAG: due.reason.value,
         DAYS_TAG: f"{due.first.key}..{due.last.key}",
     }
 
 
-def _request(due: Due) -> dg.RunRequest:
+def _request(due: DueDays) -> dg.RunRequest:
     dataset = due.store.dataset
     config = {"ops": {op_name(dataset, KLINES): {"config": {"refetch": due.refetch}}}}
     return dg.RunRequest(

@@ -134,14 +134,50 @@ def run(
     Raises:
         KeyboardInterrupt: the run was interrupted; finished days are recorded.
     """
-    ops = {op_name(dataset, name): {"config": values} for name, values in (config or {}).items()}
+    ops = {op_name(dataset, name): values for name, values in (config or {}).items()}
     selection = {dg.AssetKey(asset_path(dataset, name)) for name in assets}
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=selection)
+    return _run(instance, job, ops, range_tags(*days) if days else {}, frozenset(selection))
+
+
+def run_op(
+    instance: DagsterInstance,
+    definitions: dg.Definitions,
+    job: str,
+    op: str,
+    *,
+    config: dict[str, Any],
+    tags: dict[str, str],
+) -> RunReport:
+    """Run a job of one op in this process.
+
+    Args:
+        instance: where events go.
+        definitions: those with the job.
+        job: its name.
+        op: the name of its op.
+        config: the op's config.
+        tags: the run's tags.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted.
+    """
+    return _run(instance, definitions.resolve_job_def(job), {op: config}, tags, None)
+
+
+def _run(
+    instance: DagsterInstance,
+    job: dg.JobDefinition,
+    ops: dict[str, dict[str, Any]],
+    tags: dict[str, str],
+    selection: frozenset[dg.AssetKey] | None,
+) -> RunReport:
+    configs = {name: {"config": values} for name, values in ops.items()}
     created = instance.create_run_for_job(
         job_def=job,
-        run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={_PROCESS_TAG: _process_tag(), **(range_tags(*days) if days else {})},
-        asset_selection=frozenset(selection),
+        run_config={"ops": configs, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={_PROCESS_TAG: _process_tag(), **tags},
+        asset_selection=selection,
         remote_job_origin=_origin(job.name),
     )
     return _report(execute_run(InMemoryJob(job), created, instance, raise_on_error=False))

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.days import iso
-from market_data_pipeline.core.loading.load_days import DayResult
+from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunk_files import new_chunk
 from market_data_pipeline.defs.location import definitions_of
+from market_data_pipeline.defs.resources import Caller
 from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, local, values
@@ -286,13 +287,13 @@ def test_an_unlisted_pair_fails_the_run_and_makes_no_files(load: Loading):
 def test_an_interrupted_run_keeps_its_finished_days(load: Loading, error: Any):
     """Dagster turns Ctrl-C, and a cancel in the UI, into an error of its own."""
     with pytest.raises(KeyboardInterrupt):
-        load.with_tools(on_day=Stop(2, error)).run(BTC, "2021-04-21", "2021-04-24")
+        load.with_tools(caller=Caller(on_day=Stop(2, error))).run(BTC, "2021-04-21", "2021-04-24")
     is_kept_and_continued(load)
 
 
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError])
 def test_a_run_that_breaks_keeps_its_finished_days(load: Loading, error: Any):
-    report = load.with_tools(on_day=Stop(2, error)).run(BTC, "2021-04-21", "2021-04-24")
+    report = load.with_tools(caller=Caller(on_day=Stop(2, error))).run(BTC, "2021-04-21", "2021-04-24")
     assert not report.success
     is_kept_and_continued(load)
 

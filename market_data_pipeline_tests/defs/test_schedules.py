@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline.defs.location import location_of
@@ -51,7 +52,10 @@ def tick(tools: Tools) -> Any:
 
 
 def location(load: Loading, datasets: list[Dataset]) -> dg.Definitions:
-    return location_of(datasets, load.with_tools(open_source=refuse).tools)
+    def opener(name: str | None) -> OpenSource:
+        return refuse if name is None else load.tools.opener(name)
+
+    return location_of(datasets, load.with_tools(opener=opener).tools)
 
 
 def prove(load: Loading, definitions: dg.Definitions | None = None) -> dg.ExecuteInProcessResult:

@@ -1,39 +1,39 @@
-"""Live mode: each minute's kline joins its dataset as soon as the exchange has closed it.
+"""One live dataset: what a tick fetches and stores for it.
 
-Belongs here: what one tick asks and stores for one dataset. Does not belong here: when ticks are, and which datasets
-there are (`live_market`); how klines become a chunk (`backfill.load`, which a backfill uses too); days for which a tick
-is too short (`due`).
+Belongs here: the newest minutes of one dataset, fetched until they are there, and stored. Does not belong here: when
+ticks are, and which datasets there are (`market`); how klines become a chunk (`loading.day`, as for a backfill); days
+that take longer than a tick (`runs_due`).
 
-A kline that was read a moment after its close is provisional: the exchange may still change it. So each tick reads the
-last minutes again, and what differs is a revision like any other.
+A kline that is read a moment after its close is provisional: the exchange may still change it. So each tick reads the
+last minutes again, and a changed value is a revision like any other.
 """
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import SourceUnavailable
-from market_data_pipeline.core.klines.coverage import Span, gaps, intersect, subtract
+from market_data_pipeline.core.klines.coverage import Span, subtract
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, days_between
 from market_data_pipeline.core.klines.table import column, cut, open_times
 from market_data_pipeline.core.live.freshness import since_ms
-from market_data_pipeline.core.loading.load_days import load
+from market_data_pipeline.core.loading.day import DayLoader
+from market_data_pipeline.core.loading.fetch import FetchedDay, recheck
 from market_data_pipeline.core.loading.plan import Outcome, Task
-from market_data_pipeline.core.sources.protocol import KlineSource, Life, Page, Recheck
+from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 
 REREAD_MINUTES = 3
-# More than this is a backfill's work: it would not fit into one request everywhere.
+# More than this is a backfill's work: it does not fit into one request on every market.
 MOST_MINUTES = 480
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 # After this long without a trade, or without a kline, the pair may not be listed any more.
 _SILENT_MINUTES = 10
-_LOOK_AGAIN_AFTER_S = 600
+_LIFE_KEPT_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class Update:
 
     Attributes:
         name: the dataset's.
-        last_open_ms: the newest kline that is stored now, None for none.
+        last_open_ms: open time of the newest stored kline, ms UTC; None for none.
         added: klines that were not stored before.
         revised: minutes that have other values than before.
-        entries: those of the days whose chunks were looked at.
-        is_late: the exchange did not have the newest minute in time; the next tick asks for it too.
-        is_behind: so much is missing that a backfill has to load it first; nothing was asked.
+        entries: those of the days whose chunks were written or found equal.
+        is_late: the exchange did not have the newest minute in time; the next tick requests it too.
+        is_behind: a backfill has to load the missing days first; nothing was requested.
         has_ended: the pair is not traded any more, and all its klines are stored.
         error: why nothing could be stored, one line.
     """
@@ -65,15 +65,15 @@ class Update:
 
 @dataclass(slots=True)
 class Patience:
-    """How long the klines of a tick are asked for, by all of its threads.
+    """How long the klines of a tick are requested, shared by all of its threads.
 
     Attributes:
-        until_s: the end, monotonic.
+        until_s: the end, monotonic seconds.
         stopped: ends all waiting when it is set.
-        first_pause_s: between the first two questions for a kline that is not there yet.
-        at_once: held while a question is under way; so many are at once as it lets in.
-        paid: True if the first question of each dataset is paid for already.
-        unavailable: set once one of them had no answer at all; others then do not try.
+        first_pause_s: seconds between the first two requests for a kline that is not there yet.
+        at_once: held during a request, so it limits how many run at the same time.
+        paid: True if the weight of each dataset's first request is paid already.
+        unavailable: set when a request got no response at all; the other datasets then send none.
     """
 
     until_s: float
@@ -85,33 +85,34 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The klines of `wanted` up to the newest there is, and what asking again for those left out brought."""
+class Newest:
+    """The newest klines of a dataset, by day.
+
+    Attributes:
+        wanted: the minutes that were requested.
+        settled_ms: the end of the newest kline, ms UTC: absent minutes before it were requested twice.
+        days: what was fetched of each day; none if there is no kline.
+        life: when the exchange has klines of the pair.
+    """
 
     wanted: Span
-    klines: pa.Table
+    settled_ms: int
+    days: tuple[FetchedDay, ...]
     life: Life
-    again: Mapping[Span, Recheck] = field(default_factory=dict)
-
-    @property
-    def settled_ms(self) -> int:
-        """The end of the newest kline: what is absent before it will not come by itself."""
-        times = open_times(self.klines)
-        return int(times[-1]) + MINUTE_MS if len(times) else self.wanted.start_ms
 
 
-class Followed:
-    """One live dataset and what it takes to keep it current. A tick is `wanted`, `ask` in any thread, `take`."""
+class LiveDataset:
+    """A dataset that is kept current. A tick is `missing`, then `fetch` in any thread, then `store_newest`."""
 
     def __init__(self, store: DatasetStore, source: KlineSource) -> None:
-        """Nothing is asked yet."""
+        """Send no request."""
         self.store = store
         self._source = source
-        self._asked: Span | None = None
+        self._requested: Span | None = None
         self.damaged: Day | None = None
-        """A day whose chunk on disk is not what it was; nothing can be added to it before a run loads it again."""
+        """A day whose chunk on disk is damaged; a run has to load it again before klines can be added."""
         self._ended = False
-        self._looked_s = -float("inf")
+        self._life_read_s = -float("inf")
 
     @property
     def name(self) -> str:
@@ -120,14 +121,14 @@ class Followed:
 
     @property
     def last_open_ms(self) -> int | None:
-        """The newest stored kline."""
+        """Open time of the newest stored kline, ms UTC; None for none."""
         newest = self.store.newest
         if newest is None or newest.last_open_time is not None:
             return newest.last_open_time if newest else None
         return max((entry.last_open_time or 0 for entry in self.store.entries.values()), default=0) or None
 
-    def wanted(self, edge_ms: int) -> Span | None:
-        """The minutes before the edge that are to be asked for; None if they are more than a tick's work."""
+    def missing(self, edge_ms: int) -> Span | None:
+        """The minutes before the edge (ms UTC) that a tick has to request; None if they are more than a tick's work."""
         start_ms = since_ms(self.store)
         if start_ms is None or edge_ms - start_ms > MOST_MINUTES * MINUTE_MS:
             return None
@@ -135,112 +136,107 @@ class Followed:
 
     @property
     def has_ended(self) -> bool:
-        """True if the pair is traded no longer; looked up again now and then, as an exchange may change its mind."""
-        return self._ended and time.monotonic() - self._looked_s < _LOOK_AGAIN_AFTER_S
+        """True if the pair is not traded any more. Checked again every ten minutes, as trading may begin again."""
+        return self._ended and time.monotonic() - self._life_read_s < _LIFE_KEPT_S
 
-    def look(self) -> Update:
-        """What becomes of a dataset of which too much is missing: a run loads it, unless the pair has ended."""
-        if time.monotonic() - self._looked_s >= _LOOK_AGAIN_AFTER_S:
+    def check_life(self) -> Update:
+        """The update of a dataset that misses more than a tick's work: behind, unless the pair has ended.
+
+        Raises:
+            SourceError: no response, or one that is not klines.
+        """
+        if time.monotonic() - self._life_read_s >= _LIFE_KEPT_S:
             ended_ms, start_ms = self._source.life(refresh=True).last_open_ms, since_ms(self.store)
-            self._looked_s = time.monotonic()
+            self._life_read_s = time.monotonic()
             self._ended = ended_ms is not None and start_ms is not None and start_ms > ended_ms
         return Update(self.name, self.last_open_ms, is_behind=not self._ended, has_ended=self._ended)
 
-    def ask(self, wanted: Span, patience: Patience) -> Answer:
-        """The klines of the span, asked for until its last minute is there or patience ends.
+    def fetch(self, wanted: Span, patience: Patience) -> Newest:
+        """The klines of the span, requested until its last minute is there or patience ends.
 
         Raises:
-            SourceError: no answer, or one that is not klines.
+            SourceError: no response, or one that is not klines.
         """
         try:
-            return self._asked_for(wanted, patience)
+            life, klines = self._newest(wanted, patience)
+            if self._may_have_ended(wanted, klines):
+                life = self._source.life(refresh=True)
+                self._life_read_s, self._ended = time.monotonic(), life.last_open_ms is not None
+                if life.last_open_ms is not None:
+                    klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
+            elif klines.num_rows:
+                self._ended = False
+            return self._by_day(wanted, klines, life)
         except SourceUnavailable as error:
             patience.unavailable = patience.unavailable or error
             raise
 
-    def take(self, answer: Answer) -> Update:
-        """Store what was answered; minutes after the last answered kline are still to come."""
-        wanted, klines, settled_ms = answer.wanted, answer.klines, answer.settled_ms
+    def store_newest(self, newest: Newest) -> Update:
+        """Store what was fetched; minutes after its last kline stay open."""
         before_ms = self.last_open_ms or 0
-        if klines.num_rows == 0:
+        if not newest.days:
             return Update(self.name, self.last_open_ms, is_late=not self._ended, has_ended=self._ended)
-        days = days_between(self.store.dataset.zone, wanted.start_ms, settled_ms)
-        self.damaged = next((day for day in days if self._is_damaged(day)), None)
+        self.damaged = next((fetched.task.day for fetched in newest.days if self._is_damaged(fetched.task.day)), None)
         if self.damaged:
             return Update(self.name, self.last_open_ms, is_behind=True)
-        self._asked = Span(min(self._asked.start_ms, wanted.start_ms) if self._asked else wanted.start_ms, settled_ms)
-        if answer.again:
-            self._note_asked()
-        tasks = [Task(day, tuple(intersect([wanted], [Span(day.start_ms, day.end_ms)]))) for day in days]
-        results = list(load(self.store, _Answered(answer, self._source), tasks, answer.life, settled_ms))
+        start_ms = min(self._requested.start_ms, newest.wanted.start_ms) if self._requested else newest.wanted.start_ms
+        self._requested = Span(start_ms, newest.settled_ms)
+        if any(fetched.absences for fetched in newest.days):
+            self._note_requested()
+        loader = DayLoader(self.store, newest.life, newest.settled_ms)
+        results = [loader.load(fetched) for fetched in newest.days]
         return Update(
             name=self.name,
             last_open_ms=self.last_open_ms,
-            added=int((open_times(klines) > before_ms).sum()),
-            revised=sum(span.minutes for one in results if one.revision for span in one.revision.minutes),
-            entries=tuple(one.entry for one in results if one.outcome is Outcome.LOADED and one.entry),
-            is_late=settled_ms < wanted.end_ms and not self._ended,
+            added=sum(int((open_times(fetched.klines) > before_ms).sum()) for fetched in newest.days),
+            revised=sum(span.minutes for result in results if result.revision for span in result.revision.minutes),
+            entries=tuple(result.entry for result in results if result.outcome is Outcome.LOADED and result.entry),
+            is_late=newest.settled_ms < newest.wanted.end_ms and not self._ended,
             has_ended=self._ended,
-            error=next((f"{one.day.key}: {one.error}" for one in results if one.outcome is Outcome.FAILED), None),
+            error=next((f"{r.day.key}: {r.error}" for r in results if r.outcome is Outcome.FAILED), None),
         )
 
     def flush(self) -> None:
-        """Write what is not written each minute, the manifest and what was asked for; see what others have written."""
-        self._note_asked()
+        """Write the manifest and the requested minutes, which are not written each minute; then reread the store."""
+        self._note_requested()
         self.store.flush()
         self.store.refresh()
 
     # --- inside
 
-    def _asked_for(self, wanted: Span, patience: Patience) -> Answer:
+    def _newest(self, wanted: Span, patience: Patience) -> tuple[Life, pa.Table]:
         pause_s, paid = patience.first_pause_s, patience.paid
         while True:
             with patience.at_once:
-                # Looked at here, not before: whoever waited for others to be answered may have waited in vain.
+                # Checked here, as the exchange may have become unavailable while this thread waited for its turn.
                 if patience.unavailable:
                     raise SourceUnavailable(f"not tried, as for the pair before: {patience.unavailable}")
                 life, klines, paid = self._source.life(), self._source.newest(wanted, paid=paid), False
             is_there = klines.num_rows > 0 and int(open_times(klines)[-1]) == wanted.end_ms - MINUTE_MS
             if is_there or time.monotonic() + pause_s > patience.until_s or patience.stopped.wait(pause_s):
-                break
+                return life, klines
             pause_s = min(pause_s * 1.5, max(_LONGEST_PAUSE_S, pause_s))
-        if self._may_have_ended(wanted, klines):
-            life = self._source.life(refresh=True)
-            self._looked_s, self._ended = time.monotonic(), life.last_open_ms is not None
-            if life.last_open_ms is not None:
-                klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
-        elif klines.num_rows:
-            self._ended = False
-        answer = Answer(wanted, klines, life)
-        absent = gaps(open_times(klines), Span(wanted.start_ms, answer.settled_ms))
-        return Answer(wanted, klines, life, {gap: self._source.recheck(gap) for gap in absent})
+
+    def _by_day(self, wanted: Span, klines: pa.Table, life: Life) -> Newest:
+        settled_ms = int(open_times(klines)[-1]) + MINUTE_MS if klines.num_rows else wanted.start_ms
+        days = []
+        for day in days_between(self.store.dataset.zone, wanted.start_ms, settled_ms):
+            span = Span(max(day.start_ms, wanted.start_ms), min(day.end_ms, wanted.end_ms))
+            fetched = FetchedDay(Task(day, (span,)), cut(klines, span), frozenset({LIVE}))
+            days.append(recheck(self._source, fetched, settled_ms))
+        return Newest(wanted, settled_ms, tuple(days), life)
 
     def _is_damaged(self, day: Day) -> bool:
         return day.key in self.store.entries and self.store.trusted(day) is None
 
     def _may_have_ended(self, wanted: Span, klines: pa.Table) -> bool:
-        """Futures have flat klines after their end, and spot has none; neither may be looked up each minute."""
+        """True if the pair's life is worth a request: after its end futures have flat klines, and spot has none."""
         if klines.num_rows:
             return not column(klines, "trades").any()
         silent = wanted.minutes > _SILENT_MINUTES
-        return silent and time.monotonic() - self._looked_s >= _LOOK_AGAIN_AFTER_S
+        return silent and time.monotonic() - self._life_read_s >= _LIFE_KEPT_S
 
-    def _note_asked(self) -> None:
-        # Only what is absent makes a difference between asked for and not, so it need not be noted each minute.
-        if self._asked and subtract([self._asked], self.store.dataset.requested):
-            self.store.note_requested(self._asked, self.store.dataset.start)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """A source whose one page is there already; what that leaves out was asked for again, too."""
-
-    answer: Answer
-    source: KlineSource
-
-    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
-        del spans  # they are those that were asked for
-        yield Page(self.answer.wanted, self.answer.klines, frozenset({LIVE}))
-
-    def recheck(self, gap: Span) -> Recheck:
-        return self.answer.again.get(gap) or self.source.recheck(gap)
+    def _note_requested(self) -> None:
+        # Only absent minutes depend on whether they were requested, so it need not be written each minute.
+        if self._requested and subtract([self._requested], self.store.dataset.requested):
+            self.store.note_requested(self._requested, self.store.dataset.start)

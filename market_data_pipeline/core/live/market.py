@@ -17,8 +17,8 @@ from market_data_pipeline.core.errors import Banned, MarketDataError, SourceUnav
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
-from market_data_pipeline.core.live.dataset import Answer, Followed, Patience, Update
-from market_data_pipeline.core.live.runs_due import Due, due
+from market_data_pipeline.core.live.dataset import LiveDataset, Newest, Patience, Update
+from market_data_pipeline.core.live.runs_due import DueDays, due_days
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.dataset_file import read_dataset
@@ -62,14 +62,14 @@ class LiveMarket:
         self._interval_s = manifest_interval_s
         self._flushed_s = time.monotonic()
         self._locks: dict[str, NoteLock] = {}
-        self._followed: dict[str, Followed] = {}
+        self._followed: dict[str, LiveDataset] = {}
         self._asking = ThreadPoolExecutor(LIVE_CONNECTIONS, thread_name_prefix=f"ask-{sources.market}")
         self._storing = ThreadPoolExecutor(_STORED_AT_ONCE, thread_name_prefix=f"store-{sources.market}")
         self._was_late = False
         self._edge_ms = 0
 
     @property
-    def followed(self) -> list[Followed]:
+    def followed(self) -> list[LiveDataset]:
         """The datasets that this process keeps current."""
         return list(self._followed.values())
 
@@ -131,10 +131,10 @@ class LiveMarket:
         if self._was_late:
             patience.first_pause_s = _PAUSE_WHILE_LATE_S
         self._was_late = False
-        wanted = [(one, one.wanted(edge_ms)) for one in self.followed]
+        wanted = [(one, one.missing(edge_ms)) for one in self.followed]
         # One look at the budget for all of them, which takes a lock that other processes have too.
         patience.paid = self._pay(span for one, span in wanted if span and not one.has_ended)
-        asked: dict[Followed, Future[Answer | Update]] = {}
+        asked: dict[LiveDataset, Future[Newest | Update]] = {}
         for one, span in wanted:
             if one.has_ended:
                 yield Update(one.name, one.last_open_ms, has_ended=True)
@@ -156,14 +156,14 @@ class LiveMarket:
             for one in self.followed:
                 one.flush()
 
-    def due(self) -> list[Due]:
+    def due_days(self) -> list[DueDays]:
         """The days that need a run, one stretch of them for each dataset."""
         now_ms = self._sources.now_ms()
         found = []
         for one in self.followed:
-            if due(one, now_ms, archived=self._archived):
+            if due_days(one, now_ms, archived=self._archived):
                 one.store.refresh()  # whoever was asked to load them may have done it
-                found.append(due(one, now_ms, archived=self._archived))
+                found.append(due_days(one, now_ms, archived=self._archived))
         return [one for one in found if one]
 
     def usage(self) -> Usage:
@@ -190,21 +190,21 @@ class LiveMarket:
         except Banned:
             return False  # each dataset says so when it pays for itself
 
-    def _asked(self, one: Followed, wanted: Span | None, patience: Patience) -> Answer | Update:
+    def _asked(self, one: LiveDataset, wanted: Span | None, patience: Patience) -> Newest | Update:
         try:
-            return one.look() if wanted is None else one.ask(wanted, patience)
+            return one.check_life() if wanted is None else one.fetch(wanted, patience)
         except (MarketDataError, OSError) as error:
             return _failed(one, error)
 
     def _to_be_stored(
-        self, one: Followed, stored: "SimpleQueue[Future[Update]]", asked: "Future[Answer | Update]"
+        self, one: LiveDataset, stored: "SimpleQueue[Future[Update]]", asked: "Future[Newest | Update]"
     ) -> None:
         self._storing.submit(self._stored, one, asked).add_done_callback(stored.put)
 
-    def _stored(self, one: Followed, asked: "Future[Answer | Update]") -> Update:
+    def _stored(self, one: LiveDataset, asked: "Future[Newest | Update]") -> Update:
         answer = asked.result()
         try:
-            return one.take(answer) if isinstance(answer, Answer) else answer
+            return one.store_newest(answer) if isinstance(answer, Newest) else answer
         except (MarketDataError, OSError) as error:  # a full disk, for one, may be empty again in a minute
             return _failed(one, error)
 
@@ -218,7 +218,7 @@ class LiveMarket:
         if not lock.acquire():
             return lock.holder()
         self._sources.open_budget()
-        self._followed[dataset.name] = Followed(self._store.open(dataset), self._sources.of(dataset.pair))
+        self._followed[dataset.name] = LiveDataset(self._store.open(dataset), self._sources.of(dataset.pair))
         return None
 
     def _let_go(self, name: str) -> None:
@@ -233,6 +233,6 @@ class LiveMarket:
         return self._sources.now_ms()
 
 
-def _failed(one: Followed, error: Exception) -> Update:
+def _failed(one: LiveDataset, error: Exception) -> Update:
     _log.warning("%s: %s", one.name, error)
     return Update(one.name, one.last_open_ms, error=" ".join(str(error).split()))

@@ -1,7 +1,7 @@
 """Which days of a live dataset need a run of their own, because a tick is too short for them.
 
-Belongs here: the decision, from what is stored and the time. Does not belong here: starting runs (`defs.sensors`,
-`following`), how often one that did not help is tried again (they ask `Why.pause_s`).
+Belongs here: the decision, from what is stored and the time. Does not belong here: starting the runs (`defs.sensors`,
+`app.live`).
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from enum import StrEnum
 
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, day_at, days_between
-from market_data_pipeline.core.live.dataset import MOST_MINUTES, Followed
+from market_data_pipeline.core.live.dataset import MOST_MINUTES, LiveDataset
 from market_data_pipeline.core.live.freshness import since_ms
-from market_data_pipeline.core.loading.plan import SETTLING_MS
+from market_data_pipeline.core.loading.window import SETTLING_MS
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State
 
@@ -25,7 +25,7 @@ _ARCHIVED_AFTER_MS = 10 * 3_600_000
 _ARCHIVE_GIVEN_UP_AFTER_MS = 3 * _DAY_MS
 
 
-class Why(StrEnum):
+class Reason(StrEnum):
     """What is wrong with the days."""
 
     MISSING = "missing"
@@ -38,41 +38,41 @@ class Why(StrEnum):
     @property
     def pause_s(self) -> int:
         """How long nobody tries again after a try that did not help."""
-        return {Why.MISSING: 120, Why.TO_CONFIRM: 3600, Why.TO_ARCHIVE: 6 * 3600}[self]
+        return {Reason.MISSING: 120, Reason.TO_CONFIRM: 3600, Reason.TO_ARCHIVE: 6 * 3600}[self]
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueDays:
     """Days of a dataset, from the first to the last, that one run should load; `refetch` if they are stored already."""
 
     store: DatasetStore
-    why: Why
+    reason: Reason
     first: Day
     last: Day
 
     @property
     def refetch(self) -> bool:
         """True if what is stored and sure is to be asked for, too."""
-        return self.why is Why.TO_ARCHIVE
+        return self.reason is Reason.TO_ARCHIVE
 
 
-def due(followed: Followed, now_ms: int, *, archived: bool = True) -> Due | None:
+def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True) -> DueDays | None:
     """What should be done first, None if a tick is all that the dataset needs; `archived` if the archive is of use."""
-    store, start_ms = followed.store, since_ms(followed.store)
+    store, start_ms = live.store, since_ms(live.store)
     today = day_at(store.dataset.zone, now_ms)
     if start_ms is None:
-        return Due(store, Why.MISSING, today, today)
-    if not followed.has_ended and now_ms - start_ms > MOST_MINUTES * MINUTE_MS:
-        return Due(store, Why.MISSING, day_at(store.dataset.zone, start_ms), today)
-    if followed.damaged and not store.is_intact(followed.damaged):
-        return Due(store, Why.MISSING, followed.damaged, followed.damaged)
+        return DueDays(store, Reason.MISSING, today, today)
+    if not live.has_ended and now_ms - start_ms > MOST_MINUTES * MINUTE_MS:
+        return DueDays(store, Reason.MISSING, day_at(store.dataset.zone, start_ms), today)
+    if live.damaged and not store.is_intact(live.damaged):
+        return DueDays(store, Reason.MISSING, live.damaged, live.damaged)
     days = days_between(store.dataset.zone, now_ms - _LOOKED_BACK_MS, today.start_ms)
     recent = [(day, store.entries[day.key]) for day in days if day.key in store.entries]
-    for why, is_due in ((Why.TO_CONFIRM, _is_to_be_confirmed), (Why.TO_ARCHIVE, _is_to_be_archived)):
-        if why is Why.TO_ARCHIVE and not archived:
+    for reason, is_due in ((Reason.TO_CONFIRM, _is_to_be_confirmed), (Reason.TO_ARCHIVE, _is_to_be_archived)):
+        if reason is Reason.TO_ARCHIVE and not archived:
             break
         if found := [day for day, entry in recent if is_due(day, entry, now_ms)]:
-            return Due(store, why, found[0], found[-1])
+            return DueDays(store, reason, found[0], found[-1])
     return None
 
 

@@ -1,6 +1,6 @@
-"""From what a user names to a dataset: which pair it is really about, and the dataset's files, made ready.
+"""From the pair that a user names to the pair that is worked on, and to its dataset on disk.
 
-Belongs here: the fallback for unknown pairs, and the creation of datasets. Does not belong here: loading (`backfill`).
+Belongs here: the fallback for unknown pairs, and the creation of datasets. Does not belong here: loading (`load_days`).
 """
 
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from market_data_pipeline.core.errors import PairNotListed, UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import FALLBACK_PAIR, Market
 from market_data_pipeline.core.klines.days import Zone
-from market_data_pipeline.core.loading.load_days import asked_of
-from market_data_pipeline.core.loading.plan import dataset_start
+from market_data_pipeline.core.loading.window import dataset_start
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 
 OpenSource = Callable[[Market, str], KlineSource]
+"""Opens the source of a pair on a market. The caller closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The pair that will be worked on and its source; `warning` is set if it is not the pair that was named."""
+    """The pair that is worked on and its open source; `warning` is set if it is not the pair that was named."""
 
     market: Market
     pair: str
@@ -33,14 +33,14 @@ def resolve(open_source: OpenSource, market: Market, pair: str, *, strict: bool)
     """The pair if the market lists it or ever did, else BTC/USDT with a warning.
 
     Args:
-        open_source: gives the source of a pair.
+        open_source: opens the source of a pair.
         market: the market.
         pair: the pair as named.
         strict: refuse an unknown pair instead of falling back.
 
     Raises:
         UsageError: the pair is unknown, and `strict`.
-        SourceUnavailable: no answer to be had.
+        SourceUnavailable: the exchange does not answer.
     """
     source = open_source(market, pair)
     try:
@@ -59,21 +59,18 @@ def resolve(open_source: OpenSource, market: Market, pair: str, *, strict: bool)
     return Resolved(market, FALLBACK_PAIR, fallback, warning)
 
 
-def prepare(store: Store, resolved: Resolved, *, zone: Zone, window: Span) -> DatasetStore:
-    """The dataset's files, created if need be, with `window` noted as asked for.
+def dataset_of(store: Store, resolved: Resolved, *, zone: Zone, window: Span) -> DatasetStore:
+    """The files of the pair's dataset, which is created if it does not exist.
 
     Args:
         store: the data root.
         resolved: the pair and its source.
-        zone: the zone of the dataset if it does not exist yet.
-        window: the asked minutes, as far as the exchange can have them.
+        zone: the zone of the dataset if it is created now.
+        window: the requested minutes; a dataset that is created now may start with them.
 
     Raises:
-        StoreError: the data root takes no files, or `dataset.json` is damaged.
+        StoreError: `dataset.json` is damaged.
+        SourceUnavailable: the exchange does not answer.
     """
-    store.require_writable()
-    life, now_ms = resolved.source.life(), resolved.source.now_ms()
-    files = store.create(resolved.market, resolved.pair, zone=zone, start=dataset_start(zone, life, window))
-    if asked := asked_of(window, life, now_ms):
-        files.note_requested(asked, dataset_start(files.dataset.zone, life, asked))
-    return files
+    start = dataset_start(zone, resolved.source.life(), window)
+    return store.create(resolved.market, resolved.pair, zone=zone, start=start)

@@ -17,8 +17,8 @@ from market_data_pipeline.api.app import create_app
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.loading.plan import parse_window
-from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.core.loading.resolve import dataset_of, resolve
+from market_data_pipeline.core.loading.window import parse_window
 from market_data_pipeline.core.sources.opening import open_source
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
@@ -41,7 +41,7 @@ def opened(
             now_ms=source.now_ms(),
             align_to=[zone],
         )
-        files = prepare(Store(root), resolved, zone=zone, window=window)
+        files = dataset_of(Store(root), resolved, zone=zone, window=window)
         yield files, backfill(files, source, window)
 
 

@@ -11,8 +11,8 @@ import pytest
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
-from market_data_pipeline.core.live.dataset import Followed, Patience, Update
-from market_data_pipeline.core.live.runs_due import Due, Why, due
+from market_data_pipeline.core.live.dataset import LiveDataset, Patience, Update
+from market_data_pipeline.core.live.runs_due import DueDays, Reason, due_days
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -54,14 +54,14 @@ def stored(tmp_path, source: FakeSource) -> DatasetStore:
     return store
 
 
-def tick(followed: Followed, edge_ms: int) -> Update:
-    wanted = followed.wanted(edge_ms)
+def tick(followed: LiveDataset, edge_ms: int) -> Update:
+    wanted = followed.missing(edge_ms)
     assert wanted is not None
-    return followed.take(followed.ask(wanted, Patience(time.monotonic(), threading.Event())))
+    return followed.store_newest(followed.fetch(wanted, Patience(time.monotonic(), threading.Event())))
 
 
 def follow(store: DatasetStore, source: FakeSource, edges: Iterable[int], *, flush: bool = True) -> list[Update]:
-    followed, updates = Followed(store, source), []
+    followed, updates = LiveDataset(store, source), []
     for edge_ms in edges:
         clock(source, edge_ms)
         updates.append(tick(followed, edge_ms))
@@ -129,10 +129,10 @@ def test_a_halt_of_the_exchange_that_a_run_has_proven_is_no_reason_for_another_r
     halt = span("2024-03-05T12:00Z", "2024-03-05T22:00Z")
     source.missing = [halt]
     clock(source, at("2024-03-05T21:00Z"))
-    followed = Followed(stored, source)
-    assert due(followed, source.now_ms()) is not None
+    followed = LiveDataset(stored, source)
+    assert due_days(followed, source.now_ms()) is not None
     list(backfill(stored, source, span("2024-03-04T23:00Z", "2024-03-05T21:00Z")))
-    assert due(followed, source.now_ms()) is None
+    assert due_days(followed, source.now_ms()) is None
     assert tick(followed, source.now_ms()).is_late
     clock(source, at("2024-03-05T22:05Z"))
     assert tick(followed, source.now_ms()).added == 5
@@ -166,55 +166,55 @@ def test_values_that_the_exchange_changes_within_minutes_are_corrected_and_noted
 
 def test_after_a_long_pause_the_days_since_then_are_due_and_nothing_is_asked(stored, source):
     source.forget()
-    followed, now_ms = Followed(stored, source), at("2024-03-07T12:00Z")
-    assert followed.wanted(now_ms) is None
+    followed, now_ms = LiveDataset(stored, source), at("2024-03-07T12:00Z")
+    assert followed.missing(now_ms) is None
     assert source.asked == []
-    assert said(due(followed, now_ms)) == (Why.MISSING, TODAY, "2024-03-07", False)
+    assert said(due_days(followed, now_ms)) == (Reason.MISSING, TODAY, "2024-03-07", False)
 
 
-def said(found: Due | None) -> tuple[Why, str, str, bool] | None:
-    return found and (found.why, found.first.key, found.last.key, found.refetch)
+def said(found: DueDays | None) -> tuple[Reason, str, str, bool] | None:
+    return found and (found.reason, found.first.key, found.last.key, found.refetch)
 
 
 def test_of_a_new_dataset_today_is_due(tmp_path, source):
-    assert said(due(Followed(zurich(tmp_path), source), NOON)) == (Why.MISSING, TODAY, TODAY, False)
+    assert said(due_days(LiveDataset(zurich(tmp_path), source), NOON)) == (Reason.MISSING, TODAY, TODAY, False)
 
 
 def test_a_day_is_confirmed_once_it_is_over_and_archived_once_it_can_be(stored, source):
     end_ms = at("2024-03-05T23:00Z")
     follow(stored, source, minutes(NOON, 11 * 60 + 4))
-    followed = Followed(stored, source)
-    assert said(due(followed, end_ms + 4 * MINUTE_MS)) is None
-    confirming = due(followed, end_ms + 5 * MINUTE_MS)
-    assert said(confirming) == (Why.TO_CONFIRM, TODAY, TODAY, False)
+    followed = LiveDataset(stored, source)
+    assert said(due_days(followed, end_ms + 4 * MINUTE_MS)) is None
+    confirming = due_days(followed, end_ms + 5 * MINUTE_MS)
+    assert said(confirming) == (Reason.TO_CONFIRM, TODAY, TODAY, False)
     clock(source, end_ms + 5 * MINUTE_MS)
     list(backfill(stored, source, span("2024-03-04T23:00Z", "2024-03-05T23:00Z")))
-    assert due(followed, end_ms + 6 * MINUTE_MS) is None
+    assert due_days(followed, end_ms + 6 * MINUTE_MS) is None
     for hour in range(12):
         clock(source, end_ms + hour * 60 * MINUTE_MS + 7 * MINUTE_MS)
         tick(followed, source.now_ms())
-    assert said(due(followed, at("2024-03-06T09:59Z"))) is None
-    assert said(due(followed, at("2024-03-06T10:00Z"))) == (Why.TO_ARCHIVE, TODAY, TODAY, True)
+    assert said(due_days(followed, at("2024-03-06T09:59Z"))) is None
+    assert said(due_days(followed, at("2024-03-06T10:00Z"))) == (Reason.TO_ARCHIVE, TODAY, TODAY, True)
     list(
         backfill(
             stored, ArchiveSource(now="2024-03-06T11:00Z"), span("2024-03-04T23:00Z", "2024-03-05T23:00Z"), refetch=True
         )
     )
     assert stored.entries[TODAY].state is State.ARCHIVED
-    assert due(followed, at("2024-03-06T11:00Z")) is None
+    assert due_days(followed, at("2024-03-06T11:00Z")) is None
 
 
 def test_nothing_is_added_to_a_chunk_that_was_damaged(stored, source):
-    followed = Followed(stored, source)
+    followed = LiveDataset(stored, source)
     clock(source, NOON + MINUTE_MS)
     assert tick(followed, NOON + MINUTE_MS).added == 1
     path = stored.chunk_path(stored.dataset.day(TODAY))
     path.write_bytes(path.read_bytes()[:-1000])
     clock(source, NOON + 2 * MINUTE_MS)
     assert tick(followed, NOON + 2 * MINUTE_MS).is_behind
-    assert said(due(followed, NOON + 2 * MINUTE_MS)) == (Why.MISSING, TODAY, TODAY, False)
+    assert said(due_days(followed, NOON + 2 * MINUTE_MS)) == (Reason.MISSING, TODAY, TODAY, False)
     list(backfill(stored, source, span("2024-03-04T23:00Z", "2024-03-05T12:02Z")))
-    assert due(followed, NOON + 2 * MINUTE_MS) is None
+    assert due_days(followed, NOON + 2 * MINUTE_MS) is None
     clock(source, NOON + 3 * MINUTE_MS)
     assert tick(followed, NOON + 3 * MINUTE_MS).added == 1
     assert stored.entries[TODAY].rows == 13 * 60 + 3

@@ -16,9 +16,9 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, day_at, parse_zone
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
-from market_data_pipeline.core.live.runs_due import Why
+from market_data_pipeline.core.live.runs_due import Reason
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.loading.resolve import prepare, resolve
+from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import State
@@ -74,7 +74,7 @@ class Followed:
         resolved = resolve(opener_of(self.settings, "rest"), self.market, self.pair, strict=True)
         try:
             window = Span(day.start_ms, min(day.end_ms, self.now_ms))
-            store = prepare(store_of(self.settings), resolved, zone=zone, window=window)
+            store = dataset_of(store_of(self.settings), resolved, zone=zone, window=window)
             for result in backfill(store, resolved.source, window):
                 assert result.error is None
             return store
@@ -122,8 +122,8 @@ def assert_equal_to_a_backfill(followed: Followed, key: str, inside: str) -> Non
     """The day confirmed by a run is, to the byte, the day that a backfill loads into an empty store."""
     live = followed.open()
     try:
-        (due,) = live.due()
-        assert (due.why, due.last.key) == (Why.TO_CONFIRM, key)
+        (due,) = live.due_days()
+        assert (due.reason, due.last.key) == (Reason.TO_CONFIRM, key)
     finally:
         live.close()
     store = followed.load(at(inside))
@@ -162,12 +162,12 @@ def test_the_outage_of_april_2021_followed_minute_by_minute(begin: Begin, real_a
     followed = begin("spot", "BTC/USDT", "UTC", "2021-04-24T23:50:05", archive_dir=real_archive)
     live = followed.open()
     updates = list(followed.minutes(live, "2021-04-26T00:10"))
-    due = live.due()
+    due = live.due_days()
     live.close()
     assert sum(update.is_late for update in updates) == 284
     assert [update.error for update in updates if update.error] == []
     # Nobody asked for a run while the exchange had no klines, and the outage is known before any run.
-    assert [one.why for one in due] == [Why.TO_CONFIRM]
+    assert [one.reason for one in due] == [Reason.TO_CONFIRM]
     entry = store_of(followed.settings).open(due[0].store.dataset).entries["2021-04-25"]
     assert [(absence.kind.value, absence.span.minutes) for absence in entry.absences] == [("outage", 284)]
     assert_equal_to_a_backfill(followed, "2021-04-25", "2021-04-25T12:00")
@@ -289,11 +289,11 @@ def test_what_is_missing_of_days_is_due_and_then_the_tick_goes_on(begin: Begin) 
     followed.running.exchange.clock.advance(2 * 86_400)
     (update,) = live.tick(at("2024-05-17T12:00"), patience_s=0, stopped=threading.Event())
     assert update.is_behind
-    (due,) = live.due()
-    assert (due.why, due.first.key, due.last.key) == (Why.MISSING, "2024-05-15", "2024-05-17")
+    (due,) = live.due_days()
+    assert (due.reason, due.first.key, due.last.key) == (Reason.MISSING, "2024-05-15", "2024-05-17")
     for day in ("2024-05-15T12:00", "2024-05-16T12:00", "2024-05-17T12:00"):
         followed.load(at(day))
-    assert [one.why for one in live.due()] == [Why.TO_ARCHIVE]
+    assert [one.reason for one in live.due_days()] == [Reason.TO_ARCHIVE]
     updates = list(followed.minutes(live, "2024-05-17T12:03"))
     assert [update.added for update in updates] == [0, 1, 1]
     live.close()

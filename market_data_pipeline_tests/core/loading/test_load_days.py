@@ -14,7 +14,8 @@ from market_data_pipeline.core.errors import PairNotListed
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, parse_zone
-from market_data_pipeline.core.loading.load_days import DayResult, backfill
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store

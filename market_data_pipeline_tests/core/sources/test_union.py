@@ -11,7 +11,8 @@ from market_data_pipeline.core.errors import RegionBlocked, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.loading.load_days import DayResult, backfill
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.sources.rest.client import RestClient

@@ -1,0 +1,59 @@
+"""The reason for each absent minute of a day.
+
+Belongs here: which kinds apply to a day, and which one counts where several do. Does not belong here: how the source
+was asked about absent minutes (`fetch`).
+"""
+
+import pyarrow as pa
+
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, explain, gaps, subtract
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.loading.fetch import FetchedDay
+from market_data_pipeline.core.sources.protocol import Life
+from market_data_pipeline.core.store.manifest import Entry
+
+_FOREVER_MS = 1 << 62
+
+
+def explained(
+    dataset: Dataset, klines: pa.Table, fetched: FetchedDay, stored: Entry | None, life: Life, settled_ms: int
+) -> list[Absence]:
+    """The absences of the day that will have these klines, sorted; together they name every minute without a kline.
+
+    Args:
+        dataset: whose day it is.
+        klines: all klines of the day.
+        fetched: what was fetched of it now.
+        stored: the entry of its chunk on disk, which has the kinds of minutes that were not requested now.
+        life: when the exchange has klines of the pair.
+        settled_ms: minutes from this instant on (ms UTC) may still get klines.
+    """
+    day = fetched.task.day
+    whole = Span(day.start_ms, day.end_ms)
+    absent = gaps(open_times(klines), whole)
+    if not absent:
+        return []
+    checked = [*fetched.absences, *_known(stored, fetched.task.spans)]
+    ended_ms = _FOREVER_MS if life.last_open_ms is None else life.last_open_ms + MINUTE_MS
+    # The first that names a minute counts.
+    reasons = [
+        Absence(Kind.NOT_LISTED, Span(0, life.first_open_ms)),
+        Absence(Kind.DELISTED, Span(ended_ms, _FOREVER_MS)),
+        *(absence for absence in checked if absence.kind is Kind.OUTAGE),
+        Absence(Kind.OPEN, Span(settled_ms, _FOREVER_MS)),
+        *(Absence(Kind.NOT_REQUESTED, span) for span in subtract([whole], dataset.requested)),
+        *checked,
+    ]
+    return explain(absent, reasons)
+
+
+def _known(stored: Entry | None, requested_now: tuple[Span, ...]) -> list[Absence]:
+    """What an earlier load found out about minutes that were not requested now."""
+    return [
+        Absence(absence.kind, span, absence.evidence)
+        for absence in (stored.absences if stored else ())
+        if absence.kind in {Kind.OUTAGE, Kind.UNEXPLAINED}
+        for span in subtract([absence.span], requested_now)
+    ]

@@ -1,0 +1,146 @@
+"""One day, from fetched klines to its chunk on disk. Backfills and live mode both load their days here.
+
+Belongs here: joining what was fetched with what is stored, and the day's result. Does not belong here: fetching
+(`fetch`), the encoding and its rules (`store.chunk_files`), when a chunk may be replaced (`store.dataset_store`).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, subtract, total_minutes
+from market_data_pipeline.core.klines.days import Day, iso
+from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
+from market_data_pipeline.core.loading.absences import explained
+from market_data_pipeline.core.loading.fetch import FetchedDay
+from market_data_pipeline.core.loading.plan import Outcome, Task
+from market_data_pipeline.core.sources.protocol import Life
+from market_data_pipeline.core.store.chunk_files import Chunk, NewChunk, new_chunk
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import LIVE, Entry
+from market_data_pipeline.core.store.revisions import Revision
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """What became of one day.
+
+    Attributes:
+        day: the day.
+        outcome: what became of it.
+        entry: that of its chunk, None where there is none.
+        error: why it failed, one line.
+        revision: the stored values that the new chunk changed, if any.
+        klines: those of a chunk that was written now, for a look at them while they are in memory.
+    """
+
+    day: Day
+    outcome: Outcome
+    entry: Entry | None = None
+    error: str | None = None
+    revision: Revision | None = None
+    klines: pa.Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DayLoader:
+    """Brings days of one dataset to disk.
+
+    Attributes:
+        store: the dataset's files. `dataset.json` must have the days' minutes as requested already.
+        life: when the exchange has klines of the pair.
+        settled_ms: klines that open before this instant (ms UTC) are final.
+        row_group_rows: most rows of a Parquet row group in the chunks, None for one group a day.
+    """
+
+    store: DatasetStore
+    life: Life
+    settled_ms: int
+    row_group_rows: int | None = None
+
+    def load(self, fetched: FetchedDay) -> DayResult:
+        """Check, encode and publish the day."""
+        try:
+            encode = self.encoder(fetched)
+        except MarketDataError as error:
+            return self.result(fetched.task, Outcome.FAILED, str(error))
+        return self.result(fetched.task, Outcome.OPEN) if encode is None else self.publish(fetched.task, encode)
+
+    def encoder(self, fetched: FetchedDay) -> Callable[[], NewChunk] | None:
+        """What checks and encodes the day's chunk, to be called in any thread; None if there is no kline to store yet.
+
+        The returned function raises BadAnswer if a kline breaks a rule.
+
+        Raises:
+            StoreError: the chunk on disk cannot be read.
+        """
+        day, dataset = fetched.task.day, self.store.dataset
+        stored = self._kept(fetched.task)
+        kept = stored.klines if stored else EMPTY
+        klines = join(kept, fetched.klines)
+        entry = self.store.entries.get(day.key)
+        absences = explained(dataset, klines, fetched, entry, self.life, self.settled_ms)
+        if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
+            return None
+        sources = set(fetched.sources)
+        if stored and kept.num_rows:
+            sources.update(stored.footer.source.split("+"))
+        # Where open minutes follow the last kline, they mark the day as provisional by themselves.
+        is_fresh = fetched.klines.num_rows > 0 and int(open_times(fetched.klines)[-1]) >= self.settled_ms
+        if is_fresh and not any(absence.kind is Kind.OPEN for absence in absences):
+            sources.add(LIVE)
+        source = "+".join(sorted(sources))
+        return partial(new_chunk, dataset, day, klines, absences, source=source, row_group_rows=self.row_group_rows)
+
+    def publish(self, task: Task, encoded: Callable[[], NewChunk]) -> DayResult:
+        """Write the chunk that `encoded` gives, unless the one on disk is better."""
+        try:
+            new = encoded()
+            entry = self.store.publish(new)
+        except MarketDataError as error:
+            return self.result(task, Outcome.FAILED, str(error))
+        revision = self.store.revised.get(task.day.key)
+        if problem := _unexplained(task, entry):
+            return self.result(task, Outcome.FAILED, problem, revision)
+        return DayResult(task.day, Outcome.LOADED, entry, None, revision, new.chunk.klines)
+
+    def result(
+        self, task: Task, outcome: Outcome, error: str | None = None, revision: Revision | None = None
+    ) -> DayResult:
+        """The result of a day whose chunk, if it has one, stays as it is."""
+        if error:
+            _log.error("%s %s failed: %s", self.store.dataset.name, task.day.key, error)
+        return DayResult(task.day, outcome, self.store.entries.get(task.day.key), error, revision)
+
+    def _kept(self, task: Task) -> Chunk | None:
+        """The chunk on disk with the klines that the day keeps: those of minutes that were not requested now."""
+        left = subtract([Span(task.day.start_ms, task.day.end_ms)], task.spans)
+        stored = self.store.trusted(task.day) if left else None
+        if stored is None:
+            return None
+        pieces = [piece for span in left if (piece := cut(stored.klines, span)).num_rows]
+        kept = pieces[0] if len(pieces) == 1 else pa.concat_tables([EMPTY, *pieces]).combine_chunks()
+        return Chunk(stored.entry, kept, stored.footer)
+
+
+def _unexplained(task: Task, entry: Entry) -> str | None:
+    """Why the day failed although its chunk was written: requested minutes are absent without a reason."""
+    unexplained = [
+        absence
+        for absence in entry.absences
+        if absence.kind is Kind.UNEXPLAINED and intersect([absence.span], task.spans)
+    ]
+    if not unexplained:
+        return None
+    evidence = "; ".join(unexplained[0].evidence) or "the exchange keeps giving some of them"
+    minutes = total_minutes(absence.span for absence in unexplained)
+    return (
+        f"{minutes} minutes from {iso(unexplained[0].span.start_ms)} are absent and nothing proves that they never had "
+        f"klines ({evidence}); run the same command again, or a day later, when the archive has the day too"
+    )

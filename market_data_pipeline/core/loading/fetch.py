@@ -1,0 +1,56 @@
+"""What the source has of a day's minutes, after requesting absent ones again.
+
+Belongs here: how often absent minutes are requested again, and what is known of them then. Does not belong here:
+single requests (`sources`), the reason that each absent minute gets (`absences`).
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, gaps, intersect, subtract, total_minutes
+from market_data_pipeline.core.klines.table import join, open_times
+from market_data_pipeline.core.loading.plan import Task
+from market_data_pipeline.core.sources.protocol import PageSource
+
+_MOST_RECHECKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedDay:
+    """The klines of a task's minutes, the names of their sources, and absences that the source confirmed or doubted."""
+
+    task: Task
+    klines: pa.Table
+    sources: frozenset[str]
+    absences: tuple[Absence, ...] = ()
+
+
+def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> FetchedDay:
+    """The same day after requesting its absent minutes again.
+
+    Args:
+        source: where klines come from.
+        fetched: the day as the first responses have it.
+        settled_ms: minutes from this instant on (ms UTC) may still get klines, and are not requested again.
+
+    Raises:
+        BadAnswer, SourceUnavailable: see `PageSource.recheck`.
+    """
+    spans, klines, sources = fetched.task.spans, fetched.klines, set(fetched.sources)
+    absences = list(fetched.absences)
+    for _ in range(_MOST_RECHECKS):
+        if klines.num_rows == total_minutes(spans):
+            break
+        absent = [gap for span in spans for gap in gaps(open_times(klines), span)]
+        settled = intersect(absent, [Span(0, settled_ms)])
+        unchecked = subtract(settled, [absence.span for absence in absences])
+        if not unchecked:
+            break
+        for gap in unchecked:
+            again = source.recheck(gap)
+            if again.klines.num_rows == 0:
+                absences.append(Absence(Kind.OUTAGE if again.proven else Kind.UNEXPLAINED, gap, again.evidence))
+            klines = join(klines, again.klines)
+            sources.update(again.sources)
+    return FetchedDay(fetched.task, klines, frozenset(sources), tuple(absences))

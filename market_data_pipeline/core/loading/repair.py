@@ -1,0 +1,153 @@
+"""Repair: the days that a proof found bad are loaded again and proved again.
+
+Belongs here: which source each bad day is loaded from, in which order, and what it was before and is now. Does not
+belong here: finding out what is wrong (`proof`), loading (`load_days`).
+A chunk on disk is replaced only by one that keeps every rule; nothing else is changed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+
+from market_data_pipeline.core.errors import MarketDataError, StoreError
+from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, intersect, minutes_by_kind
+from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.klines.findings import COVERED
+from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.load_days import load_days
+from market_data_pipeline.core.loading.plan import Load, Outcome, plan_load
+from market_data_pipeline.core.proof.combined import Agreement
+from market_data_pipeline.core.proof.prove import Proof
+from market_data_pipeline.core.proof.verify import verify
+from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """One bad day or file: its name, what was wrong with it, what it is now, and whether that is good."""
+
+    what: str
+    before: str
+    after: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BadDay:
+    """A day to load again: the minutes to request, the name of the source, and what is wrong."""
+
+    day: Day
+    span: Span
+    source: str
+    problem: str
+
+
+def repair(
+    store: DatasetStore,
+    proof: Proof,
+    open_source: Callable[[str], KlineSource],
+    *,
+    source: str,
+    on_load: Callable[[Load], None],
+    on_day: Callable[[DayResult], None],
+) -> Iterator[Repaired]:
+    """Repair what the proof found wrong; yield what each bad day or file was and is now.
+
+    Args:
+        store: the dataset's files.
+        proof: what is wrong with them.
+        open_source: opens the dataset's source called `rest`, `archive` or `auto`.
+        source: the source of days whose chunk does not require another one.
+        on_load: called with the plan of each run of days before it is loaded.
+        on_day: called with each day's result.
+    """
+    for path in store.strangers():
+        yield Repaired(path.name, "no chunk of this dataset", f"moved to {store.quarantine(path)}", ok=True)
+    bad_days = list(_bad_days(store, proof, source))
+    failures: dict[str, str] = {}
+    for days in _adjoining(bad_days):
+        failures |= _load_again(store, days, open_source, on_load, on_day)
+    store.refresh()
+    for bad in bad_days:
+        yield _proved_again(store, bad, failures.get(bad.day.key, ""))
+    if proof.combined is Agreement.DAMAGED:
+        combine(store, select(store), rebuild=True)
+        yield Repaired("combined", proof.combined_problem or "damaged", "written anew", ok=True)
+
+
+def _bad_days(store: DatasetStore, proof: Proof, source: str) -> Iterator[BadDay]:
+    for day in proof.bad_days:
+        errors = [finding for finding in proof.verification.errors if finding.day == day.key]
+        if not errors and proof.crosscheck:
+            # Nothing proves which side is right; the user chose the source to compare with.
+            against, minutes = proof.crosscheck.against, proof.crosscheck.differing_days[day.key]
+            problem = f"{minutes} minutes are other than {against} has them"
+            yield BadDay(day, Span(day.start_ms, day.end_ms), against, problem)
+            continue
+        only_uncovered = {finding.check for finding in errors} == {COVERED}
+        start_ms = _first_missing(store, day) if only_uncovered else day.start_ms
+        entry = store.entries.get(day.key)
+        # A day that was loaded from REST alone is loaded from REST again, so that its chunk is the same to the byte.
+        of_day = "rest" if entry and entry.source == "rest" else source
+        yield BadDay(day, Span(start_ms, day.end_ms), of_day, "; ".join(finding.problem for finding in errors))
+
+
+def _first_missing(store: DatasetStore, day: Day) -> int:
+    """The first minute (ms UTC) of the day that is absent without a good reason; the day's start if it is damaged."""
+    try:
+        chunk = store.read(day)
+    except StoreError:
+        return day.start_ms
+    good = [absence.span for absence in chunk.footer.absences if absence.kind is not Kind.UNEXPLAINED]
+    absent = gaps(open_times(chunk.klines), Span(day.start_ms, day.end_ms))
+    return min((span.start_ms for span in absent if span not in good), default=day.start_ms)
+
+
+def _adjoining(bad_days: list[BadDay]) -> Iterator[list[BadDay]]:
+    """The days in groups of one source without a day between; a day that is loaded only in part begins a group."""
+
+    def group(numbered: tuple[int, BadDay]) -> tuple[int, str, str]:
+        number, bad = numbered
+        alone = "" if bad.span.start_ms == bad.day.start_ms else bad.day.key
+        return bad.day.date.toordinal() - number, bad.source, alone
+
+    for _, grouped in groupby(enumerate(bad_days), key=group):
+        yield [bad for _, bad in grouped]
+
+
+def _load_again(
+    store: DatasetStore,
+    days: Sequence[BadDay],
+    open_source: Callable[[str], KlineSource],
+    on_load: Callable[[Load], None],
+    on_day: Callable[[DayResult], None],
+) -> dict[str, str]:
+    """Load the days from their source; return why days failed, by day."""
+    span = Span(days[0].span.start_ms, days[-1].span.end_ms)
+    requested = intersect([span], store.dataset.requested) or [days[0].span]
+    window = Span(requested[0].start_ms, requested[-1].end_ms)
+    failures = {}
+    try:
+        with closing(open_source(days[0].source)) as source:
+            load = plan_load(store, source, window, refetch=True)
+            on_load(load)
+            for result in load_days(load):
+                on_day(result)
+                if result.outcome is Outcome.FAILED:
+                    failures[result.day.key] = result.error or "failed"
+    except MarketDataError as error:
+        return {bad.day.key: str(error) for bad in days}
+    return failures
+
+
+def _proved_again(store: DatasetStore, bad: BadDay, failure: str) -> Repaired:
+    """What the day is now, with the kinds of its absent minutes."""
+    read = verify(store, Span(bad.day.start_ms, bad.day.end_ms))
+    absent = ", ".join(f"{count} minutes {kind}" for kind, count in minutes_by_kind(read.absences).items())
+    now = f"{read.rows:,} klines" + (f", {absent}" if absent else "")
+    wrong = failure or "; ".join(finding.problem for finding in read.errors)
+    return Repaired(bad.day.key, bad.problem, f"{now}: {wrong}" if wrong else now, ok=not wrong)

@@ -1,0 +1,112 @@
+"""Jobs that are not assets: `repair`, and `proof`, which evaluates all checks.
+
+Belongs here: unpack the config, call the use case, record what it did. Does not belong here: repairing
+(`core.loading.repair`), when jobs run (`schedules`).
+https://docs.dagster.io/guides/build/jobs
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+
+import dagster as dg
+from pydantic import Field
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.repair import Repaired, repair
+from market_data_pipeline.core.proof.prove import Proof, prove
+from market_data_pipeline.core.store.status import status_of
+from market_data_pipeline.defs.assets import asset_key, log_combined
+from market_data_pipeline.defs.checks import evaluations_of
+from market_data_pipeline.defs.metadata import manifest_metadata
+from market_data_pipeline.defs.recorder import DayRecorder
+from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.logs import log_to
+from market_data_pipeline.instance.names import KLINES, MANIFEST, PROOF_JOB, REPAIR_JOB, REPAIR_OP
+
+PROOF = dg.define_asset_job(
+    PROOF_JOB,
+    selection=dg.AssetSelection.all_asset_checks(),
+    description="Reads every dataset whole and evaluates all of its checks. Writes nothing.",
+)
+
+
+class RepairConfig(dg.Config):
+    """Which datasets: all of the store, of a market, or of a pair."""
+
+    market: str | None = Field(default=None, description="spot or futures; both if unset")
+    pair: str | None = Field(default=None, description="BASE/QUOTE; all if unset")
+
+
+@dg.op(name=REPAIR_OP, description="Proves datasets, loads bad days again, and proves them again.")
+def repair_datasets(
+    context: dg.OpExecutionContext, config: RepairConfig, tools: dg.ResourceParam[Tools]
+) -> dg.Output[None]:
+    """One line in the log for each bad day; fails if anything is still wrong at the end."""
+    log_to(tools.logs)
+    repaired: list[Repaired] = []
+    for proof in _proofs(config, tools):
+        if proof.needs_repair:
+            repaired += _repaired(context, proof, tools)
+    if wrong := [f"{bad.what}: {bad.after}" for bad in repaired if not bad.ok]:
+        raise dg.Failure(f"still wrong: {wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}")
+    table = dg.MetadataValue.table(
+        [dg.TableRecord(asdict(bad)) for bad in repaired],
+        schema=dg.TableSchema([dg.TableColumn(field.name) for field in fields(Repaired)]),
+    )
+    return dg.Output(None, metadata={"mended": len(repaired), "days": table})
+
+
+@dg.job(
+    name=REPAIR_JOB,
+    executor_def=dg.in_process_executor,
+    description="Proves datasets and loads again what is damaged or unexplained.",
+)
+def repair_job() -> None:
+    """The op alone."""
+    repair_datasets()
+
+
+def _proofs(config: RepairConfig, tools: Tools) -> Iterator[Proof]:
+    """The caller's proofs, or those of the datasets that the config names."""
+    if tools.caller.proofs is not None:
+        yield from tools.caller.proofs
+        return
+    market = parse_market(config.market) if config.market else None
+    pair = parse_pair(config.pair) if config.pair else None
+    named = [one for one in tools.store.datasets() if market in {None, one.market} and pair in {None, one.pair}]
+    if not named:
+        raise UsageError(f"{tools.store.root} has no {market or ''} {pair or 'dataset'}; load it first")
+    for dataset in named:
+        yield prove(tools.files(dataset))
+
+
+def _repaired(context: dg.OpExecutionContext, proof: Proof, tools: Tools) -> Iterator[Repaired]:
+    """Repair one dataset, and record in Dagster what was written and how the dataset is now."""
+    dataset = proof.verification.dataset
+    store, open_source = tools.files(dataset), tools.opener
+    with DayRecorder(context, asset_key(dataset, KLINES), store) as recorder:
+
+        def on_day(result: DayResult) -> None:
+            recorder.note(result)
+            tools.caller.on_day(result)
+
+        for bad in repair(
+            store,
+            proof,
+            lambda name: open_source(name)(dataset.market, dataset.pair),
+            source=tools.source,
+            on_load=tools.caller.on_load,
+            on_day=on_day,
+        ):
+            context.log.info(f"{dataset.name} {bad.what}: {bad.before} → {bad.after}")
+            tools.caller.on_repaired(dataset, bad)
+            yield bad
+    if tools.build_combined:
+        log_combined(context, store)
+    context.log_event(
+        dg.AssetMaterialization(asset_key(dataset, MANIFEST), metadata=manifest_metadata(status_of(store)))
+    )
+    for evaluation in evaluations_of(prove(store)):
+        context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them, and its type leaves them out
