@@ -1,6 +1,7 @@
 """How far a dataset is behind the exchange, and whether that is the exchange's doing.
 
-Belongs here: the lag and its verdict. Does not belong here: catching up (`live`, `due`), showing it.
+Belongs here: the lag and its verdict. Does not belong here: loading what is missing (`dataset`, `runs_due`), showing
+the verdict.
 """
 
 from dataclasses import dataclass
@@ -10,15 +11,21 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
-# A minute to be closed, one for a tick that failed, one for the exchange.
+# One minute until the kline is closed, one for a tick that failed, one for the exchange.
 ALLOWED_MINUTES = 3
-# One request's worth: whether the exchange has any kline that is not stored needs no more.
-_ASKED_MINUTES = 480
+# What one request can have; to learn whether the exchange has any newer kline takes no more.
+_REQUESTED_MINUTES = 480
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old the newest kline is: `lag_minutes` closed minutes are not stored, None if nothing is stored at all."""
+    """How old the newest kline is.
+
+    Attributes:
+        ok: False if the exchange has klines that should be stored by now.
+        lag_minutes: closed minutes that are not stored; None if nothing is stored.
+        detail: the verdict in one line.
+    """
 
     ok: bool
     lag_minutes: int | None
@@ -26,7 +33,7 @@ class Freshness:
 
 
 def since_ms(store: DatasetStore) -> int | None:
-    """The first minute after the newest kline that is not known to have none, ms UTC; None without a chunk."""
+    """The first minute after the newest kline that may still get a kline, ms UTC; None without a chunk."""
     newest = store.newest
     if newest is None:
         return None
@@ -40,10 +47,10 @@ def since_ms(store: DatasetStore) -> int | None:
 
 
 def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
-    """Compare the newest stored kline with the exchange's clock and, if that looks late, with what the exchange has.
+    """Compare the newest stored kline with the exchange's clock and, where that is late, with the exchange's klines.
 
     Raises:
-        SourceError: the exchange cannot be asked.
+        SourceError: no response of the exchange, or one that is not klines.
     """
     since = since_ms(store)
     if since is None:
@@ -55,8 +62,8 @@ def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
         return Freshness(ok=True, lag_minutes=lag, detail=f"{stored}, {lag} min behind the exchange's clock")
     ended_ms = source.life(refresh=True).last_open_ms
     if ended_ms is not None and since > ended_ms:
-        return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and traded no longer")
-    newer = source.newest(Span(since, min(edge_ms, since + _ASKED_MINUTES * MINUTE_MS)))
+        return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the pair is not traded any more")
+    newer = source.newest(Span(since, min(edge_ms, since + _REQUESTED_MINUTES * MINUTE_MS)))
     newer = newer if newer.num_rows else source.newest(Span(edge_ms - ALLOWED_MINUTES * MINUTE_MS, edge_ms))
     if newer.num_rows == 0:
         return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the exchange has no newer kline for {lag} min")

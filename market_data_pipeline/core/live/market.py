@@ -1,7 +1,7 @@
 """The live datasets of one market, kept current together by one process.
 
-Belongs here: whom this process follows, the minute edge, one tick for all. Does not belong here: what a tick does for
-one dataset (`live`), who turns the handle (the sensors, the command line).
+Belongs here: which datasets this process keeps current, the wait for the minute's end, one tick for all of them. Does
+not belong here: what a tick does for one dataset (`dataset`), the loop around ticks (`defs.sensors`, `app.live`).
 """
 
 import logging
@@ -27,16 +27,16 @@ from market_data_pipeline.core.store.root import Store
 
 _log = logging.getLogger(__name__)
 
-# The exchange needs a moment to close a kline (facts measured by others; too early costs one more request).
-_HEARD_AFTER_MS = 300
-# Clocks drift, jump, and sleep with their machine.
-_CLOCK_ASKED_EVERY_S = 10
+# The exchange needs a moment to close a kline; a request that arrives sooner has to be sent a second time.
+_ARRIVES_AFTER_MS = 300
+# This machine's clock drifts, and jumps when the machine wakes from sleep.
+_CLOCK_READ_EVERY_S = 10
 _PAUSE_WHILE_LATE_S = 5.0
-# To ask for all and then to store all takes a quarter less than the two by turns, as the processor finds its caches
-# warm. Whoever answers later than this is far away, and there is time to store in between.
-_ANSWERS_FIRST_S = 0.25
-# Half of the time Python's lock is not needed; more would make all of them late instead of the last ones.
-_STORED_AT_ONCE = 2
+# Fetching all datasets and then storing all of them takes a quarter less than doing both at once, as the processor's
+# caches stay warm. Responses that take longer come from far away, and leave time to store in between.
+_FETCH_FIRST_S = 0.25
+# Storing holds Python's lock half of the time, so more threads would only make every dataset late.
+_STORING_THREADS = 2
 
 
 class LiveMarket:
@@ -45,26 +45,26 @@ class LiveMarket:
     def __init__(
         self, store: Store, sources: LiveSources, *, who: str, manifest_interval_s: float, archived: bool = True
     ) -> None:
-        """Nothing is asked yet.
+        """Send no request and take no lock.
 
         Args:
             store: the data root, whose manifests are written only by `flush`.
-            sources: the pairs' sources; closed with this object.
-            who: what others are told who want to follow the same datasets.
-            manifest_interval_s: least time between two writes of a manifest.
+            sources: the pairs' sources; `close` closes them.
+            who: a name for this process, which others see when they want to follow the same datasets.
+            manifest_interval_s: least seconds between two writes of a manifest.
             archived: whether days are due once more when the archive should have them.
         """
         self.market: Market = sources.market
         self.clock_offset_ms = 0
-        """How far this machine's clock was behind the exchange's when that was asked last, ms."""
+        """How far this machine's clock was behind the exchange's at the last reading, ms."""
         self._store, self._sources, self._who = store, sources, who
         self._archived = archived
         self._interval_s = manifest_interval_s
         self._flushed_s = time.monotonic()
         self._locks: dict[str, NoteLock] = {}
         self._followed: dict[str, LiveDataset] = {}
-        self._asking = ThreadPoolExecutor(LIVE_CONNECTIONS, thread_name_prefix=f"ask-{sources.market}")
-        self._storing = ThreadPoolExecutor(_STORED_AT_ONCE, thread_name_prefix=f"store-{sources.market}")
+        self._fetching = ThreadPoolExecutor(LIVE_CONNECTIONS, thread_name_prefix=f"fetch-{sources.market}")
+        self._storing = ThreadPoolExecutor(_STORING_THREADS, thread_name_prefix=f"store-{sources.market}")
         self._was_late = False
         self._edge_ms = 0
 
@@ -87,10 +87,14 @@ class LiveMarket:
         return found
 
     def follow(self, datasets: Iterable[Dataset]) -> dict[str, str]:
-        """Follow these datasets and no others; return who else follows which of them, by name."""
+        """Follow these datasets and no others.
+
+        Returns:
+            The name of the process that follows a dataset already, by the dataset's name.
+        """
         wanted = {dataset.name: dataset for dataset in datasets}
         for name in self._followed.keys() - wanted.keys():
-            self._let_go(name)
+            self._release(name)
         elsewhere = {}
         for name in wanted.keys() - self._followed.keys():
             if holder := self._take(wanted[name]):
@@ -98,32 +102,32 @@ class LiveMarket:
         return elsewhere
 
     def await_minute(self, stopped: threading.Event, *, longest_s: float = math.inf) -> int | None:
-        """Wait until the exchange can have closed a minute that was not asked for yet; return where it ends, ms UTC.
+        """Wait until the exchange can have closed a minute that no tick requested yet; return its end, ms UTC.
 
         Returns:
             None if that takes longer than `longest_s`, or when `stopped` is set.
 
         Raises:
-            SourceUnavailable: the exchange was never reached, so its clock is not known.
+            SourceUnavailable: the exchange's clock was never read.
         """
-        now_ms = self._clock()
+        now_ms = self._read_clock()
         edge_ms = max(now_ms // MINUTE_MS * MINUTE_MS, self._edge_ms + MINUTE_MS)
         if self._early_s(edge_ms) > longest_s:
             return None
         while (early_s := self._early_s(edge_ms)) > 0:
-            if stopped.wait(min(early_s, _CLOCK_ASKED_EVERY_S)):
+            if stopped.wait(min(early_s, _CLOCK_READ_EVERY_S)):
                 return None
-            if early_s > _CLOCK_ASKED_EVERY_S:
-                self._clock()
+            if early_s > _CLOCK_READ_EVERY_S:
+                self._read_clock()
         self._edge_ms = self._sources.now_ms() // MINUTE_MS * MINUTE_MS
         return self._edge_ms
 
     def tick(self, edge_ms: int, *, patience_s: float, stopped: threading.Event) -> Iterator[Update]:
-        """Ask for the minutes before the edge, of all datasets at once; store each answer as it comes.
+        """Fetch the minutes before the edge for all datasets at once; yield each one's update when it is stored.
 
         Args:
             edge_ms: the end of the newest minute, ms UTC.
-            patience_s: how long klines that are not there yet are asked for.
+            patience_s: how many seconds klines that are not there yet are requested.
             stopped: ends all waiting when it is set.
         """
         at_once = threading.Semaphore(self._sources.worth_asking_at_once())
@@ -131,56 +135,56 @@ class LiveMarket:
         if self._was_late:
             patience.first_pause_s = _PAUSE_WHILE_LATE_S
         self._was_late = False
-        wanted = [(one, one.missing(edge_ms)) for one in self.followed]
-        # One look at the budget for all of them, which takes a lock that other processes have too.
-        patience.paid = self._pay(span for one, span in wanted if span and not one.has_ended)
-        asked: dict[LiveDataset, Future[Newest | Update]] = {}
-        for one, span in wanted:
-            if one.has_ended:
-                yield Update(one.name, one.last_open_ms, has_ended=True)
+        missing = [(live, live.missing(edge_ms)) for live in self.followed]
+        # Paid together: the budget has a lock that other processes take too.
+        patience.paid = self._pay(span for live, span in missing if span and not live.has_ended)
+        fetched: dict[LiveDataset, Future[Newest | Update]] = {}
+        for live, span in missing:
+            if live.has_ended:
+                yield Update(live.name, live.last_open_ms, has_ended=True)
             else:
-                asked[one] = self._asking.submit(self._asked, one, span, patience)
-        wait(asked.values(), timeout=_ANSWERS_FIRST_S)
+                fetched[live] = self._fetching.submit(self._fetch, live, span, patience)
+        wait(fetched.values(), timeout=_FETCH_FIRST_S)
         stored: SimpleQueue[Future[Update]] = SimpleQueue()
-        for one, answer in asked.items():
-            answer.add_done_callback(partial(self._to_be_stored, one, stored))
-        for _ in asked:
+        for live, newest in fetched.items():
+            newest.add_done_callback(partial(self._store_when_fetched, live, stored))
+        for _ in fetched:
             update = stored.get().result()
             self._was_late |= update.is_late
             yield update
 
     def flush(self) -> None:
-        """Write the manifests, if it is time to."""
+        """Write the manifests, if `manifest_interval_s` has passed since the last time."""
         if time.monotonic() - self._flushed_s >= self._interval_s:
             self._flushed_s = time.monotonic()
-            for one in self.followed:
-                one.flush()
+            for live in self.followed:
+                live.flush()
 
     def due_days(self) -> list[DueDays]:
-        """The days that need a run, one stretch of them for each dataset."""
+        """The days that need a run, at most one range of them for each dataset."""
         now_ms = self._sources.now_ms()
-        found = []
-        for one in self.followed:
-            if due_days(one, now_ms, archived=self._archived):
-                one.store.refresh()  # whoever was asked to load them may have done it
-                found.append(due_days(one, now_ms, archived=self._archived))
-        return [one for one in found if one]
+        due = []
+        for live in self.followed:
+            if due_days(live, now_ms, archived=self._archived):
+                live.store.refresh()  # a run may have loaded them meanwhile
+                due.append(due_days(live, now_ms, archived=self._archived))
+        return [days for days in due if days]
 
     def usage(self) -> Usage:
-        """The request weight that is used."""
+        """The request weight used so far."""
         return self._sources.usage()
 
     def now_ms(self) -> int:
-        """The exchange's clock."""
+        """The exchange's clock, ms UTC."""
         return self._sources.now_ms()
 
     def close(self) -> None:
-        """Write the manifests, let go of the datasets, and wait for the threads."""
+        """End all waiting and the threads, write the manifests, and release the datasets."""
         self._sources.close()
-        for threads in (self._asking, self._storing):
+        for threads in (self._fetching, self._storing):
             threads.shutdown(cancel_futures=True)
         for name in list(self._followed):
-            self._let_go(name)
+            self._release(name)
 
     # --- inside
 
@@ -188,29 +192,29 @@ class LiveMarket:
         try:
             return self._sources.try_to_pay(spans)
         except Banned:
-            return False  # each dataset says so when it pays for itself
+            return False  # each dataset's own payment raises it, and gives its update the reason
 
-    def _asked(self, one: LiveDataset, wanted: Span | None, patience: Patience) -> Newest | Update:
+    def _fetch(self, live: LiveDataset, missing: Span | None, patience: Patience) -> Newest | Update:
         try:
-            return one.check_life() if wanted is None else one.fetch(wanted, patience)
+            return live.check_life() if missing is None else live.fetch(missing, patience)
         except (MarketDataError, OSError) as error:
-            return _failed(one, error)
+            return _failed(live, error)
 
-    def _to_be_stored(
-        self, one: LiveDataset, stored: "SimpleQueue[Future[Update]]", asked: "Future[Newest | Update]"
+    def _store_when_fetched(
+        self, live: LiveDataset, stored: "SimpleQueue[Future[Update]]", fetched: "Future[Newest | Update]"
     ) -> None:
-        self._storing.submit(self._stored, one, asked).add_done_callback(stored.put)
+        self._storing.submit(self._store_fetched, live, fetched).add_done_callback(stored.put)
 
-    def _stored(self, one: LiveDataset, asked: "Future[Newest | Update]") -> Update:
-        answer = asked.result()
+    def _store_fetched(self, live: LiveDataset, fetched: "Future[Newest | Update]") -> Update:
+        newest = fetched.result()
         try:
-            return one.store_newest(answer) if isinstance(answer, Newest) else answer
-        except (MarketDataError, OSError) as error:  # a full disk, for one, may be empty again in a minute
-            return _failed(one, error)
+            return live.store_newest(newest) if isinstance(newest, Newest) else newest
+        except (MarketDataError, OSError) as error:  # for example a full disk, which may have room in a minute
+            return _failed(live, error)
 
     def _early_s(self, edge_ms: int) -> float:
-        """How long until a question is to be sent that the exchange hears soon after this instant."""
-        return (edge_ms + _HEARD_AFTER_MS - self._sources.way_ms() - self._sources.now_ms()) / 1000
+        """Seconds until a request has to be sent to arrive soon after this instant."""
+        return (edge_ms + _ARRIVES_AFTER_MS - self._sources.way_ms() - self._sources.now_ms()) / 1000
 
     def _take(self, dataset: Dataset) -> str | None:
         folder = self._store.folder(dataset.market, dataset.pair)
@@ -221,18 +225,18 @@ class LiveMarket:
         self._followed[dataset.name] = LiveDataset(self._store.open(dataset), self._sources.of(dataset.pair))
         return None
 
-    def _let_go(self, name: str) -> None:
+    def _release(self, name: str) -> None:
         self._followed.pop(name).flush()
         self._locks.pop(name).release()
 
-    def _clock(self) -> int:
+    def _read_clock(self) -> int:
         try:
             self.clock_offset_ms = self._sources.set_clock()
         except SourceUnavailable as error:
-            _log.warning("the exchange's clock could not be asked: %s", error)
+            _log.warning("the exchange's clock could not be read: %s", error)
         return self._sources.now_ms()
 
 
-def _failed(one: LiveDataset, error: Exception) -> Update:
-    _log.warning("%s: %s", one.name, error)
-    return Update(one.name, one.last_open_ms, error=" ".join(str(error).split()))
+def _failed(live: LiveDataset, error: Exception) -> Update:
+    _log.warning("%s: %s", live.name, error)
+    return Update(live.name, live.last_open_ms, error=" ".join(str(error).split()))

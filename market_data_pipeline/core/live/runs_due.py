@@ -1,9 +1,10 @@
 """Which days of a live dataset need a run of their own, because a tick is too short for them.
 
 Belongs here: the decision, from what is stored and the time. Does not belong here: starting the runs (`defs.sensors`,
-`app.live`).
+`app.live_dagster`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,34 +17,34 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State
 
 _DAY_MS = 86_400_000
-# Older days are a backfill's business, or verify's.
-_LOOKED_BACK_MS = 7 * _DAY_MS
-# Ticks read the last minutes again; only after them the day is nobody's but the run's.
-_AFTER_CLOSE_MS = SETTLING_MS + 2 * MINUTE_MS
-# Files are there nine hours after their UTC day at the latest, as a rule.
+# Older days are left to backfill and verify.
+_CHECKED_BACK_MS = 7 * _DAY_MS
+# Ticks request the last minutes again, so a run that begins sooner would load them at the same time as a tick.
+_CONFIRMED_AFTER_MS = SETTLING_MS + 2 * MINUTE_MS
+# The archive publishes a file about nine hours after its UTC day (binance/binance-public-data#440).
 _ARCHIVED_AFTER_MS = 10 * 3_600_000
-_ARCHIVE_GIVEN_UP_AFTER_MS = 3 * _DAY_MS
+_ARCHIVE_TRIED_FOR_MS = 3 * _DAY_MS
 
 
 class Reason(StrEnum):
-    """What is wrong with the days."""
+    """Why days need a run."""
 
     MISSING = "missing"
-    """Their klines are not stored: nobody followed the dataset for a while."""
+    """Klines of these days are not stored."""
     TO_CONFIRM = "to_confirm"
-    """They are over, and their klines were read within moments of closing."""
+    """The days are over, and some of their klines were read within minutes of closing."""
     TO_ARCHIVE = "to_archive"
-    """The archive should have them by now."""
+    """The archive should have published the days by now."""
 
     @property
     def pause_s(self) -> int:
-        """How long nobody tries again after a try that did not help."""
+        """Seconds between two runs for the same days and reason."""
         return {Reason.MISSING: 120, Reason.TO_CONFIRM: 3600, Reason.TO_ARCHIVE: 6 * 3600}[self]
 
 
 @dataclass(frozen=True, slots=True)
 class DueDays:
-    """Days of a dataset, from the first to the last, that one run should load; `refetch` if they are stored already."""
+    """Days of a dataset, `first` to `last`, that one run should load, and the reason."""
 
     store: DatasetStore
     reason: Reason
@@ -52,12 +53,18 @@ class DueDays:
 
     @property
     def refetch(self) -> bool:
-        """True if what is stored and sure is to be asked for, too."""
+        """True if the run should also request klines that are stored and final."""
         return self.reason is Reason.TO_ARCHIVE
 
 
 def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True) -> DueDays | None:
-    """What should be done first, None if a tick is all that the dataset needs; `archived` if the archive is of use."""
+    """The days that need a run first, None if ticks are enough.
+
+    Args:
+        live: the dataset.
+        now_ms: the exchange's clock, ms UTC.
+        archived: False leaves out `TO_ARCHIVE`, for sources without the archive.
+    """
     store, start_ms = live.store, since_ms(live.store)
     today = day_at(store.dataset.zone, now_ms)
     if start_ms is None:
@@ -66,23 +73,25 @@ def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True) -> DueDay
         return DueDays(store, Reason.MISSING, day_at(store.dataset.zone, start_ms), today)
     if live.damaged and not store.is_intact(live.damaged):
         return DueDays(store, Reason.MISSING, live.damaged, live.damaged)
-    days = days_between(store.dataset.zone, now_ms - _LOOKED_BACK_MS, today.start_ms)
-    recent = [(day, store.entries[day.key]) for day in days if day.key in store.entries]
-    for reason, is_due in ((Reason.TO_CONFIRM, _is_to_be_confirmed), (Reason.TO_ARCHIVE, _is_to_be_archived)):
-        if reason is Reason.TO_ARCHIVE and not archived:
-            break
-        if found := [day for day, entry in recent if is_due(day, entry, now_ms)]:
-            return DueDays(store, reason, found[0], found[-1])
+    days = days_between(store.dataset.zone, now_ms - _CHECKED_BACK_MS, today.start_ms)
+    checks: dict[Reason, Callable[[Day, Entry, int], bool]] = {Reason.TO_CONFIRM: _is_to_be_confirmed}
+    if archived:
+        checks[Reason.TO_ARCHIVE] = _is_to_be_archived
+    for reason, is_due in checks.items():
+        due = [day for day in days if day.key in store.entries and is_due(day, store.entries[day.key], now_ms)]
+        if due:
+            return DueDays(store, reason, due[0], due[-1])
     return None
 
 
 def _is_to_be_confirmed(day: Day, entry: Entry, now_ms: int) -> bool:
-    """Also a day of which something is missing: a run asks for it again."""
-    lacks = any(not absence.kind.is_final and absence.kind is not Kind.NOT_REQUESTED for absence in entry.absences)
-    return day.end_ms + _AFTER_CLOSE_MS <= now_ms and (entry.state is State.PROVISIONAL or lacks)
+    """True for a day that is over and provisional, or has minutes that a run may still find."""
+    has_gaps = any(not absence.kind.is_final and absence.kind is not Kind.NOT_REQUESTED for absence in entry.absences)
+    return day.end_ms + _CONFIRMED_AFTER_MS <= now_ms and (entry.state is State.PROVISIONAL or has_gaps)
 
 
 def _is_to_be_archived(day: Day, entry: Entry, now_ms: int) -> bool:
+    """True while the archive may have published the day and the chunk is from REST alone."""
     published_ms = -(-day.end_ms // _DAY_MS) * _DAY_MS + _ARCHIVED_AFTER_MS
-    # The archive may lack minutes for good, and such a day stays confirmed.
-    return entry.state is State.CONFIRMED and published_ms <= now_ms < published_ms + _ARCHIVE_GIVEN_UP_AFTER_MS
+    # The archive may lack minutes of the day for good; the day then stays confirmed.
+    return entry.state is State.CONFIRMED and published_ms <= now_ms < published_ms + _ARCHIVE_TRIED_FOR_MS
