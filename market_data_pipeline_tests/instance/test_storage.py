@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,13 @@ def index_rows(home: Path) -> dict[str, list[Any]]:
         "checks": "SELECT asset_key, check_name, partition, execution_status, evaluation_event_storage_id, "
         "materialization_event_storage_id FROM asset_check_executions ORDER BY id",
     }
-    with sqlite3.connect(home / "history" / "runs" / "index.db") as connection:
+    with closing(sqlite3.connect(home / "history" / "runs" / "index.db")) as connection:
         return {name: connection.execute(query).fetchall() for name, query in queries.items()}
 
 
 def run_rows(home: Path, run_id: str) -> list[Any]:
     """A run's own database without what differs from run to run."""
-    with sqlite3.connect(home / "history" / "runs" / f"{run_id}.db") as connection:
+    with closing(sqlite3.connect(home / "history" / "runs" / f"{run_id}.db")) as connection:
         return connection.execute(
             "SELECT id, dagster_event_type, step_key, asset_key, partition FROM event_logs"
         ).fetchall()
