@@ -1,6 +1,7 @@
 """Public clients that nobody here wrote work against the exchange."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
@@ -33,7 +34,9 @@ def test_ccxt_loads_markets_and_klines(
     client.session.close()
 
 
-def test_ccxt_reads_raw_rows_without_waiting(shared: ExchangeClient) -> None:
+# ccxt still sets an option of aiohttp that Python 3.12.8 and 3.13.1 made needless.
+@pytest.mark.filterwarnings("ignore:enable_cleanup_closed ignored:DeprecationWarning")
+def test_ccxt_reads_raw_rows_of_several_pages_at_once(shared: ExchangeClient) -> None:
     ccxt = pytest.importorskip("ccxt.async_support")
 
     async def fetched() -> list:
@@ -61,6 +64,17 @@ def test_ccxt_maps_refusals(fresh: ExchangeClient) -> None:
     client.session.close()
 
 
+@pytest.fixture
+def event_loop() -> Iterator[None]:
+    """The event loop that python-binance's client takes when it is made; the client would not close one of its own."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("event_loop")
 def test_python_binance_gets_klines(shared: ExchangeClient) -> None:
     binance = pytest.importorskip("binance.client")
 
