@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import archives, browse, commands, live, loads, stored
 from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.cases import archives, browse, commands, live, loads, stored
 from benchmarks.exchange import simulated_exchange
-from benchmarks.measuring import PROJECT, BenchmarkFailed
+from benchmarks.processes import PROJECT, BenchmarkFailed
 from benchmarks.report import Section, machine, print_section, write_markdown
 from benchmarks.results import Line
 
@@ -35,8 +35,8 @@ _PAGE = PROJECT / "docs" / "benchmarks.md"
 
 
 def main() -> int:
-    asked = _arguments()
-    names, sizes, facts = asked.names or list(BENCHMARKS), QUICK if asked.quick else FULL, machine()
+    options = _options()
+    names, sizes, facts = options.names or list(BENCHMARKS), QUICK if options.quick else FULL, machine()
     sections: list[Section] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder:
         try:
@@ -45,31 +45,31 @@ def main() -> int:
                 for name in names:
                     bench.say(name)
                     about = inspect.getdoc(BENCHMARKS[name]) or ""
-                    sections.append(Section(name, about, list(BENCHMARKS[name](bench)), judged=not asked.quick))
+                    sections.append(Section(name, about, list(BENCHMARKS[name](bench)), judged=not options.quick))
                     print_section(sections[-1])
         except BenchmarkFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    if asked.write or not (asked.names or asked.quick):
+    if options.write or not (options.names or options.quick):
         write_markdown(_PAGE, sections, facts, sizes, BENCHMARKS)
         print(f"written: {_PAGE}")
     verdicts = [line.met for section in sections for line in section.lines if line.met is not None]
-    if not asked.quick:
+    if not options.quick:
         print(f"{sum(verdicts)} of {len(verdicts)} goals met")
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAMES", help=f"of {', '.join(BENCHMARKS)}; all if not given")
     parser.add_argument("--quick", action="store_true", help="a few days only: shows that all works, judges nothing")
     parser.add_argument(
         "--write", action="store_true", help="renew docs/benchmarks.md, in which the benchmarks that were not run stay"
     )
-    asked = parser.parse_args()
-    if unknown := [name for name in asked.names if name not in BENCHMARKS]:
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in BENCHMARKS]:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    return asked
+    return options
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What all benchmarks share: sizes, the exchange, fresh data roots, and verified runs of each side.
 
-Belongs here: one run of one side, with proof that it did its job. Does not belong here: what is compared (the
-benchmarks), how a process is measured (`measuring`).
+Belongs here: one run of one side, with proof that it did its work. Does not belong here: what is compared (`cases`),
+how a process is measured (`processes`).
 """
 
 import json
@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks.exchange import Exchange, Window
-from benchmarks.measuring import BenchmarkFailed, Run, python, work
+from benchmarks.processes import PROJECT, BenchmarkFailed, Run, python, work
 
-# A pair's first and last kline are asked for by every load.
+# Every load requests a pair's first and last kline.
 _MOST_SIDE_ROWS = 10
 
 
@@ -44,12 +44,15 @@ QUICK = Sizes(30, 20, 3, 3, 5, 20, 30, rounds=1, quick_commands=2, store_rounds=
 
 @dataclass
 class Bench:
-    """The place where benchmarks run. Every load gets a data root of its own."""
+    """The place where benchmarks run: every load gets a data root of its own, below `folder`.
+
+    Commands of the package run from `checkout`, scripts of `measured` from this one.
+    """
 
     sizes: Sizes
     exchange: Exchange
     folder: Path
-    judged: bool = True
+    checkout: Path = PROJECT
     costs: list[dict[str, int]] = field(default_factory=list)
 
     def window(self, market: str, days: int) -> Window:
@@ -67,26 +70,26 @@ class Bench:
         return self._verified("engine", window, run, window.rows)
 
     def engine_elsewhere(self, window: Window, root: Path, url: str) -> Run:
-        """Load by the engine from another exchange; minutes that it does not have must be outages."""
+        """Load by the engine from another exchange; each minute that it lacks must be an outage."""
         run = self._engine(window, root, url)
         return self._verified("engine", window, run, window.minutes - run.facts["absent"].get("outage", 0))
 
     def _engine(self, window: Window, root: Path, url: str, source: str = "rest") -> Run:
         arguments = [*window.arguments, "--root", str(root), "--url", url, "--source", source]
-        return python("-m", "benchmarks.engine", *arguments, root=self.folder)
+        return python("-m", "benchmarks.measured.engine", *arguments, root=self.folder)
 
     def naive(self, window: Window) -> Run:
         """Load by the loop that users write."""
         self.exchange.await_room(window.market, window.naive_weight)
         arguments = [*window.arguments, "--root", str(self.new_root()), "--url", self.exchange.url]
         with self.exchange.watched(window.market):
-            run = python("-m", "benchmarks.naive", *arguments, root=self.folder)
+            run = python("-m", "benchmarks.measured.naive", *arguments, root=self.folder)
         return self._verified("naive loop", window, run, window.rows)
 
     def downloads(self, window: Window, *options: str) -> Run:
         """Download the archive's files by the loop that users write."""
         arguments = [*window.arguments, "--url", self.exchange.url, *options]
-        run = python("-m", "benchmarks.downloads", *arguments, root=self.folder)
+        run = python("-m", "benchmarks.measured.downloads", *arguments, root=self.folder)
         return self._verified("download loop", window, run, window.rows)
 
     def backfill(
@@ -98,7 +101,7 @@ class Bench:
             arguments = ["backfill", *window.bounds, "--source", source]
             run = self.command("--market", window.market, *arguments, root=root)
         if nothing_to_do and self.costs[-1]["files"]:
-            raise BenchmarkFailed(f"a backfill with nothing to do asked for {self.costs[-1]['files']} files")
+            raise BenchmarkFailed(f"a backfill with nothing to do requested {self.costs[-1]['files']} files")
         if (rows := _rows_listed(root)) != window.rows:
             raise BenchmarkFailed(f"backfill stored {rows} rows, not {window.rows}:\n{run.output}")
         self.say(f"backfill {window.market} {window.days} days: {run.wall_s:.2f} s")
@@ -111,17 +114,18 @@ class Bench:
         with self.exchange.watched(window.market) as cost:
             yield
         if not by_rest and cost["rows"] > _MOST_SIDE_ROWS:
-            raise BenchmarkFailed(f"REST was not to be asked for klines, but sent {cost['rows']}")
+            raise BenchmarkFailed(f"REST should have sent no klines, but sent {cost['rows']}")
         self.costs.append(cost)
 
     def command(self, *arguments: str, root: Path) -> Run:
         """`market-data` with the arguments."""
-        return python("-m", "market_data_pipeline", *arguments, root=root, url=self.exchange.url)
+        command = ("-m", "market_data_pipeline", *arguments)
+        return python(*command, root=root, url=self.exchange.url, checkout=self.checkout)
 
     def store_job(self, job: str, window: Window, root: Path, *, rows: int | None = None) -> Run:
-        """A job of `stores`; it must have seen every kline of the window, or as many as `rows`."""
+        """A job of `measured.store_jobs`; it must have seen every kline of the window, or as many as `rows`."""
         named = ["--market", window.market, "--pair", window.pair, "--root", str(root)]
-        run = python("-m", "benchmarks.stores", job, *named, root=root)
+        run = python("-m", "benchmarks.measured.store_jobs", job, *named, root=root)
         return self._verified(job, window, run, window.rows if rows is None else rows)
 
     @cached_property
@@ -162,7 +166,7 @@ class Bench:
         return run
 
     def say(self, text: str) -> None:
-        """Tell on stderr how far the measurement is."""
+        """Print the text on stderr, to show how far the measurement is."""
         print(f"  {text}", file=sys.stderr, flush=True)
 
 

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import PROJECT, BenchmarkFailed
+from benchmarks.processes import PROJECT, BenchmarkFailed
 from market_data_pipeline.simulator.data.halts import halts_between
 
 RTT_MS = 150
@@ -99,7 +99,7 @@ class Exchange:
         time.sleep(_MINUTE_S - now_s % _MINUTE_S + 0.05)
 
     def warm(self, window: Window) -> None:
-        """Let it make the window's klines and zips now: asked for as archives, which costs no weight.
+        """Request the window's files of the archive, so that the exchange has made its klines; this costs no weight.
 
         It holds what was used last, so the newest come first: of a longer window than it can hold, a load from the
         first day on then finds as many made as fit.
@@ -116,7 +116,7 @@ class Exchange:
     def watched(self, market: str) -> Iterator[dict[str, int]]:
         """Fill the dictionary with what the block cost, by name; raise if any request was refused.
 
-        `requests`, `weight` and `rows` are those of the market's REST, `files` what was asked of the archive.
+        `requests`, `weight` and `rows` are those of the market's REST, `files` the requests to the archive.
         """
         before, cost = self.stats(), dict[str, int]()
         yield cost
@@ -148,10 +148,10 @@ def simulated_exchange(*, rtt_ms: int = RTT_MS, archive: Path | None = None) -> 
     )
     try:
         assert process.stdout is not None
-        said = process.stdout.readline().split()
-        if not said:
+        words = process.stdout.readline().split()
+        if not words:
             raise BenchmarkFailed("the simulated exchange did not start")
-        exchange = Exchange(said[-1])
+        exchange = Exchange(words[-1])
         exchange.get("/api/v3/ping")
         yield exchange
     finally:

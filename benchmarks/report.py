@@ -1,6 +1,6 @@
 """How results look: a table in the terminal, and docs/benchmarks.md.
 
-Belongs here: words and layout, and what is said of the machine. Does not belong here: measuring, verdicts.
+Belongs here: words and layout, and the description of the machine. Does not belong here: measuring, verdicts.
 """
 
 import os
@@ -36,7 +36,7 @@ class Section:
 
 
 def machine() -> dict[str, str]:
-    """What a reader has to know to compare."""
+    """The facts about this machine that decide the numbers."""
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -67,7 +67,7 @@ def print_section(section: Section) -> None:
 def write_markdown(
     path: Path, sections: Sequence[Section], facts: Mapping[str, str], sizes: Sizes, order: Iterable[str]
 ) -> None:
-    """The page of all results; benchmarks that were not run now keep what the page says of them."""
+    """The page of all results; benchmarks that were not run now keep their section."""
     kept = _sections_of(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept |= {section.name: _section(section, facts) for section in sections}
     text = [_opening(facts, sizes), *(kept[name] for name in order if name in kept)]

@@ -1,4 +1,4 @@
-"""What a benchmark says: lines of ours against something else, each with its goal if it has one.
+"""The results of a benchmark: lines that compare ours with something else, each with its goal if it has one.
 
 Belongs here: lines, verdicts, how numbers are written. Does not belong here: measuring, tables.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmarks.measuring import Run, Spread, peak
+from benchmarks.processes import Run, Spread, peak
 
 
 class Unit(StrEnum):

@@ -1,13 +1,13 @@
 """Live mode: how soon klines are on disk, and what a minute costs.
 
-Belongs here: what is compared with which goal. Does not belong here: the ticks themselves (`following`).
+Belongs here: what is measured, and its goal. Does not belong here: the ticks themselves (`measured.live_minutes`).
 """
 
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.exchange import simulated_exchange
-from benchmarks.measuring import Spread, python
+from benchmarks.processes import Spread, python
 from benchmarks.results import Line, Unit
 
 
@@ -28,7 +28,16 @@ def live(bench: Bench) -> Iterator[Line]:
 def _followed(bench: Bench, what: str, url: str, pairs: int) -> Iterator[Line]:
     options = ["--pairs", f"{pairs}", "--minutes", f"{bench.sizes.live_minutes}", "--url", url]
     root = bench.new_root()
-    run = python("-m", "benchmarks.following", "--market", "futures", *options, "--root", str(root), root=bench.folder)
+    run = python(
+        "-m",
+        "benchmarks.measured.live_minutes",
+        "--market",
+        "futures",
+        *options,
+        "--root",
+        str(root),
+        root=bench.folder,
+    )
     late = [each[max(0, round(len(each) * 0.95) - 1)] for each in run.facts["late_s"]]
     yield Line(
         f"{what}: on disk after the minute's end, p95", Unit.SECONDS, Spread(tuple(late)), None, "", None, 1.0, True

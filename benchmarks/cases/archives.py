@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.exchange import Window
-from benchmarks.measuring import alternating, wall, work
+from benchmarks.processes import alternating, wall, work
 from benchmarks.results import Line, compared
 
 
@@ -16,7 +16,7 @@ def archive(bench: Bench) -> Iterator[Line]:
 
     First the whole command: `market-data backfill` of futures from 2022-01-01 with `--source auto` and then with
     `--source rest`, once each, on fresh data roots. REST begins with one of the exchange's minutes, as its weight limit
-    takes most of its time. Before either, all daily files are asked for, newest first. The exchange then holds the
+    takes most of its time. Before either, all daily files are requested, newest first. The exchange then holds the
     oldest, up to 150 MB of klines (about 730 days) and 32 MB of zips (about 470), and makes the others while it serves,
     in its own process on the same machine: 4 ms for a day's klines, which both sides wait for, and 4 ms for its zip.
 

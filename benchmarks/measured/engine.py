@@ -9,8 +9,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from benchmarks.arguments import load_parser
-from benchmarks.child import Stopwatch
+from benchmarks.measured.arguments import load_parser
+from benchmarks.measured.stopwatch import Stopwatch
 from market_data_pipeline.core.klines.coverage import Absence, minutes_by_kind
 from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
@@ -23,18 +23,18 @@ from market_data_pipeline.core.store.root import Store
 
 
 def main() -> None:
-    asked = _arguments()
-    market, pair, zone = parse_market(asked.market), parse_pair(asked.pair), parse_zone("UTC")
-    opener = partial(open_source, asked.source, root=asked.root, base_url=asked.url)
+    options = _options()
+    market, pair, zone = parse_market(options.market), parse_pair(options.pair), parse_zone("UTC")
+    opener = partial(open_source, options.source, root=options.root, base_url=options.url)
     stopwatch = Stopwatch()
     outcomes: dict[str, int] = {}
     absences: list[Absence] = []
     rows = size_bytes = 0
     resolved = resolve(opener, market, pair, strict=True)
     with closing(resolved.source) as source:
-        start_ms, end_ms = parse_instant(asked.start, zone), parse_instant(asked.end, zone)
+        start_ms, end_ms = parse_instant(options.start, zone), parse_instant(options.end, zone)
         window = parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=source.now_ms(), align_to=[zone])
-        files = dataset_of(Store(asked.root), resolved, zone=zone, window=window)
+        files = dataset_of(Store(options.root), resolved, zone=zone, window=window)
         for result in backfill(files, source, window):
             outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
             if result.entry:
@@ -42,10 +42,10 @@ def main() -> None:
                 size_bytes += result.entry.size_bytes
                 absences += result.entry.absences
         weight = source.usage().spent
-    stopwatch.tell(rows=rows, bytes=size_bytes, outcomes=outcomes, absent=minutes_by_kind(absences), weight=weight)
+    stopwatch.report(rows=rows, bytes=size_bytes, outcomes=outcomes, absent=minutes_by_kind(absences), weight=weight)
 
 
-def _arguments() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = load_parser(__doc__)
     parser.add_argument("--root", required=True, type=Path, help="data root")
     parser.add_argument("--source", default="rest", choices=SOURCES)

@@ -1,6 +1,6 @@
-"""Benchmarks of a store that is there: its size, proving it, combining it.
+"""Benchmarks of a store that is loaded already: its size, `verify`, `combine`.
 
-Belongs here: size, verify. Does not belong here: the work itself, which is in `stores`, one job per process.
+Belongs here: size, verify. Does not belong here: the work itself (`measured.store_jobs`, one job per process).
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.exchange import Window, simulated_exchange
-from benchmarks.measuring import PROJECT, Run, Spread, alternating, peak, wall, work
+from benchmarks.processes import PROJECT, Run, Spread, alternating, peak, wall, work
 from benchmarks.results import Line, Unit, compared
 
 _ZIP = re.compile(r"([A-Z0-9]+)USDT-1m-(\d{4}-\d{2}-\d{2})\.zip")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.exchange import WEIGHT_PER_MINUTE, Window
-from benchmarks.measuring import Spread, alternating, peak, wall, work
+from benchmarks.processes import Spread, alternating, peak, wall, work
 from benchmarks.results import Line, Unit, compared
 
 

@@ -1,8 +1,8 @@
 """Live mode of many pairs for some minutes: the engine of the sensors and of `market-data live`, in one process.
 
 Belongs here: the calls that a tick is made of, timed. Does not belong here: goals (`live`).
-The clock of the exchange is this machine's, and a kline is shown from its minute's end on, so that how long after the
-minute's end an update is told is how long after the exchange first showed it the kline was on disk.
+The exchange has the clock of this machine and shows a kline from its minute's end on. The time from the minute's end to
+an update is therefore the time from the kline's first appearance at the exchange to its file on disk.
 """
 
 import argparse
@@ -28,30 +28,30 @@ _FIRST_TICKS = 2
 
 
 def main() -> None:
-    asked = _arguments()
+    options = _options()
     gc.set_threshold(50_000)  # as the command line does
-    settings = Settings(market_data_dir=asked.root, market_data_exchange_url=asked.url)
-    market = parse_market(asked.market)
+    settings = Settings(market_data_dir=options.root, market_data_exchange_url=options.url)
+    market = parse_market(options.market)
     # Pairs that the simulated exchange lists for this.
-    pairs = [f"SIM{number:02}/USDT" for number in range(1, asked.pairs + 1)]
+    pairs = [f"SIM{number:02}/USDT" for number in range(1, options.pairs + 1)]
     with ThreadPoolExecutor(4) as pool:
         datasets = list(pool.map(lambda pair: _loaded(settings, market, pair), pairs))
     live, stopped = live_market_of(settings, market, "a benchmark"), threading.Event()
     live.follow(datasets)
     late_s, ticks_s, cpu_s = [], [], []
-    for number in range(asked.minutes + _FIRST_TICKS):
+    for number in range(options.minutes + _FIRST_TICKS):
         edge_ms = live.await_minute(stopped)
         if edge_ms is None:
             raise SystemExit("stopped")
-        cpu, began, told = time.process_time(), time.perf_counter(), []
+        cpu, began, delays_s = time.process_time(), time.perf_counter(), []
         for update in live.tick(edge_ms, patience_s=_PATIENCE_S, stopped=stopped):
-            told.append(time.time() - edge_ms / 1000)
+            delays_s.append(time.time() - edge_ms / 1000)
             if number >= _FIRST_TICKS and update.added != 1:
                 raise SystemExit(f"not one kline more: {update}")
         if number >= _FIRST_TICKS:
             ticks_s.append(time.perf_counter() - began)
-            cpu_s.append((time.process_time() - cpu) / len(told))
-            late_s.append(sorted(told))
+            cpu_s.append((time.process_time() - cpu) / len(delays_s))
+            late_s.append(sorted(delays_s))
         live.flush()
     live.close()
     sys.stdout.write(json.dumps({"late_s": late_s, "ticks_s": ticks_s, "cpu_s": cpu_s}) + "\n")
@@ -71,7 +71,7 @@ def _loaded(settings: Settings, market: Market, pair: str) -> Dataset:
     return store.dataset
 
 
-def _arguments() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--market", required=True)
     parser.add_argument("--pairs", type=int, required=True)

@@ -1,4 +1,4 @@
-"""What every measured script tells about itself, as one JSON line on stdout.
+"""What every measured script prints about itself, as one JSON line on stdout.
 
 Belongs here: the stopwatch and the peak of memory, on every operating system. Does not belong here: any work.
 Nothing heavy is imported, so that a script's peak is its own.
@@ -17,7 +17,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
 
-    def tell(self, **facts: Any) -> None:
+    def report(self, **facts: Any) -> None:
         """Print the facts with the time since the start and the process's peak of memory."""
         measured = {
             "seconds_of_work": time.perf_counter() - self._wall_s,

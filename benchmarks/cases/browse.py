@@ -1,6 +1,6 @@
 """The browse page: how soon a page answers on loopback, on a dataset of years.
 
-Belongs here: which pages are asked for. Does not belong here: how they are made.
+Belongs here: which pages are requested. Does not belong here: how they are made.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 
 from benchmarks.bench import Bench
-from benchmarks.measuring import PROJECT, BenchmarkFailed, Spread, environment
+from benchmarks.processes import PROJECT, BenchmarkFailed, Spread, environment
 from benchmarks.results import Line, Unit
 from market_data_pipeline.services.addresses import Address, free_port
 
@@ -23,9 +23,9 @@ _NO_DAGSTER = "http://127.0.0.1:9"
 
 
 def browse(bench: Bench) -> Iterator[Line]:
-    """Pages of the store that verify proves, asked for one after the other over HTTP, after one that is not counted.
+    """Pages of the largest store, requested one after the other over HTTP; the first request is not counted.
 
-    Dagster is not asked: its runs are a part of the page that the browser loads later.
+    No request goes to Dagster: its runs are a part of the page that the browser loads later.
     """
     root = bench.whole_root
     chunks = sorted(root.glob("*/*/1m/chunks/*.parquet"))

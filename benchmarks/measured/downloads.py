@@ -16,8 +16,8 @@ from datetime import date, timedelta
 import pandas as pd
 import requests
 
-from benchmarks.arguments import load_parser
-from benchmarks.child import Stopwatch
+from benchmarks.measured.arguments import load_parser
+from benchmarks.measured.stopwatch import Stopwatch
 
 _THREADS = 32
 _FOLDERS = {"spot": "spot", "futures": "futures/um"}
@@ -39,16 +39,16 @@ _local = threading.local()
 
 
 def main() -> None:
-    asked = _arguments()
+    options = _options()
     stopwatch = Stopwatch()
-    token = asked.pair.replace("/", "")
-    folder = f"{asked.url}/data/{_FOLDERS[asked.market]}/daily/klines/{token}/1m"
-    first, end = date.fromisoformat(asked.start), date.fromisoformat(asked.end)
+    token = options.pair.replace("/", "")
+    folder = f"{options.url}/data/{_FOLDERS[options.market]}/daily/klines/{token}/1m"
+    first, end = date.fromisoformat(options.start), date.fromisoformat(options.end)
     urls = [f"{folder}/{token}-1m-{first + timedelta(day)}.zip" for day in range((end - first).days)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        frames = list(pool.map(lambda url: _day(url, checksums=asked.checksums), urls))
+        frames = list(pool.map(lambda url: _day(url, checksums=options.checksums), urls))
     frame = pd.concat(frames, ignore_index=True)
-    stopwatch.tell(rows=len(frame))
+    stopwatch.report(rows=len(frame))
 
 
 def _day(url: str, *, checksums: bool) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def _get(url: str) -> bytes:
     return bytes(answer.content)
 
 
-def _arguments() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = load_parser(__doc__)
     parser.add_argument("--no-checksums", dest="checksums", action="store_false")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Work on a store that is there, by the engine and as it is done without it; one job per process.
+"""Work on a store that is loaded already, by the engine and without it; one job per process.
 
 Belongs here: verify and combine of the engine, the floor under verify, pandas' way to combine, sizes of encodings. Does
 not belong here: loading (`engine`, `naive`). Each job imports what it needs and nothing else, before its stopwatch.
@@ -11,31 +11,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import dataset_parser
-from benchmarks.child import Stopwatch
+from benchmarks.measured.arguments import dataset_parser
+from benchmarks.measured.stopwatch import Stopwatch
 
 
-def _opener(asked: argparse.Namespace) -> Callable[[], Any]:
+def _opener(options: argparse.Namespace) -> Callable[[], Any]:
     """What opens the dataset's files; imported before the stopwatch, opened after."""
     from market_data_pipeline.core.klines.dataset import parse_market
     from market_data_pipeline.core.store.root import Store
 
     def opened() -> Any:
-        store = Store(asked.root)
-        dataset = store.find(parse_market(asked.market), asked.pair)
+        store = Store(options.root)
+        dataset = store.find(parse_market(options.market), options.pair)
         if dataset is None:
-            raise SystemExit(f"no {asked.market} {asked.pair} in {asked.root}")
+            raise SystemExit(f"no {options.market} {options.pair} in {options.root}")
         return store.open(dataset)
 
     return opened
 
 
-def _files(asked: argparse.Namespace) -> list[Path]:
-    exchange_id = "binance" if asked.market == "spot" else "binanceusdm"
-    return sorted((asked.root / exchange_id / asked.pair.replace("/", "") / "1m" / "chunks").glob("*.parquet"))
+def _files(options: argparse.Namespace) -> list[Path]:
+    exchange_id = "binance" if options.market == "spot" else "binanceusdm"
+    return sorted((options.root / exchange_id / options.pair.replace("/", "") / "1m" / "chunks").glob("*.parquet"))
 
 
-def verify(asked: argparse.Namespace) -> None:
+def verify(options: argparse.Namespace) -> None:
     """The engine's verification, all of it."""
     import pyarrow as pa
 
@@ -45,18 +45,18 @@ def verify(asked: argparse.Namespace) -> None:
 
     # pandera and pandas are imported, half a second, by the first validation: here before the stopwatch.
     schema_problem(pa.Table.from_batches([], SCHEMA), schema())
-    opened = _opener(asked)
+    opened = _opener(options)
     stopwatch = Stopwatch()
     result = core_verify(opened())
-    stopwatch.tell(rows=result.rows, ok=result.ok, bytes=result.size_bytes)
+    stopwatch.report(rows=result.rows, ok=result.ok, bytes=result.size_bytes)
 
 
-def floor(asked: argparse.Namespace) -> None:
+def floor(options: argparse.Namespace) -> None:
     """Read, sha256 and decode of the same files: less than this no verification can do."""
-    _floor(asked, lambda klines: None)
+    _floor(options, lambda klines: None)
 
 
-def floor_with_rules(asked: argparse.Namespace) -> None:
+def floor_with_rules(options: argparse.Namespace) -> None:
     """The same with the rules of a kline, written in numpy by hand and for one kind of file only."""
     import numpy as np
     import pandas  # noqa: F401  (imported by the first to_numpy of pyarrow; here before the stopwatch, as in `verify`)
@@ -73,13 +73,13 @@ def floor_with_rules(asked: argparse.Namespace) -> None:
         if not all(good):
             raise SystemExit("the floor of verify found a broken rule")
 
-    _floor(asked, check)
+    _floor(options, check)
 
 
-def _floor(asked: argparse.Namespace, check: Callable[[Any], None]) -> None:
+def _floor(options: argparse.Namespace, check: Callable[[Any], None]) -> None:
     import pyarrow.parquet as pq
 
-    files, rows, digests = _files(asked), 0, set()
+    files, rows, digests = _files(options), 0, set()
     stopwatch = Stopwatch()
     for file in files:
         content = file.read_bytes()
@@ -88,49 +88,49 @@ def _floor(asked: argparse.Namespace, check: Callable[[Any], None]) -> None:
             klines = opened.read()
         check(klines)
         rows += klines.num_rows
-    stopwatch.tell(rows=rows, files=len(digests))
+    stopwatch.report(rows=rows, files=len(digests))
 
 
-def combine(asked: argparse.Namespace) -> None:
+def combine(options: argparse.Namespace) -> None:
     """The engine's combined file, built anew."""
     from market_data_pipeline.core.store.combined import combine as core_combine
     from market_data_pipeline.core.store.combined import select
 
-    opened = _opener(asked)
+    opened = _opener(options)
     stopwatch = Stopwatch()
     store = opened()
     built = core_combine(store, select(store), rebuild=True)
-    stopwatch.tell(rows=built.rows, bytes=built.size_bytes)
+    stopwatch.report(rows=built.rows, bytes=built.size_bytes)
 
 
-def concat(asked: argparse.Namespace) -> None:
+def concat(options: argparse.Namespace) -> None:
     """What users write: every chunk as a data frame, concatenated, written with the defaults."""
     import pandas as pd
     import pyarrow.dataset  # noqa: F401  (both imported lazily by pandas; here before the stopwatch)
     import pyarrow.parquet  # noqa: F401
 
-    files, target = _files(asked), asked.root / "concat.parquet"
+    files, target = _files(options), options.root / "concat.parquet"
     stopwatch = Stopwatch()
     frame = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
     frame.to_parquet(target)
     rows, size_bytes = len(frame), target.stat().st_size
-    stopwatch.tell(rows=rows, bytes=size_bytes)
+    stopwatch.report(rows=rows, bytes=size_bytes)
     target.unlink()
 
 
-def sizes(asked: argparse.Namespace) -> None:
+def sizes(options: argparse.Namespace) -> None:
     """Bytes of the chunks, and of the same tables written with pyarrow's and with pandas' defaults."""
     import pyarrow.parquet as pq
 
     stopwatch = Stopwatch()
     rows = chunks = default_zstd = default_snappy = 0
-    for file in _files(asked):
+    for file in _files(options):
         klines = pq.read_table(file).replace_schema_metadata(None)
         rows += klines.num_rows
         chunks += file.stat().st_size
         default_zstd += _written(klines, "zstd")
         default_snappy += _written(klines, "snappy")
-    stopwatch.tell(rows=rows, chunks=chunks, default_zstd=default_zstd, default_snappy=default_snappy)
+    stopwatch.report(rows=rows, chunks=chunks, default_zstd=default_zstd, default_snappy=default_snappy)
 
 
 def _written(klines: Any, compression: str) -> int:
@@ -155,8 +155,8 @@ def main() -> None:
     parser = dataset_parser(__doc__)
     parser.add_argument("job", choices=sorted(JOBS))
     parser.add_argument("--root", required=True, type=Path, help="data root")
-    asked = parser.parse_args()
-    JOBS[asked.job](asked)
+    options = parser.parse_args()
+    JOBS[options.job](options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Running a command as a process of its own and measuring it from outside; medians and ratios of pairs.
+"""A command as a process of its own, measured from outside; medians of repeated runs.
 
-Belongs here: wall time and memory of child processes, statistics. Does not belong here: which commands, the exchange.
+Belongs here: time and memory of child processes, statistics. Does not belong here: which commands, the exchange.
 """
 
 import json
@@ -30,15 +30,16 @@ class BenchmarkFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process: how long from start to end, the most memory seen (every 20 ms), what it printed."""
+    """One process: seconds from start to end, seconds of CPU and most memory as last seen (every 20 ms), its stdout."""
 
     wall_s: float
+    cpu_s: float
     seen_peak_rss_bytes: int
     output: str
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a script of `benchmarks` told about itself."""
+        """What a script of `benchmarks.measured` printed about itself: its last line, JSON."""
         facts: dict[str, Any] = json.loads(self.output.strip().splitlines()[-1])
         return facts
 
@@ -46,6 +47,11 @@ class Run:
 def wall(run: Run) -> float:
     """Seconds of the whole process."""
     return run.wall_s
+
+
+def cpu(run: Run) -> float:
+    """Seconds of CPU of the whole process, all threads together."""
+    return run.cpu_s
 
 
 def work(run: Run) -> float:
@@ -63,18 +69,18 @@ def seen_peak(runs: Sequence[Run]) -> str:
     return f"{max(run.seen_peak_rss_bytes for run in runs) / 1e6:.0f} MB"
 
 
-def python(*arguments: str, root: Path, url: str | None = None) -> Run:
-    """Run this interpreter with the arguments, data root `root` and, as the exchange, `url`.
+def python(*arguments: str, root: Path, url: str | None = None, checkout: Path = PROJECT) -> Run:
+    """Run this interpreter with the arguments, on the data root and the exchange, with the modules of the checkout.
 
     Raises:
-        BenchmarkFailed: it ended with an error, or never.
+        BenchmarkFailed: it ended with an error, or took more than half an hour.
     """
     command = [sys.executable, *arguments]
     began = time.perf_counter()
     process = subprocess.Popen(
         command,
-        cwd=PROJECT,
-        env=environment(root, url),
+        cwd=checkout,
+        env={**environment(root, url), "PYTHONPATH": str(checkout)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -86,29 +92,30 @@ def python(*arguments: str, root: Path, url: str | None = None) -> Run:
     wall_s = time.perf_counter() - began
     if process.returncode:
         raise BenchmarkFailed(f"{' '.join(command)} ended with {process.returncode}:\n{output[-2000:]}{errors[-4000:]}")
-    return Run(wall_s, watcher.peak_rss_bytes(), output)
+    watcher.wait()
+    return Run(wall_s, watcher.cpu_s, watcher.peak_rss_bytes, output)
 
 
 class _Watcher:
-    """Looks at a process's memory until it ends, and ends it if it never does."""
+    """Reads a process's CPU time and memory until it ends, and ends it if it takes too long."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        self._peak = 0
+        self.cpu_s, self.peak_rss_bytes = 0.0, 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def peak_rss_bytes(self) -> int:
+    def wait(self) -> None:
         self._thread.join()
-        return self._peak
 
     def _watch(self) -> None:
         until = time.monotonic() + _LONGEST_RUN_S
         try:
             process = psutil.Process(self._process.pid)
             while self._process.returncode is None:
-                memory = process.memory_info()
-                self._peak = max(self._peak, getattr(memory, "peak_wset", memory.rss))
+                memory, cpu = process.memory_info(), process.cpu_times()
+                self.peak_rss_bytes = max(self.peak_rss_bytes, getattr(memory, "peak_wset", memory.rss))
+                self.cpu_s = max(self.cpu_s, cpu.user + cpu.system)
                 if time.monotonic() > until:
                     self._process.kill()
                     return

@@ -1,8 +1,8 @@
 """The loop that users write: ccxt's `fetch_ohlcv` from `since`, page after page, then pandas and `to_parquet`.
 
 Belongs here: that loop as it is commonly written, against the same exchange. Does not belong here: anything clever.
-It keeps six of the twelve fields, checks nothing and cannot continue. Two things are done in its favour: only the asked
-market is listed (ccxt's default asks three exchanges), and it stops at the end instead of asking on.
+It keeps six of the twelve fields, checks nothing and cannot continue. Two things are done in its favour: it lists only
+the market that is loaded (ccxt's default lists three), and it stops at the end of the window.
 """
 
 import argparse
@@ -14,19 +14,19 @@ import ccxt
 import pandas as pd
 import pyarrow.parquet  # noqa: F401  (imported lazily by pandas; here before the stopwatch)
 
-from benchmarks.arguments import load_parser
-from benchmarks.child import Stopwatch
+from benchmarks.measured.arguments import load_parser
+from benchmarks.measured.stopwatch import Stopwatch
 
 _MINUTE_MS = 60_000
 _COLUMNS = ["timestamp", "open", "high", "low", "close", "volume"]
 
 
 def main() -> None:
-    asked = _arguments()
+    options = _options()
     stopwatch = Stopwatch()
-    exchange = _exchange(asked.market, asked.url)
-    symbol = asked.pair if asked.market == "spot" else f"{asked.pair}:USDT"
-    since, end = _ms(asked.start), _ms(asked.end)
+    exchange = _exchange(options.market, options.url)
+    symbol = options.pair if options.market == "spot" else f"{options.pair}:USDT"
+    since, end = _ms(options.start), _ms(options.end)
     rows: list[list[float]] = []
     while since < end:
         page = exchange.fetch_ohlcv(symbol, "1m", since=since, limit=1000)
@@ -37,9 +37,9 @@ def main() -> None:
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     frame = frame[frame["timestamp"] < end]
     frame["timestamp"] = pd.to_datetime(frame["timestamp"], unit="ms", utc=True)
-    file = asked.root / "naive.parquet"
+    file = options.root / "naive.parquet"
     frame.to_parquet(file)
-    stopwatch.tell(rows=len(frame), bytes=file.stat().st_size)
+    stopwatch.report(rows=len(frame), bytes=file.stat().st_size)
 
 
 def _exchange(market: str, url: str) -> Any:
@@ -54,7 +54,7 @@ def _ms(day: str) -> int:
     return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp() * 1000)
 
 
-def _arguments() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = load_parser(__doc__)
     parser.add_argument("--root", required=True, type=Path, help="folder of the Parquet file")
     return parser.parse_args()

@@ -7,7 +7,7 @@ Belongs here: dagster, startup, nothing-to-do. Does not belong here: loading its
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
-from benchmarks.measuring import Run, Spread, alternating, python, seen_peak, wall
+from benchmarks.processes import Run, Spread, alternating, python, seen_peak, wall
 from benchmarks.results import Line, Unit, compared
 
 # What a backfill with nothing to do imports: all but a few small modules, as `-X importtime` shows.
