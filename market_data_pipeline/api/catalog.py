@@ -16,7 +16,7 @@ from market_data_pipeline.core.errors import MarketDataError, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import state_of
+from market_data_pipeline.core.store.atomic import stamp_of
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
@@ -135,8 +135,8 @@ class _OpenDataset:
         return view, files, dict(_differences(view.entries, files))
 
     def _look(self) -> DatasetView:
-        states = [state_of(self._path.with_name(name)) for name in _WATCHED]
-        if self._view is not None and states == self._seen:
+        stamps = [stamp_of(self._path.with_name(name)) for name in _WATCHED]
+        if self._view is not None and stamps == self._seen:
             return self._view
         dataset = read_dataset(self._path)
         if self._store.folder(dataset.market, dataset.pair) != self._path.parent:
@@ -145,8 +145,8 @@ class _OpenDataset:
             self._files = self._store.open(dataset)
         else:
             self._files.refresh()
-        newest_ns = max(state[0] for state in states if state)
-        self._seen = states if time.time_ns() - newest_ns > _SETTLED_AFTER_NS else None
+        newest_ns = max(stamp.modified_ns for stamp in stamps if stamp)
+        self._seen = stamps if time.time_ns() - newest_ns > _SETTLED_AFTER_NS else None
         entries = tuple(sorted(self._files.entries.values(), key=lambda entry: entry.day))
         return DatasetView(status_of(self._files), entries, since_ms(self._files))
 

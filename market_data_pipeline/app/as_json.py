@@ -11,6 +11,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.proof.crosscheck import CrossCheck
 from market_data_pipeline.core.proof.prove import Proof
+from market_data_pipeline.core.store.records import absence_record, content
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
 
@@ -56,7 +57,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "rows": read.rows,
         "bytes": read.size_bytes,
         "absent_minutes": minutes_by_kind(read.absences),
-        "absences": [absence.to_json() for absence in read.absences],
+        "absences": [content(absence_record(absence)) for absence in read.absences],
         "findings": [
             {
                 "check": finding.check,

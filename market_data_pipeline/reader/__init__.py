@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, parse_market, pars
 from market_data_pipeline.core.klines.days import Zone, iso, parse_instant, parse_zone
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.store.layout import MANIFEST_FILE
-from market_data_pipeline.core.store.manifest_file import ManifestFile
+from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import formats
 from market_data_pipeline.reader.resampling import RESAMPLED_FIELDS, Interval, fields_for, parse_interval, resample

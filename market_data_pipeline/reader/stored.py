@@ -24,12 +24,11 @@ from market_data_pipeline.core.klines.days import day_at
 from market_data_pipeline.core.klines.table import EMPTY, cut
 from market_data_pipeline.core.store import chunk_files, layout
 from market_data_pipeline.core.store.atomic import sha256_of
-from market_data_pipeline.core.store.chunk import footer_content
+from market_data_pipeline.core.store.chunk import parse_footer
 from market_data_pipeline.core.store.chunk_files import Chunk
-from market_data_pipeline.core.store.combined import Selection
+from market_data_pipeline.core.store.combined import CombinedFooter, Selection
 from market_data_pipeline.core.store.dataset_file import read_dataset
-from market_data_pipeline.core.store.manifest import Entry
-from market_data_pipeline.core.store.manifest_file import ManifestFile
+from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 
 T = TypeVar("T")
 
@@ -204,7 +203,7 @@ class StoredDataset:
         path = layout.combined_path(self.folder, self.dataset.token)
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                if footer_content(file.metadata.metadata)["fingerprint"] != selection.fingerprint():
+                if parse_footer(CombinedFooter, file.metadata.metadata).fingerprint != selection.fingerprint():
                     return None
                 groups = [n for n in range(file.num_row_groups) if _overlaps(file.metadata.row_group(n), span)]
                 return cut(file.read_row_groups(groups, columns=fields).select(fields), span)

@@ -15,7 +15,8 @@ from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.days import Zone, day_of, parse_zone
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
 from market_data_pipeline.core.store import chunk
-from market_data_pipeline.core.store.chunk import Footer, footer_content
+from market_data_pipeline.core.store.chunk import Footer, parse_footer
+from market_data_pipeline.core.store.combined import CombinedFooter
 
 # A day with 25 hours, whole.
 MOST_ROWS = 1500
@@ -81,21 +82,21 @@ def of_combined(path: Path, *, offset: int, limit: int) -> Preview:
     try:
         # The path is opened once: what replaces the file meanwhile does not mix with it.
         with path.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
-            said = footer_content(file.metadata.metadata)
+            footer = parse_footer(CombinedFooter, file.metadata.metadata)
             page = _rows(file, offset, limit)
             if file.schema_arrow.remove_metadata() != SCHEMA:
                 raise ValueError("its columns are not the twelve fields of a kline with their types")
             return Preview(
-                pair=str(said["pair"]),
-                market=str(said["market"]),
-                zone=parse_zone(said["tz"]),
+                pair=footer.pair,
+                market=footer.market,
+                zone=parse_zone(footer.tz),
                 total_rows=file.metadata.num_rows,
                 size_bytes=path.stat().st_size,
                 offset=offset,
                 limit=limit,
                 page=page,
                 charted=page,
-                chunks=int(said["chunks"]),
+                chunks=footer.chunks,
             )
     except _DAMAGED as error:
         raise _unreadable(path, error, "run market-data combine") from error

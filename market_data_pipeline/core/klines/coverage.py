@@ -7,7 +7,6 @@ not belong here: how a kind was found out (`backfill`), or what is done about it
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,22 +52,6 @@ class Absence:
     kind: Kind
     span: Span
     evidence: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """As manifest and footers have it."""
-        return {
-            "kind": self.kind.value,
-            "start_ms": self.span.start_ms,
-            "end_ms": self.span.end_ms,
-            "minutes": self.span.minutes,
-            **({"evidence": list(self.evidence)} if self.evidence else {}),
-        }
-
-    @classmethod
-    def from_json(cls, content: Any) -> "Absence":
-        """The inverse of `to_json`."""
-        span = Span(int(content["start_ms"]), int(content["end_ms"]))
-        return cls(Kind(content["kind"]), span, tuple(map(str, content.get("evidence", ()))))
 
 
 def gaps(open_times: npt.NDArray[np.int64], within: Span) -> list[Span]:

@@ -7,16 +7,14 @@ them (`manifest`).
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span, merge
-from market_data_pipeline.core.klines.days import Day, Zone, day_at, day_of, iso, parse_instant, parse_zone
+from market_data_pipeline.core.klines.days import Day, Zone, day_at, day_of
 
 INTERVAL = "1m"
 HISTORY_START_MS = int(datetime(2020, 1, 1, 1, tzinfo=UTC).timestamp()) * 1000
 FALLBACK_PAIR = "BTC/USDT"
-_FORMAT = 1
 
 
 class Market(StrEnum):
@@ -102,42 +100,6 @@ class Dataset:
     def starting_on(self, start: date) -> "Dataset":
         """The dataset with its start moved down to `start`, if that is earlier."""
         return replace(self, start=min(self.start, start))
-
-    def to_json(self) -> dict[str, Any]:
-        """What `dataset.json` holds."""
-        return {
-            "format": _FORMAT,
-            "market": self.market.value,
-            "pair": self.pair,
-            "tz": self.zone.name,
-            "start": self.start.isoformat(),
-            "live": self.live,
-            "asked": [{"start": iso(span.start_ms), "end": iso(span.end_ms)} for span in self.requested],
-        }
-
-    @classmethod
-    def from_json(cls, content: Any) -> "Dataset":
-        """The dataset that a `dataset.json` describes.
-
-        Raises:
-            ValueError, KeyError, TypeError, UsageError: the content is damaged.
-        """
-        if content["format"] != _FORMAT:
-            raise ValueError(f"format {content['format']} is not {_FORMAT}; it was written by another version")
-        utc = parse_zone("UTC")
-        return cls(
-            market=parse_market(content["market"]),
-            pair=parse_pair(content["pair"]),
-            zone=parse_zone(content["tz"]),
-            start=date.fromisoformat(content["start"]),
-            live=bool(content["live"]),
-            requested=tuple(
-                merge(
-                    Span(parse_instant(span["start"], utc), parse_instant(span["end"], utc))
-                    for span in content["asked"]
-                )
-            ),
-        )
 
 
 def default_start(zone: Zone) -> date:

@@ -1,34 +1,72 @@
-"""Whole files only: what is visible under its final name was written to its last byte.
+"""Writing files so that a file under its final name always has its last byte, wherever a process is killed.
 
-Belongs here: the few lines every writer of the store goes through, on every operating system. Does not belong here:
-which files there are (`store`).
+Belongs here: the few functions that every writer of the store uses, on every operating system. Does not belong here:
+which files there are (`layout`).
 """
 
 import hashlib
 import os
+import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, NamedTuple
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from market_data_pipeline.core.errors import StoreError
 
 TEMPORARY_SUFFIX = ".tmp"
-FileState = tuple[int, int, int]
-"""What changes when a file does: its time (ns), size and place."""
+
+
+class FileStamp(NamedTuple):
+    """When a file was last written (ns), how long it is, and its inode: one of them differs once it is replaced."""
+
+    modified_ns: int
+    size_bytes: int
+    inode: int
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Make `path` hold `content`: temporary file in the same folder, fsync, rename.
 
+    As with `streamed`, a caller that may be one of several writers of `path` holds a lock.
+    """
+    with streamed(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def streamed(path: Path) -> Iterator[Path]:
+    """The temporary file to write in the block; after it, fsync and rename to `path`, or removal if the block raised.
+
     The temporary name is fixed, so a caller that may be one of several writers of `path` holds a lock.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    with temporary.open("wb") as file:
-        file.write(content)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        move(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def appended(path: Path) -> Iterator[IO[bytes]]:
+    """The file, open for reading and for appending, which ends up on disk with the block; made if there is none."""
+    with path.open("a+b") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
-    move(temporary, path)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Make `target` a copy of `source`, with its times."""
+    with streamed(target) as temporary:
+        shutil.copy2(source, temporary)
 
 
 def move(source: Path, target: Path) -> None:
@@ -45,13 +83,13 @@ def _move_later(source: Path, target: Path) -> None:
     source.replace(target)
 
 
-def state_of(path: Path) -> FileState | None:
-    """The file's state; None if there is none."""
+def stamp_of(path: Path) -> FileStamp | None:
+    """The file's stamp; None if there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return FileStamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def sha256_of(content: bytes) -> str:

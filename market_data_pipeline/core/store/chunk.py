@@ -1,6 +1,6 @@
-"""The Parquet encoding of a chunk, and what its footer says about it.
+"""The Parquet encoding of a chunk and of its footer.
 
-Belongs here: bytes in, bytes out. Does not belong here: paths, renames, checksums of files (`store`).
+Belongs here: from klines to bytes and back. Does not belong here: paths, renames, checksums of files (`chunk_files`).
 
 The encoding is the smallest that pandas, polars, DuckDB and pyarrow all read without options: zstd 3, no dictionary,
 plain floats, delta-packed integers; 30 % smaller than pyarrow's default and faster both ways (docs/benchmarks.md).
@@ -8,18 +8,19 @@ Equal klines and footer give equal bytes, so nothing that changes from run to ru
 """
 
 import io
-import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_data_pipeline.core.klines.coverage import Absence
 from market_data_pipeline.core.klines.table import FIELDS, INTEGER_FIELDS, SCHEMA
+from market_data_pipeline.core.store import records
+from market_data_pipeline.core.store.records import AbsenceRecord, absence_of, absence_record
 
 FOOTER_KEY = b"market_data"
-_FORMAT = 1
+R = TypeVar("R")
 WRITER_OPTIONS: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 3,
@@ -32,7 +33,7 @@ WRITER_OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a chunk says about itself: enough to rebuild its manifest entry from the file alone."""
+    """The facts of a chunk that its klines do not hold; with both, a manifest entry is rebuilt from the file alone."""
 
     market: str
     pair: str
@@ -41,52 +42,39 @@ class Footer:
     source: str
     absences: tuple[Absence, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """As the Parquet key-value metadata has it."""
-        return {
-            "format": _FORMAT,
-            "market": self.market,
-            "pair": self.pair,
-            "tz": self.tz,
-            "day": self.day,
-            "source": self.source,
-            "absences": [absence.to_json() for absence in self.absences],
-        }
 
-    @classmethod
-    def from_json(cls, content: Any) -> "Footer":
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError, KeyError, TypeError: not such a footer.
-        """
-        if content["format"] != _FORMAT:
-            raise ValueError(f"footer format {content['format']} is not {_FORMAT}")
-        absences = tuple(Absence.from_json(absence) for absence in content["absences"])
-        return cls(content["market"], content["pair"], content["tz"], content["day"], content["source"], absences)
+@dataclass(slots=True)
+class _FooterRecord:
+    format: Literal[1]
+    market: str
+    pair: str
+    tz: str
+    day: str
+    source: str
+    absences: tuple[AbsenceRecord, ...]
 
 
-def footer_metadata(content: dict[str, Any]) -> dict[bytes, bytes]:
-    """The Parquet key-value metadata that keeps `content` as JSON under `market_data`."""
-    return {FOOTER_KEY: json.dumps(content, separators=(",", ":")).encode()}
+def footer_metadata(record: Any) -> dict[bytes, bytes]:
+    """The Parquet key-value metadata that keeps a record as JSON under `market_data`."""
+    return {FOOTER_KEY: records.compact(record)}
 
 
-def footer_content(metadata: dict[bytes, bytes] | None) -> Any:
+def parse_footer(record: type[R], metadata: dict[bytes, bytes] | None) -> R:
     """The inverse of `footer_metadata`.
 
     Raises:
-        ValueError: the file was not written by this package.
+        ValueError: the file was not written by this package, or holds another kind of record.
     """
     if not metadata or FOOTER_KEY not in metadata:
-        raise ValueError("the Parquet footer does not say what it holds")
-    return json.loads(metadata[FOOTER_KEY])
+        raise ValueError(f"the Parquet footer has no {FOOTER_KEY.decode()}")
+    return records.parse(record, metadata[FOOTER_KEY])
 
 
 def encode(klines: pa.Table, footer: Footer, *, row_group_rows: int | None = None) -> bytes:
     """The bytes of a chunk; `row_group_rows` is the most rows of a Parquet row group, None for the whole day in one."""
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, SCHEMA, **WRITER_OPTIONS) as writer:
-        writer.add_key_value_metadata(footer_metadata(footer.to_json()))
+        writer.add_key_value_metadata(footer_metadata(_record_of(footer)))
         writer.write_table(klines, row_group_size=row_group_rows)
     return sink.getvalue()
 
@@ -95,13 +83,23 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
     """The klines and the footer of a chunk's bytes.
 
     Raises:
-        ValueError, KeyError, TypeError, OSError: not a whole chunk (pyarrow's own errors are ValueErrors or OSErrors).
+        ValueError, OSError: not a whole chunk (pyarrow's own errors are ValueErrors or OSErrors).
     """
     # From memory and of one row group there is nothing to read ahead or in parallel; who has many chunks has threads.
     source = pa.BufferReader(content)
     with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
-        footer = Footer.from_json(footer_content(file.metadata.metadata))
+        footer = _footer_of(parse_footer(_FooterRecord, file.metadata.metadata))
         klines = file.read(use_threads=False)
     if klines.schema.remove_metadata() != SCHEMA:
         raise ValueError("its columns are not the twelve fields of a kline with their types")
     return klines, footer
+
+
+def _record_of(footer: Footer) -> _FooterRecord:
+    absences = tuple(map(absence_record, footer.absences))
+    return _FooterRecord(1, footer.market, footer.pair, footer.tz, footer.day, footer.source, absences)
+
+
+def _footer_of(record: _FooterRecord) -> Footer:
+    absences = tuple(map(absence_of, record.absences))
+    return Footer(record.market, record.pair, record.tz, record.day, record.source, absences)

@@ -5,7 +5,6 @@ belong here: whether the manifest vouches for it, and writing (`dataset_store`);
 """
 
 import os
-import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain, count
@@ -19,11 +18,9 @@ from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store import chunk, layout
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, move, sha256_of
+from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, copy_whole, move, sha256_of
 from market_data_pipeline.core.store.chunk import Footer
 from market_data_pipeline.core.store.manifest import Entry
-
-_NOT_A_CHUNK = (ValueError, KeyError, TypeError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ def set_aside(path: Path, *, keep: bool = False) -> Path:
     names = (f"{path.name}.{number}" for number in count(1))
     target = next(folder / name for name in chain([path.name], names) if not (folder / name).exists())
     if keep:
-        shutil.copy2(path, target)
+        copy_whole(path, target)
     else:
         move(path, target)
     return target
@@ -106,7 +103,7 @@ def read(path: Path, dataset: Dataset, day: Day) -> Chunk:
         klines, footer = chunk.decode(content)
     except FileNotFoundError:
         raise StoreError(f"the chunk {path.name} is missing") from None
-    except _NOT_A_CHUNK as error:
+    except (ValueError, OSError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StoreError(f"the chunk {path.name} cannot be read: {reason}") from error
     said = (footer.market, footer.pair, footer.tz, footer.day)

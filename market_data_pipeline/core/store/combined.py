@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,13 +21,12 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, move
-from market_data_pipeline.core.store.chunk import WRITER_OPTIONS, footer_content, footer_metadata
+from market_data_pipeline.core.store.atomic import streamed
+from market_data_pipeline.core.store.chunk import WRITER_OPTIONS, footer_metadata, parse_footer
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 
 ROW_GROUP_ROWS = 131_072
-_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,20 @@ class Combined:
     size_bytes: int
     fingerprint: str
     built: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedFooter:
+    """The footer of a combined file: `chunks` is their number, the span is ms UTC."""
+
+    format: Literal[1]
+    market: str
+    pair: str
+    tz: str
+    start_ms: int
+    end_ms: int
+    chunks: int
+    fingerprint: str
 
 
 def select(
@@ -105,14 +118,9 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
     if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
         return current
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     # One process at a time, whatever it writes.
-    with FileLock(store.folder / layout.COMBINE_LOCK_FILE):
-        try:
-            _write(temporary, store, selection)
-            move(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with FileLock(store.folder / layout.COMBINE_LOCK_FILE), streamed(path) as temporary:
+        _write(temporary, store, selection)
     built = read_combined(path)
     if built is None:
         raise StoreError(f"{path} cannot be read back after it was written; check the disk")
@@ -120,14 +128,13 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
 
 
 def read_combined(path: Path) -> Combined | None:
-    """What the file's footer says of it; None where there is no readable combined file."""
+    """The combined file by its footer; None where there is no readable one."""
     try:
         with pq.ParquetFile(path) as file:
-            said = footer_content(file.metadata.metadata)
-            return Combined(
-                path, said["chunks"], file.metadata.num_rows, path.stat().st_size, said["fingerprint"], built=False
-            )
-    except (OSError, ValueError, KeyError, TypeError):
+            footer = parse_footer(CombinedFooter, file.metadata.metadata)
+            rows, size_bytes = file.metadata.num_rows, path.stat().st_size
+            return Combined(path, footer.chunks, rows, size_bytes, footer.fingerprint, built=False)
+    except (OSError, ValueError):
         return None
 
 
@@ -163,20 +170,20 @@ def _tables(store: DatasetStore, selection: Selection) -> Iterator[pa.Table]:
 def _write(path: Path, store: DatasetStore, selection: Selection) -> None:
     chunks = ChunkRows(store, selection)
     with pq.ParquetWriter(path, SCHEMA, **WRITER_OPTIONS) as writer:
-        writer.add_key_value_metadata(footer_metadata(_said(store, selection)))
+        writer.add_key_value_metadata(footer_metadata(_footer_of(store, selection)))
         while (klines := chunks.take(ROW_GROUP_ROWS)).num_rows:
             writer.write_table(klines, row_group_size=ROW_GROUP_ROWS)
 
 
-def _said(store: DatasetStore, selection: Selection) -> dict[str, Any]:
+def _footer_of(store: DatasetStore, selection: Selection) -> CombinedFooter:
     dataset = store.dataset
-    return {
-        "format": _FORMAT,
-        "market": dataset.market.value,
-        "pair": dataset.pair,
-        "tz": dataset.zone.name,
-        "start_ms": selection.span.start_ms,
-        "end_ms": selection.span.end_ms,
-        "chunks": len(selection.entries),
-        "fingerprint": selection.fingerprint(),
-    }
+    return CombinedFooter(
+        format=1,
+        market=dataset.market.value,
+        pair=dataset.pair,
+        tz=dataset.zone.name,
+        start_ms=selection.span.start_ms,
+        end_ms=selection.span.end_ms,
+        chunks=len(selection.entries),
+        fingerprint=selection.fingerprint(),
+    )

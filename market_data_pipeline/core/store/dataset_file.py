@@ -1,30 +1,80 @@
 """`dataset.json`: reading and writing it.
 
-Belongs here: the file. Does not belong here: what it says (`dataset`), who may write it when (`dataset_store`).
+Belongs here: the file and its record. Does not belong here: what a dataset is (`klines.dataset`), when the file is
+written (`dataset_store`).
 """
 
 import json
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from market_data_pipeline.core.errors import StoreError, UsageError
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.coverage import Span, merge
+from market_data_pipeline.core.klines.dataset import Dataset, parse_market, parse_pair
+from market_data_pipeline.core.klines.days import iso, parse_instant, parse_zone
+from market_data_pipeline.core.store import records
 from market_data_pipeline.core.store.atomic import write_whole
 from market_data_pipeline.core.store.layout import DATASET_FILE
+
+
+@dataclass(slots=True)
+class _Window:
+    start: str
+    end: str
+
+
+@dataclass(slots=True)
+class _DatasetRecord:
+    format: Literal[1]
+    market: str
+    pair: str
+    tz: str
+    start: date
+    live: bool
+    asked: tuple[_Window, ...]
 
 
 def read_dataset(path: Path) -> Dataset:
     """The dataset that a `dataset.json` describes.
 
     Raises:
-        StoreError: the file is damaged.
+        StoreError: the file is damaged, or of another version of this package.
     """
     try:
-        return Dataset.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        return _dataset_of(records.parse(_DatasetRecord, path.read_bytes()))
+    except (OSError, ValueError, UsageError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path} is damaged ({reason}); restore it, or move it away and run backfill again") from error
 
 
 def write_dataset(folder: Path, dataset: Dataset) -> None:
     """Write `dataset.json`; the caller holds the folder's lock."""
-    write_whole(folder / DATASET_FILE, (json.dumps(dataset.to_json(), indent=2) + "\n").encode())
+    content = records.content(_record_of(dataset))
+    write_whole(folder / DATASET_FILE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _record_of(dataset: Dataset) -> _DatasetRecord:
+    return _DatasetRecord(
+        format=1,
+        market=dataset.market.value,
+        pair=dataset.pair,
+        tz=dataset.zone.name,
+        start=dataset.start,
+        live=dataset.live,
+        asked=tuple(_Window(iso(span.start_ms), iso(span.end_ms)) for span in dataset.requested),
+    )
+
+
+def _dataset_of(record: _DatasetRecord) -> Dataset:
+    utc = parse_zone("UTC")
+    requested = (Span(parse_instant(window.start, utc), parse_instant(window.end, utc)) for window in record.asked)
+    return Dataset(
+        market=parse_market(record.market),
+        pair=parse_pair(record.pair),
+        zone=parse_zone(record.tz),
+        start=record.start,
+        live=record.live,
+        requested=tuple(merge(requested)),
+    )

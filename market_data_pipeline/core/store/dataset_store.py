@@ -31,11 +31,10 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import chunk_files, layout, revisions
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, FileState, sha256_of, state_of, write_whole
+from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, FileStamp, sha256_of, stamp_of, write_whole
 from market_data_pipeline.core.store.chunk_files import Chunk, NewChunk
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
-from market_data_pipeline.core.store.manifest import Entry, State
-from market_data_pipeline.core.store.manifest_file import ManifestFile
+from market_data_pipeline.core.store.manifest import Entry, ManifestFile, State
 from market_data_pipeline.core.store.revisions import Revision
 
 _log = logging.getLogger(__name__)
@@ -60,10 +59,10 @@ class DatasetStore:
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
         # The state of each unlisted chunk's file when it was found good: to hash all of them at each look takes long.
-        self._states: dict[str, FileState | None] = {}
+        self._states: dict[str, FileStamp | None] = {}
         self._paths: dict[str, Path] = {}
         # The chunk that was written last and the state of its file then: live mode adds a minute to it each minute.
-        self._written: tuple[Path, FileState | None, Chunk] | None = None
+        self._written: tuple[Path, FileStamp | None, Chunk] | None = None
         self.refresh()
 
     # --- reading
@@ -179,7 +178,7 @@ class DatasetStore:
             else:
                 self._put(path, new.content, coming, standing)
             self._paths[day.key] = path
-            self._unlisted[day.key], self._states[day.key] = entry, state_of(path)
+            self._unlisted[day.key], self._states[day.key] = entry, stamp_of(path)
             if standing is None and day.key in self._listed:
                 # Damage stays listed until it is repaired, so it could not be taken off the list before.
                 self._write_manifest()
@@ -225,13 +224,13 @@ class DatasetStore:
         """Vouch no longer for chunks that another process has replaced: it vouches for them, or they are adopted."""
         for day in list(self._unlisted):
             on = self.dataset.day(day)
-            if state_of(self.chunk_path(on)) != self._states[day] and not self._matches(on):
+            if stamp_of(self.chunk_path(on)) != self._states[day] and not self._matches(on):
                 del self._unlisted[day]
 
     def _adopt(self, day: str) -> None:
         """Vouch for a chunk that is on disk and not listed, after checking it like a new one."""
         on = self.dataset.day(day)
-        state = state_of(self.chunk_path(on))
+        state = stamp_of(self.chunk_path(on))
         try:
             found = self.read(on)
         except StoreError as error:
@@ -246,7 +245,7 @@ class DatasetStore:
         if self._written is None:
             return None
         path, state, chunk = self._written
-        is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and state == state_of(path)
+        is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and state == stamp_of(path)
         return chunk if is_it else None
 
     def _standing(self, day: Day) -> Chunk | None:
@@ -276,7 +275,7 @@ class DatasetStore:
             chunk_files.set_aside(path, keep=True)
         path.parent.mkdir(exist_ok=True)
         write_whole(path, content)
-        self._written = path, state_of(path), coming
+        self._written = path, stamp_of(path), coming
 
     def _refuse_worse(self, standing: Chunk, coming: Chunk) -> None:
         lost = np.setdiff1d(open_times(standing.klines), open_times(coming.klines), assume_unique=True)

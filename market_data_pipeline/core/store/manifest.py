@@ -1,15 +1,16 @@
-"""The manifest: one entry per chunk, with all that is needed to trust, skip or repair it.
+"""The manifest: one entry per chunk, with all that is needed to trust, skip or repair it, and its file `manifest.json`.
 
-Belongs here: what an entry says and how the manifest is spelled in JSON. Does not belong here: reading, locking and
-writing `manifest.json` (`store`). Nothing in it changes from run to run, so equal stores have equal manifests.
+Belongs here: what an entry holds, reading and writing that one file. Does not belong here: when it is written, and what
+may be listed then (`dataset_store`). Nothing in it changes from run to run, so equal stores have equal manifests.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
@@ -17,8 +18,11 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.store import records
+from market_data_pipeline.core.store.atomic import FileStamp, stamp_of, write_whole
 from market_data_pipeline.core.store.chunk import Footer
 from market_data_pipeline.core.store.layout import chunk_name
+from market_data_pipeline.core.store.records import AbsenceRecord, absence_of, absence_record
 
 _FORMAT = 1
 LIVE = "live"
@@ -59,7 +63,7 @@ class Entry:
     source: str
     size_bytes: int
     sha256: str
-    # Not in the chunk where the archive only said the same as REST: a rebuilt manifest knows nothing of it.
+    # Not compared: a chunk from REST that the archive confirmed is `ARCHIVED`, and a rebuilt manifest cannot have that.
     state: State = field(compare=False)
 
     @property
@@ -85,42 +89,6 @@ class Entry:
         """How many minutes of the day are absent for this reason."""
         return sum(absence.span.minutes for absence in self.absences if absence.kind is kind)
 
-    def to_json(self, dataset: Dataset) -> dict[str, Any]:
-        """As `manifest.json` has it."""
-        return {
-            "index": dataset.index_of(self.day),
-            "day": self.day,
-            "file": chunk_name(dataset, self.day),
-            "rows": self.rows,
-            "expected_rows": self.expected_rows,
-            "first_open_time": self.first_open_time,
-            "last_open_time": self.last_open_time,
-            "complete": self.complete,
-            "absences": [absence.to_json() for absence in self.absences],
-            "source": self.source,
-            "state": self.state.value,
-            "bytes": self.size_bytes,
-            "sha256": self.sha256,
-        }
-
-    @classmethod
-    def from_json(cls, content: Any) -> "Entry":
-        """The inverse of `to_json`."""
-        absences = tuple(Absence.from_json(absence) for absence in content["absences"])
-        state = content.get("state")  # manifests of before live mode have none
-        return cls(
-            day=date.fromisoformat(content["day"]).isoformat(),
-            rows=content["rows"],
-            expected_rows=content["expected_rows"],
-            first_open_time=content["first_open_time"],
-            last_open_time=content["last_open_time"],
-            absences=absences,
-            source=content["source"],
-            size_bytes=content["bytes"],
-            sha256=content["sha256"],
-            state=_state_of(content["source"], absences) if state is None else State(state),
-        )
-
     @classmethod
     def of_chunk(cls, day: Day, klines: pa.Table, footer: Footer, *, size_bytes: int, sha256: str) -> "Entry":
         """The entry of a chunk with these klines and this footer."""
@@ -135,33 +103,117 @@ class Entry:
             source=footer.source,
             size_bytes=size_bytes,
             sha256=sha256,
-            state=_state_of(footer.source, footer.absences),
+            state=_state_by_itself(footer.source, footer.absences),
         )
 
 
-def _state_of(source: str, absences: Iterable[Absence]) -> State:
-    """What a chunk says of it by itself."""
-    if LIVE in source.split("+") or any(absence.kind is Kind.OPEN for absence in absences):
-        return State.PROVISIONAL
-    return State.ARCHIVED if source == "archive" else State.CONFIRMED
+@dataclass(slots=True, kw_only=True)
+class _EntryRecord:
+    index: int
+    day: date
+    file: str
+    rows: int
+    expected_rows: int
+    first_open_time: int | None
+    last_open_time: int | None
+    complete: bool
+    absences: tuple[AbsenceRecord, ...]
+    source: str
+    # Manifests that were written before there was live mode have none.
+    state: State | None = None
+    bytes: int
+    sha256: str
 
 
-def to_text(dataset: Dataset, entries: Iterable[Entry]) -> str:
+@dataclass(slots=True)
+class _ManifestRecord:
+    format: Literal[1]
+    chunks: list[_EntryRecord]
+
+
+class ManifestFile:
+    """The `manifest.json` of one dataset. It is parsed again only when it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is read yet."""
+        self.path = path
+        self._stamp: FileStamp | None = None
+        self._entries: Mapping[str, Entry] | None = None
+
+    def entries(self, *, warn: Callable[[str], None] | None = None) -> Mapping[str, Entry] | None:
+        """The listed entries by day; None without a manifest, or if it is corrupt, which is passed to `warn`."""
+        stamp = stamp_of(self.path)
+        if stamp is not None and stamp == self._stamp:
+            return self._entries
+        try:
+            self._entries, self._stamp = from_text(self.path.read_bytes()), stamp
+        except FileNotFoundError:
+            self._entries, self._stamp = None, None
+        except ValueError as error:
+            self._entries, self._stamp = None, None
+            if warn:
+                warn(f"{self.path} is corrupt ({error}); it is rebuilt from the chunks")
+        return self._entries
+
+    def write(self, dataset: Dataset, entries: Mapping[str, Entry]) -> None:
+        """List these and nothing else; the caller holds the folder's lock."""
+        write_whole(self.path, to_text(dataset, entries.values()))
+
+
+def to_text(dataset: Dataset, entries: Iterable[Entry]) -> bytes:
     """`manifest.json` with one line per chunk, by day."""
     head = {"format": _FORMAT, "market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
     ordered = sorted(entries, key=lambda entry: entry.day)
-    lines = ",\n".join(json.dumps(entry.to_json(dataset), separators=(",", ":")) for entry in ordered)
-    return json.dumps(head)[:-1] + ', "chunks": [\n' + lines + "\n]}\n"
+    lines = b",\n".join(records.compact(_record_of(dataset, entry)) for entry in ordered)
+    return json.dumps(head)[:-1].encode() + b', "chunks": [\n' + lines + b"\n]}\n"
 
 
-def from_text(text: str | bytes) -> Mapping[str, Entry]:
+def from_text(text: bytes) -> Mapping[str, Entry]:
     """The entries of a `manifest.json`, by day.
 
     Raises:
-        ValueError, KeyError, TypeError: the text is damaged or of another format.
+        ValueError: the text is damaged or of another version.
     """
-    content = json.loads(text)
-    if content["format"] != _FORMAT:
-        raise ValueError(f"manifest format {content['format']} is not {_FORMAT}")
-    entries = (Entry.from_json(chunk) for chunk in content["chunks"])
+    entries = map(_entry_of, records.parse(_ManifestRecord, text).chunks)
     return {entry.day: entry for entry in entries}
+
+
+def _record_of(dataset: Dataset, entry: Entry) -> _EntryRecord:
+    return _EntryRecord(
+        index=dataset.index_of(entry.day),
+        day=date.fromisoformat(entry.day),
+        file=chunk_name(dataset, entry.day),
+        rows=entry.rows,
+        expected_rows=entry.expected_rows,
+        first_open_time=entry.first_open_time,
+        last_open_time=entry.last_open_time,
+        complete=entry.complete,
+        absences=tuple(map(absence_record, entry.absences)),
+        source=entry.source,
+        state=entry.state,
+        bytes=entry.size_bytes,
+        sha256=entry.sha256,
+    )
+
+
+def _entry_of(record: _EntryRecord) -> Entry:
+    absences = tuple(map(absence_of, record.absences))
+    return Entry(
+        day=record.day.isoformat(),
+        rows=record.rows,
+        expected_rows=record.expected_rows,
+        first_open_time=record.first_open_time,
+        last_open_time=record.last_open_time,
+        absences=absences,
+        source=record.source,
+        size_bytes=record.bytes,
+        sha256=record.sha256,
+        state=_state_by_itself(record.source, absences) if record.state is None else record.state,
+    )
+
+
+def _state_by_itself(source: str, absences: Iterable[Absence]) -> State:
+    """The state that follows from the chunk alone."""
+    if LIVE in source.split("+") or any(absence.kind is Kind.OPEN for absence in absences):
+        return State.PROVISIONAL
+    return State.ARCHIVED if source == "archive" else State.CONFIRMED

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from market_data_pipeline.core.klines.coverage import Span, merge, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.table import FIELDS, common_minutes
-from market_data_pipeline.core.store.atomic import sha256_of
+from market_data_pipeline.core.store import records
+from market_data_pipeline.core.store.atomic import appended, sha256_of
 from market_data_pipeline.core.store.chunk import encode
 from market_data_pipeline.core.store.chunk_files import Chunk
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
@@ -32,13 +32,14 @@ _LAST_LINES_BYTES = 200_000
 _log = logging.getLogger(__name__)
 
 
-class Change(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Change:
     """One value of one minute, as it was and as it is now; `open_time` is ms UTC."""
 
     open_time: int
     field: str
-    old: float
-    new: float
+    old: int | float
+    new: int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +59,6 @@ class Revision:
     minutes: tuple[Span, ...]
     fields: tuple[str, ...]
     examples: tuple[Change, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As a line of `revisions.jsonl` has it."""
-        return {
-            "day": self.day,
-            "at": self.at,
-            "old_sha256": self.old_sha256,
-            "new_sha256": self.new_sha256,
-            "old_source": self.old_source,
-            "new_source": self.new_source,
-            "minutes": [{"start_ms": span.start_ms, "end_ms": span.end_ms} for span in self.minutes],
-            "fields": list(self.fields),
-            "examples": [change._asdict() for change in self.examples],
-        }
-
-    @classmethod
-    def from_json(cls, content: Any) -> "Revision":
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError, KeyError, TypeError: not such a line.
-        """
-        return cls(
-            day=content["day"],
-            at=content["at"],
-            old_sha256=content["old_sha256"],
-            new_sha256=content["new_sha256"],
-            old_source=content["old_source"],
-            new_source=content["new_source"],
-            minutes=tuple(Span(int(span["start_ms"]), int(span["end_ms"])) for span in content["minutes"]),
-            fields=tuple(content["fields"]),
-            examples=tuple(Change(**change) for change in content["examples"]),
-        )
 
 
 def note(folder: Path, dataset: Dataset, standing: Chunk, coming: Chunk) -> Revision | None:
@@ -147,16 +115,14 @@ def append(folder: Path, revision: Revision) -> None:
     No line is added if the day's last one is of the same replacement: whoever noted it was killed before replacing.
     Looked for among the last lines only, as live mode may add one a minute.
     """
-    with (folder / REVISIONS_FILE).open("a+b") as file:
+    with appended(folder / REVISIONS_FILE) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINES_BYTES))
         written = file.read()
         last = _last_of(revision.day, written)
         if last is None or (last.old_sha256, last.new_sha256) != (revision.old_sha256, revision.new_sha256):
             # What a killed process left of a line must not swallow this one.
             start = b"\n" if written and not written.endswith(b"\n") else b""
-            file.write(start + json.dumps(revision.to_json(), separators=(",", ":")).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+            file.write(start + json.dumps(records.content(revision), separators=(",", ":")).encode() + b"\n")
 
 
 def read(folder: Path) -> list[Revision]:
@@ -176,5 +142,5 @@ def _last_of(day: str, written: bytes) -> Revision | None:
 
 def _understood(lines: Iterable[bytes]) -> Iterator[Revision]:
     for line in lines:
-        with suppress(ValueError, KeyError, TypeError):
-            yield Revision.from_json(json.loads(line))
+        with suppress(ValueError):
+            yield records.parse(Revision, line)

@@ -1,9 +1,6 @@
 """Spans, gaps and absences behave as the sets of minutes that they stand for."""
 
-import json
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,13 +106,6 @@ def test_runs_of_one_kind_with_other_evidence_stay_apart_and_keep_it():
 def test_absent_minutes_are_counted_by_kind():
     absences = [Absence(Kind.OUTAGE, span(0, 3)), Absence(Kind.OPEN, span(3, 4)), Absence(Kind.OUTAGE, span(7, 9))]
     assert minutes_by_kind(absences) == {"outage": 5, "open": 1}
-
-
-@pytest.mark.parametrize("kind", Kind)
-def test_an_absence_survives_json(kind):
-    absence = Absence(kind, span(3, 9), ("rest: none", "archive: none"))
-    assert Absence.from_json(json.loads(json.dumps(absence.to_json()))) == absence
-    assert absence.to_json()["minutes"] == 6
 
 
 def test_only_what_the_exchange_will_never_have_is_final():

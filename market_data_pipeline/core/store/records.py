@@ -1,0 +1,81 @@
+"""The JSON that the store writes, as typed records that pydantic reads and writes.
+
+Belongs here: parsing and writing any record, and the record that several files share. Does not belong here: the records
+of one file (`manifest`, `dataset_file`, `chunk`, `combined`, `revisions`), paths.
+
+A record is a dataclass whose fields are the keys on disk, in that order. Parsing is strict: a text where a number
+belongs is an error, and so is a missing key; unknown keys are ignored. The bytes that are written must never change, as
+footers are part of a chunk's sha256. Importing pydantic takes 0.1 s, so that waits for the first record.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+R = TypeVar("R")
+_adapters: "dict[type[Any], TypeAdapter[Any]]" = {}
+
+
+@dataclass(slots=True)
+class AbsenceRecord:
+    """An absence in a manifest or a footer; `evidence` is left out where it is empty."""
+
+    kind: Kind
+    start_ms: int
+    end_ms: int
+    minutes: int
+    evidence: tuple[str, ...] = ()
+
+
+def absence_record(absence: Absence) -> AbsenceRecord:
+    """The record of an absence."""
+    span = absence.span
+    return AbsenceRecord(absence.kind, span.start_ms, span.end_ms, span.minutes, absence.evidence)
+
+
+def absence_of(record: AbsenceRecord) -> Absence:
+    """The absence that a record describes."""
+    return Absence(record.kind, Span(record.start_ms, record.end_ms), record.evidence)
+
+
+def parse(record: type[R], text: str | bytes) -> R:
+    """The record that a JSON text holds.
+
+    Raises:
+        ValueError: it is not JSON, or not such a record; one line that names the first wrong value.
+    """
+    from pydantic import ValidationError
+
+    try:
+        parsed: R = _adapter(record).validate_json(text, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise ValueError(f"{place}: {problem['msg']}" if place else problem["msg"]) from None
+    return parsed
+
+
+def content(record: Any) -> dict[str, Any]:
+    """The record as a dictionary for `json.dumps`; values that equal their default are left out."""
+    as_dictionary: dict[str, Any] = _adapter(type(record)).dump_python(record, mode="json", exclude_defaults=True)
+    return as_dictionary
+
+
+def compact(record: Any) -> bytes:
+    """`json.dumps(content(record), separators=(",", ":"))`, faster. Not for floats, which pydantic spells otherwise."""
+    text: bytes = _adapter(type(record)).dump_json(record, exclude_defaults=True, ensure_ascii=True)
+    # The only character that json.dumps escapes and pydantic does not.
+    return text.replace(b"\x7f", b"\\u007f")
+
+
+def _adapter(record: type[Any]) -> "TypeAdapter[Any]":
+    adapter = _adapters.get(record)
+    if adapter is None:
+        from pydantic import TypeAdapter
+
+        adapter = _adapters[record] = TypeAdapter(record)
+    return adapter
