@@ -65,7 +65,7 @@ def _served(root: Path) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        while not address.answers:
+        while not address.accepts_connections:
             if process.poll() is not None:
                 raise BenchmarkFailed("the API did not start")
             time.sleep(0.05)

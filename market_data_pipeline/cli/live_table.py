@@ -94,14 +94,14 @@ class LiveTable:
         parts += [f"{count} {what}" for what, count in _problem_counts(rows).items()]
         self._console.print(", ".join(parts))
 
-    def on_trouble(self, said: str) -> None:
+    def on_trouble(self, line: str) -> None:
         """Show a problem below the table, with the last few others, or print it as a line."""
         with self._lock:
-            self._troubles = [*self._troubles, f"{time.strftime('%H:%M:%S')} {said}"][-_MOST_TROUBLES:]
+            self._troubles = [*self._troubles, f"{time.strftime('%H:%M:%S')} {line}"][-_MOST_TROUBLES:]
         if self._console.is_terminal:
             self._live.refresh()
         else:
-            self._console.print(f"[yellow]{said}[/yellow]")
+            self._console.print(f"[yellow]{line}[/yellow]")
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))

@@ -66,7 +66,7 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
 
 
 def print_proof(proof: Proof) -> None:
-    """Print what verifying a dataset found: minutes that are absent and why, then what is wrong."""
+    """Print what verifying a dataset found: absent minutes with their reasons, then what is wrong."""
     print_warnings(proof.warnings)
     read = proof.verification
     verdict = "[green]good[/green]" if proof.ok else "[red]NOT good[/red]"
@@ -169,7 +169,7 @@ def print_combined(numbers: Mapping[str, Any]) -> None:
 
 
 def print_health(signs: Sequence[Sign]) -> None:
-    """Print one line for each thing that was looked at."""
+    """Print one line for each check of `app.health`."""
     for sign in signs:
         mark = "[green]ok [/green]" if sign.ok else "[red]BAD[/red]"
         out.print(f"{mark} {sign.name:<14} {sign.detail}")

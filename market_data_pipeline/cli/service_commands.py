@@ -99,7 +99,7 @@ def serve(
 
         settings = load_settings()
         address = Address(host, port)
-        address.refuse_if_taken()
+        address.require_free()
         _warn_if_open_to_others(settings, address)
         # The names under which other machines know this one cannot be known here, so every name is accepted.
         hosts = () if address.is_loopback else None

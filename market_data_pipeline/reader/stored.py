@@ -84,12 +84,12 @@ class StoredDataset:
     def extent(self) -> Span:
         """From the first to the last day that is stored or was requested; an empty span if there is none."""
         dataset, days = self._dataset_now(), self.days()
-        known = [
+        spans = [
             *dataset.requested,
             *(Span(on.start_ms, on.end_ms) for on in map(dataset.day, [*days[:1], *days[-1:]])),
         ]
-        start_ms = min((span.start_ms for span in known), default=dataset.first_day.start_ms)
-        return Span(start_ms, max((span.end_ms for span in known), default=start_ms))
+        start_ms = min((span.start_ms for span in spans), default=dataset.first_day.start_ms)
+        return Span(start_ms, max((span.end_ms for span in spans), default=start_ms))
 
     def klines(self, window: Span, fields: Sequence[str]) -> pa.Table:
         """The given fields of the klines that open within the window, as stored.

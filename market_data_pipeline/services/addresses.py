@@ -36,7 +36,7 @@ class Address:
             return self.host == "localhost"
 
     @property
-    def answers(self) -> bool:
+    def accepts_connections(self) -> bool:
         """Whether a server accepts connections there."""
         host = self.url.removeprefix("http://").rpartition(":")[0].strip("[]")
         try:
@@ -45,7 +45,7 @@ class Address:
             return False
         return True
 
-    def refuse_if_taken(self) -> None:
+    def require_free(self) -> None:
         """Check that a server can listen there.
 
         Raises:

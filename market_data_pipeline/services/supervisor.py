@@ -17,7 +17,7 @@ _CHECK_EVERY_S = 0.3
 
 
 class StopRequested(Exception):
-    """A signal asked for the end."""
+    """A signal to stop arrived."""
 
 
 class Supervisor:
@@ -59,7 +59,7 @@ class Supervisor:
                 if death := process.check():
                     self._warn(death)
             if time.monotonic() > deadline:
-                raise ServiceFailed(f"nothing answers after {within_s:.0f} s; the logs are in {self._logs}", ())
+                raise ServiceFailed(f"no service listens after {within_s:.0f} s; the logs are in {self._logs}", ())
 
     def end(self, *names: str, within_s: float) -> None:
         """Ask these services to end, and kill those that still run after `within_s` seconds."""

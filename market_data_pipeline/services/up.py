@@ -67,7 +67,8 @@ def up(settings: Settings, request: UpRequest, *, say: Print, warn: Print) -> No
     except OSError as error:
         where = error.filename or settings.home
         raise StoreError(
-            f"cannot write to {where}: {error.strerror}; own it, or set DAGSTER_HOME and LOG_DIR to folders you own"
+            f"cannot write to {where}: {error.strerror}; "
+            "make it writable, or set DAGSTER_HOME and LOG_DIR to folders that you own"
         ) from error
 
 
@@ -79,15 +80,15 @@ def _run(settings: Settings, request: UpRequest, say: Print, warn: Print) -> Non
     with exclusive(home) as last_was_killed, set_on_stop(stopping):
         if last_was_killed:
             _end_leftovers(home, environment, warn)
-        request.api.refuse_if_taken()
-        request.dagster.refuse_if_taken()
+        request.api.require_free()
+        request.dagster.require_free()
         say(f"starting; logs are written to {settings.logs}")
         supervisor = Supervisor(environment, settings.logs, stopping, warn)
         try:
             _start(supervisor, home, request, say)
             supervisor.watch()
         except StopRequested:
-            say("stopping; runs in flight are ended first ...")
+            say("stopping; ending runs in flight first ...")
         finally:
             _stop(supervisor, home, environment, warn)
 
@@ -115,10 +116,10 @@ def _start(supervisor: Supervisor, home: Path, request: UpRequest, say: Print) -
     code = Address("127.0.0.1", free_port())
     workspace = _workspace(home, code)
     supervisor.start(_code_server(code), _api(request))
-    # Webserver and daemon fill their logs with errors if they start before the code server answers.
-    supervisor.watch(lambda: code.answers, _START_WITHIN_S)
+    # Webserver and daemon fill their logs with errors if they start before the code server listens.
+    supervisor.watch(lambda: code.accepts_connections, _START_WITHIN_S)
     supervisor.start(_webserver(workspace, request.dagster), _daemon(workspace))
-    supervisor.watch(lambda: request.dagster.answers and request.api.answers, _START_WITHIN_S)
+    supervisor.watch(lambda: request.dagster.accepts_connections and request.api.accepts_connections, _START_WITHIN_S)
     say(f"browse and HTTP API  {request.api.url}")
     say(f"Dagster UI           {request.dagster.url}")
     say("Ctrl-C stops all of it.")

@@ -104,9 +104,9 @@ class SimulatedExchange:
         self._meters[market].charge(weight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+        """Handle one HTTP request."""
         if scope["type"] != "http":
-            raise NotImplementedError(f"the simulated exchange speaks HTTP only, not {scope['type']}")
+            raise NotImplementedError(f"the simulated exchange serves HTTP only, not {scope['type']}")
         path = scope["path"]
         prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), None)
         if prefix is None:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from market_data_pipeline.simulator.queries import RequestInfo
 
 CONNECTION_FAULTS = {
-    "reset": "the connection closes before an answer",
-    "stall": "no answer for a long time",
+    "reset": "the connection closes before a response",
+    "stall": "no response for a long time",
     "truncate": "the body ends in the middle",
 }
 # Of several status faults of a request, the first one in this order is committed.
@@ -43,7 +43,7 @@ FILE_FAULTS = {
     "cut_zip": "the zip ends in the middle, and its checksum is right",
     "microseconds": "the times of a file are in microseconds where its market and day have milliseconds",
     "late_archive": "a file is missing although its time of publication is over",
-    "archive_drops_rows": "a file lacks a tenth of its rows, in one run inside",
+    "archive_drops_rows": "a tenth of a file's rows is missing, in one piece",
     "archive_differs": "one to three rows of a file have other values than REST",
     "archive_empty_minutes": "an hour inside a file has flat rows without a trade where REST has trades",
 }

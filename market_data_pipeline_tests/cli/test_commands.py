@@ -1,4 +1,4 @@
-"""The command line: what it says, what it exits with, and what it leaves on disk."""
+"""The command line: what it prints, its exit codes, and what it leaves on disk."""
 
 import json
 import shutil
@@ -123,9 +123,9 @@ def test_a_request_that_cannot_be_served_is_refused_in_one_line_and_nothing_is_w
 
 def test_an_unreachable_exchange_is_said_in_one_line_and_nothing_is_written(market_data: Start) -> None:
     run = market_data()
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        run.url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        run.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), run.url, "MARKET_DATA_EXCHANGE_URL")
     assert not run.root.exists()
 
@@ -215,27 +215,27 @@ def test_a_backfill_gives_a_chunk_for_every_day_and_says_so(loaded: MarketData) 
 def test_a_second_backfill_loads_no_day_and_asks_for_no_kline_but_the_first_and_the_newest(
     loaded: MarketData, exchange: SimulatedExchange
 ) -> None:
-    before, asked = data_files(loaded.root), record(exchange)
+    before, requests = data_files(loaded.root), record(exchange)
     result = loaded(*SPOT, "backfill", *THREE_DAYS)
     assert "3 unchanged" in result.stdout
     assert (result.exit_code, result.stderr) == (0, "")
-    assert [request.endpoint for request in asked if is_page(request)] == []
-    assert len(asked) <= 3
+    assert [request.endpoint for request in requests if is_page(request)] == []
+    assert len(requests) <= 3
     assert data_files(loaded.root) == before
 
 
-def files_asked(requests: list[RequestInfo]) -> list[str]:
-    """The days whose archive files were asked for."""
+def requested_files(requests: list[RequestInfo]) -> list[str]:
+    """The days whose archive files were requested."""
     return sorted(request.path[-14:-4] for request in requests if request.path.endswith(".zip"))
 
 
 def test_a_longer_backfill_loads_only_the_days_that_are_missing(
     loaded: MarketData, exchange: SimulatedExchange
 ) -> None:
-    before, asked = data_files(loaded.root), record(exchange)
+    before, requests = data_files(loaded.root), record(exchange)
     result = loaded(*SPOT, "backfill", "--start", "2024-05-09", "--end", "2024-05-14")
     assert "2 loaded, 3 unchanged" in result.stdout
-    assert files_asked(asked) == ["2024-05-09", "2024-05-13"]
+    assert requested_files(requests) == ["2024-05-09", "2024-05-13"]
     after = data_files(loaded.root)
     assert {name: after[name] for name in before if "chunk_" in name} == {
         name: content for name, content in before.items() if "chunk_" in name
@@ -273,10 +273,10 @@ def test_a_window_is_aligned_to_local_midnights_of_the_asked_zone(run: MarketDat
 def test_refetch_asks_for_every_kline_again_and_the_same_answers_give_the_same_bytes(
     loaded: MarketData, exchange: SimulatedExchange
 ) -> None:
-    before, asked = data_files(loaded.root), record(exchange)
+    before, requests = data_files(loaded.root), record(exchange)
     result = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch")
     assert "3 loaded" in result.stdout
-    assert files_asked(asked) == ["2024-05-10", "2024-05-11", "2024-05-12"]
+    assert requested_files(requests) == ["2024-05-10", "2024-05-11", "2024-05-12"]
     assert data_files(loaded.root) == before
 
 
@@ -332,20 +332,20 @@ def damaged(loaded: MarketData) -> MarketData:
 
 
 def test_verify_exits_with_0_only_if_nothing_is_wrong_and_repair_makes_it_so(damaged: MarketData) -> None:
-    found = damaged("verify")
-    assert found.exit_code == 1
+    result = damaged("verify")
+    assert result.exit_code == 1
     for word in ("NOT good", "2024-05-10", "2024-05-11"):
-        assert word in found.stdout
-    assert "2024-05-12" not in found.stdout
-    assert damaged("verify").stdout == found.stdout, "looking changes nothing"
+        assert word in result.stdout
+    assert "2024-05-12" not in result.stdout
+    assert damaged("verify").stdout == result.stdout, "looking changes nothing"
 
     repaired = damaged("verify", "--repair")
     assert repaired.exit_code == 0
-    said = repaired.stderr.splitlines()
-    at = said.index("repaired spot BTC/USDT 2024-05-10")
-    assert said[at + 1].startswith("  before  the chunk chunk_")
-    assert said[at + 1].endswith(" is missing")
-    assert said[at + 2] == "  now     1,440 klines"
+    lines = repaired.stderr.splitlines()
+    first = lines.index("repaired spot BTC/USDT 2024-05-10")
+    assert lines[first + 1].startswith("  before  the chunk chunk_")
+    assert lines[first + 1].endswith(" is missing")
+    assert lines[first + 2] == "  now     1,440 klines"
     assert damaged("verify").exit_code == 0
 
 
@@ -365,9 +365,9 @@ def test_repair_leaves_every_other_chunk_untouched_and_gives_back_the_very_bytes
 def test_a_file_that_is_no_chunk_is_shown_is_no_failure_and_is_moved_away_by_repair(loaded: MarketData) -> None:
     stranger = folder(loaded) / "chunks" / "notes.txt"
     stranger.write_bytes(b"mine")
-    found = loaded("verify")
-    assert found.exit_code == 0
-    assert "notes.txt is no chunk of this dataset" in found.stdout
+    result = loaded("verify")
+    assert result.exit_code == 0
+    assert "notes.txt is no chunk of this dataset" in result.stdout
     assert loaded("verify", "--repair").exit_code == 0
     assert quarantined(loaded.root) == {"notes.txt": b"mine"}
     assert not stranger.exists()
@@ -383,10 +383,10 @@ def test_repair_says_of_a_day_that_it_cannot_mend_what_it_is_and_why(
     exchange.hooks.append(lambda request: "late_archive" if request.area == "archive" else None)
     result = loaded("verify", "--repair")
     assert result.exit_code == 1
-    said = result.stderr.splitlines()
-    at_line = said.index("NOT repaired spot BTC/USDT 2024-05-10")
-    assert said[at_line + 2].startswith("  now     0 klines: ")
-    assert "no such thing" in said[at_line + 2]
+    lines = result.stderr.splitlines()
+    first = lines.index("NOT repaired spot BTC/USDT 2024-05-10")
+    assert lines[first + 2].startswith("  now     0 klines: ")
+    assert "no such thing" in lines[first + 2]
     exchange.hooks.clear()
     assert loaded("verify", "--repair").exit_code == 0
 
@@ -409,11 +409,11 @@ def test_minutes_that_are_missing_are_collected_again_from_the_first_one_on(
     assert "nothing proves" in loaded.stdout
     assert run("verify").exit_code == 1
     exchange.hooks.clear()
-    asked = record(exchange)
+    requests = record(exchange)
     repaired = run("verify", "--repair")
     assert repaired.exit_code == 0
     assert "NOT" not in repaired.stderr
-    pages = [request for request in asked if is_page(request) and int(request.params["startTime"]) > 0]
+    pages = [request for request in requests if is_page(request) and int(request.params["startTime"]) > 0]
     assert min(int(request.params["startTime"]) for request in pages) >= at("2024-05-11")
 
 
@@ -423,10 +423,10 @@ def test_a_chunk_that_another_source_contradicts_is_found_and_repaired_from_that
     exchange.hooks.append(lambda request: "archive_differs" if "2024-05-11" in request.path else None)
     assert run(*SPOT, "backfill", *THREE_DAYS).exit_code == 0
     assert run("verify").exit_code == 0
-    found = run("verify", "--against", "rest", "--every-day")
-    assert found.exit_code == 1
-    assert "2024-05-11T" in found.stdout
-    assert "close: ours" in found.stdout
+    result = run("verify", "--against", "rest", "--every-day")
+    assert result.exit_code == 1
+    assert "2024-05-11T" in result.stdout
+    assert "close: ours" in result.stdout
     assert json.loads(run("verify", "--against", "rest", "--json").stdout)[0]["crosscheck"]["days"] == 3
     assert run("verify", "--against", "rest", "--every-day", "--repair").exit_code == 0
     [line] = (folder(run) / "revisions.jsonl").read_text().splitlines()
@@ -456,9 +456,9 @@ def test_a_damaged_combined_file_is_found_and_repaired(loaded: MarketData) -> No
     path = folder(loaded) / "combined" / "BTCUSDT_1m_all.parquet"
     before = path.read_bytes()
     flip_a_byte(path)
-    found = loaded("verify")
-    assert found.exit_code == 1
-    assert "damaged" in found.stdout
+    result = loaded("verify")
+    assert result.exit_code == 1
+    assert "damaged" in result.stdout
     assert loaded("verify", "--repair").exit_code == 0
     assert path.read_bytes() == before
 
@@ -535,8 +535,8 @@ def one_trade_more_each_minute(root: Path, day: str) -> DatasetStore:
 
 def test_a_refetch_says_what_the_exchange_has_revised(loaded: MarketData) -> None:
     one_trade_more_each_minute(loaded.root, "2024-05-11")
-    said = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch").stdout
-    assert "revised   1,440 minutes have other values than before, on 2024-05-11 (revisions.jsonl)" in said
+    printed = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch").stdout
+    assert "revised   1,440 minutes have other values than before, on 2024-05-11 (revisions.jsonl)" in printed
 
 
 def test_status_tells_of_revisions_where_there_are_any(loaded: MarketData) -> None:
@@ -604,10 +604,10 @@ assert not heavy, heavy
 def test_a_simulated_exchange_says_where_it_is_answers_there_and_ends_when_told(market_data: Start) -> None:
     run = market_data()
     with run.start("simulate", "--port", "0", "--now", "2024-05-15T12:00Z", "--fault", "500=0") as process:
-        said = process.stdout.readline()
-        assert said.startswith("simulated exchange at http://127.0.0.1:")
-        with urllib.request.urlopen(f"{said.split()[-1]}/api/v3/time") as answer:
-            assert json.load(answer)["serverTime"] >= 1715774400000
+        line = process.stdout.readline()
+        assert line.startswith("simulated exchange at http://127.0.0.1:")
+        with urllib.request.urlopen(f"{line.split()[-1]}/api/v3/time") as response:
+            assert json.load(response)["serverTime"] >= 1715774400000
         process.terminate()
         process.wait(timeout=60)
         assert "Traceback" not in process.stderr.read()

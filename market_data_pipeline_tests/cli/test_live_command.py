@@ -1,4 +1,4 @@
-"""`market-data live` as a process of its own: what it prints, how it ends, and that a kill loses nothing."""
+"""`market-data live` as a process: what it prints, how it ends, and that nothing is lost when it is killed."""
 
 import json
 import random
@@ -118,10 +118,10 @@ def test_all_datasets_that_are_marked_are_followed_on_both_markets(fast: Running
     assert ended.returncode == 0, ended.stderr
     assert "followed 2 datasets" in ended.stderr
     status = json.loads(tool("status", "--json").output)
-    assert [(one["market"], one["live"]) for one in status] == [("spot", True), ("futures", True)]
-    assert all(one["newest_kline"] > "2024-05-15T21:30" for one in status)
+    assert [(each["market"], each["live"]) for each in status] == [("spot", True), ("futures", True)]
+    assert all(each["newest_kline"] > "2024-05-15T21:30" for each in status)
     tool("--market", "spot", "live", "--unmark")
-    assert [one["live"] for one in json.loads(tool("status", "--json").output)] == [False, True]
+    assert [each["live"] for each in json.loads(tool("status", "--json").output)] == [False, True]
 
 
 def test_what_cannot_be_followed_is_said_in_a_line(fast: RunningExchange, market_data: MadeOf) -> None:

@@ -1,4 +1,4 @@
-"""The reader gives what is stored, in four formats and any interval, whoever is writing meanwhile."""
+"""The reader returns what is stored, in four formats and any interval, while other processes write."""
 
 import json
 import subprocess

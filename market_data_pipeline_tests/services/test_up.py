@@ -48,7 +48,7 @@ class Up:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         return self.out.read_text(encoding="utf-8")
 
     @property
@@ -66,23 +66,23 @@ class Up:
         return False
 
     def wait_for(self, what: Callable[[], Any]) -> Any:
-        """Ask until there is an answer."""
+        """Call until the result is true, and return it."""
         until = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until:
-            if answer := what():
-                return answer
+            if result := what():
+                return result
             time.sleep(0.2)
         logs = "\n".join(f"{path.name}\n{path.read_text()[-2000:]}" for path in (self.root / "logs").glob("*.log"))
-        return pytest.fail(f"nothing after {_PATIENCE_S} s\n{self.said}\n{self.warned}\n{logs}")
+        return pytest.fail(f"nothing after {_PATIENCE_S} s\n{self.printed}\n{self.warned}\n{logs}")
 
     def service(self, command: str) -> psutil.Process | None:
-        return next((one for one in marked(self.root) if command in command_of(one)), None)
+        return next((process for process in marked(self.root) if command in command_of(process)), None)
 
     def backfill(self) -> str:
         body = {"market": "spot", "pair": "BTC/USDT", "start": "2022-03-01", "end": "2024-03-01"}
-        answer = requests.post(f"{self.url}/backfill", json=body, timeout=60)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["run_id"])
+        response = requests.post(f"{self.url}/backfill", json=body, timeout=60)
+        assert response.status_code == 202, response.text
+        return str(response.json()["run_id"])
 
     def status(self, run_id: str) -> str:
         return str(requests.get(f"{self.url}/runs/{run_id}", timeout=30).json()["status"])
@@ -96,12 +96,12 @@ def command_of(process: psutil.Process) -> str:
 
 def marked(root: Path) -> list[psutil.Process]:
     """Every process that an `up` of the data root started, and what they started."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.environ().get(MARK) == str(root / "dagster"):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 @pytest.fixture
@@ -137,15 +137,15 @@ def started(root: Path, exchange: str) -> Iterator[Up]:
         )
     try:
         up = Up(process, root, port, dagster_port, out, err)
-        up.wait_for(lambda: "Ctrl-C" in up.said or process.poll() is not None)
+        up.wait_for(lambda: "Ctrl-C" in up.printed or process.poll() is not None)
         yield up
     finally:
         with suppress(psutil.NoSuchProcess):
             process.kill()
         process.wait()
-        for one in marked(root):
+        for leftover in marked(root):
             with suppress(psutil.NoSuchProcess):
-                one.kill()
+                leftover.kill()
         psutil.wait_procs(marked(root), timeout=10)
 
 
@@ -169,7 +169,7 @@ def dagster_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagst
 def test_whatever_is_killed_comes_back(start: Callable[[], Up]) -> None:
     up = start()
     assert up.is_up
-    assert up.said.splitlines()[1:3] == [
+    assert up.printed.splitlines()[1:3] == [
         f"browse and HTTP API  {up.url}",
         f"Dagster UI           http://127.0.0.1:{up.dagster_port}",
     ]
@@ -229,7 +229,7 @@ def test_what_a_killed_one_left_behind_is_ended_by_the_next(
     again = start()
     assert again.is_up
     assert again.warned.count("\n") == 1 and "was killed" in again.warned
-    assert not any(one.is_running() for one in left)
+    assert not any(process.is_running() for process in left)
     with dagster_of(up.root, monkeypatch) as instance:
         run = instance.get_run_by_id(run_id)
         assert run is not None and run.is_finished

@@ -1,0 +1,48 @@
+"""The signals that ask a command to stop: the first sets the event, the second interrupts."""
+
+import signal
+import threading
+
+import pytest
+
+from market_data_pipeline.services.signals import set_on_stop
+
+NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_signal_sets_the_event_and_the_second_interrupts(name: str) -> None:
+    number, stopping = getattr(signal, name), threading.Event()
+    before = signal.getsignal(number)
+    with set_on_stop(stopping):
+        assert not stopping.is_set()
+        signal.raise_signal(number)
+        assert stopping.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "SIGINT"])
+def test_an_ignored_signal_stays_ignored(name: str) -> None:
+    number, stopping = getattr(signal, name), threading.Event()
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with set_on_stop(stopping):
+            signal.raise_signal(number)
+            assert not stopping.is_set()
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_an_ignored_ctrl_c_stops_all_the_same() -> None:
+    stopping = threading.Event()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with set_on_stop(stopping):
+            signal.raise_signal(signal.SIGINT)
+            assert stopping.is_set()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
