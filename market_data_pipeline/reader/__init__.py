@@ -1,51 +1,29 @@
 """Stored klines for research: `open_dataset(...)`, then pandas, polars, DuckDB or Arrow, as stored or resampled.
 
-Belongs here: what a user calls, and what windows, columns and zones mean. Does not belong here: files (`stored`),
-bins (`resampling`), frames (`formats`), loading and repairing klines (`app.backfill`, `app.repair`).
+Belongs here: what a user calls (this module, `klines`), files (`stored`), bins (`resampling`), frames (`formats`). Does
+not belong here: loading and repairing klines (`app.backfill`, `app.repair`).
 May import: `core`, and `settings` where an argument is left out.
 The reader writes nothing and takes no lock, so any number of processes may read while klines are loaded. See
 docs/reader.md.
 """
 
-import operator
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsIndex
-
-import pyarrow as pa
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.coverage import Absence, Span
-from market_data_pipeline.core.klines.dataset import Dataset, parse_market, parse_pair
-from market_data_pipeline.core.klines.days import Zone, iso, parse_instant, parse_zone
-from market_data_pipeline.core.klines.table import FIELDS
+from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
+from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.layout import MANIFEST_FILE
 from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.reader import formats
-from market_data_pipeline.reader.resampling import RESAMPLED_FIELDS, Interval, fields_for, parse_interval, resample
+from market_data_pipeline.reader.klines import DatasetKlines, Klines, ResampledKlines
 from market_data_pipeline.reader.stored import StoredDataset
 
-if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
-    import polars as pl
-
-_YEAR_10000_MS = 253_402_300_800_000
-
-Instant = str | date | datetime | SupportsIndex | None
-"""A date (local midnight), an ISO time, a `datetime` with a zone, or ms UTC; None for the first or last one stored.
-
-A text without offset is local time. A `datetime` without a zone is refused.
-"""
+__all__ = ["DatasetKlines", "Klines", "ResampledKlines", "open_dataset"]
 
 
 def open_dataset(
     pair: str | None = None, *, market: str | None = None, root: str | Path | None = None
-) -> "DatasetKlines":
+) -> DatasetKlines:
     """The stored klines of a pair on a market. An argument that is None is taken from the settings.
 
     Args:
@@ -72,165 +50,3 @@ def open_dataset(
     folder = store.folder(on, name)
     files = StoredDataset(folder, dataset, ManifestFile(folder / MANIFEST_FILE))
     return DatasetKlines(files, zone=dataset.zone, shown_in=parse_zone("UTC"))
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Klines(ABC):
-    """Klines in four formats. Each call reads the files anew.
-
-    Dates and times without offset are local times of `zone`. Frames show times in `shown_in`, unless `tz` is given.
-    Every window is half-open. All methods raise UsageError for a window that ends before it starts and for a column or
-    zone that does not exist, and StoreError for a chunk that is missing or damaged.
-    """
-
-    _files: StoredDataset
-    zone: Zone
-    shown_in: Zone
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._files.dataset.name}, days of {self.zone.name}>"
-
-    @property
-    @abstractmethod
-    def columns(self) -> tuple[str, ...]:
-        """The names of all columns."""
-
-    @abstractmethod
-    def _read(self, window: Span, columns: list[str]) -> pa.Table: ...
-
-    def to_arrow(self, start: Instant = None, end: Instant = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """The klines that open at or after `start` and before `end`. Times are int64 ms UTC, as stored.
-
-        Args:
-            start: None for the start of the first day that is stored or was requested.
-            end: None for the end of the last day that is stored or was requested.
-            columns: the columns to read and return; None for all.
-        """
-        return self._read(self._window(start, end), self._checked(columns))
-
-    def to_pandas(
-        self,
-        start: Instant = None,
-        end: Instant = None,
-        columns: Sequence[str] | None = None,
-        tz: str | None = None,
-    ) -> "pd.DataFrame":
-        """Like `to_arrow`, as a DataFrame with `open_time` as its DatetimeIndex; times are in the zone `tz`."""
-        names = ["open_time", *(name for name in self._checked(columns) if name != "open_time")]
-        return formats.to_pandas(self.to_arrow(start, end, names), self._display_zone(tz))
-
-    def to_polars(
-        self,
-        start: Instant = None,
-        end: Instant = None,
-        columns: Sequence[str] | None = None,
-        tz: str | None = None,
-    ) -> "pl.DataFrame":
-        """Like `to_arrow`, as a DataFrame with times as Datetime in the zone `tz`, an IANA name. Needs polars."""
-        return formats.to_polars(self.to_arrow(start, end, columns), self._display_zone(tz))
-
-    def to_duckdb(
-        self,
-        start: Instant = None,
-        end: Instant = None,
-        columns: Sequence[str] | None = None,
-        connection: "duckdb.DuckDBPyConnection | None" = None,
-    ) -> "duckdb.DuckDBPyRelation":
-        """Like `to_arrow`, as a relation on the connection, or on DuckDB's default connection. Needs duckdb."""
-        return formats.to_duckdb(self.to_arrow(start, end, columns), connection)
-
-    def _display_zone(self, tz: str | None) -> Zone:
-        return self.shown_in if tz is None else parse_zone(tz)
-
-    def _checked(self, columns: Sequence[str] | None) -> list[str]:
-        names = self.columns if columns is None else [columns] if isinstance(columns, str) else columns
-        for name in names:
-            if name not in self.columns:
-                raise UsageError(f"no such column: {name!r}; there are {', '.join(self.columns)}")
-        return list(dict.fromkeys(names))
-
-    def _window(self, start: Instant, end: Instant) -> Span:
-        start_ms, end_ms = self._instant(start), self._instant(end)
-        if start_ms is None or end_ms is None:
-            extent = self._files.extent()
-            if start_ms is None:
-                start_ms = extent.start_ms if end_ms is None else min(extent.start_ms, end_ms)
-            if end_ms is None:
-                end_ms = max(extent.end_ms, start_ms)
-        if end_ms < start_ms:
-            raise UsageError(f"the end {iso(end_ms)} is before the start {iso(start_ms)}; give a later end")
-        return Span(start_ms, end_ms)
-
-    def _instant(self, instant: Instant) -> int | None:
-        if instant is None:
-            return None
-        if isinstance(instant, str):
-            return parse_instant(instant, self.zone)
-        if isinstance(instant, datetime) and instant.tzinfo is None:
-            raise UsageError(f"{instant!r} has no zone; give it one, or write it as a text, which is local time")
-        if isinstance(instant, date):
-            return parse_instant(instant.isoformat(), self.zone)
-        if isinstance(instant, SupportsIndex) and 0 <= (instant_ms := operator.index(instant)) < _YEAR_10000_MS:
-            return instant_ms
-        raise UsageError(f"not an instant: {instant!r}; give a text, a date, a datetime with a zone, or ms UTC")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class DatasetKlines(Klines):
-    """The 1-minute klines of one dataset, with the twelve fields of the exchange."""
-
-    @property
-    def dataset(self) -> Dataset:
-        """Market, pair, zone and start of the dataset, as they were when this object was made."""
-        return self._files.dataset
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The twelve fields."""
-        return FIELDS
-
-    def days(self) -> list[str]:
-        """The local days that have a chunk, as `YYYY-MM-DD`, in order."""
-        return self._files.days()
-
-    def absences(self, start: Instant = None, end: Instant = None) -> list[Absence]:
-        """The minutes of the window that have no kline, as spans with a kind, in order."""
-        return self._files.absences(self._window(start, end))
-
-    def resample(self, interval: str, tz: str | None = None) -> "ResampledKlines":
-        """Klines of a longer interval, computed from 1-minute klines when they are read.
-
-        Args:
-            interval: minutes or hours that divide a day (`5m`, `1h`, `4h`), `1d`, `1w` (from Monday) or `1mo`.
-            tz: the zone whose wall clock the bins follow, and in which dates of windows are read; None for the
-                dataset's zone.
-
-        Raises:
-            UsageError: there is no such interval or zone.
-        """
-        zone = self.zone if tz is None else parse_zone(tz)
-        return ResampledKlines(self._files, zone=zone, shown_in=zone, interval=parse_interval(interval))
-
-    def _read(self, window: Span, columns: list[str]) -> pa.Table:
-        return self._files.klines(window, columns)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ResampledKlines(Klines):
-    """Klines of a longer interval: the first open, the highest high, the lowest low, the last close, sums of the rest.
-
-    `open_time` is the start of the bin and `close_time` that of its last kline. `minutes` counts the klines of the bin,
-    `expected_minutes` the minutes of the bin. A bin without klines is left out. A bin that the window cuts has the
-    klines inside the window only.
-    """
-
-    interval: Interval
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The eleven fields without `ignore`, then `minutes` and `expected_minutes`."""
-        return RESAMPLED_FIELDS
-
-    def _read(self, window: Span, columns: list[str]) -> pa.Table:
-        klines = self._files.klines(window, fields_for(columns))
-        return resample(klines, self.interval, self.zone).select(columns)
