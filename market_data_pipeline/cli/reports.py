@@ -5,13 +5,12 @@ table (`live_table`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
-from market_data_pipeline.app.health import Sign
 from market_data_pipeline.cli.console import out, print_warnings, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -24,6 +23,9 @@ from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
+
+if TYPE_CHECKING:
+    from market_data_pipeline.app.health import Sign
 
 _MOST_LINES = 40
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
@@ -168,7 +170,7 @@ def print_combined(numbers: Mapping[str, Any]) -> None:
     )
 
 
-def print_health(signs: Sequence[Sign]) -> None:
+def print_health(signs: "Sequence[Sign]") -> None:
     """Print one line for each check of `app.health`."""
     for sign in signs:
         mark = "[green]ok [/green]" if sign.ok else "[red]BAD[/red]"
