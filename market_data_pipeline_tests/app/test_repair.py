@@ -1,0 +1,70 @@
+"""A repair is one run in Dagster, which records what it loaded, the manifest, and checks that are good again."""
+
+import dagster as dg
+
+from market_data_pipeline.app.repair import repair
+from market_data_pipeline.app.targets import Target
+from market_data_pipeline.app.verify import ProofRequest, verify_datasets
+from market_data_pipeline.core.klines.findings import JOINED, MATCHES_MANIFEST
+from market_data_pipeline.core.loading.repair import Repaired
+from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.settings import Settings
+from market_data_pipeline_tests.app.conftest import Load
+
+
+def repaired(settings: Settings, target: Target) -> list[Repaired]:
+    (proof,) = verify_datasets(settings, ProofRequest(target))
+    found: list[Repaired] = []
+    repair(
+        settings,
+        proof,
+        on_start=lambda *_: None,
+        on_day=lambda _: None,
+        on_repaired=lambda _, one: found.append(one),
+    )
+    return found
+
+
+def test_a_repair_is_one_run_that_records_its_days_the_manifest_and_the_checks(
+    load: Load, settings: Settings, target: Target
+):
+    dataset = load("2024-03-05", "2024-03-10").dataset
+    files = store_of(settings).open(dataset)
+    # Two groups of days: they were two runs inside a run once.
+    for day in ("2024-03-05", "2024-03-06", "2024-03-08"):
+        files.chunk_path(dataset.day(day)).unlink()
+    assert [(one.what, one.ok) for one in repaired(settings, target)] == [
+        ("2024-03-05", True),
+        ("2024-03-06", True),
+        ("2024-03-08", True),
+    ]
+    with runs.open_instance(settings.home) as instance:
+        newest, first = instance.get_runs()
+        assert (newest.job_name, newest.is_success, first.job_name) == ("repair", True, "__ASSET_JOB")
+        events = instance.all_logs(newest.run_id)
+    materialized = [entry.asset_materialization for entry in events if entry.asset_materialization]
+    assert [(event.asset_key.path[-1], event.partition) for event in materialized] == [
+        ("klines_1m", "2024-03-05"),
+        ("klines_1m", "2024-03-06"),
+        ("klines_1m", "2024-03-08"),
+        ("manifest", None),
+    ]
+    checks = {
+        entry.get_dagster_event().asset_check_evaluation_data.check_name: entry
+        for entry in events
+        if entry.is_dagster_event and entry.get_dagster_event().event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    }
+    assert {MATCHES_MANIFEST, JOINED} <= checks.keys()
+    assert all(entry.get_dagster_event().asset_check_evaluation_data.passed for entry in checks.values())
+
+
+def test_what_stays_bad_fails_the_run(load: Load, settings: Settings, target: Target):
+    dataset = load("2024-03-05", "2024-03-07").dataset
+    store_of(settings).open(dataset).chunk_path(dataset.day("2024-03-05")).unlink()
+    offline = settings.model_copy(update={"market_data_exchange_url": "http://127.0.0.1:9"})
+    (one,) = repaired(offline, target)
+    assert not one.ok
+    with runs.open_instance(settings.home) as instance:
+        newest = instance.get_runs()[0]
+    assert (newest.job_name, newest.is_failure) == ("repair", True)
