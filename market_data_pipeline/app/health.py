@@ -1,15 +1,18 @@
-"""Whether a load could start now, and whether what is live is current.
+"""Health: whether a load could start now, and whether live datasets are current.
 
-Belongs here: a handful of quick looks, each with its own verdict; none changes anything. Does not belong here: whether
-the data is good (`verify`).
+Belongs here: a few quick checks, each of which can fail; none changes anything. Does not belong here: whether the data
+is good (`app.verify`).
 """
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import MarketDataError
@@ -18,15 +21,18 @@ from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.store.atomic import require_writable
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.instance.composition import opener_of, store_of
+from market_data_pipeline.instance.home import INSTANCE_FILE
 from market_data_pipeline.settings import Settings
 
 _LEAST_FREE_BYTES = 1_000_000_000
 _MOST_CLOCK_ERROR_MS = 30_000
+# The index of Dagster's SQLite event log; a home with another storage has none.
+_EVENT_INDEX = Path("history", "runs", "index.db")
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """One thing that was looked at."""
+    """The result of one check: its name, whether it is good, and what was seen, in one line."""
 
     name: str
     ok: bool
@@ -34,18 +40,23 @@ class Sign:
 
 
 def look_after(settings: Settings, target: Target) -> list[Sign]:
-    """Look at the data root, the disk, the datasets, the Dagster instance and the exchange."""
+    """Check the data root, the disk, the datasets, the Dagster home, the exchange, and live datasets."""
     return [
         *_root(settings),
         _datasets(settings),
-        _instance(settings),
+        _dagster(settings.home),
         *_exchange(settings, target),
         *_live(settings),
     ]
 
 
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
 def _root(settings: Settings) -> Iterator[Sign]:
-    existing = next(path for path in (settings.root, *settings.root.parents) if path.exists())
+    existing = _existing(settings.root)
     try:
         require_writable(existing)
         yield Sign("data root", ok=True, detail=str(settings.root))
@@ -57,10 +68,10 @@ def _root(settings: Settings) -> Iterator[Sign]:
 
 def _datasets(settings: Settings) -> Sign:
     try:
-        found = list(store_of(settings).datasets())
+        datasets = list(store_of(settings).datasets())
     except MarketDataError as error:
         return Sign("datasets", ok=False, detail=str(error))
-    return Sign("datasets", ok=True, detail=", ".join(dataset.name for dataset in found) or "none yet")
+    return Sign("datasets", ok=True, detail=", ".join(dataset.name for dataset in datasets) or "none yet")
 
 
 def _live(settings: Settings) -> Iterator[Sign]:
@@ -77,23 +88,41 @@ def _live(settings: Settings) -> Iterator[Sign]:
             yield Sign("live", ok=False, detail=str(error))
 
 
-def _instance(settings: Settings) -> Sign:
-    configured = Path(settings.home / "dagster.yaml").exists()
-    return Sign(
-        "dagster", ok=True, detail=str(settings.home) if configured else f"{settings.home}, made at the first load"
-    )
+def _dagster(home: Path) -> Sign:
+    """Whether the Dagster home can be written, its settings parsed and its event log opened. Imports no Dagster."""
+    try:
+        require_writable(_existing(home))
+    except MarketDataError:
+        return Sign("dagster", ok=False, detail=f"cannot write to {home}; set DAGSTER_HOME to a folder you own")
+    try:
+        settings = yaml.safe_load((home / INSTANCE_FILE).read_bytes())
+        if (home / _EVENT_INDEX).exists():
+            with closing(sqlite3.connect(f"{(home / _EVENT_INDEX).as_uri()}?mode=ro", uri=True)) as index:
+                index.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except FileNotFoundError:
+        return Sign("dagster", ok=True, detail=f"{home}, made at the first load")
+    except (OSError, yaml.YAMLError, sqlite3.Error) as error:
+        reason = " ".join(str(error).split())
+        return Sign("dagster", ok=False, detail=f"{home} cannot be used ({reason}); restore it, or move it away")
+    if not isinstance(settings, dict | None):
+        return Sign("dagster", ok=False, detail=f"{home / INSTANCE_FILE} is no mapping; restore it, or move it away")
+    return Sign("dagster", ok=True, detail=str(home))
 
 
 def _exchange(settings: Settings, target: Target) -> Iterator[Sign]:
-    try:
-        with closing(opener_of(settings)(target.market, target.pair)) as source:
-            now_ms = source.now_ms()
-            off_ms = now_ms - round(time.time() * 1000)
-            life = source.life()
-            usage = source.usage()
-    except MarketDataError as error:
-        yield Sign("exchange", ok=False, detail=str(error))
-        return
+    with closing(opener_of(settings)(target.market, target.pair)) as source:
+        usage = source.usage()
+        if usage.used >= usage.limit:
+            # A request would wait for the next minute, and then find the budget good.
+            used = f"{usage.used} of {usage.limit} used in this minute; a load has to wait for the next one"
+            yield Sign("weight", ok=False, detail=used)
+            return
+        try:
+            off_ms = source.now_ms() - round(time.time() * 1000)
+            life, usage = source.life(), source.usage()
+        except MarketDataError as error:
+            yield Sign("exchange", ok=False, detail=str(error))
+            return
     yield Sign("exchange", ok=True, detail=f"{target.market} {target.pair} since {iso(life.first_open_ms)}")
     yield Sign("clock", ok=abs(off_ms) <= _MOST_CLOCK_ERROR_MS, detail=f"{abs(off_ms)} ms off the exchange's")
     yield Sign("weight", ok=True, detail=f"{usage.used} of {usage.limit} used in this minute")

@@ -576,7 +576,7 @@ def test_health_says_why_a_load_could_not_start(market_data: Start, simulate: Si
     result = run("health", "--json")
     assert result.exit_code == 1
     bad = {sign["name"]: sign["detail"] for sign in json.loads(result.stdout) if not sign["ok"]}
-    assert set(bad) == {"data root", "exchange"}
+    assert set(bad) == {"data root", "dagster", "exchange"}
     assert "HTTP 451" in bad["exchange"]
 
 

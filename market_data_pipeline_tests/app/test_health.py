@@ -1,0 +1,80 @@
+"""Each check of health can fail, and says what to do."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.app.health import look_after
+from market_data_pipeline.app.targets import Target
+from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.app.conftest import Load
+
+NAMES = ["data root", "disk", "datasets", "dagster", "exchange", "clock", "weight"]
+
+
+def bad(settings: Settings, target: Target) -> dict[str, str]:
+    return {sign.name: sign.detail for sign in look_after(settings, target) if not sign.ok}
+
+
+def test_all_is_good_before_and_after_a_load(load: Load, settings: Settings, target: Target):
+    assert [sign.name for sign in look_after(settings, target)] == NAMES
+    assert bad(settings, target) == {}
+    load("2024-03-05", "2024-03-06")
+    assert bad(settings, target) == {}
+
+
+def spoil_settings(home: Path) -> None:
+    (home / "dagster.yaml").write_text("storage: {custom: [")
+
+
+def spoil_kind(home: Path) -> None:
+    (home / "dagster.yaml").write_text("- a list\n")
+
+
+def spoil_events(home: Path) -> None:
+    for name in ("index.db-wal", "index.db-shm"):
+        (home / "history" / "runs" / name).unlink(missing_ok=True)
+    (home / "history" / "runs" / "index.db").write_bytes(b"no database at all" * 100)
+
+
+@pytest.mark.parametrize("spoil", [spoil_settings, spoil_kind, spoil_events])
+def test_a_damaged_dagster_home(load: Load, settings: Settings, target: Target, spoil: Callable[[Path], None]):
+    load("2024-03-05", "2024-03-06")
+    spoil(settings.home)
+    assert list(bad(settings, target)) == ["dagster"]
+    assert str(settings.home) in bad(settings, target)["dagster"]
+
+
+def test_a_dagster_home_that_cannot_be_made(tmp_path: Path, settings: Settings, target: Target):
+    (tmp_path / "mine").write_bytes(b"")
+    elsewhere = settings.model_copy(update={"dagster_home": tmp_path / "mine" / "dagster"})
+    assert bad(elsewhere, target).keys() == {"dagster"}
+    assert "DAGSTER_HOME" in bad(elsewhere, target)["dagster"]
+
+
+def test_a_spent_budget(load: Load, settings: Settings, target: Target, running: RunningExchange):
+    load("2024-03-05", "2024-03-06")
+    (budget,) = (settings.root / ".governor").glob("*_spot.json")
+    while (seconds := time.time() % 60) > 50:
+        time.sleep(60 - seconds)  # the budget is that of a minute, which must not end before the check
+    budget.write_text(json.dumps({"minute": int(time.time() // 60), "used": 10**6, "closed_until_s": 0}))
+    requests = running.exchange.stats()["spot"]["requests"]
+    assert list(bad(settings, target)) == ["weight"]
+    assert running.exchange.stats()["spot"]["requests"] == requests
+
+
+def test_a_damaged_dataset(load: Load, settings: Settings, target: Target):
+    load("2024-03-05", "2024-03-06")
+    (path,) = store_of(settings).dataset_files()
+    path.write_text("{")
+    assert {"datasets"} <= bad(settings, target).keys()
+
+
+def test_no_exchange(settings: Settings, target: Target):
+    offline = settings.model_copy(update={"market_data_exchange_url": "http://127.0.0.1:9"})
+    assert list(bad(offline, target)) == ["exchange"]
