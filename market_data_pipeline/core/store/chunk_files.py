@@ -5,7 +5,7 @@ belong here: whether the manifest vouches for it, and writing (`dataset_store`);
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -21,6 +21,9 @@ from market_data_pipeline.core.store import chunk, layout
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, copy_whole, move, sha256_of
 from market_data_pipeline.core.store.chunk import Footer
 from market_data_pipeline.core.store.manifest import Entry
+
+ReadHashed = Callable[[str, Path], tuple[bytes, str]]
+"""From a day and the path of its chunk to the file's bytes and their sha256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +95,20 @@ def set_aside(path: Path, *, keep: bool = False) -> Path:
     return target
 
 
-def read(path: Path, dataset: Dataset, day: Day) -> Chunk:
+def read(path: Path, dataset: Dataset, day: Day, read: ReadHashed | None = None) -> Chunk:
     """The day's chunk as it is on disk now.
+
+    Args:
+        path: where it is.
+        dataset: whose chunk it should be.
+        day: of which day it should be.
+        read: from day and path to the file's bytes and their sha256; None to read and hash them here.
 
     Raises:
         StoreError: there is none, or it is not a whole chunk of this dataset and day.
     """
     try:
-        content = path.read_bytes()
+        content, sha256 = (read or _read_hashed)(day.key, path)
         klines, footer = chunk.decode(content)
     except FileNotFoundError:
         raise StoreError(f"the chunk {path.name} is missing") from None
@@ -109,8 +118,13 @@ def read(path: Path, dataset: Dataset, day: Day) -> Chunk:
     said = (footer.market, footer.pair, footer.tz, footer.day)
     if said != (dataset.market, dataset.pair, dataset.zone.name, day.key):
         raise StoreError(f"the chunk {path.name} says it is {' '.join(said)}")
-    entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
+    entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256)
     return Chunk(entry, klines, footer)
+
+
+def _read_hashed(_day: str, path: Path) -> tuple[bytes, str]:
+    content = path.read_bytes()
+    return content, sha256_of(content)
 
 
 def chunk_problems(klines: pa.Table, footer: Footer, day: Day) -> list[str]:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import multiprocessing
+import os
+import time
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -14,6 +16,8 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
 from market_data_pipeline.core.klines.table import column, open_times
+from market_data_pipeline.core.store import hashes
+from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunk import Footer, encode
 from market_data_pipeline.core.store.chunk_files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -587,3 +591,49 @@ def test_a_chunk_of_a_long_day_has_its_minutes(store):
     entry = publish(made, "2023-10-29")
     assert (entry.rows, entry.expected_rows) == (1500, 1500)
     assert len(open_times(made.read(day("2023-10-29", zurich)).klines)) == 1500
+
+
+# --- a chunk is hashed once
+
+
+def test_a_chunk_is_hashed_once_and_again_after_it_changed(tmp_path, dataset_store, monkeypatch):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    path = dataset_store.chunk_path(DAY)
+    content = path.read_bytes()
+    age(path, seconds=60)
+    hashed = []
+    monkeypatch.setattr(hashes, "sha256_of", lambda content: hashed.append(content) or sha256_of(content))
+    again = opened(tmp_path)
+    for _ in range(2):
+        assert again.is_intact(DAY)
+        assert again.trusted(DAY).entry == again.entries[DAY.key]
+    assert hashed == [content]
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    age(path, seconds=30)
+    assert not again.is_intact(DAY)
+    assert again.trusted(DAY) is None
+    assert len(hashed) == 2
+
+
+def test_reading_a_chunk_hashes_it_each_time(tmp_path, dataset_store):
+    """Verification reads so: what it says of a chunk is what the chunk is, whatever its time and size."""
+    entry = publish(dataset_store, DAY.key)
+    path = dataset_store.chunk_path(DAY)
+    age(path, seconds=60)
+    again = opened(tmp_path)
+    assert again.is_intact(DAY)
+    content, stat = path.read_bytes(), path.stat()
+    at = content.index(b"BTC/USDT")
+    path.write_bytes(content[:at] + b"BTC/USDC" + content[at + 8 :])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(StoreError):
+        again.read(DAY)
+    path.write_bytes(content)
+    assert again.read(DAY).entry == entry
+
+
+def age(path: Path, *, seconds: int) -> None:
+    """Let the file be as old as it was written so long ago."""
+    at = time.time_ns() - seconds * 1_000_000_000
+    os.utime(path, ns=(at, at))

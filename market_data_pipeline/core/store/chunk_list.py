@@ -1,0 +1,154 @@
+"""The chunks of one dataset: which are on disk, which are listed, and whether a file is what its entry describes.
+
+Belongs here: reading a dataset's folder. Does not belong here: writing anything (`dataset_store`), one chunk file by
+itself (`chunk_files`), the manifest's file (`manifest`).
+
+A chunk on disk that the manifest does not list is read, checked and adopted, which gives it an entry that `entries` has
+and the manifest on disk has not yet.
+"""
+
+from collections import ChainMap
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+
+from filelock import FileLock
+
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.store import chunk_files, layout, revisions
+from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
+from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.hashes import ChunkHashes
+from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.revisions import Revision
+
+
+class ChunkList:
+    """The chunks of one dataset, as they were at the last `refresh`."""
+
+    def __init__(self, folder: Path, dataset: Dataset) -> None:
+        """Read the folder, which need not exist."""
+        self.folder = folder
+        self.dataset = dataset
+        self.warnings: list[str] = []
+        """What is wrong with the manifest or with chunk files that it does not list, one line each."""
+        self._chunks = folder / layout.CHUNKS
+        self._manifest = ManifestFile(folder / layout.MANIFEST_FILE)
+        self._lock = FileLock(folder / layout.LOCK_FILE)
+        self._dataset_written_ns = 0
+        self._listed: dict[str, Entry] = {}
+        self._unlisted: dict[str, Entry] = {}
+        self._paths: dict[str, Path] = {}
+        self._hashes = ChunkHashes()
+        # The chunk that was written last, and the stamp of its file then: live mode adds a minute to it each minute.
+        self._last_written: tuple[Path, FileStamp | None, Chunk] | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what other processes have written since."""
+        self.warnings.clear()
+        self._reread_dataset()
+        self._listed = dict(self._manifest.entries(warn=self.warnings.append) or {})
+        self._paths = chunk_files.scan(self._chunks)
+        self._drop_replaced()
+        for day in sorted(self._paths.keys() - self._listed.keys() - self._unlisted.keys()):
+            self._adopt(day)
+        for day in [day for day, entry in self._listed.items() if not entry.is_over]:
+            self.is_intact(self.dataset.day(day))
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The entry of every chunk that is on disk or should be, by day."""
+        return ChainMap(self._unlisted, self._listed)
+
+    @property
+    def newest(self) -> Entry | None:
+        """The entry of the last day that has one."""
+        last = max(chain(self._listed, self._unlisted), default=None)
+        return None if last is None else self.entries[last]
+
+    def chunk_path(self, day: Day) -> Path:
+        """Where the day's chunk is, or would be."""
+        return self._paths.get(day.key) or self._chunks / layout.chunk_name(self.dataset, day.key)
+
+    def read(self, day: Day) -> Chunk:
+        """The day's chunk as it is on disk now, always read and hashed.
+
+        Raises:
+            StoreError: there is none, or it is not a whole chunk of this dataset and day.
+        """
+        return chunk_files.read(self.chunk_path(day), self.dataset, day)
+
+    def is_intact(self, day: Day) -> bool:
+        """True if the day's chunk is on disk and has the sha256 of its entry; an unchanged file is hashed once."""
+        if self._matches(day):
+            return True
+        if (entry := self.entries.get(day.key)) is None or entry.is_over:
+            return False
+        self._adopt(day.key)
+        return self._matches(day)
+
+    def trusted(self, day: Day) -> Chunk | None:
+        """The day's chunk if it is intact, else None; the one that this object wrote last is not read again."""
+        return self._unread(day) or (self._read_hashed(day) if self.is_intact(day) else None)
+
+    def revisions(self) -> list[Revision]:
+        """Every revision of the dataset, in the order they were noticed; read from disk."""
+        return revisions.read(self.folder)
+
+    def strangers(self) -> list[Path]:
+        """Files under `chunks/` that are no chunks of this dataset, or have no entry because they break a rule."""
+        return chunk_files.strangers(self._chunks, {path for day, path in self._paths.items() if day in self.entries})
+
+    def _matches(self, day: Day) -> bool:
+        entry = self.entries.get(day.key)
+        try:
+            return entry is not None and self._hashes.of(day.key, self.chunk_path(day)) == entry.sha256
+        except OSError:
+            return False
+
+    def _read_hashed(self, day: Day) -> Chunk:
+        """As `read`, without hashing a file again that has not changed."""
+        return chunk_files.read(self.chunk_path(day), self.dataset, day, read=self._hashes.read)
+
+    def _unread(self, day: Day) -> Chunk | None:
+        """The chunk that this object wrote last, if it is the day's and its file has not changed."""
+        if self._last_written is None:
+            return None
+        path, stamp, chunk = self._last_written
+        is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and stamp == stamp_of(path)
+        return chunk if is_it else None
+
+    def _reread_dataset(self) -> None:
+        """Read `dataset.json` and the names of all chunks again if another process has moved the start."""
+        try:
+            written_ns = (self.folder / layout.DATASET_FILE).stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if written_ns != self._dataset_written_ns:
+            self.dataset = read_dataset(self.folder / layout.DATASET_FILE)
+            self._paths = chunk_files.scan(self._chunks)
+            self._dataset_written_ns = written_ns
+
+    def _drop_replaced(self) -> None:
+        """Remove from this object's unlisted entries each chunk file that another process has replaced since."""
+        for day, entry in list(self._unlisted.items()):
+            on = self.dataset.day(day)
+            if not self._hashes.is_unchanged(day, self.chunk_path(on), entry.sha256) and not self._matches(on):
+                del self._unlisted[day]
+
+    def _adopt(self, day: str) -> None:
+        """Give a chunk on disk that is not listed an entry, after checking it like a new one."""
+        on = self.dataset.day(day)
+        try:
+            chunk = self._read_hashed(on)
+        except StoreError as error:
+            self.warnings.append(f"{error}; no manifest lists it and it is not used")
+            return
+        if problems := chunk_files.chunk_problems(chunk.klines, chunk.footer, on):
+            self.warnings.append(f"{self.chunk_path(on).name} is not listed and not used: {'; '.join(problems)}")
+        else:
+            self._unlisted[day] = chunk.entry
