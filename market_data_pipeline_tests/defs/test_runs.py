@@ -360,7 +360,33 @@ def test_a_combined_file_that_is_older_than_its_chunks_is_a_warning(load: Loadin
     checks = load.checks_alone(BTC)
     assert checks.keys() == OF_ALL
     assert failed(checks) == {"combined_equals_chunks": dg.AssetCheckSeverity.WARN}
-    assert checks["combined_equals_chunks"].description == "it is older than its chunks; materialize it again"
+    assert checks["combined_equals_chunks"].description == (
+        "it is older than its chunks: it holds klines up to 2021-04-24T23:59Z, its chunks go on to 2021-04-25T23:59Z; "
+        "1 chunk written after it, the first of 2021-04-25; materialize it again"
+    )
+
+
+def test_a_combined_file_that_is_older_than_the_chunks_of_a_live_dataset_is_no_warning(load: Loading):
+    load.run(BTC, "2021-04-24")
+    load.run(BTC, "2021-04-25", assets=[KLINES, MANIFEST])
+    load.store(BTC).mark_live(True)
+    checks = load.checks_alone(BTC)
+    assert failed(checks) == {}
+    assert checks["combined_equals_chunks"].description == (
+        "it is older than its chunks: it holds klines up to 2021-04-24T23:59Z, its chunks go on to 2021-04-25T23:59Z; "
+        "1 chunk written after it, the first of 2021-04-25; the dataset is live and grows each minute"
+    )
+    assert values(checks["combined_equals_chunks"].metadata) == {"combined": "older than its chunks"}
+
+
+def test_a_damaged_combined_file_of_a_live_dataset_is_an_error(load: Loading):
+    load.run(BTC, "2021-04-24")
+    load.store(BTC).mark_live(True)
+    (path,) = (load.store(BTC).folder / "combined").iterdir()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert failed(load.checks_alone(BTC)) == {"combined_equals_chunks": dg.AssetCheckSeverity.ERROR}
 
 
 def test_a_combined_file_with_other_klines_than_its_chunks_is_an_error(load: Loading):

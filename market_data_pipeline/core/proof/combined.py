@@ -6,14 +6,18 @@ whether the chunks are good (`verify`).
 
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
 from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.atomic import stamp_of
 from market_data_pipeline.core.store.combined import ChunkRows, Selection, read_combined, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.text import count_text
 
 
 class Agreement(StrEnum):
@@ -27,7 +31,7 @@ class Agreement(StrEnum):
 
 
 class CombinedProof(NamedTuple):
-    """How the combined file stands to its chunks; `detail` is one line on where or since when it differs, or empty."""
+    """How the combined file stands to its chunks; `detail` is one line: where it differs, or since when it is older."""
 
     agreement: Agreement
     detail: str = ""
@@ -43,7 +47,7 @@ def combined_agreement(store: DatasetStore) -> CombinedProof:
         return CombinedProof(Agreement.ABSENT)
     current = read_combined(path)
     if current is not None and current.fingerprint != selection.fingerprint():
-        return CombinedProof(Agreement.OLDER)
+        return CombinedProof(Agreement.OLDER, _lag(store, selection, path))
     try:
         problem = next(differences(store, selection), None)
     except StoreError as error:
@@ -63,6 +67,33 @@ def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
             yield from _row_differences(file, ChunkRows(store, selection))
     except (OSError, ValueError) as error:
         yield f"{path.name} cannot be read ({' '.join(str(error).split())}); run market-data combine"
+
+
+def _lag(store: DatasetStore, selection: Selection, path: Path) -> str:
+    """How far the combined file goes and how far its chunks go, and which of them were written after it."""
+    parts = []
+    held_ms = _last_open_ms(path)
+    newest_ms = max((entry.last_open_time or 0 for entry in selection.entries), default=0)
+    if held_ms is not None and held_ms < newest_ms:
+        parts.append(f"it holds klines up to {iso(held_ms)}, its chunks go on to {iso(newest_ms)}")
+    written = stamp_of(path)
+    days = [store.dataset.day(entry.day) for entry in selection.entries]
+    stamps = ((day.key, stamp_of(store.chunk_path(day))) for day in days)
+    newer = [day for day, stamp in stamps if stamp and written and stamp.modified_ns > written.modified_ns]
+    if newer:
+        parts.append(f"{count_text(len(newer), 'chunk')} written after it, the first of {newer[0]}")
+    return "; ".join(parts) or "it was made of other chunks than those that are stored now"
+
+
+def _last_open_ms(path: Path) -> int | None:
+    """The open time of the last kline of a combined file, ms UTC, from its metadata; None if that has none."""
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
+    except (OSError, ValueError):
+        return None
+    times = [group.column(0).statistics for group in groups]
+    return max((int(time.max) for time in times if time is not None and time.has_min_max), default=None)
 
 
 def _row_differences(file: pq.ParquetFile, chunks: ChunkRows) -> Iterator[str]:

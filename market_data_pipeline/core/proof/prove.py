@@ -24,7 +24,7 @@ class Proof:
         verification: the chunks against the manifest and the rules.
         crosscheck: the klines against another source, None if that was not requested.
         combined: how the combined file stands to its chunks.
-        combined_problem: where the combined file is damaged; empty if it is not.
+        combined_problem: where the combined file is damaged, or since when it is older; empty if it is neither.
         warnings: of opening the dataset, one line each.
     """
 

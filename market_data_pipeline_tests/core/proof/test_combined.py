@@ -1,5 +1,6 @@
 """A combined file that is not its chunks is found out, and one that is only older is told apart from a damaged one."""
 
+import os
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -85,7 +86,26 @@ def test_a_combined_file_is_told_apart_from_one_that_is_older_or_not_there(loade
     assert combined_agreement(loaded)[0] is Agreement.ABSENT
     combine(loaded, select(loaded))
     list(backfill(loaded, FakeSource(), span("2020-01-06", "2020-01-07")))
-    assert combined_agreement(loaded)[0] is Agreement.OLDER
+    agreement, detail = combined_agreement(loaded)
+    assert agreement is Agreement.OLDER
+    assert detail == (
+        "it holds klines up to 2020-01-05T23:59Z, its chunks go on to 2020-01-06T23:59Z; "
+        "1 chunk written after it, the first of 2020-01-06"
+    )
+
+
+def test_a_combined_file_that_lacks_a_correction_names_the_first_day_that_was_written_after_it(loaded):
+    combine(loaded, select(loaded))
+    list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
+    assert combined_agreement(loaded) == (Agreement.OLDER, "1 chunk written after it, the first of 2020-01-03")
+
+
+def test_a_combined_file_of_other_chunks_that_are_no_newer_is_older_too(loaded):
+    path = combine(loaded, select(loaded)).path
+    list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
+    os.utime(path)
+    agreement, detail = combined_agreement(loaded)
+    assert (agreement, detail) == (Agreement.OLDER, "it was made of other chunks than those that are stored now")
 
 
 def test_a_dataset_without_chunks_has_no_combined_file(made):
