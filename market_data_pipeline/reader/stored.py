@@ -103,8 +103,8 @@ class StoredDataset:
         tables = [EMPTY.select(needed)]
         listed = list(takewhile(listing.final_entry, days))
         if len(listed) > _FEW_DAYS:
-            together = Span(self.dataset.day(listed[0]).start_ms, self.dataset.day(listed[-1]).end_ms)
-            if (combined := self._combined(listing, together, needed)) is not None:
+            span = Span(self.dataset.day(listed[0]).start_ms, self.dataset.day(listed[-1]).end_ms)
+            if (combined := self._combined(listing, span, needed)) is not None:
                 tables.append(combined)
                 days = days[len(listed) :]
 

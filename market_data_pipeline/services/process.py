@@ -149,13 +149,14 @@ class ServiceProcess:
         lived_s = time.monotonic() - self._started_at
         self._short_lives = self._short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
         if self._short_lives == _MOST_SHORT_LIVES:
-            what = f"{self._service.name} cannot be started: {_MOST_SHORT_LIVES} times it {ending} at once"
-            raise ServiceFailed(f"{what}; its log is {self._log_path}", self._last_lines)
+            often = f"within {_SHORT_LIFE_S:.0f} s, {_MOST_SHORT_LIVES} times in a row"
+            message = f"{self._service.name} cannot be started: it {ending} {often}; its log is {self._log_path}"
+            raise ServiceFailed(message, self._last_lines)
         if lived_s > _LONG_LIFE_S:
             self._pause_s = _FIRST_PAUSE_S
         pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_PAUSE_S)
         self._restart_at = time.monotonic() + pause_s
-        return f"{self._service.name} {ending}, is started again in {pause_s:.0f} s; its log is {self._log_path}"
+        return f"{self._service.name} {ending} and is started again in {pause_s:.0f} s; its log is {self._log_path}"
 
 
 def _ending(code: int) -> str:

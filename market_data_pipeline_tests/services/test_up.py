@@ -287,7 +287,8 @@ def test_what_cannot_be_started_at_all_ends_it_with_the_last_lines_of_its_log(tm
     ended = run_up(tmp_path / "root", free_port(), free_port())
     assert ended.returncode == 1
     lines = ended.stderr.splitlines()
-    assert lines[-1].startswith("error: ") and "cannot be started: 5 times it" in lines[-1]
+    assert lines[-1].startswith("error: ") and "cannot be started: it ended with exit code" in lines[-1]
+    assert "5 times in a row" in lines[-1]
     assert any("nonsense" in line for line in lines[:-1])
     assert marked(tmp_path / "root") == []
 
