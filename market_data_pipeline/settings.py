@@ -26,9 +26,11 @@ class Settings(BaseSettings):
     market_data_dir: Annotated[Path, Field(description="data root: chunks, manifests, combined files")] = Field(
         default_factory=_default_data_dir
     )
-    market_type: Annotated[str, Field(description="market of the default dataset, spot or futures")] = "futures"
+    market_type: Annotated[str, Field(description="market of the default dataset, `spot` or `futures`")] = "futures"
     symbol: Annotated[str, Field(description="pair of the default dataset")] = "BTC/USDT"
-    align_tz: Annotated[str, Field(description="time zone whose midnights start a day, an IANA name or ±HH:MM")] = "UTC"
+    align_tz: Annotated[str, Field(description="time zone whose midnights start a day, an IANA name or `±HH:MM`")] = (
+        "UTC"
+    )
     build_combined_on_backfill: Annotated[bool, Field(description="also build the combined file in every backfill")] = (
         False
     )
@@ -36,9 +38,19 @@ class Settings(BaseSettings):
         Seconds,
         Field(description="shortest time between two writes of a manifest during a load or in live mode, s"),
     ] = 300
-    extra_sleep_sec: Annotated[Seconds, Field(description="additional pause before each request, s")] = 0
-    log_dir: Annotated[Path | None, Field(description="folder of the logs, `logs` under the data root if unset")] = None
-    market_data_source: Annotated[str, Field(description="where klines come from: auto, rest or archive")] = "auto"
+    extra_sleep_sec: Annotated[
+        Seconds,
+        Field(description="additional pause before each request, s; the request-weight budget is kept without it"),
+    ] = 0
+    log_dir: Annotated[
+        Path | None, Field(description="folder of the logs: `loader.log`, and one of each process of `market-data up`")
+    ] = None
+    market_data_source: Annotated[
+        str,
+        Field(
+            description="where klines come from: `auto` (the archive where it has them, else REST), `rest` or `archive`"
+        ),
+    ] = "auto"
     market_data_exchange_url: Annotated[
         str | None,
         Field(
@@ -49,9 +61,7 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="bearer token that the HTTP API requires for requests that change something"),
     ] = None
-    dagster_home: Annotated[
-        Path | None, Field(description="folder of the Dagster instance, `dagster` under the data root if unset")
-    ] = None
+    dagster_home: Annotated[Path | None, Field(description="folder of the Dagster instance")] = None
 
     @property
     def root(self) -> Path:

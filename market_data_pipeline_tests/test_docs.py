@@ -1,13 +1,25 @@
-"""What the docs say is there is there, and what is there is said."""
+"""The docs against the program: what each setting, route, option and exit code is, not only that it is named.
 
+Belongs here: tables of the docs that a program can be asked about. Does not belong here: prose, and the diagram of the
+rooms (`test_architecture`).
+"""
+
+import itertools
 import re
+import shlex
+import sys
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 import typer.main
+from typer.core import TyperOption
 
+from market_data_pipeline import settings
 from market_data_pipeline.api.app import create_app
+from market_data_pipeline.cli import outcome
 from market_data_pipeline.cli.main import app
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import parse_zone
@@ -19,53 +31,213 @@ from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
 
 TOP = Path(__file__).parents[1]
+PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md")])
+# Variables in the docs that are read by others: pip, requests, Postgres, Git Bash; and one for the tests.
+VARIABLES_OF_OTHERS = {
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "POSTGRES_DB",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_USER",
+    "MSYS_NO_PATHCONV",
+    "MARKET_DATA_REAL_KLINES",
+}
 
 
 def text(name: str) -> str:
     return (TOP / name).read_text(encoding="utf-8")
 
 
-def commands() -> dict[str, list[str]]:
-    """Each command with its long options."""
-    group = typer.main.get_command(app)
+def rows_of(page: str, header: str) -> dict[str, list[str]]:
+    """The rows of the table with this header line: the cells by the first one, which loses its backticks."""
+    _, found, rest = text(page).partition(f"\n{header}\n")
+    assert found, f"{page} has no table {header}"
+    lines = itertools.takewhile(lambda line: line.startswith("|"), rest.splitlines()[1:])
+    rows = [[cell.strip() for cell in re.split(r"(?<= )\|(?= )", line[1:-1])] for line in lines]
+    assert len({cells[0] for cells in rows}) == len(rows), f"{page} has a row twice"
+    return {cells[0].strip("`"): cells[1:] for cells in rows}
+
+
+def beginnings(rows: dict[str, list[str]], expected: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The rows with a last cell as long as the expected one: after what the program says the docs may say more."""
     return {
-        name: [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-        for name, command in group.commands.items()
+        name: [*cells[:-1], cells[-1][: len(expected[name][-1])]] if name in expected else cells
+        for name, cells in rows.items()
     }
 
 
-def test_every_command_is_in_the_readme():
-    documented = re.findall(r"^\| `([a-z]+)` \|", text("README.md"), flags=re.MULTILINE)
-    assert sorted(documented) == sorted(commands())
+def readme_line(start: str) -> str:
+    """What follows these words in their paragraph of the README, as one line."""
+    _, found, rest = text("README.md").partition(start)
+    assert found, f"the README has no {start!r}"
+    return " ".join(rest.partition("\n\n")[0].split())
 
 
-def test_every_option_is_in_the_docs():
-    docs = text("README.md") + text("docs/simulator.md")
-    missing = [
-        f"{command} {option}"
-        for command, options in commands().items()
-        for option in options
-        if option != "--help" and option.replace("--align-window", "align-window") not in docs
-    ]
+# --- the command line
+
+COMMANDS_TABLE = "| command | what it does | options |"
+OPTIONS_TABLE = "| option | default | meaning |"
+PAGES_OF_COMMANDS = {"up": "docs/operations.md", "simulate": "docs/simulator.md"}
+GROUP: Any = typer.main.get_command(app)
+
+
+def options_of(command: Any) -> dict[str, TyperOption]:
+    """The command's options by each of their names, `--no-...` too."""
+    options = [option for option in command.params if "--help" not in option.opts]
+    return {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
+
+
+def default_of(option: TyperOption) -> str:
+    """A default as the docs show it; empty for none, and for a switch that is off."""
+    if isinstance(option.default, bool):
+        return "on" if option.default else ""
+    return "" if option.default is None else str(option.default)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert rows_of("README.md", COMMANDS_TABLE).keys() == GROUP.commands.keys()
+
+
+@pytest.mark.parametrize("name", GROUP.commands)
+def test_the_row_of_a_command_in_the_readme_has_its_options(name: str) -> None:
+    options = options_of(GROUP.commands[name])
+    _, shown = rows_of("README.md", COMMANDS_TABLE)[name]
+    documented = set(re.findall(r"`(--[a-z-]+)[ a-z]*`", shown))
+    assert documented - options.keys() == set(), "no such option"
+    if name in PAGES_OF_COMMANDS:
+        documented |= rows_of(PAGES_OF_COMMANDS[name], OPTIONS_TABLE).keys()
+    documented |= options_of(GROUP).keys()
+    # Of a pair that turns one thing on and off, the docs need to name one.
+    missing = [option for option, known in options.items() if not documented & {*known.opts, *known.secondary_opts}]
     assert missing == []
 
 
-def test_every_setting_is_on_its_page_with_its_meaning():
-    rows = {
-        row[0]: row[1] for row in re.findall(r"^\| `([A-Z_]+)` \|.*\| (.*) \|$", text("docs/settings.md"), re.MULTILINE)
+@pytest.mark.parametrize("name", PAGES_OF_COMMANDS)
+def test_a_table_of_options_has_the_default_and_the_help_of_each(name: str) -> None:
+    options = {name: option for name, option in options_of(GROUP.commands[name]).items() if name in option.opts}
+    expected = {
+        name: [f"`{default_of(option)}`" if default_of(option) else "", option.help] for name, option in options.items()
     }
-    fields = {name.upper(): field.metadata for name, field in Settings.model_fields.items()}
-    assert sorted(rows) == sorted(fields)
+    assert beginnings(rows_of(PAGES_OF_COMMANDS[name], OPTIONS_TABLE), expected) == expected
 
 
-def test_every_route_is_on_its_page(tmp_path: Path):
-    api = create_app(Settings(market_data_dir=tmp_path), dagster_url="http://127.0.0.1:3000")
-    routes = {f"{method.upper()} {path}" for path, methods in api.openapi()["paths"].items() for method in methods}
-    documented = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", text("docs/api.md"), flags=re.MULTILINE))
-    assert routes - documented == set()
+def test_the_options_before_a_command_are_in_the_readme() -> None:
+    documented = dict(re.findall(r"`(--[a-z-]+)(?: ([^`]+))?`", readme_line("Options before the command")))
+    assert documented == {name: option.metavar or "" for name, option in options_of(GROUP).items()}
 
 
-def test_every_check_kind_state_column_and_fault_is_on_its_page():
+def test_the_addresses_of_up_are_in_the_readme() -> None:
+    options = options_of(GROUP.commands["up"])
+    page, dagster = (
+        f"http://{options['--host'].default}:{options[port].default}" for port in ("--port", "--dagster-port")
+    )
+    expected = f"browse page on <{page}> and the Dagster UI on <{dagster}>"
+    assert expected in readme_line("`up` serves the")
+
+
+def test_the_exit_codes_are_in_the_readme() -> None:
+    codes = {int(code) for code in re.findall(r"\b(\d+) [a-z]", readme_line("Exit codes:"))}
+    assert codes == {0, outcome.FAILED, outcome.WRONG_USAGE, outcome.INTERRUPTED}
+
+
+def command_lines() -> list[str]:
+    """The arguments of every `market-data` in a block of code, of all pages."""
+    blocks = [
+        block
+        for page in PAGES
+        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    ]
+    started = r"^(?:\$ )?(?:docker exec market-data )?(?:\.venv/bin/)?market-data (.+)$"
+    lines = {line for block in blocks for line in re.findall(started, block, re.MULTILINE)}
+    # What follows two spaces or more is a remark.
+    return sorted({re.split(r" {2,}", line)[0] for line in lines})
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_a_command_line_in_the_docs_is_understood(line: str) -> None:
+    # Raises where there is no such command or option, or where a value is of the wrong kind.
+    with GROUP.make_context("market-data", shlex.split(line, comments=True)) as context:
+        name, command, rest = GROUP.resolve_command(context, [*context._protected_args, *context.args])
+        command.make_context(name, rest, parent=context).close()
+
+
+# --- settings
+
+
+def default_texts(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What docs/settings.md has to show as the default of each variable."""
+    texts = {}
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        texts[name.upper()] = "unset" if default is None else f"`{int(default) if default is False else default}`"
+    places = {}
+    for platform in ("linux", "win32"):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "platform", platform)
+            places[platform] = settings._default_data_dir()
+    elsewhere, windows = places["linux"].relative_to(Path.home()), PureWindowsPath(str(places["win32"]))
+    under = Settings(market_data_dir=Path("/root"))
+    return texts | {
+        "MARKET_DATA_DIR": f"`~/{elsewhere}`, on Windows `{windows}`",
+        "LOG_DIR": f"`{under.logs.relative_to(under.root)}` under the data root",
+        "DAGSTER_HOME": f"`{under.home.relative_to(under.root)}` under the data root",
+    }
+
+
+def test_every_setting_is_on_its_page_with_its_default_and_its_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    meanings = {name.upper(): field.description for name, field in Settings.model_fields.items()}
+    expected = {name: [default, meanings[name]] for name, default in default_texts(monkeypatch).items()}
+    assert rows_of("docs/settings.md", "| variable | default | meaning |") == expected
+
+
+def test_every_variable_in_the_docs_is_a_setting() -> None:
+    """Also in the commands for Docker and for services: one that is misspelt would be ignored."""
+    known = {name.upper() for name in Settings.model_fields} | VARIABLES_OF_OTHERS
+    named = {
+        (page.name, name)
+        for page in (*PAGES, TOP / "compose.yaml")
+        for name in re.findall(r"(?:`| -e |^ +)([A-Z]+(?:_[A-Z]+)+)(?:`|=|: )", page.read_text("utf-8"), re.MULTILINE)
+    }
+    assert {name for _, name in named} >= {"MARKET_DATA_DIR", "DAGSTER_HOME", "MARKET_TYPE"}
+    assert sorted(page_and_name for page_and_name in named if page_and_name[1] not in known) == []
+
+
+# --- routes
+
+
+def test_every_route_is_on_its_page_as_openapi_has_it(tmp_path: Path) -> None:
+    document = create_app(Settings(market_data_dir=tmp_path), dagster_url="http://127.0.0.1:3000").openapi()
+    expected = {
+        f"{method.upper()} {path}": route_row(document, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    documented = rows_of("docs/api.md", "| route | parameters | statuses | what it does |")
+    assert beginnings(documented, expected) == expected
+
+
+def route_row(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+    """Parameters (in the query or, after `JSON:`, of the body), statuses, and the description, in one line."""
+    parameters = [f"`{found['name']}`" for found in operation.get("parameters", []) if found["in"] == "query"]
+    if body := operation.get("requestBody"):
+        name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        parameters += ["JSON:", *(f"`{field}`" for field in document["components"]["schemas"][name]["properties"])]
+    return [
+        ", ".join(parameters).replace("JSON:, ", "JSON: "),
+        ", ".join(sorted(operation["responses"])),
+        " ".join(operation["description"].split()),
+    ]
+
+
+# --- names
+
+
+def test_every_check_kind_state_column_and_fault_is_on_its_page() -> None:
     dagster, store, simulator = text("docs/dagster.md"), text("docs/store.md"), text("docs/simulator.md")
     checks = [*CHECKS, MATCHES_OTHER_SOURCE, FRESH, CAN_BE_READ]
     assert [name for name in checks if f"`{name}`" not in dagster] == []
@@ -75,24 +247,23 @@ def test_every_check_kind_state_column_and_fault_is_on_its_page():
     assert [name for name in FAULTS if f"`{name}`" not in simulator] == []
 
 
-def test_links_between_pages_lead_somewhere():
-    pages = [TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md")]
+def test_links_between_pages_lead_somewhere() -> None:
     broken = [
         f"{page.name}: {link}"
-        for page in pages
+        for page in PAGES
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
         if not (page.parent / link).exists()
     ]
     assert broken == []
 
 
-def test_the_changelog_names_the_version():
+def test_the_changelog_names_the_version() -> None:
     from market_data_pipeline import __version__
 
     assert f"## {__version__}" in text("CHANGELOG.md") or "## Unreleased" in text("CHANGELOG.md")
 
 
-def test_the_offsets_of_zones_are_right():
+def test_the_offsets_of_zones_are_right() -> None:
     rows = re.findall(r"^\| `([+-]\d\d:\d\d)` \|(.*)\|(.*)\|$", text("docs/time-zones.md"), flags=re.MULTILINE)
     assert len(rows) > 30
     for offset, constant, changing in rows:
