@@ -11,6 +11,7 @@ from market_data_pipeline import __version__
 from market_data_pipeline.api.context import context_of
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.pages.browse import router as browse
+from market_data_pipeline.api.pages.static import static_files
 from market_data_pipeline.api.problems import ProblemDetails, handle_all
 from market_data_pipeline.api.routes import router
 from market_data_pipeline.api.security import Guard
@@ -46,6 +47,7 @@ def create_app(
     handle_all(app)
     app.include_router(router)
     app.include_router(browse)
+    app.mount("/static", static_files(), "static")
     app.add_middleware(Guard, token=settings.market_data_api_token, hosts=hosts)
     _describe_problems(app)
     return app

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
 from market_data_pipeline.api.catalog import DatasetView, Inventory
 from market_data_pipeline.api.context import Given
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.api.models import MarketName, PairName
-from market_data_pipeline.api.pages import chart, preview, static
+from market_data_pipeline.api.pages import chart, preview
 from market_data_pipeline.api.pages import rendering as pages
 from market_data_pipeline.api.pages.calendar import DayState, counted, coverage
 from market_data_pipeline.api.pages.paths import MOST_CHARACTERS, StoredFile, stored_file
@@ -124,14 +124,6 @@ def file(
         drawn=chart.drawn(found.charted, found.zone),
         last_offset=max(0, (found.total_rows - 1) // limit * limit),
     )
-
-
-@router.get("/static/{name}", include_in_schema=False)
-def static_file(request: Request, name: str) -> Response:
-    """A file that pages load."""
-    if name not in static.names():
-        raise Problem(404, "There is nothing here", "there is no such file")
-    return static.answer(request, name)
 
 
 def _inventory(context: Given, market: Market, pair: str) -> Inventory:

@@ -23,7 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from market_data_pipeline.api.pages.calendar import Cell
-from market_data_pipeline.api.pages.static import versioned
+from market_data_pipeline.api.pages.static import static_url
 from market_data_pipeline.api.problems import Problem
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
@@ -136,7 +136,7 @@ def _environment() -> Environment:
         "ago": ago,
         "values": value_cells,
     }
-    made.globals |= {"query": query, "static": versioned, "day_cells": day_cells}
+    made.globals |= {"query": query, "static": static_url, "day_cells": day_cells}
     # The filter `tojson` escapes what would end a script; numpy's arrays and NaN are beyond Python's json.
     made.policies["json.dumps_function"] = _json
     return made

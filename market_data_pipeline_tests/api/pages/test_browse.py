@@ -182,28 +182,6 @@ def test_runs_and_the_live_sensor(browser: Browser, root: Path) -> None:
     assert "behind" in browser.dataset().text
 
 
-def test_static_files_are_kept_and_compressed(browser: Browser) -> None:
-    links = re.findall(r'(?:src|href)="(/static/[^"]*)"', browser.file(some_chunk(browser)).answer.text)
-    assert {link.partition("?")[0] for link in links} == {
-        "/static/app.css",
-        "/static/app.js",
-        "/static/chart.js",
-        "/static/plotly.min.js",
-    }
-    for link in links:
-        answer = browser.client.get(link)
-        assert answer.status_code == 200
-        assert answer.headers["content-encoding"] == "gzip"
-        assert "immutable" in answer.headers["cache-control"]
-        plain = browser.client.get(link.partition("?")[0], headers={"Accept-Encoding": "identity"})
-        assert plain.content == answer.content
-        assert plain.headers["cache-control"] == "no-cache"
-        again = browser.client.get(link, headers={"If-None-Match": answer.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")
-    for name in ("nothing.js", "..%2Fbrowse.py", "%2Fetc%2Fpasswd"):
-        assert browser.client.get(f"/static/{name}").status_code == 404
-
-
 def some_chunk(browser: Browser) -> str:
     return browser.dataset().files[0].partition("file=")[2]
 
