@@ -13,7 +13,7 @@ from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.pages.browse import router as browse
 from market_data_pipeline.api.pages.static import static_files
 from market_data_pipeline.api.problems import ProblemDetails, handle_all
-from market_data_pipeline.api.routes import router
+from market_data_pipeline.api.routes import changing, reading
 from market_data_pipeline.api.security import Guard
 from market_data_pipeline.settings import Settings
 
@@ -45,26 +45,25 @@ def create_app(
     )
     app.state.context = context_of(settings, Dagster(dagster_url, public_url=public_dagster_url))
     handle_all(app)
-    app.include_router(router)
+    app.include_router(reading)
+    app.include_router(changing)
     app.include_router(browse)
     app.mount("/static", static_files(), "static")
-    app.add_middleware(Guard, token=settings.market_data_api_token, hosts=hosts)
-    _describe_problems(app)
+    app.add_middleware(Guard, hosts=hosts)
+    _complete_document(app, token_needed=settings.market_data_api_token is not None)
     return app
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """FastAPI documents only models that a route answers with; problem details come from handlers."""
+def _complete_document(app: FastAPI, *, token_needed: bool) -> None:
+    """Add to the OpenAPI document what FastAPI leaves out: problem details, and whether the token is optional."""
     document = app.openapi()
     schemas = document["components"]["schemas"]
     described = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= described.pop("$defs") | {"ProblemDetails": described}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    token = {"type": "http", "scheme": "bearer", "description": "needed where MARKET_DATA_API_TOKEN is set"}
-    document["components"]["securitySchemes"] = {"token": token}
     for operations in document["paths"].values():
-        for method, operation in operations.items():
-            if method != "get":
-                operation["security"] = [{"token": []}, {}]
+        for operation in operations.values():
+            if "security" in operation and not token_needed:
+                operation["security"].append({})
     app.openapi_schema = document

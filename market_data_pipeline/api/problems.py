@@ -46,8 +46,17 @@ class ProblemDetails(BaseModel):
 class Problem(Exception):
     """An error with a status of its own."""
 
-    def __init__(self, status: int, title: str, detail: str, errors: Sequence[FieldProblem] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        errors: Sequence[FieldProblem] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
+        self.headers = headers
         self.details = ProblemDetails(title=title, status=status, detail=detail, errors=list(errors))
 
 
@@ -62,7 +71,7 @@ def handle_all(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     def _problem(request: Request, error: Problem) -> JSONResponse:
-        return answer(error.details)
+        return answer(error.details, error.headers)
 
     @app.exception_handler(MarketDataError)
     def _ours(request: Request, error: MarketDataError) -> JSONResponse:

@@ -30,6 +30,7 @@ from market_data_pipeline.api.models import (
     ZoneName,
 )
 from market_data_pipeline.api.problems import MEDIA_TYPE, Problem
+from market_data_pipeline.api.security import require_token
 from market_data_pipeline.app.as_json import status_json
 from market_data_pipeline.app.status import statuses_of
 from market_data_pipeline.app.targets import target_of
@@ -62,7 +63,8 @@ _CHANGES = _problems(
     s503="Dagster or the exchange is not available",
 )
 _READS = _problems(s400="The host is unknown", s500="The store is not as it should be", s503="Dagster is not available")
-router = APIRouter()
+reading = APIRouter()
+changing = APIRouter(dependencies=[Depends(require_token)])
 
 
 def _progress(context: Given, run_id: RunId) -> Progress:
@@ -76,25 +78,25 @@ def _progress(context: Given, run_id: RunId) -> Progress:
 Found = Annotated[Progress, Depends(_progress)]
 
 
-@router.get("/", include_in_schema=False)
+@reading.get("/", include_in_schema=False)
 def root() -> RedirectResponse:
     """The browse page."""
     return RedirectResponse("/browse")
 
 
-@router.post("/backfill", status_code=202, responses=_CHANGES, tags=["runs"])
+@changing.post("/backfill", status_code=202, responses=_CHANGES, tags=["runs"])
 def backfill(context: Given, asked: Backfill) -> Started:
     """Load the days of a window; what is stored and whole is skipped."""
     return launching.backfill(context, asked)
 
 
-@router.post("/verify", status_code=202, responses=_CHANGES, tags=["runs"])
+@changing.post("/verify", status_code=202, responses=_CHANGES, tags=["runs"])
 def verify(context: Given, asked: Verify) -> Started:
     """Prove a dataset, or all; with `repair` what is wrong is collected again."""
     return launching.verify(context, asked)
 
 
-@router.post("/combine", status_code=202, responses=_CHANGES, tags=["runs"])
+@changing.post("/combine", status_code=202, responses=_CHANGES, tags=["runs"])
 def combine(
     context: Given,
     tz: Zone = None,
@@ -107,25 +109,25 @@ def combine(
     return launching.combine(context, market, pair, tz=tz, from_index=from_index, to_index=to_index)
 
 
-@router.post("/live", status_code=202, responses=_CHANGES, tags=["live"])
+@changing.post("/live", status_code=202, responses=_CHANGES, tags=["live"])
 def go_live(context: Given, tz: Zone = None, market: Market = None, pair: Pair = None) -> Live:
     """Let live mode keep a dataset current; it is made if it does not exist, and the market's sensor turned on."""
     return launching.go_live(context, market, pair, tz)
 
 
-@router.delete("/live", status_code=202, responses=_CHANGES, tags=["live"])
+@changing.delete("/live", status_code=202, responses=_CHANGES, tags=["live"])
 def stop_live(context: Given, market: Market = None, pair: Pair = None) -> Live:
     """Let live mode leave a dataset as it is."""
     return launching.stop_live(context, market, pair)
 
 
-@router.get("/runs/{run_id}", responses=_READS | _problems(s404="There is no such run"), tags=["runs"])
+@reading.get("/runs/{run_id}", responses=_READS | _problems(s404="There is no such run"), tags=["runs"])
 def run(found: Found) -> Progress:
     """Where a run is, and what it has done."""
     return found
 
 
-@router.get(
+@reading.get(
     "/runs/{run_id}/events",
     response_class=EventSourceResponse,
     responses=_READS | _problems(s404="There is no such run"),
@@ -152,7 +154,7 @@ async def run_events(context: Given, found: Found) -> AsyncIterator[ServerSentEv
         found = now or found
 
 
-@router.post(
+@changing.post(
     "/runs/{run_id}/cancel",
     status_code=202,
     responses=_CHANGES | _problems(s404="There is no such run", s409="The run is over"),
@@ -166,7 +168,7 @@ def cancel(context: Given, found: Found) -> CancelRequested:
     return CancelRequested(run_id=found.run_id, status_url=f"/runs/{found.run_id}")
 
 
-@router.get(
+@reading.get(
     "/status",
     response_model_exclude_unset=True,
     responses=_READS | _problems(s404="There is no such dataset"),
@@ -183,7 +185,7 @@ def status(context: Given, market: Market = None, pair: Pair = None) -> list[Sta
         return []
 
 
-@router.get(
+@reading.get(
     "/health",
     responses={400: _READS[400], 503: {"model": Health, "description": "Something is not as it should be"}},
     tags=["store"],

@@ -1,18 +1,21 @@
-"""What a browser or a stranger may not do.
+"""What strangers, and pages of other sites, may not do.
 
-Belongs here: the token, requests from other sites, headers, the size of a request. Does not belong here: which files
-may be read (`browse`), whether a request makes sense (`models`).
+Belongs here: the token, the host name, requests from other sites, response headers, the size of a request. Does not
+belong here: which files may be read (`pages.stored_files`), whether a request is valid (`models`).
 """
 
 import hmac
 from collections.abc import Sequence
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from market_data_pipeline.api.problems import ProblemDetails, answer
+from market_data_pipeline.api.context import Given
+from market_data_pipeline.api.problems import Problem, ProblemDetails, answer
 
 MOST_BYTES = 64 * 1024
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
@@ -28,20 +31,38 @@ _HEADERS = {
 }
 
 
-class Guard:
-    """ASGI middleware around the whole app."""
+_Credentials = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Depends(HTTPBearer(scheme_name="token", description="needed where MARKET_DATA_API_TOKEN is set", auto_error=False)),
+]
 
-    def __init__(self, app: ASGIApp, *, token: SecretStr | None, hosts: Sequence[str] | None) -> None:
+
+def require_token(context: Given, credentials: _Credentials) -> None:
+    """Refuse a request without the token, where MARKET_DATA_API_TOKEN is set. All changing routes depend on it.
+
+    Raises:
+        Problem: the token is missing or wrong (401).
+    """
+    token = context.settings.market_data_api_token
+    sent = credentials.credentials if credentials else ""
+    # In constant time: how long a comparison takes must not tell how many characters are right.
+    if token and not hmac.compare_digest(sent.encode(), token.get_secret_value().encode()):
+        detail = "send the header `Authorization: Bearer <MARKET_DATA_API_TOKEN>`"
+        raise Problem(401, "A token is needed", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Guard:
+    """ASGI middleware around the whole app: refuses requests by their headers, and adds headers to responses."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None) -> None:
         """Guard the app.
 
         Args:
             app: the app.
-            token: what changing requests have to bear, None for nothing.
-            hosts: the names under which it may be called, None for any. A name that someone else's DNS points to this
-                machine is not among them, so no page of theirs can speak for the person who sees it.
+            hosts: the names, beside this machine's own, under which it may be called; None for any name. With a list, a
+                page whose site's DNS name was pointed at this machine (DNS rebinding) is refused.
         """
         self._app = app
-        self._token = token.get_secret_value() if token else None
         self._hosts = None if hosts is None else set(hosts) | _LOOPBACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,10 +83,9 @@ class Guard:
         headers = Headers(scope=scope)
         refused = self._refused_host(headers)
         if refused is None and scope["method"] in _CHANGING:
-            refused = _refused_origin(headers) or self._refused_token(headers) or _refused_size(headers)
+            refused = _refused_origin(headers) or _refused_size(headers)
         if refused:
-            extra = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else None
-            await answer(refused, extra)(scope, receive, with_headers)
+            await answer(refused)(scope, receive, with_headers)
         else:
             await self._app(scope, receive, with_headers)
 
@@ -76,15 +96,6 @@ class Guard:
         detail = "this API is bound to this machine; call it as 127.0.0.1 or localhost"
         return ProblemDetails(title="Unknown host", status=400, detail=detail)
 
-    def _refused_token(self, headers: Headers) -> ProblemDetails | None:
-        if self._token is None:
-            return None
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token.encode()):
-            return None
-        detail = "send the header `Authorization: Bearer <MARKET_DATA_API_TOKEN>`"
-        return ProblemDetails(title="A token is needed", status=401, detail=detail)
-
 
 def _host_of(header: str) -> str:
     """The name without the port."""
@@ -92,7 +103,7 @@ def _host_of(header: str) -> str:
 
 
 def _refused_origin(headers: Headers) -> ProblemDetails | None:
-    """Browsers say where a request comes from; programs send neither header."""
+    """Browsers send the origin of a request; other programs send neither header."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     foreign = site not in {None, "same-origin", "none"}
     if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
@@ -104,8 +115,8 @@ def _refused_origin(headers: Headers) -> ProblemDetails | None:
 
 
 def _refused_size(headers: Headers) -> ProblemDetails | None:
-    said = headers.get("content-length", "0")
-    if "chunked" not in headers.get("transfer-encoding", "") and said.isdigit() and int(said) <= MOST_BYTES:
+    length = headers.get("content-length", "0")
+    if "chunked" not in headers.get("transfer-encoding", "") and length.isdigit() and int(length) <= MOST_BYTES:
         return None
     detail = f"send at most {MOST_BYTES} bytes, with their number in Content-Length"
     return ProblemDetails(title="The request is too large", status=413, detail=detail)

@@ -39,6 +39,20 @@ def test_changing_needs_the_token(tmp_path: Path, method: str, path: str) -> Non
     assert let_in.status_code in {422, 503}
 
 
+def test_every_route_that_changes_something_needs_the_token(tmp_path: Path) -> None:
+    for token, needs in ((None, [{"token": []}, {}]), ("open sesame", [{"token": []}])):
+        document = client(tmp_path, token=token).get("/openapi.json").json()
+        assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+        secured = {
+            (method.upper(), path.replace("{run_id}", "0b3a7f0e")): operation.get("security")
+            for path, operations in document["paths"].items()
+            for method, operation in operations.items()
+        }
+        assert {route for route, security in secured.items() if security} == set(CHANGING)
+        assert {str(security) for security in secured.values() if security} == {str(needs)}
+        assert {route for route in secured if route[0] != "GET"} == set(CHANGING)
+
+
 def test_reading_needs_no_token(tmp_path: Path) -> None:
     assert client(tmp_path, token="open sesame").get("/status").json() == []
 
