@@ -1,6 +1,6 @@
 """Repair: load again what a proof found wrong, in a Dagster run of this process.
 
-Belongs here: from a proof to that run. Does not belong here: repairing (`core.loading.repair`), printing.
+Belongs here: from a proof to that run. Does not belong here: repairing (`core.proof.repair`), printing.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.plan import Load
-from market_data_pipeline.core.loading.repair import Repaired
 from market_data_pipeline.core.proof.prove import Proof
+from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.instance.names import DATASET_TAG, REPAIR_JOB, REPAIR_OP, dataset_tag
 from market_data_pipeline.settings import Settings
 

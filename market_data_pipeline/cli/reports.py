@@ -16,10 +16,10 @@ from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.findings import Severity
-from market_data_pipeline.core.loading.repair import Repaired
 from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck
 from market_data_pipeline.core.proof.prove import Proof
+from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import count_text, kinds_text, size_text

@@ -2,9 +2,8 @@
 
 Its rooms, from the outermost to the innermost; each may import those below it:
 
-    live       the day that is not over: each minute's kline as it closes
-    loading    from a window to chunks: what to ask for, what becomes of the answers, repair
-    proof      what is stored, proved: verification and cross-checks
+    live       the day that is not over               proof      what is stored, proved and repaired
+    loading    from a window to chunks: what to request, what becomes of the responses
     store      the files under the data root          sources    the exchange over the network
     klines     values without I/O: days, datasets, minutes, rules
 

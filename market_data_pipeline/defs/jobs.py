@@ -1,7 +1,7 @@
 """Jobs that are not assets: `repair`, and `proof`, which evaluates all checks.
 
 Belongs here: unpack the config, call the use case, record what it did. Does not belong here: repairing
-(`core.loading.repair`), when jobs run (`schedules`).
+(`core.proof.repair`), when jobs run (`schedules`).
 https://docs.dagster.io/guides/build/jobs
 """
 
@@ -14,8 +14,8 @@ from pydantic import Field
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
 from market_data_pipeline.core.loading.day import DayResult
-from market_data_pipeline.core.loading.repair import Repaired, repair
 from market_data_pipeline.core.proof.prove import Proof, prove
+from market_data_pipeline.core.proof.repair import Repaired, repair
 from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.defs.assets import asset_key, log_combined
 from market_data_pipeline.defs.checks import evaluations_of

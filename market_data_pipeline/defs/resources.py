@@ -14,9 +14,9 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load
-from market_data_pipeline.core.loading.repair import Repaired
 from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.proof.prove import Proof
+from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of

@@ -22,10 +22,11 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, expla
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import day_at
 from market_data_pipeline.core.klines.table import EMPTY, cut
-from market_data_pipeline.core.store import chunk_files, layout
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import sha256_of
-from market_data_pipeline.core.store.chunk import parse_footer
-from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.chunks import files as chunk_files
+from market_data_pipeline.core.store.chunks.encoding import parse_footer
+from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.combined import CombinedFooter, Selection
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile

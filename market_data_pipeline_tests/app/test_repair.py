@@ -6,7 +6,7 @@ from market_data_pipeline.app.repair import repair
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.app.verify import ProofRequest, verify_datasets
 from market_data_pipeline.core.klines.findings import JOINED, MATCHES_MANIFEST
-from market_data_pipeline.core.loading.repair import Repaired
+from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from typer.testing import Result
 
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.store.chunk_files import new_chunk
+from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange

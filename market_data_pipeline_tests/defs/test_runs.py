@@ -15,7 +15,7 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.atomic import sha256_of
-from market_data_pipeline.core.store.chunk_files import new_chunk
+from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.defs.resources import Caller
 from market_data_pipeline.instance import runs

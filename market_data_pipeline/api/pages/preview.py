@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.days import Zone, day_of, parse_zone
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
-from market_data_pipeline.core.store import chunk
-from market_data_pipeline.core.store.chunk import Footer, parse_footer
+from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
+from market_data_pipeline.core.store.chunks.encoding import Footer, parse_footer
 from market_data_pipeline.core.store.combined import CombinedFooter
 
 # A day with 25 hours, whole.
@@ -53,7 +53,7 @@ def of_chunk(path: Path, *, offset: int, limit: int) -> Preview:
     """
     try:
         content = path.read_bytes()
-        klines, footer = chunk.decode(content)
+        klines, footer = chunk_encoding.decode(content)
         zone = parse_zone(footer.tz)
         day = day_of(zone, date.fromisoformat(footer.day))
     except _DAMAGED as error:

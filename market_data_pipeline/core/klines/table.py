@@ -1,7 +1,7 @@
 """The twelve fields of a kline, and tables of them.
 
 Belongs here: field names and types, the step from the exchange's rows to an Arrow table, cutting and joining tables.
-Does not belong here: whether the values are good (`checks`), how they are written (`chunk`).
+Does not belong here: whether the values are good (`checks`), how they are written (`store.chunks.encoding`).
 A table of klines is a `pyarrow.Table` with `SCHEMA`, sorted by `open_time`.
 Fields: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
 """

@@ -1,7 +1,7 @@
 """One day, from fetched klines to its chunk on disk. Backfills and live mode both load their days here.
 
 Belongs here: joining what was fetched with what is stored, and the day's result. Does not belong here: fetching
-(`fetch`), the encoding and its rules (`store.chunk_files`), when a chunk may be replaced (`store.dataset_store`).
+(`fetch`), the encoding and its rules (`store.chunks.files`), when a chunk may be replaced (`store.dataset_store`).
 """
 
 import logging
@@ -19,7 +19,7 @@ from market_data_pipeline.core.loading.absences import explained
 from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.plan import Outcome, Task
 from market_data_pipeline.core.sources.protocol import Life
-from market_data_pipeline.core.store.chunk_files import Chunk, NewChunk, new_chunk
+from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk, new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision

@@ -18,7 +18,7 @@ from market_data_pipeline.core.loading.fetch import FetchedDay, recheck
 from market_data_pipeline.core.loading.plan import Load, Outcome, Task, plan_load
 from market_data_pipeline.core.sources.pages_by_day import PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource
-from market_data_pipeline.core.store.chunk_files import NewChunk
+from market_data_pipeline.core.store.chunks.files import NewChunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
 _log = logging.getLogger(__name__)

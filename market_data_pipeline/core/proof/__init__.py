@@ -1,6 +1,6 @@
-"""What is stored, proved: chunks against the manifest, klines against the rules, values against another source.
+"""What is stored, proved: chunks against the manifest, klines against the rules, values against another source; repair.
 
-Belongs here: reading without changing anything, and naming what is not as it should be. Does not belong here: the rules
-themselves (`klines`), loading again (`loading.repair`).
-May import: `core.store`, `core.sources`, `core.klines`, `core.errors`.
+Belongs here: reading what is stored, naming what is wrong with it, and `repair`, which loads bad days again and proves
+them again. Nothing but `repair` changes a file. Does not belong here: the rules (`klines`), loading (`loading`).
+May import: `core.loading`, `core.store`, `core.sources`, `core.klines`, `core.errors`.
 """

@@ -42,7 +42,7 @@ class Proof:
 
     @property
     def needs_repair(self) -> bool:
-        """True if `loading.repair` has something to do: something is wrong, or foreign files lie among the chunks."""
+        """True if `proof.repair` has something to do: something is wrong, or foreign files lie among the chunks."""
         return not self.ok or bool(self.verification.strangers)
 
     @property

@@ -31,7 +31,7 @@ from market_data_pipeline.core.klines.findings import (
 )
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.proof.schema import schema, schema_problem
-from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 

@@ -1,7 +1,8 @@
 """The combined file: the klines of many chunks, in order, in one Parquet file for research.
 
 Belongs here: which chunks a combined file has, building it, reading its footer. Does not belong here: comparing it with
-its chunks (`proof.combined`), chunks themselves (`chunk`). It is streamed, so memory does not grow with history.
+its chunks (`proof.combined`), chunks themselves (`chunks.encoding`).
+It is streamed, so memory does not grow with history.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import streamed
-from market_data_pipeline.core.store.chunk import WRITER_OPTIONS, footer_metadata, parse_footer
+from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS, footer_metadata, parse_footer
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 

@@ -1,6 +1,6 @@
 """The files of one dataset: everything that writes `dataset.json`, chunks and the manifest.
 
-Belongs here: publishing, listing and locking. Does not belong here: reading (`chunk_list`), what a good chunk is
+Belongs here: publishing, listing and locking. Does not belong here: reading (`chunks.listing`), what a good chunk is
 (`klines.checks`), when to load one (`loading`), the folders above (`root`).
 
 The manifest is written seldom, so one rule makes it safe to kill the process anywhere: **on disk it lists only chunks
@@ -26,10 +26,11 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.store import chunk_files, layout, revisions
+from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, stamp_of, write_whole
-from market_data_pipeline.core.store.chunk_files import Chunk, NewChunk
-from market_data_pipeline.core.store.chunk_list import ChunkList
+from market_data_pipeline.core.store.chunks import files as chunk_files
+from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
+from market_data_pipeline.core.store.chunks.listing import ChunkList
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.revisions import Revision

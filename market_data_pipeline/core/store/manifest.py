@@ -20,7 +20,7 @@ from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import records
 from market_data_pipeline.core.store.atomic import FileStamp, stamp_of, write_whole
-from market_data_pipeline.core.store.chunk import Footer
+from market_data_pipeline.core.store.chunks.encoding import Footer
 from market_data_pipeline.core.store.layout import chunk_name
 from market_data_pipeline.core.store.records import AbsenceRecord, absence_of, absence_record
 

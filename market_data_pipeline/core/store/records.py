@@ -1,7 +1,7 @@
 """The JSON that the store writes, as typed records that pydantic reads and writes.
 
 Belongs here: parsing and writing any record, and the record that several files share. Does not belong here: the records
-of one file (`manifest`, `dataset_file`, `chunk`, `combined`, `revisions`), paths.
+of one file (`manifest`, `dataset_file`, `chunks.encoding`, `combined`, `revisions`), paths.
 
 A record is a dataclass whose fields are the keys on disk, in that order. Parsing is strict: a text where a number
 belongs is an error, and so is a missing key; unknown keys are ignored. The bytes that are written must never change, as

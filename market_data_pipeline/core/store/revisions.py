@@ -22,8 +22,8 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.table import FIELDS, common_minutes
 from market_data_pipeline.core.store import records
 from market_data_pipeline.core.store.atomic import appended, sha256_of
-from market_data_pipeline.core.store.chunk import encode
-from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.chunks.encoding import encode
+from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.manifest import State
 

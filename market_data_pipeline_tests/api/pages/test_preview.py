@@ -11,7 +11,7 @@ import pytest
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.klines.table import EMPTY
-from market_data_pipeline.core.store.chunk import Footer, encode
+from market_data_pipeline.core.store.chunks.encoding import Footer, encode
 from market_data_pipeline.core.store.combined import ROW_GROUP_ROWS, combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline_tests.api.pages.browsing import Browser, Page, load

@@ -22,8 +22,8 @@ from market_data_pipeline.core.klines.findings import (
 from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.proof.verify import verify
-from market_data_pipeline.core.store.chunk import Footer, encode
-from market_data_pipeline.core.store.chunk_files import new_chunk
+from market_data_pipeline.core.store.chunks.encoding import Footer, encode
+from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import FakeSource, day, klines_of, span, whole

@@ -16,10 +16,10 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
 from market_data_pipeline.core.klines.table import column, open_times
-from market_data_pipeline.core.store import hashes
 from market_data_pipeline.core.store.atomic import sha256_of
-from market_data_pipeline.core.store.chunk import Footer, encode
-from market_data_pipeline.core.store.chunk_files import new_chunk
+from market_data_pipeline.core.store.chunks import hashes
+from market_data_pipeline.core.store.chunks.encoding import Footer, encode
+from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from market_data_pipeline.core.store import hashes
 from market_data_pipeline.core.store.atomic import sha256_of, write_whole
-from market_data_pipeline.core.store.hashes import ChunkHashes
+from market_data_pipeline.core.store.chunks import hashes
+from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
 
 DAY = "2024-03-05"
 

@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.table import (
     join,
     open_times,
 )
-from market_data_pipeline.core.store.chunk import FOOTER_KEY, Footer, decode, encode
+from market_data_pipeline.core.store.chunks.encoding import FOOTER_KEY, Footer, decode, encode
 from market_data_pipeline_tests.core.fakes import day, klines_at, klines_of, span, whole
 
 DAY = day("2024-03-05")

@@ -12,7 +12,7 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store import manifest, records, revisions
-from market_data_pipeline.core.store.chunk import FOOTER_KEY, Footer, decode, encode
+from market_data_pipeline.core.store.chunks.encoding import FOOTER_KEY, Footer, decode, encode
 from market_data_pipeline.core.store.combined import CombinedFooter
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.manifest import Entry, State

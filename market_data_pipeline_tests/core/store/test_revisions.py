@@ -19,8 +19,8 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import FIELDS, column, open_times
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.store.chunk import Footer
-from market_data_pipeline.core.store.chunk_files import Chunk, new_chunk
+from market_data_pipeline.core.store.chunks.encoding import Footer
+from market_data_pipeline.core.store.chunks.files import Chunk, new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.revisions import Change, Revision, append, read, revision_between

@@ -1,7 +1,7 @@
 """The chunks of one dataset: which are on disk, which are listed, and whether a file is what its entry describes.
 
 Belongs here: reading a dataset's folder. Does not belong here: writing anything (`dataset_store`), one chunk file by
-itself (`chunk_files`), the manifest's file (`manifest`).
+itself (`files`), the manifest's file (`manifest`).
 
 A chunk on disk that the manifest does not list is read, checked and adopted, which gives it an entry that `entries` has
 and the manifest on disk has not yet.
@@ -17,11 +17,12 @@ from filelock import FileLock
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
-from market_data_pipeline.core.store import chunk_files, layout, revisions
+from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
-from market_data_pipeline.core.store.chunk_files import Chunk
+from market_data_pipeline.core.store.chunks import files as chunk_files
+from market_data_pipeline.core.store.chunks.files import Chunk
+from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
 from market_data_pipeline.core.store.dataset_file import read_dataset
-from market_data_pipeline.core.store.hashes import ChunkHashes
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 from market_data_pipeline.core.store.revisions import Revision
 

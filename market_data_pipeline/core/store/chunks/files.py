@@ -1,7 +1,7 @@
 """The chunk files of a dataset: preparing, finding, reading and naming them.
 
 Belongs here: what can be said of a chunk file from itself and its dataset, and where files go that are none. Does not
-belong here: whether the manifest vouches for it, and writing (`dataset_store`); the encoding (`chunk`).
+belong here: whether the manifest vouches for it, and writing (`dataset_store`); the encoding (`encoding`).
 """
 
 import os
@@ -17,9 +17,10 @@ from market_data_pipeline.core.klines.checks import coverage_problems, kline_pro
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
-from market_data_pipeline.core.store import chunk, layout
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, copy_whole, move, sha256_of
-from market_data_pipeline.core.store.chunk import Footer
+from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
+from market_data_pipeline.core.store.chunks.encoding import Footer
 from market_data_pipeline.core.store.manifest import Entry
 
 ReadHashed = Callable[[str, Path], tuple[bytes, str]]
@@ -62,7 +63,7 @@ def new_chunk(
     footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences))
     if found := chunk_problems(klines, footer, day):
         raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(found)}")
-    content = chunk.encode(klines, footer, row_group_rows=row_group_rows)
+    content = chunk_encoding.encode(klines, footer, row_group_rows=row_group_rows)
     entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
     return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
 
@@ -109,7 +110,7 @@ def read(path: Path, dataset: Dataset, day: Day, read: ReadHashed | None = None)
     """
     try:
         content, sha256 = (read or _read_hashed)(day.key, path)
-        klines, footer = chunk.decode(content)
+        klines, footer = chunk_encoding.decode(content)
     except FileNotFoundError:
         raise StoreError(f"the chunk {path.name} is missing") from None
     except (ValueError, OSError) as error:

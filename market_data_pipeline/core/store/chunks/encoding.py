@@ -1,6 +1,6 @@
 """The Parquet encoding of a chunk and of its footer.
 
-Belongs here: from klines to bytes and back. Does not belong here: paths, renames, checksums of files (`chunk_files`).
+Belongs here: from klines to bytes and back. Does not belong here: paths, renames, checksums of files (`files`).
 
 The encoding is the smallest that pandas, polars, DuckDB and pyarrow all read without options: zstd 3, no dictionary,
 plain floats, delta-packed integers; 30 % smaller than pyarrow's default and faster both ways (docs/benchmarks.md).

@@ -1,6 +1,6 @@
 """The sha256 of a dataset's chunk files, computed once for each version of a file.
 
-Belongs here: when a file must be hashed again. Does not belong here: what a hash is compared with (`chunk_list`).
+Belongs here: when a file must be hashed again. Does not belong here: what a hash is compared with (`listing`).
 """
 
 import time
