@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import requests
+from urllib.parse import urlsplit
 
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.sources.transport import NoResponse, Transport
 from market_data_pipeline.instance.names import (
     ASSET_JOB,
     LOCATION,
@@ -25,6 +25,9 @@ from market_data_pipeline.instance.names import (
 )
 
 _TIMEOUT_S, _RELOAD_TIMEOUT_S = 10, 120
+# 1000 events of a run have a few MB.
+_MOST_BYTES = 64_000_000
+_CONNECTIONS = 8
 _RUNS_LOOKED_AT = 60
 STATUSES = {
     **dict.fromkeys(("QUEUED", "NOT_STARTED", "MANAGED", "STARTING"), "queued"),
@@ -100,6 +103,8 @@ class Dagster:
         """Nothing is sent yet; `public_url` is where a person's browser finds it, `url` if not given."""
         self.url = url.rstrip("/")
         self.public_url = (public_url or url).rstrip("/")
+        # Directly, because a proxy is for the way out, and the webserver is one of our own processes.
+        self._transport = Transport(self.url, connections=_CONNECTIONS, deadline_s=_TIMEOUT_S, direct=True)
 
     # --- runs
 
@@ -236,14 +241,19 @@ class Dagster:
 
     def _asked(self, query: str, *, timeout_s: float = _TIMEOUT_S, **variables: Any) -> Any:
         """The one field of the answer."""
-        asked = {"query": query, "variables": variables}
         try:
-            with requests.Session() as session:
-                session.trust_env = False  # a proxy is for the way out, and this is one of our own processes
-                content = session.post(f"{self.url}/graphql", json=asked, timeout=timeout_s).json()
-            (field,) = content["data"].values()
-        except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
+            response = self._transport.request(
+                f"{urlsplit(self.url).path}/graphql",
+                method="POST",
+                # A connection that was idle may close under a request, and a launch must not be sent twice.
+                headers={"Content-Type": "application/json", "Connection": "close"},
+                body=json.dumps({"query": query, "variables": variables}).encode(),
+                most_bytes=_MOST_BYTES,
+                deadline_s=timeout_s,
+            )
+            (field,) = json.loads(response.body)["data"].values()
+        except (NoResponse, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error) if isinstance(error, NoResponse) else type(error).__name__
             raise DagsterUnavailable(
                 f"the Dagster webserver at {self.url} does not answer ({reason}); start it with market-data up"
             ) from error

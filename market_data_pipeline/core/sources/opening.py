@@ -20,7 +20,7 @@ SOURCES = ("auto", "rest", "archive")
 # https://developers.binance.com/docs/binance-spot-api-docs/faqs/market_data_only
 PUBLIC_SPOT_ADDRESS = "https://data-api.binance.vision"
 # Who follows the newest minute asks again a minute later anyway, so nothing is waited for that takes longer than this.
-_LIVE_PATIENCE_S, _LIVE_TIMEOUT_S = 3, 4
+_LIVE_PATIENCE_S, _LIVE_DEADLINE_S = 3, 4
 LIVE_CONNECTIONS = 100
 # The other side of the earth; the time of a first answer has the opening of its connection in it.
 _LONGEST_WAY_MS = 150
@@ -55,7 +55,7 @@ class LiveSources:
             base_url=base_url,
             extra_sleep_s=extra_sleep_s,
             patience_s=_LIVE_PATIENCE_S,
-            timeout_s=_LIVE_TIMEOUT_S,
+            deadline_s=_LIVE_DEADLINE_S,
             connections=LIVE_CONNECTIONS,
         )
         self._sources: dict[str, KlineSource] = {}

@@ -1,49 +1,65 @@
-"""How the environment of this process wants an address to be reached: through which proxy, by whose certificates.
+"""The proxy and the certificates that the environment of this process names for an address.
 
-Belongs here: the variables that requests reads (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE), and on Windows
-and macOS the system's proxy. Does not belong here: requests to the address.
+Belongs here: what the library requests reads (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE, and on
+Windows and macOS the system's proxy). Does not belong here: sending requests (`sources.transport`).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from http.client import HTTP_PORT
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import select_proxy
-
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SOCKS_PORT = 1080
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How an address is to be reached.
+class ProxySettings:
+    """How to reach an address.
 
     Attributes:
-        proxy: the proxy's address, with its scheme; None for none.
-        proxy_headers: what tells the proxy who asks, if its address has a name and a password.
-        certificates: a file or a folder of those to trust; None for the usual ones.
+        proxy: the proxy's address without credentials, None to connect directly.
+        credentials: the proxy's user name and password.
+        certificates: a file or folder of certificates to trust, None for the usual ones.
     """
 
-    proxy: str | None
-    proxy_headers: Mapping[str, str]
-    certificates: str | None
+    proxy: str | None = None
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    certificates: str | None = None
 
     @property
-    def remark(self) -> str:
-        """What an error says of the way, beginning with a space; never the proxy's name and password."""
-        proxy = urlsplit(self.proxy or "")
-        return f" through the proxy {proxy.hostname}:{proxy.port or HTTP_PORT}" if self.proxy else ""
+    def hint(self) -> str:
+        """The proxy's host and port for the text of an error, after a space. Empty without a proxy."""
+        if not self.proxy:
+            return ""
+        parts = urlsplit(self.proxy)
+        return f" through the proxy {parts.hostname}:{parts.port or _DEFAULT_PORTS.get(parts.scheme, _SOCKS_PORT)}"
 
 
-def way_to(address: str) -> Way:
-    """What the environment says of this address; this machine itself is always reached directly."""
-    session = requests.Session()
-    session.trust_env = urlsplit(address).hostname not in _LOOPBACK
-    found = session.merge_environment_settings(address, {}, None, None, None)
-    proxy, certificates = select_proxy(address, found["proxies"]), found["verify"]
-    if proxy and "://" not in proxy:
+def proxy_settings_for(address: str) -> ProxySettings:
+    """Read the settings of an address from the environment. The loopback interface never has a proxy.
+
+    Raises:
+        ValueError: the proxy's address is not a URL.
+    """
+    if urlsplit(address).hostname in _LOOPBACK:
+        return ProxySettings()
+    # Imported here, because a direct connection needs none of it.
+    import requests
+    from requests.utils import get_auth_from_url, select_proxy, urldefragauth
+
+    found = requests.Session().merge_environment_settings(address, {}, None, None, None)
+    certificates = found["verify"] if isinstance(found["verify"], str) else None
+    proxy = select_proxy(address, found["proxies"])
+    if not proxy:
+        return ProxySettings(certificates=certificates)
+    if "://" not in proxy:
         proxy = f"http://{proxy}"
-    headers = HTTPAdapter().proxy_headers(proxy) if proxy else {}
-    return Way(proxy or None, headers, certificates if isinstance(certificates, str) else None)
+    try:
+        user, password = get_auth_from_url(proxy)
+        bare = urldefragauth(proxy).rstrip("/")
+        if not urlsplit(bare).hostname or urlsplit(bare).port == 0:
+            raise ValueError
+    except ValueError:
+        # Without the original text, which may have a password.
+        raise ValueError("the proxy's address is not a URL; check HTTP_PROXY and HTTPS_PROXY") from None
+    return ProxySettings(bare, (user, password) if user or password else None, certificates)

@@ -1,23 +1,31 @@
-"""Connections that stay open, are closed by the other side, or are waited on when everything is to end."""
+"""Requests over real sockets: limits, deadlines, connections that close, proxies, and closing while a thread waits."""
 
+import gzip
+import re
 import socket
 import threading
 import time
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from market_data_pipeline.core.sources.transport import Downloads
+from market_data_pipeline.core.sources.proxies import proxy_settings_for
+from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge, Transport
 
 Serve = Callable[[socket.socket], None]
+Listening = Callable[[Serve], str]
+Opened = Callable[..., Transport]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
+MOST = 1000
 
 
 @pytest.fixture
-def listening() -> Iterator[Callable[[Serve], str]]:
-    """Start a server that does this with each connection, in a thread of its own; gives its address."""
+def listening() -> Iterator[Listening]:
+    """Start a server that calls `serve` with each connection, in a thread of its own; returns its address."""
     ended, threads = threading.Event(), list[threading.Thread]()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.05)
@@ -28,7 +36,7 @@ def listening() -> Iterator[Callable[[Serve], str]]:
                     connection, _ = server.accept()
                 except TimeoutError:
                     continue
-                with connection:
+                with connection, suppress(OSError):  # the client may hang up
                     serve(connection)
 
         def start(serve: Serve) -> str:
@@ -39,20 +47,187 @@ def listening() -> Iterator[Callable[[Serve], str]]:
         yield start
         ended.set()
         for thread in threads:
-            thread.join(5)
+            thread.join(10)
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[[str], Downloads]]:
-    made: list[Downloads] = []
+def opened() -> Iterator[Opened]:
+    made: list[Transport] = []
 
-    def open_(address: str) -> Downloads:
-        made.append(Downloads(address))
+    def open_(address: str, deadline_s: float = 20, **options: Any) -> Transport:
+        made.append(Transport(address, connections=4, deadline_s=deadline_s, **options))
         return made[-1]
 
     yield open_
-    for downloads in made:
-        downloads.close()
+    for transport in made:
+        transport.close()
+
+
+def answering(*parts: bytes) -> Serve:
+    """Read a request and send the parts."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1000)
+        for part in parts:
+            connection.sendall(part)
+
+    return serve
+
+
+def endlessly(head: bytes, part: bytes, pause_s: float = 0) -> Serve:
+    """Read a request and send the part again and again until the client hangs up, for ten seconds at most."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(head)
+        end_s = time.monotonic() + 10
+        while time.monotonic() < end_s:
+            connection.sendall(part)
+            time.sleep(pause_s)
+
+    return serve
+
+
+def get(transport: Transport, most_bytes: int = MOST) -> tuple[int, bytes]:
+    response = transport.request("/file", most_bytes=most_bytes)
+    return response.status, response.body
+
+
+# --- responses
+
+
+def test_a_response_has_status_headers_of_any_case_and_body(listening, opened):
+    head = b"HTTP/1.1 418 Teapot\r\nX-Weight: 7\r\nSet-Cookie: a=b\r\nTransfer-Encoding: chunked\r\n\r\n"
+    transport = opened(listening(answering(head, b"3\r\nabc\r\n", b"2\r\nde\r\n0\r\n\r\n")))
+    response = transport.request("/", most_bytes=MOST)
+    assert (response.status, response.reason, response.headers["x-weight"]) == (418, "Teapot", "7")
+    assert response.body == b"abcde"
+
+
+def test_a_request_is_sent_as_given_and_no_cookie_comes_back(listening, opened):
+    requests = []
+
+    def serve(connection: socket.socket) -> None:
+        request = b""
+        while not request.endswith(b"text"):
+            request += connection.recv(1000)
+        requests.append(request)
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")
+
+    transport = opened(listening(serve))
+    headers = {"X-Own": "1", "Connection": "close"}
+    for _ in range(2):
+        response = transport.request("/a?b=%20c", method="POST", headers=headers, body=b"text", most_bytes=MOST)
+        assert response.status == 302, "a redirect is not followed"
+    for request in requests:
+        assert request.startswith(b"POST /a?b=%20c HTTP/1.1\r\n")
+        assert b"X-Own: 1\r\n" in request
+        assert request.endswith(b"\r\n\r\ntext")
+        assert b"cookie" not in request.lower()
+    assert len(requests) == 2
+
+
+def test_a_compressed_body_is_decoded(listening, opened):
+    packed = gzip.compress(b"klines" * 50)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    assert get(opened(listening(answering(head, packed)))) == (200, b"klines" * 50)
+
+
+# --- too much
+
+
+def test_a_declared_size_over_the_limit_is_refused_before_the_body_is_read(listening, opened):
+    transport = opened(listening(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n")))
+    with pytest.raises(ResponseTooLarge, match="1001 bytes, more than the 1000"):
+        get(transport)
+
+
+def test_a_body_of_exactly_the_limit_is_whole(listening, opened):
+    assert get(opened(listening(answering(OK))), most_bytes=5) == (200, b"whole")
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
+    assert get(opened(listening(answering(chunked))), most_bytes=5) == (200, b"whole")
+
+
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 4096),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+    ],
+)
+def test_a_body_without_end_is_cut_off_at_the_limit(listening, opened, head: bytes, part: bytes) -> None:
+    with pytest.raises(ResponseTooLarge, match="more than the 100000 bytes"):
+        get(opened(listening(endlessly(head, part))), most_bytes=100_000)
+
+
+@pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: %d"])
+def test_a_gzip_bomb_is_cut_off_at_the_limit_without_being_unpacked(listening, opened, framing: bytes) -> None:
+    bomb = gzip.compress(bytes(200_000_000), compresslevel=9)
+    if b"%d" in framing:
+        parts = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n", framing % len(bomb), b"\r\n\r\n", bomb]
+    else:
+        parts = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n", framing, b"\r\n\r\n%x\r\n" % len(bomb), bomb]
+    transport = opened(listening(answering(*parts)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResponseTooLarge):
+            get(transport, most_bytes=1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_body_that_is_not_the_gzip_it_claims_to_be_is_no_response(listening, opened):
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nwhole"
+    with pytest.raises(NoResponse):
+        get(opened(listening(answering(head))))
+
+
+# --- too late
+
+
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_a_server_that_drips_is_left_at_the_deadline(listening, opened, head: bytes, part: bytes) -> None:
+    transport, began_s = opened(listening(endlessly(head, part, pause_s=0.02)), deadline_s=0.4), time.monotonic()
+    with pytest.raises(NoResponse, match=r"not complete within 0\.4 s"):
+        get(transport)
+    assert 0.3 < time.monotonic() - began_s < 3
+
+
+def test_a_server_that_sends_nothing_is_left_at_the_deadline(listening, opened):
+    transport = opened(listening(lambda connection: time.sleep(1)))
+    with pytest.raises(NoResponse, match=r"not complete within 0\.2 s"):
+        transport.request("/", most_bytes=MOST, deadline_s=0.2)
+
+
+def test_a_body_that_ends_early_is_no_response(listening, opened):
+    with pytest.raises(NoResponse):
+        get(opened(listening(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nwhole"))))
+
+
+# --- connections
+
+
+def test_a_connection_stays_open_for_the_next_request(listening, opened):
+    connections = []
+
+    def serve(connection: socket.socket) -> None:
+        connections.append(connection)
+        while connection.recv(1000):
+            connection.sendall(OK)
+
+    transport = opened(listening(serve))
+    assert [get(transport) for _ in range(3)] == [(200, b"whole")] * 3
+    transport.close()
+    assert len(connections) == 1
 
 
 def test_a_connection_that_was_closed_while_it_was_idle_is_opened_again(listening, opened):
@@ -62,17 +237,72 @@ def test_a_connection_that_was_closed_while_it_was_idle_is_opened_again(listenin
         connections.append(connection.recv(1000))
         connection.sendall(OK)
 
-    downloads = opened(listening(one_answer))
-    assert [downloads.get("/file") for _ in range(3)] == [(200, b"whole")] * 3
+    transport = opened(listening(one_answer))
+    assert [get(transport) for _ in range(3)] == [(200, b"whole")] * 3
     assert len(connections) == 3
 
 
+def test_a_post_is_not_sent_again_over_another_connection(listening, opened):
+    requests = []
+
+    def serve(connection: socket.socket) -> None:
+        requests.append(connection.recv(1000))
+        connection.sendall(OK)
+        requests.append(connection.recv(1000))
+
+    transport = opened(listening(serve))
+    assert get(transport) == (200, b"whole")
+    with pytest.raises(NoResponse):
+        transport.request("/", method="POST", body=b"{}", most_bytes=MOST)
+    assert [request.split()[0] for request in requests] == [b"GET", b"POST"]
+
+
 def test_a_new_connection_that_is_closed_without_an_answer_is_a_fault(listening, opened):
-    asked = []
-    downloads = opened(listening(lambda connection: asked.append(connection.recv(1000))))
-    with pytest.raises(ConnectionError):
-        downloads.get("/file")
-    assert len(asked) == 1
+    requests = []
+    transport = opened(listening(lambda connection: requests.append(connection.recv(1000))))
+    with pytest.raises(NoResponse):
+        get(transport)
+    assert len(requests) == 1
+
+
+def test_an_address_where_nothing_listens_is_named_by_its_reason(opened):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(NoResponse, match=r"(?i)refused"):
+            get(opened(f"http://127.0.0.1:{nobody.getsockname()[1]}"))
+
+
+def test_closing_ends_the_waiting_for_an_answer(listening, opened):
+    waits, done = threading.Event(), threading.Event()
+
+    def no_answer(connection: socket.socket) -> None:
+        connection.recv(1000)
+        waits.set()
+        done.wait(10)
+
+    transport = opened(listening(no_answer))
+    failed: list[NoResponse] = []
+
+    def request() -> None:
+        try:
+            get(transport)
+        except NoResponse as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=request)
+    waiting.start()
+    waits.wait(5)
+    began_s = time.monotonic()
+    transport.close()
+    waiting.join(5)
+    done.set()
+    assert [str(error) for error in failed] == ["the connections were closed"]
+    assert time.monotonic() - began_s < 5
+    with pytest.raises(NoResponse, match="were closed"):
+        get(transport)
+
+
+# --- proxies
 
 
 @pytest.mark.parametrize(
@@ -82,7 +312,7 @@ def test_a_new_connection_that_is_closed_without_an_answer_is_a_fault(listening,
         ("https://archive.invalid", b"CONNECT archive.invalid:443 HTTP/1.", b"HTTP/1.1 502 No\r\n\r\n"),
     ],
 )
-def test_a_proxy_of_the_environment_is_asked_and_told_who_asks(
+def test_a_proxy_of_the_environment_gets_the_request_and_the_credentials(
     listening, opened, monkeypatch: pytest.MonkeyPatch, address: str, asked: bytes, answer: bytes
 ) -> None:
     heard = []
@@ -94,14 +324,23 @@ def test_a_proxy_of_the_environment_is_asked_and_told_who_asks(
     monkeypatch.setenv("no_proxy", "")
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, listening(proxy).replace("//", "//me:my%20word@"))
+    transport = opened(address)
     if answer == OK:
-        assert opened(address).get("/file") == (200, b"whole")
+        assert get(transport) == (200, b"whole")
     else:
-        with pytest.raises(OSError, match="502 No"):
-            opened(address).get("/file")
+        with pytest.raises(NoResponse, match="502 No"):
+            get(transport)
     (request,) = heard
     assert request.startswith(asked)
     assert b"proxy-authorization: basic " + b64encode(b"me:my word").lower() in request.lower()
+    assert re.fullmatch(r" through the proxy 127\.0\.0\.1:\d+", transport.proxy_hint)
+
+
+def test_a_tunnel_that_drips_is_left_at_the_deadline(listening, opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", listening(endlessly(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", pause_s=0.02)))
+    with pytest.raises(NoResponse, match=r"not complete within 0\.4 s"):
+        get(opened("https://archive.invalid", deadline_s=0.4))
 
 
 def test_this_machine_and_what_no_proxy_names_are_reached_directly(
@@ -109,44 +348,54 @@ def test_this_machine_and_what_no_proxy_names_are_reached_directly(
 ) -> None:
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    address = listening(lambda connection: connection.recv(1000) and connection.sendall(OK))
-    assert opened(address).get("/file") == (200, b"whole")
+    address = listening(answering(OK))
+    assert get(opened(address)) == (200, b"whole")
     monkeypatch.setenv("http_proxy", address)
     monkeypatch.setenv("no_proxy", "archive.invalid")
-    with pytest.raises(socket.gaierror):
-        opened("http://archive.invalid").get("/file")
-
-
-def test_a_proxy_that_cannot_be_spoken_to_is_named(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = opened("http://archive.invalid")
+    with pytest.raises(NoResponse) as caught:
+        get(transport)
+    assert isinstance(caught.value.__cause__.__cause__, socket.gaierror)
+    assert transport.proxy_hint == ""
     monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:9")
-    with pytest.raises(OSError, match="an http address, not through socks5"):
-        opened("https://archive.invalid").get("/file")
+    assert opened("http://archive.invalid", direct=True).proxy_hint == ""
 
 
-def test_closing_ends_the_waiting_for_an_answer(listening, opened):
-    asked, done = threading.Event(), threading.Event()
+@pytest.mark.parametrize(
+    "proxy", ["http://me:secret@proxy:port", "http://me:secret@", "socks5://me:secret@127.0.0.1:9"]
+)
+def test_the_error_of_a_proxy_that_cannot_be_used_does_not_have_its_password(
+    opened, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", proxy)
+    transport = opened("https://archive.invalid")
+    with pytest.raises(NoResponse) as caught:
+        get(transport)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "secret" not in f"{error} {transport.proxy_hint}"
+        error = error.__cause__
+    assert re.search("not a URL|PySocks|(?i:refused)", str(caught.value))
 
-    def no_answer(connection: socket.socket) -> None:
-        connection.recv(1000)
-        asked.set()
-        done.wait(10)
 
-    downloads = opened(listening(no_answer))
-    failed: list[BaseException] = []
+@pytest.mark.parametrize(
+    ("proxy", "hint"),
+    [
+        ("me:secret@proxy:3128", " through the proxy proxy:3128"),
+        ("https://proxy", " through the proxy proxy:443"),
+        ("socks5h://proxy", " through the proxy proxy:1080"),
+    ],
+)
+def test_a_proxy_is_named_by_host_and_port(monkeypatch: pytest.MonkeyPatch, proxy: str, hint: str) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", proxy)
+    settings = proxy_settings_for("http://archive.invalid")
+    assert settings.hint == hint
+    assert "secret" not in repr(settings)
 
-    def ask() -> None:
-        try:
-            downloads.get("/file")
-        except (OSError, HTTPException) as error:
-            failed.append(error)
 
-    waiting = threading.Thread(target=ask)
-    waiting.start()
-    asked.wait(5)
-    began = time.monotonic()
-    downloads.close()
-    waiting.join(5)
-    done.set()
-    assert len(failed) == 1
-    assert time.monotonic() - began < 5
+def test_certificates_that_are_not_there_are_named(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "nowhere.pem")
+    with pytest.raises(NoResponse, match=r"no certificates at nowhere\.pem"):
+        get(opened("https://archive.invalid"))

@@ -1,7 +1,7 @@
-"""One request to the exchange: paid, sent through ccxt, retried while that can help, told apart when it cannot.
+"""One request to the exchange: its weight is paid, it is sent through ccxt, and retried where that can help.
 
-Belongs here: HTTP status, headers, retries, the exchange's clock. Does not belong here: what is asked (`rest`), ccxt
-itself (`ccxt_raw`).
+Belongs here: HTTP status, headers, retries, the exchange's clock. Does not belong here: which klines are requested
+(`rest.klines`), ccxt itself (`rest.ccxt_methods`).
 """
 
 import logging
@@ -34,6 +34,7 @@ from market_data_pipeline.core.errors import (
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.governor import Governor, budget_path
 from market_data_pipeline.core.sources.rest.ccxt_methods import RawExchange
+from market_data_pipeline.core.sources.transport import NoResponse
 
 T = TypeVar("T")
 
@@ -41,35 +42,38 @@ _log = logging.getLogger(__name__)
 
 WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.FUTURES: 2400}
 IN_FLIGHT = 16
-TIMEOUT_S = 20
+DEADLINE_S = 60
 _TRIES = 8
 _TIME_WEIGHT = 1
-# Until the exchange has answered once, a wrong address or no network is likelier than a passing fault.
-_TRIES_BEFORE_FIRST_ANSWER = 3
+# Before the first response, a wrong address or a missing network is likelier than a passing fault.
+_TRIES_BEFORE_FIRST_RESPONSE = 3
+_RETRY_AFTER_S = {429: 5, 418: 120, 403: 60}
+# Statuses of a pair that will never be traded again; a pair that is halted will be.
+_ENDED = frozenset({"BREAK", "CLOSE", "SETTLING", "DELIVERING", "DELIVERED", "GONE"})
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A pair's trading status, and for futures when the contract is delivered (ms UTC; far in the future if never)."""
+    """A pair's trading status, and the time of a futures contract's delivery (ms UTC; far in the future if none)."""
 
     status: str
     delivery_ms: int | None = None
 
     @property
     def has_ended(self) -> bool:
-        """True if the pair will never be traded again; a pair that is halted will be."""
-        return self.status in {"BREAK", "CLOSE", "SETTLING", "DELIVERING", "DELIVERED", "GONE"}
+        """True if the pair will never be traded again."""
+        return self.status in _ENDED
 
 
 _GONE = Listing("GONE")
 
 
 class WrongAnswer(Exception):
-    """An answer that cannot be what was asked; asked again like any passing fault."""
+    """A response that does not have what was requested. Retried like a passing fault; the text has what it is."""
 
 
 class _PassingFault(Exception):
-    """A fault that may be gone in a moment."""
+    """A fault that a retry may not meet."""
 
 
 class RestClient:
@@ -83,29 +87,29 @@ class RestClient:
         base_url: str | None = None,
         public_url: str | None = None,
         extra_sleep_s: float = 0,
-        timeout_s: float = TIMEOUT_S,
+        deadline_s: float = DEADLINE_S,
         patience_s: float = math.inf,
         connections: int = IN_FLIGHT,
     ) -> None:
-        """Nothing is sent yet.
+        """Send no request yet.
 
         Args:
             market: the market.
-            root: the data root, where the weight budget lies.
+            root: the data root, which has the file of the weight budget.
             base_url: replaces the exchange's own address.
-            public_url: where to go where that address does not serve this location, None for nowhere.
-            extra_sleep_s: waited before each request, on top.
-            timeout_s: how long an answer is waited for.
-            patience_s: how long is waited before the last try, for the budget or for faults to pass.
-            connections: how many requests may be under way.
+            public_url: used instead where the exchange's own address does not serve this location; None for none.
+            extra_sleep_s: an additional wait before each request.
+            deadline_s: how long one request may take.
+            patience_s: how long to wait for the budget and between retries, before the last try.
+            connections: how many connections are kept open.
         """
         self.market = market
         self.warnings: list[str] = []
         self.round_trip_s = 0.0
-        """How long the exchange took to tell its clock when it was asked last."""
+        """How long the last request for the exchange's clock took, in seconds."""
         self._public_url = public_url
         self._patience_s = patience_s
-        self._raw = RawExchange(market, base_url=base_url, timeout_s=timeout_s, connections=connections)
+        self._raw = RawExchange(market, base_url=base_url, deadline_s=deadline_s, connections=connections)
         self._stopped = threading.Event()
         self._reached = False
         self._clock_lock = threading.RLock()
@@ -119,18 +123,18 @@ class RestClient:
 
     @property
     def address(self) -> str:
-        """Where requests go."""
+        """The address that requests are sent to."""
         return self._raw.address
 
     def now_ms(self) -> int:
-        """The exchange's clock; the first call asks for it."""
+        """Return the exchange's clock, ms UTC. The first call requests it."""
         with self._clock_lock:
             if self._clock_offset_s is None:
                 self._measure_clock()
         return round(self._now_s() * 1000)
 
     def set_clock(self) -> int:
-        """Ask for the exchange's clock anew, as this machine's may drift; return how far that one is behind, ms."""
+        """Request the exchange's clock again, since this machine's may drift; return how far that is behind, ms."""
         with self._clock_lock:
             self._measure_clock()
             return round((self._clock_offset_s or 0.0) * 1000)
@@ -142,17 +146,17 @@ class RestClient:
         answered_s = time.time()
         self._clock_offset_s, self.round_trip_s = server_ms / 1000 - (sent_s + answered_s) / 2, answered_s - sent_s
         if is_first:
-            # Only now is it known which of the exchange's minutes this is.
+            # Only now is the exchange's minute known, which the weight counts for.
             self.pay(_TIME_WEIGHT)
 
     def listing(self, token: str) -> Listing:
-        """What the exchange says of the pair today."""
+        """Return the pair's listing today."""
         by_symbol = {"symbol": token} if self.market is Market.SPOT else {}
         weight = 20 if self.market is Market.SPOT else 1
 
         def read(answer: Any) -> Listing:
-            found = [symbol for symbol in answer["symbols"] if symbol["symbol"] == token]
-            return Listing(str(found[0]["status"]), found[0].get("deliveryDate")) if found else _GONE
+            symbols = [symbol for symbol in answer["symbols"] if symbol["symbol"] == token]
+            return Listing(str(symbols[0]["status"]), symbols[0].get("deliveryDate")) if symbols else _GONE
 
         try:
             return self.get("exchangeInfo", by_symbol, weight, read)
@@ -160,17 +164,25 @@ class RestClient:
             return _GONE
 
     def get(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T]) -> T:
-        """The answer as `read` understands it, after as many tries as make sense.
+        """Request an endpoint, with retries, and return what `read` makes of the response.
+
+        Args:
+            endpoint: `klines`, `time` or `exchangeInfo`.
+            params: the request's parameters.
+            weight: the request's weight, 0 if it is paid with `pay`.
+            read: reads the response, JSON or text. A `WrongAnswer` of it is retried.
 
         Raises:
-            PairNotListed, BadAnswer, SourceUnavailable: see `core.errors`.
+            PairNotListed: the market lists no such pair.
+            BadAnswer: `read` refused every response.
+            SourceUnavailable: there is no response after all retries.
         """
         if weight:
             self.now_ms()
         retrying = Retrying(
             retry=retry_if_exception_type((_PassingFault, WrongAnswer)),
             wait=wait_exponential_jitter(multiplier=0.5, max=20, jitter=0.5),
-            stop=self._is_enough,
+            stop=self._is_last_try,
             sleep=sleep_using_event(self._stopped),
             before_sleep=before_sleep_log(_log, logging.WARNING),
             reraise=True,
@@ -179,19 +191,19 @@ class RestClient:
             answer: T = retrying(self._once, endpoint, params, weight, read, time.monotonic() + self._patience_s)
             return answer
         except WrongAnswer as error:
-            raise BadAnswer(f"{self.address} answered {_described(endpoint, params)} with {error}") from error
+            raise BadAnswer(f"{self.address} answered {_request_text(endpoint, params)} with {error}") from error
         except _PassingFault as error:
             raise SourceUnavailable(
-                f"no answer from {self.address}{self._raw.way.remark} to {_described(endpoint, params)}: {error}; "
+                f"no answer from {self.address}{self._raw.proxy_hint} to {_request_text(endpoint, params)}: {error}; "
                 "check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
             ) from error
 
     def pay(self, weight: int) -> None:
-        """Pay for requests that were sent before it was known which minute they belong to (`weight` 0 in `get`)."""
+        """Pay for requests that were sent before the exchange's minute was known (`weight` 0 in `get`)."""
         self.governor.pay(weight, self._stopped)
 
     def stop(self) -> None:
-        """End all waiting; requests under way end with their own timeout."""
+        """End all waiting. Requests in flight fail."""
         self._stopped.set()
         self._raw.close()
 
@@ -202,8 +214,8 @@ class RestClient:
         address = self.address
         try:
             answer = self._raw.call(endpoint, params)
-        except ccxt.BaseError as error:
-            raise self._told_apart(error, address) from error
+        except (ccxt.BaseError, NoResponse) as error:
+            raise self._fault(error, address) from error
         self._reached = True
         if used := self._raw.headers.get("X-MBX-USED-WEIGHT-1M"):
             self.governor.settle(minute, int(used))
@@ -212,18 +224,21 @@ class RestClient:
         except (KeyError, TypeError, ValueError) as error:
             raise WrongAnswer(f"something else ({type(error).__name__}: {error})") from error
 
-    def _told_apart(self, error: ccxt.BaseError, address: str) -> Exception:
-        status, said = self._raw.status, " ".join(str(error).split())[:200]
+    def _fault(self, error: Exception, address: str) -> Exception:
+        """What to raise for an error: a fault to retry, or an error that retries cannot help."""
+        status, text = self._raw.status, " ".join(str(error).split())[:200]
         self._reached = self._reached or status is not None
+        if status is None:
+            return _PassingFault(text)
         if status == 451:
             return self._blocked(address)
-        if status in {429, 418, 403}:
-            return self._told_to_wait(status)
-        if "-1121" in said:
+        if status in _RETRY_AFTER_S:
+            return self._refused(status)
+        if "-1121" in text:
             return PairNotListed(f"{self.address} lists no {self.market} pair with this name")
-        if status is not None and 400 <= status < 500:
-            return SourceError(f"{self.address} refuses the request (HTTP {status}): {said}")
-        return _PassingFault(f"HTTP {status}" if status else _innermost(error))
+        if 400 <= status < 500:
+            return SourceError(f"{self.address} refuses the request (HTTP {status}): {text}")
+        return _PassingFault(f"HTTP {status}")
 
     def _blocked(self, address: str) -> Exception:
         if self._public_url and address != self._public_url:
@@ -236,13 +251,13 @@ class RestClient:
             "MARKET_DATA_EXCHANGE_URL to an address that serves you"
         )
 
-    def _told_to_wait(self, status: int) -> Exception:
-        seconds = float(self._raw.headers.get("Retry-After") or {429: 5, 418: 120, 403: 60}[status])
+    def _refused(self, status: int) -> Exception:
+        seconds = float(self._raw.headers.get("Retry-After") or _RETRY_AFTER_S[status])
         self.governor.close_for(seconds)
         return _PassingFault(f"HTTP {status}, told to wait {seconds:.0f} s")
 
-    def _is_enough(self, state: RetryCallState) -> bool:
-        tries = _TRIES if self._reached else _TRIES_BEFORE_FIRST_ANSWER
+    def _is_last_try(self, state: RetryCallState) -> bool:
+        tries = _TRIES if self._reached else _TRIES_BEFORE_FIRST_RESPONSE
         too_late = (state.seconds_since_start or 0) + state.upcoming_sleep > self._patience_s
         return too_late or self._stopped.is_set() or state.attempt_number >= tries
 
@@ -250,13 +265,5 @@ class RestClient:
         return time.time() + (self._clock_offset_s or 0.0)
 
 
-def _innermost(error: BaseException) -> str:
-    """What happened at the bottom, `Connection refused`, not how many layers passed it on."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    said = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return said or type(error).__name__
-
-
-def _described(endpoint: str, params: dict[str, Any]) -> str:
+def _request_text(endpoint: str, params: dict[str, Any]) -> str:
     return " ".join([endpoint, *(f"{name}={value}" for name, value in params.items())])

@@ -1,0 +1,67 @@
+"""The klines in a file of the archive.
+
+Belongs here: zip, the header line, milliseconds or microseconds. Does not belong here: names, downloads and checksums
+(`archive.files`).
+
+Spot files have no header and, from 2025-01-01, times in microseconds (binance/binance-public-data#386). Futures files
+have a header since 2022, and milliseconds.
+"""
+
+import io
+import zipfile
+import zlib
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data_pipeline.core.klines.table import from_csv, open_times
+
+# A day is 1440 rows, about 250 kB.
+MOST_CSV_BYTES = 1 << 24
+# Milliseconds reach this value in the year 5138, microseconds passed it in 1973.
+_LEAST_US = 10**14
+
+
+class BadZip(Exception):
+    """The zip does not have the klines of a day; the text has the reason."""
+
+
+def unpack(packed: bytes) -> pa.Table:
+    """Return the klines of a zip with one CSV file, times in ms. It is unpacked in memory, never on the disk.
+
+    Raises:
+        BadZip: it is no such zip, its file is too large, or a row is not a kline.
+    """
+    try:
+        lines = _csv(packed)
+        if not lines[:1].isdigit():
+            lines = lines[lines.find(b"\n") + 1 :]
+        return _in_ms(from_csv(lines))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BadZip(" ".join(str(error).split())[:80]) from error
+
+
+def _csv(packed: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(packed)) as file:
+        entries = file.infolist()
+        if len(entries) != 1 or entries[0].file_size > MOST_CSV_BYTES:
+            raise ValueError("not one file of a day's size")
+        [entry] = entries
+        # The other methods of zip cannot be unpacked piece by piece.
+        if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise ValueError(f"compressed by method {entry.compress_type}")
+        with file.open(entry) as content:
+            # A read with a size unpacks no more than that; one without unpacks everything before it looks at the size.
+            lines = content.read(entry.file_size + 1)
+    if len(lines) != entry.file_size:
+        raise ValueError(f"{len(lines)} bytes, though {entry.file_size} are declared")
+    return lines
+
+
+def _in_ms(klines: pa.Table) -> pa.Table:
+    if not klines.num_rows or int(open_times(klines)[0]) < _LEAST_US:
+        return klines
+    for name in ("open_time", "close_time"):
+        at = klines.schema.get_field_index(name)
+        klines = klines.set_column(at, klines.schema.field(at), pc.divide(klines.column(name), 1000))
+    return klines
