@@ -1,20 +1,16 @@
 """The twelve fields of a kline, and tables of them.
 
-Belongs here: field names and types, the step from the exchange's rows to an Arrow table, cutting and joining tables.
-Does not belong here: whether the values are good (`checks`), how they are written (`store.chunks.encoding`).
+Belongs here: field names and types, columns of a table, cutting, joining and comparing tables. Does not belong here:
+parsing what the exchange sends (`parsing`), whether the values are good (`checks`), files (`store.chunks`).
 A table of klines is a `pyarrow.Table` with `SCHEMA`, sorted by `open_time`.
 Fields: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
 """
 
-from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
-from pyarrow import csv
 
 from market_data_pipeline.core.klines.coverage import Span
 
@@ -37,74 +33,12 @@ SCHEMA = pa.schema(
     [pa.field(name, pa.int64() if name in INTEGER_FIELDS else pa.float64(), nullable=False) for name in FIELDS]
 )
 
-
 EMPTY = pa.Table.from_batches([], SCHEMA)
 """No klines."""
 
-# A reader of CSV costs 0.7 ms to make.
-_FEW_ROWS_CHARACTERS = 2000
-_AS_CSV = {
-    "read_options": csv.ReadOptions(column_names=FIELDS, use_threads=False, block_size=1 << 24),
-    "parse_options": csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
-    "convert_options": csv.ConvertOptions(
-        column_types=SCHEMA, null_values=[], strings_can_be_null=False, check_utf8=False
-    ),
-}
-
-
-def from_text(body: str) -> pa.Table:
-    """The body of the exchange's answer, JSON `[[...],[...]]`, as a table.
-
-    Read as the CSV that it nearly is: a third of the time of JSON, Python objects and back, most of it without holding
-    Python's lock, and equal to the last bit. A few rows, and anything but compact ones, take the long way.
-
-    Raises:
-        ValueError, TypeError, OverflowError: not klines.
-    """
-    few = len(body) < _FEW_ROWS_CHARACTERS
-    if few or not (body.startswith("[[") and body.endswith("]]")) or " " in body or "\n" in body:
-        return from_rows(orjson.loads(body))
-    return from_csv(body[2:-2].replace("],[", "\n").replace('"', "").encode())
-
-
-def from_csv(lines: bytes) -> pa.Table:
-    """CSV lines of the twelve fields, without a header, as a table; floats are bit-equal to Python's `float()`.
-
-    Raises:
-        ValueError: not klines.
-    """
-    # From Arrow's own pool each of a source's threads would keep some MB for ever.
-    table = csv.read_csv(pa.BufferReader(lines), memory_pool=pa.system_memory_pool(), **_AS_CSV)
-    return pa.Table.from_arrays(table.columns, schema=SCHEMA)
-
-
-def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
-    """The exchange's rows (12 fields each, prices and volumes as strings) as a table.
-
-    Floats are bit-equal to Python's `float()` of the exchange's string.
-
-    Raises:
-        ValueError, TypeError, OverflowError: a row that is not a kline.
-    """
-    if not rows:
-        return EMPTY
-    if any(len(row) != len(FIELDS) for row in rows):
-        raise ValueError(f"a row does not have {len(FIELDS)} fields")
-    columns = dict(zip(FIELDS, zip(*rows, strict=True), strict=True))
-    whole = pa.array(list(chain.from_iterable(columns.pop(name) for name in INTEGER_FIELDS)))
-    if whole.type != pa.int64():
-        raise ValueError("a time or a number of trades is no whole number")
-    # Arrow reads strings three times as fast as numpy or Python, equal to the last bit; a call of it costs 25 us.
-    floats = pa.array(chain.from_iterable(columns.values()), pa.string()).cast(pa.float64())
-    if whole.null_count or floats.null_count:
-        raise ValueError("a row lacks a value")
-    arrays = {name: whole.slice(place * len(rows), len(rows)) for place, name in enumerate(INTEGER_FIELDS)}
-    arrays |= {name: floats.slice(place * len(rows), len(rows)) for place, name in enumerate(columns)}
-    return pa.Table.from_arrays([arrays[name] for name in FIELDS], schema=SCHEMA)
-
 
 def column(klines: pa.Table, name: str) -> npt.NDArray[Any]:
-    """One field as a numpy array."""
+    """One field as a numpy array, without a copy where the table has one chunk of memory."""
     chunks = klines.column(name)
     whole = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
     values = whole.buffers()[1]
@@ -128,7 +62,7 @@ Columns = list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 
 
 def common_minutes(one: pa.Table, other: pa.Table) -> tuple[npt.NDArray[np.int64], Columns, npt.NDArray[np.bool_]]:
-    """The minutes that both have, the values of both by field, and which values are not the same to the last bit.
+    """The minutes that both tables have, the values of both by field, and which values differ in any bit.
 
     Returns:
         Open times (n), a pair of arrays (n) for each of `FIELDS`, and a matrix (n, 12) that is True where they differ.
@@ -141,7 +75,7 @@ def common_minutes(one: pa.Table, other: pa.Table) -> tuple[npt.NDArray[np.int64
 
 
 def join(older: pa.Table, newer: pa.Table) -> pa.Table:
-    """The klines of both, sorted; where both have a minute, the newer one counts."""
+    """The klines of both tables by time; where both have a minute, that of `newer` is taken."""
     if older.num_rows == 0 or newer.num_rows == 0:
         return newer if older.num_rows == 0 else older
     both = pa.concat_tables([older, newer]).combine_chunks()

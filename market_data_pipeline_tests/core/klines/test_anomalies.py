@@ -13,7 +13,8 @@ from market_data_pipeline.core.klines.anomalies import Anomaly, anomalies
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.findings import Severity
-from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, from_rows, from_text
+from market_data_pipeline.core.klines.parsing import from_rows, from_text
+from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
 from market_data_pipeline.simulator.data.archive import ArchiveTree
 from market_data_pipeline.simulator.data.history import History
 from market_data_pipeline.simulator.data.pairs import Pair

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.parsing import from_rows
 from market_data_pipeline.core.klines.table import (
     FIELDS,
     INTEGER_FIELDS,
     SCHEMA,
     column,
     cut,
-    from_rows,
     join,
     open_times,
 )

@@ -14,7 +14,8 @@ import zlib
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data_pipeline.core.klines.table import from_csv, open_times
+from market_data_pipeline.core.klines.parsing import from_csv
+from market_data_pipeline.core.klines.table import open_times
 
 # A day is 1440 rows, about 250 kB.
 MOST_CSV_BYTES = 1 << 24

@@ -19,7 +19,8 @@ from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnava
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
-from market_data_pipeline.core.klines.table import EMPTY, column, from_rows, from_text, open_times
+from market_data_pipeline.core.klines.parsing import from_rows, from_text
+from market_data_pipeline.core.klines.table import EMPTY, column, open_times
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient, WrongAnswer
