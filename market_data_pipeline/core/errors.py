@@ -1,16 +1,16 @@
-"""Every error a person can meet, each one line: what, where, what to do.
+"""Every error that a person can meet. Its text is one line: what went wrong, where, and what to do.
 
     MarketDataError
-    ├── UsageError               the request cannot be served as it was asked
+    ├── UsageError               the request is wrong or cannot be met
     ├── StoreError               the data root or a file of the store is unusable
     └── SourceError
         ├── PairNotListed        the market has no such pair
-        ├── BadAnswer            the exchange answered something that is not klines
-        └── SourceUnavailable    no answer to be had now: nothing further should be tried
+        ├── BadAnswer            the exchange sent something that is not klines
+        └── SourceUnavailable    the exchange cannot be reached now: end the work
             ├── RegionBlocked    HTTP 451
             └── Banned           the exchange refuses this IP address for long (HTTP 418)
 
-No exit codes and no HTTP codes here: the faces map them.
+Exit codes and HTTP codes do not belong here: `cli` and `api` map errors to them.
 """
 
 
@@ -19,27 +19,27 @@ class MarketDataError(Exception):
 
 
 class UsageError(MarketDataError):
-    """The request cannot be served as it was asked: an unknown zone, an empty window, a malformed pair."""
+    """The request is wrong or cannot be met: an unknown zone, an empty window, a malformed pair."""
 
 
 class StoreError(MarketDataError):
-    """The data root cannot be used, or a file in it is damaged beyond what the store mends by itself."""
+    """The data root cannot be used, or a file in it is damaged and the store cannot rebuild it by itself."""
 
 
 class SourceError(MarketDataError):
-    """The exchange did not give what was asked."""
+    """The exchange did not give the requested klines."""
 
 
 class PairNotListed(SourceError):
-    """The market does not list the pair and never did."""
+    """The market does not list the pair, and never did."""
 
 
 class BadAnswer(SourceError):
-    """The exchange kept answering something that cannot be klines of the asked minutes."""
+    """The exchange repeatedly sent something that cannot be the klines of the requested minutes."""
 
 
 class SourceUnavailable(SourceError):
-    """The exchange cannot be reached, or keeps failing; trying the next page would not help."""
+    """The exchange cannot be reached, or each request fails; requesting the next page would not help."""
 
 
 class RegionBlocked(SourceUnavailable):
@@ -47,4 +47,4 @@ class RegionBlocked(SourceUnavailable):
 
 
 class Banned(SourceUnavailable):
-    """The exchange refuses this IP address for longer than is worth waiting."""
+    """The exchange refuses requests of this IP address for longer than a run should wait."""

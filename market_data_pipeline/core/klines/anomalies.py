@@ -32,10 +32,10 @@ FROZEN_MINUTES = 5
 """Thin pairs repeat a minute now and then, with one smallest trade at one price; hardly ever five times."""
 
 SILENT_MINUTES = 10
-"""A pair that trades almost every minute is now and then silent for a few; ten are no chance."""
+"""A pair that trades almost every minute now and then has a few without trades; ten in a row are no chance."""
 
 LIQUID_TRADES = 20
-"""Trades in the median minute that has any: so many do not dry up by themselves."""
+"""Trades in the median minute that has any. A pair with so many does not stop trading by itself."""
 
 LIQUID_SHARE = 0.9
 """Of the minutes that have a trade. Below it silence is usual; or the pair is delisted, which on futures is silence."""
@@ -44,12 +44,12 @@ JUMP_SHARE = 0.02
 """Seconds at most lie between a close and the next open; the price hardly moves 2 % there even on stormy days."""
 
 JUMP_TIMES_USUAL = 50
-"""Keeps coins out of it whose tick, or spread, is itself a percent or more of the price."""
+"""Excludes pairs whose tick, or spread, is itself a percent or more of the price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """A run of minutes that a rule stumbled over: which rule, how bad that is, and what it is, in one line."""
+    """A run of minutes that breaks a rule: which rule, how much that matters, and one line on what is odd."""
 
     rule: str
     severity: Severity
@@ -57,10 +57,10 @@ class Anomaly:
     problem: str
 
 
-# What is not even a price is for `checks` to name, not for numpy to warn of.
+# Numpy must not warn of values that are no numbers: `checks` has a rule for them.
 @np.errstate(all="ignore")
 def anomalies(klines: pa.Table, market: Market) -> Iterator[Anomaly]:
-    """What is odd about the klines, rule by rule, in the order of time; minutes and days may be absent between them."""
+    """The anomalies of the klines, rule by rule and by time; minutes and days may be absent between klines."""
     values = {name: column(klines, name) for name in _READ}
     # A list, since a generator would carry numpy's settings out to its reader.
     found = [
@@ -175,12 +175,12 @@ def _follows(values: _Values) -> npt.NDArray[np.bool_]:
 
 
 def _of_later(pairs: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """What is true of neighbours, as true of the later of the two; the first kline is the later of none."""
+    """From a truth of each pair of neighbours to one of each kline: that of the pair it ends; False for the first."""
     return np.concatenate(([False], pairs))
 
 
 def _runs(values: _Values, odd: npt.NDArray[np.bool_], at_least: int = 1) -> list[slice]:
-    """The rows of each run of odd klines, minute after minute, that has at least so many."""
+    """The rows of each run of odd klines in consecutive minutes that has at least `at_least` of them."""
     rows = np.flatnonzero(odd)
     if not len(rows):
         return []

@@ -1,4 +1,4 @@
-"""The rules that klines must keep, as pure functions that name what breaks them.
+"""The rules that every stored kline keeps, as functions that return one line for each rule that is broken.
 
 Belongs here: the vectorised rules that a chunk is checked with before it becomes visible. Does not belong here: files,
 days without a chunk (`proof.verify`), the pandera schema (`proof.schema`).
@@ -15,13 +15,13 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.table import FIELDS, SCHEMA, column, open_times
 
 Times = npt.NDArray[np.int64]
-# Names of rules, and of each a row that says which klines break it.
+# Names of rules, and a matrix (rules, klines) that is True where a kline breaks the rule.
 Rules = tuple[Sequence[str], npt.NDArray[np.bool_]]
 _NUMBERS = tuple(name for name in FIELDS if name not in {"open_time", "close_time"})
 
 
 def kline_problems(klines: pa.Table, within: Span) -> Iterator[str]:
-    """What is wrong with klines that should all open within the span; nothing where all is well."""
+    """The rules that these klines break, which should all open within the span; nothing if they break none."""
     if klines.schema.remove_metadata() != SCHEMA:
         yield f"columns are {', '.join(klines.schema.names)}, not the twelve fields with their types"
         return
@@ -30,7 +30,7 @@ def kline_problems(klines: pa.Table, within: Span) -> Iterator[str]:
         return
     times = open_times(klines)
     for rules, broken in [*_of_times(klines, times, within), *_of_values(klines)]:
-        # One look at all of them, as nearly always nothing is broken.
+        # All rules at once first, as nearly always none is broken.
         if broken.any():
             for rule, rows in zip(rules, broken, strict=True):
                 if rows.any():
@@ -40,7 +40,7 @@ def kline_problems(klines: pa.Table, within: Span) -> Iterator[str]:
 
 def _of_times(klines: pa.Table, times: Times, within: Span) -> Iterator[Rules]:
     steps, open_for = np.diff(times), column(klines, "close_time") - times
-    # Nearly always it is a run of whole minutes; each look at all rows that is spared lets other threads run sooner.
+    # Nearly always it is a run of whole minutes, which these few tests show; the rules one by one take longer.
     is_run = len(times) > 0 and within.start_ms <= times[0] and times[-1] < within.end_ms
     if not (is_run and times[0] % MINUTE_MS == 0 and (steps == MINUTE_MS).all()):
         yield (
@@ -82,7 +82,7 @@ def _of_values(klines: pa.Table) -> Iterator[Rules]:
 
 
 def coverage_problems(klines: pa.Table, absences: tuple[Absence, ...], day: Span) -> Iterator[str]:
-    """What is wrong with a day whose minutes should each be either a kline or named by one absence."""
+    """The minutes of a day that are neither a kline nor named by exactly one absence."""
     absent = gaps(open_times(klines), day)
     if not absent and not absences:
         return

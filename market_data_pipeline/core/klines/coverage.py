@@ -1,7 +1,7 @@
 """Which minutes are present, which are absent, and why.
 
 Belongs here: spans of minutes, gaps (a fact: a maximal run of absent minutes) and absences (a gap with a kind). Does
-not belong here: how a kind was found out (`backfill`), or what is done about it (`verify`). No I/O.
+not belong here: how a kind is found out (`loading.absences`), or which kinds are errors (`proof.verify`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ class Span:
 
 
 class Kind(StrEnum):
-    """Why a minute is absent. Only `UNEXPLAINED` is a failure."""
+    """Why a minute has no kline. Only `UNEXPLAINED` is a failure."""
 
     NOT_LISTED = "not_listed"
     DELISTED = "delisted"
@@ -41,13 +41,13 @@ class Kind(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True where asking again would not help: the exchange has no such kline."""
+        """True if the exchange will never have such a kline, so that requesting it again would not help."""
         return self in {Kind.NOT_LISTED, Kind.DELISTED, Kind.OUTAGE}
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A run of absent minutes with the one reason for it, and what each witness said where there was doubt."""
+    """A run of absent minutes with its one reason, and a line of evidence from each source that was asked."""
 
     kind: Kind
     span: Span
@@ -112,12 +112,12 @@ def total_minutes(spans: Iterable[Span]) -> int:
 def explain(absent: Iterable[Span], reasons: Iterable[Absence]) -> list[Absence]:
     """The absent minutes, each with the first of `reasons` that names it; the rest is `unexplained`. Sorted by time."""
     left = merge(absent)
-    found: dict[tuple[Kind, tuple[str, ...]], list[Span]] = {}
+    explained: dict[tuple[Kind, tuple[str, ...]], list[Span]] = {}
     for reason in [*reasons, Absence(Kind.UNEXPLAINED, Span(-_FOREVER_MS, _FOREVER_MS))]:
         if hit := intersect(left, [reason.span]):
-            found.setdefault((reason.kind, reason.evidence), []).extend(hit)
+            explained.setdefault((reason.kind, reason.evidence), []).extend(hit)
             left = subtract(left, hit)
-    absences = [Absence(kind, span, said) for (kind, said), spans in found.items() for span in merge(spans)]
+    absences = [Absence(kind, span, lines) for (kind, lines), spans in explained.items() for span in merge(spans)]
     return sorted(absences, key=lambda absence: absence.span)
 
 
@@ -130,5 +130,5 @@ def minutes_by_kind(absences: Iterable[Absence]) -> dict[str, int]:
 
 
 def evidence_of(absences: Iterable[Absence]) -> list[str]:
-    """What witnesses said about absent minutes, each statement once."""
-    return list(dict.fromkeys(said for absence in absences for said in absence.evidence))
+    """The evidence of the absences, each line once."""
+    return list(dict.fromkeys(line for absence in absences for line in absence.evidence))

@@ -1,7 +1,7 @@
-"""What a dataset is: a market, a pair, and the zone its days are cut in.
+"""What a dataset is: a market, a pair, the zone of its days, its first day, and the minutes that were requested.
 
-Belongs here: names, tokens and what `dataset.json` says. Does not belong here: where files lie (`store`), what is in
-them (`manifest`).
+Belongs here: values and their parsing. Does not belong here: `dataset.json` (`store.dataset_file`), paths
+(`store.layout`).
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ FALLBACK_PAIR = "BTC/USDT"
 
 
 class Market(StrEnum):
-    """The two markets, by the names users give them."""
+    """The two markets, with the names that users type."""
 
     SPOT = "spot"
     FUTURES = "futures"
@@ -56,11 +56,12 @@ def parse_pair(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One pair on one market, as `dataset.json` has it.
+    """One pair on one market, with the days that its klines are stored in.
 
     `start` is the first day of the dataset: the pair's first day on the exchange or the day of 2020-01-01T01:00Z,
     whichever is later, or an earlier day if that was requested. `requested` are the minutes that any request was for,
-    sorted and disjoint; a minute outside them is `not_requested`, never a failure.
+    sorted and disjoint; a minute outside them is `not_requested`, never a failure. `live` is True while live mode keeps
+    the dataset current.
     """
 
     market: Market
@@ -94,7 +95,7 @@ class Dataset:
         return (date.fromisoformat(key) - self.start).days + 1
 
     def with_requested(self, window: Span) -> "Dataset":
-        """The dataset with `window` among what was asked for."""
+        """The dataset with `window` among its requested minutes."""
         return replace(self, requested=tuple(merge([*self.requested, window])))
 
     def starting_on(self, start: date) -> "Dataset":

@@ -1,7 +1,7 @@
 """Zones, local days, and instants: where the days of a dataset begin and end.
 
-Belongs here: everything that turns wall-clock text or dates into UTC milliseconds and back. Nowhere else in the package
-is a time zone looked at. Does not belong here: klines, files, Dagster's partitions (tested to be equal to these days).
+Belongs here: everything that turns local times and dates into UTC milliseconds and back; no other module of the package
+computes with a time zone. Does not belong here: klines, files, Dagster's partitions (`defs.partitions`).
 All instants are int milliseconds UTC; all windows are half-open.
 """
 

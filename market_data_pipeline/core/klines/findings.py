@@ -1,7 +1,7 @@
-"""What verification says: the names of its checks, and a finding of one of them.
+"""The names of verification's checks, and a finding of one of them.
 
-Belongs here: the words. Does not belong here: finding anything (`checks`, `anomalies`, `verify`), and libraries that
-take long to import, as processes that only pass the words on import them too.
+Belongs here: values. Does not belong here: finding anything (`checks`, `anomalies`, `proof.verify`), and imports that
+take long, as processes that only show findings import this module too.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PLAUSIBLE = "klines_are_plausible"
 
 
 class Severity(StrEnum):
-    """How much a finding matters: it is wrong, it may be wrong, or it is good to know."""
+    """How much a finding matters: something is wrong, something may be wrong, or it is only worth knowing."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something worth knowing: which check found it, on which day, what it is in one line, and how bad that is."""
+    """One result of a check: on which day, what it is in one line, and how much it matters."""
 
     check: str
     day: str

@@ -1,10 +1,10 @@
 """Cross-check: stored klines against those that another source has of the same minutes, value by value.
 
-Belongs here: which minutes are compared, which days make a sample, and what a difference is. Does not belong here: how
-a source is asked (`sources`), whether the store is what it says (`verify`), mending (a backfill that refetches).
+Belongs here: which minutes are compared, which days make a sample, and what a difference is. Does not belong here:
+requests to a source (`sources`), whether chunks match the manifest (`verify`), repair (`repair`).
 
 The archive is revised, and its files may be wrong though their checksum is right (binance/binance-public-data#475,
-#367, #395). Which side is right cannot be told from here, so nothing is changed.
+#367, #395). Which side is right cannot be decided here, so nothing is changed.
 """
 
 import random
@@ -26,8 +26,8 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 
 KLINE = "kline"
 MOST_DIFFERENCES = 1000
-_TIMES_TO_ASK_AGAIN = 5
-# Nobody asked for these minutes, or the pair was not traded: what a source has of them, such as the flat klines of
+_MOST_RECHECKS = 5
+# These minutes were not requested, or the pair was not traded: what a source has of them, such as the flat klines of
 # settled futures, is no data.
 _NOT_COMPARED = {Kind.NOT_REQUESTED, Kind.OPEN, Kind.NOT_LISTED, Kind.DELISTED}
 
@@ -48,10 +48,10 @@ class Difference:
 
     def text(self, against: str) -> str:
         """One line for people: `2024-03-05T12:31Z close: ours 4.123, rest 4.124`."""
-        ours, theirs = (self._said(value) for value in (self.ours, self.theirs))
+        ours, theirs = (self._text_of(value) for value in (self.ours, self.theirs))
         return f"{iso(self.open_time)} {self.field}: ours {ours}, {against} {theirs}"
 
-    def _said(self, value: float | int | None) -> str:
+    def _text_of(self, value: float | int | None) -> str:
         if self.field == KLINE:
             return "absent" if value is None else "present"
         return repr(value)
@@ -110,7 +110,7 @@ def crosscheck(
         source: what to compare with. It must be the one called `against` alone, not one that fills in from another.
         against: `rest` or `archive`.
         days: the days, in any order.
-        on_day: told the key of each day, in order, as it is done with.
+        on_day: called with the key of each day, in order, once it is compared.
     """
     result = CrossCheck(store.dataset, against, of_days=len(sample(store, None, None)))
     spans = {day: _compared_minutes(store, day) for day in sorted(set(days), key=lambda day: day.start_ms)}
@@ -144,7 +144,7 @@ def sample(store: DatasetStore, window: Span | None, most: int | None, seed: str
 
 
 def _compared_minutes(store: DatasetStore, day: Day) -> tuple[Span, ...]:
-    """The minutes that the day's chunk has, or says something about that the other source can contradict."""
+    """The minutes of the day that have a stored kline, or an absence that the other source may contradict."""
     entry = store.entries.get(day.key)
     if entry is None:
         return ()
@@ -158,17 +158,17 @@ def _compared(
     """How many stored klines were compared, and all differences of the day."""
     if not spans:
         raise StoreError("nothing is stored of it")
-    # Before the chunk is read: the pages of a day whose chunk is damaged would be held until the next good one.
+    # Before the chunk is read: if that raised first, the pages of the day would stay in memory.
     theirs, _ = pages.of(spans)
     stored = _stored(store, day)
     ours = pa.concat_tables([cut(stored, span) for span in spans]).combine_chunks()
     if against == "rest":
-        theirs = _asked_again(source, ours, theirs)
+        theirs = _rechecked(source, ours, theirs)
     return ours.num_rows, _differences(day, ours, theirs)
 
 
 def _stored(store: DatasetStore, day: Day) -> pa.Table:
-    """The day's klines, as the manifest vouches for them."""
+    """The day's klines, from a chunk that matches its entry."""
     chunk = store.trusted(day)
     if chunk is None:
         # Another process may have replaced or renamed the chunk after the manifest was read.
@@ -179,9 +179,9 @@ def _stored(store: DatasetStore, day: Day) -> pa.Table:
     return chunk.klines
 
 
-def _asked_again(source: KlineSource, ours: pa.Table, theirs: pa.Table) -> pa.Table:
-    """Their klines, with those that REST left out at first though it has them; a file always says the same."""
-    for _ in range(_TIMES_TO_ASK_AGAIN):
+def _rechecked(source: KlineSource, ours: pa.Table, theirs: pa.Table) -> pa.Table:
+    """Their klines, and those that REST left out of its first response though it has them. Files leave none out."""
+    for _ in range(_MOST_RECHECKS):
         lacking = np.setdiff1d(open_times(ours), open_times(theirs), assume_unique=True).tolist()
         again = [source.recheck(gap).klines for gap in merge(Span(time, time + MINUTE_MS) for time in lacking)]
         if not any(klines.num_rows for klines in again):
@@ -191,9 +191,9 @@ def _asked_again(source: KlineSource, ours: pa.Table, theirs: pa.Table) -> pa.Ta
 
 
 def _differences(day: Day, ours: pa.Table, theirs: pa.Table) -> list[Difference]:
-    """Every value that is not the same to the last bit, by time.
+    """Every value that differs in any bit, by time.
 
-    `ignore` counts too: it is 0 wherever it was looked at, and another value would be a sign of shifted columns.
+    `ignore` is compared too: it has been 0 in all klines so far, and another value would be a sign of shifted columns.
     """
     our_times, their_times = open_times(ours), open_times(theirs)
     times, pairs, unequal = common_minutes(ours, theirs)

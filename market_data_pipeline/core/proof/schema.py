@@ -1,4 +1,4 @@
-"""The pandera schema of klines: the second opinion on every stored value, beside the rules of `klines.checks`.
+"""The pandera schema of klines: a second check of every stored value, independent of the rules of `klines.checks`.
 
 Belongs here: the schema and what breaks it. Does not belong here: reading chunks (`verify`). Pandera takes long to
 import and costs the same for one day as for many, so it is imported when it is needed, and given many days at a time.
@@ -19,7 +19,7 @@ def schema() -> "pandera.DataFrameSchema":
     """The pandera schema of a table of klines: twelve fields, their types, their ranges, rising open times."""
     import pandera.pandas as pandera
 
-    # That they rise takes a tenth of the time of pandera's `unique`, and says more.
+    # Takes a tenth of the time of pandera's `unique`, and also finds times that are out of order.
     rises = pandera.Check(lambda times: bool((np.diff(times) > 0).all()), name="rises")
 
     def field(name: str) -> "pandera.Column":

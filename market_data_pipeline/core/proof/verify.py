@@ -1,7 +1,7 @@
-"""Prove the store: chunks are what the manifest says, klines keep the rules, absent minutes have a reason.
+"""Verify the store: chunks match the manifest, klines keep the rules, absent minutes have a reason.
 
-Belongs here: reading everything once and naming what is not as it should be. Does not belong here: the rules
-themselves (`klines.checks`, `klines.anomalies`, `schema`), repair (`app.repair`), the combined file (`combined`).
+Belongs here: reading every chunk once, and a finding for each thing that is wrong. Does not belong here: the rules
+themselves (`klines.checks`, `klines.anomalies`, `schema`), repair (`repair`), the combined file (`combined`).
 """
 
 from collections import deque
@@ -45,7 +45,7 @@ _READERS, _DAYS_AHEAD = 2, 8
 
 @dataclass(slots=True)
 class Verification:
-    """What was read and what was found. Without an error among the findings the store proved itself."""
+    """What was read, and the findings. Without an error among them the dataset is good."""
 
     dataset: Dataset
     days: int = 0
@@ -54,7 +54,7 @@ class Verification:
     absences: list[Absence] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     strangers: list[Path] = field(default_factory=list)
-    """Files under `chunks/` that are none: no harm, and no business there."""
+    """Files under `chunks/` that are no chunks of the dataset. They do no harm; repair moves them to quarantine."""
 
     @property
     def ok(self) -> bool:
@@ -77,7 +77,7 @@ class Verification:
 
 
 def verify(store: DatasetStore, window: Span | None = None) -> Verification:
-    """Read every chunk of the dataset, or those of the days that `window` touches, and say what is wrong with them."""
+    """Read and hash every chunk of the dataset, or those of the days that `window` touches, and check each."""
     result = Verification(store.dataset, strangers=store.strangers())
     expected = schema()
     with ThreadPoolExecutor(_READERS) as readers:
@@ -96,18 +96,18 @@ def _read_ahead(
 ) -> Iterator[tuple[Day, Chunk | None, str]]:
     """Each day with its chunk and what is wrong with it, a few days ahead: reading and decoding need no lock."""
     waiting = ((day, readers.submit(_read, store, day)) for day in days)
-    flying = deque(islice(waiting, _DAYS_AHEAD))
-    while flying:
-        day, future = flying.popleft()
-        flying.extend(islice(waiting, 1))
+    reading = deque(islice(waiting, _DAYS_AHEAD))
+    while reading:
+        day, future = reading.popleft()
+        reading.extend(islice(waiting, 1))
         yield day, *future.result()
 
 
 def _days(store: DatasetStore, window: Span | None) -> list[Day]:
-    """The days that have a chunk, should have one, or were asked for."""
+    """The days that have a chunk, should have one, or were requested."""
     dataset = store.dataset
-    asked = dataset.requested if window is None else intersect([window], dataset.requested)
-    keys = {day.key for span in asked for day in days_between(dataset.zone, span.start_ms, span.end_ms)}
+    requested = dataset.requested if window is None else intersect([window], dataset.requested)
+    keys = {day.key for span in requested for day in days_between(dataset.zone, span.start_ms, span.end_ms)}
     stored = (dataset.day(key) for key in store.entries)
     keys |= {day.key for day in stored if window is None or _touches(window, day)}
     return [dataset.day(key) for key in sorted(keys)]
@@ -118,11 +118,11 @@ def _touches(window: Span, day: Day) -> bool:
 
 
 def _proven(store: DatasetStore, day: Day, chunk: Chunk | None, problem: str, result: Verification) -> Chunk | None:
-    """The day's chunk if it can be looked into further, after counting it and noting what is wrong with it."""
+    """The day's chunk if it matches its entry, else None; counts it, and notes findings of its coverage."""
     result.days += 1
-    asked = intersect([Span(day.start_ms, day.end_ms)], store.dataset.requested)
+    requested = intersect([Span(day.start_ms, day.end_ms)], store.dataset.requested)
     if day.key not in store.entries:
-        lacks = f"no chunk, though {total_minutes(asked)} minutes were asked for"
+        lacks = f"no chunk, though {total_minutes(requested)} minutes were requested"
         result.findings.append(Finding(JOINED, day.key, lacks))
         return None
     if problem:
@@ -135,12 +135,12 @@ def _proven(store: DatasetStore, day: Day, chunk: Chunk | None, problem: str, re
     result.rows += chunk.entry.rows
     result.size_bytes += chunk.entry.size_bytes
     result.absences += chunk.entry.absences
-    result.findings += _uncovered(day, chunk, asked)
+    result.findings += _uncovered(day, chunk, requested)
     return chunk
 
 
 def _read(store: DatasetStore, day: Day) -> tuple[Chunk | None, str]:
-    """The day's chunk, and how it is not what the manifest says; empty if it is."""
+    """The day's chunk, and how it differs from its entry; empty if it does not."""
     try:
         chunk = store.read(day)
     except StoreError as error:
@@ -158,27 +158,27 @@ def _difference(found: Entry, listed: Entry | None) -> str:
     return "has the listed sha256, but the manifest describes it wrongly"
 
 
-def _uncovered(day: Day, chunk: Chunk, asked: list[Span]) -> Iterator[Finding]:
+def _uncovered(day: Day, chunk: Chunk, requested: list[Span]) -> Iterator[Finding]:
     for problem in coverage_problems(chunk.klines, chunk.footer.absences, Span(day.start_ms, day.end_ms)):
         yield Finding(COVERED, day.key, problem)
     unsettled = merge(absence.span for absence in chunk.footer.absences if not absence.kind.is_final)
-    for span in intersect(asked, unsettled):
+    for span in intersect(requested, unsettled):
         touching = (absence for absence in chunk.footer.absences if intersect([absence.span], [span]))
-        said = "; ".join(evidence_of(touching)) or "nobody was asked"
-        problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained ({said})"
+        evidence = "; ".join(evidence_of(touching)) or "no source was asked"
+        problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained ({evidence})"
         yield Finding(COVERED, day.key, problem)
 
 
 def _findings_together(
     klines: dict[Day, pa.Table], result: Verification, expected: "pandera.DataFrameSchema"
 ) -> Iterator[Finding]:
-    """What is found by looking at many days at once: broken rules, each on its day, and what is hard to believe."""
+    """Findings of many days at once: broken rules, each on its day, and anomalies of the days without errors."""
     if not klines:
         return
     together = pa.concat_tables(klines.values()).combine_chunks()
     broken = [*_broken(klines, together), *(_blamed(klines, expected) if schema_problem(together, expected) else ())]
     yield from broken
-    # Of days with errors no value is believed anyway.
+    # A day with errors is loaded again anyway.
     wrong = {finding.day for finding in (*result.errors, *broken)}
     sound = [table for day, table in klines.items() if day.key not in wrong]
     if sound:
@@ -189,7 +189,7 @@ def _findings_together(
 
 
 def _broken(klines: dict[Day, pa.Table], together: pa.Table) -> Iterator[Finding]:
-    """The rules that a day breaks. Nearly always none does, which one look at all of them tells."""
+    """The rules that each day breaks. All days are checked at once first, as nearly always none breaks any."""
     days = list(klines)
     if all(_lies_within(table, day) for day, table in klines.items()):
         whole = Span(days[0].start_ms, days[-1].end_ms)

@@ -45,14 +45,14 @@ class Selection:
         return cls(tuple(entries), Span(first.start_ms, last.end_ms), layout.ALL_CHUNKS)
 
     def fingerprint(self) -> str:
-        """Equal if and only if the file would be: it covers every chunk's sha256 and the span."""
+        """The sha256 over every chunk's sha256 and the span: equal if and only if the files would be."""
         content = [[entry.day, entry.sha256] for entry in self.entries] + [[self.span.start_ms, self.span.end_ms]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """A combined file that is up to date; `built` is False if it already was."""
+    """A combined file that is up to date; `built` is False if it was before the call."""
 
     path: Path
     chunks: int
@@ -82,7 +82,7 @@ def select(
     """The chunks from index to index, both included; with `zone`, cut to whole local days of that zone.
 
     Raises:
-        UsageError: there is nothing between them.
+        UsageError: there is no chunk between them, or no whole day of the zone.
     """
     dataset = store.dataset
     days = {key: dataset.day(key) for key in sorted(store.entries)}
@@ -110,16 +110,16 @@ def select(
 
 
 def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False) -> Combined:
-    """Make the combined file be up to date; nothing is written if it is, unless `rebuild`.
+    """Build the combined file if it is not up to date, or if `rebuild` is set.
 
     Raises:
-        StoreError: a chunk is damaged; the old combined file stays.
+        StoreError: a chunk is damaged; the combined file is left as it was.
     """
     path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
     if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
         return current
     path.parent.mkdir(exist_ok=True)
-    # One process at a time, whatever it writes.
+    # One process at a time, as the name of the temporary file is fixed.
     with FileLock(store.folder / layout.COMBINE_LOCK_FILE), streamed(path) as temporary:
         _write(temporary, store, selection)
     built = read_combined(path)
@@ -140,7 +140,7 @@ def read_combined(path: Path) -> Combined | None:
 
 
 class ChunkRows:
-    """The klines of the chunks, in order, in groups of any size; holds a few chunks at a time."""
+    """The klines of the chunks, in order, taken in groups of any size; a few chunks are in memory at a time."""
 
     def __init__(self, store: DatasetStore, selection: Selection) -> None:
         self._tables = _tables(store, selection)

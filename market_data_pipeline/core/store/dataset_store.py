@@ -124,7 +124,7 @@ class DatasetStore(ChunkList):
                 self._write_manifest()
 
     def _attested(self, entry: Entry) -> Iterator[State]:
-        """The state that the manifest has of this very chunk, which may be surer than what the chunk says."""
+        """The state in the entry of this very chunk, if it has one; it may be surer than what the chunk alone gives."""
         known = self.entries.get(entry.day)
         if known is not None and known.sha256 == entry.sha256:
             yield known.state

@@ -1,8 +1,8 @@
 """Revisions: the exchange now gives other values for minutes whose klines are already stored.
 
-Belongs here: what replacing a chunk changes of it, and the ledger that remembers it, `revisions.jsonl`. Does not belong
-here: whether a chunk may be replaced, and the lock under which it is (`dataset_store`); showing revisions.
-Minutes that only one of two chunks has are no revision: a day that grows, a gap that is filled.
+Belongs here: how a chunk differs from the one that it replaces, and `revisions.jsonl`, the ledger of these differences.
+Does not belong here: whether a chunk may be replaced, and the lock (`dataset_store`); showing revisions.
+A minute that only one of two chunks has is not revised: a day has grown, or a gap was filled.
 """
 
 import json
@@ -44,10 +44,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What replacing the chunk of a day changed of minutes that both chunks have.
+    """The values that differ between the chunk of a day and the one that replaced it, in minutes that both have.
 
-    `at` is when it was noticed, ISO UTC. `minutes` are those with other values, `fields` the names of the fields that
-    differ in any of them, `examples` the first differing values, at most 20.
+    `at` is when that was noticed, ISO UTC. `minutes` are those with a differing value, `fields` the names of the fields
+    that differ in any of them, `examples` the first differing values, at most 20. The fields are the keys on disk.
     """
 
     day: str
@@ -61,9 +61,9 @@ class Revision:
     examples: tuple[Change, ...]
 
 
-def note(folder: Path, dataset: Dataset, standing: Chunk, coming: Chunk) -> Revision | None:
-    """Put what `coming` says otherwise than the chunk that it replaces into the ledger; return that, if anything."""
-    if revision := revision_between(standing, coming):
+def note(folder: Path, dataset: Dataset, old: Chunk, new: Chunk) -> Revision | None:
+    """Append the revision between the chunks to the ledger, if there is one, and return it."""
+    if revision := revision_between(old, new):
         append(folder, revision)
         minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
         _log.warning("%s %s revised: %s of %d minutes", dataset.name, revision.day, fields, minutes)
@@ -71,7 +71,7 @@ def note(folder: Path, dataset: Dataset, standing: Chunk, coming: Chunk) -> Revi
 
 
 def revision_between(old: Chunk, new: Chunk) -> Revision | None:
-    """What the new chunk says otherwise than the old one of the same day; None where no common minute differs."""
+    """The revision between two chunks of one day; None if no minute that both have differs."""
     common, pairs, differs = common_minutes(old.klines, new.klines)
     if not differs.any():
         return None
@@ -94,9 +94,9 @@ def revision_between(old: Chunk, new: Chunk) -> Revision | None:
 
 
 def is_equal_but_for_source(old: Chunk, new: Chunk, *, row_group_rows: int | None) -> bool:
-    """True if the new chunk, encoded with `row_group_rows`, is the old file to the byte but for its source.
+    """True if the chunks differ in nothing but their source: the new one, with the old source, encodes to the old file.
 
-    A chunk whose source says that it is provisional gives way to one that says the same for good.
+    False also where the old chunk is provisional and the new one is not, as the new source then has to replace the old.
     """
     if new.entry.sha256 == old.entry.sha256:
         return True
@@ -110,37 +110,37 @@ def is_equal_but_for_source(old: Chunk, new: Chunk, *, row_group_rows: int | Non
 
 
 def append(folder: Path, revision: Revision) -> None:
-    """See to it that the dataset's ledger on disk has the revision; the caller holds the folder's lock.
+    """Append the revision to the dataset's ledger; the caller holds the folder's lock.
 
-    No line is added if the day's last one is of the same replacement: whoever noted it was killed before replacing.
-    Looked for among the last lines only, as live mode may add one a minute.
+    No line is added if the day's last one is of the same two chunks: a process was killed between noting and replacing.
+    Only the last 200 kB are searched for it, as live mode may add a line each minute.
     """
     with appended(folder / REVISIONS_FILE) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINES_BYTES))
         written = file.read()
         last = _last_of(revision.day, written)
         if last is None or (last.old_sha256, last.new_sha256) != (revision.old_sha256, revision.new_sha256):
-            # What a killed process left of a line must not swallow this one.
+            # A killed process may have left a line without its end, to which this one must not be joined.
             start = b"\n" if written and not written.endswith(b"\n") else b""
             file.write(start + json.dumps(records.content(revision), separators=(",", ":")).encode() + b"\n")
 
 
 def read(folder: Path) -> list[Revision]:
-    """The dataset's revisions in the order they were noticed; a line that a killed process left torn is skipped."""
+    """The dataset's revisions in the order they were noticed; a line that is not a whole revision is skipped."""
     try:
         written = (folder / REVISIONS_FILE).read_bytes()
     except FileNotFoundError:
         return []
-    return list(_understood(written.splitlines()))
+    return list(_parsed(written.splitlines()))
 
 
 def _last_of(day: str, written: bytes) -> Revision | None:
-    # Found by its beginning: a ledger may have thousands of lines of other days, and parsing takes its time.
+    # Searched as bytes: a ledger may have thousands of lines of other days, and parsing them would take long.
     start = written.rfind(b'{"day":"%s"' % day.encode())
-    return None if start < 0 else next(_understood([written[start:].partition(b"\n")[0]]), None)
+    return None if start < 0 else next(_parsed([written[start:].partition(b"\n")[0]]), None)
 
 
-def _understood(lines: Iterable[bytes]) -> Iterator[Revision]:
+def _parsed(lines: Iterable[bytes]) -> Iterator[Revision]:
     for line in lines:
         with suppress(ValueError):
             yield records.parse(Revision, line)

@@ -1,4 +1,4 @@
-"""Where the datasets of a data root lie, and the one way to find, open and create them.
+"""The datasets of a data root: finding, opening and creating them.
 
 Belongs here: which datasets exist, and making a new one exist. Does not belong here: names and paths (`layout`), what
 happens inside a dataset's folder (`dataset_store`).
@@ -39,7 +39,7 @@ class Store:
         return layout.dataset_files(self.root, market)
 
     def datasets(self) -> Iterator[Dataset]:
-        """Every dataset there is, by market and pair.
+        """Every dataset under the root, by market and pair.
 
         Raises:
             StoreError: a `dataset.json` is damaged.
@@ -47,7 +47,7 @@ class Store:
         yield from map(read_dataset, self.dataset_files())
 
     def find(self, market: Market, pair: str) -> Dataset | None:
-        """The dataset if it was created before.
+        """The dataset; None if it was never created.
 
         Raises:
             StoreError: its `dataset.json` is damaged.
@@ -61,7 +61,7 @@ class Store:
         return DatasetStore(folder, dataset, manifest_interval_s=self._manifest_interval_s)
 
     def create(self, market: Market, pair: str, *, zone: Zone, start: date) -> DatasetStore:
-        """The dataset's files, after making it exist; if another process was faster, its zone and start count."""
+        """Create the dataset and return its files; if it exists by then, its own zone and start are kept."""
         folder = self.folder(market, pair)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / layout.LOCK_FILE):

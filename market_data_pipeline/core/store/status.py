@@ -1,4 +1,4 @@
-"""What a dataset has, summed up from its manifest and its ledger of revisions; no chunk is read.
+"""The numbers of a dataset, summed up from its manifest and its ledger of revisions; no chunk is read.
 
 Belongs here: the numbers that `status` and the manifest asset show. Does not belong here: showing them.
 """
@@ -18,10 +18,9 @@ from market_data_pipeline.core.store.revisions import Revision
 class DatasetStatus:
     """A dataset in numbers.
 
-    Days are local dates, None without chunks; `newest_open_ms` is the newest kline; `states` counts chunks by
-    state, `absent_minutes` of minutes by kind.
-
-    `revisions` is how often stored values were found revised, `last_revision` the one that was noticed last.
+    Days are local dates, None without chunks. `newest_open_ms` is the open time of the newest kline, ms UTC. `states`
+    has the number of chunks by state, `absent_minutes` that of minutes by kind of absence. `revisions` is the number of
+    revisions in the ledger, `last_revision` the newest of them. `warnings` are those of opening the dataset.
     """
 
     dataset: Dataset

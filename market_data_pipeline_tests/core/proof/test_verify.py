@@ -131,7 +131,7 @@ def test_days_that_were_asked_for_and_have_no_chunk_are_named(loaded):
     loaded.note_requested(span("2024-03-03", "2024-03-04T00:01Z"), date(2024, 3, 1))
     result = verify(loaded)
     assert [finding.day for finding in result.of(JOINED)] == ["2024-03-03", "2024-03-04"]
-    assert result.findings[1].problem == "no chunk, though 1 minutes were asked for"
+    assert result.findings[1].problem == "no chunk, though 1 minutes were requested"
 
 
 def test_unexplained_minutes_are_named(made):
@@ -139,7 +139,7 @@ def test_unexplained_minutes_are_named(made):
     [finding] = verify(made).findings
     assert (finding.check, finding.day) == (COVERED, DAY.key)
     assert "minutes from 2024-02-29T04:" in finding.problem
-    assert finding.problem.endswith("are unexplained (nobody was asked)")
+    assert finding.problem.endswith("are unexplained (no source was asked)")
 
 
 def test_what_was_said_about_unexplained_minutes_is_shown(made):

@@ -1,7 +1,7 @@
-"""The chunk files of a dataset: preparing, finding, reading and naming them.
+"""The chunk files of a dataset: making the content of a new one, and finding, reading, checking and renaming files.
 
-Belongs here: what can be said of a chunk file from itself and its dataset, and where files go that are none. Does not
-belong here: whether the manifest vouches for it, and writing (`dataset_store`); the encoding (`encoding`).
+Belongs here: what follows from a chunk file and its dataset alone, and moving files to quarantine. Does not belong
+here: what the manifest lists (`listing`), writing chunks (`store.dataset_store`), the encoding (`encoding`).
 """
 
 import os
@@ -29,7 +29,7 @@ ReadHashed = Callable[[str, Path], tuple[bytes, str]]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk that was read: the entry it deserves, its klines and its footer."""
+    """The content of a chunk: its klines and its footer, and the manifest entry that follows from them."""
 
     entry: Entry
     klines: pa.Table
@@ -38,7 +38,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
-    """A chunk that keeps every rule and is ready to be written: what it says, and its bytes."""
+    """A chunk that keeps every rule and is ready to be written: its content and its bytes."""
 
     day: Day
     chunk: Chunk
@@ -55,21 +55,21 @@ def new_chunk(
     source: str,
     row_group_rows: int | None = None,
 ) -> NewChunk:
-    """Check the klines and encode the day's chunk. Touches no file.
+    """Check the klines against every rule and encode the day's chunk. No file is touched.
 
     Raises:
         BadAnswer: the klines break a rule.
     """
     footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences))
-    if found := chunk_problems(klines, footer, day):
-        raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(found)}")
+    if problems := chunk_problems(klines, footer, day):
+        raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(problems)}")
     content = chunk_encoding.encode(klines, footer, row_group_rows=row_group_rows)
     entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
     return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
 
 
 def scan(folder: Path) -> dict[str, Path]:
-    """The chunk files in a folder, by day, whatever their index."""
+    """The chunk files in a folder by day, with any index in their names; empty if there is no folder."""
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - a tenth of the time of Path.iterdir
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def scan(folder: Path) -> dict[str, Path]:
 
 
 def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
-    """What else lies in the folder: files that are no chunks, and chunks that nobody vouches for."""
+    """The files of the folder that are not among `known`, but for temporary ones."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return [path for path in found if path not in known and path.suffix != TEMPORARY_SUFFIX]
 
@@ -116,9 +116,9 @@ def read(path: Path, dataset: Dataset, day: Day, read: ReadHashed | None = None)
     except (ValueError, OSError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StoreError(f"the chunk {path.name} cannot be read: {reason}") from error
-    said = (footer.market, footer.pair, footer.tz, footer.day)
-    if said != (dataset.market, dataset.pair, dataset.zone.name, day.key):
-        raise StoreError(f"the chunk {path.name} says it is {' '.join(said)}")
+    is_of = (footer.market, footer.pair, footer.tz, footer.day)
+    if is_of != (dataset.market, dataset.pair, dataset.zone.name, day.key):
+        raise StoreError(f"the chunk {path.name} is of {' '.join(is_of)} by its footer")
     entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256)
     return Chunk(entry, klines, footer)
 
@@ -129,13 +129,13 @@ def _read_hashed(_day: str, path: Path) -> tuple[bytes, str]:
 
 
 def chunk_problems(klines: pa.Table, footer: Footer, day: Day) -> list[str]:
-    """Everything that is wrong with a chunk of these klines and this footer; empty where it may be trusted."""
+    """Every rule that a chunk of these klines and this footer breaks, one line each; empty if it breaks none."""
     span = Span(day.start_ms, day.end_ms)
     return [*kline_problems(klines, span), *coverage_problems(klines, footer.absences, span)]
 
 
 def rename(paths: dict[str, Path], dataset: Dataset) -> dict[str, Path]:
-    """Give every chunk the name that follows from the dataset's start; return where each is now."""
+    """Rename each chunk whose index does not follow from the dataset's start; return all paths by day."""
     names = {day: layout.chunk_name(dataset, day) for day in paths}
     named = {day: path.with_name(names[day]) for day, path in paths.items() if path.name != names[day]}
     for day, target in named.items():
