@@ -1,6 +1,6 @@
-"""The app: routes, pages, errors and the guard around them.
+"""The FastAPI app: routes, pages, static files, error handlers and the middleware that guards them.
 
-Belongs here: putting the parts together. Does not belong here: the parts. Who serves it: `market-data serve`.
+Belongs here: putting these parts together. Does not belong here: the parts. `market-data serve` serves the app.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ def create_app(
     Args:
         settings: the settings.
         dagster_url: the Dagster webserver that runs are started with.
-        public_dagster_url: where a person's browser finds it, if that is elsewhere.
+        public_dagster_url: the address of the webserver for links in a person's browser; `dagster_url` if None.
         hosts: the names, beside this machine's own, under which the app may be called; None for any name.
     """
     app = FastAPI(
         title="market_data_pipeline",
         version=__version__,
         summary="A verified, resumable, local store of Binance 1-minute klines.",
-        description="Changing requests start Dagster runs and answer 202 with the run's id. Errors are problem "
-        "details, RFC 9457. Where MARKET_DATA_API_TOKEN is set, changing requests need it as a bearer token.",
-        # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
+        description="Requests that change something start Dagster runs; the response is 202 with the run's id. Errors "
+        "are problem details, RFC 9457. Where MARKET_DATA_API_TOKEN is set, these requests need it as a bearer token.",
+        # FastAPI's pages of the OpenAPI document load scripts from other hosts. The document is at /openapi.json.
         docs_url=None,
         redoc_url=None,
     )

@@ -1,6 +1,6 @@
-"""What every route works with.
+"""The context: the objects that routes work with, made once per app.
 
-Belongs here: the things the app is made of, and how a route gets them. Does not belong here: any logic.
+Belongs here: which objects these are, and the dependency that hands them to a route. Does not belong here: any logic.
 """
 
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from fastapi import Depends, Request
 
 from market_data_pipeline.api.catalog import Catalog
 from market_data_pipeline.api.dagster_client import Dagster
+from market_data_pipeline.api.health import HealthCheck
 from market_data_pipeline.api.progress import Watch
-from market_data_pipeline.api.vitals import Vitals
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The settings, what is stored, the Dagster webserver that runs are started with, its runs, and how all is."""
+    """The settings, the stored datasets, the Dagster webserver, the progress of its runs, and the health check."""
 
     settings: Settings
     catalog: Catalog
     dagster: Dagster
     watch: Watch
-    vitals: Vitals
+    health_check: HealthCheck
 
 
 def context_of(settings: Settings, dagster: Dagster) -> Context:
-    """The context of an app. Nothing is asked yet."""
-    return Context(settings, Catalog(store_of(settings)), dagster, Watch(dagster), Vitals(settings, dagster))
+    """The context of an app. Reads no file and sends no request."""
+    return Context(settings, Catalog(store_of(settings)), dagster, Watch(dagster), HealthCheck(settings, dagster))
 
 
 def _context(request: Request) -> Context:
@@ -38,3 +38,4 @@ def _context(request: Request) -> Context:
 
 
 Given = Annotated[Context, Depends(_context)]
+"""The type of a route's parameter that gets the app's context."""

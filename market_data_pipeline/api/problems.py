@@ -1,6 +1,6 @@
-"""Errors as the API answers them: problem details, RFC 9457, `application/problem+json`.
+"""Error responses: problem details, RFC 9457, with the media type `application/problem+json`.
 
-Belongs here: which error is which status, and how it is worded. Does not belong here: raising them.
+Belongs here: the HTTP status and title of each error. Does not belong here: raising errors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,27 +16,29 @@ from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable, StoreError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
-# The first class that fits counts.
+# The first class that the error is an instance of decides.
 _STATUSES: Sequence[tuple[type[MarketDataError], int, str]] = (
     (UsageError, 422, "The request cannot be done"),
     (DagsterUnavailable, 503, "Dagster is not available"),
     (SourceUnavailable, 503, "The exchange is not available"),
-    (StoreError, 500, "The store is not as it should be"),
-    (MarketDataError, 502, "The exchange answered otherwise than expected"),
+    (StoreError, 500, "The store is damaged"),
+    (MarketDataError, 502, "The exchange sent an unexpected response"),
 )
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field of a request."""
+    """A field of a request that is wrong."""
 
-    field: str = Field(description="its name", examples=["start"])
-    problem: str = Field(description="what is wrong with it, and what to give instead")
+    field: str = Field(description="the name of the field", examples=["start"])
+    problem: str = Field(description="what is wrong with it, and what to send instead")
 
 
 class ProblemDetails(BaseModel):
-    """An error, RFC 9457."""
+    """An error response, RFC 9457."""
 
-    type: str = Field(default="about:blank", description="always about:blank: the status says which kind it is")
+    type: str = Field(
+        default="about:blank", description="always about:blank, which means that the status is the kind of error"
+    )
     title: str = Field(description="the kind of error", examples=["The request cannot be done"])
     status: int = Field(description="the HTTP status", examples=[422])
     detail: str = Field(description="what happened and what to do, one line")
@@ -44,7 +46,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """An error with a status of its own."""
+    """An error with an HTTP status and title of its own."""
 
     def __init__(
         self,
@@ -60,48 +62,53 @@ class Problem(Exception):
         self.details = ProblemDetails(title=title, status=status, detail=detail, errors=list(errors))
 
 
-def answer(details: ProblemDetails, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response."""
+def problem_response(details: ProblemDetails, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The details as a response."""
     content = details.model_dump(exclude_defaults=True) | {"type": details.type}
     return JSONResponse(content, details.status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def handle_all(app: FastAPI) -> None:
-    """Let every error of the app be answered so."""
+    """Make the app respond to every error with problem details."""
 
     @app.exception_handler(Problem)
     def _problem(request: Request, error: Problem) -> JSONResponse:
-        return answer(error.details, error.headers)
+        return problem_response(error.details, error.headers)
 
     @app.exception_handler(MarketDataError)
-    def _ours(request: Request, error: MarketDataError) -> JSONResponse:
+    def _market_data_error(request: Request, error: MarketDataError) -> JSONResponse:
         status, title = next((status, title) for kind, status, title in _STATUSES if isinstance(error, kind))
-        return answer(ProblemDetails(title=title, status=status, detail=" ".join(str(error).split())))
+        return problem_response(ProblemDetails(title=title, status=status, detail=" ".join(str(error).split())))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        found = [FieldProblem(field=_name(one["loc"]), problem=_words(one)) for one in error.errors()]
-        said = "; ".join(f"{one.field}: {one.problem}" for one in found)
-        return answer(ProblemDetails(title="The request is not valid", status=422, detail=said, errors=found))
+        fields = [FieldProblem(field=_field(one["loc"]), problem=_problem_text(one)) for one in error.errors()]
+        detail = "; ".join(f"{one.field}: {one.problem}" for one in fields)
+        return problem_response(
+            ProblemDetails(title="The request is not valid", status=422, detail=detail, errors=fields)
+        )
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
         title = {404: "There is nothing here", 405: "The method is not allowed here"}.get(error.status_code, "Refused")
         details = ProblemDetails(title=title, status=error.status_code, detail=str(error.detail))
-        return answer(details, error.headers)
+        return problem_response(details, error.headers)
 
     @app.exception_handler(Exception)
-    def _ours_alone(request: Request, error: Exception) -> JSONResponse:
-        # Starlette still raises it for the server's log, where the traceback belongs.
+    def _defect(request: Request, error: Exception) -> JSONResponse:
+        # Starlette raises the error again after this response, so that its traceback is in the log of the server.
         detail = f"{type(error).__name__}; the log of the API has more. This is a defect of market_data_pipeline"
-        return answer(ProblemDetails(title="Internal error", status=500, detail=detail))
+        return problem_response(ProblemDetails(title="Internal error", status=500, detail=detail))
 
 
-def _name(place: Sequence[Any]) -> str:
-    """`start` of `("body", "start")`; the body itself where it is no field."""
-    return ".".join(str(part) for part in place[1:]) or str(place[0])
+def _field(location: Sequence[Any]) -> str:
+    """`start` for `("body", "start")`; `body` for the body itself and for a position in it that is not JSON."""
+    return ".".join(part for part in location[1:] if isinstance(part, str)) or str(location[0])
 
 
-def _words(error: Mapping[str, Any]) -> str:
-    said = str(error["msg"]).removeprefix("Value error, ")
-    return said if len(said) <= 500 else f"{said[:500]}…"
+def _problem_text(error: Mapping[str, Any]) -> str:
+    """The message of a validation error, at most 500 characters of it."""
+    if error["type"] == "json_invalid":
+        return f"not JSON: {error['ctx']['error']} at character {error['loc'][1]}"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return text if len(text) <= 500 else f"{text[:500]}…"

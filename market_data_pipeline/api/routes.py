@@ -1,7 +1,7 @@
-"""The routes for programs: start, watch and cancel runs; what is stored; whether all is well.
+"""The routes for programs: start, watch and cancel runs; the status of datasets; health.
 
-Belongs here: methods, paths, statuses, what OpenAPI says of them. Does not belong here: what they do (`launching`,
-`progress`), pages (`browse`).
+Belongs here: methods, paths, HTTP statuses and their descriptions in the OpenAPI document. Does not belong here: what a
+route does (`launching`, `progress`), pages (`pages.browse`).
 """
 
 import asyncio
@@ -36,64 +36,66 @@ from market_data_pipeline.app.status import statuses_of
 from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.core.errors import UsageError
 
-_LOOKED_AT_EVERY_S = 1.0
-_OVER = {"success", "failure", "canceled"}
+_EVENTS_INTERVAL_S = 1.0
+_ENDED = {"success", "failure", "canceled"}
 
 Market = Annotated[MarketName | None, Query()]
 Pair = Annotated[PairName | None, Query()]
 Zone = Annotated[ZoneName | None, Query()]
-RunId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,64}$", description="as the answer that started it has it")]
-Index = Annotated[int | None, Query(ge=1, le=1_000_000, description="a chunk by its index, from 1")]
+RunId = Annotated[
+    str, Path(pattern=r"^[0-9A-Za-z-]{1,64}$", description="`run_id` in the response that started the run")
+]
+Index = Annotated[int | None, Query(ge=1, le=1_000_000, description="index of a chunk, from 1")]
 
 
-def _problems(**said: str) -> dict[int | str, dict[str, Any]]:
-    """What else a route may answer, for OpenAPI."""
+def _problems(**descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route for OpenAPI: descriptions by status, `s404` for 404; 422 is always among them."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    texts = {"s422": "The request is not valid, or cannot be done", **said}
+    texts = {"s422": "The request is not valid, or cannot be done", **descriptions}
     return {int(status[1:]): {"description": text, "content": content} for status, text in texts.items()}
 
 
 _CHANGES = _problems(
-    s400="The body is not JSON, or the host is unknown",
-    s401="A token is needed",
-    s403="A page of another site asked",
+    s400="The body cannot be parsed, or the host is unknown",
+    s401="The token is missing or wrong",
+    s403="The request comes from a page of another site",
     s413="The request is too large",
-    s500="The store is not as it should be",
-    s502="The exchange answered otherwise than expected",
+    s500="The store is damaged",
+    s502="The exchange sent an unexpected response",
     s503="Dagster or the exchange is not available",
 )
-_READS = _problems(s400="The host is unknown", s500="The store is not as it should be", s503="Dagster is not available")
+_READS = _problems(s400="The host is unknown", s500="The store is damaged", s503="Dagster is not available")
 reading = APIRouter()
 changing = APIRouter(dependencies=[Depends(require_token)])
 
 
-def _progress(context: Given, run_id: RunId) -> Progress:
-    found = context.watch.look(run_id)
-    if found is None:
-        raise Problem(404, "There is no such run", f"Dagster knows no run {run_id!r}")
-    return found
+def _run_progress(context: Given, run_id: RunId) -> Progress:
+    progress = context.watch.look(run_id)
+    if progress is None:
+        raise Problem(404, "There is no such run", f"Dagster has no run with the id {run_id!r}")
+    return progress
 
 
-# Found before the answer begins, so that an unknown run is a 404 also where events are streamed.
-Found = Annotated[Progress, Depends(_progress)]
+# A dependency runs before the response begins, so that an unknown run is a 404 where events are streamed, too.
+RunProgress = Annotated[Progress, Depends(_run_progress)]
 
 
 @reading.get("/", include_in_schema=False)
 def root() -> RedirectResponse:
-    """The browse page."""
+    """Redirect to the browse page."""
     return RedirectResponse("/browse")
 
 
 @changing.post("/backfill", status_code=202, responses=_CHANGES, tags=["runs"])
-def backfill(context: Given, asked: Backfill) -> Started:
-    """Load the days of a window; what is stored and whole is skipped."""
-    return launching.backfill(context, asked)
+def backfill(context: Given, request: Backfill) -> Started:
+    """Start a run that loads the days of a window. Days whose chunks are complete are skipped."""
+    return launching.backfill(context, request)
 
 
 @changing.post("/verify", status_code=202, responses=_CHANGES, tags=["runs"])
-def verify(context: Given, asked: Verify) -> Started:
-    """Prove a dataset, or all; with `repair` what is wrong is collected again."""
-    return launching.verify(context, asked)
+def verify(context: Given, request: Verify) -> Started:
+    """Start a run that checks one dataset or all; with `repair`, one that loads damaged and unexplained days again."""
+    return launching.verify(context, request)
 
 
 @changing.post("/combine", status_code=202, responses=_CHANGES, tags=["runs"])
@@ -105,26 +107,26 @@ def combine(
     market: Market = None,
     pair: Pair = None,
 ) -> Started:
-    """Put chunks into one Parquet file; nothing is written if nothing changed."""
+    """Start a run that writes chunks into one Parquet file, unless the file already has exactly these chunks."""
     return launching.combine(context, market, pair, tz=tz, from_index=from_index, to_index=to_index)
 
 
 @changing.post("/live", status_code=202, responses=_CHANGES, tags=["live"])
 def go_live(context: Given, tz: Zone = None, market: Market = None, pair: Pair = None) -> Live:
-    """Let live mode keep a dataset current; it is made if it does not exist, and the market's sensor turned on."""
+    """Turn live mode on for a dataset, which is made if it does not exist, and start the market's sensor."""
     return launching.go_live(context, market, pair, tz)
 
 
 @changing.delete("/live", status_code=202, responses=_CHANGES, tags=["live"])
 def stop_live(context: Given, market: Market = None, pair: Pair = None) -> Live:
-    """Let live mode leave a dataset as it is."""
+    """Turn live mode off for a dataset."""
     return launching.stop_live(context, market, pair)
 
 
 @reading.get("/runs/{run_id}", responses=_READS | _problems(s404="There is no such run"), tags=["runs"])
-def run(found: Found) -> Progress:
-    """Where a run is, and what it has done."""
-    return found
+def run(progress: RunProgress) -> Progress:
+    """The status of a run, and what it has done so far."""
+    return progress
 
 
 @reading.get(
@@ -133,25 +135,28 @@ def run(found: Found) -> Progress:
     responses=_READS | _problems(s404="There is no such run"),
     tags=["runs"],
 )
-async def run_events(context: Given, found: Found) -> AsyncIterator[ServerSentEvent]:
-    """The same each time that it changes, as server-sent events `progress`, and at the end one `end`."""
+async def run_events(context: Given, progress: RunProgress) -> AsyncIterator[ServerSentEvent]:
+    """The progress of a run as server-sent events: `progress` after each change, and one `end` when the run has ended.
+
+    While Dagster is not available, the events are `waiting`, with the reason in `detail`.
+    """
     last = None
     while True:
-        if found != last:
-            over = found.status in _OVER
-            yield ServerSentEvent(event="end" if over else "progress", data=found)
-            if over:
+        if progress != last:
+            has_ended = progress.status in _ENDED
+            yield ServerSentEvent(event="end" if has_ended else "progress", data=progress)
+            if has_ended:
                 return
-            last = found
-        await asyncio.sleep(_LOOKED_AT_EVERY_S)
+            last = progress
+        await asyncio.sleep(_EVENTS_INTERVAL_S)
         try:
-            now = await run_in_threadpool(context.watch.look, found.run_id)
+            now = await run_in_threadpool(context.watch.look, progress.run_id)
         except DagsterUnavailable as error:
             now = None
-            # The webserver may be starting again; a browser would only ask the same.
+            # The webserver may be restarting. If the stream ended here, a browser would open it again at once.
             yield ServerSentEvent(event="waiting", data={"detail": str(error)})
-            await asyncio.sleep(5 * _LOOKED_AT_EVERY_S)
-        found = now or found
+            await asyncio.sleep(5 * _EVENTS_INTERVAL_S)
+        progress = now or progress
 
 
 @changing.post(
@@ -160,12 +165,12 @@ async def run_events(context: Given, found: Found) -> AsyncIterator[ServerSentEv
     responses=_CHANGES | _problems(s404="There is no such run", s409="The run is over"),
     tags=["runs"],
 )
-def cancel(context: Given, found: Found) -> CancelRequested:
-    """Ask a run to end; what it has finished is kept."""
-    if found.status in _OVER:
-        raise Problem(409, "The run is over", f"run {found.run_id} has ended; there is nothing to cancel")
-    context.dagster.cancel(found.run_id)
-    return CancelRequested(run_id=found.run_id, status_url=f"/runs/{found.run_id}")
+def cancel(context: Given, progress: RunProgress) -> CancelRequested:
+    """Request that a run ends. The days that it has loaded are kept."""
+    if progress.status in _ENDED:
+        raise Problem(409, "The run is over", f"run {progress.run_id} has ended; there is nothing to cancel")
+    context.dagster.cancel(progress.run_id)
+    return CancelRequested(run_id=progress.run_id, status_url=f"/runs/{progress.run_id}")
 
 
 @reading.get(
@@ -175,10 +180,10 @@ def cancel(context: Given, found: Found) -> CancelRequested:
     tags=["store"],
 )
 def status(context: Given, market: Market = None, pair: Pair = None) -> list[Status]:
-    """What is stored, from the manifests alone: one dataset if market or pair is given, else all."""
+    """The datasets in numbers, read from their manifests: one dataset if market or pair is given, else all."""
     target = target_of(context.settings, market, pair)
     try:
-        return [Status.model_validate(status_json(one)) for one in statuses_of(context.settings, target)]
+        return [Status.model_validate(status_json(status)) for status in statuses_of(context.settings, target)]
     except UsageError as error:
         if target.named:
             raise Problem(404, "There is no such dataset", str(error)) from error
@@ -187,11 +192,15 @@ def status(context: Given, market: Market = None, pair: Pair = None) -> list[Sta
 
 @reading.get(
     "/health",
-    responses={400: _READS[400], 503: {"model": Health, "description": "Something is not as it should be"}},
+    responses={400: _READS[400], 503: {"model": Health, "description": "At least one check failed"}},
     tags=["store"],
 )
 def health(context: Given, response: Response) -> Health:
-    """Whether a load could start now: data root, disk, Dagster, exchange; and whether live datasets are current."""
-    found = context.vitals.look()
-    response.status_code = 200 if found.ok else 503
-    return found
+    """Check whether a load could start now, and whether live datasets are current.
+
+    The checks are of the data root, the disk, the datasets, Dagster and its webserver, the exchange, its clock and the
+    request weight. Results are kept for 15 seconds.
+    """
+    health = context.health_check.health()
+    response.status_code = 200 if health.ok else 503
+    return health

@@ -1,7 +1,7 @@
-"""What strangers, and pages of other sites, may not do.
+"""Protection against other machines, and against pages of other sites in the browser of a user.
 
-Belongs here: the token, the host name, requests from other sites, response headers, the size of a request. Does not
-belong here: which files may be read (`pages.stored_files`), whether a request is valid (`models`).
+Belongs here: the token, host names, origins, security headers, the size of a request. Does not belong here: which files
+may be read (`pages.paths`), whether a request is valid (`models`).
 """
 
 import hmac
@@ -15,13 +15,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from market_data_pipeline.api.context import Given
-from market_data_pipeline.api.problems import Problem, ProblemDetails, answer
+from market_data_pipeline.api.problems import Problem, ProblemDetails, problem_response
 
-MOST_BYTES = 64 * 1024
+_MOST_BYTES = 64 * 1024
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 _HEADERS = {
-    # Plotly sets styles of elements; scripts come from here and nowhere else.
+    # Plotly sets inline styles. Scripts are allowed from this server only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -45,7 +45,7 @@ def require_token(context: Given, credentials: _Credentials) -> None:
     """
     token = context.settings.market_data_api_token
     sent = credentials.credentials if credentials else ""
-    # In constant time: how long a comparison takes must not tell how many characters are right.
+    # The time of an ordinary comparison depends on how many leading characters are right.
     if token and not hmac.compare_digest(sent.encode(), token.get_secret_value().encode()):
         detail = "send the header `Authorization: Bearer <MARKET_DATA_API_TOKEN>`"
         raise Problem(401, "A token is needed", detail, headers={"WWW-Authenticate": "Bearer"})
@@ -59,8 +59,8 @@ class Guard:
 
         Args:
             app: the app.
-            hosts: the names, beside this machine's own, under which it may be called; None for any name. With a list, a
-                page whose site's DNS name was pointed at this machine (DNS rebinding) is refused.
+            hosts: the host names that requests may have beside those of this machine, None for any name. With a list,
+                a page of a site whose DNS name points to this machine (DNS rebinding) is refused.
         """
         self._app = app
         self._hosts = None if hosts is None else set(hosts) | _LOOPBACK
@@ -85,7 +85,7 @@ class Guard:
         if refused is None and scope["method"] in _CHANGING:
             refused = _refused_origin(headers) or _refused_size(headers)
         if refused:
-            await answer(refused)(scope, receive, with_headers)
+            await problem_response(refused)(scope, receive, with_headers)
         else:
             await self._app(scope, receive, with_headers)
 
@@ -93,17 +93,18 @@ class Guard:
         name = _host_of(headers.get("host", ""))
         if self._hosts is None or name in self._hosts:
             return None
-        detail = "this API is bound to this machine; call it as 127.0.0.1 or localhost"
+        # Starlette's TrustedHostMiddleware responds with plain text that names no remedy.
+        detail = "this API serves this machine only; call it as 127.0.0.1 or localhost"
         return ProblemDetails(title="Unknown host", status=400, detail=detail)
 
 
 def _host_of(header: str) -> str:
-    """The name without the port."""
+    """The name in a Host header, in lower case, without the port; an IPv6 address with its brackets."""
     return header.rpartition("]")[0] + "]" if header.startswith("[") else header.partition(":")[0].lower()
 
 
 def _refused_origin(headers: Headers) -> ProblemDetails | None:
-    """Browsers send the origin of a request; other programs send neither header."""
+    """Refuse requests of other sites' pages. Browsers send these headers; other programs send neither."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     foreign = site not in {None, "same-origin", "none"}
     if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
@@ -116,7 +117,7 @@ def _refused_origin(headers: Headers) -> ProblemDetails | None:
 
 def _refused_size(headers: Headers) -> ProblemDetails | None:
     length = headers.get("content-length", "0")
-    if "chunked" not in headers.get("transfer-encoding", "") and length.isdigit() and int(length) <= MOST_BYTES:
+    if "chunked" not in headers.get("transfer-encoding", "") and length.isdigit() and int(length) <= _MOST_BYTES:
         return None
-    detail = f"send at most {MOST_BYTES} bytes, with their number in Content-Length"
+    detail = f"send at most {_MOST_BYTES} bytes, and their number in Content-Length"
     return ProblemDetails(title="The request is too large", status=413, detail=detail)

@@ -1,7 +1,6 @@
-"""Whether all is well, as the API tells it.
+"""Health as `GET /health` returns it: the checks of `app.health`, and one of the Dagster webserver.
 
-Belongs here: the Dagster webserver's sign beside those of `health`, and how long they are good for. Does not belong
-here: the looking itself.
+Belongs here: that check, and how long results are kept. Does not belong here: the other checks (`app.health`).
 """
 
 import threading
@@ -13,27 +12,28 @@ from market_data_pipeline.app.health import look_after
 from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.settings import Settings
 
-# Each look at the exchange costs request weight, which anyone who may read could spend.
+# The checks cost request weight, and `GET /health` needs no token: without this, strangers could use up the budget.
 _KEPT_S = 15.0
 
 
-class Vitals:
-    """The signs, looked at anew when the last look is some seconds old. Threads may share it."""
+class HealthCheck:
+    """The checks and their last results, which are kept for 15 seconds. Threads may share it."""
 
     def __init__(self, settings: Settings, dagster: Dagster) -> None:
         self._settings, self._dagster = settings, dagster
         self._lock = threading.Lock()
-        self._looked_s = -float("inf")
+        self._checked_s = -float("inf")
         self._health = Health(ok=False, signs=[])
 
-    def look(self) -> Health:
-        """How things are."""
+    def health(self) -> Health:
+        """The last results; the checks run again if these are older than 15 seconds."""
         with self._lock:
-            if time.monotonic() - self._looked_s > _KEPT_S:
-                found = look_after(self._settings, target_of(self._settings))
-                signs = [Sign(name=one.name, ok=one.ok, detail=one.detail) for one in found] + [self._webserver()]
+            if time.monotonic() - self._checked_s > _KEPT_S:
+                checked = look_after(self._settings, target_of(self._settings))
+                signs = [Sign(name=sign.name, ok=sign.ok, detail=sign.detail) for sign in checked]
+                signs.append(self._webserver())
                 self._health = Health(ok=all(sign.ok for sign in signs), signs=signs)
-                self._looked_s = time.monotonic()
+                self._checked_s = time.monotonic()
             return self._health
 
     def _webserver(self) -> Sign:
