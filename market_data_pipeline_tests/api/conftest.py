@@ -1,4 +1,4 @@
-"""The API served by uvicorn, before a real Dagster webserver and daemon, on a simulated exchange."""
+"""The API in this process with nothing behind it, or served, with a real Dagster and a simulated exchange."""
 
 import threading
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from market_data_pipeline.api.app import create_app
 from market_data_pipeline.settings import Settings
@@ -19,6 +21,7 @@ from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 from market_data_pipeline_tests.dagster_dev import Ui, dagster_dev, wait_for
 
+NOWHERE = "http://127.0.0.1:9"
 NOW = datetime(2024, 3, 5, 12, 0, tzinfo=UTC)
 
 
@@ -50,6 +53,13 @@ class Api:
 
         found: dict[str, Any] = wait_for(over, self.ui.log)
         return found
+
+
+def client(root: Path, *, token: str | None = None, dagster_url: str = NOWHERE, **options: Any) -> TestClient:
+    """An app in this process, without an exchange; without Dagster unless its address is given."""
+    secret = SecretStr(token) if token else None
+    settings = Settings(market_data_dir=root, market_data_api_token=secret, market_data_exchange_url=NOWHERE)
+    return TestClient(create_app(settings, dagster_url=dagster_url, **options), base_url="http://127.0.0.1:8000")
 
 
 @contextmanager

@@ -1,16 +1,11 @@
-"""What a browser or a stranger may not do."""
+"""Requests without the token, under a foreign name, of other sites and too large are refused."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
-from pydantic import SecretStr
 
-from market_data_pipeline.api.app import create_app
-from market_data_pipeline.settings import Settings
+from market_data_pipeline_tests.api.conftest import client
 
-NOWHERE = "http://127.0.0.1:9"
 CHANGING = [
     ("POST", "/backfill"),
     ("POST", "/verify"),
@@ -19,12 +14,6 @@ CHANGING = [
     ("DELETE", "/live"),
     ("POST", "/runs/0b3a7f0e/cancel"),
 ]
-
-
-def client(root: Path, *, token: str | None = None, **options: Any) -> TestClient:
-    secret = SecretStr(token) if token else None
-    settings = Settings(market_data_dir=root, market_data_api_token=secret, market_data_exchange_url=NOWHERE)
-    return TestClient(create_app(settings, dagster_url=NOWHERE, **options), base_url="http://127.0.0.1:8000")
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGING)
@@ -110,37 +99,3 @@ def test_every_answer_bears_the_headers(tmp_path: Path) -> None:
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "field", "says"),
-    [
-        ("/backfill", {"pair": "BTCUSDT"}, "pair", "BASE/QUOTE"),
-        ("/backfill", {"market": "options"}, "market", "spot"),
-        ("/backfill", {"tz": "Mars/Olympus"}, "tz", "Mars/Olympus"),
-        ("/backfill", {"start": "yesterday"}, "start", "2024-03-31"),
-        ("/backfill", {"chunk_size": 0}, "chunk_size", "1"),
-        ("/backfill", {"source": "ftp"}, "source", "archive"),
-        ("/backfill", {"begin": "2024-01-01"}, "begin", "not permitted"),
-        ("/verify", {"repair": "perhaps"}, "repair", "boolean"),
-    ],
-)
-def test_wrong_input_names_the_field_and_the_remedy(
-    tmp_path: Path, path: str, body: dict[str, Any], field: str, says: str
-) -> None:
-    refused = client(tmp_path).post(path, json=body)
-    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
-    (error,) = refused.json()["errors"]
-    assert error["field"] == field
-    assert says in error["problem"]
-
-
-def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
-    api = client(tmp_path)
-    backfill = api.post("/backfill", json={})
-    assert backfill.status_code == 503
-    assert "market-data up" in backfill.json()["detail"]
-    assert "\n" not in backfill.json()["detail"]
-    health = api.get("/health")
-    assert health.status_code == 503
-    assert {sign["name"]: sign["ok"] for sign in health.json()["signs"]}["webserver"] is False
