@@ -96,7 +96,18 @@ class DayLoader:
         if is_fresh and not any(absence.kind is Kind.OPEN for absence in absences):
             sources.add(LIVE)
         source = "+".join(sorted(sources))
-        return partial(new_chunk, dataset, day, klines, absences, source=source, row_group_rows=self.row_group_rows)
+        # Where nothing was added to checked klines, they need no second check.
+        checked = fetched.checked and kept.num_rows == 0
+        return partial(
+            new_chunk,
+            dataset,
+            day,
+            klines,
+            absences,
+            source=source,
+            row_group_rows=self.row_group_rows,
+            checked=checked,
+        )
 
     def publish(self, task: Task, encoded: Callable[[], NewChunk]) -> DayResult:
         """Write the chunk that `encoded` gives, unless the one on disk is better."""

@@ -18,12 +18,21 @@ _MOST_RECHECKS = 5
 
 @dataclass(frozen=True, slots=True)
 class FetchedDay:
-    """The klines of a task's minutes, the names of their sources, and absences that the source confirmed or doubted."""
+    """What was fetched of a day.
+
+    Attributes:
+        task: the day and the requested minutes.
+        klines: their klines, sorted.
+        sources: the names of the klines' sources.
+        absences: minutes that were requested twice and have no kline: `outage` if that is proven, else `unexplained`.
+        checked: True if the klines passed the rules of `klines.checks` already.
+    """
 
     task: Task
     klines: pa.Table
     sources: frozenset[str]
     absences: tuple[Absence, ...] = ()
+    checked: bool = False
 
 
 def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> FetchedDay:
@@ -53,4 +62,5 @@ def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> Fetched
                 absences.append(Absence(Kind.OUTAGE if again.proven else Kind.UNEXPLAINED, gap, again.evidence))
             klines = join(klines, again.klines)
             sources.update(again.sources)
-    return FetchedDay(fetched.task, klines, frozenset(sources), tuple(absences))
+    checked = fetched.checked and klines.num_rows == fetched.klines.num_rows
+    return FetchedDay(fetched.task, klines, frozenset(sources), tuple(absences), checked)

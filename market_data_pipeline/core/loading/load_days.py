@@ -72,8 +72,9 @@ def _begin(load: Load, loader: DayLoader, task: Task, pages: PagesByDay, encoder
     if task.outcome is not None:
         return _Begun(task, loader.result(task, task.outcome))
     try:
-        klines, sources = pages.of(task.spans)
-        fetched = recheck(load.source, FetchedDay(task, klines, frozenset(sources)), load.settled_ms)
+        of_day = pages.of(task.spans)
+        fetched = FetchedDay(task, of_day.klines, of_day.sources, checked=of_day.checked)
+        fetched = recheck(load.source, fetched, load.settled_ms)
         encode = loader.encoder(fetched)
     except MarketDataError as error:
         return _Begun(task, loader.result(task, Outcome.FAILED, str(error)))

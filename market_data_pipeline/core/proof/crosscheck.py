@@ -159,7 +159,7 @@ def _compared(
     if not spans:
         raise StoreError("nothing is stored of it")
     # Before the chunk is read: if that raised first, the pages of the day would stay in memory.
-    theirs, _ = pages.of(spans)
+    theirs = pages.of(spans).klines
     stored = _stored(store, day)
     ours = pa.concat_tables([cut(stored, span) for span in spans]).combine_chunks()
     if against == "rest":

@@ -6,6 +6,7 @@ with the klines (`core.loading`, `core.proof`), how pages are requested (`source
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -13,6 +14,15 @@ from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.table import cut
 from market_data_pipeline.core.sources.protocol import Page
+
+
+@dataclass(frozen=True, slots=True)
+class DayKlines:
+    """The klines of a day's spans, the sources of its pages, and whether they passed the rules (`Page.checked`)."""
+
+    klines: pa.Table
+    sources: frozenset[str]
+    checked: bool = False
 
 
 class PagesByDay:
@@ -24,8 +34,8 @@ class PagesByDay:
         self._held: deque[Page] = deque()
         self._unavailable: SourceUnavailable | None = None
 
-    def of(self, spans: tuple[Span, ...]) -> tuple[pa.Table, set[str]]:
-        """Return the klines of a day's spans and the sources of its pages. Each call must be for later spans.
+    def of(self, spans: tuple[Span, ...]) -> DayKlines:
+        """Return the klines of a day's spans. Each call must be for later spans.
 
         Raises:
             BadAnswer: a page of these spans failed.
@@ -40,9 +50,10 @@ class PagesByDay:
             if page.error and intersect([page.span], spans):
                 raise BadAnswer(page.error)
         if len(serving) == len(spans) == 1:
-            return cut(serving[0].klines, spans[0]), set(serving[0].sources)
+            page = serving[0]
+            return DayKlines(cut(page.klines, spans[0]), page.sources, page.checked and page.span == spans[0])
         klines = pa.concat_tables([cut(page.klines, span) for page in serving for span in spans]).combine_chunks()
-        return klines, {source for page in serving for source in page.sources}
+        return DayKlines(klines, frozenset(source for page in serving for source in page.sources))
 
     def close(self) -> None:
         """Cancel the requests for pages that were not read."""

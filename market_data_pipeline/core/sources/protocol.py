@@ -18,13 +18,15 @@ class Page:
     """The closed klines of the minutes of `span`, sorted. Minutes without a kline are gaps.
 
     `sources` has the source of the klines: `rest`, `archive`, or both. `error` is set, and `klines` is empty, where
-    each response of the exchange was something other than klines of these minutes.
+    each response of the exchange was something other than klines of these minutes. `checked` is True where the klines
+    passed the rules of `klines.checks` for this span, so that they need not be applied a second time.
     """
 
     span: Span
     klines: pa.Table
     sources: frozenset[str]
     error: str | None = None
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

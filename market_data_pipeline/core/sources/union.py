@@ -150,17 +150,18 @@ class ExchangeSource:
                 return Page(span, self._rest.klines(span), REST)
             klines, lacks = self._of_file(span)
             missing = gaps(open_times(klines), span)
-            if self._name == "archive":
-                return Page(span, klines, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None)
+            if self._name == "archive" or not (lacks or missing):
+                # The rules were applied to the file, which is a whole UTC day.
+                checked = not lacks and span.end_ms - span.start_ms == DAY_MS
+                return Page(span, klines, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None, checked)
             if lacks:
                 _log.warning("%s; asking REST", lacks)
             answers = [self._rest.klines(gap) for gap in (missing if len(missing) <= _MOST_GAPS else [span])]
         except BadAnswer as error:
             return Page(span, EMPTY, REST, str(error))
-        sources = (ARCHIVE if klines.num_rows else frozenset()) | (
-            REST if any(a.num_rows for a in answers) else frozenset()
-        )
-        return Page(span, reduce(join, answers, klines), sources or REST)
+        from_archive = ARCHIVE if klines.num_rows else frozenset()
+        from_rest = REST if any(answer.num_rows for answer in answers) else frozenset()
+        return Page(span, reduce(join, answers, klines), from_archive | from_rest or REST)
 
     def _is_a_bit_of_a_day(self, span: Span) -> bool:
         """True for what is one page of REST, where that costs one request, and two of the archive.

@@ -314,3 +314,12 @@ def test_flat_klines_of_a_settled_contract_are_no_data(simulate: Simulate, excha
     assert last.entry.rows == 9 * 60
     assert last.entry.absences == (Absence(Kind.DELISTED, span("2024-06-11T09:00", "2024-06-12")),)
     assert (after.outcome, after.entry) == (Outcome.DELISTED, None)
+
+
+def test_only_a_whole_file_of_the_archive_counts_as_checked(simulate: Simulate, exchange: OpenExchange):
+    source = exchange(simulate())
+    whole, part = span("2024-05-05", "2024-05-06"), span("2024-05-06", "2024-05-06T20:00Z")
+    assert [(page.sources, page.checked) for page in source.pages([whole, part])] == [
+        (frozenset({"archive"}), True),
+        (frozenset({"archive"}), False),
+    ]

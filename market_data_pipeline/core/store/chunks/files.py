@@ -54,15 +54,27 @@ def new_chunk(
     *,
     source: str,
     row_group_rows: int | None = None,
+    checked: bool = False,
 ) -> NewChunk:
     """Check the klines against every rule and encode the day's chunk. No file is touched.
+
+    Args:
+        dataset: whose chunk it is.
+        day: the local day.
+        klines: all klines of the day, sorted.
+        absences: the reason for each minute without a kline.
+        source: the names of the klines' sources, joined by `+`.
+        row_group_rows: most rows of a Parquet row group, None for one group.
+        checked: True if the klines passed the rules of `klines.checks` already; their coverage is checked here always.
 
     Raises:
         BadAnswer: the klines break a rule.
     """
     footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences))
-    if problems := chunk_problems(klines, footer, day):
-        raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(problems)}")
+    span = Span(day.start_ms, day.end_ms)
+    problems = coverage_problems(klines, footer.absences, span) if checked else chunk_problems(klines, footer, day)
+    if found := list(problems):
+        raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(found)}")
     content = chunk_encoding.encode(klines, footer, row_group_rows=row_group_rows)
     entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
     return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
