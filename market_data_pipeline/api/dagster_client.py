@@ -1,7 +1,7 @@
-"""The Dagster webserver as the API sees it, over GraphQL: start, watch and cancel runs, turn sensors on.
+"""The Dagster webserver over GraphQL: start, read and cancel runs, turn sensors on.
 
-Belongs here: queries, and what their answers mean. Does not belong here: which runs to start (`launching`), adding up
-what a run has done (`progress`).
+Belongs here: queries, and what their results mean. Does not belong here: which run a request starts (`run_requests`),
+the sums over a run's events (`progress`).
 https://docs.dagster.io/api/graphql
 """
 

@@ -1,7 +1,7 @@
 """The routes for programs: start, watch and cancel runs; the status of datasets; health.
 
 Belongs here: methods, paths, HTTP statuses and their descriptions in the OpenAPI document. Does not belong here: what a
-route does (`launching`, `progress`), pages (`pages.browse`).
+route does (`run_requests`, `progress`), pages (`pages.browse`).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from market_data_pipeline.api import launching
+from market_data_pipeline.api import run_requests
 from market_data_pipeline.api.context import Given
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.api.models import (
@@ -89,13 +89,13 @@ def root() -> RedirectResponse:
 @changing.post("/backfill", status_code=202, responses=_CHANGES, tags=["runs"])
 def backfill(context: Given, request: Backfill) -> Started:
     """Start a run that loads the days of a window. Days whose chunks are complete are skipped."""
-    return launching.backfill(context, request)
+    return run_requests.backfill(context, request)
 
 
 @changing.post("/verify", status_code=202, responses=_CHANGES, tags=["runs"])
 def verify(context: Given, request: Verify) -> Started:
     """Start a run that checks one dataset or all; with `repair`, one that loads damaged and unexplained days again."""
-    return launching.verify(context, request)
+    return run_requests.verify(context, request)
 
 
 @changing.post("/combine", status_code=202, responses=_CHANGES, tags=["runs"])
@@ -108,19 +108,19 @@ def combine(
     pair: Pair = None,
 ) -> Started:
     """Start a run that writes chunks into one Parquet file, unless the file already has exactly these chunks."""
-    return launching.combine(context, market, pair, tz=tz, from_index=from_index, to_index=to_index)
+    return run_requests.combine(context, market, pair, tz=tz, from_index=from_index, to_index=to_index)
 
 
 @changing.post("/live", status_code=202, responses=_CHANGES, tags=["live"])
 def go_live(context: Given, tz: Zone = None, market: Market = None, pair: Pair = None) -> Live:
     """Turn live mode on for a dataset, which is made if it does not exist, and start the market's sensor."""
-    return launching.go_live(context, market, pair, tz)
+    return run_requests.go_live(context, market, pair, tz)
 
 
 @changing.delete("/live", status_code=202, responses=_CHANGES, tags=["live"])
 def stop_live(context: Given, market: Market = None, pair: Pair = None) -> Live:
     """Turn live mode off for a dataset."""
-    return launching.stop_live(context, market, pair)
+    return run_requests.stop_live(context, market, pair)
 
 
 @reading.get("/runs/{run_id}", responses=_READS | _problems(s404="There is no such run"), tags=["runs"])

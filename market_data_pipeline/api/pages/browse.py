@@ -20,7 +20,7 @@ from market_data_pipeline.api.models import MarketName, PairName
 from market_data_pipeline.api.pages import chart, preview
 from market_data_pipeline.api.pages import rendering as pages
 from market_data_pipeline.api.pages.calendar import DayState, counted, coverage
-from market_data_pipeline.api.pages.paths import MOST_CHARACTERS, StoredFile, stored_file
+from market_data_pipeline.api.pages.stored_files import MOST_CHARACTERS, StoredFile, stored_file
 from market_data_pipeline.api.problems import MEDIA_TYPE, FieldProblem, Problem
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import minutes_by_kind

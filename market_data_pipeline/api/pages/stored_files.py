@@ -1,6 +1,7 @@
-"""From a name in a URL to a file of the store, and to no other file.
+"""The chunk or combined file that a name in a URL stands for.
 
-Belongs here: which names there are, and that they lead nowhere but into the data root. Does not belong here: reading.
+Belongs here: refusing every name that is not a file of the store under the data root. Does not belong here: reading the
+file (`preview`).
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ MOST_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A Parquet file of the store: a chunk, or a combined file. `name` is relative to the data root, with `/`."""
+    """A chunk or a combined file. `name` is its path relative to the data root, with `/`."""
 
     path: Path
     name: str
@@ -25,10 +26,10 @@ class StoredFile:
 
 
 def stored_file(root: Path, name: str) -> StoredFile:
-    """The file of that name under the data root.
+    """Return the file with that name under the data root.
 
     Raises:
-        Problem: no file of the store has such a name (422), or there is none (404).
+        Problem: the name is not one that a file of the store can have (422), or the file does not exist (404).
     """
     parsed = layout.parse_stored_name(name)
     if parsed is None:
@@ -41,7 +42,7 @@ def stored_file(root: Path, name: str) -> StoredFile:
 
 
 def _lies_within(root: Path, path: Path) -> bool:
-    """True for a file that is there and, all links followed, still under the data root."""
+    """True if the file exists and is still under the data root once all symbolic links are resolved."""
     try:
         real = path.resolve(strict=True)
         return real.is_file() and real.is_relative_to(root.resolve(strict=True))

@@ -1,7 +1,7 @@
-"""From a request to a Dagster run, or to a dataset that is live.
+"""The Dagster run that a request starts, and the requests that turn live mode on or off for a dataset.
 
-Belongs here: which run a request is, and what is made ready before it. Does not belong here: HTTP (`routes`), how
-Dagster is asked (`dagster_client`), what the request means (`loading`, `operations`).
+Belongs here: which run belongs to a request, and what has to exist before the run can start. Does not belong here: HTTP
+(`routes`), GraphQL (`dagster_client`), the meaning of fields that all faces share (`app`).
 """
 
 from collections.abc import Mapping
@@ -33,35 +33,35 @@ from market_data_pipeline.instance.names import (
     sensor_name,
 )
 
-_CHECKS_OF = {
+_CHECK_NAMES = {
     asset: [name for name, (of, _) in CHECKS.items() if of == asset] for asset in (KLINES, MANIFEST, COMBINED)
 }
 
 
-def backfill(context: Context, asked: Backfill) -> Started:
-    """Make the dataset exist and start a run over the days of the window.
+def backfill(context: Context, request: Backfill) -> Started:
+    """Create the dataset if it does not exist, and start a run over the days of the window.
 
     Raises:
         UsageError, StoreError, SourceError: see `app.backfill.run_window`; no run was started.
-        DagsterUnavailable: it could not be started.
+        DagsterUnavailable: the run could not be started.
     """
     settings, dagster = context.settings, context.dagster
-    request = BackfillRequest(
-        target_of(settings, asked.market, asked.pair, asked.tz),
-        start=asked.start,
-        end=asked.end,
-        align_window=asked.align_window,
-        chunk_size=asked.chunk_size,
-        refetch=asked.refetch,
-        strict_pair=asked.strict_pair,
+    backfill_request = BackfillRequest(
+        target_of(settings, request.market, request.pair, request.tz),
+        start=request.start,
+        end=request.end,
+        align_window=request.align_window,
+        chunk_size=request.chunk_size,
+        refetch=request.refetch,
+        strict_pair=request.strict_pair,
     )
     dagster.require()
-    chosen_source = settings.model_copy(update={"market_data_source": asked.source}) if asked.source else settings
-    load = run_window(chosen_source, request)
+    with_source = settings.model_copy(update={"market_data_source": request.source}) if request.source else settings
+    load = run_window(with_source, backfill_request)
     days, dataset = load.days, load.dataset
-    config = request.run_config(load.window) | {"source": asked.source}
-    _make_known(dagster, dataset)
-    return _started(
+    config = backfill_request.run_config(load.window) | {"source": request.source}
+    _require_asset(dagster, dataset)
+    return _start(
         context,
         "backfill",
         dataset,
@@ -73,26 +73,26 @@ def backfill(context: Context, asked: Backfill) -> Started:
     )
 
 
-def verify(context: Context, asked: Verify) -> Started:
-    """Start a run of the checks of one dataset or of all, or one that repairs.
+def verify(context: Context, request: Verify) -> Started:
+    """Start a run that checks, or with `repair` repairs, the dataset that the request names, or all datasets.
 
     Raises:
         UsageError, StoreError: there is no such dataset, or it cannot be read.
         DagsterUnavailable: the run could not be started.
     """
-    target = target_of(context.settings, asked.market, asked.pair)
-    found = [files.dataset for files in chosen(context.settings, target)]
-    dataset = found[0] if target.named else None
-    if asked.repair:
-        named = {"market": dataset.market.value, "pair": dataset.pair} if dataset else {}
-        config = {"ops": {REPAIR_OP: {"config": named}}}
+    target = target_of(context.settings, request.market, request.pair)
+    datasets = [files.dataset for files in chosen(context.settings, target)]
+    dataset = datasets[0] if target.named else None
+    if request.repair:
+        op_config = {"market": dataset.market.value, "pair": dataset.pair} if dataset else {}
+        config = {"ops": {REPAIR_OP: {"config": op_config}}}
         run_id = context.dagster.launch(job=REPAIR_JOB, config=config, tags=_tags("repair", dataset))
-        return _told(context, run_id, dataset)
+        return _response(context, run_id, dataset)
     if dataset is None:
-        return _told(context, context.dagster.launch(job=PROOF_JOB, tags=_tags("verify", None)), None)
-    _make_known(context.dagster, dataset)
-    checks = [(asset_path(dataset, asset), name) for asset, names in _CHECKS_OF.items() for name in names]
-    return _told(context, context.dagster.launch(checks=checks, tags=_tags("verify", dataset)), dataset)
+        return _response(context, context.dagster.launch(job=PROOF_JOB, tags=_tags("verify", None)), None)
+    _require_asset(context.dagster, dataset)
+    checks = [(asset_path(dataset, asset), name) for asset, names in _CHECK_NAMES.items() for name in names]
+    return _response(context, context.dagster.launch(checks=checks, tags=_tags("verify", dataset)), dataset)
 
 
 def combine(
@@ -104,7 +104,7 @@ def combine(
     from_index: int | None,
     to_index: int | None,
 ) -> Started:
-    """Start a run that brings a combined file up to date.
+    """Start a run that writes a combined file, or leaves it as it is if it is up to date.
 
     Raises:
         UsageError, StoreError: there is no such dataset, or nothing to combine.
@@ -113,32 +113,32 @@ def combine(
     target = target_of(context.settings, market or context.settings.market_type, pair)
     files = next(chosen(context.settings, target))
     zone = parse_zone(tz) if tz else None
-    select(files, zone=zone, from_index=from_index, to_index=to_index)  # an empty selection is said before any run
-    _make_known(context.dagster, files.dataset)
+    select(files, zone=zone, from_index=from_index, to_index=to_index)  # raises if it is empty, before a run is started
+    _require_asset(context.dagster, files.dataset)
     config = {"tz": zone.name if zone else None, "from_index": from_index, "to_index": to_index}
-    return _started(
+    return _start(
         context, "combine", files.dataset, [COMBINED], config={op_name(files.dataset, COMBINED): {"config": config}}
     )
 
 
 def go_live(context: Context, market: str | None, pair: str | None, tz: str | None) -> Live:
-    """Make the dataset exist if need be, let live mode keep it current, and turn the sensor on.
+    """Create the dataset if it does not exist, mark it live, and turn on the market's sensor.
 
     Raises:
-        UsageError, StoreError, SourceError, DagsterUnavailable: what could not be done; it may be asked for again.
+        UsageError, StoreError, SourceError, DagsterUnavailable: a step failed. The request may be sent again.
     """
     settings, dagster = context.settings, context.dagster
     target = target_of(settings, market, pair, tz)
     dagster.require()
     dataset, warnings = made(settings, target)
     mark(settings, target_of(settings, dataset.market.value, dataset.pair), live=True)
-    _make_known(dagster, dataset)
+    _require_asset(dagster, dataset)
     dagster.start_sensor(dataset.market)
     return _live(dataset, live=True, warnings=warnings)
 
 
 def stop_live(context: Context, market: str | None, pair: str | None) -> Live:
-    """Let live mode leave the dataset as it is; the sensor goes on for others.
+    """Mark the dataset as not live. The sensor stays on for the other datasets of the market.
 
     Raises:
         UsageError, StoreError: there is no such dataset, or it cannot be read.
@@ -146,8 +146,8 @@ def stop_live(context: Context, market: str | None, pair: str | None) -> Live:
     return _live(mark(context.settings, target_of(context.settings, market, pair), live=False), live=False)
 
 
-def _make_known(dagster: Dagster, dataset: Dataset) -> None:
-    """A new dataset, or one whose first day moved, is unknown to the code location until it looks again."""
+def _require_asset(dagster: Dagster, dataset: Dataset) -> None:
+    """Reload the code location if it lacks the dataset: one that is new, or whose first day is another since."""
     if not dagster.knows(asset_path(dataset, KLINES), since=dataset.start.isoformat()):
         dagster.reload()
 
@@ -156,7 +156,7 @@ def _tags(what: str, dataset: Dataset | None) -> dict[str, str]:
     return {WHAT_TAG: what} | ({DATASET_TAG: dataset_tag(dataset)} if dataset else {})
 
 
-def _started(
+def _start(
     context: Context,
     what: str,
     dataset: Dataset,
@@ -165,16 +165,17 @@ def _started(
     config: Mapping[str, Any],
     tags: Mapping[str, str] | None = None,
 ) -> Started:
+    """Start a run that materializes assets of the dataset and evaluates their checks."""
     run_id = context.dagster.launch(
         assets=[asset_path(dataset, asset) for asset in assets],
-        checks=[(asset_path(dataset, asset), name) for asset in assets for name in _CHECKS_OF[asset]],
+        checks=[(asset_path(dataset, asset), name) for asset in assets for name in _CHECK_NAMES[asset]],
         config={"ops": dict(config)},
         tags=_tags(what, dataset) | dict(tags or {}),
     )
-    return _told(context, run_id, dataset)
+    return _response(context, run_id, dataset)
 
 
-def _told(context: Context, run_id: str, dataset: Dataset | None) -> Started:
+def _response(context: Context, run_id: str, dataset: Dataset | None) -> Started:
     return Started(
         run_id=run_id,
         url=f"{context.dagster.public_url}/runs/{run_id}",
