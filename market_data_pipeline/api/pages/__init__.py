@@ -1,6 +1,6 @@
-"""The browse page: what is stored, day by day and minute by minute, as HTML.
+"""The browse pages: the stored datasets, days and minutes as HTML.
 
-Belongs here: routes of pages, templates, static files, what is on a page. Does not belong here: changing anything
-(`api.routes`).
-May import: `api`'s other modules but `app` and `routes`; what `api` may import.
+Belongs here: routes of pages, templates, static files, the content of a page. Does not belong here: requests that
+change anything (`api.routes`).
+May import: the other modules of `api` except `app` and `routes`; what `api` may import.
 """

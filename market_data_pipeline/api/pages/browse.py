@@ -1,7 +1,7 @@
-"""The browse page: what is stored, day by day, minute by minute, and buttons for what the API can do about it.
+"""The routes of the browse pages: all datasets, a dataset, its last runs, the rows of a file.
 
-Belongs here: the routes of pages, and what is on each. Does not belong here: what a browser may change (`routes`), how
-pages look (`templates`), reading files (`catalog`, `preview`).
+Belongs here: routes of pages, and the content of each page. Does not belong here: requests that change anything
+(`routes`), HTML (`templates`), reading files (`catalog`, `preview`).
 """
 
 import time
@@ -43,8 +43,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"description": "The request is not valid, or the file cannot be shown", "content": _CONTENT},
     500: {"description": "The store is not as it should be", "content": _CONTENT},
 }
-MarketGiven = Annotated[MarketName | None, Query(description="spot or futures; all if not given")]
-PairGiven = Annotated[PairName | None, Query(description="BASE/QUOTE, together with market; all if not given")]
+MarketGiven = Annotated[MarketName | None, Query(description="spot or futures; both if not given")]
+PairGiven = Annotated[PairName | None, Query(description="BASE/QUOTE, together with market; all pairs if not given")]
 
 router = APIRouter(
     route_class=pages.PageRoute, default_response_class=HTMLResponse, responses=_PROBLEMS, tags=["pages"]
@@ -56,9 +56,9 @@ def browse(
     context: Given,
     market: MarketGiven = None,
     pair: PairGiven = None,
-    page: Annotated[int, Query(ge=1, le=100_000, description="of the dataset's files, newest first")] = 1,
+    page: Annotated[int, Query(ge=1, le=100_000, description="page of the list of chunks, newest first, from 1")] = 1,
 ) -> HTMLResponse:
-    """What is stored: every dataset, or one with its days and files."""
+    """The page of all datasets, or of a dataset with its days and files."""
     of_market = parse_market(market) if market else None
     if pair is None:
         return _datasets(context, of_market)
@@ -70,18 +70,18 @@ def browse(
 
 @router.get("/browse/runs")
 def runs(context: Given, market: MarketName, pair: PairName) -> HTMLResponse:
-    """The last Dagster runs of a dataset; a page of its own, as Dagster may be slow or away."""
+    """The last Dagster runs of a dataset. It is a page of its own because Dagster may be slow or not available."""
     dataset = _inventory(context, parse_market(market), parse_pair(pair)).view.dataset
     try:
-        found, sensor_is_on, problem = context.dagster.last_runs(dataset), None, ""
+        last_runs, sensor_is_on, problem = context.dagster.last_runs(dataset), None, ""
         if dataset.live:
             sensor_is_on = context.dagster.sensor_is_on(dataset.market)
     except DagsterUnavailable as error:
-        found, sensor_is_on, problem = [], None, str(error)
+        last_runs, sensor_is_on, problem = [], None, str(error)
     return pages.render(
         "runs.html",
         dataset=dataset,
-        runs=found,
+        runs=last_runs,
         sensor=sensor_name(dataset.market),
         sensor_is_on=sensor_is_on,
         problem=problem,
@@ -96,56 +96,56 @@ def file(
         str,
         Query(
             max_length=MOST_CHARACTERS,
-            description="relative to the data root, with /",
+            description="the path of the file, relative to the data root, with /",
             examples=[layout.CHUNK_EXAMPLE],
         ),
     ],
     limit: Annotated[int, Query(ge=1, le=preview.MOST_ROWS, description="rows on the page")] = 100,
-    offset: Annotated[int, Query(ge=0, le=_MOST_ROWS_OF_A_FILE, description="rows before the page")] = 0,
+    offset: Annotated[int, Query(ge=0, le=_MOST_ROWS_OF_A_FILE, description="rows of the file before the page")] = 0,
 ) -> HTMLResponse:
     """A page of rows of a chunk or combined file, and their chart."""
     stored = stored_file(context.settings.root, file)
     read = preview.of_combined if stored.is_combined else preview.of_chunk
     try:
-        found = read(stored.path, offset=offset, limit=limit)
+        content = read(stored.path, offset=offset, limit=limit)
     except StoreError as error:
         raise Problem(422, "The file cannot be shown", str(error)) from error
-    if offset >= max(1, found.total_rows):
-        problem = f"the file has {found.total_rows:,} rows; give a smaller offset"
+    if offset >= max(1, content.total_rows):
+        problem = f"the file has {content.total_rows:,} rows; give a smaller offset"
         raise Problem(422, "No such rows", problem, [FieldProblem(field="offset", problem=problem)])
     return pages.render(
         "file.html",
         stored=stored,
-        read=found,
+        read=content,
         minutes_by_kind=minutes_by_kind,
         around=_neighbours(stored),
         columns=chart.VALUES,
-        rows=chart.rows(found.page, found.zone),
-        drawn=chart.drawn(found.charted, found.zone),
-        last_offset=max(0, (found.total_rows - 1) // limit * limit),
+        rows=chart.rows(content.page, content.zone),
+        drawn=chart.drawn(content.charted, content.zone),
+        last_offset=max(0, (content.total_rows - 1) // limit * limit),
     )
 
 
 def _inventory(context: Given, market: Market, pair: str) -> Inventory:
-    found = context.catalog.inventory(market, pair)
-    if found is None:
+    inventory = context.catalog.inventory(market, pair)
+    if inventory is None:
         raise Problem(404, "There is no such dataset", f"{market} {pair} is not in the store; see /browse")
-    return found
+    return inventory
 
 
 def _datasets(context: Given, market: Market | None) -> HTMLResponse:
-    found, now_ms = list(context.catalog.views(market)), _now_ms()
-    shown = [_in_short(view, now_ms) for view in found if isinstance(view, DatasetView)]
+    views, now_ms = list(context.catalog.views(market)), _now_ms()
+    summaries = [_summary(view, now_ms) for view in views if isinstance(view, DatasetView)]
     return pages.render(
         "browse.html",
-        markets={one: list(rows) for one, rows in groupby(shown, key=lambda row: row["status"].dataset.market)},
-        unreadable=[one for one in found if not isinstance(one, DatasetView)],
+        markets={name: list(rows) for name, rows in groupby(summaries, key=lambda row: row["status"].dataset.market)},
+        unreadable=[view for view in views if not isinstance(view, DatasetView)],
         root=context.settings.root,
-        given=context.settings,
+        settings=context.settings,
     )
 
 
-def _in_short(view: DatasetView, now_ms: int) -> Mapping[str, Any]:
+def _summary(view: DatasetView, now_ms: int) -> Mapping[str, Any]:
     lag = pages.lag_minutes(view.since_ms, now_ms)
     return {"status": view.status, "lag": lag, "late": view.dataset.live and (lag is None or lag > ALLOWED_MINUTES)}
 
@@ -154,11 +154,11 @@ def _dataset(context: Given, inventory: Inventory, page: int) -> HTMLResponse:
     view, now_ms = inventory.view, _now_ms()
     years = coverage(view.dataset, view.entries, inventory.damaged, now_ms)
     chunks = f"/browse/file?file={layout.relative_folder(view.dataset, layout.CHUNKS)}"
-    noticed = revisions.read(view.status.folder)
+    ledger = revisions.read(view.status.folder)
     entries = view.entries[::-1][(page - 1) * FILES_A_PAGE : page * FILES_A_PAGE]
     return pages.render(
         "dataset.html",
-        **_in_short(view, now_ms),
+        **_summary(view, now_ms),
         combined_folder=layout.relative_folder(view.dataset, layout.COMBINED),
         links={day: f"{chunks}{file.name}" for day, file in inventory.files.items()},
         damaged=inventory.damaged,
@@ -166,13 +166,13 @@ def _dataset(context: Given, inventory: Inventory, page: int) -> HTMLResponse:
         counts=counted(years),
         states_of_days=list(DayState),
         minutes_by_kind=minutes_by_kind,
-        revisions=noticed[: -_REVISIONS_SHOWN - 1 : -1],
-        revisions_count=len(noticed),
+        revisions=ledger[: -_REVISIONS_SHOWN - 1 : -1],
+        revisions_count=len(ledger),
         combined=list(_combined(view)),
         entries=entries,
         page=page,
         pages=max(1, -(-len(view.entries) // FILES_A_PAGE)),
-        given=context.settings,
+        settings=context.settings,
     )
 
 
@@ -186,21 +186,21 @@ class _CombinedFile:
 
 
 def _combined(view: DatasetView) -> Iterator[_CombinedFile]:
-    """The combined files, and whether the one of all chunks is of the chunks that are there now."""
+    """The combined files; for that of all chunks, whether it was made of the chunks that are stored now."""
     for path in layout.combined_files(view.status.folder):
-        found = combine.read_combined(path)
-        if found is None:
+        file = combine.read_combined(path)
+        if file is None:
             yield _CombinedFile(path.name, 0, 0, 0, "cannot be read; combine again")
             continue
         state = ""
         if path == layout.combined_path(view.status.folder, view.dataset.token) and view.entries:
             selection = Selection.of_all(view.dataset, view.entries)
-            state = "up to date" if found.fingerprint == selection.fingerprint() else Agreement.OLDER
-        yield _CombinedFile(path.name, found.rows, found.chunks, found.size_bytes, state)
+            state = "up to date" if file.fingerprint == selection.fingerprint() else Agreement.OLDER
+        yield _CombinedFile(path.name, file.rows, file.chunks, file.size_bytes, state)
 
 
 def _neighbours(stored: StoredFile) -> Mapping[str, str]:
-    """The names of the chunks of the days before and after, where there are any."""
+    """The names of the chunks of the day before (`previous`) and after (`next`), if they exist."""
     name = layout.parse_chunk_name(stored.path.name)
     if name is None:
         return {}

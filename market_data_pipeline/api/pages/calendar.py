@@ -1,6 +1,6 @@
-"""The coverage calendar: how each local day of a dataset is, from its start to today.
+"""The coverage calendar: the state of each local day of a dataset from its start to today.
 
-Belongs here: the state of a day and its words, months and years of days. Does not belong here: colours and HTML
+Belongs here: the states of a day and their texts, months and years of days. Does not belong here: colours and HTML
 (`templates`), reading files (`catalog`).
 """
 
@@ -19,7 +19,7 @@ from market_data_pipeline.core.store.manifest import Entry
 
 
 class DayState(StrEnum):
-    """How a day is, to be told apart at a glance."""
+    """The state of a day. Each has a colour and a mark of its own on the page."""
 
     COMPLETE = "complete"
     OUTAGE = "outage"
@@ -27,11 +27,11 @@ class DayState(StrEnum):
     MISSING = "missing"
     DAMAGED = "damaged"
     TODAY = "today"
-    NOT_ASKED = "not asked"
+    NOT_REQUESTED = "not requested"
 
     @property
     def meaning(self) -> str:
-        """What the legend says."""
+        """One line that explains the state, for the legend."""
         return _MEANINGS[self]
 
 
@@ -39,16 +39,16 @@ _MEANINGS = {
     DayState.COMPLETE: "a kline for every minute",
     DayState.OUTAGE: "the exchange has no klines of some minutes",
     DayState.PARTIAL: "some minutes were not loaded, or are unexplained",
-    DayState.MISSING: "asked for, and not there",
+    DayState.MISSING: "requested, but there is no chunk",
     DayState.DAMAGED: "the file is gone, or not what was written",
     DayState.TODAY: "not over yet",
-    DayState.NOT_ASKED: "nobody asked for it",
+    DayState.NOT_REQUESTED: "no backfill requested it",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A local day; `text` says all of it in words."""
+    """A local day; `text` has the date, the state and the numbers in words."""
 
     day: str
     state: DayState
@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """The days of a month from the 1st on: None before the dataset's start and after today."""
+    """A month: a cell for each day from the 1st on, None for days before the dataset's start and after today."""
 
     name: str
     cells: tuple[Cell | None, ...]
@@ -65,7 +65,7 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Year:
-    """A year with how many days it has in each state that occurs."""
+    """A year, and the number of its days in each state that occurs in it."""
 
     year: int
     months: tuple[Month, ...]
@@ -75,39 +75,39 @@ class Year:
 def coverage(dataset: Dataset, entries: Iterable[Entry], damaged: Mapping[str, str], now_ms: int) -> list[Year]:
     """The years from the dataset's start to the day of `now_ms` (ms UTC), the newest first.
 
-    Years without a chunk of which nobody asked for anything are left out; chunks outside that time extend it. `damaged`
-    has a reason for each damaged day.
+    A chunk before the start or after today extends the range. Years in which no day was requested and no day has a
+    chunk are left out. `damaged` has the reason for each damaged day.
     """
     today = day_at(dataset.zone, now_ms).date
     by_day = {entry.day: entry for entry in entries}
     listed = [date.fromisoformat(day) for day in (min(by_day), max(by_day))] if by_day else []
     first, last = min([dataset.start, *listed]), max([today, *listed])
-    asked = _dates_asked(dataset, today)
+    requested = _requested_dates(dataset, today)
     days = [first + timedelta(number) for number in range((last - first).days + 1)]
-    cells = [_cell(on, by_day.get(on.isoformat()), damaged, today, on in asked) for on in days]
+    cells = [_cell(on, by_day.get(on.isoformat()), damaged, today, on in requested) for on in days]
     years = (_year(year, list(of_year)) for year, of_year in groupby(cells, key=lambda cell: int(cell.day[:4])))
-    return [year for year in years if year.counts.keys() - {DayState.NOT_ASKED}][::-1]
+    return [year for year in years if year.counts.keys() - {DayState.NOT_REQUESTED}][::-1]
 
 
 def counted(years: Iterable[Year]) -> dict[DayState, int]:
-    """How many days there are in each state, for all states."""
+    """The number of days in each state, 0 for a state that no day is in."""
     together = sum((Counter(year.counts) for year in years), Counter[DayState]())
     return {state: together[state] for state in DayState}
 
 
-def _dates_asked(dataset: Dataset, today: date) -> frozenset[date]:
-    """The days, today at the latest, of which someone asked for any minute."""
-    asked = set[date]()
+def _requested_dates(dataset: Dataset, today: date) -> frozenset[date]:
+    """The days up to today of which at least a minute was requested."""
+    requested = set[date]()
     for span in dataset.requested:
         first, last = day_at(dataset.zone, span.start_ms).date, day_at(dataset.zone, span.end_ms - 1).date
-        asked.update(first + timedelta(number) for number in range((min(last, today) - first).days + 1))
-    return frozenset(asked)
+        requested.update(first + timedelta(number) for number in range((min(last, today) - first).days + 1))
+    return frozenset(requested)
 
 
-def _cell(on: date, entry: Entry | None, damaged: Mapping[str, str], today: date, asked: bool) -> Cell:
+def _cell(on: date, entry: Entry | None, damaged: Mapping[str, str], today: date, requested: bool) -> Cell:
     day = on.isoformat()
     if entry is None:
-        state = DayState.NOT_ASKED if not asked else DayState.TODAY if on == today else DayState.MISSING
+        state = DayState.NOT_REQUESTED if not requested else DayState.TODAY if on == today else DayState.MISSING
         return Cell(day, state, f"{day} {state}: {state.meaning}")
     state = DayState.DAMAGED if day in damaged else _state(entry, on == today)
     absent = "".join(f", {minutes:,} min {kind}" for kind, minutes in minutes_by_kind(entry.absences).items())

@@ -1,7 +1,7 @@
-"""Klines as a page shows them: rows of a table, and the numbers of a chart.
+"""The klines of a page: the rows of its table, and the numbers of its chart.
 
-Belongs here: which columns, in which form. Does not belong here: reading klines (`preview`), drawing them
-(`static/chart.js`).
+Belongs here: which fields of a kline are shown, and as what text. Does not belong here: reading klines (`preview`),
+drawing them (`static/chart.js`).
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from market_data_pipeline.core.klines.days import Zone
 from market_data_pipeline.core.klines.table import FIELDS, column
 
 VALUES = tuple(name for name in FIELDS if name not in {"open_time", "close_time", "ignore"})
-"""The columns of a table after the two of the open time. What is left out follows from it, or says nothing."""
+"""The fields in the table after the open time. `close_time` follows from it, and `ignore` has no meaning."""
 
 
 def rows(klines: pa.Table, zone: Zone) -> Iterator[tuple[str, ...]]:
-    """Each kline as texts: open time in UTC, open time in the zone with its offset, then `VALUES`."""
+    """The texts of each kline: its open time in UTC, its open time in the zone with the offset, then `VALUES`."""
     times = column(klines, "open_time").tolist()
     texts = ([number(value) for value in column(klines, name).tolist()] for name in VALUES)
     for open_ms, *values in zip(times, *texts, strict=True):
@@ -27,14 +27,14 @@ def rows(klines: pa.Table, zone: Zone) -> Iterator[tuple[str, ...]]:
 
 
 def drawn(klines: pa.Table, zone: Zone) -> dict[str, Any]:
-    """What the chart needs, by name: arrays of n, times in ms UTC, and the times in the zone as texts."""
+    """The data of the chart by name: the zone, and arrays by kline, `open_time` in ms UTC and `local` as text."""
     fields = ("open_time", "open", "high", "low", "close", "volume", "trades")
     arrays = {name: column(klines, name) for name in fields}
     return {**arrays, "local": [local(open_ms, zone) for open_ms in arrays["open_time"].tolist()], "zone": zone.name}
 
 
 def local(open_ms: int, zone: Zone) -> str:
-    """`2021-04-25 06:01 +02:00`: the offset tells the hour that comes twice."""
+    """`2021-04-25 06:01 +02:00`: the offset tells apart the two hours with the same name when clocks go back."""
     text = datetime.fromtimestamp(open_ms // 1000, zone.tzinfo).isoformat(" ", "minutes")
     return f"{text[:16]} {text[16:22]}"
 

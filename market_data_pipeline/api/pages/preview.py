@@ -1,7 +1,7 @@
-"""A page of rows of a Parquet file of the store, and what the file says of itself.
+"""A page of rows of a chunk or combined file, and the metadata in the file's footer.
 
-Belongs here: reading no more of a file than the page needs. Does not belong here: which file (`paths`), how rows look
-(`pages`).
+Belongs here: reading only the part of a file that the page needs. Does not belong here: which file (`stored_files`),
+the text of a row (`chart`).
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
 from market_data_pipeline.core.store.chunks.encoding import Footer, parse_footer
 from market_data_pipeline.core.store.combined import CombinedFooter
 
-# A day with 25 hours, whole.
+# All minutes of a day with 25 hours.
 MOST_ROWS = 1500
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, UsageError)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Rows `[offset, offset + page.num_rows)` of a file of `total_rows`; `charted` are the klines to draw.
+    """The rows `[offset, offset + page.num_rows)` of a file that has `total_rows`.
 
-    A chunk has a `footer`, should have `expected_rows`, and is drawn whole. Of a combined file, made of `chunks`, the
-    page is drawn.
+    `charted` has the klines of the chart: the whole day of a chunk, the page of a combined file. A chunk has a `footer`
+    and `expected_rows`, the minutes of its day; a combined file has `chunks`, the number of chunks that it consists of.
     """
 
     pair: str
@@ -46,10 +46,10 @@ class Preview:
 
 
 def of_chunk(path: Path, *, offset: int, limit: int) -> Preview:
-    """A page of a chunk.
+    """Read a page of a chunk.
 
     Raises:
-        StoreError: it is gone, torn, damaged, or no chunk of ours.
+        StoreError: the file does not exist, is damaged, or is not a chunk of this project.
     """
     try:
         content = path.read_bytes()
@@ -74,13 +74,13 @@ def of_chunk(path: Path, *, offset: int, limit: int) -> Preview:
 
 
 def of_combined(path: Path, *, offset: int, limit: int) -> Preview:
-    """A page of a combined file, of which only the row groups are read that the page touches.
+    """Read a page of a combined file; row groups outside the page are not read.
 
     Raises:
-        StoreError: it is gone, torn, damaged, or no combined file of ours.
+        StoreError: the file does not exist, is damaged, or is not a combined file of this project.
     """
     try:
-        # The path is opened once: what replaces the file meanwhile does not mix with it.
+        # The path is opened once, so that all reads are of the same file, even if another one replaces it meanwhile.
         with path.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             footer = parse_footer(CombinedFooter, file.metadata.metadata)
             page = _rows(file, offset, limit)
@@ -103,16 +103,16 @@ def of_combined(path: Path, *, offset: int, limit: int) -> Preview:
 
 
 def _rows(file: pq.ParquetFile, offset: int, limit: int) -> pa.Table:
-    touched, first, at = list[int](), 0, 0
+    groups, first_row, row = list[int](), 0, 0
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
-        if at < offset + limit and offset < at + rows:
-            first = first if touched else at
-            touched.append(group)
-        at += rows
-    return file.read_row_groups(touched).slice(offset - first, limit) if touched else EMPTY
+        if row < offset + limit and offset < row + rows:
+            first_row = first_row if groups else row
+            groups.append(group)
+        row += rows
+    return file.read_row_groups(groups).slice(offset - first_row, limit) if groups else EMPTY
 
 
 def _unreadable(path: Path, error: Exception, remedy: str) -> StoreError:
-    said = "it is gone" if isinstance(error, FileNotFoundError) else " ".join(f"{error}".split())
-    return StoreError(f"{path.name} cannot be read ({said}); {remedy}")
+    reason = "it is gone" if isinstance(error, FileNotFoundError) else " ".join(f"{error}".split())
+    return StoreError(f"{path.name} cannot be read ({reason}); {remedy}")

@@ -1,6 +1,6 @@
-"""How pages are made: templates, and how numbers, sizes and times are written in them.
+"""Pages from templates, and numbers, sizes and times as the text that the pages show.
 
-Belongs here: words and formats that several pages share, the page of an error. Does not belong here: what is on a page
+Belongs here: formats that several pages share, the page of an error. Does not belong here: the content of a page
 (`browse`), HTML (`templates`).
 """
 
@@ -33,12 +33,12 @@ _HOUR, _DAY = 60, 1440
 
 
 def render(template: str, *, http_status: int = 200, **content: Any) -> HTMLResponse:
-    """A page."""
+    """The page that the template makes of `content`."""
     return HTMLResponse(_TEMPLATES.get_template(template).render(**content), http_status)
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages too, with the words of the API, for whoever accepts HTML."""
+    """A route that answers a client that accepts HTML with a page also for an error, with the text of the API."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See FastAPI."""
@@ -64,12 +64,12 @@ async def _error_page(request: Request, error: Exception) -> Response:
 
 
 def query(**values: Any) -> str:
-    """A query string of what is not None."""
+    """A query string of the values that are not None."""
     return urlencode({name: value for name, value in values.items() if value is not None}, safe="/:")
 
 
 def number(value: float) -> str:
-    """A value as the file has it, to the last digit, without an exponent."""
+    """A value with all its digits and without an exponent."""
     text = repr(value)
     if "e" in text:
         text = np.format_float_positional(value, trim="-")
@@ -77,14 +77,14 @@ def number(value: float) -> str:
 
 
 def ago(minutes: int) -> str:
-    """A number of minutes in the unit that fits."""
+    """A number of minutes in minutes, hours or days: `5 min`, `3 h`, `12 days`."""
     if minutes < 2 * _HOUR:
         return f"{minutes} min"
     return f"{minutes // _HOUR} h" if minutes < 2 * _DAY else f"{minutes // _DAY:,} days"
 
 
 def moment(seconds: float | None) -> str:
-    """Seconds since 1970 as `2024-03-31 12:00:05 UTC`; nothing for None."""
+    """Seconds since 1970 as `2024-03-31 12:00:05 UTC`; an empty text for None."""
     return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -94,13 +94,13 @@ def newest(open_ms: int) -> str:
 
 
 def lag_minutes(since_ms: int | None, now_ms: int) -> int | None:
-    """How many closed minutes are not stored, None if nothing is."""
+    """The closed minutes from `since_ms`, the first that is not stored (ms UTC), to now; None if nothing is stored."""
     return None if since_ms is None else max(0, (now_ms // MINUTE_MS * MINUTE_MS - since_ms) // MINUTE_MS)
 
 
-# The next two are HTML outside of templates, where a page's thousands of cells take several times as long.
+# The next functions write HTML without a template: a template takes several times as long for thousands of cells.
 def day_cells(cells: Iterable[Cell | None], links: Mapping[str, str]) -> Markup:
-    """The days of a month; `links` has the URL of each day that has a file."""
+    """The table cells of a month; `links` has the URL of each day that has a file."""
     return Markup("".join(f"<td>{_day(cell, links.get(cell.day)) if cell else ''}</td>" for cell in cells))
 
 
@@ -112,7 +112,7 @@ def _day(cell: Cell, link: str | None) -> str:
 
 
 def value_cells(values: Iterable[str]) -> Markup:
-    """The values of a row."""
+    """The table cells of the values of a row."""
     return Markup("".join(f'<td class="n">{html.escape(value)}</td>' for value in values))
 
 
@@ -121,14 +121,14 @@ def _json(content: Any, **_options: Any) -> str:
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    environment.filters |= {
         "thousands": "{:,}".format,
         "size": size_text,
         "moment": moment,
@@ -136,10 +136,10 @@ def _environment() -> Environment:
         "ago": ago,
         "values": value_cells,
     }
-    made.globals |= {"query": query, "static": static_url, "day_cells": day_cells}
-    # The filter `tojson` escapes what would end a script; numpy's arrays and NaN are beyond Python's json.
-    made.policies["json.dumps_function"] = _json
-    return made
+    environment.globals |= {"query": query, "static": static_url, "day_cells": day_cells}
+    # orjson writes numpy's arrays, and NaN as null. The filter `tojson` then escapes what would end a script element.
+    environment.policies["json.dumps_function"] = _json
+    return environment
 
 
 _TEMPLATES = _environment()

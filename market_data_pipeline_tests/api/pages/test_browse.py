@@ -74,7 +74,7 @@ def test_the_calendar_of_a_dataset(browser: Browser) -> None:
     page = browser.dataset()
     assert page.titles["2021-04-24"] == "complete: 1,440 of 1,440 klines"
     assert page.titles[OUTAGE] == "outage: 1,156 of 1,440 klines, 284 min outage"
-    assert page.titles["2021-04-27"] == "not asked: nobody asked for it"
+    assert page.titles["2021-04-27"] == "not requested: no backfill requested it"
     assert "/browse/file?file=binance/BTCUSDT/1m/chunks/chunk_000480_2021-04-24.parquet" in page.files
 
 
@@ -177,7 +177,7 @@ def test_runs_and_the_live_sensor(browser: Browser, root: Path) -> None:
     with served(fake_dagster()[0]) as url:
         page = Browser(root, dagster_url=url)("/browse/runs", market="spot", pair="BTC/USDT")
     assert "Live sensor binance_live is on" in page.text
-    assert "remembers no runs" in page.text
+    assert "has no recent run" in page.text
     assert 'aria-checked="true"' in browser.dataset().answer.text
     assert "behind" in browser.dataset().text
 
