@@ -6,14 +6,15 @@ import pytest
 
 from market_data_pipeline_tests.api.conftest import client
 
-CHANGING = [
-    ("POST", "/backfill"),
-    ("POST", "/verify"),
-    ("POST", "/combine"),
-    ("POST", "/live"),
-    ("DELETE", "/live"),
-    ("POST", "/runs/0b3a7f0e/cancel"),
-]
+# Each with its status without a body or parameters, where neither an exchange nor Dagster can be reached.
+CHANGING = {
+    ("POST", "/backfill"): 422,
+    ("POST", "/verify"): 422,
+    ("POST", "/combine"): 422,
+    ("POST", "/live"): 503,
+    ("DELETE", "/live"): 422,
+    ("POST", "/runs/0b3a7f0e/cancel"): 503,
+}
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGING)
@@ -25,7 +26,7 @@ def test_changing_needs_the_token(tmp_path: Path, method: str, path: str) -> Non
         assert refused.headers["content-type"] == "application/problem+json"
         assert "MARKET_DATA_API_TOKEN" in refused.json()["detail"]
     let_in = api.request(method, path, headers={"Authorization": "Bearer open sesame"})
-    assert let_in.status_code in {422, 503}
+    assert let_in.status_code == CHANGING[method, path]
 
 
 def test_every_route_that_changes_something_needs_the_token(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_requests_are_bounded(tmp_path: Path) -> None:
 
 def test_nothing_changes_by_get(tmp_path: Path) -> None:
     for _, path in CHANGING:
-        assert client(tmp_path).get(path).status_code in {404, 405}
+        assert client(tmp_path).get(path).status_code == 405
 
 
 def test_every_answer_bears_the_headers(tmp_path: Path) -> None:

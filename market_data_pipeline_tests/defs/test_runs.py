@@ -112,7 +112,8 @@ def test_the_picture_of_a_day_tells_its_prices_without_a_click(load: Loading):
     picture = event.metadata["close"]
     for price in (closes[0], closes[-1], min(closes), max(closes)):
         assert f"{price:g}" in picture.value
-    assert isinstance(picture, dg.TextMetadataValue) or len(picture.value) < SHOWN_AT_ONCE
+    assert isinstance(picture, dg.MarkdownMetadataValue)
+    assert len(picture.value) < SHOWN_AT_ONCE
 
 
 def test_each_day_is_recorded_at_a_millisecond_of_its_own(load: Loading):

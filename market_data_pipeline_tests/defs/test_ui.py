@@ -107,8 +107,7 @@ def test_a_day_is_materialized_once_and_says_what_is_in_it(loaded, day):
     said = {entry.pop("label"): next(iter(entry.values()), None) for entry in event["metadataEntries"]}
     assert said["dagster/partition_row_count"] == said["expected_rows"] == (1500 if day == "2023-10-29" else 1440)
     assert said["absent"] == "nothing"
-    # The two hours of the UTC day before are one page of REST.
-    assert said["source"] in {"archive", "archive+rest"}
+    assert said["source"] == "archive"
     assert len(said["sha256"]) == 64
     assert said["close"]
 

@@ -253,7 +253,7 @@ def test_values_that_the_exchange_changes_hours_later_are_corrected_when_the_day
     store = store_of(followed.settings).open(store_of(followed.settings).find(Market.FUTURES, "ETH/USDT"))
     (revision,) = [one for one in store.revisions() if one.new_source == "rest"]
     assert (revision.day, revision.old_source) == ("2024-05-15", "live+rest")
-    assert sum(span.minutes for span in revision.minutes) >= 20
+    assert sum(span.minutes for span in revision.minutes) == 23
 
 
 def test_of_two_only_one_follows_a_dataset_and_the_other_can_say_who(begin: Begin) -> None:

@@ -50,6 +50,9 @@ def test_an_untouched_combined_file_is_equal_to_its_chunks(loaded):
     assert combined_agreement(loaded) == (Agreement.EQUAL, "")
 
 
+LAST_ROW = 2
+
+
 def tampered(table: pa.Table) -> Iterator[pa.Table]:
     """The table with a volume changed, with a row less at either end, with a row more, and in another order."""
     yield table.set_column(5, table.schema.field("volume"), [[7.0, *table.column("volume").to_pylist()[1:]]])
@@ -66,7 +69,7 @@ def test_a_combined_file_that_was_tampered_with_is_found_out(loaded, way):
     table = list(tampered(content_of(path)))[way]
     pq.write_table(table.replace_schema_metadata(said), path, store_schema=False)
     [problem] = differences(loaded, select(loaded))
-    assert "differ from the chunks" in problem or "the chunks do not" in problem
+    assert ("the chunks do not" if way == LAST_ROW else "differ from the chunks") in problem
     assert combined_agreement(loaded)[0] is Agreement.DAMAGED
 
 
