@@ -1,8 +1,8 @@
 """The Dagster webserver over GraphQL: start, read and cancel runs, turn sensors on.
 
-Belongs here: queries, and what their results mean. Does not belong here: which run a request starts (`run_requests`),
-the sums over a run's events (`progress`).
-https://docs.dagster.io/api/graphql
+Belongs here: sending queries, and what their results mean. Does not belong here: the text of the queries
+(`dagster_queries`), which run a request starts (`run_requests`), the sums over a run's events (`progress`).
+Dagster's own client, DagsterGraphQLClient, is not used: it has no query for events, sensors or assets.
 """
 
 import json
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from market_data_pipeline.api import dagster_queries as queries
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.sources.transport import NoResponse, Transport
 from market_data_pipeline.instance.names import (
     ASSET_JOB,
+    COMBINED,
+    KLINES,
     LOCATION,
+    PROOF_JOB,
     RANGE_END_TAG,
     RANGE_START_TAG,
     REPOSITORY,
@@ -28,7 +32,7 @@ _TIMEOUT_S, _RELOAD_TIMEOUT_S = 10, 120
 # 1000 events of a run have a few MB.
 _MOST_BYTES = 64_000_000
 _CONNECTIONS = 8
-_RUNS_LOOKED_AT = 60
+_RUNS_SEARCHED = 60
 STATUSES = {
     **dict.fromkeys(("QUEUED", "NOT_STARTED", "MANAGED", "STARTING"), "queued"),
     **dict.fromkeys(("STARTED", "CANCELING"), "running"),
@@ -36,49 +40,20 @@ STATUSES = {
     "FAILURE": "failure",
     "CANCELED": "canceled",
 }
-
-_RUN_FIELDS = """runId status startTime endTime creationTime pipelineName
-  tags { key value } assetSelection { path } assetCheckSelection { assetKey { path } }"""
-_RUN = f"query($id: ID!) {{ runOrError(runId: $id) {{ __typename ... on Run {{ {_RUN_FIELDS} }} }} }}"
-_RUNS = f"""query($limit: Int!) {{ runsOrError(limit: $limit) {{ __typename
-  ... on Runs {{ results {{ {_RUN_FIELDS} }} }} ... on PythonError {{ message }} }} }}"""
-_LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
-  ... on LaunchRunSuccess { run { runId } } ... on Error { message }
-  ... on RunConfigValidationInvalid { errors { message } } } }"""
-_TERMINATE = """mutation($id: String!) { terminateRun(runId: $id, terminatePolicy: SAFE_TERMINATE) { __typename
-  ... on TerminateRunFailure { message } ... on PythonError { message } } }"""
-_EVENTS = """query($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor, limit: 1000) { __typename
-  ... on EventConnection { cursor hasMore events { __typename
-    ... on MessageEvent { message level }
-    ... on MaterializationEvent { partition assetKey { path } metadataEntries { ...entry } }
-    ... on ExecutionStepOutputEvent { metadataEntries { ...entry } }
-    ... on AssetCheckEvaluationEvent { evaluation { checkName success severity description assetKey { path } } }
-    ... on ErrorEvent { error { message className causes { message className } } } } } } }
-fragment entry on MetadataEntry { label ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue }
-  ... on TextMetadataEntry { text } ... on PathMetadataEntry { path }
-  ... on TableMetadataEntry { table { records } } }"""
-_ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename
-  ... on AssetNode { partitionKeyConnection(limit: 1, ascending: true) { results } } } }"""
-_RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryLocationName: $location) { __typename
-  ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
-  ... on Error { message } } }"""
-_START_SENSOR = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename
-  ... on PythonError { message } } }"""
-_SENSOR = """query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { __typename
-  ... on Sensor { sensorState { status } } ... on PythonError { message } } }"""
+"""The status of a run in the API, by Dagster's."""
 
 
 class DagsterUnavailable(MarketDataError):
-    """The webserver does not answer, or refuses."""
+    """The webserver does not answer, or refuses a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run in one line.
+    """A run: its kind, status, times and days.
 
-    `what` is backfill, verify, combine, repair or run; `status` is queued, running, success, failure or canceled; times
-    are seconds since 1970, None where it has not come to that; `days` are the first and the last day; `asset_roots` are
-    the `exchange_id/PAIR_TOKEN` that its assets and checks begin with.
+    `what` is backfill, verify, combine, repair or run. `status` is queued, running, success, failure or canceled.
+    `began_s` and `ended_s` are seconds since 1970, None before the run has begun or ended. `days` are its first and
+    last day, None for a run without days. `asset_roots` has the `exchange_id/PAIR_TOKEN` of its assets and checks.
     """
 
     run_id: str
@@ -92,18 +67,23 @@ class RunSummary:
 
     @property
     def is_over(self) -> bool:
-        """True if nothing more will happen."""
+        """True if the run has ended."""
         return self.status not in {"queued", "running"}
 
 
 class Dagster:
-    """A webserver. Threads may share it."""
+    """A Dagster webserver. Threads may share it."""
 
     def __init__(self, url: str, *, public_url: str | None = None) -> None:
-        """Nothing is sent yet; `public_url` is where a person's browser finds it, `url` if not given."""
+        """Connect later, at the first request.
+
+        Args:
+            url: the URL of the webserver.
+            public_url: its URL in a browser, for links on pages; `url` if not given.
+        """
         self.url = url.rstrip("/")
         self.public_url = (public_url or url).rstrip("/")
-        # Directly, because a proxy is for the way out, and the webserver is one of our own processes.
+        # No proxy: the webserver is a process of this project, not a host on the internet.
         self._transport = Transport(self.url, connections=_CONNECTIONS, deadline_s=_TIMEOUT_S, direct=True)
 
     # --- runs
@@ -117,17 +97,17 @@ class Dagster:
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """Start a run; return its id.
+        """Start a run and return its id.
 
         Args:
             assets: keys of the assets to materialize.
-            checks: which checks to evaluate, by the key of the asset and name; None for all of the assets'.
-            job: the job, that of all assets if not given.
+            checks: the checks to evaluate, each as its asset's key and its name; None for all checks of the assets.
+            job: the name of the job.
             config: the run's config.
             tags: the run's tags.
 
         Raises:
-            DagsterUnavailable: no answer, or the run was refused.
+            DagsterUnavailable: no response, or Dagster refused the run.
         """
         selector: dict[str, Any] = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION, "jobName": job}
         if assets or checks is not None:
@@ -142,71 +122,71 @@ class Dagster:
             "runConfigData": dict(config or {}),
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
         }
-        answer = self._asked(_LAUNCH, params=params)
-        if answer["__typename"] != "LaunchRunSuccess":
-            raise DagsterUnavailable(f"Dagster does not start the run: {_reason(answer)}")
-        return str(answer["run"]["runId"])
+        result = self._query(queries.LAUNCH, params=params)
+        if result["__typename"] != "LaunchRunSuccess":
+            raise DagsterUnavailable(f"Dagster does not start the run: {_reason(result)}")
+        return str(result["run"]["runId"])
 
     def run(self, run_id: str) -> RunSummary | None:
-        """The run, None if there is none with this id.
+        """The run with this id, None if there is none.
 
         Raises:
-            DagsterUnavailable: no answer.
+            DagsterUnavailable: no response.
         """
-        answer = self._asked(_RUN, id=run_id)
-        return self._summary(answer) if answer["__typename"] == "Run" else None
+        result = self._query(queries.RUN, id=run_id)
+        return self._summary(result) if result["__typename"] == "Run" else None
 
     def last_runs(self, dataset: Dataset, *, limit: int = 10) -> list[RunSummary]:
-        """The newest runs of a dataset among the newest runs of all, newest first, whoever started them.
+        """The newest runs of a dataset, newest first, found among the newest runs of all datasets.
 
         Raises:
-            DagsterUnavailable: no answer.
+            DagsterUnavailable: no response.
         """
-        answer = self._asked(_RUNS, limit=_RUNS_LOOKED_AT)
+        result = self._query(queries.RUNS, limit=_RUNS_SEARCHED)
         root = f"{dataset.market.exchange_id}/{dataset.token}"
-        found = [summary for one in answer.get("results", []) if root in (summary := self._summary(one)).asset_roots]
-        return found[:limit]
+        summaries = [self._summary(run) for run in result.get("results", [])]
+        return [summary for summary in summaries if root in summary.asset_roots][:limit]
 
     def events(self, run_id: str, cursor: str | None) -> tuple[list[dict[str, Any]], str, bool]:
-        """At most 1000 events of a run after the cursor, the cursor after them, and whether there are more.
+        """Up to 1000 events of a run after the cursor, the cursor of the next call, and whether there are more events.
 
         Raises:
-            DagsterUnavailable: no answer.
+            DagsterUnavailable: no response.
         """
-        answer = self._asked(_EVENTS, id=run_id, cursor=cursor)
-        if answer["__typename"] != "EventConnection":
-            raise DagsterUnavailable(f"Dagster has no events of run {run_id}")
-        return answer["events"], answer["cursor"], answer["hasMore"]
+        result = self._query(queries.EVENTS, id=run_id, cursor=cursor)
+        if result["__typename"] != "EventConnection":
+            raise DagsterUnavailable(f"Dagster does not return the events of run {run_id}")
+        return result["events"], result["cursor"], result["hasMore"]
 
     def cancel(self, run_id: str) -> None:
-        """Ask a run to end; what it has finished is kept.
+        """Request that a run ends. The days that it has finished are kept.
 
         Raises:
-            DagsterUnavailable: no answer, or it cannot be ended.
+            DagsterUnavailable: no response, or the run cannot be canceled.
         """
-        answer = self._asked(_TERMINATE, id=run_id)
-        if answer["__typename"] != "TerminateRunSuccess":
-            raise DagsterUnavailable(f"run {run_id} cannot be canceled: {_reason(answer)}")
+        result = self._query(queries.TERMINATE, id=run_id)
+        if result["__typename"] != "TerminateRunSuccess":
+            raise DagsterUnavailable(f"run {run_id} cannot be canceled: {_reason(result)}")
 
     # --- the code location
 
-    def knows(self, asset: Sequence[str], *, since: str) -> bool:
-        """Whether the code location has the asset, with partitions from the day `since` on.
+    def has_asset(self, asset: Sequence[str], *, since: str) -> bool:
+        """Whether the code location has the asset, with `since` (YYYY-MM-DD) as its first partition.
 
         Raises:
-            DagsterUnavailable: no answer.
+            DagsterUnavailable: no response.
         """
-        answer = self._asked(_ASSET, key={"path": list(asset)})
-        return bool(answer["__typename"] == "AssetNode" and answer["partitionKeyConnection"]["results"][:1] == [since])
+        result = self._query(queries.ASSET, key={"path": list(asset)})
+        return bool(result["__typename"] == "AssetNode" and result["partitionKeyConnection"]["results"][:1] == [since])
 
     def reload(self) -> None:
-        """Let the code location look for new datasets; takes some seconds.
+        """Reload the code location, so that it finds new datasets. This takes some seconds.
 
         Raises:
-            DagsterUnavailable: no answer, or it cannot be loaded.
+            DagsterUnavailable: no response, or the code location cannot be loaded.
         """
-        answer = self._asked(_RELOAD, timeout_s=_RELOAD_TIMEOUT_S, location=LOCATION)
-        loaded = answer.get("locationOrLoadError") or answer
+        result = self._query(queries.RELOAD, timeout_s=_RELOAD_TIMEOUT_S, location=LOCATION)
+        loaded = result.get("locationOrLoadError") or result
         if loaded["__typename"] != "RepositoryLocation":
             raise DagsterUnavailable(f"the code location cannot be loaded: {_reason(loaded)}")
 
@@ -214,38 +194,38 @@ class Dagster:
         """Turn the market's live sensor on.
 
         Raises:
-            DagsterUnavailable: no answer, or there is no such sensor.
+            DagsterUnavailable: no response, or there is no such sensor.
         """
-        answer = self._asked(_START_SENSOR, sensor=_sensor(market))
-        if answer["__typename"] != "Sensor":
-            raise DagsterUnavailable(f"the sensor {sensor_name(market)} cannot be started: {_reason(answer)}")
+        result = self._query(queries.START_SENSOR, sensor=_sensor(market))
+        if result["__typename"] != "Sensor":
+            raise DagsterUnavailable(f"the sensor {sensor_name(market)} cannot be started: {_reason(result)}")
 
     def sensor_is_on(self, market: Market) -> bool:
         """Whether the market's live sensor is turned on.
 
         Raises:
-            DagsterUnavailable: no answer.
+            DagsterUnavailable: no response.
         """
-        answer = self._asked(_SENSOR, sensor=_sensor(market))
-        return bool(answer["__typename"] == "Sensor" and answer["sensorState"]["status"] == "RUNNING")
+        result = self._query(queries.SENSOR, sensor=_sensor(market))
+        return bool(result["__typename"] == "Sensor" and result["sensorState"]["status"] == "RUNNING")
 
-    def require(self) -> None:
-        """Ask for nothing but an answer.
+    def require_reachable(self) -> None:
+        """Send the smallest query.
 
         Raises:
-            DagsterUnavailable: there is none.
+            DagsterUnavailable: no response.
         """
-        self._asked("{ version }")
+        self._query(queries.VERSION)
 
     # --- inside
 
-    def _asked(self, query: str, *, timeout_s: float = _TIMEOUT_S, **variables: Any) -> Any:
-        """The one field of the answer."""
+    def _query(self, query: str, *, timeout_s: float = _TIMEOUT_S, **variables: Any) -> Any:
+        """Send a query that has one field, and return that field of the response."""
         try:
             response = self._transport.request(
                 f"{urlsplit(self.url).path}/graphql",
                 method="POST",
-                # A connection that was idle may close under a request, and a launch must not be sent twice.
+                # The server may close an idle connection while a request is sent, and a launch must not be sent twice.
                 headers={"Content-Type": "application/json", "Connection": "close"},
                 body=json.dumps({"query": query, "variables": variables}).encode(),
                 most_bytes=_MOST_BYTES,
@@ -278,19 +258,19 @@ class Dagster:
 
 
 def _what(job: str, assets: list[list[str]], checked: list[list[str]]) -> str:
-    """What a run that nobody named is about."""
+    """The kind of a run without the tag for it, such as one started in the Dagster UI."""
     names = {path[-1] for path in assets}
-    if "klines_1m" in names:
+    if KLINES in names:
         return "backfill"
-    if names == {"combined"}:
+    if names == {COMBINED}:
         return "combine"
-    return "verify" if job == "proof" or (checked and not assets) else "run"
+    return "verify" if job == PROOF_JOB or (checked and not assets) else "run"
 
 
 def _sensor(market: Market) -> dict[str, str]:
     return {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION, "sensorName": sensor_name(market)}
 
 
-def _reason(answer: Mapping[str, Any]) -> str:
-    said = answer.get("message") or "; ".join(one["message"] for one in answer.get("errors", []))
-    return " ".join(str(said or json.dumps(answer)).split())[:500]
+def _reason(result: Mapping[str, Any]) -> str:
+    message = result.get("message") or "; ".join(error["message"] for error in result.get("errors", []))
+    return " ".join(str(message or json.dumps(result)).split())[:500]

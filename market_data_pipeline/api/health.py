@@ -38,7 +38,7 @@ class HealthCheck:
 
     def _webserver(self) -> Sign:
         try:
-            self._dagster.require()
+            self._dagster.require_reachable()
         except DagsterUnavailable as error:
             return Sign(name="webserver", ok=False, detail=str(error))
         return Sign(name="webserver", ok=True, detail=self._dagster.public_url)

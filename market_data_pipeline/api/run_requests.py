@@ -55,7 +55,7 @@ def backfill(context: Context, request: Backfill) -> Started:
         refetch=request.refetch,
         strict_pair=request.strict_pair,
     )
-    dagster.require()
+    dagster.require_reachable()
     with_source = settings.model_copy(update={"market_data_source": request.source}) if request.source else settings
     load = run_window(with_source, backfill_request)
     days, dataset = load.days, load.dataset
@@ -129,7 +129,7 @@ def go_live(context: Context, market: str | None, pair: str | None, tz: str | No
     """
     settings, dagster = context.settings, context.dagster
     target = target_of(settings, market, pair, tz)
-    dagster.require()
+    dagster.require_reachable()
     dataset, warnings = made(settings, target)
     mark(settings, target_of(settings, dataset.market.value, dataset.pair), live=True)
     _require_asset(dagster, dataset)
@@ -148,7 +148,7 @@ def stop_live(context: Context, market: str | None, pair: str | None) -> Live:
 
 def _require_asset(dagster: Dagster, dataset: Dataset) -> None:
     """Reload the code location if it lacks the dataset: one that is new, or whose first day is another since."""
-    if not dagster.knows(asset_path(dataset, KLINES), since=dataset.start.isoformat()):
+    if not dagster.has_asset(asset_path(dataset, KLINES), since=dataset.start.isoformat()):
         dagster.reload()
 
 

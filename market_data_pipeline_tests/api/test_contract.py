@@ -53,4 +53,4 @@ def test_the_webserver_is_not_looked_for_behind_the_proxy_of_the_environment(mon
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with served(fake_dagster()[0]) as dagster_url:
-        Dagster(dagster_url).require()
+        Dagster(dagster_url).require_reachable()
