@@ -1,7 +1,7 @@
-"""What the store has now, for pages: every dataset is held open and looked at again only where its files have changed.
+"""The datasets of the store, for pages. A dataset stays open, and is read again only after its files have changed.
 
-Belongs here: remembering between requests, and which chunks are damaged as far as a glance can tell. Does not belong
-here: what a file says (`core`), proving chunks by their hash (`verify`), pages (`browse`).
+Belongs here: what is kept between requests, and which chunks are damaged, judged by their size. Does not belong here:
+the content of files (`core.store`), the check of chunks by hash (`core.proof`), pages (`pages.browse`).
 """
 
 import os
@@ -24,13 +24,13 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
 
 _WATCHED = (layout.DATASET_FILE, layout.MANIFEST_FILE, layout.REVISIONS_FILE, layout.CHUNKS)
-# Two changes within one tick of a file system's clock leave the same time.
+# Two changes within one tick of a file system's clock leave the same time stamp, so newer stamps are not relied on.
 _SETTLED_AFTER_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetView:
-    """A dataset as it was at one moment: its numbers, its entries by day, the first minute that it lacks (ms UTC)."""
+    """A dataset at one moment: its numbers, its entries sorted by day, the first minute that it lacks (ms UTC)."""
 
     status: DatasetStatus
     entries: tuple[Entry, ...]
@@ -38,7 +38,7 @@ class DatasetView:
 
     @property
     def dataset(self) -> Dataset:
-        """Which one it is."""
+        """The dataset."""
         return self.status.dataset
 
 
@@ -52,7 +52,7 @@ class ChunkFile:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """A dataset beside its files: the chunks on disk by day, and by day why a listed one is damaged."""
+    """A dataset and its files: the chunks on disk by day, and the reason for each damaged day."""
 
     view: DatasetView
     files: Mapping[str, ChunkFile]
@@ -61,7 +61,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A dataset that cannot be shown, and why."""
+    """A dataset that cannot be read: its folder relative to the data root, and the reason."""
 
     folder: str
     problem: str
@@ -71,13 +71,13 @@ class Catalog:
     """The datasets of a data root. Threads may share it."""
 
     def __init__(self, store: Store) -> None:
-        """Nothing is read yet."""
+        """Files are read at the first call that needs them."""
         self._store = store
         self._lock = threading.Lock()
         self._open: dict[Path, _OpenDataset] = {}
 
     def views(self, market: Market | None = None) -> Iterator[DatasetView | Unreadable]:
-        """Every dataset, or those of a market, by market and pair; an unreadable one hides no other."""
+        """All datasets, or those of a market, by market and pair; `Unreadable` for one that cannot be read."""
         for path in self._store.dataset_files(market):
             try:
                 yield self._opened(path).view()
@@ -86,7 +86,7 @@ class Catalog:
                 yield Unreadable(folder, " ".join(str(error).split()))
 
     def inventory(self, market: Market, pair: str) -> Inventory | None:
-        """A dataset beside its files; None if there is no such dataset.
+        """A dataset and its files, None if there is no such dataset.
 
         Raises:
             StoreError: its `dataset.json` is damaged.
@@ -100,29 +100,29 @@ class Catalog:
 
 
 class _OpenDataset:
-    """One dataset, held open: a chunk that no manifest lists yet is read once, not at every look."""
+    """A dataset that stays open, so that a chunk that the manifest does not list yet is read only once."""
 
     def __init__(self, store: Store, path: Path) -> None:
         self._store, self._path = store, path
         self._lock = threading.Lock()
         self._files: DatasetStore | None = None
         self._view: DatasetView | None = None
-        self._seen: object = None
-        self._looked_at = -1.0
+        self._stamps: object = None
+        self._read_at = -1.0
 
     def view(self) -> DatasetView:
-        """The dataset as it is now, or was at some moment since the call."""
-        asked_at = time.monotonic()
+        """The dataset at a moment after the call began."""
+        called_at = time.monotonic()
         with self._lock:
-            # Who waited while another looked takes what that one saw, if it began to look after the question.
-            if self._view is None or self._looked_at < asked_at:
+            # After waiting for the lock, take the view of the thread before if it began to read after this call.
+            if self._view is None or self._read_at < called_at:
                 began_at = time.monotonic()
-                self._view = self._look()
-                self._looked_at = began_at
+                self._view = self._read()
+                self._read_at = began_at
             return self._view
 
     def inventory(self) -> Inventory:
-        """The dataset beside its files. A chunk that is just being replaced looks damaged once, not twice."""
+        """The dataset and its files. A chunk that seems damaged is compared twice, as it may just be being replaced."""
         view, files, suspects = self._compared()
         if suspects:
             view, files, again = self._compared()
@@ -134,9 +134,9 @@ class _OpenDataset:
         files = _chunk_files(self._path.parent / layout.CHUNKS)
         return view, files, dict(_differences(view.entries, files))
 
-    def _look(self) -> DatasetView:
+    def _read(self) -> DatasetView:
         stamps = [stamp_of(self._path.with_name(name)) for name in _WATCHED]
-        if self._view is not None and stamps == self._seen:
+        if self._view is not None and stamps == self._stamps:
             return self._view
         dataset = read_dataset(self._path)
         if self._store.folder(dataset.market, dataset.pair) != self._path.parent:
@@ -146,7 +146,7 @@ class _OpenDataset:
         else:
             self._files.refresh()
         newest_ns = max(stamp.modified_ns for stamp in stamps if stamp)
-        self._seen = stamps if time.time_ns() - newest_ns > _SETTLED_AFTER_NS else None
+        self._stamps = stamps if time.time_ns() - newest_ns > _SETTLED_AFTER_NS else None
         entries = tuple(sorted(self._files.entries.values(), key=lambda entry: entry.day))
         return DatasetView(status_of(self._files), entries, since_ms(self._files))
 
@@ -156,12 +156,12 @@ def _identity(dataset: Dataset) -> tuple[str, str, str]:
 
 
 def _chunk_files(folder: Path) -> dict[str, ChunkFile]:
-    """The chunk files of a folder, by the day in their names; other files are left out."""
+    """The chunk files in a folder by the day in their names; other files are left out."""
     files: dict[str, ChunkFile] = {}
     try:
-        with os.scandir(folder) as found:
-            for file in found:
-                # A temporary file is gone a moment later, and so is a chunk that gets another name.
+        with os.scandir(folder) as entries:
+            for file in entries:
+                # Another process may rename or replace a chunk after it was listed.
                 if name := layout.parse_chunk_name(file.name):
                     with suppress(FileNotFoundError):
                         files[name.day] = ChunkFile(file.name, file.stat().st_size)
@@ -171,7 +171,7 @@ def _chunk_files(folder: Path) -> dict[str, ChunkFile]:
 
 
 def _differences(entries: tuple[Entry, ...], files: Mapping[str, ChunkFile]) -> Iterator[tuple[str, str]]:
-    """Which chunks are not what is listed, as far as sizes tell; a day that is not over may have grown since."""
+    """The listed chunks that are missing or have another size, except of a day that is not over: it may have grown."""
     for entry in entries:
         file = files.get(entry.day)
         if file is None:

@@ -1,6 +1,6 @@
-"""What the API takes and gives, field by field, with examples: the OpenAPI document is made of this.
+"""The bodies of requests and responses, field by field with examples; FastAPI makes the OpenAPI document of them.
 
-Belongs here: shapes, and what a single field may hold. Does not belong here: what fields mean together (`loading`).
+Belongs here: names, types and valid values of single fields. Does not belong here: what fields mean together (`app`).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _UTC = parse_zone("UTC")
 
 
 def _valid(parse: Callable[[str], Any]) -> AfterValidator:
-    """A text that `parse` understands; what it says else becomes the field's problem."""
+    """A validator for texts that `parse` accepts; the message of its UsageError becomes that of the field."""
 
     def check(text: str) -> str:
         try:
@@ -48,7 +48,7 @@ class _Request(BaseModel):
 
 
 class Backfill(_Request):
-    """Days to load. Every field may be left out."""
+    """The days to load. No field is required."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -59,34 +59,34 @@ class Backfill(_Request):
 
     start: Instant | None = Field(
         default=None,
-        description="first instant, a date (local midnight) or ISO time; 2020-01-01T01:00Z if not given",
+        description="first instant, a date (midnight in tz) or an ISO time; 2020-01-01T01:00Z if not given",
         examples=["2024-01-01"],
     )
     end: Instant | None = Field(
         default=None,
-        description="end, exclusive, a date (local midnight) or ISO time; now if not given",
+        description="end, exclusive, a date (midnight in tz) or an ISO time; now if not given",
         examples=["2024-02-01"],
     )
     tz: ZoneName | None = None
-    align_window: bool = Field(default=True, description="load every day that the window touches as a whole")
+    align_window: bool = Field(default=True, description="extend the window to whole days")
     chunk_size: int | None = Field(
         default=None, ge=1, le=1_000_000, description="rows per Parquet row group; the whole day if not given"
     )
     source: Literal["auto", "rest", "archive"] | None = Field(
-        default=None, description="where klines come from; MARKET_DATA_SOURCE if not given"
+        default=None, description="source of the klines; MARKET_DATA_SOURCE if not given"
     )
-    refetch: bool = Field(default=False, description="ask again also for klines that are stored")
+    refetch: bool = Field(default=False, description="request stored klines again, too")
     strict_pair: bool = Field(default=False, description="refuse a pair that the market does not list")
 
 
 class Verify(_Request):
-    """What to prove: one dataset if market or pair is given, else all."""
+    """The dataset to check: one if market or pair is given, else all."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"market": "futures", "pair": "BTC/USDT"}, {}]}
     )
 
-    repair: bool = Field(default=False, description="collect again what is damaged or unexplained")
+    repair: bool = Field(default=False, description="load days again that are damaged or have unexplained minutes")
 
 
 class DatasetName(BaseModel):
@@ -94,21 +94,25 @@ class DatasetName(BaseModel):
 
     market: str = Field(examples=["futures"])
     pair: str = Field(examples=["BTC/USDT"])
-    tz: str = Field(description="the zone that its days are cut in", examples=["Europe/Zurich"])
+    tz: str = Field(description="the time zone of its days", examples=["Europe/Zurich"])
 
 
 class Started(BaseModel):
-    """A run that was asked for."""
+    """A run that was started."""
 
     run_id: str = Field(examples=["0b3a7f0e-5d0c-4c43-8d57-9e0a3f7f2f3b"])
     url: str = Field(description="the run in the Dagster UI")
-    status_url: str = Field(description="GET it for the run's status", examples=["/runs/0b3a7f0e"])
-    events_url: str = Field(description="GET it for server-sent events", examples=["/runs/0b3a7f0e/events"])
-    dataset: DatasetName | None = Field(description="what it is about; null for all datasets")
-    days: int | None = Field(default=None, description="how many days it is about", examples=[31])
+    status_url: str = Field(description="URL of the run's progress", examples=["/runs/0b3a7f0e"])
+    events_url: str = Field(
+        description="URL of the run's progress as server-sent events", examples=["/runs/0b3a7f0e/events"]
+    )
+    dataset: DatasetName | None = Field(description="the dataset of the run; null for all datasets")
+    days: int | None = Field(default=None, description="number of days in the run", examples=[31])
     first_day: str | None = Field(default=None, examples=["2024-01-01"])
     last_day: str | None = Field(default=None, examples=["2024-01-31"])
-    warnings: list[str] = Field(default=[], description="what went otherwise than asked, such as another pair")
+    warnings: list[str] = Field(
+        default=[], description="where the result differs from the request, such as another pair"
+    )
 
 
 class Live(BaseModel):
@@ -116,22 +120,24 @@ class Live(BaseModel):
 
     dataset: DatasetName
     live: bool
-    sensor: str = Field(description="the Dagster sensor that does it", examples=["binanceusdm_live"])
-    warnings: list[str] = Field(default=[], description="what went otherwise than asked, such as another pair")
+    sensor: str = Field(description="the Dagster sensor that keeps it current", examples=["binanceusdm_live"])
+    warnings: list[str] = Field(
+        default=[], description="where the result differs from the request, such as another pair"
+    )
 
 
 class CheckResult(BaseModel):
-    """An asset check that was evaluated."""
+    """The result of an asset check."""
 
     name: str = Field(examples=["chunks_match_manifest"])
     asset: str = Field(examples=["binanceusdm/BTCUSDT/manifest"])
     passed: bool
-    severity: str = Field(description="ERROR or WARN: how bad it is if it did not pass")
+    severity: str = Field(description="ERROR or WARN, if the check did not pass")
     description: str | None
 
 
 class Progress(BaseModel):
-    """A run: where it is, and what it has done."""
+    """The progress of a run."""
 
     run_id: str
     what: str = Field(description="backfill, verify, combine, repair or run", examples=["backfill"])
@@ -139,39 +145,40 @@ class Progress(BaseModel):
     url: str = Field(description="the run in the Dagster UI")
     began_s: float | None = Field(description="seconds since 1970, UTC")
     ended_s: float | None = Field(description="seconds since 1970, UTC")
-    days_done: int = Field(description="days that are loaded, or were there already", examples=[12])
-    days_asked: int | None = Field(description="null for a run that is not about days", examples=[31])
-    rows: int = Field(description="klines in the days that are done")
-    error: str | None = Field(description="why it failed, one line")
-    warnings: list[str] = Field(description="what it said was not as it should be, the last ones")
+    days_done: int = Field(description="days that the run has loaded, or found complete", examples=[12])
+    days_asked: int | None = Field(description="days in the run; null for a run without days", examples=[31])
+    rows: int = Field(description="klines in these days")
+    error: str | None = Field(description="why the run failed or was canceled, in one line")
+    warnings: list[str] = Field(description="the last warnings and errors that the run logged, at most 20")
     checks: list[CheckResult]
-    results: dict[str, dict[str, Any]] = Field(description="numbers by asset, such as those of the combined file")
+    results: dict[str, dict[str, Any]] = Field(description="metadata by asset, such as the rows of the combined file")
 
 
 class CancelRequested(BaseModel):
-    """A run was asked to end."""
+    """A run that was requested to end."""
 
     run_id: str
     status_url: str
 
 
 class Revised(BaseModel):
-    """How often stored klines were found to have other values at the exchange, and the last time."""
+    """How often the exchange returned other values for stored klines, and the last time."""
 
     count: int = Field(examples=[1])
     last: dict[str, str | int] = Field(
-        examples=[{"day": "2024-01-05", "at": "2024-01-06T09:12:44Z", "minutes": 3}], description="day, when, minutes"
+        examples=[{"day": "2024-01-05", "at": "2024-01-06T09:12:44Z", "minutes": 3}],
+        description="the day, when the change was noticed, the number of minutes",
     )
 
 
 class Status(DatasetName):
-    """A dataset in numbers, from its manifest."""
+    """The numbers of a dataset, from its manifest."""
 
     start: str = Field(description="the dataset's first day", examples=["2020-01-01"])
     first_day: str | None = Field(description="the first day with a chunk", examples=["2020-01-01"])
     last_day: str | None = Field(examples=["2024-01-31"])
     chunks: int = Field(examples=[1492])
-    complete_chunks: int = Field(description="chunks of which no minute may still come", examples=[1492])
+    complete_chunks: int = Field(description="chunks in which no minute can still be loaded", examples=[1492])
     rows: int = Field(examples=[2148196])
     bytes: int = Field(examples=[98204417])
     newest_kline: str | None = Field(description="open time, UTC", examples=["2024-01-31T22:59Z"])
@@ -184,7 +191,7 @@ class Status(DatasetName):
 
 
 class Sign(BaseModel):
-    """One thing that was looked at."""
+    """The result of a check of health."""
 
     name: str = Field(examples=["exchange"])
     ok: bool

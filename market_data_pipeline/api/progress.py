@@ -1,7 +1,7 @@
-"""What a run has done so far, added up from its events.
+"""The progress of a run: sums over its events.
 
-Belongs here: which events count. Does not belong here: asking for them (`dagster_client`).
-A run of years has thousands of events, so they are read once and each look goes on after the last one.
+Belongs here: which events count, and as what. Does not belong here: requesting them (`dagster_client`).
+A run over years has thousands of events, so each event is read once: every call continues after the last event it read.
 """
 
 import threading
@@ -22,7 +22,7 @@ _ROWS = "dagster/partition_row_count"
 
 @dataclass(slots=True)
 class _Tally:
-    """What the events up to `cursor` say."""
+    """The sums over the events up to `cursor`."""
 
     cursor: str | None = None
     rows_by_day: dict[str, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class _Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, event: dict[str, Any]) -> None:
-        """Count one event."""
+        """Add an event."""
         match event["__typename"]:
             case "MaterializationEvent":
                 self._note_materialized(event)
@@ -55,7 +55,7 @@ class _Tally:
 
 
 class Watch:
-    """The runs that someone looked at. Threads may share it."""
+    """The progress of runs. It keeps the sums of the last 200 runs it was called for. Threads may share it."""
 
     def __init__(self, dagster: Dagster) -> None:
         self._dagster = dagster
@@ -63,10 +63,10 @@ class Watch:
         self._tallies: OrderedDict[str, _Tally] = OrderedDict()
 
     def look(self, run_id: str) -> Progress | None:
-        """Where the run is now, None if there is none with this id.
+        """The progress of the run now, None if there is no run with this id.
 
         Raises:
-            DagsterUnavailable: no answer.
+            DagsterUnavailable: no response.
         """
         run = self._dagster.run(run_id)
         if run is None:
@@ -118,21 +118,22 @@ def _check(evaluation: dict[str, Any]) -> CheckResult:
 
 
 def _values(entries: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Numbers, texts and paths by label; what is only for the eye is left out."""
-    found = {}
+    """The numbers, texts and paths by label; tables and Markdown are left out."""
+    values = {}
     for entry in entries:
         value = next((entry[name] for name in ("intValue", "floatValue", "text", "path") if name in entry), None)
         if value is not None:
-            found[entry["label"]] = value
-    return found
+            values[entry["label"]] = value
+    return values
 
 
 def _reason(event: dict[str, Any]) -> str:
-    """The message of the innermost cause that is not Dagster's own."""
+    """The message of the error in the chain of causes that comes first and is not one of Dagster's own classes."""
     error = event.get("error")
     if not error:
         return " ".join(str(event["message"]).split())
     chain = [error, *error.get("causes", [])]
-    ours = next((one for one in chain if not str(one["className"]).startswith("Dagster")), chain[-1])
-    said = " ".join(ours["message"].split())
-    return said.partition(": ")[2] or said
+    cause = next((cause for cause in chain if not str(cause["className"]).startswith("Dagster")), chain[-1])
+    message = " ".join(cause["message"].split())
+    # Dagster puts the name of the class before the message.
+    return message.partition(": ")[2] or message
