@@ -1,63 +1,63 @@
-// What needs a script: starting and watching runs, the live switch, arrow keys in the calendar, double-clicks on files.
-// Belongs here: talking to the API, and showing what it says. Does not belong here: the chart (chart.js), what is shown
-// without a script (templates).
+// Starts runs and shows their progress, switches live mode, moves in the calendar by arrow keys, opens files by double-click.
+// Belongs here: requests to the API, and showing the responses. Does not belong here: the chart (chart.js), content that
+// needs no script (templates).
 "use strict";
 
 (() => {
   const TOKEN = "market-data-token";
   const STARTED = "market-data-run";
 
-  // --- small things
+  // --- helpers
 
   function element(tag, attributes = {}, ...content) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.append(...content);
-    return made;
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.append(...content);
+    return node;
   }
 
   const number = (value) => Number(value).toLocaleString("en-US");
   const panel = () => document.querySelector(".runs-here");
 
-  /** Resolves to the answer's JSON; rejects with problem details (RFC 9457). */
+  /** Sends a request. Resolves to the JSON of the response; rejects with problem details (RFC 9457). */
   async function call(method, url, body) {
     const headers = { Accept: "application/json" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const token = sessionStorage.getItem(TOKEN);
     if (token) headers.Authorization = `Bearer ${token}`;
-    let answer;
+    let response;
     try {
-      answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+      response = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
     } catch {
-      throw { title: "No answer", detail: "The API does not answer; see whether it is running.", status: 0 };
+      throw { title: "No answer", detail: "The API does not answer. Check that market-data up is running.", status: 0 };
     }
-    const said = await answer.json().catch(() => ({ title: "No answer", detail: `HTTP ${answer.status}` }));
-    if (answer.ok) return said;
-    throw { ...said, status: answer.status };
+    const content = await response.json().catch(() => ({ title: "No answer", detail: `HTTP ${response.status}` }));
+    if (response.ok) return content;
+    throw { ...content, status: response.status };
   }
 
   // --- problems
 
   function clearProblems(place) {
-    place.querySelectorAll(".problem, .note.asked").forEach((one) => one.remove());
-    place.querySelectorAll("[aria-invalid]").forEach((one) => {
-      one.removeAttribute("aria-invalid");
-      one.removeAttribute("aria-describedby");
+    place.querySelectorAll(".problem, .note.of-request").forEach((note) => note.remove());
+    place.querySelectorAll("[aria-invalid]").forEach((input) => {
+      input.removeAttribute("aria-invalid");
+      input.removeAttribute("aria-describedby");
     });
   }
 
-  /** Says what is wrong at the fields it is about, and else at the top of `place`; asks for a token where one is missing. */
+  /** Shows a problem beside the fields that it names, the rest of it in `place`. A missing token is requested instead. */
   function showProblem(problem, place, again) {
     clearProblems(place);
     if (problem.status === 401) {
       askForToken(place, again);
       return;
     }
-    const left = [];
+    const others = [];
     for (const { field, problem: text } of problem.errors || []) {
       const input = place.querySelector(`[name="${CSS.escape(field)}"]:not([type="hidden"])`);
       if (!input) {
-        left.push(`${field}: ${text}`);
+        others.push(`${field}: ${text}`);
         continue;
       }
       const id = `problem-${field}`;
@@ -65,9 +65,9 @@
       input.setAttribute("aria-invalid", "true");
       input.setAttribute("aria-describedby", id);
     }
-    if (!(problem.errors || []).length || left.length) {
-      const text = left.length ? left.join("; ") : problem.detail || "";
-      const note = element("p", { class: "note bad asked", role: "alert" }, element("strong", {}, problem.title || "Error"), ` ${text}`);
+    if (!(problem.errors || []).length || others.length) {
+      const text = others.length ? others.join("; ") : problem.detail || "";
+      const note = element("p", { class: "note bad of-request", role: "alert" }, element("strong", {}, problem.title || "Error"), ` ${text}`);
       place.matches("form") ? place.append(note) : place.prepend(note);
       if (place.matches("form")) note.style.gridColumn = "1 / -1";
     }
@@ -75,24 +75,24 @@
   }
 
   function askForToken(place, again) {
-    const given = sessionStorage.getItem(TOKEN);
+    const refused = sessionStorage.getItem(TOKEN);
     sessionStorage.removeItem(TOKEN);
     const field = element("input", { type: "password", autocomplete: "off", "aria-label": "API token", placeholder: "API token" });
     const send = element("button", { type: "button", class: "primary" }, "Continue");
-    const words = given ? "The API did not accept that token." : "The API asks for its token (MARKET_DATA_API_TOKEN).";
-    const note = element("div", { class: "note asked token", role: "alert" }, element("span", {}, words), field, send);
+    const text = refused ? "The API did not accept that token." : "The API asks for its token (MARKET_DATA_API_TOKEN).";
+    const note = element("div", { class: "note of-request token", role: "alert" }, element("span", {}, text), field, send);
     note.style.gridColumn = "1 / -1";
-    const go = () => {
+    const submit = () => {
       if (!field.value) return;
       sessionStorage.setItem(TOKEN, field.value);
       note.remove();
       again();
     };
-    send.addEventListener("click", go);
+    send.addEventListener("click", submit);
     field.addEventListener("keydown", (event) => {
       if (event.key === "Enter") {
         event.preventDefault();
-        go();
+        submit();
       }
     });
     place.append(note);
@@ -101,23 +101,23 @@
 
   // --- runs
 
-  /** Shows the run until it ends, then lets the page show what it changed. */
+  /** Shows the progress of the run until it ends, then reloads the parts of the page that the run may have changed. */
   function watch(started) {
-    const words = element("span", { class: "grow", role: "status" }, "Started, waiting for Dagster");
+    const line = element("span", { class: "grow", role: "status" }, "Started, waiting for Dagster");
     const bar = element("progress", { "aria-label": "Progress" });
     const cancel = element("button", { type: "button" }, "Cancel");
     const link = element("a", { href: started.url, target: "_blank", rel: "noopener" }, "Open in Dagster");
-    const box = element("div", { class: "run" }, element("div", { class: "line" }, words, link, cancel), bar);
+    const box = element("div", { class: "run" }, element("div", { class: "line" }, line, link, cancel), bar);
     for (const warning of started.warnings || []) box.prepend(element("p", { class: "note warn" }, warning));
     panel().prepend(box);
     box.scrollIntoView({ block: "nearest" });
     sessionStorage.setItem(STARTED, JSON.stringify({ ...started, on: location.pathname + location.search }));
 
     const source = new EventSource(`/runs/${encodeURIComponent(started.run_id)}/events`);
-    let heard = false;
+    let received = false;
     const show = (now) => {
-      heard = true;
-      words.textContent = told(now);
+      received = true;
+      line.textContent = progressText(now);
       if (now.days_asked) {
         bar.max = now.days_asked;
         bar.value = now.days_done;
@@ -127,13 +127,13 @@
       source.close();
       sessionStorage.removeItem(STARTED);
       show(now);
-      words.append(found(now));
+      line.append(resultText(now));
       cancel.remove();
       bar.remove();
       box.classList.add(now.status);
-      // Whoever canceled a run knows why it ended.
+      // A canceled run needs no explanation.
       if (now.error && now.status !== "canceled") box.append(element("p", { class: "note bad", role: "alert" }, now.error));
-      for (const check of now.checks.filter((one) => !one.passed)) {
+      for (const check of now.checks.filter((check) => !check.passed)) {
         box.append(element("p", { class: "note warn" }, `${check.name}: ${check.description || "did not pass"}`));
       }
       const dataset = started.dataset;
@@ -142,14 +142,14 @@
       showParts();
     };
     source.addEventListener("progress", (event) => show(JSON.parse(event.data)));
-    source.addEventListener("waiting", (event) => (words.textContent = JSON.parse(event.data).detail));
+    source.addEventListener("waiting", (event) => (line.textContent = JSON.parse(event.data).detail));
     source.addEventListener("end", (event) => end(JSON.parse(event.data)));
     source.addEventListener("error", () => {
-      words.textContent = "The API does not answer; asking again";
+      line.textContent = "The API does not answer; trying again";
       if (source.readyState === EventSource.CLOSED) {
-        // A page that is left closes its source, too: its run is still there when it comes back.
-        if (!heard) sessionStorage.removeItem(STARTED);
-        words.textContent = "The API does not know this run any more";
+        // Leaving the page closes the stream too. The run stays noted, to be shown when the page is opened again.
+        if (!received) sessionStorage.removeItem(STARTED);
+        line.textContent = "The API has no such run any more";
         bar.remove();
         cancel.remove();
       }
@@ -164,21 +164,21 @@
     cancel.addEventListener("click", stop);
   }
 
-  function told(run) {
+  function progressText(run) {
     const days = run.days_asked ? `, ${number(run.days_done)} of ${number(run.days_asked)} days` : "";
     const rows = run.rows ? `, ${number(run.rows)} klines` : "";
     return `${run.what || "run"} ${run.status}${days}${rows}`;
   }
 
-  /** What a run found: one that finds damage is a success, too. */
-  function found({ what, status, checks, results }) {
-    if (what === "repair" && status === "success") return results.run?.mended ? `, ${number(results.run.mended)} mended` : ", nothing to mend";
-    const failed = checks.filter((one) => !one.passed).length;
+  /** The result of a run. The status alone is not enough: a run that detects damage is a success, too. */
+  function resultText({ what, status, checks, results }) {
+    if (what === "repair" && status === "success") return results.run?.mended ? `, ${number(results.run.mended)} repaired` : ", nothing to repair";
+    const failed = checks.filter((check) => !check.passed).length;
     if (failed) return `, ${failed} of ${checks.length} checks did not pass`;
     return checks.length ? ", all checks passed" : "";
   }
 
-  /** Sends what a form or button asks for, and watches the run that it starts. */
+  /** Sends the request of a form or button, and shows the run that it starts. */
   async function start(url, body, place, button) {
     clearProblems(place);
     button.disabled = true;
@@ -196,8 +196,8 @@
     form.hidden = false;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const given = [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value);
-      const body = Object.fromEntries(given);
+      const fields = [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value);
+      const body = Object.fromEntries(fields);
       if (form.elements.refetch) body.refetch = form.elements.refetch.checked;
       start(form.dataset.post, body, form, form.querySelector("[type=submit]"));
     });
@@ -232,27 +232,27 @@
 
   document.querySelectorAll(".actions").forEach((actions) => (actions.hidden = false));
 
-  // --- parts of the page that come later, as Dagster may be slow
+  // --- parts of the page that are loaded after it, because Dagster may be slow
 
   function showParts() {
     document.querySelectorAll("[data-from]").forEach(async (place) => {
       try {
-        const answer = await fetch(place.dataset.from, { headers: { Accept: "text/html" } });
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const response = await fetch(place.dataset.from, { headers: { Accept: "text/html" } });
+        const page = new DOMParser().parseFromString(await response.text(), "text/html");
         const part = page.getElementById(place.dataset.part);
         if (part) place.replaceChildren(...part.childNodes);
       } catch {
-        // The link that is there leads to the same.
+        // The part keeps its link to the same page.
       }
     });
   }
   showParts();
 
-  // A run goes on while its page is reloaded.
-  const left = JSON.parse(sessionStorage.getItem(STARTED) || "null");
-  if (left && panel() && left.on === location.pathname + location.search) watch(left);
+  // After a reload, show the run that the page showed before.
+  const noted = JSON.parse(sessionStorage.getItem(STARTED) || "null");
+  if (noted && panel() && noted.on === location.pathname + location.search) watch(noted);
 
-  // --- calendar: one stop for Tab, arrows within
+  // --- calendar: Tab enters it, arrow keys move in it
 
   document.querySelectorAll(".years").forEach((years) => {
     const cells = [...years.querySelectorAll("a.cell")];
@@ -287,7 +287,7 @@
     });
   });
 
-  // --- files: a double-click opens what the row's link opens
+  // --- files: a double-click on a row opens its link
 
   document.addEventListener("dblclick", (event) => {
     const link = event.target.closest("tr[data-open]")?.querySelector("a");

@@ -1,5 +1,5 @@
-// The chart of a file: prices above, volume below, zoomed together.
-// Belongs here: drawing what the page embeds. Does not belong here: which klines those are (preview).
+// The chart of a file: prices above, volume below, with one time axis.
+// Belongs here: drawing the klines in the page. Does not belong here: which klines those are (preview.py).
 "use strict";
 
 (() => {
@@ -7,16 +7,16 @@
   const embedded = document.getElementById("klines");
   if (!place || !embedded) return;
   const klines = JSON.parse(embedded.textContent);
-  // Plotly reads texts without an offset as they are, whatever zone the browser is in.
+  // Plotly shows a time without an offset unchanged; it would convert a Date to the time zone of the browser.
   const times = klines.open_time.map((ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " "));
-  // All digits, and none as an exponent: prices may be 0.00001234.
+  // All digits and no exponent: prices may be as small as 0.00001234.
   const exact = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 20, useGrouping: false });
   const names = ["open", "high", "low", "close", "volume", "trades"];
-  const told = times.map((time, at) => {
+  const labels = times.map((time, at) => {
     const local = klines.zone === "UTC" ? [] : [`${klines.local[at]} ${klines.zone}`];
     return [`${time.slice(0, 16)} UTC`, ...local, ...names.map((name) => `${name} ${exact(klines[name][at])}`)].join("<br>");
   });
-  const risen = klines.close.map((close, at) => close >= klines.open[at]);
+  const rose = klines.close.map((close, at) => close >= klines.open[at]);
   const narrow = window.matchMedia("(max-width: 760px)");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -31,14 +31,14 @@
     const axis = { automargin: true, gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: dim } };
     const traces = [
       {
-        type: "candlestick", x: times, text: told, hoverinfo: "text",
+        type: "candlestick", x: times, text: labels, hoverinfo: "text",
         open: klines.open, high: klines.high, low: klines.low, close: klines.close,
         increasing: { line: { color: up, width: 1 }, fillcolor: ground },
         decreasing: { line: { color: down, width: 1 }, fillcolor: down },
       },
       {
         type: "bar", x: times, y: klines.volume, yaxis: "y2", hoverinfo: "skip",
-        marker: { color: risen.map((rose) => (rose ? up : down)), opacity: 0.55, line: { width: 0 } },
+        marker: { color: rose.map((isUp) => (isUp ? up : down)), opacity: 0.55, line: { width: 0 } },
       },
     ];
     const layout = {
