@@ -43,7 +43,7 @@ class Api:
         return requests.delete(self.url + path, timeout=60, **options)
 
     def ended(self, started: requests.Response) -> dict[str, Any]:
-        """The run of a 202, once it is over."""
+        """The run that a 202 started, after its end."""
         assert started.status_code == 202, started.text
         url = self.url + started.json()["status_url"]
 
@@ -51,8 +51,8 @@ class Api:
             now = requests.get(url, timeout=60).json()
             return now if now["status"] not in {"queued", "running"} else None
 
-        found: dict[str, Any] = wait_for(over, self.ui.log)
-        return found
+        run: dict[str, Any] = wait_for(over, self.ui.log)
+        return run
 
 
 def client(root: Path, *, token: str | None = None, dagster_url: str = NOWHERE, **options: Any) -> TestClient:

@@ -1,4 +1,4 @@
-"""A webserver that answers the API's questions as Dagster does, and runs nothing."""
+"""A webserver that responds to the API's queries as Dagster does, and runs nothing."""
 
 from typing import Any
 
@@ -34,17 +34,17 @@ _ANSWERS: dict[str, Any] = {
 
 
 def fake_dagster() -> tuple[FastAPI, list[dict[str, Any]]]:
-    """The app, and the questions that it was asked, in order."""
-    app, asked = FastAPI(), []
+    """The app, and the queries that it receives, in order."""
+    app, received = FastAPI(), []
 
     @app.post("/graphql")
     async def graphql(request: Request) -> dict[str, Any]:
-        question = await request.json()
-        asked.append(question)
-        if "runOrError" in question["query"]:
-            known = question["variables"]["id"] == RUN_ID
+        query = await request.json()
+        received.append(query)
+        if "runOrError" in query["query"]:
+            known = query["variables"]["id"] == RUN_ID
             return {"data": {"runOrError": _RUN if known else {"__typename": "RunNotFoundError"}}}
-        name = next(name for name in _ANSWERS if name in question["query"])
+        name = next(name for name in _ANSWERS if name in query["query"])
         return {"data": {name: _ANSWERS[name]}}
 
-    return app, asked
+    return app, received

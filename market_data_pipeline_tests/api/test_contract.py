@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     root = tmp_path_factory.mktemp("contract")
     with serve(SimulatedExchange(weights=False)) as exchange, served(fake_dagster()[0]) as dagster_url:
-        found = Settings(market_data_dir=root, market_data_exchange_url=exchange.url)
-        yield create_app(found, dagster_url=dagster_url)
+        of_root = Settings(market_data_dir=root, market_data_exchange_url=exchange.url)
+        yield create_app(of_root, dagster_url=dagster_url)
 
 
 # No schema can tell which zones, dates and pairs there are, so requests that keep it may be refused with 422.
 def test_every_answer_is_as_documented(app: FastAPI, subtests: pytest.Subtests) -> None:
     document = schemathesis.openapi.from_asgi("/openapi.json", app)
-    operations = [found.ok() for found in document.get_all_operations()]
+    operations = [operation.ok() for operation in document.get_all_operations()]
     assert {operation.path for operation in operations} >= {"/backfill", "/runs/{run_id}", "/browse/file"}
     for operation in operations:
         # Streams never end while a run is under way, and the run of the fake is always.

@@ -1,4 +1,4 @@
-"""Runs asked for over HTTP, done by a real daemon: backfill, verify, repair, combine, cancel, live."""
+"""Runs that HTTP requests start and a real daemon executes: backfill, verify, repair, combine, cancel, live."""
 
 import json
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ ZURICH = {"tz": "Europe/Zurich"}
 
 @pytest.fixture(scope="module")
 def loaded(api: Api) -> Api:
-    """A week of a pair that Dagster had never heard of."""
-    asked = {**PAIR, **ZURICH, "start": "2024-02-01", "end": "2024-02-08"}
-    started = api.post("/backfill", json=asked)
+    """A week of a pair that the code location does not have before."""
+    request = {**PAIR, **ZURICH, "start": "2024-02-01", "end": "2024-02-08"}
+    started = api.post("/backfill", json=request)
     assert started.status_code == 202, started.text
     body = started.json()
     assert body["dataset"] == {**PAIR, **ZURICH}
@@ -46,22 +46,22 @@ def events_of(url: str) -> Iterator[tuple[str, Any]]:
                 yield event, json.loads(line.removeprefix("data: "))
 
 
-def test_a_backfill_ends_and_is_told_as_it_goes(loaded: Api) -> None:
+def test_the_events_of_a_backfill_show_its_progress_and_end(loaded: Api) -> None:
     started = loaded.post("/backfill", json={**PAIR, **ZURICH, "start": "2024-02-08", "end": "2024-02-12"})
-    told = list(events_of(loaded.url + started.json()["events_url"]))
-    assert {name for name, _ in told[:-1]} <= {"progress"}
-    assert told[-1][0] == "end"
-    assert (told[-1][1]["status"], told[-1][1]["days_done"]) == ("success", 4)
-    assert told[-1][1]["url"] == f"{loaded.ui.url}/runs/{started.json()['run_id']}"
+    events = list(events_of(loaded.url + started.json()["events_url"]))
+    assert {name for name, _ in events[:-1]} <= {"progress"}
+    assert events[-1][0] == "end"
+    assert (events[-1][1]["status"], events[-1][1]["days_done"]) == ("success", 4)
+    assert events[-1][1]["url"] == f"{loaded.ui.url}/runs/{started.json()['run_id']}"
 
 
 def test_the_fallback_is_in_the_answer(loaded: Api) -> None:
-    asked = {"market": "spot", "pair": "NOSUCH/USDT", "start": "2024-03-01", "end": "2024-03-02"}
-    started = loaded.post("/backfill", json=asked)
+    request = {"market": "spot", "pair": "NOSUCH/USDT", "start": "2024-03-01", "end": "2024-03-02"}
+    started = loaded.post("/backfill", json=request)
     assert started.json()["dataset"]["pair"] == "BTC/USDT"
     assert "does not list NOSUCH/USDT" in started.json()["warnings"][0]
     assert loaded.ended(started)["status"] == "success"
-    refused = loaded.post("/backfill", json=asked | {"strict_pair": True})
+    refused = loaded.post("/backfill", json=request | {"strict_pair": True})
     assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
     assert "does not list NOSUCH/USDT" in refused.json()["detail"]
 
@@ -70,9 +70,9 @@ def test_damage_is_found_and_repaired(loaded: Api) -> None:
     (path,) = dataset_folder(loaded.root, "spot", "SIM02USDT").glob("chunks/*_2024-02-03.parquet")
     good = path.read_bytes()
     path.write_bytes(good[:-100] + bytes(100))
-    found = loaded.ended(loaded.post("/verify", json=PAIR))
-    failed = [check for check in found["checks"] if not check["passed"]]
-    assert [check["name"] for check in failed], found
+    verified = loaded.ended(loaded.post("/verify", json=PAIR))
+    failed = [check for check in verified["checks"] if not check["passed"]]
+    assert [check["name"] for check in failed], verified
     assert all("2024-02-03" in check["description"] for check in failed)
     repaired = loaded.ended(loaded.post("/verify", json={**PAIR, "repair": True}))
     assert repaired["status"] == "success", repaired
