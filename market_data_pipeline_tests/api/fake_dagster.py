@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 RUN_ID = "0b3a7f0e-5d0c-4c43-8d57-9e0a3f7f2f3b"
-_RUN = {
+RUN: dict[str, Any] = {
     "__typename": "Run",
     "runId": RUN_ID,
     "status": "STARTED",
@@ -17,9 +17,9 @@ _RUN = {
     "assetSelection": [],
     "assetCheckSelection": None,
 }
-_ANSWERS: dict[str, Any] = {
+_RESULTS: dict[str, Any] = {
     "launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": RUN_ID}},
-    "runsOrError": {"__typename": "Runs", "results": [_RUN]},
+    "runsOrError": {"__typename": "Runs", "results": [RUN]},
     "logsForRun": {"__typename": "EventConnection", "cursor": "1", "hasMore": False, "events": []},
     "terminateRun": {"__typename": "TerminateRunSuccess"},
     "assetNodeOrError": {"__typename": "AssetNotFoundError"},
@@ -33,9 +33,10 @@ _ANSWERS: dict[str, Any] = {
 }
 
 
-def fake_dagster() -> tuple[FastAPI, list[dict[str, Any]]]:
-    """The app, and the queries that it receives, in order."""
+def fake_dagster(**results: Any) -> tuple[FastAPI, list[dict[str, Any]]]:
+    """The app, and the queries that it receives, in order. `results` are used in place of its own, by field."""
     app, received = FastAPI(), []
+    fields = _RESULTS | results
 
     @app.post("/graphql")
     async def graphql(request: Request) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def fake_dagster() -> tuple[FastAPI, list[dict[str, Any]]]:
         received.append(query)
         if "runOrError" in query["query"]:
             known = query["variables"]["id"] == RUN_ID
-            return {"data": {"runOrError": _RUN if known else {"__typename": "RunNotFoundError"}}}
-        name = next(name for name in _ANSWERS if name in query["query"])
-        return {"data": {name: _ANSWERS[name]}}
+            return {"data": {"runOrError": RUN if known else {"__typename": "RunNotFoundError"}}}
+        name = next(name for name in fields if name in query["query"])
+        return {"data": {name: fields[name]}}
 
     return app, received

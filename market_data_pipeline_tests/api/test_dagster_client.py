@@ -1,0 +1,89 @@
+"""What the API reads from results of the Dagster webserver, and what it does without one."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+
+from market_data_pipeline.api.dagster_client import Dagster, DagsterUnavailable
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.instance.names import RANGE_END_TAG, RANGE_START_TAG, WHAT_TAG
+from market_data_pipeline_tests.api.conftest import NOWHERE, served
+from market_data_pipeline_tests.api.fake_dagster import RUN, RUN_ID, fake_dagster
+
+DATASET = Dataset(Market.SPOT, "BTC/USDT", parse_zone("UTC"), date(2024, 1, 1), ())
+REFUSED = {"__typename": "PythonError", "message": "no such\n  thing"}
+
+
+def run(*assets: str, checked: tuple[str, ...] = (), job: str = "__ASSET_JOB", **tags: str) -> dict[str, Any]:
+    """A run of `TOKEN/asset` of spot."""
+    return RUN | {
+        "pipelineName": job,
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        "assetSelection": [{"path": ["binance", *asset.split("/")]} for asset in assets],
+        "assetCheckSelection": [{"assetKey": {"path": ["binance", *asset.split("/")]}} for asset in checked],
+    }
+
+
+def last_runs(*runs: dict[str, Any], **options: Any) -> Any:
+    results = {"__typename": "Runs", "results": list(runs)}
+    with served(fake_dagster(runsOrError=results)[0]) as url:
+        return Dagster(url, public_url="http://dagster.example/").last_runs(DATASET, **options)
+
+
+@pytest.mark.parametrize(
+    ("of_dagster", "what"),
+    [
+        (run("BTCUSDT/klines_1m", "BTCUSDT/manifest"), "backfill"),
+        (run("BTCUSDT/combined"), "combine"),
+        (run(checked=("BTCUSDT/manifest",)), "verify"),
+        (run("BTCUSDT/manifest"), "run"),
+        (run("BTCUSDT/klines_1m", **{WHAT_TAG: "repair"}), "repair"),
+    ],
+)
+def test_what_a_run_is(of_dagster: dict[str, Any], what: str) -> None:
+    (summary,) = last_runs(of_dagster)
+    assert (summary.what, summary.status, summary.began_s, summary.ended_s) == (what, "running", 1.0, None)
+    assert summary.url == f"http://dagster.example/runs/{RUN_ID}"
+
+
+def test_the_days_of_a_run() -> None:
+    days = {RANGE_START_TAG: "2024-01-01", RANGE_END_TAG: "2024-01-31"}
+    first, second, third = last_runs(
+        run("BTCUSDT/klines_1m", **days),
+        run("BTCUSDT/klines_1m", **{"dagster/partition": "2024-02-01"}),
+        run("BTCUSDT/klines_1m"),
+    )
+    assert first.days == ("2024-01-01", "2024-01-31")
+    assert second.days == ("2024-02-01", "2024-02-01")
+    assert third.days is None
+
+
+def test_last_runs_are_those_of_the_dataset() -> None:
+    others = [run("ETHUSDT/klines_1m"), run(checked=("ETHUSDT/manifest",)), run()]
+    assert last_runs(*others) == []
+    assert len(last_runs(*others, *[run("BTCUSDT/klines_1m")] * 3, limit=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "use"),
+    [
+        ("launchRun", lambda dagster: dagster.launch(assets=[["binance", "BTCUSDT", "klines_1m"]])),
+        ("terminateRun", lambda dagster: dagster.cancel(RUN_ID)),
+        ("startSensor", lambda dagster: dagster.start_sensor(Market.SPOT)),
+        ("reloadRepositoryLocation", lambda dagster: dagster.reload()),
+    ],
+)
+def test_what_dagster_refuses_is_an_error_of_one_line(field: str, use: Callable[[Dagster], Any]) -> None:
+    with served(fake_dagster(**{field: REFUSED})[0]) as url, pytest.raises(DagsterUnavailable, match="no such thing$"):
+        use(Dagster(url))
+
+
+def test_without_a_webserver_the_error_names_its_address_and_the_remedy() -> None:
+    with pytest.raises(DagsterUnavailable, match=f"{NOWHERE} .*market-data up"):
+        Dagster(NOWHERE).run(RUN_ID)
+    # Something else listens there.
+    with served(fake_dagster(runsOrError=None)[0]) as url, pytest.raises(DagsterUnavailable, match="market-data up"):
+        Dagster(url + "/elsewhere").run(RUN_ID)

@@ -1,0 +1,110 @@
+"""The progress of a run, out of its events: each event is read once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from market_data_pipeline.api.dagster_client import RunSummary
+from market_data_pipeline.api.progress import Watch
+
+Event = dict[str, Any]
+
+
+class FakeWebserver:
+    """One run, `r`, whose events come in pages."""
+
+    def __init__(self, status: str, *pages: Sequence[Event], days: tuple[str, str] | None = None) -> None:
+        self.status, self.pages, self.days = status, list(pages), days
+        self.cursors: list[str | None] = []
+
+    def run(self, run_id: str) -> RunSummary | None:
+        if run_id != "r":
+            return None
+        return RunSummary("r", "backfill", self.status, 1.0, None, self.days, "http://dagster.example/runs/r")
+
+    def events(self, run_id: str, cursor: str | None) -> tuple[Sequence[Event], str, bool]:
+        self.cursors.append(cursor)
+        at = int(cursor or 0)
+        end = min(at + 1, len(self.pages))
+        return (self.pages[at] if at < len(self.pages) else []), str(end), end < len(self.pages)
+
+
+def loaded(day: str, rows: int) -> Event:
+    entries = [{"label": "dagster/partition_row_count", "intValue": rows}]
+    path = ["binance", "BTCUSDT", "klines_1m"]
+    return {
+        "__typename": "MaterializationEvent",
+        "partition": day,
+        "assetKey": {"path": path},
+        "metadataEntries": entries,
+    }
+
+
+def log(level: str, message: str) -> Event:
+    return {"__typename": "LogMessageEvent", "level": level, "message": message}
+
+
+def failure(*causes: tuple[str, str]) -> Event:
+    chain = [{"className": name, "message": f"{name}: {message}\n"} for name, message in causes]
+    error = chain[0] | {"causes": chain[1:]}
+    return {"__typename": "ExecutionStepFailureEvent", "message": "the step failed", "level": "ERROR", "error": error}
+
+
+def look(watch: Watch) -> Any:
+    progress = watch.look("r")
+    assert progress is not None
+    return progress
+
+
+def test_days_are_counted_once_and_events_read_once() -> None:
+    dagster = FakeWebserver("running", [loaded("2024-01-01", 1440)], days=("2024-01-01", "2024-01-31"))
+    watch = Watch(dagster)  # type: ignore[arg-type]
+    first = look(watch)
+    assert (first.days_done, first.days_asked, first.rows) == (1, 31, 1440)
+    # The day again, as a retry of the run records it, and another.
+    dagster.pages += [[loaded("2024-01-01", 1439)], [loaded("2024-01-02", 1440)]]
+    second = look(watch)
+    assert (second.days_done, second.rows) == (2, 1439 + 1440)
+    assert dagster.cursors == [None, "1", "2"]
+
+
+def test_an_unknown_run_is_none() -> None:
+    assert Watch(FakeWebserver("running")).look("other") is None  # type: ignore[arg-type]
+
+
+def test_the_error_is_the_first_cause_that_is_not_dagster_s_own() -> None:
+    causes = ("DagsterExecutionStepExecutionError", "Error occurred"), ("StoreError", "the disk\nis full")
+    for status, error in (("failure", "the disk is full"), ("canceled", "the disk is full"), ("running", None)):
+        dagster = FakeWebserver(status, [failure(*causes), failure(("StoreError", "a later one"))])
+        assert look(Watch(dagster)).error == error  # type: ignore[arg-type]
+
+
+def test_the_last_twenty_warnings_are_kept() -> None:
+    lines = [log("INFO", "quiet"), *(log("WARNING", str(number)) for number in range(30)), log("ERROR", "loud")]
+    dagster = FakeWebserver("running", lines)
+    assert look(Watch(dagster)).warnings == [*map(str, range(11, 30)), "loud"]  # type: ignore[arg-type]
+
+
+def test_numbers_of_other_assets_and_checks() -> None:
+    entries = [
+        {"label": "rows", "intValue": 0},
+        {"label": "outcome", "text": "built"},
+        {"label": "schema", "table": {"records": []}},
+    ]
+    combined = {"path": ["binance", "BTCUSDT", "combined"]}
+    evaluation = {"checkName": "c", "success": False, "severity": "WARN", "description": None, "assetKey": combined}
+    dagster = FakeWebserver(
+        "success",
+        [
+            {
+                "__typename": "MaterializationEvent",
+                "partition": None,
+                "assetKey": combined,
+                "metadataEntries": entries,
+            },
+            {"__typename": "AssetCheckEvaluationEvent", "evaluation": evaluation},
+        ],
+    )
+    progress = look(Watch(dagster))  # type: ignore[arg-type]
+    assert progress.results == {"combined": {"rows": 0, "outcome": "built"}}
+    (check,) = progress.checks
+    assert (check.name, check.asset, check.passed) == ("c", "binance/BTCUSDT/combined", False)
