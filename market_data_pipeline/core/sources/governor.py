@@ -1,11 +1,12 @@
 """The request-weight budget of one market on one host, shared by every process on this machine.
 
-Belongs here: counting, waiting, obeying. Does not belong here: what a request weighs (`rest`).
+Belongs here: counting weight, waiting for it, and waiting out a ban. Does not belong here: what a request weighs
+(`rest.klines`).
 
-The exchange counts weight per IP address in fixed minutes of its own clock, and tells the count so far in each answer
-(`X-MBX-USED-WEIGHT-1M`). The budget is a small file under the data root, changed under a lock: each request is paid
-before it is sent, the count is raised to what the exchange says, and a new minute starts at zero. So a load may spend
-a whole minute's budget at once, and no two processes spend it twice.
+The exchange counts weight per IP address in fixed minutes of its own clock, and sends the count so far with each
+response (`X-MBX-USED-WEIGHT-1M`). The budget is a small file under the data root, changed under a lock: each request is
+paid before it is sent, the count is raised to the exchange's, and a new minute starts at zero. So a load may spend a
+whole minute's budget at once, and no two processes spend it twice.
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
 """
 
@@ -26,9 +27,9 @@ from market_data_pipeline.core.errors import Banned, SourceUnavailable
 
 MINUTE_S = 60
 BUDGET_SHARE = 0.95
-# The clocks agree to about half a round trip; a request sent this long after the turn is counted in the new minute.
+# The clocks agree to about half a round trip. A request sent this long after a minute begins is counted in it.
 _TURN_MARGIN_S = 0.15
-# A few minutes pass by themselves; nobody wants a program that is silent for hours.
+# A ban of a few minutes is waited out. A longer one is an error, because a program that waits for hours looks stuck.
 _LONGEST_BAN_TO_WAIT_FOR_S = 150
 _FILE_BYTES = 160
 
@@ -52,14 +53,14 @@ class Governor:
         own_clock_s: Callable[[], float] = time.time,
         extra_sleep_s: float = 0,
     ) -> None:
-        """Nothing is read or written yet.
+        """Read and write nothing yet.
 
         Args:
             path: the budget's file.
-            weight_per_minute: what the exchange allows.
+            weight_per_minute: the exchange's limit.
             clock_s: the exchange's clock, in seconds.
             own_clock_s: this machine's clock, in seconds.
-            extra_sleep_s: waited before each request, on top.
+            extra_sleep_s: an additional wait before each request.
         """
         self.limit = math.floor(weight_per_minute * BUDGET_SHARE)
         self.spent = 0
@@ -70,11 +71,11 @@ class Governor:
         self._threads = threading.Lock()
         self._processes = FileLock(path.with_suffix(".lock"), thread_local=False)
         self._known = (0, 0)
-        # Until a load begins, a data root that is new is not touched and the budget is kept here.
+        # In a new data root the file is created when a load begins (`open`). Until then the budget is kept here.
         self._own: _Budget | None = None if path.exists() else _Budget()
 
     def open(self) -> None:
-        """Let the budget's file be made, with what was spent so far."""
+        """Create the budget's file, with the weight spent so far."""
         with self._threads:
             own, self._own = self._own, None
         if own is not None:
@@ -88,11 +89,11 @@ class Governor:
     def pay(self, weight: int, stopped: threading.Event, *, until_s: float = math.inf) -> int:
         """Wait until the budget has room for `weight`, take it, and return the minute it was taken from.
 
-        Without weight, wait only until requests may be sent at all: for the one that asks for the clock, which is paid
-        afterwards. Returns at once, without paying, when `stopped` is set.
+        With weight 0, wait only until requests may be sent at all; the request for the clock is paid afterwards.
+        Returns at once, without paying, when `stopped` is set.
 
         Raises:
-            Banned: the exchange wants nothing from here for longer than waiting makes sense.
+            Banned: the exchange refuses requests for longer than is waited.
             SourceUnavailable: the wait would last until after `until_s` (monotonic).
         """
         if self._extra_sleep_s and weight:
@@ -107,16 +108,16 @@ class Governor:
         return 0
 
     def settle(self, minute: int, used: int) -> None:
-        """Take note that the exchange had counted `used` weight, answering a request paid in `minute`."""
+        """Raise the count to `used`, which the exchange sent in the response to a request paid in `minute`."""
         if (minute, used) <= self._known:
             return
         with self._budget() as budget:
-            # Around the turn of the minute it is unknown which minute the count is of; the next answer will tell.
+            # Around the end of a minute it is unknown which minute the count is of. The next response has it again.
             if budget.minute == minute == self._minute():
                 budget.used = max(budget.used, used)
 
     def close_for(self, seconds: float) -> None:
-        """Let no process send anything for this long: the exchange said so (`Retry-After`).
+        """Let no process send a request for so many seconds, as the exchange demands (`Retry-After`).
 
         Raises:
             Banned: see `pay`.
@@ -127,12 +128,12 @@ class Governor:
         self._closed_s(budget)
 
     def used(self) -> int:
-        """The weight used in the running minute, as far as known."""
+        """Return the weight used in the running minute, as far as known."""
         with self._budget() as budget:
             return budget.used if budget.minute == self._minute() else 0
 
     def try_to_pay(self, weight: int) -> bool:
-        """Take `weight` for many requests at once, if the budget has room for it now.
+        """Take `weight` for many requests at once, if the budget has room now; return whether it had.
 
         Raises:
             Banned: see `pay`.
@@ -140,7 +141,7 @@ class Governor:
         return self._try(weight)[1] <= 0
 
     def _is_open(self) -> tuple[int, float]:
-        # Read without the lock: it is written in one piece, and nothing is changed here.
+        # Without the lock, because the file is written in one piece and not changed here.
         budget = self._own or self._read()[0]
         return 0, self._closed_s(budget)
 
@@ -155,7 +156,7 @@ class Governor:
                 if budget.used and budget.minute == minute - 1 and since_turn_s < _TURN_MARGIN_S:
                     return minute, _TURN_MARGIN_S - since_turn_s
                 budget.minute, budget.used = minute, 0
-            # A single request above the whole budget is let through alone: waiting would not make it cheaper.
+            # A single request above the whole budget is sent alone, because no wait would make room for it.
             if budget.used and budget.used + weight > self.limit:
                 return minute, (budget.minute + 1) * MINUTE_S + _TURN_MARGIN_S - now_s
             budget.used += weight
@@ -177,7 +178,7 @@ class Governor:
 
     @contextmanager
     def _budget(self) -> Iterator[_Budget]:
-        """The budget, for this thread of this process alone; what the block changes is kept."""
+        """Lock the budget for this thread of this process; save it after the block if it changed."""
         with self._threads:
             if self._own is not None:
                 yield self._own
@@ -197,7 +198,7 @@ class Governor:
         except FileNotFoundError:
             return _Budget(), True
         except (ValueError, TypeError):
-            # What was spent in this minute is unknown, so nothing of it is left.
+            # The weight spent in this minute is unknown, so take all of it for spent.
             return _Budget(minute=self._minute(), used=self.limit), False
 
     def _write(self, budget: _Budget) -> None:
@@ -210,5 +211,5 @@ class Governor:
 
 
 def budget_path(root: Path, host: str, market: str) -> Path:
-    """The budget's file: one per host and market, beside the datasets."""
+    """Return the path of the budget's file: one per host and market, under the data root."""
     return root / ".governor" / f"{re.sub(r'[^A-Za-z0-9.-]', '_', host)}_{market}.json"

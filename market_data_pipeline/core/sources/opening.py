@@ -1,6 +1,6 @@
-"""Which source a name means.
+"""Sources by their name: `auto`, `rest` and `archive`, and the sources of live mode.
 
-Belongs here: the names users may give, and the addresses. Does not belong here: how a source works.
+Belongs here: the names that users may give, and the addresses. Does not belong here: how a source works.
 """
 
 from collections.abc import Iterable
@@ -19,22 +19,22 @@ SOURCES = ("auto", "rest", "archive")
 # Serves spot's market data where the exchange's own address answers 451; there is none for futures.
 # https://developers.binance.com/docs/binance-spot-api-docs/faqs/market_data_only
 PUBLIC_SPOT_ADDRESS = "https://data-api.binance.vision"
-# Who follows the newest minute asks again a minute later anyway, so nothing is waited for that takes longer than this.
+# Live mode requests each minute again in the next one, so it does not wait longer than this for a response.
 _LIVE_PATIENCE_S, _LIVE_DEADLINE_S = 3, 4
 LIVE_CONNECTIONS = 100
-# The other side of the earth; the time of a first answer has the opening of its connection in it.
-_LONGEST_WAY_MS = 150
-# What one question takes of the processor, about.
-_QUESTION_S = 0.0015
+# To the other side of the earth. More is measured when the time includes opening the connection.
+_MOST_LATENCY_MS = 150
+# CPU time of one request, about.
+_REQUEST_CPU_S = 0.0015
 
 
 def open_source(
     name: str, market: Market, pair: str, *, root: Path, base_url: str | None = None, extra_sleep_s: float = 0
 ) -> KlineSource:
-    """The source called `name` for a pair. Nothing is sent yet.
+    """Return the source called `name` for a pair. It has sent no request yet.
 
     Raises:
-        UsageError: no such source.
+        UsageError: there is no source of this name.
     """
     if name not in SOURCES:
         raise UsageError(f"no such source: {name!r}; give {', '.join(SOURCES[:-1])} or {SOURCES[-1]}")
@@ -43,10 +43,10 @@ def open_source(
 
 
 class LiveSources:
-    """The sources of many pairs of one market, which share connections, clock and impatience."""
+    """The sources of many pairs of one market, which share connections, the clock, and short deadlines."""
 
     def __init__(self, market: Market, *, root: Path, base_url: str | None = None, extra_sleep_s: float = 0) -> None:
-        """Nothing is sent yet; the arguments are those of `open_source`."""
+        """Send no request yet. The arguments are those of `open_source`."""
         self.market = market
         self._base_url = base_url
         self._client = _client(
@@ -61,42 +61,42 @@ class LiveSources:
         self._sources: dict[str, KlineSource] = {}
 
     def of(self, pair: str) -> KlineSource:
-        """The pair's source; it stays open until all are closed."""
+        """Return the pair's source. It stays open until `close`."""
         if pair not in self._sources:
             self._sources[pair] = _source("auto", pair, self._client, self._base_url)
         return self._sources[pair]
 
     def now_ms(self) -> int:
-        """The exchange's clock.
+        """Return the exchange's clock, ms UTC.
 
         Raises:
-            SourceUnavailable: it was never to be had.
+            SourceUnavailable: the exchange never sent its clock.
         """
         return self._client.now_ms()
 
     def set_clock(self) -> int:
-        """Ask for the exchange's clock anew; return how far this machine's is behind, ms.
+        """Request the exchange's clock again; return how far this machine's is behind, ms.
 
         Raises:
-            SourceUnavailable: no answer to be had; the clock stays as it was.
+            SourceUnavailable: there is no response. The clock stays as it was.
         """
         return self._client.set_clock()
 
     def way_ms(self) -> int:
-        """How long a question is under way until the exchange hears it, as far as it is known."""
-        return min(round(self._client.round_trip_s * 500), _LONGEST_WAY_MS)
+        """Return how long a request takes to reach the exchange, in ms; 0 while it is unknown."""
+        return min(round(self._client.round_trip_s * 500), _MOST_LATENCY_MS)
 
     def worth_asking_at_once(self) -> int:
-        """How many questions fill the time until the first is answered; with more, threads wait for Python's lock."""
-        return min(4 + round(self._client.round_trip_s / _QUESTION_S), LIVE_CONNECTIONS)
+        """Return how many requests to send at once. With more, the threads would only wait for Python's lock."""
+        return min(4 + round(self._client.round_trip_s / _REQUEST_CPU_S), LIVE_CONNECTIONS)
 
     def usage(self) -> Usage:
-        """What live mode has cost so far."""
+        """Return the request weight used so far."""
         governor = self._client.governor
         return Usage(governor.used(), governor.limit, governor.spent)
 
     def try_to_pay(self, spans: Iterable[Span]) -> bool:
-        """Pay for `newest` of all these spans at once, if there is room for them now.
+        """Pay for `newest` of all these spans at once, if the budget has room now; return whether it had.
 
         Raises:
             Banned: see `Governor.pay`.
@@ -106,11 +106,11 @@ class LiveSources:
         return self._client.governor.try_to_pay(sum(klines_weight(self.market, span.minutes) for span in spans))
 
     def open_budget(self) -> None:
-        """Let the shared budget's file be made."""
+        """Create the file of the shared budget."""
         self._client.governor.open()
 
     def close(self) -> None:
-        """Stop what waits, then the threads."""
+        """End all waiting, then the threads."""
         self._client.stop()
         for source in self._sources.values():
             source.close()

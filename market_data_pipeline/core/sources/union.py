@@ -1,7 +1,7 @@
-"""The exchange as one source: REST and the archive, each where it is best, and what both say about absent minutes.
+"""The exchange as one source: REST and the archive together, and the evidence of both for absent minutes.
 
-Belongs here: which of the two a minute is asked of, the way out where one fails, and the proof that minutes never had
-klines. Does not belong here: how either is asked (`rest`, `archive`).
+Belongs here: which of the two a minute is requested from, what replaces one that fails, and the proof that minutes
+never had klines. Does not belong here: the requests to either (`sources.rest`, `sources.archive`).
 """
 
 import logging
@@ -31,7 +31,7 @@ from market_data_pipeline.core.sources.rest.klines import REST, RestSource
 ARCHIVE = frozenset({"archive"})
 # A UTC day is 138 kB.
 _MOST_PREFETCHED = 3 * CONNECTIONS
-# How far around a gap the reference pair is asked, so that an empty answer is not taken for a halt.
+# How far around a gap the reference pair is requested, so that an empty response is not taken for a halt.
 _AROUND_MS = 30 * MINUTE_MS
 # A halt does not begin and end in the same minute for every pair.
 _EDGE_MINUTES, _LONG_MINUTES = 2, 20
@@ -42,16 +42,16 @@ _log = logging.getLogger(__name__)
 
 
 class ExchangeSource:
-    """Klines of one pair from REST, from the archive, or from whichever is best."""
+    """Klines of one pair from REST, from the archive, or from both."""
 
     def __init__(self, name: str, rest: RestSource, archive: Archive, reference: tuple[str, RestSource] | None) -> None:
-        """Nothing is sent before the first method is called.
+        """Send no request yet.
 
         Args:
-            name: `rest`, `archive`, or `auto`: the archive for days that it should have, REST for all else.
+            name: `rest`, `archive`, or `auto`: the archive for days that it should have, REST for all others.
             rest: the REST API.
             archive: the archive's files.
-            reference: on spot, another pair by name, which is traded whenever the market is open.
+            reference: on spot, the name and source of another pair, one that is traded whenever the market is open.
         """
         self._name, self._rest, self._archive, self._reference = name, rest, archive, reference
         self._life_in_archive: Life
@@ -63,14 +63,14 @@ class ExchangeSource:
         return self._rest.warnings
 
     def now_ms(self) -> int:
-        """The exchange's clock, or this machine's where only the archive can be reached."""
+        """Return the exchange's clock, or this machine's where only the archive can be reached (ms UTC)."""
         return round(time.time() * 1000) if self._is_blocked else self._rest.now_ms()
 
     def life(self, *, refresh: bool = False) -> Life:
         """See `KlineSource.life`; from the archive's files where REST does not serve this location."""
         if not self.__dict__.get("_is_blocked"):
             with suppress(RegionBlocked):
-                return self._rest.life(refresh=refresh)  # it asks for the clock at the same time
+                return self._rest.life(refresh=refresh)  # requests the clock at the same time
         return self._life_in_archive if self._is_blocked else self._rest.life(refresh=refresh)
 
     @cached_property
@@ -89,7 +89,7 @@ class ExchangeSource:
         return False
 
     def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
-        """See `KlineSource.newest`; only REST has them."""
+        """See `KlineSource.newest`. Only REST has the newest minutes."""
         return self._rest.newest(span, paid=paid)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
@@ -106,26 +106,26 @@ class ExchangeSource:
     def recheck(self, gap: Span) -> Recheck:
         """See `KlineSource.recheck`.
 
-        Minutes are proven to have no klines where REST, asked twice, has none and the archive's file of the day has
-        none either, or, on spot, another pair that is always traded has none. A file that is missing or bad says
-        nothing. Futures have klines also while trading is halted, so another pair says nothing there.
+        It is proven that minutes have no klines where REST has none, requested twice, and either the archive's file of
+        the day has none, or on spot the reference pair has none. A file that is missing or bad proves nothing. Futures
+        have klines also while trading is halted, so another pair proves nothing there.
         """
-        again = Recheck(EMPTY, evidence=("rest: not to be asked",)) if self._is_blocked else self._rest.recheck(gap)
-        if again.klines.num_rows:
-            return again
+        by_rest = Recheck(EMPTY, evidence=("rest: not to be asked",)) if self._is_blocked else self._rest.recheck(gap)
+        if by_rest.klines.num_rows:
+            return by_rest
         archived, of_archive = self._archived(gap)
         if archived.num_rows and self._name != "rest":
             return Recheck(archived, ARCHIVE)
         halted, of_reference = self._halted(gap)
         proven = not self._is_blocked and not archived.num_rows and (of_archive == _ARCHIVE_HAS_NONE or halted)
-        return Recheck(EMPTY, evidence=(*again.evidence, of_archive, *of_reference), proven=proven)
+        return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), proven=proven)
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
         return self._rest.usage()
 
     def close(self) -> None:
-        """Stop what waits, then the threads."""
+        """End all waiting, then the threads."""
         self._archive.close()
         self._rest.close()
         self._prefetched.close()
@@ -133,7 +133,7 @@ class ExchangeSource:
             self._reference[1].close()
 
     def _pieces(self, spans: Iterable[Span]) -> Iterator[Span]:
-        """The spans by UTC day where the archive has them, in pages of REST where it has not."""
+        """Cut the spans into UTC days where the archive has them, into pages of REST where it has not."""
         published_ms = self.now_ms() - PUBLISHED_AFTER_MS
         for span in spans:
             start_ms = span.start_ms
@@ -146,7 +146,7 @@ class ExchangeSource:
 
     def _page(self, span: Span) -> Page:
         try:
-            if self._name == "auto" and self._is_a_bit_of_a_day(span):
+            if self._name == "auto" and self._is_short(span):
                 return Page(span, self._rest.klines(span), REST)
             klines, lacks = self._of_file(span)
             missing = gaps(open_times(klines), span)
@@ -163,17 +163,18 @@ class ExchangeSource:
         from_rest = REST if any(answer.num_rows for answer in answers) else frozenset()
         return Page(span, reduce(join, answers, klines), from_archive | from_rest or REST)
 
-    def _is_a_bit_of_a_day(self, span: Span) -> bool:
-        """True for what is one page of REST, where that costs one request, and two of the archive.
+    def _is_short(self, span: Span) -> bool:
+        """True if the span is one page of REST: one request there, and two to the archive.
 
-        What begins or ends at midnight is part of a longer load, as local days are, and its file is wanted anyway.
+        A span that begins or ends at midnight is part of a longer load, as local days are, and its file is needed
+        anyway.
         """
         at_midnight = not span.start_ms % DAY_MS or not span.end_ms % DAY_MS
         is_published = span.start_ms // DAY_MS * DAY_MS + DAY_MS <= self.now_ms() - PUBLISHED_AFTER_MS
         return span.end_ms - span.start_ms <= self._rest.page_ms and not (at_midnight and is_published)
 
     def _of_file(self, span: Span) -> tuple[pa.Table, str]:
-        """The archive's klines of a span within one UTC day, and why there are none if there is no such file."""
+        """Return the archive's klines of a span within one UTC day, and the reason if its file cannot be used."""
         start_ms = span.start_ms // DAY_MS * DAY_MS
         try:
             return cut(self._archive.day(start_ms), span), ""
@@ -187,15 +188,15 @@ class ExchangeSource:
             return EMPTY, str(error)
 
     def _archived(self, gap: Span) -> tuple[pa.Table, str]:
-        """What the archive has of the gap, and what that says."""
-        found = [self._of_file(piece) for piece in pieces([gap], DAY_MS, aligned=True)]
-        klines = pa.concat_tables([klines for klines, _ in found]).combine_chunks()
+        """Return the archive's klines of the gap, and the line of evidence."""
+        of_days = [self._of_file(piece) for piece in pieces([gap], DAY_MS, aligned=True)]
+        klines = pa.concat_tables([klines for klines, _ in of_days]).combine_chunks()
         if klines.num_rows:
             return klines, f"archive: has {klines.num_rows} of them"
-        return klines, next((f"archive: {lacks}" for _, lacks in found if lacks), _ARCHIVE_HAS_NONE)
+        return klines, next((f"archive: {lacks}" for _, lacks in of_days if lacks), _ARCHIVE_HAS_NONE)
 
     def _halted(self, gap: Span) -> tuple[bool, tuple[str, ...]]:
-        """Whether the reference pair has no klines in the gap either, though it has some around it."""
+        """Return whether the reference pair has klines around the gap and none in it, and the line of evidence."""
         if self._reference is None:
             return False, ()
         pair, source = self._reference

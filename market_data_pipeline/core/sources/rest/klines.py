@@ -1,7 +1,7 @@
 """Klines from the exchange's REST API, through ccxt's raw methods.
 
-Belongs here: what to ask, what it weighs, how pages follow each other. Does not belong here: one request and its
-retries (`rest_client`), the shared budget (`governor`), days and absences (`backfill`).
+Belongs here: which requests a span needs, their weights, checks of their responses. Does not belong here: one request
+and its retries (`rest.client`), the shared budget (`sources.governor`), days and absences (`core.loading`).
 
 Page sizes are those with the most rows per weight (facts measured 2026-11; docs/benchmarks.md): spot 1000 rows for
 weight 2, futures 499 rows for weight 2, where 500 would weigh 5.
@@ -28,13 +28,13 @@ from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient,
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
 _MOST_PREFETCHED = 32 * IN_FLIGHT
-# A pair whose newest kline is this old does not trade now; its status tells whether it ever will again.
+# A pair whose newest kline is this old does not trade now; its status has whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
 REST = frozenset({"rest"})
 
 
 def klines_weight(market: Market, limit: int) -> int:
-    """What one klines request with this limit costs."""
+    """Return the weight of a klines request with this limit."""
     if market is Market.SPOT:
         return 2
     return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
@@ -44,7 +44,7 @@ class RestSource:
     """Klines of one pair from the REST API."""
 
     def __init__(self, client: RestClient, token: str) -> None:
-        """Nothing is sent before the first method is called."""
+        """Send no request yet."""
         self.client = client
         self._market = client.market
         self._token = token
@@ -59,22 +59,22 @@ class RestSource:
         return self.client.warnings
 
     def now_ms(self) -> int:
-        """The exchange's clock, set by one request and carried on by this machine's."""
+        """Return the exchange's clock, ms UTC: set by one request, and carried on by this machine's clock."""
         return self.client.now_ms()
 
     def life(self, *, refresh: bool = False) -> Life:
-        """First kline and, for a pair that is no longer traded, last kline: two light requests, once.
+        """See `KlineSource.life`. Two light requests, for the first kline and the newest ones.
 
-        The first kline is asked for rather than the listing date, which the exchange does not give (spot) or gives
-        wrongly (futures, binance/binance-public-data#427).
+        The first kline, not the listing date: the exchange has none (spot) or a wrong one (futures,
+        binance/binance-public-data#427).
         """
         if self._life is None or refresh:
             self._life = self._request_life()
         return self._life
 
     def _request_life(self) -> Life:
-        # All at once, as a load waits for them before it can plan anything. They are paid when it is known which of the
-        # exchange's minutes this is, as the question for its clock is.
+        # All at once, because a load cannot be planned without them. They are paid afterwards, as the request for the
+        # clock is: only then is the exchange's minute known.
         with ThreadPoolExecutor(2) as others:
             clock = others.submit(self.now_ms)
             newest_rows = others.submit(self._rows, limit=2, closed=False, paid=False)
@@ -86,10 +86,10 @@ class RestSource:
         return Life(int(open_times(first)[0]), self._ended(newest or first, now_ms))
 
     def _ended(self, newest: pa.Table, now_ms: int) -> int | None:
-        """The last kline of a pair that is traded no longer.
+        """Return the open time of the last kline of a pair that is no longer traded, None for one that is.
 
-        After the end spot has no klines, and futures go on with flat ones at the last price, which are not data
-        (binance/binance-public-data#201); so whether it ended is asked only of a pair without trades.
+        After its end a spot pair has no klines, and a futures pair has flat ones at the last price, which are not data
+        (binance/binance-public-data#201). So the listing is requested only for a pair without trades.
         """
         newest_ms = int(open_times(newest)[-1])
         flat = self._market is Market.FUTURES and not column(newest, "trades").any()
@@ -113,18 +113,18 @@ class RestSource:
 
     @property
     def page_ms(self) -> int:
-        """How long a page is at most."""
+        """The longest span of a page, in ms."""
         return _PAGE_ROWS[self._market] * MINUTE_MS
 
     def recheck(self, gap: Span) -> Recheck:
-        """See `KlineSource.recheck`. By itself, that the exchange twice left minutes out proves nothing."""
+        """See `KlineSource.recheck`. It proves nothing alone that REST left minutes out twice."""
         klines = self.klines(gap)
         if klines.num_rows:
             return Recheck(klines, REST)
         return Recheck(EMPTY, evidence=("rest: none, asked twice",))
 
     def klines(self, span: Span) -> pa.Table:
-        """All klines of a span.
+        """Return all klines of a span.
 
         Raises:
             BadAnswer, SourceUnavailable: see `KlineSource.recheck`.
@@ -146,7 +146,7 @@ class RestSource:
         return Usage(governor.used(), governor.limit, governor.spent)
 
     def close(self) -> None:
-        """Stop what waits for the budget or for a retry, then the threads."""
+        """End all waiting, for the budget, a retry or a response, then the threads."""
         self.client.stop()
         self._prefetched.close()
 
@@ -164,7 +164,7 @@ class RestSource:
     def _rows(
         self, *, limit: int, within: Span | None = None, closed: bool = True, paid: bool = True, **params: int
     ) -> pa.Table:
-        """Klines of one request; with `within`, refused unless each lies there, on the grid, after the one before."""
+        """Request klines once. With `within`, refuse klines outside it, off the minute grid, or out of order."""
 
         def read(answer: Any) -> pa.Table:
             if not isinstance(answer, list | str):
@@ -173,7 +173,7 @@ class RestSource:
                 klines = from_text(answer) if isinstance(answer, str) else from_rows(answer)
             except (ValueError, TypeError, OverflowError) as error:
                 raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
-            # By when it opened: a kline that is still open may claim that it has closed.
+            # By its open time, because a kline that is still open may have a close time in the past.
             if closed and klines.num_rows and int(open_times(klines)[-1]) + MINUTE_MS > self.now_ms():
                 klines = klines.slice(0, klines.num_rows - 1)
             if within is not None:

@@ -1,0 +1,180 @@
+"""Connections of urllib3 that keep to the deadline of a request, through a proxy where the environment names one.
+
+Belongs here: sockets, pools, TLS, tunnels. Does not belong here: requests and their limits (`sources.transport`),
+reading the environment (`sources.proxies`).
+
+urllib3 has a timeout for each read of a socket. A server that sends a byte now and then never reaches it, so here each
+read gets the time that is left until the request's deadline.
+"""
+
+import io
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from http.client import HTTPResponse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+
+from market_data_pipeline.core.sources.proxies import ProxySettings
+
+# A server that sends no byte for so long sends none at all, however far the deadline is.
+LONGEST_SILENCE_S = 20
+# A timeout is set only if it changes by more: each change gives Python's lock away, which fifty threads compete for.
+_TOLERANCE_S = 0.05
+
+_of_thread = threading.local()
+
+
+class RequestInFlight:
+    """A request in flight: its deadline, and the socket that its thread may be waiting for."""
+
+    def __init__(self, deadline_s: float, *, is_repeatable: bool) -> None:
+        self.is_repeatable = is_repeatable
+        self._ends_s = time.monotonic() + deadline_s
+        self.socket: Any = None
+        self.reuses_connection = False
+        self.is_closed = False
+
+    @property
+    def is_late(self) -> bool:
+        """True if the deadline has passed."""
+        return time.monotonic() >= self._ends_s
+
+    def time_left_s(self) -> float:
+        """How long to wait for the next byte.
+
+        Raises:
+            OSError: there is no time left, or the transport was closed.
+        """
+        if self.is_closed:
+            raise ConnectionAbortedError("the connections were closed")
+        left_s = self._ends_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the deadline has passed")
+        return min(left_s, LONGEST_SILENCE_S)
+
+    def close(self) -> None:
+        """Wake the thread that waits for the socket. That thread closes the connection."""
+        self.is_closed = True
+        with suppress(OSError, AttributeError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+
+def set_request_of_thread(request: RequestInFlight) -> None:
+    """Name the request that this thread sends next: urllib3 has no way to pass it to the connection."""
+    _of_thread.request = request
+
+
+def open_pool(origin: str, settings: ProxySettings, *, connections: int) -> urllib3.HTTPConnectionPool:
+    """Return a pool of connections to an origin (scheme, host, port) that keep to the deadline of their request.
+
+    Raises:
+        ValueError, OSError: the proxy or the certificates of the settings cannot be used.
+    """
+    # One context for all connections: each loads the certificates anew, which takes longer than a request.
+    tls = _tls(settings) if "https" in {urlsplit(origin).scheme, urlsplit(settings.proxy or "").scheme} else None
+    options: dict[str, Any] = {"maxsize": connections, "ssl_context": tls}
+    pools = _proxied(settings, options) if settings.proxy else urllib3.PoolManager(**options)
+    pools.pool_classes_by_scheme = {
+        scheme: _bounded(pool_class) for scheme, pool_class in pools.pool_classes_by_scheme.items()
+    }
+    return pools.connection_from_url(origin)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first cause of an error."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    return error
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads a socket with the time that is left for the request."""
+
+    def __init__(self, sock: Any, request: RequestInFlight) -> None:
+        self._raw = sock.makefile("rb", buffering=0)
+        self._socket, self._request = sock, request
+        request.socket = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._request.time_left_s()
+        if self._socket.gettimeout() > left_s + _TOLERANCE_S:
+            self._socket.settimeout(left_s)
+        read: int | None = self._raw.readinto(buffer)
+        return read
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BoundedSocket:
+    """What http.client reads a response from."""
+
+    def __init__(self, sock: Any, request: RequestInFlight) -> None:
+        self._reader = _BoundedReader(sock, request)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        del mode
+        return io.BufferedReader(self._reader)
+
+
+def _bounded(pool_class: Any) -> Any:
+    """A pool class like this one, whose connections keep the deadline of the thread's request."""
+
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        has_responded = False
+
+        @property
+        def is_connected(self) -> bool:
+            # The socket is not looked at where the request can be sent again: it shows whether it is closed.
+            return self.sock is not None if _of_thread.request.is_repeatable else super().is_connected
+
+        def connect(self) -> None:
+            self.has_responded = False
+            super().connect()
+
+        def request(self, *arguments: Any, **options: Any) -> None:
+            _of_thread.request.reuses_connection = self.has_responded
+            super().request(*arguments, **options)
+
+        def response_class(self, sock: Any, **options: Any) -> HTTPResponse:
+            return HTTPResponse(_BoundedSocket(sock, _of_thread.request), **options)  # type: ignore[arg-type]
+
+        def getresponse(self) -> Any:
+            response = super().getresponse()
+            self.has_responded = True
+            return response
+
+    return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})
+
+
+def _proxied(settings: ProxySettings, options: dict[str, Any]) -> urllib3.PoolManager:
+    proxy, (user, password) = settings.proxy or "", settings.credentials or ("", "")
+    if proxy.startswith("socks"):
+        if find_spec("socks") is None:
+            raise ValueError("a SOCKS proxy needs the package PySocks, which is not installed")
+        from urllib3.contrib.socks import SOCKSProxyManager
+
+        return SOCKSProxyManager(proxy, user or None, password or None, **options)
+    headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if settings.credentials else {}
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=options["ssl_context"], **options)
+
+
+def _tls(settings: ProxySettings) -> ssl.SSLContext:
+    # certifi's, because not every Python finds the certificates of its system.
+    path = settings.certificates or certifi.where()
+    if not Path(path).exists():
+        raise ValueError(f"there are no certificates at {path}; check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE")
+    is_folder = Path(path).is_dir()
+    return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
