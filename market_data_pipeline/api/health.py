@@ -8,7 +8,7 @@ import time
 
 from market_data_pipeline.api.dagster_client import Dagster, DagsterUnavailable
 from market_data_pipeline.api.models import Health, Sign
-from market_data_pipeline.app.health import look_after
+from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.settings import Settings
 
@@ -29,7 +29,7 @@ class HealthCheck:
         """The last results; the checks run again if these are older than 15 seconds."""
         with self._lock:
             if time.monotonic() - self._checked_s > _KEPT_S:
-                checked = look_after(self._settings, target_of(self._settings))
+                checked = check_health(self._settings, target_of(self._settings))
                 signs = [Sign(name=sign.name, ok=sign.ok, detail=sign.detail) for sign in checked]
                 signs.append(self._webserver())
                 self._health = Health(ok=all(sign.ok for sign in signs), signs=signs)

@@ -4,6 +4,7 @@ Belongs here: a few quick checks, each of which can fail; none changes anything.
 is good (`app.verify`).
 """
 
+import math
 import shutil
 import sqlite3
 import time
@@ -18,6 +19,7 @@ from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.freshness import freshness
+from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.atomic import require_writable
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.instance.composition import opener_of, store_of
@@ -39,7 +41,7 @@ class Sign:
     detail: str
 
 
-def look_after(settings: Settings, target: Target) -> list[Sign]:
+def check_health(settings: Settings, target: Target) -> list[Sign]:
     """Check the data root, the disk, the datasets, the Dagster home, the exchange, and live datasets."""
     return [
         *_root(settings),
@@ -82,6 +84,9 @@ def _live(settings: Settings) -> Iterator[Sign]:
             dataset = read_dataset(path)
             if dataset.live:
                 with closing(opener_of(settings)(dataset.market, dataset.pair)) as source:
+                    if wait := _wait(source.usage()):
+                        yield Sign("live", ok=False, detail=f"{dataset.name} was not checked: {wait}")
+                        continue
                     fresh = freshness(store.open(dataset), source)
                 yield Sign("live", ok=fresh.ok, detail=f"{dataset.name} {fresh.detail}")
         except MarketDataError as error:
@@ -109,13 +114,22 @@ def _dagster(home: Path) -> Sign:
     return Sign("dagster", ok=True, detail=str(home))
 
 
+def _wait(usage: Usage) -> str | None:
+    """Why a request would have to wait, None if it would not. Checks that would wait are not made: they end quickly."""
+    if usage.closed_s:
+        seconds = math.ceil(usage.closed_s)
+        return (
+            f"the exchange refuses requests from this address for {seconds} s more; stop other programs that send some"
+        )
+    if usage.used >= usage.limit:
+        return f"{usage.used} of {usage.limit} used in this minute; a load has to wait for the next one"
+    return None
+
+
 def _exchange(settings: Settings, target: Target) -> Iterator[Sign]:
     with closing(opener_of(settings)(target.market, target.pair)) as source:
-        usage = source.usage()
-        if usage.used >= usage.limit:
-            # A request would wait for the next minute, and then find the budget good.
-            used = f"{usage.used} of {usage.limit} used in this minute; a load has to wait for the next one"
-            yield Sign("weight", ok=False, detail=used)
+        if wait := _wait(source.usage()):
+            yield Sign("weight", ok=False, detail=wait)
             return
         try:
             off_ms = source.now_ms() - round(time.time() * 1000)

@@ -252,12 +252,12 @@ def health(context: typer.Context, as_json: Json = False) -> None:
     The exit code is 0 only if all are good.
     """
     with errors_in_one_line():
-        from market_data_pipeline.app.health import look_after
+        from market_data_pipeline.app.health import check_health
         from market_data_pipeline.cli import reports
         from market_data_pipeline.cli.console import print_json
 
         settings = load_settings()
-        signs = look_after(settings, context.obj.target(settings))
+        signs = check_health(settings, context.obj.target(settings))
         if as_json:
             print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
         else:

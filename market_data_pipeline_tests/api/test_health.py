@@ -37,7 +37,7 @@ def test_a_damaged_dagster_home_is_503(tmp_path: Path) -> None:
 
 
 def test_all_checks_good_is_200(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "look_after", lambda settings, target: [Sign("disk", ok=True, detail="9 GB free")])
+    monkeypatch.setattr(health, "check_health", lambda settings, target: [Sign("disk", ok=True, detail="9 GB free")])
     with served(fake_dagster()[0]) as dagster_url:
         answer = client(tmp_path, dagster_url=dagster_url).get("/health")
     assert (answer.status_code, answer.json()) == (
@@ -54,7 +54,7 @@ def test_all_checks_good_is_200(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_checks_run_again_after_15_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked, now_s = [], time.monotonic()
-    monkeypatch.setattr(health, "look_after", lambda settings, target: checked.append(1) or [])
+    monkeypatch.setattr(health, "check_health", lambda settings, target: checked.append(1) or [])
     monkeypatch.setattr(health.time, "monotonic", lambda: now_s)
     api = client(tmp_path)
     for later_s, times in ((0, 1), (14, 1), (16, 2)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from market_data_pipeline.app.health import look_after
+from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
@@ -18,11 +18,11 @@ NAMES = ["data root", "disk", "datasets", "dagster", "exchange", "clock", "weigh
 
 
 def bad(settings: Settings, target: Target) -> dict[str, str]:
-    return {sign.name: sign.detail for sign in look_after(settings, target) if not sign.ok}
+    return {sign.name: sign.detail for sign in check_health(settings, target) if not sign.ok}
 
 
 def test_all_is_good_before_and_after_a_load(load: Load, settings: Settings, target: Target):
-    assert [sign.name for sign in look_after(settings, target)] == NAMES
+    assert [sign.name for sign in check_health(settings, target)] == NAMES
     assert bad(settings, target) == {}
     load("2024-03-05", "2024-03-06")
     assert bad(settings, target) == {}
@@ -66,6 +66,25 @@ def test_a_spent_budget(load: Load, settings: Settings, target: Target, running:
     requests = running.exchange.stats()["spot"]["requests"]
     assert list(bad(settings, target)) == ["weight"]
     assert running.exchange.stats()["spot"]["requests"] == requests
+
+
+@pytest.mark.parametrize("seconds", [40, 4000])
+def test_a_budget_that_the_exchange_closed(
+    load: Load, settings: Settings, target: Target, running: RunningExchange, seconds: int
+):
+    load("2024-03-05", "2024-03-06")
+    (dataset,) = store_of(settings).datasets()
+    store_of(settings).open(dataset).mark_live(True)
+    (budget,) = (settings.root / ".governor").glob("*_spot.json")
+    closed = {"minute": int(time.time() // 60), "used": 0, "closed_until_s": time.time() + seconds}
+    budget.write_text(json.dumps(closed))
+    requests, began_s = running.exchange.stats()["spot"]["requests"], time.monotonic()
+    failed = bad(settings, target)
+    assert list(failed) == ["weight", "live"]
+    assert "refuses requests" in failed["weight"]
+    assert "was not checked" in failed["live"]
+    assert running.exchange.stats()["spot"]["requests"] == requests
+    assert time.monotonic() - began_s < 30, "it waited"
 
 
 def test_a_damaged_dataset(load: Load, settings: Settings, target: Target):

@@ -132,6 +132,11 @@ class Governor:
         with self._budget() as budget:
             return budget.used if budget.minute == self._minute() else 0
 
+    def closed_s(self) -> float:
+        """For how many seconds more no request may be sent, because the exchange refuses them; 0 if it does not."""
+        budget = self._own or self._read()[0]
+        return max(0.0, budget.closed_until_s - self._own_clock_s())
+
     def try_to_pay(self, weight: int) -> bool:
         """Take `weight` for many requests at once, if the budget has room now; return whether it had.
 

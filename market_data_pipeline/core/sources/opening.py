@@ -93,7 +93,7 @@ class LiveSources:
     def usage(self) -> Usage:
         """Return the request weight used so far."""
         governor = self._client.governor
-        return Usage(governor.used(), governor.limit, governor.spent)
+        return Usage(governor.used(), governor.limit, governor.spent, governor.closed_s())
 
     def try_to_pay(self, spans: Iterable[Span]) -> bool:
         """Pay for `newest` of all these spans at once, if the budget has room now; return whether it had.

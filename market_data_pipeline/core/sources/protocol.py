@@ -56,11 +56,15 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Request weight: used by all processes in the running minute, allowed per minute, and spent by this source."""
+    """Request weight: used by all processes in the running minute, allowed per minute, and spent by this source.
+
+    `closed_s` is for how many seconds more the exchange refuses all requests from this address, 0 if it does not.
+    """
 
     used: int
     limit: int
     spent: int
+    closed_s: float = 0
 
 
 class PageSource(Protocol):

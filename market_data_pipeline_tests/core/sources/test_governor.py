@@ -188,7 +188,9 @@ def test_while_the_exchange_wants_nobody_to_ask_nobody_asks(path, clock, patienc
     one, other = governor_at(path, clock), governor_at(path, clock)
     one.close_for(100)
     one.close_for(5)
+    assert other.closed_s() == pytest.approx(100, abs=0.5)
     other.pay(1, patience)
+    assert other.closed_s() == 0
     assert clock.now_s == pytest.approx(START_S + 100, abs=0.5)
     assert clock.now_s >= START_S + 100
 

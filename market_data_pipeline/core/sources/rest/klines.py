@@ -143,7 +143,7 @@ class RestSource:
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
         governor = self.client.governor
-        return Usage(governor.used(), governor.limit, governor.spent)
+        return Usage(governor.used(), governor.limit, governor.spent, governor.closed_s())
 
     def close(self) -> None:
         """End all waiting, for the budget, a retry or a response, then the threads."""
