@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from market_data_pipeline.api.catalog import Catalog
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.health import HealthCheck
-from market_data_pipeline.api.progress import Watch
+from market_data_pipeline.api.progress import RunWatcher
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
@@ -23,13 +23,13 @@ class Context:
     settings: Settings
     catalog: Catalog
     dagster: Dagster
-    watch: Watch
+    run_watcher: RunWatcher
     health_check: HealthCheck
 
 
 def context_of(settings: Settings, dagster: Dagster) -> Context:
     """The context of an app. Reads no file and sends no request."""
-    return Context(settings, Catalog(store_of(settings)), dagster, Watch(dagster), HealthCheck(settings, dagster))
+    return Context(settings, Catalog(store_of(settings)), dagster, RunWatcher(dagster), HealthCheck(settings, dagster))
 
 
 def _context(request: Request) -> Context:
@@ -37,5 +37,5 @@ def _context(request: Request) -> Context:
     return context
 
 
-Given = Annotated[Context, Depends(_context)]
+InjectedContext = Annotated[Context, Depends(_context)]
 """The type of a route's parameter that gets the app's context."""

@@ -54,7 +54,7 @@ class _Tally:
             self.results[path[-1]] = values
 
 
-class Watch:
+class RunWatcher:
     """The progress of runs. It keeps the sums of the last 200 runs it was called for. Threads may share it."""
 
     def __init__(self, dagster: Dagster) -> None:
@@ -62,7 +62,7 @@ class Watch:
         self._lock = threading.Lock()
         self._tallies: OrderedDict[str, _Tally] = OrderedDict()
 
-    def look(self, run_id: str) -> Progress | None:
+    def progress_of(self, run_id: str) -> Progress | None:
         """The progress of the run now, None if there is no run with this id.
 
         Raises:

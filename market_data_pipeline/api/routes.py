@@ -14,7 +14,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from market_data_pipeline.api import run_requests
-from market_data_pipeline.api.context import Given
+from market_data_pipeline.api.context import InjectedContext
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.api.models import (
     Backfill,
@@ -69,8 +69,8 @@ reading = APIRouter()
 changing = APIRouter(dependencies=[Depends(require_token)])
 
 
-def _run_progress(context: Given, run_id: RunId) -> Progress:
-    progress = context.watch.look(run_id)
+def _run_progress(context: InjectedContext, run_id: RunId) -> Progress:
+    progress = context.run_watcher.progress_of(run_id)
     if progress is None:
         raise Problem(404, "There is no such run", f"Dagster has no run with the id {run_id!r}")
     return progress
@@ -87,20 +87,20 @@ def root() -> RedirectResponse:
 
 
 @changing.post("/backfill", status_code=202, responses=_CHANGES, tags=["runs"])
-def backfill(context: Given, request: Backfill) -> Started:
+def backfill(context: InjectedContext, request: Backfill) -> Started:
     """Start a run that loads the days of a window. Days whose chunks are complete are skipped."""
     return run_requests.backfill(context, request)
 
 
 @changing.post("/verify", status_code=202, responses=_CHANGES, tags=["runs"])
-def verify(context: Given, request: Verify) -> Started:
+def verify(context: InjectedContext, request: Verify) -> Started:
     """Start a run that checks one dataset or all; with `repair`, one that loads damaged and unexplained days again."""
     return run_requests.verify(context, request)
 
 
 @changing.post("/combine", status_code=202, responses=_CHANGES, tags=["runs"])
 def combine(
-    context: Given,
+    context: InjectedContext,
     tz: Zone = None,
     from_index: Index = None,
     to_index: Index = None,
@@ -112,13 +112,13 @@ def combine(
 
 
 @changing.post("/live", status_code=202, responses=_CHANGES, tags=["live"])
-def go_live(context: Given, tz: Zone = None, market: Market = None, pair: Pair = None) -> Live:
+def go_live(context: InjectedContext, tz: Zone = None, market: Market = None, pair: Pair = None) -> Live:
     """Turn live mode on for a dataset, which is made if it does not exist, and start the market's sensor."""
     return run_requests.go_live(context, market, pair, tz)
 
 
 @changing.delete("/live", status_code=202, responses=_CHANGES, tags=["live"])
-def stop_live(context: Given, market: Market = None, pair: Pair = None) -> Live:
+def stop_live(context: InjectedContext, market: Market = None, pair: Pair = None) -> Live:
     """Turn live mode off for a dataset."""
     return run_requests.stop_live(context, market, pair)
 
@@ -135,7 +135,7 @@ def run(progress: RunProgress) -> Progress:
     responses=_READS | _problems(s404="There is no such run"),
     tags=["runs"],
 )
-async def run_events(context: Given, progress: RunProgress) -> AsyncIterator[ServerSentEvent]:
+async def run_events(context: InjectedContext, progress: RunProgress) -> AsyncIterator[ServerSentEvent]:
     """The progress of a run as server-sent events: `progress` after each change, and one `end` when the run has ended.
 
     While Dagster is not available, the events are `waiting`, with the reason in `detail`.
@@ -150,7 +150,7 @@ async def run_events(context: Given, progress: RunProgress) -> AsyncIterator[Ser
             last = progress
         await asyncio.sleep(_EVENTS_INTERVAL_S)
         try:
-            now = await run_in_threadpool(context.watch.look, progress.run_id)
+            now = await run_in_threadpool(context.run_watcher.progress_of, progress.run_id)
         except DagsterUnavailable as error:
             now = None
             # The webserver may be restarting. If the stream ended here, a browser would open it again at once.
@@ -165,7 +165,7 @@ async def run_events(context: Given, progress: RunProgress) -> AsyncIterator[Ser
     responses=_CHANGES | _problems(s404="There is no such run", s409="The run is over"),
     tags=["runs"],
 )
-def cancel(context: Given, progress: RunProgress) -> CancelRequested:
+def cancel(context: InjectedContext, progress: RunProgress) -> CancelRequested:
     """Request that a run ends. The days that it has loaded are kept."""
     if progress.status in _ENDED:
         raise Problem(409, "The run is over", f"run {progress.run_id} has ended; there is nothing to cancel")
@@ -179,7 +179,7 @@ def cancel(context: Given, progress: RunProgress) -> CancelRequested:
     responses=_READS | _problems(s404="There is no such dataset"),
     tags=["store"],
 )
-def status(context: Given, market: Market = None, pair: Pair = None) -> list[Status]:
+def status(context: InjectedContext, market: Market = None, pair: Pair = None) -> list[Status]:
     """The datasets in numbers, read from their manifests: one dataset if market or pair is given, else all."""
     target = target_of(context.settings, market, pair)
     try:
@@ -195,7 +195,7 @@ def status(context: Given, market: Market = None, pair: Pair = None) -> list[Sta
     responses={400: _READS[400], 503: {"model": Health, "description": "At least one check failed"}},
     tags=["store"],
 )
-def health(context: Given, response: Response) -> Health:
+def health(context: InjectedContext, response: Response) -> Health:
     """Check whether a load could start now, and whether live datasets are current.
 
     The checks are of the data root, the disk, the datasets, Dagster and its webserver, the exchange, its clock and the

@@ -1,7 +1,7 @@
 """Protection against other machines, and against pages of other sites in the browser of a user.
 
 Belongs here: the token, host names, origins, security headers, the size of a request. Does not belong here: which files
-may be read (`pages.paths`), whether a request is valid (`models`).
+may be read (`pages.stored_files`), whether a request is valid (`models`).
 """
 
 import hmac
@@ -14,7 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from market_data_pipeline.api.context import Given
+from market_data_pipeline.api.context import InjectedContext
 from market_data_pipeline.api.problems import Problem, ProblemDetails, problem_response
 
 _MOST_BYTES = 64 * 1024
@@ -37,7 +37,7 @@ _Credentials = Annotated[
 ]
 
 
-def require_token(context: Given, credentials: _Credentials) -> None:
+def require_token(context: InjectedContext, credentials: _Credentials) -> None:
     """Refuse a request without the token, where MARKET_DATA_API_TOKEN is set. All changing routes depend on it.
 
     Raises:

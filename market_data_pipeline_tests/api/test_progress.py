@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from market_data_pipeline.api.dagster_client import RunSummary
-from market_data_pipeline.api.progress import Watch
+from market_data_pipeline.api.progress import RunWatcher
 
 Event = dict[str, Any]
 
@@ -49,39 +49,39 @@ def failure(*causes: tuple[str, str]) -> Event:
     return {"__typename": "ExecutionStepFailureEvent", "message": "the step failed", "level": "ERROR", "error": error}
 
 
-def look(watch: Watch) -> Any:
-    progress = watch.look("r")
+def look(watcher: RunWatcher) -> Any:
+    progress = watcher.progress_of("r")
     assert progress is not None
     return progress
 
 
 def test_days_are_counted_once_and_events_read_once() -> None:
     dagster = FakeWebserver("running", [loaded("2024-01-01", 1440)], days=("2024-01-01", "2024-01-31"))
-    watch = Watch(dagster)  # type: ignore[arg-type]
-    first = look(watch)
+    watcher = RunWatcher(dagster)  # type: ignore[arg-type]
+    first = look(watcher)
     assert (first.days_done, first.days_asked, first.rows) == (1, 31, 1440)
     # The day again, as a retry of the run records it, and another.
     dagster.pages += [[loaded("2024-01-01", 1439)], [loaded("2024-01-02", 1440)]]
-    second = look(watch)
+    second = look(watcher)
     assert (second.days_done, second.rows) == (2, 1439 + 1440)
     assert dagster.cursors == [None, "1", "2"]
 
 
 def test_an_unknown_run_is_none() -> None:
-    assert Watch(FakeWebserver("running")).look("other") is None  # type: ignore[arg-type]
+    assert RunWatcher(FakeWebserver("running")).progress_of("other") is None  # type: ignore[arg-type]
 
 
 def test_the_error_is_the_first_cause_that_is_not_dagster_s_own() -> None:
     causes = ("DagsterExecutionStepExecutionError", "Error occurred"), ("StoreError", "the disk\nis full")
     for status, error in (("failure", "the disk is full"), ("canceled", "the disk is full"), ("running", None)):
         dagster = FakeWebserver(status, [failure(*causes), failure(("StoreError", "a later one"))])
-        assert look(Watch(dagster)).error == error  # type: ignore[arg-type]
+        assert look(RunWatcher(dagster)).error == error  # type: ignore[arg-type]
 
 
 def test_the_last_twenty_warnings_are_kept() -> None:
     lines = [log("INFO", "quiet"), *(log("WARNING", str(number)) for number in range(30)), log("ERROR", "loud")]
     dagster = FakeWebserver("running", lines)
-    assert look(Watch(dagster)).warnings == [*map(str, range(11, 30)), "loud"]  # type: ignore[arg-type]
+    assert look(RunWatcher(dagster)).warnings == [*map(str, range(11, 30)), "loud"]  # type: ignore[arg-type]
 
 
 def test_numbers_of_other_assets_and_checks() -> None:
@@ -104,7 +104,7 @@ def test_numbers_of_other_assets_and_checks() -> None:
             {"__typename": "AssetCheckEvaluationEvent", "evaluation": evaluation},
         ],
     )
-    progress = look(Watch(dagster))  # type: ignore[arg-type]
+    progress = look(RunWatcher(dagster))  # type: ignore[arg-type]
     assert progress.results == {"combined": {"rows": 0, "outcome": "built"}}
     (check,) = progress.checks
     assert (check.name, check.asset, check.passed) == ("c", "binance/BTCUSDT/combined", False)

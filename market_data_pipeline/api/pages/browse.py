@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
 from market_data_pipeline.api.catalog import DatasetView, Inventory
-from market_data_pipeline.api.context import Given
+from market_data_pipeline.api.context import InjectedContext
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.api.models import MarketName, PairName
 from market_data_pipeline.api.pages import chart, preview
@@ -53,7 +53,7 @@ router = APIRouter(
 
 @router.get("/browse")
 def browse(
-    context: Given,
+    context: InjectedContext,
     market: MarketGiven = None,
     pair: PairGiven = None,
     page: Annotated[int, Query(ge=1, le=100_000, description="page of the list of chunks, newest first, from 1")] = 1,
@@ -69,7 +69,7 @@ def browse(
 
 
 @router.get("/browse/runs")
-def runs(context: Given, market: MarketName, pair: PairName) -> HTMLResponse:
+def runs(context: InjectedContext, market: MarketName, pair: PairName) -> HTMLResponse:
     """The last Dagster runs of a dataset. It is a page of its own because Dagster may be slow or not available."""
     dataset = _inventory(context, parse_market(market), parse_pair(pair)).view.dataset
     try:
@@ -91,7 +91,7 @@ def runs(context: Given, market: MarketName, pair: PairName) -> HTMLResponse:
 
 @router.get("/browse/file")
 def file(
-    context: Given,
+    context: InjectedContext,
     file: Annotated[
         str,
         Query(
@@ -126,14 +126,14 @@ def file(
     )
 
 
-def _inventory(context: Given, market: Market, pair: str) -> Inventory:
+def _inventory(context: InjectedContext, market: Market, pair: str) -> Inventory:
     inventory = context.catalog.inventory(market, pair)
     if inventory is None:
         raise Problem(404, "There is no such dataset", f"{market} {pair} is not in the store; see /browse")
     return inventory
 
 
-def _datasets(context: Given, market: Market | None) -> HTMLResponse:
+def _datasets(context: InjectedContext, market: Market | None) -> HTMLResponse:
     views, now_ms = list(context.catalog.views(market)), _now_ms()
     summaries = [_summary(view, now_ms) for view in views if isinstance(view, DatasetView)]
     return pages.render(
@@ -150,7 +150,7 @@ def _summary(view: DatasetView, now_ms: int) -> Mapping[str, Any]:
     return {"status": view.status, "lag": lag, "late": view.dataset.live and (lag is None or lag > ALLOWED_MINUTES)}
 
 
-def _dataset(context: Given, inventory: Inventory, page: int) -> HTMLResponse:
+def _dataset(context: InjectedContext, inventory: Inventory, page: int) -> HTMLResponse:
     view, now_ms = inventory.view, _now_ms()
     years = coverage(view.dataset, view.entries, inventory.damaged, now_ms)
     chunks = f"/browse/file?file={layout.relative_folder(view.dataset, layout.CHUNKS)}"

@@ -39,7 +39,7 @@ class _PageFiles(StaticFiles):
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """See Starlette; an URL of `static_url` is kept for a year, any other is asked about each time."""
+        """See Starlette. A browser keeps a URL of `static_url` for a year and revalidates any other each time."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         path = Path(full_path)
         is_versioned = Request(scope).query_params.get("v") == _version(path)
