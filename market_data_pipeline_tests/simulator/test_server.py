@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from market_data_pipeline.simulator.data.clock import SimulatedClock
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import run, serve
 from market_data_pipeline_tests.simulator.client import ExchangeClient
@@ -83,3 +84,12 @@ def test_importing_the_server_loads_nothing_heavy() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_a_clock_goes_on_from_the_same_instant_at_another_speed() -> None:
+    clock = SimulatedClock(datetime(2024, 5, 1, tzinfo=UTC), speed=0)
+    clock.advance(90)
+    clock.run_at(0)
+    assert clock.now() == datetime(2024, 5, 1, 0, 1, 30, tzinfo=UTC)
+    clock.advance(30)
+    assert clock.now() == datetime(2024, 5, 1, 0, 2, tzinfo=UTC)

@@ -55,6 +55,11 @@ class SimulatedClock:
             raise ValueError("the simulated clock only moves forward")
         self._advanced_ms += seconds * 1000
 
+    def run_at(self, speed: float) -> None:
+        """Go on from this instant at another speed; weight windows follow the same instant from here."""
+        self._start_ms, self._advanced_ms, self._started = float(self.now_ms()), 0.0, time.monotonic()
+        self._follows_host, self.speed = False, speed
+
     def _at_rate(self, rate: float) -> int:
         elapsed_ms = (time.monotonic() - self._started) * 1000
         return int(self._start_ms + elapsed_ms * rate + self._advanced_ms)
