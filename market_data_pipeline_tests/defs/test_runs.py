@@ -351,7 +351,7 @@ def test_a_day_that_lost_its_chunk_and_its_entry_is_not_joined(load: Loading):
     report = load.run(BTC, "2021-04-24", assets=[KLINES])
     checks = load.checks(report)
     assert failed(checks) == {"days_are_joined": dg.AssetCheckSeverity.ERROR}
-    said = "2021-04-25: no chunk, though 1440 minutes were requested; run market-data verify --repair"
+    said = "2021-04-25: no chunk for 1,440 requested minutes; run market-data verify --repair"
     assert checks["days_are_joined"].description == said
 
 

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import Span, span_text
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.days import MINUTE_MS, iso
+from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.findings import Severity
 from market_data_pipeline.core.klines.table import column
-from market_data_pipeline.core.text import count_text
 
 _Values: TypeAlias = dict[str, npt.NDArray[Any]]
 _READ = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades")
@@ -195,4 +194,4 @@ def _runs(values: _Values, odd: npt.NDArray[np.bool_], at_least: int = 1) -> lis
 def _anomaly(values: _Values, run: slice, rule: str, severity: Severity, what: str) -> Anomaly:
     times = values["open_time"]
     span = Span(int(times[run.start]), int(times[run.stop - 1]) + MINUTE_MS)
-    return Anomaly(rule, severity, span, f"{count_text(span.minutes, 'minute')} from {iso(span.start_ms)}: {what}")
+    return Anomaly(rule, severity, span, f"{span_text(span)}: {what}")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Absence, Span, gaps, merge, subtract
+from market_data_pipeline.core.klines.coverage import Absence, Span, gaps, merge, span_text, subtract
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.table import FIELDS, SCHEMA, column, open_times
 
@@ -90,6 +90,6 @@ def coverage_problems(klines: pa.Table, absences: tuple[Absence, ...], day: Span
     if sum(absence.span.minutes for absence in absences) != sum(span.minutes for span in named):
         yield "two absences name the same minute"
     for span in subtract(absent, named):
-        yield f"{span.minutes} minutes from {iso(span.start_ms)} are absent and no absence says why"
+        yield f"absent without a reason: {span_text(span)}"
     for span in subtract(named, absent):
-        yield f"{span.minutes} minutes from {iso(span.start_ms)} are named absent and are not absent in the day"
+        yield f"named absent and not absent in the day: {span_text(span)}"

@@ -11,7 +11,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.days import MINUTE_MS, iso
+from market_data_pipeline.core.text import count_text
 
 _FOREVER_MS = 1 << 62
 
@@ -102,6 +103,11 @@ def _without(span: Span, taken: list[Span]) -> Iterator[Span]:
         at = hole.end_ms
     if at < span.end_ms:
         yield Span(at, span.end_ms)
+
+
+def span_text(span: Span) -> str:
+    """How long the span is and where it begins: `284 minutes from 2021-04-25T04:01Z`."""
+    return f"{count_text(span.minutes, 'minute')} from {iso(span.start_ms)}"
 
 
 def total_minutes(spans: Iterable[Span]) -> int:

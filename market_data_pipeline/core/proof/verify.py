@@ -17,9 +17,17 @@ import pyarrow as pa
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.anomalies import anomalies
 from market_data_pipeline.core.klines.checks import coverage_problems, kline_problems
-from market_data_pipeline.core.klines.coverage import Absence, Span, evidence_of, intersect, merge, total_minutes
+from market_data_pipeline.core.klines.coverage import (
+    Absence,
+    Span,
+    evidence_of,
+    intersect,
+    merge,
+    span_text,
+    total_minutes,
+)
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import Day, day_at, days_between, iso
+from market_data_pipeline.core.klines.days import Day, day_at, days_between
 from market_data_pipeline.core.klines.findings import (
     COVERED,
     JOINED,
@@ -34,6 +42,7 @@ from market_data_pipeline.core.proof.schema import schema, schema_problem
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.text import count_text
 
 if TYPE_CHECKING:
     import pandera.pandas as pandera
@@ -122,7 +131,7 @@ def _proven(store: DatasetStore, day: Day, chunk: Chunk | None, problem: str, re
     result.days += 1
     requested = intersect([Span(day.start_ms, day.end_ms)], store.dataset.requested)
     if day.key not in store.entries:
-        lacks = f"no chunk, though {total_minutes(requested)} minutes were requested"
+        lacks = f"no chunk for {count_text(total_minutes(requested), 'requested minute')}"
         result.findings.append(Finding(JOINED, day.key, lacks))
         return None
     if problem:
@@ -165,7 +174,7 @@ def _uncovered(day: Day, chunk: Chunk, requested: list[Span]) -> Iterator[Findin
     for span in intersect(requested, unsettled):
         touching = (absence for absence in chunk.footer.absences if intersect([absence.span], [span]))
         evidence = "; ".join(evidence_of(touching)) or "no source was asked"
-        problem = f"{span.minutes} minutes from {iso(span.start_ms)} are unexplained ({evidence})"
+        problem = f"unexplained: {span_text(span)} ({evidence})"
         yield Finding(COVERED, day.key, problem)
 
 

@@ -138,18 +138,18 @@ def test_a_day_whose_absences_are_all_named_once_is_covered():
 
 def test_an_absent_minute_without_a_reason_is_named():
     [problem] = problems_of([Absence(Kind.OUTAGE, span("2024-03-05T04:00Z", "2024-03-05T05:00Z"))])
-    assert problem == "30 minutes from 2024-03-05T05:00Z are absent and no absence says why"
+    assert problem == "absent without a reason: 30 minutes from 2024-03-05T05:00Z"
 
 
 def test_a_minute_called_absent_that_is_there_is_named():
     [problem] = problems_of([Absence(Kind.OUTAGE, span("2024-03-05T03:59Z", "2024-03-05T05:30Z"))])
-    assert problem == "1 minutes from 2024-03-05T03:59Z are named absent and are not absent in the day"
+    assert problem == "named absent and not absent in the day: 1 minute from 2024-03-05T03:59Z"
 
 
 def test_an_absence_outside_the_day_is_named():
     beyond = Absence(Kind.OPEN, span("2024-03-06T00:00Z", "2024-03-06T00:07Z"))
     [problem] = problems_of([Absence(Kind.OUTAGE, HALT), beyond])
-    assert problem.startswith("7 minutes from 2024-03-06T00:00Z are named absent")
+    assert problem == "named absent and not absent in the day: 7 minutes from 2024-03-06T00:00Z"
 
 
 def test_two_reasons_for_one_minute_are_refused():

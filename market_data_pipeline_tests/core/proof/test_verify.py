@@ -131,7 +131,7 @@ def test_days_that_were_asked_for_and_have_no_chunk_are_named(loaded):
     loaded.note_requested(span("2024-03-03", "2024-03-04T00:01Z"), date(2024, 3, 1))
     result = verify(loaded)
     assert [finding.day for finding in result.of(JOINED)] == ["2024-03-03", "2024-03-04"]
-    assert result.findings[1].problem == "no chunk, though 1 minutes were requested"
+    assert result.findings[1].problem == "no chunk for 1 requested minute"
 
 
 def test_unexplained_minutes_are_named(made):
@@ -139,13 +139,13 @@ def test_unexplained_minutes_are_named(made):
     [finding] = verify(made).findings
     assert (finding.check, finding.day) == (COVERED, DAY.key)
     assert "minutes from 2024-02-29T04:" in finding.problem
-    assert finding.problem.endswith("are unexplained (no source was asked)")
+    assert finding.problem.endswith("(no source was asked)")
 
 
 def test_what_was_said_about_unexplained_minutes_is_shown(made):
     load(made, FakeSource(missing=[HALT], unproven=True))
     [finding] = verify(made).findings
-    assert finding.problem.endswith("are unexplained (fake: none of them)")
+    assert finding.problem == "unexplained: 90 minutes from 2024-02-29T04:00Z (fake: none of them)"
 
 
 def test_what_is_hard_to_believe_is_a_finding_on_its_day_and_no_failure(made):
@@ -213,7 +213,7 @@ def test_a_chunk_that_hides_an_absence_is_named_though_its_manifest_vouches_for_
     put_as_if_written(loaded, chunk_of(klines_of(whole(DAY), without=[HALT])), absences=[])
     [finding] = verify(opened(tmp_path)).findings
     assert (finding.check, finding.day) == (COVERED, DAY.key)
-    assert finding.problem == "90 minutes from 2024-02-29T04:00Z are absent and no absence says why"
+    assert finding.problem == "absent without a reason: 90 minutes from 2024-02-29T04:00Z"
 
 
 def test_a_chunk_that_another_process_replaced_meanwhile_is_no_damage(tmp_path, made):
