@@ -149,7 +149,7 @@ def test_the_buttons_do_what_they_say(page: Page, loaded: Api) -> None:
     page.get_by_role("button", name="Verify").click()
     told(page, r"verify success, \d of \d checks did not pass")
     page.get_by_role("button", name="Repair").click()
-    told(page, "repair success, 2 repaired")
+    told(page, "repair success, 2,880 klines, 2 repaired")
     page.get_by_role("link", name="Show the dataset as it is now").first.click()
     expect(page.locator(".runs-here .run")).to_have_count(0)
     expect(page.locator(".cell.damaged[title]")).to_have_count(0)
