@@ -1,6 +1,6 @@
-"""The code location that Dagster loads: every dataset of the data root.
+"""The code location that Dagster loads: definitions of every dataset of the data root.
 
-Reload it to see a new dataset.
+Dagster shows a new dataset after the code location has been reloaded.
 """
 
 import warnings
@@ -11,13 +11,13 @@ from market_data_pipeline.defs.location import datasets_of, location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.settings import Settings
 
-# Used on purpose; code servers and run workers would print it for each dataset.
+# The parameter is used on purpose, and each process of Dagster would print the warning once per dataset.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Built when Dagster asks, from the settings of the environment."""
+    """Make the definitions from the environment's settings, each time Dagster loads the code location."""
     settings = Settings()
     tools = tools_of(settings)
     return location_of(datasets_of(tools.store, settings), tools)

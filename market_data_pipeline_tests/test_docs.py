@@ -25,8 +25,7 @@ from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.store.manifest import State
-from market_data_pipeline.defs.checks import CAN_BE_READ, FRESH, MATCHES_OTHER_SOURCE
-from market_data_pipeline.instance.names import CHECKS
+from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
 

@@ -98,7 +98,7 @@ class DagsterThread:
             self._events = self._opened.enter_context(runs.open_instance(self._settings.home)), LiveEvents()
         instance, events = self._events
         # Other objects than the live market's own, which its threads use.
-        for event in events.of(update, partial(store_of(self._settings).open, dataset), instance):
+        for event in events.events_of(update, partial(store_of(self._settings).open, dataset), instance):
             instance.report_runless_asset_event(event)
 
     def _load(self, due: DueDays) -> None:

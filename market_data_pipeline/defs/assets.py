@@ -1,6 +1,7 @@
 """The assets of a dataset: `klines_1m` (one partition per local day), `manifest`, `combined`.
 
-Belongs here: unpack the context, call one use case, report numbers. Does not belong here: anything a use case decides.
+Belongs here: reading the context, calling one use case, returning its numbers. Does not belong here: the decisions of a
+use case (`core`), what the metadata of an asset contains (`metadata`).
 https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
@@ -32,20 +33,28 @@ from market_data_pipeline.instance.storage import ALREADY_RECORDED
 class KlinesConfig(dg.Config):
     """How the days of a run are loaded."""
 
-    refetch: bool = Field(default=False, description="ask the exchange also for klines that are stored")
-    chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; the whole day if unset")
+    refetch: bool = Field(default=False, description="request stored klines from the source again")
+    chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; a whole day if unset")
     source: str | None = Field(default=None, description="auto, rest or archive; MARKET_DATA_SOURCE if unset")
-    start_ms: int | None = Field(default=None, description="load no minute before this instant, ms UTC")
-    end_ms: int | None = Field(default=None, description="load no minute from this instant on, ms UTC")
+    start_ms: int | None = Field(
+        default=None, description="the first minute to load, ms UTC; all minutes of the days if unset"
+    )
+    end_ms: int | None = Field(
+        default=None, description="the end of the minutes to load, exclusive, ms UTC; the end of the last day if unset"
+    )
 
 
 class CombinedConfig(dg.Config):
     """Which klines the combined file holds."""
 
-    tz: str | None = Field(default=None, description="cut to whole days of this zone, which the file name then has")
-    from_index: int | None = Field(default=None, description="first chunk by index; the first of all if unset")
-    to_index: int | None = Field(default=None, description="last chunk by index; the last of all if unset")
-    rebuild: bool = Field(default=False, description="write it even if nothing changed")
+    tz: str | None = Field(
+        default=None, description="keep only whole days of this time zone, and put the zone into the file name"
+    )
+    from_index: int | None = Field(default=None, description="index of the first chunk; the dataset's first if unset")
+    to_index: int | None = Field(
+        default=None, description="index of the last chunk, included; the dataset's last if unset"
+    )
+    rebuild: bool = Field(default=False, description="write the file even if no chunk changed")
 
 
 def asset_key(dataset: Dataset, name: str) -> dg.AssetKey:
@@ -54,7 +63,7 @@ def asset_key(dataset: Dataset, name: str) -> dg.AssetKey:
 
 
 def group_of(dataset: Dataset) -> str:
-    """The name of the dataset's group in the asset graph."""
+    """The dataset's group in the asset graph: `futures_NEARUSDT`."""
     return f"{dataset.market}_{dataset.token}"
 
 
@@ -77,14 +86,14 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:
         log_to(tools.logs)
         with (
-            _load(dataset, sorted(context.partition_keys), config, tools) as load,
+            _planned(dataset, sorted(context.partition_keys), config, tools) as load,
             DayRecorder(context, context.asset_key, load.store) as recorder,
         ):
             for result in load_days(load, row_group_rows=config.chunk_size):
                 recorder.note(result)
                 tools.caller.on_day(result)
         if tools.build_combined and not _is_selected(context, asset_key(dataset, COMBINED)):
-            log_combined(context, load.store)
+            record_combined(context, load.store)
         recorder.raise_if_failed()
         return dg.MaterializeResult(metadata={**ALREADY_RECORDED})
 
@@ -92,12 +101,12 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         key=asset_key(dataset, MANIFEST),
         deps=[klines_1m],
         metadata=facts,
-        description="manifest.json: for each chunk its rows, absences with their reasons, bytes and sha256.",
+        description="manifest.json: the rows, absent minutes with their reasons, bytes and sha256 of each chunk.",
         group_name=group,
         kinds={"binance", "json"},
     )
     def manifest(tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
-        store = tools.files(dataset)
+        store = tools.open_dataset(dataset)
         store.flush()
         return dg.MaterializeResult(metadata=manifest_metadata(status_of(store)))
 
@@ -110,7 +119,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         kinds={"binance", "parquet"},
     )
     def combined(config: CombinedConfig, tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
-        store = tools.files(dataset)
+        store = tools.open_dataset(dataset)
         zone = parse_zone(config.tz) if config.tz else None
         selection = select(store, zone=zone, from_index=config.from_index, to_index=config.to_index)
         return dg.MaterializeResult(metadata=combined_metadata(combine(store, selection, rebuild=config.rebuild)))
@@ -119,12 +128,16 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
 
 
 @contextmanager
-def _load(dataset: Dataset, days: list[str], config: KlinesConfig, tools: Tools) -> Iterator[Load]:
-    """The load of the run's days: the part of the caller's that is about them, or one that is planned now."""
+def _planned(dataset: Dataset, days: list[str], config: KlinesConfig, tools: Tools) -> Iterator[Load]:
+    """The load of the run's days: these days of the caller's load if there is one, else a load that is planned here.
+
+    Raises:
+        UsageError, StoreError, SourceError: nothing was loaded.
+    """
     if tools.caller.load:
         yield tools.caller.load.between(days[0], days[-1])
         return
-    window = _cut(span_of(dataset, days), config)
+    window = _window(span_of(dataset, days), config)
     tools.store.require_writable()
     with closing(tools.opener(config.source)(dataset.market, dataset.pair)) as source:
         resolved = Resolved(dataset.market, dataset.pair, source)
@@ -137,18 +150,22 @@ def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     return selection is None or key in selection
 
 
-def log_combined(context: dg.OpExecutionContext | dg.AssetExecutionContext, store: DatasetStore) -> None:
-    """Build the combined file (BUILD_COMBINED_ON_BACKFILL) in a run whose assets do not include it, and record it."""
+def record_combined(context: dg.OpExecutionContext | dg.AssetExecutionContext, store: DatasetStore) -> None:
+    """Build the combined file in a run that does not materialize it, and record its materialization."""
     if store.entries:
         metadata = combined_metadata(combine(store, select(store)))
         context.log_event(dg.AssetMaterialization(asset_key(store.dataset, COMBINED), metadata=metadata))
 
 
-def _cut(days: Span, config: KlinesConfig) -> Span:
-    """The minutes of the run's days that the config leaves."""
+def _window(days: Span, config: KlinesConfig) -> Span:
+    """The minutes of the run's days between the config's `start_ms` and `end_ms`.
+
+    Raises:
+        UsageError: there are none.
+    """
     start_ms = days.start_ms if config.start_ms is None else config.start_ms
     end_ms = days.end_ms if config.end_ms is None else config.end_ms
-    cut = intersect([days], [Span(start_ms, end_ms)])
-    if not cut:
+    windows = intersect([days], [Span(start_ms, end_ms)])
+    if not windows:
         raise UsageError("start_ms and end_ms of the run config leave no minute of the run's days")
-    return cut[0]
+    return windows[0]

@@ -1,8 +1,8 @@
-"""The asset checks: the store proves itself, and each check says what it read and what is wrong.
+"""The asset checks of a dataset.
 
-Belongs here: core's findings as Dagster check results. Does not belong here: the proving (`core.verify`,
-`core.combine`).
-The checks of `CHECKS` share one reading of the dataset, and each run checks all of it: a green one means all days.
+Belongs here: findings of `core` as Dagster's check results. Does not belong here: finding out what is wrong
+(`core.proof`, `core.live.freshness`), the names of checks (`instance.names`).
+The checks in `CHECKS` are evaluated from one read of the whole dataset, so a passed check is about all of its days.
 https://docs.dagster.io/guides/test/asset-checks
 """
 
@@ -17,30 +17,36 @@ import dagster as dg
 from market_data_pipeline.core.errors import SourceError, StoreError
 from market_data_pipeline.core.klines.coverage import Span, minutes_by_kind
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.findings import Severity
+from market_data_pipeline.core.klines.findings import Finding, Severity
 from market_data_pipeline.core.live.freshness import freshness
-from market_data_pipeline.core.proof import verify as core
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.proof.prove import Proof
+from market_data_pipeline.core.proof.verify import Verification, verify
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.text import kinds_text
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline.instance.names import CHECKS, COMBINED, COMBINED_EQUALS_CHUNKS, KLINES
+from market_data_pipeline.instance.names import (
+    CAN_BE_READ,
+    CHECKS,
+    COMBINED,
+    COMBINED_EQUALS_CHUNKS,
+    FRESH,
+    KLINES,
+    MATCHES_OTHER_SOURCE,
+    asset_path_of,
+)
 
-MATCHES_OTHER_SOURCE = "klines_match_other_source"
-FRESH = "newest_kline_is_fresh"
-CAN_BE_READ = "dataset_can_be_read"
-_MOST_SHOWN = 50
+_MOST_FINDINGS = 50
 _SAMPLE_DAYS = 5
-# By then the archive has the day, and REST has settled.
-_OLD_ENOUGH_MS = 2 * 86_400_000
+# The archive publishes a day within this time, and REST changes no kline of it any more.
+_SETTLED_AFTER_MS = 2 * 86_400_000
 
 
 def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """The checks of one dataset, as one step."""
+    """The checks in `CHECKS` of one dataset, which one step evaluates."""
 
     @dg.multi_asset_check(
         name=f"{dataset.market.exchange_id}__{dataset.token}__checks",
@@ -51,23 +57,24 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def checks(context: dg.AssetCheckExecutionContext, tools: dg.ResourceParam[Tools]) -> Iterator[dg.AssetCheckResult]:
-        store = tools.files(dataset)
+        store = tools.open_dataset(dataset)
         selected = {key.name for key in context.selected_asset_check_keys}
-        if of_chunks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
-            read = core.verify(store)
-            for name in of_chunks:
-                yield _of_chunks(dataset, read, name)
+        if chunk_checks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
+            verification = verify(store)
+            for name in chunk_checks:
+                yield _chunk_result(verification, name)
         if COMBINED_EQUALS_CHUNKS in selected:
-            yield _of_combined(store.dataset, *combined_agreement(store))
+            yield _combined_result(store.dataset, *combined_agreement(store))
 
     return checks
 
 
 def evaluations_of(proof: Proof) -> Iterator[dg.AssetCheckEvaluation]:
-    """The same checks as events, for a job whose op has the proof already."""
-    dataset = proof.verification.dataset
-    results = [_of_chunks(dataset, proof.verification, name) for name in CHECKS if name != COMBINED_EQUALS_CHUNKS]
-    for result in [*results, _of_combined(dataset, proof.combined, proof.combined_problem)]:
+    """The results of the same checks as events, for an op that has the proof already."""
+    verification = proof.verification
+    results = [_chunk_result(verification, name) for name in CHECKS if name != COMBINED_EQUALS_CHUNKS]
+    results.append(_combined_result(verification.dataset, proof.combined, proof.combined_problem))
+    for result in results:
         if result.asset_key and result.check_name:
             yield dg.AssetCheckEvaluation(
                 asset_key=result.asset_key,
@@ -80,44 +87,44 @@ def evaluations_of(proof: Proof) -> Iterator[dg.AssetCheckEvaluation]:
 
 
 def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """Stored klines against the source that they did not come from."""
+    """The check that compares stored klines with the source that they were not loaded from, REST or the archive."""
 
     @dg.asset_check(
         name=MATCHES_OTHER_SOURCE,
         asset=asset_key(dataset, KLINES),
-        description="Some days, others each night: value by value what the source has that they did not come from.",
+        description="A sample of days, a new one each night, has the values of the source that it was not loaded from.",
     )
-    def compared(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
-        store = tools.files(dataset)
+    def compare(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
+        store = tools.open_dataset(dataset)
         now = datetime.now(UTC)
-        settled = Span(0, int(now.timestamp() * 1000) - _OLD_ENOUGH_MS)
+        settled = Span(0, int(now.timestamp() * 1000) - _SETTLED_AFTER_MS)
         days = sample(store, settled, _SAMPLE_DAYS, f"{now:%Y-%m-%d}")
-        found = []
+        crosschecks = []
         for against in ("rest", "archive"):
-            others = [day for day in days if (against == "rest") == ("archive" in store.entries[day.key].source)]
-            if others:
+            of_other = [day for day in days if (against == "rest") == ("archive" in store.entries[day.key].source)]
+            if of_other:
                 with closing(tools.opener(against)(dataset.market, dataset.pair)) as source:
-                    found.append(crosscheck(store, source, against=against, days=others))
-        return _of_comparison(found)
+                    crosschecks.append(crosscheck(store, source, against=against, days=of_other))
+        return _comparison_result(crosschecks)
 
-    return compared
+    return compare
 
 
 def freshness_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """Whether a live dataset has the exchange's newest closed klines."""
+    """The check that a live dataset has the exchange's newest closed klines."""
 
     @dg.asset_check(
         name=FRESH,
         asset=asset_key(dataset, KLINES),
-        description="A live dataset has the newest closed kline that the exchange has; an outage is no lag.",
+        description="A live dataset has the newest closed klines of the exchange.",
     )
-    def fresh(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
-        found = tools.store.find(dataset.market, dataset.pair)
-        if found is None or not found.live:
+    def compare_with_exchange(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
+        stored = tools.store.find(dataset.market, dataset.pair)
+        if stored is None or not stored.live:
             return dg.AssetCheckResult(passed=True, description="not live, so it is not expected to be current")
         with closing(tools.opener(None)(dataset.market, dataset.pair)) as source:
             try:
-                fresh = freshness(tools.store.open(found), source)
+                fresh = freshness(tools.store.open(stored), source)
             except SourceError as error:
                 return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
         return dg.AssetCheckResult(
@@ -127,90 +134,100 @@ def freshness_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
             metadata={} if fresh.lag_minutes is None else {"lag_minutes": fresh.lag_minutes},
         )
 
-    return fresh
+    return compare_with_exchange
 
 
 def damage_check_of(path: Path) -> dg.AssetChecksDefinition:
-    """Fails while a `dataset.json` cannot be read, as its dataset then has no definitions that could."""
+    """The check that fails while this `dataset.json` is damaged; its dataset has no other definitions then."""
     exchange_id, token = path.parts[-4:-2]
 
     @dg.asset_check(
         name=CAN_BE_READ,
-        asset=dg.AssetKey([exchange_id, token, KLINES]),
-        description="dataset.json can be read. Once it is mended, reload the code location.",
+        asset=dg.AssetKey(asset_path_of(exchange_id, token, KLINES)),
+        description="dataset.json can be read. Reload the code location after you have restored it.",
     )
-    def readable() -> dg.AssetCheckResult:
+    def read() -> dg.AssetCheckResult:
         try:
             return dg.AssetCheckResult(passed=True, description=f"{read_dataset(path).name}: reload the code location")
         except StoreError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
 
-    return readable
+    return read
 
 
-def _of_comparison(found: list[CrossCheck]) -> dg.AssetCheckResult:
-    compared = sum(one.days for one in found)
-    differing = [(one.against, day, minutes) for one in found for day, minutes in one.differing_days.items()]
-    reasons = [(day, reason) for one in found for day, reason in one.not_compared]
-    shown = [(one.against, difference.text(one.against)) for one in found for difference in one.differences]
+def _comparison_result(crosschecks: list[CrossCheck]) -> dg.AssetCheckResult:
+    days = sum(checked.days for checked in crosschecks)
+    differing = [
+        (checked.against, day, minutes) for checked in crosschecks for day, minutes in checked.differing_days.items()
+    ]
+    not_compared = [day_and_reason for checked in crosschecks for day_and_reason in checked.not_compared]
+    findings = [
+        (checked.against, difference.text(checked.against))
+        for checked in crosschecks
+        for difference in checked.differences
+    ] + not_compared
     if differing:
         against, day, minutes = differing[0]
-        said = f"{day}: {minutes} minutes differ; run market-data verify --against {against} --every-day"
-    elif reasons and not compared:
-        said = f"nothing could be compared: {reasons[0][1]}"
+        description = f"{day}: {minutes} minutes differ; run market-data verify --against {against} --every-day"
+    elif not_compared and not days:
+        description = f"nothing could be compared: {not_compared[0][1]}"
     else:
-        said = f"{compared} days, equal" if compared else "no day is old enough to be compared"
+        description = f"{days} days, equal" if days else "no day is old enough to be compared"
     return dg.AssetCheckResult(
-        passed=not differing and (compared > 0 or not reasons),
+        passed=not differing and (days > 0 or not not_compared),
         severity=dg.AssetCheckSeverity.ERROR if differing else dg.AssetCheckSeverity.WARN,
-        description=said,
-        metadata={"days": compared, "klines": sum(one.rows for one in found)}
-        | ({"findings": findings_table([*shown, *reasons][:_MOST_SHOWN])} if shown or reasons else {}),
+        description=description,
+        metadata={"days": days, "klines": sum(checked.rows for checked in crosschecks)}
+        | ({"findings": findings_table(findings[:_MOST_FINDINGS])} if findings else {}),
     )
 
 
-def _of_chunks(dataset: Dataset, read: core.Verification, name: str) -> dg.AssetCheckResult:
-    # A notice is good to know, and no reason for a check to fail.
-    worth = [finding for finding in read.of(name) if finding.severity is not Severity.NOTICE]
-    found = [(finding.day, finding.problem) for finding in worth]
-    shown = [(f"{finding.day} {finding.severity}", finding.problem) for finding in read.of(name)[:_MOST_SHOWN]]
+def _chunk_result(verification: Verification, name: str) -> dg.AssetCheckResult:
+    """The result of the check `name`, which fails if it has a finding that is more than a notice."""
+    findings = verification.of(name)
+    problems = [finding for finding in findings if finding.severity is not Severity.NOTICE]
+    is_error = any(finding.severity is Severity.ERROR for finding in problems)
     metadata: dict[str, Any] = {
-        "days": read.days,
-        "klines": read.rows,
-        "absent": kinds_text(minutes_by_kind(read.absences)),
+        "days": verification.days,
+        "klines": verification.rows,
+        "absent": kinds_text(minutes_by_kind(verification.absences)),
     }
-    if shown:
-        metadata["number_of_findings"] = len(read.of(name))
-        metadata["findings"] = findings_table(shown)
-    is_error = any(finding.severity is Severity.ERROR for finding in worth)
+    if findings:
+        metadata["number_of_findings"] = len(findings)
+        metadata["findings"] = findings_table(
+            [(f"{finding.day} {finding.severity}", finding.problem) for finding in findings[:_MOST_FINDINGS]]
+        )
     return dg.AssetCheckResult(
-        asset_key=asset_key(dataset, CHECKS[name][0]),
+        asset_key=asset_key(verification.dataset, CHECKS[name][0]),
         check_name=name,
-        passed=not found,
-        severity=dg.AssetCheckSeverity.ERROR if is_error or not found else dg.AssetCheckSeverity.WARN,
-        description=_words(read, found, is_error),
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR if is_error or not problems else dg.AssetCheckSeverity.WARN,
+        description=_first_problem(problems)
+        if problems
+        else f"{verification.days:,} days, {verification.rows:,} klines",
         metadata=metadata,
     )
 
 
-def _words(read: core.Verification, found: list[tuple[str, str]], is_error: bool) -> str:
-    if not found:
-        return f"{read.days:,} days, {read.rows:,} klines"
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{found[0][0]}: {found[0][1]}{more}{'; run market-data verify --repair' if is_error else ''}"
+def _first_problem(problems: list[Finding]) -> str:
+    """The first problem, how many more there are, and what to do about an error."""
+    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+    is_error = any(finding.severity is Severity.ERROR for finding in problems)
+    advice = "; run market-data verify --repair" if is_error else ""
+    return f"{problems[0].day}: {problems[0].problem}{more}{advice}"
 
 
-def _of_combined(dataset: Dataset, agreement: Agreement, detail: str) -> dg.AssetCheckResult:
-    older = agreement is Agreement.OLDER
-    if older:
+def _combined_result(dataset: Dataset, agreement: Agreement, detail: str) -> dg.AssetCheckResult:
+    is_older = agreement is Agreement.OLDER
+    if is_older:
         advice = "the dataset is live and grows each minute" if dataset.live else "materialize it again"
         detail = f"it is {agreement}: {detail}; {advice}"
     return dg.AssetCheckResult(
         asset_key=asset_key(dataset, COMBINED),
         check_name=COMBINED_EQUALS_CHUNKS,
-        # A live dataset grows each minute, so its combined file is always older but for the minute it was built in.
-        passed=agreement in {Agreement.ABSENT, Agreement.EQUAL} or (older and dataset.live),
-        severity=dg.AssetCheckSeverity.WARN if older else dg.AssetCheckSeverity.ERROR,
+        # A live dataset gets new klines each minute, so its combined file is older a minute after it was built.
+        passed=agreement in {Agreement.ABSENT, Agreement.EQUAL} or (is_older and dataset.live),
+        severity=dg.AssetCheckSeverity.WARN if is_older else dg.AssetCheckSeverity.ERROR,
         description=detail or None,
         metadata={"combined": agreement.value},
     )

@@ -1,7 +1,7 @@
 """Jobs that are not assets: `repair`, and `proof`, which evaluates all checks.
 
-Belongs here: unpack the config, call the use case, record what it did. Does not belong here: repairing
-(`core.proof.repair`), when jobs run (`schedules`).
+Belongs here: reading the config, calling the use case, recording its results. Does not belong here: how a day is
+repaired (`core.proof.repair`), when jobs run (`schedules`).
 https://docs.dagster.io/guides/build/jobs
 """
 
@@ -17,7 +17,7 @@ from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.proof.prove import Proof, prove
 from market_data_pipeline.core.proof.repair import Repaired, repair
 from market_data_pipeline.core.store.status import status_of
-from market_data_pipeline.defs.assets import asset_key, log_combined
+from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.checks import evaluations_of
 from market_data_pipeline.defs.metadata import manifest_metadata
 from market_data_pipeline.defs.recorder import DayRecorder
@@ -28,12 +28,12 @@ from market_data_pipeline.instance.names import KLINES, MANIFEST, PROOF_JOB, REP
 PROOF = dg.define_asset_job(
     PROOF_JOB,
     selection=dg.AssetSelection.all_asset_checks(),
-    description="Reads every dataset whole and evaluates all of its checks. Writes nothing.",
+    description="Reads every chunk of every dataset and evaluates all checks. Changes no file.",
 )
 
 
 class RepairConfig(dg.Config):
-    """Which datasets: all of the store, of a market, or of a pair."""
+    """Which datasets to repair: all of the store, those of a market, or those of a pair."""
 
     market: str | None = Field(default=None, description="spot or futures; both if unset")
     pair: str | None = Field(default=None, description="BASE/QUOTE; all if unset")
@@ -43,7 +43,11 @@ class RepairConfig(dg.Config):
 def repair_datasets(
     context: dg.OpExecutionContext, config: RepairConfig, tools: dg.ResourceParam[Tools]
 ) -> dg.Output[None]:
-    """One line in the log for each bad day; fails if anything is still wrong at the end."""
+    """Repair the datasets, log one line for each bad day, and fail the run if a day is still bad at the end.
+
+    Raises:
+        dg.Failure: a day or file is still bad; the message names the first.
+    """
     log_to(tools.logs)
     repaired: list[Repaired] = []
     for proof in _proofs(config, tools):
@@ -64,28 +68,36 @@ def repair_datasets(
     description="Proves datasets and loads again what is damaged or unexplained.",
 )
 def repair_job() -> None:
-    """The op alone."""
+    """Run `repair_datasets`."""
     repair_datasets()
 
 
 def _proofs(config: RepairConfig, tools: Tools) -> Iterator[Proof]:
-    """The caller's proofs, or those of the datasets that the config names."""
+    """The caller's proofs if there are any, else a new proof of each dataset that the config selects.
+
+    Raises:
+        UsageError: the store has no such dataset.
+    """
     if tools.caller.proofs is not None:
         yield from tools.caller.proofs
         return
     market = parse_market(config.market) if config.market else None
     pair = parse_pair(config.pair) if config.pair else None
-    named = [one for one in tools.store.datasets() if market in {None, one.market} and pair in {None, one.pair}]
-    if not named:
+    selected = [
+        dataset
+        for dataset in tools.store.datasets()
+        if market in {None, dataset.market} and pair in {None, dataset.pair}
+    ]
+    if not selected:
         raise UsageError(f"{tools.store.root} has no {market or ''} {pair or 'dataset'}; load it first")
-    for dataset in named:
-        yield prove(tools.files(dataset))
+    for dataset in selected:
+        yield prove(tools.open_dataset(dataset))
 
 
 def _repaired(context: dg.OpExecutionContext, proof: Proof, tools: Tools) -> Iterator[Repaired]:
-    """Repair one dataset, and record in Dagster what was written and how the dataset is now."""
+    """Repair one dataset. Record in Dagster the days that were loaded, the manifest, and the checks of a new proof."""
     dataset = proof.verification.dataset
-    store, open_source = tools.files(dataset), tools.opener
+    store, open_source = tools.open_dataset(dataset), tools.opener
     with DayRecorder(context, asset_key(dataset, KLINES), store) as recorder:
 
         def on_day(result: DayResult) -> None:
@@ -104,9 +116,9 @@ def _repaired(context: dg.OpExecutionContext, proof: Proof, tools: Tools) -> Ite
             tools.caller.on_repaired(dataset, bad)
             yield bad
     if tools.build_combined:
-        log_combined(context, store)
+        record_combined(context, store)
     context.log_event(
         dg.AssetMaterialization(asset_key(dataset, MANIFEST), metadata=manifest_metadata(status_of(store)))
     )
     for evaluation in evaluations_of(prove(store)):
-        context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them, and its type leaves them out
+        context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits

@@ -1,6 +1,6 @@
-"""What the UI shows about a day, a manifest, a combined file and the columns.
+"""Dagster metadata, which the UI shows: of a day, the manifest, a combined file, findings and the columns.
 
-Belongs here: core's values as Dagster metadata. Does not belong here: computing them.
+Belongs here: values of `core` as Dagster metadata. Does not belong here: computing the values (`core`).
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
@@ -26,7 +26,7 @@ from market_data_pipeline.core.text import kinds_text
 _MOST_CHANGES = 5
 _WIDTH, _HEIGHT, _POINTS = 320, 40, 64
 _COLUMN_MEANING = {
-    "open_time": "first ms of the minute, UTC; the key",
+    "open_time": "first ms of the minute, UTC; unique",
     "open": "price of the first trade",
     "high": "highest price",
     "low": "lowest price",
@@ -37,7 +37,7 @@ _COLUMN_MEANING = {
     "trades": "number of trades",
     "taker_base_volume": "base asset bought by takers",
     "taker_quote_volume": "quote asset paid by taker buyers",
-    "ignore": "as the exchange sends it; without meaning",
+    "ignore": "stored as the exchange sends it; it has no meaning",
 }
 
 
@@ -54,21 +54,26 @@ def column_schema() -> dg.TableSchema:
 
 
 def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
-    """What a person would ask about a day."""
+    """Metadata of a day: rows, absent minutes with their evidence, source, file and sha256, and a chart of its prices.
+
+    Args:
+        store: the dataset's files; the day's chunk is read if the result has no klines.
+        result: of loading the day.
+    """
     entry = result.entry
     if entry is None:
         return {"outcome": result.outcome.value, "dagster/partition_row_count": 0, "expected_rows": result.day.minutes}
     metadata: dict[str, Any] = {"outcome": result.outcome.value}
     if entry.rows:
         klines = store.read(result.day).klines if result.klines is None else result.klines
-        metadata["close"] = price_picture(column(klines, "close"))
+        metadata["close"] = price_chart(column(klines, "close"))
     metadata |= {
         "dagster/partition_row_count": entry.rows,
         "expected_rows": entry.expected_rows,
         "complete": entry.complete,
         "state": entry.state.value,
         "absent": absences_text(entry.absences),
-        **({"evidence": "; ".join(said)} if (said := evidence_of(entry.absences)) else {}),
+        **({"evidence": "; ".join(evidence)} if (evidence := evidence_of(entry.absences)) else {}),
         "source": entry.source,
         "bytes": entry.size_bytes,
         "sha256": entry.sha256,
@@ -84,7 +89,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
 
 
 def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
-    """The sum of all chunks."""
+    """Metadata of the manifest: sums over all chunks."""
     return {
         "chunks": status.chunks,
         "complete_chunks": status.complete_chunks,
@@ -99,7 +104,7 @@ def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
 
 
 def combined_metadata(combined: Combined) -> Mapping[str, Any]:
-    """The one file of all chunks."""
+    """Metadata of a combined file: its rows, bytes and path, and whether it was written."""
     return {
         "outcome": "built" if combined.built else "unchanged",
         "dagster/row_count": combined.rows,
@@ -111,7 +116,7 @@ def combined_metadata(combined: Combined) -> Mapping[str, Any]:
 
 
 def absences_text(absences: Sequence[Absence]) -> str:
-    """`outage 284 min from 2021-04-25T04:01Z`, one after the other; past five, only minutes per kind."""
+    """Absences in a row: `outage 284 min from 2021-04-25T04:01Z, ...`; minutes per kind if there are more than five."""
     if len(absences) > 5:
         return kinds_text(minutes_by_kind(absences))
     if not absences:
@@ -122,37 +127,37 @@ def absences_text(absences: Sequence[Absence]) -> str:
 
 
 def revision_text(revision: Revision) -> dg.MarkdownMetadataValue:
-    """Which fields differ from the chunk before, and the first values that do, as a short list."""
+    """Markdown: which fields differ from the previous chunk, and a list of the first values that do."""
     fields = ", ".join(f"`{name}`" for name in revision.fields)
-    was = f"{revision.old_source} {revision.old_sha256[:12]}…"
-    now = f"{revision.new_source} {revision.new_sha256[:12]}…"
+    before = f"{revision.old_source} {revision.old_sha256[:12]}…"
+    after = f"{revision.new_source} {revision.new_sha256[:12]}…"
     changes = [
         f"- {iso(change.open_time)} {change.field}: {change.old} → {change.new}"
         for change in revision.examples[:_MOST_CHANGES]
     ]
     more = f"\n\nMore in `{REVISIONS_FILE}`." if len(revision.examples) > _MOST_CHANGES else ""
-    return dg.MetadataValue.md(f"{fields}; {was} → {now}\n\n" + "\n".join(changes) + more)
+    return dg.MetadataValue.md(f"{fields}; {before} → {after}\n\n" + "\n".join(changes) + more)
 
 
-def price_picture(closes: npt.NDArray[np.float64]) -> dg.MarkdownMetadataValue:
-    """The day's closing prices as a small line, with first, last, lowest and highest in words.
+def price_chart(closes: npt.NDArray[np.float64]) -> dg.MarkdownMetadataValue:
+    """Markdown: a line chart of the day's closing prices, with the first, last, lowest and highest price below it.
 
-    Kept under 1000 characters: Dagster's UI hides longer Markdown behind a link.
+    It has less than 1000 characters, as Dagster's UI hides longer Markdown behind a link.
     """
-    shown = closes[np.linspace(0, len(closes) - 1, min(_POINTS, len(closes))).astype(int)]
+    sampled = closes[np.linspace(0, len(closes) - 1, min(_POINTS, len(closes))).astype(int)]
     low, high = float(closes.min()), float(closes.max())
-    heights = (high - shown) * ((_HEIGHT - 2) / (high - low)) if high > low else np.full(len(shown), _HEIGHT / 2)
-    widths = np.linspace(0, _WIDTH, len(shown))
+    heights = (high - sampled) * ((_HEIGHT - 2) / (high - low)) if high > low else np.full(len(sampled), _HEIGHT / 2)
+    widths = np.linspace(0, _WIDTH, len(sampled))
     points = " ".join(f"{round(x)} {round(y) + 1}" for x, y in zip(widths.tolist(), heights.tolist(), strict=True))
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">'
         f'<polyline points="{points}" fill="none" stroke="#4f43dd"/></svg>'
     )
-    words = f"{closes[0]:g} → {closes[-1]:g}, lowest {low:g}, highest {high:g}"
-    return dg.MetadataValue.md(f"![close](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})\n\n{words}")
+    caption = f"{closes[0]:g} → {closes[-1]:g}, lowest {low:g}, highest {high:g}"
+    return dg.MetadataValue.md(f"![close](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})\n\n{caption}")
 
 
 def findings_table(findings: Sequence[tuple[str, str]]) -> dg.TableMetadataValue:
-    """What a check found, day by day."""
+    """A table of findings, each a day and the problem."""
     records = [dg.TableRecord({"day": day, "problem": problem}) for day, problem in findings]
     return dg.MetadataValue.table(records)

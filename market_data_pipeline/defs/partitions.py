@@ -1,7 +1,7 @@
 """A dataset's days as Dagster partitions.
 
-Belongs here: the partitions definition, and the window that a run is about. Does not belong here: day bounds, which
-are `core.days`'s alone; tests hold Dagster's windows equal to them.
+Belongs here: the partitions definition, and the minutes that a run's partitions span. Does not belong here: the start
+and end of a day (`core.klines.days`); tests compare Dagster's partition windows with them.
 https://docs.dagster.io/guides/build/partitions-and-backfills
 """
 
@@ -16,8 +16,8 @@ def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
     offset_minutes = dataset.zone.fixed_offset_minutes
     if offset_minutes is None:
         return dg.DailyPartitionsDefinition(dataset.start.isoformat(), timezone=dataset.zone.name, end_offset=1)
-    # Dagster knows no `+05:30`. Etc/GMT zones are whole hours with the sign reversed; rounding the offset up puts local
-    # midnight 0 to 59 minutes after the zone's, so the key stays the local date.
+    # Dagster takes no offset such as `+05:30`. Etc/GMT zones are whole hours with the sign reversed. With the offset
+    # rounded up, local midnight is 0 to 59 minutes after midnight of the zone, so the key stays the local date.
     hours = -(-offset_minutes // 60)
     zone = "UTC" if hours == 0 else f"Etc/GMT{'-' if hours > 0 else '+'}{abs(hours)}"
     return dg.DailyPartitionsDefinition(
@@ -26,5 +26,5 @@ def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
 
 
 def span_of(dataset: Dataset, keys: list[str]) -> Span:
-    """The minutes of a run's days. A run's keys are contiguous."""
+    """From the start of the first day to the end of the last, ms UTC; the partition keys of a run are contiguous."""
     return Span(dataset.day(min(keys)).start_ms, dataset.day(max(keys)).end_ms)

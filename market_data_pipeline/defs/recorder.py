@@ -1,6 +1,6 @@
-"""Days recorded in Dagster as they finish, so that neither a failure nor a kill makes it forget them.
+"""Days recorded in Dagster as they finish, so that finished days stay recorded when a run fails or is killed.
 
-Belongs here: when a materialization is logged. Does not belong here: what it says (`metadata`), how it is stored
+Belongs here: when a materialization is logged. Does not belong here: its metadata (`metadata`), how it is stored
 (`instance.storage`).
 """
 
@@ -16,22 +16,28 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.defs.metadata import day_metadata, findings_table
 from market_data_pipeline.instance.storage import stored_together
 
-_EVERY_S = 1.0
+_INTERVAL_S = 1.0
 
 
 class DayRecorder:
-    """Logs one materialization per finished day; those of a second share one commit."""
+    """Logs one materialization per finished day, about once a second, with one database commit each time."""
 
     def __init__(
         self, context: dg.AssetExecutionContext | dg.OpExecutionContext, key: dg.AssetKey, store: DatasetStore
     ) -> None:
-        """Record days of the asset `key`, whose files are `store`."""
+        """Log nothing yet.
+
+        Args:
+            context: of the run that loads the days.
+            key: the asset that the days are partitions of.
+            store: the files of the dataset.
+        """
         self._context = context
         self._key = key
         self._store = store
         self._finished: list[DayResult] = []
         self._failed: list[DayResult] = []
-        self._recorded_at = time.monotonic()
+        self._recorded_s = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -39,21 +45,25 @@ class DayRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # However the body ends: a cancelled run gets a BaseException.
+        # Also after a BaseException, which Dagster raises in a run that is cancelled.
         self._record()
 
     def note(self, result: DayResult) -> None:
-        """Take a day's result; a failed one is kept for `raise_if_failed`."""
+        """Note a day's result. Finished days are logged about once a second; failed ones are for `raise_if_failed`."""
         if result.outcome is Outcome.FAILED:
             self._context.log.warning(f"{result.day.key} failed: {result.error}")
             self._failed.append(result)
         else:
             self._finished.append(result)
-        if time.monotonic() - self._recorded_at >= _EVERY_S:
+        if time.monotonic() - self._recorded_s >= _INTERVAL_S:
             self._record()
 
     def raise_if_failed(self) -> None:
-        """Fail the run if any day failed, naming each; the finished ones stay recorded."""
+        """Fail the run if a day failed. Finished days stay recorded.
+
+        Raises:
+            dg.Failure: the message names the first failed day, the metadata all of them, each with the reason.
+        """
         if self._failed:
             reasons = [(result.day.key, result.error or "failed") for result in self._failed]
             raise dg.Failure(
@@ -70,4 +80,4 @@ class DayRecorder:
                 )
                 self._context.log_event(event)
         self._finished = []
-        self._recorded_at = time.monotonic()
+        self._recorded_s = time.monotonic()

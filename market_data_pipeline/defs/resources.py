@@ -1,7 +1,7 @@
-"""What assets, checks, sensors and jobs work with.
+"""The resource `tools` of assets, checks, sensors and jobs.
 
-Belongs here: the objects that definitions get as the resource `tools`. Does not belong here: how they are made of the
-settings (`instance.composition`), logic.
+Belongs here: the core objects that definitions use. Does not belong here: how they are made from the settings
+(`instance.composition`), logic of any kind.
 https://docs.dagster.io/guides/build/external-resources
 """
 
@@ -24,19 +24,19 @@ from market_data_pipeline.settings import Settings
 
 
 def _ignore(*_: object) -> None:
-    """Runs that the UI starts have no caller; the UI reads their events."""
+    """The default of the callbacks: runs that the UI starts have no caller, and the UI reads their events instead."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """What a command that runs Dagster in its own process has at hand, and what it is called with meanwhile.
+    """What a command that runs Dagster in its own process passes to the run: results it has already, and callbacks.
 
     Attributes:
-        load: the planned load of `klines_1m`; None lets the asset plan its own.
-        proofs: the proofs that `repair` starts from; None lets the job prove the datasets first.
-        on_load: called with each load of a repair before its first day.
+        load: the planned load of `klines_1m`; if None, the asset plans one.
+        proofs: the proofs that the job `repair` starts from; if None, the job proves the datasets first.
+        on_load: called with each load of a repair, before its first day.
         on_day: called with each day's result.
-        on_repaired: called with each bad day or file that was repaired.
+        on_repaired: called with each bad day or file after its repair.
     """
 
     load: Load | None = None
@@ -48,14 +48,14 @@ class Caller:
 
 @dataclass(frozen=True)
 class Tools:
-    """What definitions work with.
+    """The core objects that definitions use.
 
     Attributes:
         store: the data root.
         source: the source that the settings name: auto, rest or archive.
-        opener: gives what opens sources with a name, or with the settings' where it is None.
-        open_live: makes the live mode of a market; the text is the name of its owner, for others to read.
-        build_combined: whether each backfill also builds the combined file.
+        opener: returns the function that opens sources of a name; None means the name that the settings give.
+        open_live: makes the live market; the text names this process to others that follow the same datasets.
+        build_combined: whether each run of `klines_1m` also builds the combined file (BUILD_COMBINED_ON_BACKFILL).
         logs: the folder of `loader.log`.
         caller: the command that runs Dagster in this process, if one does.
     """
@@ -68,8 +68,8 @@ class Tools:
     logs: Path
     caller: Caller = field(default_factory=Caller)
 
-    def files(self, dataset: Dataset) -> DatasetStore:
-        """The dataset's files.
+    def open_dataset(self, dataset: Dataset) -> DatasetStore:
+        """Open the dataset's files, with the zone and start that `dataset.json` has if it exists.
 
         Raises:
             StoreError: `dataset.json` is damaged.
@@ -78,7 +78,7 @@ class Tools:
 
 
 def tools_of(settings: Settings) -> Tools:
-    """The tools that the settings describe. No file is opened, no request sent."""
+    """The tools that the settings describe. Opens no file and sends no request."""
     return Tools(
         store=store_of(settings),
         source=settings.market_data_source,

@@ -1,6 +1,7 @@
-"""What Dagster does by the clock: the store proves itself every night.
+"""Schedules: the `proof` job runs every night.
 
-Belongs here: when something is run, and when it is not worth a run. Does not belong here: what is run (`checks`).
+Belongs here: when a job runs, and when a tick requests no run. Does not belong here: what the job does (`jobs`,
+`checks`).
 https://docs.dagster.io/guides/automate/schedules
 """
 
@@ -10,20 +11,20 @@ from market_data_pipeline.defs.jobs import PROOF
 from market_data_pipeline.defs.resources import Tools
 
 
-# One run for all datasets, one step each: a line a night in the list of runs, one dataset in memory at a time, and
-# three of four run slots left to others. Steps do not depend on each other, so one that fails hides no other's result.
+# One run for all datasets, one step each. The list of runs then has one line a night, one dataset is in memory at a
+# time, and three of four run slots stay free. A step that fails does not stop the others.
 @dg.schedule(
     job=PROOF,
     cron_schedule="17 3 * * *",
     execution_timezone="UTC",
-    # On unless someone turns it off: damage at rest makes no noise, and a proof that nobody switched on finds none.
+    # On by default: hardly anything else reads old chunks, so damage to them would go unnoticed without it.
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night at 03:17 UTC: all checks of all datasets, every chunk hashed and read again.",
+    description="Every night at 03:17 UTC: evaluates all checks of all datasets. Every chunk is read and hashed.",
 )
 def nightly_proof(tools: dg.ResourceParam[Tools]) -> dg.RunRequest | dg.SkipReason:
-    """A run, if there is a dataset; one that lost all of its chunks is no reason to skip.
+    """Request one run if the store has a dataset, also if all of its chunks are lost.
 
-    The request names no dataset: the run's process looks for itself, and so finds those that are new, too.
+    The request names no dataset. The run's process reads which datasets there are, so it includes new ones.
     """
     if not tools.store.dataset_files():
         return dg.SkipReason(f"There is no dataset in {tools.store.root} yet, so there is nothing to prove.")

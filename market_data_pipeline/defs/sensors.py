@@ -1,9 +1,9 @@
-"""Live mode in Dagster: a sensor per market that does the minute's work inside its tick.
+"""Live mode in Dagster: a sensor for each market, whose tick stores the newest minutes itself.
 
-Belongs here: a tick's limits, the runs it asks for, what it says. Does not belong here: the work (`core.live_market`),
-what Dagster is told of it (`live_events`).
-A run per minute would come seconds late and leave 190 MB a day and pair behind, so only days get runs: those that
-nobody followed, and those that are over and want to be confirmed.
+Belongs here: the time limits of a tick, the runs it requests, and what it reports. Does not belong here: storing klines
+(`core.live.market`), which events are recorded (`live_events`), which days need a run (`core.live.runs_due`).
+A run for each minute would store klines seconds late, and leave 190 MB a day and pair in Dagster's storage. So runs
+load only days that are too much for a tick: missing days, and days that are over and have to be loaded again.
 https://docs.dagster.io/guides/automate/sensors
 """
 
@@ -40,69 +40,75 @@ from market_data_pipeline.instance.names import (
     sensor_name,
 )
 
-# Dagster gives a tick 60 s.
+# Dagster ends a tick after 60 s: a tick waits so long for the minute's end, and then so long for its klines.
 _LONGEST_WAIT_S, _PATIENCE_S = 30.0, 10.0
-# Nobody can tell a tick to stop; it ends by itself.
-_NEVER = threading.Event()
-# A sensor that was turned off lets go of its datasets after this.
+# Dagster has no way to stop a tick, so this event is never set; a tick ends by its time limits.
+_NEVER_STOPPED = threading.Event()
+# So long after the last tick, for example of a sensor that was turned off, its datasets are released.
 _IDLE_S = 150.0
 
 
 def live_sensor_of(market: Market, datasets: list[Dataset], tools: Tools) -> dg.SensorDefinition:
-    """The live sensor of a market; `datasets` are those of it that this code location has assets of."""
-    turn = _Turn(market, tools)
+    """The live sensor of a market.
+
+    Args:
+        market: the market.
+        datasets: its datasets that this code location has assets of.
+        tools: the resource of the definitions.
+    """
+    shared = _SharedSession(market, tools)
     keys = [asset_key(dataset, name) for dataset in datasets for name in (KLINES, MANIFEST)]
 
     @dg.sensor(
         name=sensor_name(market),
         asset_selection=keys or None,
-        # A tick waits for the minute's end, and the next one may begin in the minute after.
+        # A tick waits for the end of the minute, and the next tick may begin in the minute after.
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Each minute, the newest closed klines of every {market} dataset whose dataset.json says live.",
+        description=f"Each minute, stores the newest closed klines of every {market} dataset that is marked live.",
     )
     def live(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         log_to(tools.logs)
-        with turn.taken() as mine:
-            if mine is None:
-                return dg.SkipReason("The tick before is still at work.")
-            elsewhere = mine.market.follow(mine.market.marked())
-            if not mine.market.followed:
-                return dg.SkipReason(_nobody(market, elsewhere))
-            edge_ms = mine.market.await_minute(_NEVER, longest_s=_LONGEST_WAIT_S)
+        with shared.acquired() as session:
+            if session is None:
+                return dg.SkipReason("The previous tick is still running.")
+            holders = session.market.follow(session.market.marked())
+            if not session.market.followed:
+                return dg.SkipReason(_no_dataset_reason(market, holders))
+            edge_ms = session.market.await_minute(_NEVER_STOPPED, longest_s=_LONGEST_WAIT_S)
             if edge_ms is None:
                 return dg.SkipReason("The minute has just begun; the next tick waits for its end.")
             known = {dataset.name for dataset in datasets}
-            return mine.tick(context.instance, edge_ms, known, elsewhere)
+            return session.tick(context.instance, edge_ms, known, holders)
 
     return live
 
 
-class _Turn:
-    """The engine of a sensor, which lives as long as ticks come, and the right to be the one tick at work."""
+class _SharedSession:
+    """The session of a sensor, shared by its ticks; one tick at a time has it."""
 
     def __init__(self, market: Market, tools: Tools) -> None:
         self._market, self._tools = market, tools
         self._lock = threading.Lock()
-        self._engine: _Engine | None = None
+        self._session: _Session | None = None
         self._idle: threading.Timer | None = None
 
     @contextmanager
-    def taken(self) -> "Iterator[_Engine | None]":
-        """The engine, None while another tick has it."""
+    def acquired(self) -> "Iterator[_Session | None]":
+        """The session, opened if there is none; None while another tick has it."""
         if not self._lock.acquire(blocking=False):
             yield None
             return
         try:
             if self._idle:
                 self._idle.cancel()
-            if self._engine is None:
-                # All of Dagster is in this process, and looking through it for garbage would take a tick's time.
+            if self._session is None:
+                # Each garbage collection would search all objects of Dagster, which takes the time of a tick.
                 gc.collect()
                 gc.freeze()
                 who = f"the sensor {sensor_name(self._market)}"
-                self._engine = _Engine(self._tools.open_live(self._market, who))
-            yield self._engine
+                self._session = _Session(self._tools.open_live(self._market, who))
+            yield self._session
         finally:
             self._idle = threading.Timer(_IDLE_S, self._close)
             self._idle.daemon = True
@@ -111,13 +117,13 @@ class _Turn:
 
     def _close(self) -> None:
         with self._lock:
-            engine, self._engine = self._engine, None
-        if engine:
-            engine.market.close()
+            session, self._session = self._session, None
+        if session:
+            session.market.close()
 
 
-class _Engine:
-    """What a sensor keeps from tick to tick."""
+class _Session:
+    """What a sensor keeps between its ticks: the live market, the last events, and the last requests for runs."""
 
     def __init__(self, market: LiveMarket) -> None:
         self.market = market
@@ -125,30 +131,36 @@ class _Engine:
         self._requests = RunRequests()
 
     def tick(
-        self, instance: DagsterInstance, edge_ms: int, known: set[str], elsewhere: dict[str, str]
+        self, instance: DagsterInstance, edge_ms: int, known: set[str], holders: dict[str, str]
     ) -> dg.SensorResult:
-        """One minute, for all datasets.
+        """Store the minutes before `edge_ms` of all followed datasets, and request the runs that are due.
+
+        Args:
+            instance: the Dagster instance.
+            edge_ms: the end of the newest minute, ms UTC.
+            known: names of the datasets that the code location has; only these get events and runs.
+            holders: which other process follows a live dataset, by the dataset's name.
 
         Raises:
-            SourceUnavailable: there was no answer for any of them, and that is told already.
+            SourceUnavailable: every dataset's update failed, and an earlier tick has recorded that.
         """
-        followed = {one.name: one for one in self.market.followed}
+        followed = {live.name: live for live in self.market.followed}
         updates: list[Update] = []
         events: list[LiveEvent] = []
         began_s = time.monotonic()
-        for update in self.market.tick(edge_ms, patience_s=_PATIENCE_S, stopped=_NEVER):
+        for update in self.market.tick(edge_ms, patience_s=_PATIENCE_S, stopped=_NEVER_STOPPED):
             updates.append(update)
             if update.name in known:
                 store = followed[update.name].store
-                events += self._events.of(update, lambda store=store: store, instance)  # type: ignore[misc]
+                events += self._events.events_of(update, lambda store=store: store, instance)  # type: ignore[misc]
         took_s = time.monotonic() - began_s
         self.market.flush()
         errors = {update.name: update.error for update in updates if update.error}
         if len(errors) == len(updates) and not events:
             raise SourceUnavailable(next(iter(errors.values())))
         unknown = sorted(followed.keys() - known)
-        due = [one for one in self.market.due_days() if one.store.dataset.name in known]
-        summary = {
+        due = [days for days in self.market.due_days() if days.store.dataset.name in known]
+        numbers = {
             "minute": iso(edge_ms),
             "datasets": len(updates),
             "klines": sum(update.added for update in updates),
@@ -158,41 +170,41 @@ class _Engine:
             "seconds": round(took_s, 3),
             "clock_offset_ms": self.market.clock_offset_ms,
         }
-        notes = {"errors": errors, "followed elsewhere": elsewhere, "reload the code location for": unknown}
-        requests = self._requests.of(instance, due)
-        said = f"{iso(edge_ms)}: klines {summary['klines']}, datasets {len(updates)}, {took_s:.2f} s"
+        notes = {"errors": errors, "followed elsewhere": holders, "reload the code location for": unknown}
+        requests = self._requests.requests_for(instance, due)
+        summary = f"{iso(edge_ms)}: klines {numbers['klines']}, datasets {len(updates)}, {took_s:.2f} s"
         return dg.SensorResult(
             run_requests=requests,
-            # Dagster's only word for a tick that asks for no run; such ticks are purged after a day.
-            skip_reason=None if requests else said,
+            # Dagster shows the reason of a tick that requests no run, and deletes such ticks after a day.
+            skip_reason=None if requests else summary,
             asset_events=events,
-            cursor=json.dumps(summary | {name: note for name, note in notes.items() if note}),
+            cursor=json.dumps(numbers | {name: note for name, note in notes.items() if note}),
         )
 
 
 class RunRequests:
-    """Runs for days that are due, each asked for once and not again before it had its chance."""
+    """Requests for runs of days that are due, at most one at a time for each dataset."""
 
     def __init__(self) -> None:
         self._not_before_s: dict[tuple[str, ...], float] = {}
 
-    def of(self, instance: DagsterInstance, due: Iterable[DueDays]) -> list[dg.RunRequest]:
-        """The requests for what is due and neither asked for nor tried lately, by whomever."""
-        return [_request(one) for one in due if self._is_to_be_asked(instance, one)]
+    def requests_for(self, instance: DagsterInstance, due: Iterable[DueDays]) -> list[dg.RunRequest]:
+        """The requests for the days that have no run now, and had none within the pause of their reason."""
+        return [_request(days) for days in due if self._is_allowed(instance, days)]
 
-    def _is_to_be_asked(self, instance: DagsterInstance, due: DueDays) -> bool:
+    def _is_allowed(self, instance: DagsterInstance, due: DueDays) -> bool:
         tags = _tags(due)
         key = tuple(tags.values())
         if time.monotonic() < self._not_before_s.get(key, 0):
             return False
-        # Any run of this dataset that was asked for here may be loading these days; once it has ended, only the same.
-        asked = instance.get_run_records(
+        # A run of the dataset that is not finished may be loading these days, whatever days its tags name.
+        unfinished = instance.get_run_records(
             RunsFilter(tags={DATASET_TAG: tags[DATASET_TAG]}, statuses=list(NOT_FINISHED_STATUSES)), 1
         )
-        same = instance.get_run_records(RunsFilter(tags=tags), 1)
-        if asked:
+        if unfinished:
             return False
-        if same and (wait_s := same[0].create_timestamp.timestamp() + due.reason.pause_s - time.time()) > 0:
+        last = instance.get_run_records(RunsFilter(tags=tags), 1)
+        if last and (wait_s := last[0].create_timestamp.timestamp() + due.reason.pause_s - time.time()) > 0:
             self._not_before_s[key] = time.monotonic() + wait_s
             return False
         return True
@@ -217,7 +229,7 @@ def _request(due: DueDays) -> dg.RunRequest:
     )
 
 
-def _nobody(market: Market, elsewhere: dict[str, str]) -> str:
-    if elsewhere:
-        return "; ".join(f"{name} is followed by {holder}" for name, holder in elsewhere.items())
-    return f"No {market} dataset is live: `market-data --market {market} --pair ... live --mark` makes one."
+def _no_dataset_reason(market: Market, holders: dict[str, str]) -> str:
+    if holders:
+        return "; ".join(f"{name} is followed by {holder}" for name, holder in holders.items())
+    return f"No {market} dataset is live; mark one with `market-data --market {market} --pair ... live --mark`."

@@ -1,52 +1,70 @@
-"""What the code location's parts are called, for those who define them and for those who ask for them over GraphQL.
+"""The names in the code location: assets, checks, sensors, jobs and tags of runs.
 
-Belongs here: names of assets, checks, sensors, jobs and tags. Does not belong here: what imports Dagster, which takes
-seconds.
+Belongs here: every such name; other modules import it, the definitions as well as the clients that send it over
+GraphQL. Does not belong here: anything that imports Dagster, which takes seconds.
 """
 
 from market_data_pipeline.core.klines import findings
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 
 LOCATION, LOCATION_MODULE = "market_data_pipeline", "market_data_pipeline.definitions"
-# Dagster's own names for what a code location defines without naming it.
+# Dagster's names of the repository and of the job that materializes assets.
 REPOSITORY, ASSET_JOB = "__repository__", "__ASSET_JOB"
 
 KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
 PROOF_JOB, REPAIR_JOB, REPAIR_OP = "proof", "repair", "mend"
 
+MATCHES_OTHER_SOURCE = "klines_match_other_source"
+FRESH = "newest_kline_is_fresh"
+CAN_BE_READ = "dataset_can_be_read"
 COMBINED_EQUALS_CHUNKS = "combined_equals_chunks"
 CHECKS = {
-    findings.KEEPS_SCHEMA: (KLINES, "Twelve typed fields, on the minute grid, prices and volumes that fit together."),
-    findings.COVERED: (KLINES, "Within each day every minute is a kline or has a reason to be absent."),
-    findings.PLAUSIBLE: (KLINES, "No values that are hard to believe: frozen, silent, jumping, or not adding up."),
-    findings.JOINED: (KLINES, "No day that was asked for lacks its chunk."),
+    findings.KEEPS_SCHEMA: (
+        KLINES,
+        "Each kline has twelve typed fields, a whole minute, and prices and volumes that agree with each other.",
+    ),
+    findings.COVERED: (KLINES, "Each minute of each day has a kline, or a reason why it has none."),
+    findings.PLAUSIBLE: (
+        KLINES,
+        "No values are implausible: prices that repeat or jump, minutes without trades, sums that do not agree.",
+    ),
+    findings.JOINED: (KLINES, "Each day that was requested has its chunk."),
     findings.MATCHES_MANIFEST: (
         MANIFEST,
-        "Every chunk is on disk and is, to the byte, what the manifest says (sha256).",
+        "Every chunk is on disk and has the size and sha256 that the manifest lists.",
     ),
-    COMBINED_EQUALS_CHUNKS: (COMBINED, "The combined file, if there is one, holds the chunks' klines in order."),
+    COMBINED_EQUALS_CHUNKS: (
+        COMBINED,
+        "The combined file, if there is one, holds the klines of the chunks in their order.",
+    ),
 }
-"""The checks that prove a dataset: of which asset each is, and what it says."""
+"""The checks that prove a dataset: the asset and the description of each. The descriptions hold for a passed check."""
 
-# Tags of runs. The first two are Dagster's and make a run be about a range of days.
+# Tags of runs. Dagster reads the first three: the first and the last day of a run, or its only one.
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+PARTITION_TAG = "dagster/partition"
 DATASET_TAG, WHY_TAG, DAYS_TAG = "market_data/dataset", "market_data/live", "market_data/days"
 WHAT_TAG = "market_data/what"
-"""What a person asked for: backfill, verify, combine or repair."""
+"""What a user requested: backfill, verify, combine or repair."""
 
 
 def asset_path(dataset: Dataset, name: str) -> list[str]:
     """The key of a dataset's asset: `[exchange_id, PAIR_TOKEN, name]`."""
-    return [dataset.market.exchange_id, dataset.token, name]
+    return asset_path_of(dataset.market.exchange_id, dataset.token, name)
+
+
+def asset_path_of(exchange_id: str, token: str, name: str) -> list[str]:
+    """The key of an asset of the dataset in the folder `exchange_id/token`."""
+    return [exchange_id, token, name]
 
 
 def op_name(dataset: Dataset, name: str) -> str:
-    """What run config calls a dataset's asset."""
+    """The name of a dataset's asset in run config: `exchange_id__PAIR_TOKEN__name`."""
     return "__".join(asset_path(dataset, name))
 
 
 def dataset_tag(dataset: Dataset) -> str:
-    """The value of `DATASET_TAG`."""
+    """The value of `DATASET_TAG`: `exchange_id/PAIR_TOKEN`."""
     return f"{dataset.market.exchange_id}/{dataset.token}"
 
 
@@ -56,5 +74,5 @@ def sensor_name(market: Market) -> str:
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """The run tags that make a run be about the days from `first` to `last`, both included."""
+    """The tags of a run over the days from `first` to `last`, both included, keys `YYYY-MM-DD`."""
     return {RANGE_START_TAG: first, RANGE_END_TAG: last}

@@ -1,1 +1,1 @@
-"""Tests of the Dagster graph. Helpers of these tests are in `loading`."""
+"""Tests of Dagster's definitions. `loading` has their helpers."""

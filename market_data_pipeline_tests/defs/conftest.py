@@ -1,4 +1,4 @@
-"""A fresh data root with its Dagster instance, and an exchange on a free port."""
+"""An empty data root with its Dagster instance, and a simulated exchange on a free port."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from market_data_pipeline_tests.defs.loading import Loading, loading, settings_o
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading]:
-    """What a process keeps after a run, DAGSTER_HOME and the handler of `loader.log`, is put back."""
+    """Runs on an empty data root. DAGSTER_HOME and the handlers of `loader.log` are restored afterwards."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     logger = logging.getLogger("market_data_pipeline")
     before = list(logger.handlers)

@@ -1,4 +1,4 @@
-"""A data root, a Dagster instance and an exchange to run the graph with, and what the runs left in the instance."""
+"""Helpers: runs on a data root, a Dagster instance and a simulated exchange, and what the runs recorded."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.location import definitions_of
 from market_data_pipeline.defs.resources import Tools, tools_of
 from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 
 BTC = Dataset(Market.SPOT, "BTC/USDT", parse_zone("UTC"), date(2020, 1, 1))
 NEAR = Dataset(Market.FUTURES, "NEAR/USDT", parse_zone("Europe/Zurich"), date(2020, 10, 15))
-KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
 ALL = (KLINES, MANIFEST, COMBINED)
 
 
@@ -40,7 +40,7 @@ def settings_of(root: Path, exchange_url: str) -> Settings:
 
 @dataclass
 class Loading:
-    """Runs of the graph in this process. `tools` may be changed between them."""
+    """Runs of the assets in this process. `tools` may be replaced between two runs."""
 
     instance: dg.DagsterInstance
     tools: Tools
@@ -57,18 +57,18 @@ class Loading:
     ) -> runs.RunReport:
         """Materialize days (one if `last` is left out), with `config` for `klines_1m`."""
         days = (first, last or first) if first else None
-        of_klines = {KLINES: config} if config else None
+        klines_config = {KLINES: config} if config else None
         return runs.run(
-            self.instance, definitions_of([dataset], self.tools), dataset, assets, days=days, config=of_klines
+            self.instance, definitions_of([dataset], self.tools), dataset, assets, days=days, config=klines_config
         )
 
     def with_tools(self, **changes: Any) -> "Loading":
         return Loading(self.instance, replace(self.tools, **changes), self.exchange)
 
     def store(self, dataset: Dataset) -> DatasetStore:
-        found = self.tools.store.find(dataset.market, dataset.pair)
-        assert found is not None
-        return self.tools.store.open(found)
+        stored = self.tools.store.find(dataset.market, dataset.pair)
+        assert stored is not None
+        return self.tools.store.open(stored)
 
     def chunk(self, dataset: Dataset, day: str) -> Path:
         return self.store(dataset).chunk_path(dataset.day(day))
@@ -79,10 +79,10 @@ class Loading:
         return run.status
 
     def materializations(self, report: runs.RunReport, dataset: Dataset, asset: str) -> list[dg.AssetMaterialization]:
-        """Those of one asset in one run, in order."""
+        """The materializations of one asset in one run, in order."""
         logs = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-        found = [entry.asset_materialization for entry in logs]
-        return [event for event in found if event and event.asset_key == asset_key(dataset, asset)]
+        events = [entry.asset_materialization for entry in logs]
+        return [event for event in events if event and event.asset_key == asset_key(dataset, asset)]
 
     def days(self, report: runs.RunReport, dataset: Dataset) -> list[str | None]:
         return [event.partition for event in self.materializations(report, dataset, KLINES)]
@@ -92,10 +92,10 @@ class Loading:
         return self.instance.get_materialized_partitions(asset_key(dataset, KLINES))
 
     def checks(self, report: runs.RunReport) -> dict[str, dg.AssetCheckEvaluation]:
-        """The evaluations of one run by the check's name."""
+        """The evaluations of one run, by the check's name."""
         logs = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-        found = [entry.get_dagster_event().asset_check_evaluation_data for entry in logs]
-        return {evaluation.check_name: evaluation for evaluation in found}
+        evaluations = [entry.get_dagster_event().asset_check_evaluation_data for entry in logs]
+        return {evaluation.check_name: evaluation for evaluation in evaluations}
 
     def checks_alone(self, dataset: Dataset) -> dict[str, dg.AssetCheckEvaluation]:
         """Evaluate every check of the dataset without materializing anything, as a button of the UI does."""
@@ -107,8 +107,8 @@ class Loading:
     def failure(self, report: runs.RunReport) -> dict[str, Any]:
         """The metadata of the one step that failed."""
         (entry,) = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-        said = entry.get_dagster_event().step_failure_data.user_failure_data
-        return dict(said.metadata)
+        failure = entry.get_dagster_event().step_failure_data.user_failure_data
+        return dict(failure.metadata)
 
     def requests(self) -> int:
         stats = self.exchange.stats()
@@ -126,7 +126,7 @@ def loading(settings: Settings, exchange: SimulatedExchange) -> Iterator[Loading
 
 
 def local(dataset: Dataset, day: str, start: str, end: str) -> Span:
-    """Minutes of a day that has 24 hours, from `HH:MM` to `HH:MM` local time."""
+    """The minutes from `HH:MM` to `HH:MM` local time of a day that has 24 hours."""
     midnight_ms = day_of(dataset.zone, date.fromisoformat(day)).start_ms
     return Span(midnight_ms + _ms(start), midnight_ms + _ms(end))
 

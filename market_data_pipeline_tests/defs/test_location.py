@@ -1,4 +1,4 @@
-"""The code location: which assets, checks and partitions Dagster finds, and that it finds them without complaint."""
+"""The code location: its assets, checks and partitions, and that Dagster loads it without a warning."""
 
 import os
 import shutil
@@ -13,10 +13,10 @@ import pytest
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.defs.checks import CAN_BE_READ
 from market_data_pipeline.defs.location import datasets_of, definitions_of, location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance.home import prepare_home
+from market_data_pipeline.instance.names import CAN_BE_READ
 from market_data_pipeline.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def repository(settings: Settings) -> dg.RepositoryDefinition:
 
 
 def graph_of(settings: Settings) -> dict[str, str]:
-    """Every asset with its group and what it is made from, in text that is easy to compare."""
+    """Every asset with its group and the assets it is made from, as text: `group <- parent`."""
     graph = repository(settings).asset_graph
     return {
         key.to_user_string(): " <- ".join(
@@ -80,21 +80,20 @@ def test_an_empty_store_has_the_default_dataset_alone(tmp_path):
     settings = Settings(market_data_dir=tmp_path, market_type="spot", symbol="LTC/USDT", align_tz="Asia/Tokyo")
     (dataset,) = datasets(settings)
     assert (dataset.name, dataset.zone.name, dataset.start) == ("spot LTC/USDT", "Asia/Tokyo", date(2020, 1, 1))
-    assert not list(tmp_path.iterdir()), "looking made files"
+    assert not list(tmp_path.iterdir()), "reading an empty store made files"
 
 
-def test_a_stored_dataset_counts_more_than_the_settings(settings):
-    """Its zone and its start, of which the settings only know what a new one would have."""
+def test_a_stored_dataset_keeps_its_zone_whatever_the_settings(settings):
     same = settings.model_copy(update={"market_type": "spot"})
     (spot,) = [dataset for dataset in datasets(same) if dataset.market is Market.SPOT]
     assert spot.zone.name == "Europe/Zurich"
 
 
 def test_each_asset_has_its_checks(settings):
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for check in repository(settings).asset_graph.asset_check_keys:
-        found.setdefault(check.asset_key.to_user_string(), set()).add(check.name)
-    assert found == {asset: CHECKS[asset.rpartition("/")[2]] for asset in graph_of(settings)}
+        names.setdefault(check.asset_key.to_user_string(), set()).add(check.name)
+    assert names == {asset: CHECKS[asset.rpartition("/")[2]] for asset in graph_of(settings)}
 
 
 @pytest.mark.parametrize(
@@ -120,18 +119,18 @@ def test_manifest_and_combined_are_not_partitioned(settings):
     assert {key.path[-1] for key in partitioned} == {"klines_1m"}
 
 
-def test_an_asset_says_which_market_pair_and_zone_it_is_about(settings):
+def test_the_metadata_of_an_asset_has_its_market_pair_and_zone(settings):
     graph = repository(settings).asset_graph
-    said = graph.get(dg.AssetKey(["binanceusdm", "NEARUSDT", "klines_1m"])).metadata
-    assert {name: said[name] for name in ("market", "pair", "zone")} == {
+    metadata = graph.get(dg.AssetKey(["binanceusdm", "NEARUSDT", "klines_1m"])).metadata
+    assert {name: metadata[name] for name in ("market", "pair", "zone")} == {
         "market": "futures",
         "pair": "NEAR/USDT",
         "zone": "+05:30",
     }
-    assert len(said["dagster/column_schema"].columns) == 12
+    assert len(metadata["dagster/column_schema"].columns) == 12
 
 
-def test_a_damaged_dataset_hides_no_other_and_has_a_check_instead(settings):
+def test_a_damaged_dataset_has_one_check_and_the_others_keep_their_assets(settings):
     path = settings.root / "binance" / "BTCUSDT" / "1m" / "dataset.json"
     path.write_text('{"format": 1, "market"', encoding="ascii")
     assert {dataset.name for dataset in datasets(settings)} == {"futures NEAR/USDT", "futures BTC/USDT"}
@@ -144,7 +143,7 @@ def test_a_damaged_dataset_hides_no_other_and_has_a_check_instead(settings):
     assert check.asset_key == dg.AssetKey(["binance", "BTCUSDT", "klines_1m"])
 
 
-# --- as Dagster's own commands find it
+# --- loaded by Dagster's own commands
 
 
 def validate(settings: Settings, folder: Path, *, home: Path | None) -> subprocess.CompletedProcess[str]:
@@ -165,7 +164,7 @@ def validate(settings: Settings, folder: Path, *, home: Path | None) -> subproce
 
 
 def warnings_in(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Those about this project; that Dagster would like its newer command to be used is its own affair."""
+    """The warnings except Dagster's own that the command has a newer name."""
     lines = (done.stdout + done.stderr).splitlines()
     return [line for line in lines if "Warning" in line and "definitions_validate_command" not in line]
 

@@ -1,4 +1,4 @@
-"""Dagster's daily partitions are the dataset's own days: same keys, same bounds to the millisecond."""
+"""Dagster's daily partitions have the keys of the dataset's days, and their start and end to the millisecond."""
 
 import itertools
 import zoneinfo
@@ -17,7 +17,7 @@ from market_data_pipeline.instance.names import range_tags
 START = date(2018, 1, 1)
 NOW = datetime(2026, 11, 20, 12, 34, tzinfo=UTC)
 
-# What makes them odd is a clock change that meets midnight, is not an hour, or that no rule foretold.
+# Zones with a clock change at midnight, of other than an hour, or that followed no rule; and some plain ones.
 ODD_ZONES = {
     "Africa/Cairo": "skips midnight, and skipped years of summer time",
     "Africa/Casablanca": "goes back for Ramadan",
@@ -34,7 +34,7 @@ ODD_ZONES = {
     "Antarctica/Vostok": "went back from two to midnight",
     "Asia/Amman": "skipped midnight, then stayed on summer time",
     "Asia/Beirut": "skips midnight",
-    "Asia/Gaza": "changes with the moon",
+    "Asia/Gaza": "changes by the lunar calendar",
     "Asia/Kathmandu": "a quarter of an hour off",
     "Asia/Pyongyang": "jumped from half past eleven to midnight",
     "Asia/Tehran": "skipped midnight, half an hour off",
@@ -54,7 +54,7 @@ def dataset_in(zone: str, start: date = START) -> Dataset:
 
 
 def own_days(dataset: Dataset, now: datetime = NOW) -> list[Day]:
-    """From the dataset's first day to the one that the present falls on."""
+    """The days from the dataset's first to the one of `now`."""
     return days_between(dataset.zone, dataset.first_day.start_ms, round(now.timestamp()) * 1000 + 1)
 
 
@@ -68,7 +68,7 @@ def different_windows(partitions: dg.DailyPartitionsDefinition, days: Iterable[D
 
 
 def around_clock_changes(days: list[Day]) -> list[Day]:
-    """The first and the last day, and those that are, precede or follow a day that has not 24 hours."""
+    """The first and the last day, each day that does not have 24 hours, and the days before and after it."""
     odd = {at for at, day in enumerate(days) if day.minutes != 24 * 60}
     near = {at + by for at, by in itertools.product(odd, (-1, 0, 1))} | {0, len(days) - 1}
     return [days[at] for at in sorted(near) if 0 <= at < len(days)]

@@ -1,4 +1,4 @@
-"""Runs of the graph: what they load, what they record in Dagster, and what is left when something goes wrong."""
+"""Runs of the assets: what they load, what they record in Dagster, and what is kept when a run fails."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +22,11 @@ from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, local, values
 
-OF_KLINES = {"klines_keep_schema", "minutes_are_covered", "days_are_joined", "klines_are_plausible"}
-OF_ALL = OF_KLINES | {"chunks_match_manifest", "combined_equals_chunks"}
+CHECKS_OF_KLINES = {"klines_keep_schema", "minutes_are_covered", "days_are_joined", "klines_are_plausible"}
+ALL_CHECKS = CHECKS_OF_KLINES | {"chunks_match_manifest", "combined_equals_chunks"}
 # The UI puts longer Markdown behind a link.
-SHOWN_AT_ONCE = 1000
-EVERY_DAY_SAYS = {
+MOST_CHARACTERS = 1000
+METADATA_OF_A_DAY = {
     "outcome",
     "dagster/partition_row_count",
     "expected_rows",
@@ -44,7 +44,7 @@ EVERY_DAY_SAYS = {
 
 
 def refusing(start_ms: int) -> Callable[[RequestInfo], Response | None]:
-    """A hook that refuses, each time, the page of klines with this instant."""
+    """A hook that refuses each request for a page of klines with this instant."""
 
     def hook(request: RequestInfo) -> Response | None:
         if request.endpoint == "klines" and "endTime" in request.params:
@@ -57,7 +57,7 @@ def refusing(start_ms: int) -> Callable[[RequestInfo], Response | None]:
 
 
 class Stop:
-    """Told of each day; raises after some."""
+    """A callback that raises an error on its call number `after`."""
 
     def __init__(self, after: int, error: type[BaseException]) -> None:
         self._left, self._error = after, error
@@ -86,38 +86,38 @@ def test_a_range_of_days_is_one_run_with_one_materialization_a_day(load: Loading
     assert load.instance.get_runs_count() == 1
 
 
-def test_a_day_says_what_a_person_would_ask(load: Loading):
+def test_the_metadata_of_a_day(load: Loading):
     report = load.run(BTC, "2021-04-25", assets=[KLINES])
     (event,) = load.materializations(report, BTC, KLINES)
-    path, said = load.chunk(BTC, "2021-04-25"), values(event.metadata)
-    assert said.keys() == EVERY_DAY_SAYS | {"evidence"}
-    assert said["outcome"] == "loaded"
-    assert (said["dagster/partition_row_count"], said["expected_rows"]) == (1156, 1440)
-    assert said["complete"] is True
-    assert said["state"] == "confirmed"
-    assert said["absent"] == "outage 284 min from 2021-04-25T04:01Z"
-    assert said["evidence"] == "rest: none, asked twice; archive: none of them; ETH/USDT: none of them"
-    assert said["source"] == "rest"
-    assert (said["bytes"], said["sha256"]) == (path.stat().st_size, sha256_of(path.read_bytes()))
-    assert said["file"] == str(path)
+    path, metadata = load.chunk(BTC, "2021-04-25"), values(event.metadata)
+    assert metadata.keys() == METADATA_OF_A_DAY | {"evidence"}
+    assert metadata["outcome"] == "loaded"
+    assert (metadata["dagster/partition_row_count"], metadata["expected_rows"]) == (1156, 1440)
+    assert metadata["complete"] is True
+    assert metadata["state"] == "confirmed"
+    assert metadata["absent"] == "outage 284 min from 2021-04-25T04:01Z"
+    assert metadata["evidence"] == "rest: none, asked twice; archive: none of them; ETH/USDT: none of them"
+    assert metadata["source"] == "rest"
+    assert (metadata["bytes"], metadata["sha256"]) == (path.stat().st_size, sha256_of(path.read_bytes()))
+    assert metadata["file"] == str(path)
     day = BTC.day("2021-04-25")
-    assert said["first_open_time"] == iso(day.start_ms)
-    assert said["last_open_time"] == iso(day.end_ms - 60_000)
+    assert metadata["first_open_time"] == iso(day.start_ms)
+    assert metadata["last_open_time"] == iso(day.end_ms - 60_000)
 
 
-def test_the_picture_of_a_day_tells_its_prices_without_a_click(load: Loading):
+def test_the_chart_of_a_day_has_its_prices_and_is_short_enough_to_be_shown_at_once(load: Loading):
     report = load.run(BTC, "2021-04-25", assets=[KLINES])
     (event,) = load.materializations(report, BTC, KLINES)
     closes = pq.read_table(load.chunk(BTC, "2021-04-25")).column("close").to_pylist()
-    picture = event.metadata["close"]
+    chart = event.metadata["close"]
     for price in (closes[0], closes[-1], min(closes), max(closes)):
-        assert f"{price:g}" in picture.value
-    assert isinstance(picture, dg.MarkdownMetadataValue)
-    assert len(picture.value) < SHOWN_AT_ONCE
+        assert f"{price:g}" in chart.value
+    assert isinstance(chart, dg.MarkdownMetadataValue)
+    assert len(chart.value) < MOST_CHARACTERS
 
 
 def test_each_day_is_recorded_at_a_millisecond_of_its_own(load: Loading):
-    """The UI's list of an asset's events takes those of one millisecond for one."""
+    """The UI's list of an asset's events shows only one of those with the same millisecond."""
     report = load.run(BTC, "2021-04-01", "2021-04-20", assets=[KLINES])
     logs = load.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     moments = [int(entry.timestamp * 1000) for entry in logs]
@@ -138,52 +138,52 @@ def test_manifest_and_combined_sum_up_all_days(load: Loading):
     report = load.run(BTC, "2021-04-25")
     (manifest,) = load.materializations(report, BTC, MANIFEST)
     (combined,) = load.materializations(report, BTC, COMBINED)
-    said = values(manifest.metadata)
-    assert (said["chunks"], said["complete_chunks"], said["dagster/row_count"]) == (2, 2, 1440 + 1156)
-    assert (said["first_day"], said["last_day"]) == ("2021-04-24", "2021-04-25")
-    assert (said["absent"], said["states"]) == ("outage 284 min", "confirmed 2")
+    metadata = values(manifest.metadata)
+    assert (metadata["chunks"], metadata["complete_chunks"], metadata["dagster/row_count"]) == (2, 2, 1440 + 1156)
+    assert (metadata["first_day"], metadata["last_day"]) == ("2021-04-24", "2021-04-25")
+    assert (metadata["absent"], metadata["states"]) == ("outage 284 min", "confirmed 2")
     assert values(combined.metadata)["dagster/row_count"] == 1440 + 1156
     assert values(combined.metadata)["outcome"] == "built"
 
 
-def test_every_check_is_evaluated_and_says_what_it_read(load: Loading):
+def test_every_check_is_evaluated_with_what_it_read_in_its_metadata(load: Loading):
     report = load.run(BTC, "2021-04-24", "2021-04-25")
     checks = load.checks(report)
-    assert checks.keys() == OF_ALL
+    assert checks.keys() == ALL_CHECKS
     assert failed(checks) == {}
-    for name in OF_ALL - {"combined_equals_chunks"}:
+    for name in ALL_CHECKS - {"combined_equals_chunks"}:
         assert values(checks[name].metadata) == {"days": 2, "klines": 1440 + 1156, "absent": "outage 284 min"}
     assert values(checks["combined_equals_chunks"].metadata) == {"combined": "equal"}
 
 
-def test_days_alone_are_followed_by_their_own_checks_only(load: Loading):
+def test_a_run_of_days_alone_evaluates_only_the_checks_of_klines(load: Loading):
     report = load.run(BTC, "2021-04-24", assets=[KLINES])
-    assert load.checks(report).keys() == OF_KLINES
+    assert load.checks(report).keys() == CHECKS_OF_KLINES
 
 
 # --- what a run does
 
 
-def test_a_second_run_asks_for_nothing_and_changes_nothing(load: Loading):
+def test_a_second_run_requests_no_stored_kline_and_changes_nothing(load: Loading):
     load.run(BTC, "2021-04-24", "2021-04-26")
     content, pages = load.chunk(BTC, "2021-04-25").read_bytes(), load.requests()
     report = load.run(BTC, "2021-04-24", "2021-04-26")
     days = load.materializations(report, BTC, KLINES)
     assert [values(day.metadata)["outcome"] for day in days] == ["unchanged"] * 3
     assert values(load.materializations(report, BTC, COMBINED)[0].metadata)["outcome"] == "unchanged"
-    assert load.requests() - pages <= 2, "more than what tells when the pair was listed and whether it is traded"
+    assert load.requests() - pages <= 2, "more than the requests for the pair's first and newest kline"
     assert load.chunk(BTC, "2021-04-25").read_bytes() == content
 
 
-def test_a_single_partition_is_a_run_too(load: Loading):
+def test_a_run_of_a_single_partition(load: Loading):
     job = definitions_of([BTC], load.tools).resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=load.instance, partition_key="2021-04-25")
     assert result.success
     assert load.recorded_days(BTC) == {"2021-04-25"}
-    assert len(result.get_asset_check_evaluations()) == len(OF_ALL)
+    assert len(result.get_asset_check_evaluations()) == len(ALL_CHECKS)
 
 
-def test_refetch_asks_again_for_what_is_there(load: Loading):
+def test_refetch_requests_stored_klines_again(load: Loading):
     load.run(BTC, "2021-04-24")
     pages = load.requests()
     report = load.run(BTC, "2021-04-24", refetch=True)
@@ -192,7 +192,7 @@ def test_refetch_asks_again_for_what_is_there(load: Loading):
     assert load.requests() - pages > 2
 
 
-def test_a_day_that_the_exchange_revised_says_what_changed(load: Loading):
+def test_the_metadata_of_a_revised_day_has_the_changed_values(load: Loading):
     load.run(BTC, "2021-04-24", "2021-04-25")
     store, day = load.store(BTC), BTC.day("2021-04-24")
     klines = store.read(day).klines
@@ -203,12 +203,12 @@ def test_a_day_that_the_exchange_revised_says_what_changed(load: Loading):
     store.flush()
     report = load.run(BTC, "2021-04-24", "2021-04-25", refetch=True)
     revised, same = load.materializations(report, BTC, KLINES)
-    said = values(revised.metadata)
-    assert said.keys() == EVERY_DAY_SAYS | {"revised_minutes", "revised"}
-    assert said["revised_minutes"] == 2
-    assert f"2021-04-24T01:00Z trades: {more[60]} → {more[60] - 1}" in said["revised"]
-    assert said["sha256"][:12] in said["revised"]
-    assert same.metadata.keys() == EVERY_DAY_SAYS | {"evidence"}
+    metadata = values(revised.metadata)
+    assert metadata.keys() == METADATA_OF_A_DAY | {"revised_minutes", "revised"}
+    assert metadata["revised_minutes"] == 2
+    assert f"2021-04-24T01:00Z trades: {more[60]} → {more[60] - 1}" in metadata["revised"]
+    assert metadata["sha256"][:12] in metadata["revised"]
+    assert same.metadata.keys() == METADATA_OF_A_DAY | {"evidence"}
 
 
 @pytest.mark.parametrize(("chunk_size", "groups"), [(None, [1440]), (1000, [1000, 440])])
@@ -219,11 +219,11 @@ def test_chunk_size_is_the_rows_of_a_row_group(load: Loading, chunk_size, groups
 
 
 def test_minutes_outside_start_ms_and_end_ms_are_not_requested(load: Loading):
-    asked = local(BTC, "2021-04-24", "06:00", "18:30")
-    report = load.run(BTC, "2021-04-24", start_ms=asked.start_ms, end_ms=asked.end_ms)
+    requested = local(BTC, "2021-04-24", "06:00", "18:30")
+    report = load.run(BTC, "2021-04-24", start_ms=requested.start_ms, end_ms=requested.end_ms)
     assert report.failed_checks == ()
     entry = load.store(BTC).entries["2021-04-24"]
-    assert (entry.rows, entry.complete) == (asked.minutes, False)
+    assert (entry.rows, entry.complete) == (requested.minutes, False)
     assert entry.absences == (
         Absence(Kind.NOT_REQUESTED, local(BTC, "2021-04-24", "00:00", "06:00")),
         Absence(Kind.NOT_REQUESTED, local(BTC, "2021-04-24", "18:30", "24:00")),
@@ -250,10 +250,10 @@ def test_build_combined_makes_it_once_where_the_run_makes_it_anyway(load: Loadin
     assert len(load.materializations(report, BTC, COMBINED)) == 1
 
 
-# --- what is left when something goes wrong
+# --- what is kept when a run fails
 
 
-def test_a_failing_day_fails_the_run_by_name_and_the_other_days_are_recorded(load: Loading):
+def test_a_failing_day_fails_the_run_with_its_key_and_the_other_days_are_recorded(load: Loading):
     noon_ms = local(NEAR, "2023-10-03", "12:00", "12:01").start_ms
     load.exchange.hooks.append(refusing(noon_ms))
     report = load.run(NEAR, "2023-10-02", "2023-10-05")
@@ -286,7 +286,7 @@ def test_an_unlisted_pair_fails_the_run_and_makes_no_files(load: Loading):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, DagsterExecutionInterruptedError])
 def test_an_interrupted_run_keeps_its_finished_days(load: Loading, error: Any):
-    """Dagster turns Ctrl-C, and a cancel in the UI, into an error of its own."""
+    """Dagster raises an error of its own after Ctrl-C and after a cancel in the UI."""
     with pytest.raises(KeyboardInterrupt):
         load.with_tools(caller=Caller(on_day=Stop(2, error))).run(BTC, "2021-04-21", "2021-04-24")
     is_kept_and_continued(load)
@@ -310,15 +310,15 @@ def is_kept_and_continued(load: Loading) -> None:
     assert [values(day.metadata)["outcome"] for day in days] == ["unchanged", "unchanged", "loaded", "loaded"]
 
 
-def test_a_chunk_that_is_gone_fails_the_check_of_the_manifest_by_name(load: Loading):
+def test_a_missing_chunk_fails_the_check_of_the_manifest_with_its_name(load: Loading):
     load.run(BTC, "2021-04-24", "2021-04-26", assets=[KLINES, MANIFEST])
     load.chunk(BTC, "2021-04-25").unlink()
     report = load.run(BTC, assets=[MANIFEST])
     check = load.checks(report)["chunks_match_manifest"]
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.ERROR
-    said = "2021-04-25: the chunk chunk_000481_2021-04-25.parquet is missing; run market-data verify --repair"
-    assert check.description == said
+    description = "2021-04-25: the chunk chunk_000481_2021-04-25.parquet is missing; run market-data verify --repair"
+    assert check.description == description
     assert check.metadata["number_of_findings"].value == 1
     assert report.failed_checks == (f"chunks_match_manifest: {check.description}",)
 
@@ -351,15 +351,15 @@ def test_a_day_that_lost_its_chunk_and_its_entry_is_not_joined(load: Loading):
     report = load.run(BTC, "2021-04-24", assets=[KLINES])
     checks = load.checks(report)
     assert failed(checks) == {"days_are_joined": dg.AssetCheckSeverity.ERROR}
-    said = "2021-04-25: no chunk for 1,440 requested minutes; run market-data verify --repair"
-    assert checks["days_are_joined"].description == said
+    description = "2021-04-25: no chunk for 1,440 requested minutes; run market-data verify --repair"
+    assert checks["days_are_joined"].description == description
 
 
 def test_a_combined_file_that_is_older_than_its_chunks_is_a_warning(load: Loading):
     load.run(BTC, "2021-04-24")
     load.run(BTC, "2021-04-25", assets=[KLINES, MANIFEST])
     checks = load.checks_alone(BTC)
-    assert checks.keys() == OF_ALL
+    assert checks.keys() == ALL_CHECKS
     assert failed(checks) == {"combined_equals_chunks": dg.AssetCheckSeverity.WARN}
     assert checks["combined_equals_chunks"].description == (
         "it is older than its chunks: it holds klines up to 2021-04-24T23:59Z, its chunks go on to 2021-04-25T23:59Z; "
@@ -403,7 +403,9 @@ def test_checks_of_a_dataset_without_files_pass(load: Loading):
     assert failed(load.checks_alone(BTC)) == {}
 
 
-def test_an_instance_that_cannot_be_opened_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instance_that_cannot_be_opened_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     (tmp_path / "dagster.yaml").write_text("storage: {custom: {module: no_such_module, class: Nothing, config: {}}}")
     with pytest.raises(StoreError, match="cannot be opened; see dagster.yaml there"), runs.open_instance(tmp_path):

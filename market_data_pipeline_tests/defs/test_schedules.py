@@ -1,6 +1,6 @@
-"""The nightly proof: that it is on, when it runs, and that it finds damage wherever it is.
+"""The nightly proof: that its schedule is on, when it runs, and which damage its checks find.
 
-It asks the exchange only for what is compared, and about datasets that are live.
+Its runs send requests only for the days that are compared with another source, and for live datasets.
 """
 
 import shutil
@@ -13,9 +13,9 @@ import pytest
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.sources.protocol import KlineSource
-from market_data_pipeline.defs.checks import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, values
 from market_data_pipeline_tests.defs.test_ui import Ui, checks_of, wait_for
 from market_data_pipeline_tests.defs.test_ui import ui as ui  # a fixture
@@ -64,12 +64,12 @@ def prove(load: Loading, definitions: dg.Definitions | None = None) -> dg.Execut
 
 
 def pages(load: Loading) -> int:
-    """Every page of klines that REST was asked for so far."""
+    """How many pages of klines were requested over REST so far."""
     stats = load.exchange.stats()
     return sum(stats[market]["endpoints"].get("klines", 0) for market in ("spot", "futures"))
 
 
-def found(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
+def outcomes(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
     """Whether each check passed, by the exchange's id and the check's name."""
     return {
         (evaluation.asset_key.path[0], evaluation.check_name): evaluation.passed
@@ -92,7 +92,7 @@ def loaded(load: Loading) -> Loading:
 # --- when it runs
 
 
-def test_it_is_on_every_night_without_being_switched_on(load: Loading):
+def test_the_schedule_is_on_by_default_and_ticks_every_night(load: Loading):
     schedule = schedule_of(load.tools)
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("17 3 * * *", "UTC")
@@ -104,19 +104,19 @@ def test_a_tick_requests_one_run_for_all_datasets(loaded: Loading):
     assert (request.asset_selection, request.asset_check_keys, request.partition_key) == (None, None, None)
 
 
-def test_a_tick_on_an_empty_store_says_why_it_skips(load: Loading):
+def test_a_tick_on_an_empty_store_requests_no_run_and_gives_the_reason(load: Loading):
     ticked = tick(load.tools)
     assert ticked.run_requests == []
     assert ticked.skip_message == f"There is no dataset in {load.tools.store.root} yet, so there is nothing to prove."
 
 
-def test_a_dataset_that_lost_every_file_but_its_name_is_not_skipped(loaded: Loading):
+def test_a_dataset_with_no_file_but_dataset_json_is_not_skipped(loaded: Loading):
     store = loaded.store(BTC)
     shutil.rmtree(loaded.store(NEAR).folder)
     shutil.rmtree(store.folder / "chunks")
     (store.folder / "manifest.json").unlink()
     assert len(tick(loaded.tools).run_requests) == 1
-    assert not found(prove(loaded))["binance", "days_are_joined"]
+    assert not outcomes(prove(loaded))["binance", "days_are_joined"]
 
 
 # --- what it finds
@@ -125,15 +125,15 @@ def test_a_dataset_that_lost_every_file_but_its_name_is_not_skipped(loaded: Load
 def test_on_a_whole_store_every_check_of_every_dataset_passes(loaded: Loading):
     result = prove(loaded)
     assert result.success
-    assert found(result) == dict.fromkeys(all_checks(*DATASETS), True)
+    assert outcomes(result) == dict.fromkeys(all_checks(*DATASETS), True)
 
 
-def test_it_materializes_nothing_and_asks_only_for_what_it_compares(loaded: Loading):
-    asked = pages(loaded)
+def test_a_proof_materializes_nothing_and_requests_only_what_it_compares(loaded: Loading):
+    before = pages(loaded)
     result = prove(loaded)
     assert result.success
     assert result.get_asset_materialization_events() == []
-    assert pages(loaded) == asked, "what came from REST is compared with the archive"
+    assert pages(loaded) == before, "days from REST are compared with the archive"
 
 
 def evaluated(
@@ -155,23 +155,23 @@ def test_equal_days_are_counted(loaded: Loading):
     assert compared(loaded, NEAR).description == "3 days, equal"
 
 
-def test_a_day_that_the_other_source_has_otherwise_is_an_error_with_the_values(loaded: Loading):
+def test_a_day_with_other_values_in_the_other_source_is_an_error_with_the_values(loaded: Loading):
     loaded.exchange.hooks.append(lambda request: "archive_differs" if "2023-10-29" in request.path else None)
     check = compared(loaded, NEAR)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert check.description and check.description.startswith("2023-10-")
-    (shown, *_) = check.metadata["findings"].value.records
-    assert "close: ours" in shown.data["problem"]
+    (first, *_) = check.metadata["findings"].value.records
+    assert "close: ours" in first.data["problem"]
 
 
-def test_that_nothing_could_be_compared_is_a_warning_with_the_reason(loaded: Loading):
+def test_a_comparison_of_no_day_is_a_warning_with_the_reason(loaded: Loading):
     loaded.exchange.hooks.append(lambda request: "late_archive" if request.area == "archive" else None)
     check = compared(loaded, NEAR)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "no file of 2023-10-" in str(check.description)
 
 
-def test_of_a_dataset_that_is_not_live_it_is_not_asked_whether_it_is_fresh(loaded: Loading):
+def test_a_dataset_that_is_not_live_passes_the_freshness_check_without_a_request(loaded: Loading):
     check = evaluated(loaded, NEAR, FRESH)
     assert (check.passed, check.description) == (True, "not live, so it is not expected to be current")
 
@@ -189,55 +189,54 @@ def test_a_flipped_byte_fails_the_check_of_that_dataset_and_no_other(loaded: Loa
     flip_a_byte(loaded.chunk(NEAR, "2023-10-29"))
     result = prove(loaded)
     assert result.success, "a finding is a failed check, not a broken run"
-    assert found(result).keys() == all_checks(*DATASETS)
-    assert [check for check, passed in found(result).items() if not passed] == [
+    assert outcomes(result).keys() == all_checks(*DATASETS)
+    assert [check for check, passed in outcomes(result).items() if not passed] == [
         ("binanceusdm", "chunks_match_manifest")
     ]
 
 
-def test_the_asset_shows_the_failed_check_until_a_proof_finds_it_mended(loaded: Loading):
+def test_the_asset_shows_the_failed_check_until_a_proof_after_the_repair(loaded: Loading):
     key = dg.AssetCheckKey(dg.AssetKey(["binanceusdm", "NEARUSDT", MANIFEST]), "chunks_match_manifest")
 
-    def shown() -> bool:
+    def last_result() -> bool:
         storage = loaded.instance.event_log_storage
         record = storage.get_latest_asset_check_execution_by_key([key])[key]
         assert record.evaluation is not None
         return record.evaluation.passed
 
     path = loaded.chunk(NEAR, "2023-10-29")
-    whole = path.read_bytes()
+    undamaged = path.read_bytes()
     flip_a_byte(path)
     prove(loaded)
-    assert not shown()
-    path.write_bytes(whole)
+    assert not last_result()
+    path.write_bytes(undamaged)
     prove(loaded)
-    assert shown()
+    assert last_result()
 
 
 @pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
-def test_a_dataset_that_cannot_be_read_at_all_does_not_hide_the_others(loaded: Loading, damaged, other):
-    """Damaged, that is, between the start of the run and its step."""
+def test_a_dataset_json_damaged_after_the_start_of_the_run_fails_its_step_and_no_other(loaded: Loading, damaged, other):
     definitions = location(loaded, DATASETS)
     (loaded.store(damaged).folder / "dataset.json").write_bytes(b"{}")
     result = prove(loaded, definitions)
     assert not result.success
-    assert found(result) == dict.fromkeys(all_checks(other), True)
+    assert outcomes(result) == dict.fromkeys(all_checks(other), True)
 
 
 @pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
-def test_a_dataset_that_could_not_be_read_when_dagster_loaded_is_a_failed_check(loaded: Loading, damaged, other):
+def test_a_dataset_json_damaged_before_dagster_loaded_is_a_failed_check(loaded: Loading, damaged, other):
     path = loaded.store(damaged).folder / "dataset.json"
-    whole = path.read_bytes()
+    undamaged = path.read_bytes()
     path.write_bytes(b"{}")
     definitions = location(loaded, [other])
     result = prove(loaded, definitions)
     assert result.success
     key = (damaged.market.exchange_id, CAN_BE_READ)
-    assert found(result) == dict.fromkeys(all_checks(other), True) | {key: False}
-    said = {check.check_name: check.description for check in result.get_asset_check_evaluations()}[CAN_BE_READ]
-    assert str(path) in said and "restore it, or move it away" in said
-    path.write_bytes(whole)
-    assert found(prove(loaded, definitions))[key]
+    assert outcomes(result) == dict.fromkeys(all_checks(other), True) | {key: False}
+    description = {check.check_name: check.description for check in result.get_asset_check_evaluations()}[CAN_BE_READ]
+    assert str(path) in description and "restore it, or move it away" in description
+    path.write_bytes(undamaged)
+    assert outcomes(prove(loaded, definitions))[key]
 
 
 # --- in a running Dagster
@@ -245,7 +244,7 @@ def test_a_dataset_that_could_not_be_read_when_dagster_loaded_is_a_failed_check(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ui")
-def test_a_running_dagster_has_it_on_and_shows_what_its_run_finds(ui: Ui):
+def test_a_running_dagster_has_the_schedule_on_and_shows_the_failed_check_of_a_run(ui: Ui):
     schedule = {**LOCATION, "scheduleName": "nightly_proof"}
     assert ui.ask(SCHEDULE, schedule=schedule) == {
         "cronSchedule": "17 3 * * *",
@@ -265,7 +264,7 @@ def test_a_running_dagster_has_it_on_and_shows_what_its_run_finds(ui: Ui):
     assert launched["__typename"] == "LaunchRunSuccess", launched
     run_id = launched["run"]["runId"]
     wait_for(lambda: ui.ask(RUN, id=run_id)["status"] == "SUCCESS", ui.log)
-    shown = {name: check for asset in (KLINES, MANIFEST, COMBINED) for name, check in checks_of(ui, asset).items()}
-    assert shown.keys() == NAMES
-    assert [name for name, check in shown.items() if check["status"] != "SUCCEEDED"] == ["chunks_match_manifest"]
-    assert "2023-10-25" in shown["chunks_match_manifest"]["evaluation"]["description"]
+    checks = {name: check for asset in (KLINES, MANIFEST, COMBINED) for name, check in checks_of(ui, asset).items()}
+    assert checks.keys() == NAMES
+    assert [name for name, check in checks.items() if check["status"] != "SUCCEEDED"] == ["chunks_match_manifest"]
+    assert "2023-10-25" in checks["chunks_match_manifest"]["evaluation"]["description"]

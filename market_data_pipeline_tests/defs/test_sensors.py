@@ -1,4 +1,4 @@
-"""A live sensor's tick by itself: what it says, which runs it asks for, and how seldom it tells Dagster of a day."""
+"""One tick of a live sensor: what it reports, which runs it requests, and how seldom it records an event of a day."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.defs.checks import FRESH
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.instance.names import FRESH
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import settings_of
@@ -39,12 +39,12 @@ def settings(tmp_path, running: RunningExchange) -> Settings:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
 
 
 def loaded(settings: Settings, pair: str = "BTC/USDT", *, live: bool = True) -> Dataset:
-    """Today's klines so far, in a dataset that is live."""
+    """A dataset with today's klines so far, marked live unless `live` is False."""
     target = Target(Market.FUTURES, pair, UTC_ZONE, named=True)
     report = backfill(settings, BackfillRequest(target, start=TODAY), on_start=lambda *_: None, on_day=lambda _: None)
     assert report.ok
@@ -55,7 +55,7 @@ def loaded(settings: Settings, pair: str = "BTC/USDT", *, live: bool = True) -> 
 
 
 def ticking(settings: Settings, instance: dg.DagsterInstance, *datasets: Dataset) -> Tick:
-    """Ticks of the futures sensor of a code location that has been loaded once."""
+    """A function that evaluates a tick of the futures sensor; the code location is loaded once, with these datasets."""
     repository = location_of(list(datasets), tools_of(settings)).get_repository_def()
     sensor = repository.get_sensor_def("binanceusdm_live")
 
@@ -70,33 +70,33 @@ def advance(running: RunningExchange, **by: float) -> None:
     running.exchange.clock.advance(timedelta(**by).total_seconds())
 
 
-def test_without_a_live_dataset_it_says_how_to_make_one(settings, instance):
+def test_without_a_live_dataset_a_tick_names_the_command_that_marks_one(settings, instance):
     tick = ticking(settings, instance, loaded(settings, live=False))
     assert "No futures dataset is live" in tick().skip_message
     assert "live --mark" in tick().skip_message
 
 
-def test_a_tick_stores_the_minute_and_tells_dagster_of_the_day_once(settings, instance, running):
+def test_a_tick_stores_the_minute_and_only_the_first_one_records_the_day(settings, instance, running):
     dataset = loaded(settings)
     tick = ticking(settings, instance, dataset)
     first = tick()
     assert first.run_requests == []
-    told = [
+    recorded = [
         (event.partition if isinstance(event, dg.AssetMaterialization) else event.check_name)
         for event in first.asset_events
     ]
-    assert told == [TODAY, FRESH]
+    assert recorded == [TODAY, FRESH]
     assert first.asset_events[1].passed
     advance(running, minutes=1)
     second = tick()
     assert second.asset_events == []
     assert "klines 1, datasets 1, " in second.skip_message
-    said = json.loads(second.cursor)
-    assert (said["klines"], said["late"], said["behind"]) == (1, 0, 0)
+    cursor = json.loads(second.cursor)
+    assert (cursor["klines"], cursor["late"], cursor["behind"]) == (1, 0, 0)
     assert tools_of(settings).store.open(dataset).entries[TODAY].rows == 12 * 60 + 1
 
 
-def test_the_end_of_the_day_is_told_and_a_run_confirms_it(settings, instance, running):
+def test_the_end_of_the_day_is_recorded_and_a_run_is_requested_to_confirm_it(settings, instance, running):
     dataset = loaded(settings)
     tick = ticking(settings, instance, dataset)
     tick()
@@ -105,9 +105,9 @@ def test_the_end_of_the_day_is_told_and_a_run_confirms_it(settings, instance, ru
     advance(running, hours=5, minutes=59)
     assert tick().asset_events == []
     advance(running, minutes=2)
-    turned = tick()
-    assert [event.partition for event in turned.asset_events] == [TODAY, "2024-05-16"]
-    assert turned.run_requests == []
+    after_midnight = tick()
+    assert [event.partition for event in after_midnight.asset_events] == [TODAY, "2024-05-16"]
+    assert after_midnight.run_requests == []
     advance(running, minutes=5)
     (request,) = tick().run_requests
     assert request.tags["market_data/live"] == "to_confirm"
@@ -116,7 +116,7 @@ def test_the_end_of_the_day_is_told_and_a_run_confirms_it(settings, instance, ru
     assert {key.path[-1] for key in request.asset_selection} == {"klines_1m", "manifest"}
 
 
-def test_days_that_nobody_followed_get_one_run_and_no_second_one_beside_it(settings, instance, running):
+def test_missing_days_get_one_run_and_no_second_one_while_it_runs_or_just_after_it_failed(settings, instance, running):
     dataset = loaded(settings)
     tick = ticking(settings, instance, dataset)
     advance(running, days=2)
@@ -129,32 +129,31 @@ def test_days_that_nobody_followed_get_one_run_and_no_second_one_beside_it(setti
     assert tick().run_requests == []
     instance.report_run_failed(run)
     advance(running, minutes=1)
-    # It failed just now: not again at once.
     assert tick().run_requests == []
 
 
-def test_a_dataset_that_the_code_location_does_not_have_yet_is_followed_and_named(settings, instance, running):
+def test_a_dataset_that_the_code_location_lacks_is_followed_and_named_in_the_cursor(settings, instance, running):
     known = loaded(settings)
     tick = ticking(settings, instance, known)
     loaded(settings, "ETH/USDT")
     tick()
     advance(running, minutes=1)
-    said = json.loads(tick().cursor)
-    assert (said["klines"], said["datasets"]) == (2, 2)
-    assert said["reload the code location for"] == ["futures ETH/USDT"]
+    cursor = json.loads(tick().cursor)
+    assert (cursor["klines"], cursor["datasets"]) == (2, 2)
+    assert cursor["reload the code location for"] == ["futures ETH/USDT"]
 
 
-def test_a_dataset_that_is_followed_elsewhere_is_left_alone_and_its_holder_named(settings, instance, running):
+def test_a_dataset_that_another_process_follows_is_skipped_and_that_process_named(settings, instance, running):
     dataset = loaded(settings)
-    other = tools_of(settings).open_live(Market.FUTURES, "someone else")
+    other = tools_of(settings).open_live(Market.FUTURES, "another process")
     other.follow([dataset])
     tick = ticking(settings, instance, dataset)
-    assert "futures BTC/USDT is followed by someone else (process " in tick().skip_message
+    assert "futures BTC/USDT is followed by another process (process " in tick().skip_message
     other.close()
     assert ", datasets 1, " in tick().skip_message
 
 
-def test_if_nothing_could_be_had_the_tick_fails_with_the_reason(settings, instance, running):
+def test_the_second_tick_in_a_row_that_updates_no_dataset_fails_with_the_reason(settings, instance, running):
     tick = ticking(settings, instance, loaded(settings))
     tick()
     running.exchange.hooks.append(lambda request: "503" if request.endpoint == "klines" else None)

@@ -1,4 +1,4 @@
-"""What the Dagster UI shows, asked of a real webserver and daemon over the GraphQL that its pages are made from."""
+"""What the Dagster UI shows, read from a real webserver and daemon over the GraphQL that its pages use."""
 
 import os
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ CHECKS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ...
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    """`make dev` on a data root without any dataset; the settings name the one that is going to be."""
+    """`make dev` on a data root without a dataset; the settings name the dataset that the tests create."""
     archive = REAL_KLINES / "archive"
     with (
         serve(SimulatedExchange(archive if archive.is_dir() else None)) as exchange,
@@ -58,7 +58,7 @@ def of_asset(ui: Ui, query: str, name: str, **variables: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def loaded(ui: Ui) -> Ui:
-    """Some days loaded by a backfill of the UI, others meanwhile by the command line, in the same store."""
+    """Some days loaded by a backfill of the UI, others at the same time by the command line, in the same store."""
     key = {"path": [*DATASET, "klines_1m"]}
     launched = ui.ask(LAUNCH, params={"assetSelection": [key], "partitionNames": BY_UI, "title": "three days"})
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
@@ -94,7 +94,7 @@ def test_the_run_of_the_command_line_is_shown(loaded):
 def test_the_days_of_both_are_materialized_and_no_others(loaded):
     node = of_asset(loaded, DAYS, "klines_1m", days=[])
     ranges = node["assetPartitionStatuses"]["ranges"]
-    assert [(one["startKey"], one["endKey"], one["status"]) for one in ranges] == [
+    assert [(days["startKey"], days["endKey"], days["status"]) for days in ranges] == [
         (BY_CLI[0], BY_CLI[-1], "MATERIALIZED"),
         (BY_UI[0], BY_UI[-1], "MATERIALIZED"),
     ]
@@ -102,14 +102,16 @@ def test_the_days_of_both_are_materialized_and_no_others(loaded):
 
 
 @pytest.mark.parametrize("day", BY_UI + BY_CLI)
-def test_a_day_is_materialized_once_and_says_what_is_in_it(loaded, day):
+def test_a_day_is_materialized_once_with_its_metadata(loaded, day):
     (event,) = of_asset(loaded, DAYS, "klines_1m", days=[day])["assetMaterializations"]
-    said = {entry.pop("label"): next(iter(entry.values()), None) for entry in event["metadataEntries"]}
-    assert said["dagster/partition_row_count"] == said["expected_rows"] == (1500 if day == "2023-10-29" else 1440)
-    assert said["absent"] == "nothing"
-    assert said["source"] == "archive"
-    assert len(said["sha256"]) == 64
-    assert said["close"]
+    metadata = {entry.pop("label"): next(iter(entry.values()), None) for entry in event["metadataEntries"]}
+    assert (
+        metadata["dagster/partition_row_count"] == metadata["expected_rows"] == (1500 if day == "2023-10-29" else 1440)
+    )
+    assert metadata["absent"] == "nothing"
+    assert metadata["source"] == "archive"
+    assert len(metadata["sha256"]) == 64
+    assert metadata["close"]
 
 
 def checks_of(ui: Ui, asset: str) -> dict[str, Any]:
@@ -135,8 +137,8 @@ def test_a_failed_check_is_shown_with_what_is_wrong(loaded):
     check = checks_of(loaded, "manifest")["chunks_match_manifest"]
     assert check["status"] == "FAILED"
     assert check["evaluation"]["severity"] == "ERROR"
-    said = f"2023-10-29: the chunk {chunk.name} is missing; run market-data verify --repair"
-    assert check["evaluation"]["description"] == said
+    description = f"2023-10-29: the chunk {chunk.name} is missing; run market-data verify --repair"
+    assert check["evaluation"]["description"] == description
 
 
 def test_dagster_dev_warns_of_nothing(loaded):
