@@ -1,6 +1,7 @@
-"""Core objects as the settings describe them; nothing is opened yet.
+"""Core objects made from the settings. These functions open no file and send no request.
 
-Belongs here: which setting goes to which parameter. Does not belong here: logic of any kind.
+Belongs here: which setting becomes which parameter. Does not belong here: logic of any kind, what a setting means
+(`settings`).
 """
 
 import math
@@ -15,12 +16,12 @@ from market_data_pipeline.settings import Settings
 
 
 def store_of(settings: Settings) -> Store:
-    """The data root."""
+    """The store in the data root of the settings."""
     return Store(settings.root, manifest_interval_s=settings.manifest_write_interval_sec)
 
 
 def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
-    """How to open a pair's source: the one that the settings name, or another."""
+    """The function that opens a pair's source: `source` (auto, rest or archive), or the one of the settings if None."""
     return partial(
         open_source,
         source or settings.market_data_source,
@@ -31,7 +32,7 @@ def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
 
 
 def live_market_of(settings: Settings, market: Market, who: str) -> LiveMarket:
-    """The live mode of a market; `who` is what others are told who want to follow the same datasets."""
+    """The live market; `who` names this process to others that try to follow the same datasets."""
     sources = LiveSources(
         market,
         root=settings.root,

@@ -1,6 +1,7 @@
-"""`loader.log`: what loads did and met, kept across runs and faces.
+"""`loader.log`: the log lines of loads, from all processes of the installation.
 
-Belongs here: where log lines go. Does not belong here: what they say; modules log to `logging.getLogger(__name__)`.
+Belongs here: the file that log lines are written to. Does not belong here: the lines; each module logs to
+`logging.getLogger(__name__)`.
 """
 
 import logging
@@ -12,14 +13,15 @@ from concurrent_log_handler import ConcurrentRotatingFileHandler
 
 from market_data_pipeline.core.errors import StoreError
 
+# The file is rotated at this size, and so many old ones are kept.
 _MOST_BYTES, _KEPT_FILES = 5_000_000, 5
 
 
 def log_to(folder: Path) -> None:
-    """Let this process's log lines also go to `loader.log` in the folder; several processes may share it.
+    """Write the log lines of this process to `loader.log` in the folder, which several processes may share.
 
     Raises:
-        StoreError: there can be no such folder.
+        StoreError: the folder cannot be created.
     """
     logger = logging.getLogger("market_data_pipeline")
     path = folder / "loader.log"
@@ -39,12 +41,12 @@ def log_to(folder: Path) -> None:
 
 
 class _LoaderLog(ConcurrentRotatingFileHandler):
-    """Says in one line, once, that it cannot be written; `logging` would print a traceback for each of its lines."""
+    """A handler that warns once, in one line, if the file cannot be written; `logging` would print many tracebacks."""
 
-    _has_said_so = False
+    _has_warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is that of `logging`
         del record
-        if not self._has_said_so:
-            self._has_said_so = True
+        if not self._has_warned:
+            self._has_warned = True
             sys.stderr.write(f"warning: {self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")

@@ -1,9 +1,9 @@
-"""The only place that starts Dagster runs.
+"""Dagster runs in this process; no other module starts one.
 
-Belongs here: the Dagster instance under DAGSTER_HOME, and in-process runs of the code location's own assets. Does not
-belong here: what the runs do (`defs`, `core`), how results are shown (`cli`).
-The public `execute_in_process` would do but for one thing: its runs belong to no code location, and the UI fails when
-asked to run them again. What is used of Dagster's inside instead is imported at the top, so that an upgrade shows it.
+Belongs here: the Dagster instance in DAGSTER_HOME, and runs of the code location's assets and jobs. Does not belong
+here: what the runs do (`defs`, `core`), how results are shown (`cli`), runs that a code server starts (`api`).
+Runs of Dagster's public `execute_in_process` belong to no code location, so the UI fails to run them again. The private
+functions used instead are imported at the top of this module, so an upgrade of Dagster that lacks one fails at once.
 """
 
 import os
@@ -43,13 +43,21 @@ from market_data_pipeline.instance.names import (
     range_tags,
 )
 
-# The UI hides tags that begin so.
+# The UI hides tags that begin with `.dagster/`.
 _PROCESS_TAG = ".dagster/market_data_process"
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """How a run ended: the asset checks that failed, in one line each, and why the run failed if it did."""
+    """How a run ended.
+
+    Attributes:
+        run_id: Dagster's id of the run.
+        success: whether every step succeeded.
+        failed_checks: the checks that failed with an error, one line each.
+        error: why the run failed, None if it did not.
+        results: the metadata of each materialized asset without partitions, by the asset's name.
+    """
 
     run_id: str
     success: bool
@@ -60,10 +68,10 @@ class RunReport:
 
 @contextmanager
 def open_instance(home: Path) -> Iterator[DagsterInstance]:
-    """The Dagster instance that the UI shows, with runs of killed processes ended as failed.
+    """Open the Dagster instance of the home, and report runs as failed whose process was killed.
 
     Raises:
-        StoreError: it cannot be opened.
+        StoreError: the instance cannot be opened.
     """
     prepare_home(home)
     os.environ["DAGSTER_HOME"] = str(home)
@@ -77,7 +85,7 @@ def _opened(home: Path) -> DagsterInstance:
     try:
         instance = DagsterInstance.get()
         _end_orphans(instance)
-    except Exception as error:  # whatever the storage that a dagster.yaml names may raise
+    except Exception as error:  # a dagster.yaml may name any storage, which may raise any error
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
         raise StoreError(
             f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}"
@@ -86,7 +94,7 @@ def _opened(home: Path) -> DagsterInstance:
 
 
 def _end_orphans(instance: DagsterInstance) -> None:
-    """Runs live and die with the process that started them; nobody else would ever end one that was killed."""
+    """Report runs as failed whose process was killed: they run in that process, so nothing else ends them."""
     for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED])):
         if _is_orphan(run):
             instance.report_run_failed(run, "The process of this run was killed. Finished days are kept; run it again.")
@@ -104,7 +112,7 @@ def _is_orphan(run: DagsterRun) -> bool:
 
 
 def recorded_days(instance: DagsterInstance, dataset: Dataset) -> set[str]:
-    """The days of the dataset that Dagster has a materialization of."""
+    """The days of the dataset that have a materialization in Dagster, keys `YYYY-MM-DD`."""
     return instance.get_materialized_partitions(dg.AssetKey(asset_path(dataset, KLINES)))
 
 
@@ -121,15 +129,15 @@ def run(
     days: tuple[str, str] | None = None,
     config: dict[str, dict[str, Any]] | None = None,
 ) -> RunReport:
-    """Materialize assets of one dataset in this process, with their checks.
+    """Materialize assets of one dataset in this process, and evaluate their checks.
 
     Args:
-        instance: where events go.
-        definitions: those of the dataset.
-        dataset: whose assets.
-        assets: their names, `klines_1m`, `manifest`, `combined`.
-        days: first and last day, both included, if `klines_1m` is among them.
-        config: run config of an asset, by its name.
+        instance: where the events of the run are recorded.
+        definitions: the definitions of the dataset.
+        dataset: the dataset.
+        assets: names of the assets: `klines_1m`, `manifest`, `combined`.
+        days: the first and the last day, both included; required for `klines_1m`.
+        config: the config of each asset, by its name.
 
     Raises:
         KeyboardInterrupt: the run was interrupted; finished days are recorded.
@@ -152,12 +160,12 @@ def run_op(
     """Run a job of one op in this process.
 
     Args:
-        instance: where events go.
-        definitions: those with the job.
-        job: its name.
+        instance: where the events of the run are recorded.
+        definitions: the definitions that have the job.
+        job: the name of the job.
         op: the name of its op.
-        config: the op's config.
-        tags: the run's tags.
+        config: the config of the op.
+        tags: the tags of the run.
 
     Raises:
         KeyboardInterrupt: the run was interrupted.
@@ -184,7 +192,7 @@ def _run(
 
 
 def _origin(job_name: str) -> RemoteJobOrigin:
-    """The code location of `workspace.yaml`, so that the UI can link the run to it and run it again."""
+    """The origin in the code location of `workspace.yaml`, by which the UI links the run and runs it again."""
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=LOCATION_MODULE)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=LOCATION)
     return RemoteRepositoryOrigin(location, REPOSITORY).get_job_origin(job_name)
@@ -205,7 +213,7 @@ def _report(result: JobExecutionResult) -> RunReport:
 
 
 def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
-    """What failed each step, down to the innermost cause."""
+    """The error of each failed step, without the errors of Dagster that wrap it."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
@@ -215,15 +223,15 @@ def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
 
 
 def _error_of(result: JobExecutionResult) -> str | None:
-    """The message of what failed the run first.
+    """The message of the first error, None if no step failed.
 
     Raises:
-        KeyboardInterrupt: it was Ctrl-C, which Dagster turns into an error of its own.
+        KeyboardInterrupt: the run was interrupted; Dagster raises an error of its own then.
     """
     error = next(_errors(result), None)
     if error is None:
         return None
     if error.cls_name in {DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__}:
         raise KeyboardInterrupt
-    said = " ".join(error.message.split())
-    return said.partition(": ")[2] or said
+    message = " ".join(error.message.split())
+    return message.partition(": ")[2] or message

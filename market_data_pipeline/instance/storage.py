@@ -1,12 +1,13 @@
 """Dagster's SQLite storage with its connections kept open and its events stored in batches.
 
-Why it exists: Dagster's own SQLite storage opens and closes a database for every event, so that a run over N days costs
-20 to 30 ms a day before any data is loaded. Here a day costs about 2 ms, and is recorded when it is finished.
-
-What belongs here: what we rely on inside Dagster's storage and event machinery, and nothing else. It is written for
-dagster 1.13 (`SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`, `_initialized_dbs`, `_event_to_row`,
-`_store_asset_event`, `_store_asset_event_tags`). Files, folders and schema are those of the default storage: either can
-open a home that the other has written. The tests compare the two row by row: look there after an upgrade of Dagster.
+Belongs here: code that uses private parts of Dagster's storage and events. Does not belong here: when events are logged
+(`defs.recorder`).
+Dagster's own SQLite storage opens and closes a database for every event, which takes 20 to 30 ms for each day of a run.
+This storage takes about 2 ms.
+It is written for dagster 1.13 and uses these members of `SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`,
+`_initialized_dbs`, `_event_to_row`, `_store_asset_event`, `_store_asset_event_tags`. Files, folders and schema are the
+same as of the default storage, so each can open a home that the other has written. Tests compare the rows of both: run
+them after an upgrade of Dagster.
 """
 
 import os
@@ -42,8 +43,8 @@ from market_data_pipeline.settings import Settings
 ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 """Metadata for the result of an asset that logged a materialization for each of its partitions itself.
 
-Without it Dagster adds one more event for every partition of the run after the body has returned. The key is Dagster's
-own mark for "this body has reported its events"; should a later Dagster ignore it, days are recorded twice, no worse.
+Without it Dagster logs one more event for every partition of the run after the function has returned. The key is
+private to Dagster. If a later version ignores it, each day is recorded twice.
 """
 
 _MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
@@ -53,9 +54,9 @@ _APART_S = 0.0011
 
 
 def stored_together(instance: dg.DagsterInstance) -> AbstractContextManager[None]:
-    """Stores the asset events that this thread logs inside the block with one commit, when the block ends.
+    """Store the asset events that this thread logs inside the block with one commit, at the end of the block.
 
-    With any other storage (Postgres, ephemeral) events are stored one by one, as they are logged.
+    With any other storage (Postgres, ephemeral) each event is stored when it is logged.
     """
     storage = instance.event_log_storage
     return storage.stored_together() if isinstance(storage, PooledSqliteEventLogStorage) else nullcontext()
@@ -70,13 +71,13 @@ class PooledSqliteStorage(DagsterSqliteStorage):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Takes the folder as `base_dir`: DAGSTER_HOME, where nothing else is said."""
+        """The fields of `config` in dagster.yaml: `base_dir`, a folder; DAGSTER_HOME if it is not given."""
         return {"base_dir": dg.Field(dg.StringSource, is_required=False)}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """Makes a storage from the `config` of dagster.yaml."""
-        # Commands of Dagster that find no DAGSTER_HOME still read the dagster.yaml of the folder they are started in.
+        """Make a storage from the `config` of dagster.yaml."""
+        # Without DAGSTER_HOME, Dagster's commands read the dagster.yaml of the folder in which they are started.
         home = config_value.get("base_dir") or os.environ.get("DAGSTER_HOME") or str(Settings().home)
         return cls.from_local(base_dir=home, inst_data=inst_data)
 
@@ -84,7 +85,7 @@ class PooledSqliteStorage(DagsterSqliteStorage):
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     """Keeps the index database and those of the last few runs open, and stores a batch with one commit per database.
 
-    As in the parent one lock serialises all use, so one connection per database is enough for any number of threads.
+    One lock serialises all use, as in the parent class, so one connection per database serves any number of threads.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -92,7 +93,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         self._pid = os.getpid()
         self._inherited: list[object] = []
         self._thread = threading.local()
-        # Dagster hands over batches (of planned materializations, for one) only where this is set, in each process.
+        # Dagster calls `store_event_batch`, for planned materializations and others, only if this variable is set.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _EVENTS_PER_BATCH)
         super().__init__(base_dir, inst_data)
 
@@ -105,7 +106,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def _engine(self, shard: str) -> sa.Engine:
         if self._pid != os.getpid():
-            # SQLite's connections must not be used, nor closed, by a forked child.
+            # A forked child must neither use nor close the connections of its parent.
             self._inherited.append(self._open)
             self._open, self._pid = OrderedDict(), os.getpid()
         if shard not in self._open:
@@ -119,9 +120,9 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     def _new_engine(self, shard: str) -> sa.Engine:
         url, arguments = self.conn_string_for_shard(shard), {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
         if shard not in self._initialized_dbs:
-            # Creating the schema takes several connections at a time, and a commit for each of its tables and indexes.
+            # Creating the schema needs several connections at the same time, and one commit per table and index.
             engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments)
-            sa.event.listen(engine, "connect", _sync_at_the_end)
+            sa.event.listen(engine, "connect", _use_write_ahead_log)
             self._initdb(engine)
             self._initialized_dbs.add(shard)
         return sa.create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
@@ -131,14 +132,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             for shard in self._open.keys() & shards if shards else list(self._open):
                 self._open.pop(shard).dispose()
 
-    def _tell_watchers(self, run_id: str) -> None:
-        # Live log pages watch this file, and while a connection is open a commit goes to the file next to it (the WAL).
+    def _notify_watchers(self, run_id: str) -> None:
+        # The UI watches this file for new events, but commits are written to the write-ahead log beside it.
         with suppress(OSError):
             os.utime(self.path_for_shard(run_id))
 
     @contextmanager
     def stored_together(self) -> Iterator[None]:
-        """See the function of the same name."""
+        """Store the asset events that this thread logs inside the block with one commit, at the end of the block."""
         if getattr(self._thread, "pending", None) is not None:
             yield
             return
@@ -150,10 +151,10 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             self.store_event_batch(pending)
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Stores one event, or keeps it for the end of a `stored_together` block of this thread."""
+        """Store one event, or keep it until the end of this thread's `stored_together` block."""
         pending, kind = getattr(self._thread, "pending", None), _kind(event)
         if pending is not None and kind in BATCH_WRITABLE_EVENTS:
-            # The UI's list of an asset's events takes those of one millisecond for one.
+            # The UI's list of an asset's events shows only one of those with the same millisecond.
             earliest_s = pending[-1].timestamp + _APART_S if pending else 0.0
             pending.append(event._replace(timestamp=max(event.timestamp, earliest_s)))
             return
@@ -161,18 +162,18 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             self._thread.pending = []
             self.store_event_batch(pending)
         super().store_event(event)
-        self._tell_watchers(event.run_id)
+        self._notify_watchers(event.run_id)
         if kind and EVENT_TYPE_TO_PIPELINE_RUN_STATUS.get(kind) in FINISHED_STATUSES:
             # Windows refuses to delete a file that is open.
             self._close(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Does what `store_event` does for each of the events, with one commit for each database."""
+        """Store the events as `store_event` does, with one commit per database."""
         by_run: dict[str, list[EventLogEntry]] = {}
         for event in events:
             by_run.setdefault(event.run_id, []).append(event)
-        for run_id, of_run in by_run.items():
-            self._store_batch_of_run(run_id, of_run)
+        for run_id, events_of_run in by_run.items():
+            self._store_batch_of_run(run_id, events_of_run)
 
     def _store_batch_of_run(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
         rows = [self._event_to_row(event) for event in events]
@@ -185,27 +186,27 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         for event, id_ in stored:
             if _kind(event) in ASSET_CHECK_EVENTS:
                 self.store_asset_check_event(event, id_)
-        self._tell_watchers(run_id)
+        self._notify_watchers(run_id)
 
     def _index_assets(self, connection: sa.Connection, stored: Sequence[tuple[EventLogEntry, int]]) -> None:
         self._store_asset_event_tags(connection, [event for event, _ in stored], [id_ for _, id_ in stored])
-        # An asset's row only keeps what its last event of each kind says.
+        # The row of an asset holds only its last event of each kind.
         last = {(event.get_dagster_event().asset_key, _kind(event)): (event, id_) for event, id_ in stored}
         for event, id_ in sorted(last.values(), key=lambda pair: pair[1]):
             self._store_asset_event(connection, event, id_)
 
     def delete_events(self, run_id: str) -> None:
-        """Deletes a run's events and lets go of its database."""
+        """Delete the events of a run and close its database."""
         super().delete_events(run_id)
         self._close(run_id)
 
     def wipe(self) -> None:
-        """Deletes every run's database and empties the index."""
+        """Delete the database of every run and empty the index."""
         self._close()
         super().wipe()
 
     def dispose(self) -> None:
-        """Closes all databases; the storage stays usable and opens them again."""
+        """Close all databases. The storage opens them again when it is used."""
         super().dispose()
         self._close()
 
@@ -214,7 +215,7 @@ def _kind(event: EventLogEntry) -> DagsterEventType | None:
     return event.dagster_event_type if event.is_dagster_event else None
 
 
-def _sync_at_the_end(connection: sqlite3.Connection, _: object) -> None:
+def _use_write_ahead_log(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 
