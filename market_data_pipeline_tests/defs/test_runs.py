@@ -21,6 +21,7 @@ from market_data_pipeline.defs.resources import Caller
 from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, local, values
+from market_data_pipeline_tests.support import flip_a_byte
 
 CHECKS_OF_KLINES = {"klines_keep_schema", "minutes_are_covered", "days_are_joined", "klines_are_plausible"}
 ALL_CHECKS = CHECKS_OF_KLINES | {"chunks_match_manifest", "combined_equals_chunks"}
@@ -325,10 +326,7 @@ def test_a_missing_chunk_fails_the_check_of_the_manifest_with_its_name(load: Loa
 
 def test_a_chunk_with_a_flipped_byte_fails_the_check_of_the_manifest(load: Loading):
     load.run(BTC, "2021-04-24", "2021-04-25", assets=[KLINES, MANIFEST])
-    path = load.chunk(BTC, "2021-04-25")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip_a_byte(load.chunk(BTC, "2021-04-25"))
     checks = load.checks(load.run(BTC, assets=[MANIFEST]))
     assert failed(checks) == {"chunks_match_manifest": dg.AssetCheckSeverity.ERROR}
     assert "2021-04-25" in str(checks["chunks_match_manifest"].description)
@@ -380,22 +378,12 @@ def test_a_combined_file_that_is_older_than_the_chunks_of_a_live_dataset_is_no_w
     assert values(checks["combined_equals_chunks"].metadata) == {"combined": "older than its chunks"}
 
 
-def test_a_damaged_combined_file_of_a_live_dataset_is_an_error(load: Loading):
+@pytest.mark.parametrize("live", [False, True])
+def test_a_combined_file_with_other_klines_than_its_chunks_is_an_error(load: Loading, live):
     load.run(BTC, "2021-04-24")
-    load.store(BTC).mark_live(True)
+    load.store(BTC).mark_live(live)
     (path,) = (load.store(BTC).folder / "combined").iterdir()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    assert failed(load.checks_alone(BTC)) == {"combined_equals_chunks": dg.AssetCheckSeverity.ERROR}
-
-
-def test_a_combined_file_with_other_klines_than_its_chunks_is_an_error(load: Loading):
-    load.run(BTC, "2021-04-24")
-    (path,) = (load.store(BTC).folder / "combined").iterdir()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip_a_byte(path)
     assert failed(load.checks_alone(BTC)) == {"combined_equals_chunks": dg.AssetCheckSeverity.ERROR}
 
 

@@ -19,6 +19,7 @@ from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATC
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, values
 from market_data_pipeline_tests.defs.test_ui import Ui, checks_of, wait_for
 from market_data_pipeline_tests.defs.test_ui import ui as ui  # a fixture
+from market_data_pipeline_tests.support import flip_a_byte
 
 DATASETS = [BTC, NEAR]
 NAMES = {*CHECKS, MATCHES_OTHER_SOURCE, FRESH}
@@ -35,12 +36,6 @@ RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"""
 
 def refuse(market: Market, pair: str) -> KlineSource:
     raise AssertionError(f"the source of {market} {pair} was opened")
-
-
-def flip_a_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def schedule_of(tools: Tools) -> dg.ScheduleDefinition:
