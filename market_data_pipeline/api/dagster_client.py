@@ -20,6 +20,7 @@ from market_data_pipeline.instance.names import (
     COMBINED,
     KLINES,
     LOCATION,
+    PARTITION_TAG,
     PROOF_JOB,
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -244,7 +245,7 @@ class Dagster:
         assets = [key["path"] for key in run["assetSelection"] or []]
         checked = [check["assetKey"]["path"] for check in run["assetCheckSelection"] or []]
         first, last = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG)
-        day = tags.get("dagster/partition")
+        day = tags.get(PARTITION_TAG)
         return RunSummary(
             run_id=run["runId"],
             what=tags.get(WHAT_TAG) or _what(run["pipelineName"], assets, checked),

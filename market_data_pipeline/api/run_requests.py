@@ -11,8 +11,8 @@ from market_data_pipeline.api.context import Context
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.models import Backfill, DatasetName, Live, Started, Verify
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
-from market_data_pipeline.app.live import made, mark
-from market_data_pipeline.app.targets import chosen, target_of
+from market_data_pipeline.app.live import find_or_create_dataset, mark
+from market_data_pipeline.app.targets import open_datasets, target_of
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import select
@@ -81,7 +81,7 @@ def verify(context: Context, request: Verify) -> Started:
         DagsterUnavailable: the run could not be started.
     """
     target = target_of(context.settings, request.market, request.pair)
-    datasets = [files.dataset for files in chosen(context.settings, target)]
+    datasets = [files.dataset for files in open_datasets(context.settings, target)]
     dataset = datasets[0] if target.named else None
     if request.repair:
         op_config = {"market": dataset.market.value, "pair": dataset.pair} if dataset else {}
@@ -111,7 +111,7 @@ def combine(
         DagsterUnavailable: the run could not be started.
     """
     target = target_of(context.settings, market or context.settings.market_type, pair)
-    files = next(chosen(context.settings, target))
+    files = next(open_datasets(context.settings, target))
     zone = parse_zone(tz) if tz else None
     select(files, zone=zone, from_index=from_index, to_index=to_index)  # raises if it is empty, before a run is started
     _require_asset(context.dagster, files.dataset)
@@ -130,7 +130,7 @@ def go_live(context: Context, market: str | None, pair: str | None, tz: str | No
     settings, dagster = context.settings, context.dagster
     target = target_of(settings, market, pair, tz)
     dagster.require_reachable()
-    dataset, warnings = made(settings, target)
+    dataset, warnings = find_or_create_dataset(settings, target)
     mark(settings, target_of(settings, dataset.market.value, dataset.pair), live=True)
     _require_asset(dagster, dataset)
     dagster.start_sensor(dataset.market)

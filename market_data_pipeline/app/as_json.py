@@ -1,6 +1,7 @@
 """Reports as JSON, for `--json` and the HTTP API.
 
-Belongs here: which fields other programs may rely on. Does not belong here: how people see them (`console`).
+Belongs here: the names and values of the fields, on which other programs rely. Does not belong here: how reports are
+printed (`cli.reports`).
 """
 
 from dataclasses import asdict
@@ -17,12 +18,12 @@ from market_data_pipeline.core.store.status import DatasetStatus
 
 
 def dataset_json(dataset: Dataset) -> dict[str, Any]:
-    """Which dataset it is about."""
+    """The fields that identify a dataset."""
     return {"market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
 
 
 def status_json(status: DatasetStatus) -> dict[str, Any]:
-    """A dataset in numbers; `revisions` only where stored values were ever found revised."""
+    """A dataset in numbers. `revisions` is present only if stored values have been revised."""
     last = status.last_revision
     return {
         **dataset_json(status.dataset),
@@ -48,16 +49,16 @@ def _revision_json(revision: Revision) -> dict[str, Any]:
 
 
 def proof_json(proof: Proof) -> dict[str, Any]:
-    """What verifying a dataset found."""
-    read = proof.verification
+    """The results of verifying a dataset."""
+    verification = proof.verification
     return {
-        **dataset_json(read.dataset),
+        **dataset_json(verification.dataset),
         "ok": proof.ok,
-        "days": read.days,
-        "rows": read.rows,
-        "bytes": read.size_bytes,
-        "absent_minutes": minutes_by_kind(read.absences),
-        "absences": [content(absence_record(absence)) for absence in read.absences],
+        "days": verification.days,
+        "rows": verification.rows,
+        "bytes": verification.size_bytes,
+        "absent_minutes": minutes_by_kind(verification.absences),
+        "absences": [content(absence_record(absence)) for absence in verification.absences],
         "findings": [
             {
                 "check": finding.check,
@@ -65,9 +66,9 @@ def proof_json(proof: Proof) -> dict[str, Any]:
                 "severity": finding.severity.value,
                 "problem": finding.problem,
             }
-            for finding in read.findings
+            for finding in verification.findings
         ],
-        "strangers": [str(path) for path in read.strangers],
+        "strangers": [str(path) for path in verification.strangers],
         "crosscheck": None if proof.crosscheck is None else crosscheck_json(proof.crosscheck),
         "combined": proof.combined.value,
         "combined_problem": proof.combined_problem or None,
@@ -76,7 +77,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
 
 
 def crosscheck_json(compared: CrossCheck) -> dict[str, Any]:
-    """What comparing with another source found; the first differences in full."""
+    """The results of a comparison with another source, with the first differences in full."""
     return {
         "against": compared.against,
         "days": compared.days,

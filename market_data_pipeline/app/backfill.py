@@ -155,8 +155,8 @@ def _requested(
         UsageError, StoreError, SourceError: nothing was written.
     """
     target, store = request.target, store_of(settings)
-    request.instants()  # a wrong request is refused before the exchange is asked anything
-    store.find(target.market, target.pair)  # and so is a damaged dataset.json
+    request.instants()  # a wrong request is refused before the first request to the exchange
+    store.find(target.market, target.pair)  # so is a damaged dataset.json
     resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair)
     with closing(resolved.source) as source:
         now_ms, life = source.now_ms(), source.life()
@@ -232,8 +232,8 @@ class RunWindow:
 def run_window(settings: Settings, request: BackfillRequest) -> RunWindow:
     """What a run has to load for the request; its dataset is created if it does not exist.
 
-    The run asks the exchange for the pair's life and its clock, so here the exchange is asked only for what the store
-    cannot answer: the pair of a new dataset, and klines before the first day of one that starts in 2020 or earlier.
+    The run requests the pair's life and the exchange's clock itself. So this function sends requests only for a new
+    dataset, and for a window that begins before the first day of a dataset that starts in 2020 or earlier.
 
     Raises:
         UsageError, StoreError, SourceError: nothing was written.

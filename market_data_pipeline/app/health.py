@@ -54,7 +54,7 @@ def check_health(settings: Settings, target: Target) -> list[Sign]:
 
 def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
-    return next(one for one in (path, *path.parents) if one.exists())
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def _root(settings: Settings) -> Iterator[Sign]:

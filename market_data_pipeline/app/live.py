@@ -1,8 +1,8 @@
-"""Live mode in the foreground: which datasets are kept current, and until when.
+"""Live mode in the foreground: which datasets are followed, and for how many minutes.
 
-Belongs here: one thread per market that calls `core.live.market` each minute. Does not belong here: the work of a
-minute (`core.live`), its runs and events in Dagster (`live_dagster`), how it looks (`cli.live_table`), the sensors that
-do the same inside Dagster (`defs.sensors`).
+Belongs here: one thread per market that calls `core.live.market` each minute, and the live mark of a dataset. Does not
+belong here: fetching and storing a minute (`core.live`), events and runs in Dagster (`live_dagster`), the table on the
+terminal (`cli.live_table`), the sensors (`defs.sensors`).
 """
 
 import threading
@@ -33,7 +33,7 @@ _PAUSE_AFTER_FAILURE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LiveRequest:
-    """What to follow, and for how many minutes; None until stopped."""
+    """What to follow, and for how many minutes; None follows until it is stopped."""
 
     target: Target
     minutes: int | None = None
@@ -41,7 +41,7 @@ class LiveRequest:
 
 
 class Watcher(Protocol):
-    """Shows what happens. Several threads call it."""
+    """Callbacks that show the progress of live mode. Several threads call them."""
 
     def on_update(self, market: LiveMarket, edge_ms: int, update: Update) -> None:
         """A tick updated a dataset up to the minute that ended at `edge_ms`, ms UTC."""
@@ -50,12 +50,12 @@ class Watcher(Protocol):
         """A tick updated all datasets of the market."""
 
     def on_trouble(self, trouble: str) -> None:
-        """Something failed; one line."""
+        """Something failed; `trouble` is one line."""
 
 
 @dataclass(slots=True)
 class LiveReport:
-    """What a session of live mode did; `errors` has the last one of each dataset that could not be kept current."""
+    """What live mode did: counts, and in `errors` the last error of each dataset whose last update failed."""
 
     warnings: list[str] = field(default_factory=list)
     datasets: int = 0
@@ -74,7 +74,7 @@ class LiveReport:
 
 
 def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
-    """Let the sensors keep the dataset current, or no longer.
+    """Mark the dataset as live, or not live, in its `dataset.json`; the sensors follow the datasets that are marked.
 
     Raises:
         UsageError: there is no such dataset.
@@ -88,11 +88,21 @@ def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
     return files.dataset
 
 
-def made(settings: Settings, target: Target, *, strict_pair: bool = False) -> tuple[Dataset, list[str]]:
-    """The target's dataset, one that begins today if it does not exist yet; and what went otherwise than asked.
+def find_or_create_dataset(
+    settings: Settings, target: Target, *, strict_pair: bool = False
+) -> tuple[Dataset, list[str]]:
+    """Find the target's dataset, or create one that begins today.
+
+    Args:
+        settings: the settings.
+        target: market, pair and the zone of a new dataset.
+        strict_pair: refuse a pair that the market does not list; otherwise BTC/USDT is taken, with a warning.
+
+    Returns:
+        The dataset, and the warnings, one line each.
 
     Raises:
-        UsageError, StoreError, SourceError: it could not be made.
+        UsageError, StoreError, SourceError: it could not be created.
     """
     store = store_of(settings)
     store.require_writable()
@@ -120,53 +130,54 @@ def follow(
     Args:
         settings: the settings.
         request: what to follow.
-        stopped: ends it; what is stored then is whole and listed.
-        on_load: told what has to be loaded before the first minute, if anything; gives whom to tell of the days.
-        watch: told which datasets are followed, and what went otherwise than asked; gives whom to tell of the minutes.
+        stopped: ends live mode when it is set; the manifests are then written.
+        on_load: called with the days that have to be loaded before the first minute, if there are any; returns the
+            callbacks of that load.
+        watch: called with the followed datasets and the warnings so far; returns the callbacks of the minutes.
 
     Raises:
-        UsageError: another process follows what was asked for, or there is no such pair.
-        StoreError, SourceError: nothing could be followed.
+        UsageError: other processes follow the requested datasets, or there is no such pair.
+        StoreError, SourceError: no dataset could be followed.
     """
     report = LiveReport()
-    datasets = _chosen(settings, request, report)
+    datasets = _requested(settings, request, report)
     with ExitStack() as stack:
-        markets = []
+        markets: list[LiveMarket] = []
         for market in Market:
             if of_market := [dataset for dataset in datasets if dataset.market is market]:
                 markets.append(stack.enter_context(closing(live_market_of(settings, market, WHO))))
-                elsewhere = markets[-1].follow(of_market)
-                report.warnings += [f"{name} is followed by {holder}" for name, holder in elsewhere.items()]
-        followed = [one for market in markets for one in market.followed]
+                holders = markets[-1].follow(of_market)
+                report.warnings += [f"{name} is followed by {holder}" for name, holder in holders.items()]
+        followed = [live for market in markets for live in market.followed]
         if not followed:
             raise UsageError(f"{'; '.join(report.warnings)}; stop that first")
         report.datasets = len(followed)
         if missing := [due for market in markets for due in market.due_days() if due.reason is Reason.MISSING]:
-            told = on_load(missing)
+            on_start, on_day = on_load(missing)
             for due in missing:
-                report.warnings += load_due(settings, due, *told)
+                report.warnings += load_due(settings, due, on_start, on_day)
                 due.store.refresh()
-        watcher = watch([one.store.dataset for one in followed], report.warnings)
+        watcher = watch([live.store.dataset for live in followed], report.warnings)
         with DagsterThread(settings, watcher.on_trouble) as dagster:
             _MarketThreads(request.minutes, report, watcher, dagster, stopped).run(markets)
     return report
 
 
-def _chosen(settings: Settings, request: LiveRequest, report: LiveReport) -> list[Dataset]:
-    """The dataset that was named, else all that are marked live, else the default one; made if it does not exist."""
+def _requested(settings: Settings, request: LiveRequest, report: LiveReport) -> list[Dataset]:
+    """The dataset that the user named, else all that are marked live, else the default one, created if it is new."""
     marked = [] if request.target.named else [dataset for dataset in store_of(settings).datasets() if dataset.live]
     if marked:
         store_of(settings).require_writable()
         prepare_home(settings.home)
         return marked
-    dataset, warnings = made(settings, request.target, strict_pair=request.strict_pair)
+    dataset, warnings = find_or_create_dataset(settings, request.target, strict_pair=request.strict_pair)
     report.warnings += warnings
     return [dataset]
 
 
 @dataclass(slots=True)
 class _MarketThreads:
-    """One thread per market, as their clocks and budgets are their own."""
+    """One thread per market, as each market has its own clock and request budget."""
 
     minutes: int | None
     report: LiveReport
@@ -176,12 +187,12 @@ class _MarketThreads:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, markets: Sequence[LiveMarket]) -> None:
-        """Until it is stopped, or the minutes are over."""
+        """Start the threads and wait until they end: `stopped` is set, or the minutes are over."""
         threads = [threading.Thread(target=self._follow, args=(market,), name=f"{market.market}") for market in markets]
         for thread in threads:
             thread.start()
         for thread in threads:
-            # Not for good at once, or Windows would deliver no Ctrl-C.
+            # With a timeout: Windows delivers no Ctrl-C during a join without one.
             while thread.is_alive():
                 thread.join(0.2)
 
@@ -205,7 +216,7 @@ class _MarketThreads:
                 return
 
     def _minute(self, market: LiveMarket, edge_ms: int) -> None:
-        followed = {one.name: one for one in market.followed}
+        followed = {live.name: live for live in market.followed}
         for update in market.tick(edge_ms, patience_s=_PATIENCE_S, stopped=self.stopped):
             self.watcher.on_update(market, edge_ms, update)
             self.dagster.record(followed[update.name].store.dataset, update)

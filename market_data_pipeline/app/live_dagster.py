@@ -1,7 +1,7 @@
-"""What live mode does in Dagster: events, and runs for days that are due, in a thread of its own.
+"""Events and runs of foreground live mode in Dagster, in a thread of their own, so that no tick waits for Dagster.
 
-Belongs here: that thread. Does not belong here: ticks (`app.live`), which events an update is worth
-(`defs.live_events`), which days are due (`core.live.runs_due`). No minute waits for Dagster.
+Belongs here: that thread, and its queue of tasks. Does not belong here: ticks (`app.live`), which events an update gets
+(`defs.live_events`), which days are due (`core.live.runs_due`).
 """
 
 import logging
@@ -29,11 +29,24 @@ if TYPE_CHECKING:
     from market_data_pipeline.defs.live_events import LiveEvents
 
 _log = logging.getLogger(__name__)
-_LONGEST_END_S = 20.0
+_LONGEST_JOIN_S = 20.0
 
 
 def load_due(settings: Settings, due: DueDays, on_start: OnStart, on_day: OnDay) -> list[str]:
-    """Load the days in a Dagster run of this process; return what went wrong, a line each."""
+    """Load the days in a Dagster run of this process.
+
+    Args:
+        settings: the settings.
+        due: the days.
+        on_start: called with the dataset, the number of days and the source before the first day.
+        on_day: called with each day's result.
+
+    Returns:
+        What failed, one line each.
+
+    Raises:
+        StoreError, SourceError: nothing was loaded.
+    """
     dataset = due.store.dataset
     target = Target(dataset.market, dataset.pair, dataset.zone, named=True)
     request = BackfillRequest(
@@ -41,17 +54,22 @@ def load_due(settings: Settings, due: DueDays, on_start: OnStart, on_day: OnDay)
     )
     try:
         report = backfill(settings, request, on_start=on_start, on_day=on_day)
-    except UsageError as error:  # the pair has ended, for one
+    except UsageError as error:  # for example, the pair is not traded any more
         return [str(error)]
-    failed = [f"{dataset.name} {day}: {why}" for day, why in report.failed]
+    failed = [f"{dataset.name} {day}: {reason}" for day, reason in report.failed]
     return [*failed, *([f"{dataset.name}: {report.error}"] if report.error else [])]
 
 
 class DagsterThread:
-    """Records updates in Dagster and loads due days, one after the other, in one thread."""
+    """A thread that records updates in Dagster and loads due days, one task after the other."""
 
     def __init__(self, settings: Settings, on_trouble: Callable[[str], None]) -> None:
-        """Start no thread; `on_trouble` is called with what fails, one line each."""
+        """Prepare the thread, which starts with the `with` block.
+
+        Args:
+            settings: the settings.
+            on_trouble: called in that thread with each failure, one line each.
+        """
         self._settings, self._on_trouble = settings, on_trouble
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="dagster", daemon=True)
@@ -67,14 +85,14 @@ class DagsterThread:
     def __exit__(self, *_: object) -> None:
         self._stopped = True
         self._tasks.put(None)
-        self._thread.join(_LONGEST_END_S)
+        self._thread.join(_LONGEST_JOIN_S)
 
     def record(self, dataset: Dataset, update: Update) -> None:
-        """Record the update, if it is worth an event."""
+        """Queue the update; the thread records its events, often none."""
         self._tasks.put(partial(self._record, dataset, update))
 
     def load(self, due: Sequence[DueDays]) -> None:
-        """Load due days, except those for which the pause after the last try is not over."""
+        """Queue due days, except those that were queued for the same reason within the reason's pause."""
         for days in due:
             key = days.store.dataset.name, days.reason, days.first.key, days.last.key
             if time.monotonic() >= self._not_before_s.get(key, 0):
@@ -86,7 +104,7 @@ class DagsterThread:
             while (task := self._tasks.get()) is not None:
                 try:
                     task()
-                except Exception as error:  # klines are stored whatever is wrong with Dagster
+                except Exception as error:  # live mode goes on storing klines, whatever fails in Dagster
                     _log.exception("live mode could not record an update in Dagster, or load a day")
                     self._on_trouble(" ".join(str(error).split()) or type(error).__name__)
 
@@ -97,7 +115,7 @@ class DagsterThread:
         if self._events is None:
             self._events = self._opened.enter_context(runs.open_instance(self._settings.home)), LiveEvents()
         instance, events = self._events
-        # Other objects than the live market's own, which its threads use.
+        # A store of its own: other threads use the live market's.
         for event in events.events_of(update, partial(store_of(self._settings).open, dataset), instance):
             instance.report_runless_asset_event(event)
 

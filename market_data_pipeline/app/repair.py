@@ -1,6 +1,6 @@
 """Repair: load again what a proof found wrong, in a Dagster run of this process.
 
-Belongs here: from a proof to that run. Does not belong here: repairing (`core.proof.repair`), printing.
+Belongs here: the run that repairs what a proof found. Does not belong here: repairing (`core.proof.repair`), printing.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def repair(
         proof: what is wrong.
         on_start: called with the dataset, the number of days and the source before each load.
         on_day: called with each day's result.
-        on_repaired: called with what each bad day or file was and is now.
+        on_repaired: called with the dataset and with each bad day or file after its repair.
 
     Raises:
         MarketDataError: the run failed before anything was repaired.
@@ -42,9 +42,9 @@ def repair(
 
     dataset, repaired = proof.verification.dataset, list[Repaired]()
 
-    def note(of: Dataset, one: Repaired) -> None:
-        repaired.append(one)
-        on_repaired(of, one)
+    def note(of_dataset: Dataset, result: Repaired) -> None:
+        repaired.append(result)
+        on_repaired(of_dataset, result)
 
     def on_load(load: Load) -> None:
         on_start(load.store.dataset, len(load.tasks), load.source)

@@ -1,13 +1,18 @@
-"""Status: what is stored, from the manifests alone.
+"""Status: what is stored, read from the manifests alone.
 
-Belongs here: which datasets are summed up. Does not belong here: the numbers (`core.store.status`), printing.
+Belongs here: which datasets are included. Does not belong here: the numbers (`core.store.status`), printing.
 """
 
-from market_data_pipeline.app.targets import Target, chosen
+from market_data_pipeline.app.targets import Target, open_datasets
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
 from market_data_pipeline.settings import Settings
 
 
 def statuses_of(settings: Settings, target: Target) -> list[DatasetStatus]:
-    """What the store has, from its manifests alone."""
-    return [status_of(files) for files in chosen(settings, target)]
+    """The status of the target's dataset, or of every dataset if the user named none, read from the manifests alone.
+
+    Raises:
+        UsageError: there is no such dataset.
+        StoreError: a `dataset.json` is damaged.
+    """
+    return [status_of(files) for files in open_datasets(settings, target)]

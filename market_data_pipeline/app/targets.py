@@ -1,7 +1,7 @@
 """Which datasets a request is about.
 
-Belongs here: from a user's words and the settings to a market, a pair and a zone, and to the files of stored datasets.
-Does not belong here: what is done with them.
+Belongs here: parsing the market, pair and zone of a request, with the settings as defaults, and opening the datasets.
+Does not belong here: the use cases (the other modules of `app`).
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from market_data_pipeline.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The dataset that a request is about; `named` is False if the user left it to the settings."""
+    """The market, pair and zone of a request. `named` is False if the user gave neither market nor pair."""
 
     market: Market
     pair: str
@@ -26,10 +26,16 @@ class Target:
 
 
 def target_of(settings: Settings, market: str | None = None, pair: str | None = None, tz: str | None = None) -> Target:
-    """The target that the named parts and, for the rest, the settings mean.
+    """The target of a request. Parts that are None come from the settings.
+
+    Args:
+        settings: the defaults.
+        market: `spot` or `futures`.
+        pair: BASE/QUOTE.
+        tz: an IANA time zone, or an offset such as `+05:30`.
 
     Raises:
-        UsageError: no such market, pair or zone.
+        UsageError: a part cannot be parsed.
     """
     return Target(
         market=parse_market(market or settings.market_type),
@@ -39,8 +45,8 @@ def target_of(settings: Settings, market: str | None = None, pair: str | None = 
     )
 
 
-def chosen(settings: Settings, target: Target) -> Iterator[DatasetStore]:
-    """The files of the target's dataset, or of every dataset of the store if the user named none.
+def open_datasets(settings: Settings, target: Target) -> Iterator[DatasetStore]:
+    """Open the files of the target's dataset, or of every dataset of the store if the user named none.
 
     Raises:
         UsageError: there is none.
@@ -48,11 +54,11 @@ def chosen(settings: Settings, target: Target) -> Iterator[DatasetStore]:
     """
     store = store_of(settings)
     if target.named:
-        found = [dataset] if (dataset := store.find(target.market, target.pair)) else []
+        datasets = [dataset] if (dataset := store.find(target.market, target.pair)) else []
     else:
-        found = list(store.datasets())
-    if not found:
-        what = f"{target.market} {target.pair} is not" if target.named else "there is nothing"
-        raise UsageError(f"{what} in {store.root}; run market-data backfill first")
-    for dataset in found:
+        datasets = list(store.datasets())
+    if not datasets:
+        absence = f"{target.market} {target.pair} is not" if target.named else "there is nothing"
+        raise UsageError(f"{absence} in {store.root}; run market-data backfill first")
+    for dataset in datasets:
         yield store.open(dataset)

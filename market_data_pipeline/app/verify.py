@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from market_data_pipeline.app.targets import Target, chosen
+from market_data_pipeline.app.targets import Target, open_datasets
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import parse_instant
@@ -54,13 +54,13 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> list[Proof]:
     if request.against not in {None, "rest", "archive"}:
         raise UsageError(f"cannot compare with {request.against!r}; give --against rest or --against archive")
     window = Span(start_ms, end_ms) if start or end else None
-    return [_proof(settings, request, files, window) for files in chosen(settings, request.target)]
+    return [_proof(settings, request, files, window) for files in open_datasets(settings, request.target)]
 
 
 def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, window: Span | None) -> Proof:
     if request.against is None:
         return prove(files, window)
-    # Another sample each night: in time every day is compared.
+    # Each date gives another sample, so nightly runs compare every day in time.
     days = sample(files, window, None if request.every_day else SAMPLE_DAYS, f"{datetime.now(UTC):%Y-%m-%d}")
     with closing(opener_of(settings, request.against)(files.dataset.market, files.dataset.pair)) as source:
         return prove(files, window, Comparison(request.against, source, days))

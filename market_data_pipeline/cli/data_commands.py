@@ -214,6 +214,7 @@ def combine(
         from market_data_pipeline.app.combine import combine_dataset
         from market_data_pipeline.cli import reports
         from market_data_pipeline.cli.console import print_warnings
+        from market_data_pipeline.instance.names import COMBINED
 
         settings = load_settings()
         report = combine_dataset(
@@ -221,7 +222,7 @@ def combine(
         )
         if report.error or not report.success:
             fail(report.error or "the run failed", FAILED)
-        reports.print_combined(report.results["combined"])
+        reports.print_combined(report.results[COMBINED])
         print_warnings(report.failed_checks)
         exit_unless(not report.failed_checks)
 

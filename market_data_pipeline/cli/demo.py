@@ -16,6 +16,7 @@ from market_data_pipeline.cli import console, reports
 from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.instance.names import COMBINED
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
@@ -47,14 +48,14 @@ def run_demo(settings: Settings) -> bool:
         reports.print_backfill(report, time.monotonic() - started_at)
         console.out.rule("combine", align="left")
         combined = combine_dataset(demo_settings, target)
-        reports.print_combined(combined.results["combined"])
+        reports.print_combined(combined.results[COMBINED])
     console.out.rule("verify", align="left")
     proofs = verify_datasets(demo_settings, ProofRequest(target))
     for proof in proofs:
         reports.print_proof(proof)
     console.out.rule("store", align="left")
     reports.print_statuses(statuses_of(demo_settings, target))
-    console.out.print(f"\nRead it:     pandas.read_parquet(r'{combined.results['combined']['file']}')")
+    console.out.print(f"\nRead it:     pandas.read_parquet(r'{combined.results[COMBINED]['file']}')")
     console.out.print(f"Look at it:  set MARKET_DATA_DIR to {root}")
     console.out.print("             run make dev or market-data up, then open http://127.0.0.1:8000")
     return report.ok and combined.success and all(proof.ok for proof in proofs)
