@@ -1,4 +1,4 @@
-"""The live sensors in a real daemon: a whole day, its turn, its runs, and kills on the way.
+"""The live sensors in a real daemon, which is killed twice: a whole day, the end of the day, and its runs.
 
 The exchange's clock runs 600 times as fast, so a tick every half minute finds five hours to catch up on, and a day is
 over and in the archive within minutes. In between it runs 60 times as fast, so that the day is confirmed before the
@@ -75,12 +75,12 @@ class LiveRun:
 
 def runs(ui: Ui) -> list[LiveRun]:
     """All runs, the oldest first."""
-    found = []
+    listed = []
     for run in reversed(ui.ask(RUNS)["results"]):
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
         why = f"{tags['market_data/live']} {tags['market_data/days']}" if "market_data/live" in tags else ""
-        found.append(LiveRun(run["id"], why, run["status"]))
-    return found
+        listed.append(LiveRun(run["id"], why, run["status"]))
+    return listed
 
 
 def freshness_of(ui: Ui) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_a_day_in_the_daemon_with_kills_ends_confirmed_archived_and_equal_to_a_b
     tool = MarketData(data, exchange.url, {"DAGSTER_HOME": str(root / "dagster")})
     assert tool(*NEAR, "backfill", "--start", "2023-10-28").exit_code == 0
     assert tool(*NEAR, "live", "--mark").exit_code == 0
-    # Killed twice: once at any moment, once when the day has just turned.
+    # Killed twice: once at any moment, once just after the end of the day.
     with dagster_dev(root, **settings_of(exchange)) as ui:
         assert ui.ask(START, sensor=sensor())["__typename"] == "Sensor"
         wait_for(lambda: cursors_of(ui), ui.log)
@@ -177,28 +177,28 @@ def test_a_day_in_the_daemon_with_kills_ends_confirmed_archived_and_equal_to_a_b
         wait_for(lambda: state_of(data, DAY) == "archived", ui.log)
         wait_for(lambda: all(run.status in {"SUCCESS", "FAILURE", "CANCELED"} for run in runs(ui)), ui.log)
         assert {run.status for run in runs(ui) if run.id not in before} == {"SUCCESS"}, runs(ui)
-        asked = [run.why for run in runs(ui) if run.status == "SUCCESS" and run.why]
+        loaded = [run.why for run in runs(ui) if run.status == "SUCCESS" and run.why]
         # A run that a kill ended is requested again; one that succeeded is not.
-        assert sorted(asked) == sorted(set(asked)), runs(ui)
-        assert any(why.startswith("to_confirm") and why.endswith(DAY) for why in asked), asked
-        assert any(why.startswith("to_archive") and why.endswith(DAY) for why in asked), asked
-        found = ui.ask(EVENTS, key=KEY, days=[DAY])
+        assert sorted(loaded) == sorted(set(loaded)), runs(ui)
+        assert any(why.startswith("to_confirm") and why.endswith(DAY) for why in loaded), loaded
+        assert any(why.startswith("to_archive") and why.endswith(DAY) for why in loaded), loaded
+        node = ui.ask(EVENTS, key=KEY, days=[DAY])
         states = {
             entry["text"]
-            for event in found["assetMaterializations"]
+            for event in node["assetMaterializations"]
             for entry in event["metadataEntries"]
             if entry["label"] == "state"
         }
         assert {"provisional", "confirmed", "archived"} <= states
         at_real_speed_live_mode_is_current(ui, exchange)
         a_new_pair_goes_live_without_a_restart(ui, tool)
-        # Only a tick that was at work when the daemon was killed may have failed.
+        # Only a tick that ran when the daemon was killed may have failed.
         failed = [tick for tick in ticks(ui) if tick["error"]]
         assert all("user code server" in tick["error"]["message"] for tick in failed), failed
         assert all(tick["timestamp"] < killed_s for tick in failed), failed
     verified = tool("verify")
     assert verified.exit_code == 0, verified.output
-    # Fourteen hundred minutes and more left a handful of events, not one for each.
+    # More than 1400 minutes left a handful of events, not one each.
     with closing(sqlite3.connect(root / "dagster" / "history" / "runs" / "index.db")) as index:
         (materialized,) = index.execute(
             "select count(*) from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION' and partition = ?",
