@@ -67,9 +67,9 @@ def strike(
     exchange.hooks.append(hook)
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    """Look until it is true; fail after two minutes."""
-    until = time.monotonic() + 120
+def wait_until(true: Callable[[], bool], within_s: float = 120) -> None:
+    """Look until it is true; fail after so many seconds."""
+    until = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < until, "it never came"
         time.sleep(0.01)

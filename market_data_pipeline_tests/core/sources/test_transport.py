@@ -112,7 +112,8 @@ def test_a_request_is_sent_as_given_and_no_cookie_comes_back(listening, opened):
         while not request.endswith(b"text"):
             request += connection.recv(1000)
         requests.append(request)
-        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n")
+        connection.sendall(b"Connection: close\r\n\r\n")
 
     transport = opened(listening(serve))
     headers = {"X-Own": "1", "Connection": "close"}
