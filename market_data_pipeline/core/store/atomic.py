@@ -33,8 +33,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
     As with `streamed`, a caller that may be one of several writers of `path` holds a lock.
     """
-    with streamed(path) as temporary:
-        temporary.write_bytes(content)
+    with _renamed(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -43,11 +45,18 @@ def streamed(path: Path) -> Iterator[Path]:
 
     The temporary name is fixed, so a caller that may be one of several writers of `path` holds a lock.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
+    with _renamed(path) as temporary:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """The temporary file beside `path`, renamed to it after the block, or removed if the block raised."""
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        yield temporary
         move(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
