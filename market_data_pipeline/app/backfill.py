@@ -186,9 +186,7 @@ def _run(
     on_day: OnDay,
 ) -> None:
     """One Dagster run from the first day that needs one to the last; its outcome is put into the report."""
-    from market_data_pipeline.defs.location import definitions_of  # takes seconds, in which the first pages arrive
-    from market_data_pipeline.defs.resources import Caller, tools_of
-    from market_data_pipeline.instance import runs
+    from market_data_pipeline.instance import runs  # takes seconds, in which the first pages arrive
 
     dataset, tasks = load.store.dataset, load.tasks
     with runs.open_instance(settings.home) as instance:
@@ -202,6 +200,10 @@ def _run(
         if not needed:
             load.store.flush()
             return
+        # Where nothing is to be done, the definitions and all that they import are not needed.
+        from market_data_pipeline.defs.location import definitions_of
+        from market_data_pipeline.defs.resources import Caller, tools_of
+
         tools = replace(tools_of(settings), caller=Caller(load=load, on_day=on_day))
         ended = runs.run(
             instance,
