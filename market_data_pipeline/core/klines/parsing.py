@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 from pyarrow import csv
@@ -62,13 +63,24 @@ def from_rows(rows: Sequence[Sequence[Any]]) -> pa.Table:
     if any(len(row) != len(FIELDS) for row in rows):
         raise ValueError(f"a row does not have {len(FIELDS)} fields")
     columns = dict(zip(FIELDS, zip(*rows, strict=True), strict=True))
-    whole = pa.array(list(chain.from_iterable(columns.pop(name) for name in INTEGER_FIELDS)))
-    if whole.type != pa.int64():
-        raise ValueError("a time or a number of trades is no whole number")
-    # Arrow reads strings three times as fast as numpy or Python, equal to the last bit; a call of it costs 25 us.
-    floats = pa.array(chain.from_iterable(columns.values()), pa.string()).cast(pa.float64())
-    if whole.null_count or floats.null_count:
-        raise ValueError("a row lacks a value")
+    whole = _integers(list(chain.from_iterable(columns.pop(name) for name in INTEGER_FIELDS)))
+    floats = _floats(list(chain.from_iterable(columns.values())))
     arrays = {name: whole.slice(place * len(rows), len(rows)) for place, name in enumerate(INTEGER_FIELDS)}
     arrays |= {name: floats.slice(place * len(rows), len(rows)) for place, name in enumerate(columns)}
     return pa.Table.from_arrays([arrays[name] for name in FIELDS], schema=SCHEMA)
+
+
+# Arrays are made of buffers: `pa.array` imports pandas at its first call, which takes 0.2 s.
+def _integers(values: list[Any]) -> pa.Array:
+    if not all(type(value) is int for value in values):
+        raise ValueError("a time or a number of trades is no whole number")
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.array(values, np.int64))])
+
+
+def _floats(values: list[Any]) -> pa.Array:
+    """The numbers that the texts spell; Arrow reads them three times as fast as numpy or Python, to the same bit."""
+    characters = "".join(values).encode("ascii")
+    ends = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in values], out=ends[1:])
+    texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(characters))
+    return texts.cast(pa.float64())
