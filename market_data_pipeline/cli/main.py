@@ -4,6 +4,7 @@ Belongs here: putting the command line together, and running it. Does not belong
 `service_commands`), exit codes (`outcome`).
 """
 
+import atexit
 import gc
 import logging
 import sys
@@ -59,6 +60,8 @@ def main() -> NoReturn:
     # Imports create hundreds of thousands of objects, nearly all of which stay. Looking through them at the default
     # threshold takes a second.
     gc.set_threshold(50_000)
+    # At the end Python looks through all of them once more, which takes half a second after Dagster was imported.
+    atexit.register(gc.freeze)
     logging.getLogger("market_data_pipeline").addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         # A Windows console or pipe with a legacy code page cannot print `→` or a bar.
