@@ -14,7 +14,6 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span
@@ -22,7 +21,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import streamed
+from market_data_pipeline.core.store.atomic import lock_of, streamed
 from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS, footer_metadata, parse_footer
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
@@ -120,7 +119,7 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
         return current
     path.parent.mkdir(exist_ok=True)
     # One process at a time, as the name of the temporary file is fixed.
-    with FileLock(store.folder / layout.COMBINE_LOCK_FILE), streamed(path) as temporary:
+    with lock_of(store.folder / layout.COMBINE_LOCK_FILE), streamed(path) as temporary:
         _write(temporary, store, selection)
     built = read_combined(path)
     if built is None:

@@ -17,7 +17,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,13 +29,16 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import layout, revisions
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, stamp_of, write_whole
+from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, lock_of, stamp_of, write_whole
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
 from market_data_pipeline.core.store.chunks.listing import ChunkList
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.revisions import Revision
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 class DatasetStore(ChunkList):
@@ -52,6 +57,10 @@ class DatasetStore(ChunkList):
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
         super().__init__(folder, dataset)
+
+    @cached_property
+    def _lock(self) -> "BaseFileLock":
+        return lock_of(self.folder / layout.LOCK_FILE)
 
     def quarantine(self, path: Path) -> Path:
         """Move a file from `chunks/` to `quarantine/`; return where it is now."""

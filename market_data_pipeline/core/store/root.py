@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from filelock import FileLock
-
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import require_writable
+from market_data_pipeline.core.store.atomic import lock_of, require_writable
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
@@ -64,7 +62,7 @@ class Store:
         """Create the dataset and return its files; if it exists by then, its own zone and start are kept."""
         folder = self.folder(market, pair)
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / layout.LOCK_FILE):
+        with lock_of(folder / layout.LOCK_FILE):
             dataset = self.find(market, pair)
             if dataset is None:
                 dataset = Dataset(market, pair, zone, start)

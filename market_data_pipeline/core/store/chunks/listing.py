@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
-from filelock import FileLock
-
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
@@ -38,7 +36,6 @@ class ChunkList:
         """What is wrong with the manifest or with chunk files that it does not list, one line each."""
         self._chunks = folder / layout.CHUNKS
         self._manifest = ManifestFile(folder / layout.MANIFEST_FILE)
-        self._lock = FileLock(folder / layout.LOCK_FILE)
         self._dataset_written_ns = 0
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
