@@ -1,10 +1,12 @@
 """The Dagster home, a folder. `python -m market_data_pipeline.instance.home` creates it and prints its path.
 
-Belongs here: creating the folder with the project's `dagster.yaml`. Does not belong here: the instance itself (`runs`).
+Belongs here: creating the folder with the project's `dagster.yaml`, and the lock of those who create what is in it.
+Does not belong here: the databases (`databases`), the instance itself (`runs`).
 """
 
-import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from market_data_pipeline.core.errors import StoreError
@@ -12,7 +14,8 @@ from market_data_pipeline.core.store.atomic import write_whole
 
 INSTANCE_FILE = "dagster.yaml"
 # Before 0.2 the storage class was in the first module, which the dagster.yaml of an older home names.
-_OLD_STORAGE, _STORAGE = "market_data_pipeline.dagster_event_log", "market_data_pipeline.instance.storage"
+_OLD_STORAGE, _STORAGE = b"market_data_pipeline.dagster_event_log", b"market_data_pipeline.instance.storage"
+_LONGEST_WAIT_S = 120
 
 
 def prepare_home(home: Path) -> None:
@@ -25,17 +28,42 @@ def prepare_home(home: Path) -> None:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        if not (home / INSTANCE_FILE).exists():
-            shutil.copyfile(_template(), home / INSTANCE_FILE)
-        _update_storage_name(home / INSTANCE_FILE)
+        content = _content(home)
+        if content is None or _OLD_STORAGE in content:
+            with alone(home):
+                content = _content(home)
+                new = _template().read_bytes() if content is None else content.replace(_OLD_STORAGE, _STORAGE)
+                write_whole(home / INSTANCE_FILE, new)
     except OSError as error:
         raise StoreError(f"cannot write to {home}: {error.strerror}; set DAGSTER_HOME to a folder you own") from error
 
 
-def _update_storage_name(path: Path) -> None:
-    content = path.read_bytes()
-    if _OLD_STORAGE.encode() in content:
-        write_whole(path, content.replace(_OLD_STORAGE.encode(), _STORAGE.encode()))
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Be the only process that creates files in the home while the block runs.
+
+    Raises:
+        StoreError: another process has been doing that for two minutes.
+    """
+    from market_data_pipeline.core.store.note_lock import NoteLock  # a home that is ready needs no lock
+
+    lock = NoteLock(home, ".creating", "a command that creates the Dagster home")
+    if not lock.acquire(within_s=_LONGEST_WAIT_S):
+        raise StoreError(
+            f"{home} is not ready after {_LONGEST_WAIT_S} s: {lock.holder()} holds {home / '.creating.lock'}; end that "
+            "process, and run the same command again"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _content(home: Path) -> bytes | None:
+    try:
+        return (home / INSTANCE_FILE).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _template() -> Path:

@@ -85,6 +85,8 @@ def _opened(home: Path) -> DagsterInstance:
     try:
         instance = DagsterInstance.get()
         _end_orphans(instance)
+    except StoreError:
+        raise
     except Exception as error:  # a dagster.yaml may name any storage, which may raise any error
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
         raise StoreError(

@@ -5,9 +5,9 @@ Belongs here: code that uses private parts of Dagster's storage and events. Does
 Dagster's own SQLite storage opens and closes a database for every event, which takes 20 to 30 ms for each day of a run.
 This storage takes about 2 ms.
 It is written for dagster 1.13 and uses these members of `SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`,
-`_initialized_dbs`, `_event_to_row`, `_store_asset_event`, `_store_asset_event_tags`. Files, folders and schema are the
-same as of the default storage, so each can open a home that the other has written. Tests compare the rows of both: run
-them after an upgrade of Dagster.
+`_initialized_dbs`, `_base_dir`, `_event_to_row`, `_store_asset_event`, `_store_asset_event_tags`. Files, folders and
+schema are the same as of the default storage, so each can open a home that the other has written. Tests compare the
+rows of both: run them after an upgrade of Dagster.
 """
 
 import os
@@ -37,7 +37,9 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from filelock import FileLock
 
+from market_data_pipeline.instance.databases import created_by_one, damage_named
 from market_data_pipeline.settings import Settings
 
 ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
@@ -51,6 +53,7 @@ _MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_
 _MAX_OPEN_RUNS = 4
 _EVENTS_PER_BATCH = "500"
 _APART_S = 0.0011
+_LOCK, _LONGEST_WAIT_S = ".creating.lock", 120
 
 
 def stored_together(instance: dg.DagsterInstance) -> AbstractContextManager[None]:
@@ -66,8 +69,9 @@ class PooledSqliteStorage(DagsterSqliteStorage):
     """Dagster's default storage in its default folders, with the event log below instead of Dagster's."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
-        self._event_log_storage = PooledSqliteEventLogStorage(str(Path(base_dir, "history", "runs")))
+        with created_by_one(Path(base_dir), self):
+            super().__init__(base_dir, inst_data)
+            self._event_log_storage = PooledSqliteEventLogStorage(str(Path(base_dir, "history", "runs")))
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -123,7 +127,10 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             # Creating the schema needs several connections at the same time, and one commit per table and index.
             engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments)
             sa.event.listen(engine, "connect", _use_write_ahead_log)
-            self._initdb(engine)
+            # The webserver reads a run's events while the run creates its database.
+            home, database = Path(self._base_dir).parents[1], Path(self.path_for_shard(shard))
+            with damage_named(home, database), FileLock(database.with_name(_LOCK), timeout=_LONGEST_WAIT_S):
+                self._initdb(engine)
             self._initialized_dbs.add(shard)
         return sa.create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
 

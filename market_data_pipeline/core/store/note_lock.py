@@ -32,10 +32,10 @@ class NoteLock:
         # Not in the lock's own file: on Windows no other process can read a file that is locked.
         self._note = folder / f"{name}.json"
 
-    def acquire(self) -> bool:
-        """Acquire the lock without waiting and write the note; False if another process holds it."""
+    def acquire(self, *, within_s: float = 0) -> bool:
+        """Acquire the lock, waiting so long at most, and write the note; False if another process holds it."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=within_s)
         except Timeout:
             return False
         self.holder_was_killed = self._note.exists()
