@@ -7,8 +7,8 @@ functions used instead are imported at the top of this module, so an upgrade of 
 """
 
 import os
-import socket
 import sys
+import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psutil
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobExecutionResult, RunsFilter
+from dagster import DagsterInstance, DagsterRunStatus, JobExecutionResult, RunsFilter
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
@@ -32,6 +31,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import (
     KLINES,
@@ -43,8 +43,12 @@ from market_data_pipeline.instance.names import (
     range_tags,
 )
 
-# The UI hides tags that begin with `.dagster/`.
-_PROCESS_TAG = ".dagster/market_data_process"
+_UNFINISHED = [
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,29 +101,16 @@ def _opened(home: Path) -> DagsterInstance:
 
 def _end_orphans(instance: DagsterInstance) -> None:
     """Report runs as failed whose process was killed: they run in that process, so nothing else ends them."""
-    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED])):
-        if _is_orphan(run):
+    home = Path(instance.root_directory)
+    for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
+        if alive.is_gone(home, run.run_id, run.tags):
             instance.report_run_failed(run, "The process of this run was killed. Finished days are kept; run it again.")
-
-
-def _is_orphan(run: DagsterRun) -> bool:
-    host, _, process = run.tags.get(_PROCESS_TAG, "").rpartition("/")
-    if host != socket.gethostname():
-        return False
-    pid, _, started = process.partition("@")
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
-    except psutil.NoSuchProcess:
-        return True
+    alive.sweep(home)
 
 
 def recorded_days(instance: DagsterInstance, dataset: Dataset) -> set[str]:
     """The days of the dataset that have a materialization in Dagster, keys `YYYY-MM-DD`."""
     return instance.get_materialized_partitions(dg.AssetKey(asset_path(dataset, KLINES)))
-
-
-def _process_tag() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}@{psutil.Process().create_time():.2f}"
 
 
 def run(
@@ -183,14 +174,17 @@ def _run(
     selection: frozenset[dg.AssetKey] | None,
 ) -> RunReport:
     configs = {name: {"config": values} for name, values in ops.items()}
-    created = instance.create_run_for_job(
-        job_def=job,
-        run_config={"ops": configs, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={_PROCESS_TAG: _process_tag(), **tags},
-        asset_selection=selection,
-        remote_job_origin=_origin(job.name),
-    )
-    return _report(execute_run(InMemoryJob(job), created, instance, raise_on_error=False))
+    run_id = str(uuid.uuid4())
+    with alive.held(Path(instance.root_directory), run_id):
+        created = instance.create_run_for_job(
+            job_def=job,
+            run_id=run_id,
+            run_config={"ops": configs, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags={**alive.alive_tag(run_id), **tags},
+            asset_selection=selection,
+            remote_job_origin=_origin(job.name),
+        )
+        return _report(execute_run(InMemoryJob(job), created, instance, raise_on_error=False))
 
 
 def _origin(job_name: str) -> RemoteJobOrigin:

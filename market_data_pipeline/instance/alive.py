@@ -1,0 +1,76 @@
+"""Which runs of commands are alive: each holds a lock, which the operating system frees when its process ends.
+
+Belongs here: these locks, and the tag by which a run is known to hold one. Does not belong here: what becomes of a run
+whose process is gone (`runs`), runs that a code server started, which Dagster watches itself.
+Process ids are used again, clocks are set, and a container has another host name at its next start. A lock tells the
+truth through all of them, on any file system that has locks.
+"""
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+# The UI hides tags that begin with `.dagster/`.
+PROCESS_TAG = ".dagster/market_data_process"
+_FOLDER = "running"
+_LONGEST_WAIT_S = 10
+
+
+def alive_tag(run_id: str) -> dict[str, str]:
+    """The tag of a run that holds its lock. It has the run's id, as Dagster may copy it to another run."""
+    return {PROCESS_TAG: run_id}
+
+
+@contextmanager
+def held(home: Path, run_id: str) -> Iterator[None]:
+    """Hold the lock of a run while the block runs; the run is created inside it."""
+    folder = home / _FOLDER
+    folder.mkdir(exist_ok=True)
+    path = _path(home, run_id)
+    # Another process may hold it for a moment, to see whether it is free.
+    lock = FileLock(path, timeout=_LONGEST_WAIT_S)
+    try:
+        with lock:
+            yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def is_gone(home: Path, run_id: str, tags: Mapping[str, str]) -> bool:
+    """True if the run was one of a command, and its process has ended."""
+    value = tags.get(PROCESS_TAG, "")
+    return not _holds(_path(home, run_id)) if value == run_id else _is_gone_by_number(value)
+
+
+def sweep(home: Path) -> None:
+    """Remove the lock files of processes that have ended."""
+    for path in (home / _FOLDER).glob("*.lock"):
+        _holds(path)
+
+
+def _path(home: Path, run_id: str) -> Path:
+    return home / _FOLDER / f"{run_id}.lock"
+
+
+def _holds(path: Path) -> bool:
+    """Whether a process holds the lock; if none does, its file is removed."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            pass
+    except Timeout:
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _is_gone_by_number(value: str) -> bool:
+    """Whether the process is gone that a tag of version 0.1 names, as `HOST/PID@START`."""
+    host, _, process = value.rpartition("/")
+    pid = process.partition("@")[0]
+    return host == socket.gethostname() and pid.isdecimal() and not psutil.pid_exists(int(pid))
