@@ -5,6 +5,7 @@
     ├── StoreError               the data root or a file of the store is unusable
     └── SourceError
         ├── PairNotListed        the market has no such pair
+        ├── PairNotServed        the market has the pair, and no klines of it in its present status
         ├── BadAnswer            the exchange sent something that is not klines
         └── SourceUnavailable    the exchange cannot be reached now: end the work
             ├── RegionBlocked    HTTP 451
@@ -32,6 +33,10 @@ class SourceError(MarketDataError):
 
 class PairNotListed(SourceError):
     """The market does not list the pair, and never did."""
+
+
+class PairNotServed(SourceError):
+    """The market has the pair, but gives no klines of it in its present status (-1122), as after a settlement."""
 
 
 class BadAnswer(SourceError):

@@ -30,7 +30,7 @@ BUDGET_SHARE = 0.95
 # The clocks agree to about half a round trip. A request sent this long after a minute begins is counted in it.
 _TURN_MARGIN_S = 0.15
 # A ban of a few minutes is waited out. A longer one is an error, because a program that waits for hours looks stuck.
-_LONGEST_BAN_TO_WAIT_FOR_S = 150
+LONGEST_BAN_TO_WAIT_FOR_S = 150
 _FILE_BYTES = 160
 
 
@@ -171,7 +171,7 @@ class Governor:
 
     def _closed_s(self, budget: _Budget) -> float:
         seconds = budget.closed_until_s - self._own_clock_s()
-        if seconds > _LONGEST_BAN_TO_WAIT_FOR_S:
+        if seconds > LONGEST_BAN_TO_WAIT_FOR_S:
             raise Banned(
                 f"the exchange refuses requests from this IP address for {seconds:.0f} s more; wait, and stop other "
                 "programs that use it from here"

@@ -20,7 +20,7 @@ SOURCES = ("auto", "rest", "archive")
 # https://developers.binance.com/docs/binance-spot-api-docs/faqs/market_data_only
 PUBLIC_SPOT_ADDRESS = "https://data-api.binance.vision"
 # Live mode requests each minute again in the next one, so it does not wait longer than this for a response.
-_LIVE_PATIENCE_S, _LIVE_DEADLINE_S = 3, 4
+_LIVE_PATIENCE_S, _LIVE_DEADLINE_S = 7, 4
 LIVE_CONNECTIONS = 100
 # To the other side of the earth. More is measured when the time includes opening the connection.
 _MOST_LATENCY_MS = 150
@@ -56,6 +56,7 @@ class LiveSources:
             extra_sleep_s=extra_sleep_s,
             patience_s=_LIVE_PATIENCE_S,
             deadline_s=_LIVE_DEADLINE_S,
+            waits_for_weight=False,
             connections=LIVE_CONNECTIONS,
         )
         self._sources: dict[str, KlineSource] = {}

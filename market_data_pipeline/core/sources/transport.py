@@ -48,7 +48,7 @@ class Response:
 class Transport:
     """Requests to one address over connections that stay open. Threads may share it."""
 
-    def __init__(self, address: str, *, connections: int, deadline_s: float, direct: bool = False) -> None:
+    def __init__(self, address: str, *, connections: int, deadline_s: float = 60, direct: bool = False) -> None:
         """Connect to nothing yet.
 
         Args:

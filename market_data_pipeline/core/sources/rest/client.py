@@ -1,7 +1,7 @@
-"""One request to the exchange: its weight is paid, it is sent through ccxt, and retried where that can help.
+"""Requests to the exchange: their weight is paid, they are sent, and sent again where that can help.
 
-Belongs here: HTTP status, headers, retries, the exchange's clock. Does not belong here: which klines are requested
-(`rest.klines`), ccxt itself (`rest.ccxt_methods`).
+Belongs here: payment, retries and how long they go on, the exchange's clock. Does not belong here: which klines are
+requested (`rest.klines`), what a response means (`rest.faults`, `rest.answers`), ccxt (`rest.ccxt_methods`).
 """
 
 import logging
@@ -9,12 +9,10 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import ccxt
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -26,6 +24,7 @@ from tenacity import (
 
 from market_data_pipeline.core.errors import (
     BadAnswer,
+    Banned,
     PairNotListed,
     RegionBlocked,
     SourceError,
@@ -33,8 +32,12 @@ from market_data_pipeline.core.errors import (
 )
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.governor import Governor, budget_path
+from market_data_pipeline.core.sources.rest import answers
+from market_data_pipeline.core.sources.rest.answers import Listing
 from market_data_pipeline.core.sources.rest.ccxt_methods import RawExchange
-from market_data_pipeline.core.sources.transport import NoResponse
+from market_data_pipeline.core.sources.rest.faults import Blocked, PassingFault, Refusal, WrongAnswer, fault_of
+from market_data_pipeline.core.sources.rest.tries import Tries
+from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge
 
 T = TypeVar("T")
 
@@ -42,38 +45,20 @@ _log = logging.getLogger(__name__)
 
 WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.FUTURES: 2400}
 IN_FLIGHT = 16
-DEADLINE_S = 60
+# In half a minute, 16 pages of klines come over a line of half a megabit.
+DEADLINE_S = 30
+# A fault that lasts for a minute is an error.
+PATIENCE_S = 60
 _TRIES = 8
 _TIME_WEIGHT = 1
 # Before the first response, a wrong address or a missing network is likelier than a passing fault.
 _TRIES_BEFORE_FIRST_RESPONSE = 3
-_RETRY_AFTER_S = {429: 5, 418: 120, 403: 60}
-# Statuses of a pair that will never be traded again; a pair that is halted will be.
-_ENDED = frozenset({"BREAK", "CLOSE", "SETTLING", "DELIVERING", "DELIVERED", "GONE"})
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A pair's trading status, and the time of a futures contract's delivery (ms UTC; far in the future if none)."""
-
-    status: str
-    delivery_ms: int | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        """True if the pair will never be traded again."""
-        return self.status in _ENDED
-
-
-_GONE = Listing("GONE")
-
-
-class WrongAnswer(Exception):
-    """A response that does not have what was requested. Retried like a passing fault; the text has what it is."""
-
-
-class _PassingFault(Exception):
-    """A fault that a retry may not meet."""
+_MOST_CLOCK_BYTES = 4096
+# One pair of spot has about 10 kB; all contracts of futures have 2 MB.
+_MOST_LISTING_BYTES = {Market.SPOT: 1 << 18, Market.FUTURES: 1 << 23}
+_GONE = Listing("", "GONE")
+# A count so far above the limit is no count: the exchange bans an address before it gets there.
+_MOST_USED = 10
 
 
 class RestClient:
@@ -88,7 +73,8 @@ class RestClient:
         public_url: str | None = None,
         extra_sleep_s: float = 0,
         deadline_s: float = DEADLINE_S,
-        patience_s: float = math.inf,
+        patience_s: float = PATIENCE_S,
+        waits_for_weight: bool = True,
         connections: int = IN_FLIGHT,
     ) -> None:
         """Send no request yet.
@@ -100,7 +86,9 @@ class RestClient:
             public_url: used instead where the exchange's own address does not serve this location; None for none.
             extra_sleep_s: an additional wait before each request.
             deadline_s: how long one request may take.
-            patience_s: how long to wait for the budget and between retries, before the last try.
+            patience_s: how long faults are retried, requests included. The wait for the weight of a request, and one
+                that the exchange announces, come on top.
+            waits_for_weight: whether to wait for weight longer than `patience_s`.
             connections: how many connections are kept open.
         """
         self.market = market
@@ -108,10 +96,11 @@ class RestClient:
         self.round_trip_s = 0.0
         """How long the last request for the exchange's clock took, in seconds."""
         self._public_url = public_url
-        self._patience_s = patience_s
-        self._raw = RawExchange(market, base_url=base_url, deadline_s=deadline_s, connections=connections)
+        self._deadline_s, self._patience_s, self._waits_for_weight = deadline_s, patience_s, waits_for_weight
+        self._raw = RawExchange(market, base_url=base_url, connections=connections)
         self._stopped = threading.Event()
         self._reached = False
+        self._answered_s = 0.0
         self._clock_lock = threading.RLock()
         self._clock_offset_s: float | None = None
         self.governor = Governor(
@@ -142,7 +131,8 @@ class RestClient:
     def _measure_clock(self) -> None:
         sent_s = time.time()
         is_first = self._clock_offset_s is None
-        server_ms = int(self.get("time", {}, 0 if is_first else _TIME_WEIGHT, lambda answer: answer["serverTime"]))
+        weight = 0 if is_first else _TIME_WEIGHT
+        server_ms = self.get("time", {}, weight, answers.server_time_ms, most_bytes=_MOST_CLOCK_BYTES)
         answered_s = time.time()
         self._clock_offset_s, self.round_trip_s = server_ms / 1000 - (sent_s + answered_s) / 2, answered_s - sent_s
         if is_first:
@@ -154,48 +144,64 @@ class RestClient:
         by_symbol = {"symbol": token} if self.market is Market.SPOT else {}
         weight = 20 if self.market is Market.SPOT else 1
 
-        def read(answer: Any) -> Listing:
-            symbols = [symbol for symbol in answer["symbols"] if symbol["symbol"] == token]
-            return Listing(str(symbols[0]["status"]), symbols[0].get("deliveryDate")) if symbols else _GONE
-
         try:
-            return self.get("exchangeInfo", by_symbol, weight, read)
+            found = self.get(
+                "exchangeInfo",
+                by_symbol,
+                weight,
+                lambda body: answers.listing(body, token),
+                most_bytes=_MOST_LISTING_BYTES[self.market],
+            )
         except PairNotListed:
             return _GONE
+        return found or _GONE
 
-    def get(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T]) -> T:
-        """Request an endpoint, with retries, and return what `read` makes of the response.
+    def get(
+        self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[bytes], T], *, most_bytes: int
+    ) -> T:
+        """Request an endpoint, with retries, and return what `read` makes of the response's body.
 
         Args:
             endpoint: `klines`, `time` or `exchangeInfo`.
             params: the request's parameters.
             weight: the request's weight, 0 if it is paid with `pay`.
-            read: reads the response, JSON or text. A `WrongAnswer` of it is retried.
+            read: reads the body. A `ValueError` or `WrongAnswer` of it is retried.
+            most_bytes: the largest body that is accepted.
 
         Raises:
             PairNotListed: the market lists no such pair.
+            PairNotServed: the market gives no klines of the pair in its present status.
             BadAnswer: `read` refused every response.
             SourceUnavailable: there is no response after all retries.
+            SourceError: the same, though other requests were answered meanwhile; or the request itself is wrong.
         """
         if weight:
             self.now_ms()
+        tries = Tries(time.monotonic() + self._patience_s)
         retrying = Retrying(
-            retry=retry_if_exception_type((_PassingFault, WrongAnswer)),
+            retry=retry_if_exception_type((PassingFault, WrongAnswer)),
             wait=wait_exponential_jitter(multiplier=0.5, max=20, jitter=0.5),
-            stop=self._is_last_try,
+            stop=lambda state: self._is_last_try(tries, state),
             sleep=sleep_using_event(self._stopped),
             before_sleep=before_sleep_log(_log, logging.WARNING),
             reraise=True,
         )
         try:
-            answer: T = retrying(self._once, endpoint, params, weight, read, time.monotonic() + self._patience_s)
+            answer: T = retrying(self._once, tries, endpoint, params, weight, read, most_bytes)
             return answer
         except WrongAnswer as error:
             raise BadAnswer(f"{self.address} answered {_request_text(endpoint, params)} with {error}") from error
-        except _PassingFault as error:
+        except Refusal as error:
+            raise Banned(
+                f"{self.address} refuses requests from this IP address ({error}); wait, and stop other programs that "
+                "use it from here"
+            ) from error
+        except PassingFault as error:
+            what = f"no answer from {self.address}{self._raw.proxy_hint} to {_request_text(endpoint, params)}: {error}"
+            if tries.fault_s < self._answered_s:
+                raise SourceError(f"{what}; other requests were answered, so run the same command again") from error
             raise SourceUnavailable(
-                f"no answer from {self.address}{self._raw.proxy_hint} to {_request_text(endpoint, params)}: {error}; "
-                "check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
+                f"{what}; check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
             ) from error
 
     def pay(self, weight: int) -> None:
@@ -207,59 +213,72 @@ class RestClient:
         self._stopped.set()
         self._raw.close()
 
-    def _once(self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[Any], T], until_s: float) -> T:
-        minute = self.governor.pay(weight, self._stopped, until_s=until_s)
+    def _once(
+        self,
+        tries: Tries,
+        endpoint: str,
+        params: dict[str, Any],
+        weight: int,
+        read: Callable[[bytes], T],
+        most_bytes: int,
+    ) -> T:
+        minute = self._pay_for(tries, weight)
         if self._stopped.is_set():
             raise SourceUnavailable("the load was stopped")
         address = self.address
         try:
-            answer = self._raw.call(endpoint, params)
-        except (ccxt.BaseError, NoResponse) as error:
-            raise self._fault(error, address) from error
+            response = self._raw.call(
+                endpoint, params, most_bytes=most_bytes, deadline_s=tries.deadline_s(self._deadline_s)
+            )
+        except ResponseTooLarge as error:
+            raise self._noted(tries, WrongAnswer(str(error))) from error
+        except NoResponse as error:
+            raise self._noted(tries, PassingFault(str(error))) from error
         self._reached = True
-        if used := self._raw.headers.get("X-MBX-USED-WEIGHT-1M"):
-            self.governor.settle(minute, int(used))
-        try:
-            return read(answer)
-        except (KeyError, TypeError, ValueError) as error:
-            raise WrongAnswer(f"something else ({type(error).__name__}: {error})") from error
+        wrong = ""
+        if response.status == 200:
+            if used := answers.used_weight(response.headers, _MOST_USED * WEIGHT_PER_MINUTE[self.market]):
+                self.governor.settle(minute, used)
+            try:
+                answer = read(response.body)
+            except (WrongAnswer, ValueError) as error:
+                wrong = str(error)  # without its traceback, which would keep the rows in memory
+            else:
+                self._answered_s = time.monotonic()
+                return answer
+        fault = fault_of(response, market=self.market, address=address, now_s=self._now_s(), refusals=tries.refusals)
+        if isinstance(fault, Blocked):
+            fault = self._blocked(address)
+        raise self._noted(tries, fault or WrongAnswer(wrong))
 
-    def _fault(self, error: Exception, address: str) -> Exception:
-        """What to raise for an error: a fault to retry, or an error that retries cannot help."""
-        status, text = self._raw.status, " ".join(str(error).split())[:200]
-        self._reached = self._reached or status is not None
-        if status is None:
-            return _PassingFault(text)
-        if status == 451:
-            return self._blocked(address)
-        if status in _RETRY_AFTER_S:
-            return self._refused(status)
-        if "-1121" in text:
-            return PairNotListed(f"{self.address} lists no {self.market} pair with this name")
-        if 400 <= status < 500:
-            return SourceError(f"{self.address} refuses the request (HTTP {status}): {text}")
-        return _PassingFault(f"HTTP {status}")
+    def _pay_for(self, tries: Tries, weight: int) -> int:
+        began_s = time.monotonic()
+        until_s = math.inf if self._waits_for_weight else tries.until_s
+        minute = self.governor.pay(weight, self._stopped, until_s=until_s)
+        tries.note_wait(time.monotonic() - began_s)
+        return minute
+
+    def _noted(self, tries: Tries, fault: Exception) -> Exception:
+        """Count a fault; send nothing for as long as the exchange refuses requests."""
+        tries.note(fault)
+        if isinstance(fault, Refusal):
+            self.governor.close_for(fault.wait_s)
+        return fault
 
     def _blocked(self, address: str) -> Exception:
         if self._public_url and address != self._public_url:
             if self.address != self._public_url:
                 self.warnings.append(f"{address} does not serve this location (HTTP 451): used {self._public_url}")
                 self._raw.redirect(self._public_url)
-            return _PassingFault("HTTP 451")
+            return PassingFault("HTTP 451")
         return RegionBlocked(
             f"{address} does not serve this location (HTTP 451); run from a region that it serves, or set "
             "MARKET_DATA_EXCHANGE_URL to an address that serves you"
         )
 
-    def _refused(self, status: int) -> Exception:
-        seconds = float(self._raw.headers.get("Retry-After") or _RETRY_AFTER_S[status])
-        self.governor.close_for(seconds)
-        return _PassingFault(f"HTTP {status}, told to wait {seconds:.0f} s")
-
-    def _is_last_try(self, state: RetryCallState) -> bool:
-        tries = _TRIES if self._reached else _TRIES_BEFORE_FIRST_RESPONSE
-        too_late = (state.seconds_since_start or 0) + state.upcoming_sleep > self._patience_s
-        return too_late or self._stopped.is_set() or state.attempt_number >= tries
+    def _is_last_try(self, tries: Tries, state: RetryCallState) -> bool:
+        most = _TRIES if self._reached else _TRIES_BEFORE_FIRST_RESPONSE
+        return self._stopped.is_set() or state.attempt_number >= most or tries.are_over(state.upcoming_sleep)
 
     def _now_s(self) -> float:
         return time.time() + (self._clock_offset_s or 0.0)

@@ -19,11 +19,13 @@ from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnava
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
-from market_data_pipeline.core.klines.parsing import from_rows, from_text
+from market_data_pipeline.core.klines.parsing import from_text
 from market_data_pipeline.core.klines.table import EMPTY, column, open_times
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
-from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient, WrongAnswer
+from market_data_pipeline.core.sources.rest.answers import is_plausible_ms
+from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient
+from market_data_pipeline.core.sources.rest.faults import WrongAnswer
 
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
@@ -31,6 +33,8 @@ _MOST_PREFETCHED = 32 * IN_FLIGHT
 # A pair whose newest kline is this old does not trade now; its status has whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
 REST = frozenset({"rest"})
+# A row has about 180 bytes.
+_MOST_BYTES, _MOST_ROW_BYTES = 4096, 400
 
 
 def klines_weight(market: Market, limit: int) -> int:
@@ -166,13 +170,8 @@ class RestSource:
     ) -> pa.Table:
         """Request klines once. With `within`, refuse klines outside it, off the minute grid, or out of order."""
 
-        def read(answer: Any) -> pa.Table:
-            if not isinstance(answer, list | str):
-                raise WrongAnswer(f"not a list of klines but {str(answer)[:80]!r}")
-            try:
-                klines = from_text(answer) if isinstance(answer, str) else from_rows(answer)
-            except (ValueError, TypeError, OverflowError) as error:
-                raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
+        def read(body: bytes) -> pa.Table:
+            klines = _parsed(body, limit)
             # By its open time, because a kline that is still open may have a close time in the past.
             if closed and klines.num_rows and int(open_times(klines)[-1]) + MINUTE_MS > self.now_ms():
                 klines = klines.slice(0, klines.num_rows - 1)
@@ -182,7 +181,23 @@ class RestSource:
 
         weight = klines_weight(self._market, limit) if paid else 0
         request = {"symbol": self._token, "interval": "1m", "limit": limit, **params}
-        return self.client.get("klines", request, weight, read)
+        return self.client.get("klines", request, weight, read, most_bytes=_MOST_BYTES + limit * _MOST_ROW_BYTES)
+
+
+def _parsed(body: bytes, limit: int) -> pa.Table:
+    """The klines of a body, at most `limit`."""
+    text = body.decode("utf-8", "replace")
+    if not text.lstrip().startswith("["):
+        raise WrongAnswer(f"not a list of klines but {' '.join(text[:80].split())!r}")
+    try:
+        klines = from_text(text)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
+    if klines.num_rows > limit:
+        raise WrongAnswer(f"{klines.num_rows} klines, though {limit} were requested")
+    if klines.num_rows and not all(is_plausible_ms(int(time_ms)) for time_ms in open_times(klines)[[0, -1]]):
+        raise WrongAnswer("klines of a time at which there was no exchange")
+    return klines
 
 
 def _refuse_misplaced(times: "np.ndarray[Any, np.dtype[np.int64]]", within: Span) -> None:
