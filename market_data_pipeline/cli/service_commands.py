@@ -135,6 +135,13 @@ def simulate(
             help="Folder that contains `data/`, laid out as data.binance.vision, with real klines to serve.",
         ),
     ] = None,
+    scenario: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Play the lives of pairs that this JSON file tells, and only these; read again when it changes.",
+        ),
+    ] = None,
     rtt_ms: Annotated[float, typer.Option(metavar="MS", help="Round-trip time of each request, ms.")] = 0,
     weights: Annotated[bool, typer.Option(help="Refuse requests over the weight limit, with 429 and 418.")] = True,
     fault: Annotated[
@@ -166,8 +173,15 @@ def simulate(
         began = datetime.fromtimestamp(parse_instant(now, parse_zone("UTC")) / 1000, tz=UTC) if now else None
         try:
             exchange = SimulatedExchange(
-                archive, rtt_ms=rtt_ms, weights=weights, faults=parse_faults(fault or []), now=began, speed=speed
+                archive,
+                scenario=scenario,
+                rtt_ms=rtt_ms,
+                weights=weights,
+                faults=parse_faults(fault or []),
+                now=began,
+                speed=speed,
             )
+            exchange.on_problem = lambda problem: warn(f"warning: the scenario goes on as it was: {problem}")
             run(exchange, port=port, on_ready=lambda url: say(f"simulated exchange at {url}"))
         except (ValueError, OSError) as error:
             raise UsageError(str(error)) from error

@@ -1,8 +1,7 @@
 """The simulated exchange: its configuration and its behaviour as an ASGI application.
 
 Belongs here: the order in which hooks, faults, weights and endpoints handle a request.
-Does not belong here: klines (`data.history`), bodies of responses (`responses`, `exchange_info`), sockets and threads
-(`server`).
+Does not belong here: what an endpoint answers (`endpoints`), sockets and threads (`server`).
 """
 
 import asyncio
@@ -18,26 +17,26 @@ from starlette.types import Receive, Scope, Send
 
 from market_data_pipeline.simulator import responses
 from market_data_pipeline.simulator.counters import Counters
-from market_data_pipeline.simulator.data.archive import ArchiveName, parse_path
-from market_data_pipeline.simulator.data.clock import MINUTE_MS, SimulatedClock
+from market_data_pipeline.simulator.data.clock import SimulatedClock
 from market_data_pipeline.simulator.data.history import History
+from market_data_pipeline.simulator.data.lives import UsualLives
 from market_data_pipeline.simulator.data.pairs import MARKETS, Market, Pair
 from market_data_pipeline.simulator.delivery import Connections, deliver_half
-from market_data_pipeline.simulator.exchange_info import exchange_info
-from market_data_pipeline.simulator.faults import FAULTS, FILE_FAULTS, STATUS_FAULTS, Faults
-from market_data_pipeline.simulator.file_faults import spoil_file
-from market_data_pipeline.simulator.page_faults import spoil_page
-from market_data_pipeline.simulator.queries import ApiError, Area, RequestInfo, read_klines, read_symbol, requested_rows
+from market_data_pipeline.simulator.endpoints import Endpoints
+from market_data_pipeline.simulator.faults import FAULTS, STATUS_FAULTS, Faults
+from market_data_pipeline.simulator.queries import Area, RequestInfo, requested_rows
+from market_data_pipeline.simulator.scenario.format import ScenarioError
+from market_data_pipeline.simulator.scenario.playing import Scenario, ScenarioFile, scenario_of
 from market_data_pipeline.simulator.weights import Charge, WeightMeter, request_weight
 
 Hook = Callable[[RequestInfo], Response | str | None]
 
 _PREFIXES: dict[str, Area] = {"/api/v3/": "spot", "/fapi/v1/": "futures", "/data/": "archive"}
-_ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
+_BUCKET = "/data.binance.vision"
 
 
 class SimulatedExchange:
-    """Spot REST, USD-M futures REST and the archive at one address.
+    """Spot REST, USD-M futures REST, the archive and the listing of its bucket at one address.
 
     `hooks` are called first for each request, in order. A hook returns the response to send, the name of the fault to
     commit, or None to leave the request to the next one.
@@ -47,6 +46,7 @@ class SimulatedExchange:
         self,
         archive_dir: str | Path | None = None,
         *,
+        scenario: str | Path | Mapping[str, Any] | None = None,
         rtt_ms: float = 0,
         weights: bool = True,
         faults: Mapping[str, float] | None = None,
@@ -58,22 +58,39 @@ class SimulatedExchange:
 
         Args:
             archive_dir: a folder that contains `data/`, with real klines; other days are synthetic.
+            scenario: the file of a scenario, read again when it changes, or the scenario itself; with it only its pairs
+                exist, and its clock starts at its `now`.
             rtt_ms: round-trip time of each request, ms.
             weights: refuse requests over the weight limit; False only counts the weight.
             faults: the rate of each fault, by name.
             fault_seed: the seed of the draws of faults.
             now: where the simulated clock starts; None for the real time.
             speed: simulated seconds per real second.
+
+        Raises:
+            ScenarioError: the scenario cannot be played.
+            ValueError: a fault or a time is not one, or klines of a folder and a scenario are asked for.
         """
+        if scenario is not None and archive_dir is not None:
+            raise ValueError("an exchange plays a scenario or serves a folder of real klines, not both")
         self.rtt_ms = rtt_ms
         self.clock = SimulatedClock(now, speed)
         self.hooks: list[Hook] = []
+        self.on_problem: Callable[[str], object] = lambda _: None
         self.connections = Connections()
         self.closing = False
         self._faults = Faults(faults, fault_seed)
-        self._history = History(None if archive_dir is None else Path(archive_dir))
+        usual = UsualLives(None if archive_dir is None else Path(archive_dir))
+        self._endpoints = Endpoints(self.clock, History(usual), self._faults)
         self._meters = {market: WeightMeter(market, self.clock, enforced=weights) for market in MARKETS}
-        self._counters: dict[Area, Counters] = {"spot": Counters(), "futures": Counters(), "archive": Counters()}
+        self._counters: dict[Area, Counters] = {area: Counters() for area in ("spot", "futures", "archive", "listing")}
+        self.scenario_problem = ""
+        self._failures: Hook | None = None
+        self._scenario_file = ScenarioFile(Path(scenario)) if isinstance(scenario, str | Path) else None
+        if self._scenario_file is not None:
+            self._play(self._scenario_file.read_if_changed())
+        elif isinstance(scenario, Mapping):
+            self.play(scenario)
 
     @property
     def faults(self) -> Faults:
@@ -89,7 +106,40 @@ class SimulatedExchange:
     @property
     def pairs(self) -> list[Pair]:
         """All pairs of both markets, including those that are not listed yet at the simulated time."""
-        return list(self._history.pairs.values())
+        return list(self._endpoints.history.pairs.values())
+
+    def play(self, scenario: Mapping[str, Any]) -> None:
+        """Go on with another scenario; its clock starts now.
+
+        Raises:
+            ScenarioError: the scenario cannot be played. The exchange goes on as it was.
+        """
+        self._scenario_file = None
+        self._play(scenario_of(scenario))
+
+    def _play(self, scenario: Scenario | None) -> None:
+        if scenario is None:
+            return
+        self._endpoints.history = History(scenario.lives)
+        self._failures = scenario.failures
+        self.scenario_problem = ""
+        speed = self.clock.speed if scenario.speed is None else scenario.speed
+        if scenario.now is not None:
+            self.clock.start(scenario.now, speed)
+        elif speed != self.clock.speed:
+            self.clock.run_at(speed)
+
+    def _read_scenario_again(self) -> None:
+        """Play what the file says now; go on as before if it cannot be played, as while it is being written."""
+        if self._scenario_file is None:
+            return
+        try:
+            self._play(self._scenario_file.read_if_changed())
+        except ScenarioError as error:
+            problem = str(error)
+            if problem != self.scenario_problem:
+                self.scenario_problem = problem
+                self.on_problem(problem)
 
     def stats(self) -> dict[str, Any]:
         """Return the totals of what was served, and the simulated time."""
@@ -97,7 +147,8 @@ class SimulatedExchange:
         for market, meter in self._meters.items():
             counted[market] |= {"used_weight_1m": meter.used, "peak_weight_1m": meter.peak, "weight_limit": meter.limit}
         now_ms = self.clock.now_ms()
-        return {"now": self.clock.now().isoformat(), "now_ms": now_ms, "speed": self.clock.speed, **counted}
+        told = {"now": self.clock.now().isoformat(), "now_ms": now_ms, "speed": self.clock.speed}
+        return told | counted | ({"scenario_problem": self.scenario_problem} if self.scenario_problem else {})
 
     def use_weight(self, market: Market, weight: int) -> None:
         """Use up weight, as a request of another client with the same IP address would."""
@@ -107,18 +158,18 @@ class SimulatedExchange:
         """Handle one HTTP request."""
         if scope["type"] != "http":
             raise NotImplementedError(f"the simulated exchange serves HTTP only, not {scope['type']}")
+        self._read_scenario_again()
         path = scope["path"]
-        prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), None)
-        if prefix is None:
+        found = _area_and_endpoint(path)
+        if found is None:
             await self._own_path(path)(scope, receive, send)
             return
-        area = _PREFIXES[prefix]
+        area, endpoint = found
         counters = self._counters[area]
         counters.requests += 1
-        number = sum(each.requests for each in self._counters.values())
-        params = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        endpoint = path.removeprefix(prefix) if area != "archive" else "zip"
         counters.endpoints[endpoint] += 1
+        number = sum(each.requests for each in self._counters.values())
+        params = dict(parse_qsl(scope["query_string"].decode(errors="replace"), keep_blank_values=True))
         await self._respond(RequestInfo(area, endpoint, path, params, number), counters, scope, receive, send)
 
     def _own_path(self, path: str) -> Response:
@@ -153,7 +204,7 @@ class SimulatedExchange:
             await asyncio.sleep(self.rtt_ms / 2000)
 
     def _run_hooks(self, request: RequestInfo) -> tuple[Response | None, set[str]]:
-        for hook in self.hooks:
+        for hook in (*self.hooks, *([self._failures] if self._failures else [])):
             outcome = hook(request)
             if isinstance(outcome, str):
                 if outcome not in FAULTS:
@@ -171,15 +222,22 @@ class SimulatedExchange:
 
     async def _response(self, request: RequestInfo, faults: set[str]) -> Response:
         status = next((name for name in STATUS_FAULTS if name in faults), None)
-        if request.area == "archive":
-            return self._status_fault("spot", status) if status else await self._archive(request, faults)
+        if request.area == "archive" or request.area == "listing":
+            if status:
+                return self._status_fault("spot", status)
+            return await (
+                self._endpoints.listing(request)
+                if request.area == "listing"
+                else self._endpoints.archive(request, faults)
+            )
         market = request.area
         weight = request_weight(market, request.endpoint, requested_rows(market, request.params))
         charge = self._meters[market].charge(weight)
         self._counters[market].weight += weight
-        response = self._refusal(market, charge) or (
-            self._status_fault(market, status) if status else self._endpoint(market, request, faults)
-        )
+        response = self._refusal(market, charge) or (self._status_fault(market, status) if status else None)
+        if response is None:
+            response, rows = self._endpoints.rest(market, request, faults)
+            self._counters[market].rows += rows
         if response.status_code not in (403, 451):
             response.headers["x-mbx-used-weight-1m"] = str(charge.used)
             if market == "spot":
@@ -209,52 +267,11 @@ class SimulatedExchange:
             case _:
                 return responses.restricted_location(market)
 
-    def _endpoint(self, market: Market, request: RequestInfo, faults: set[str]) -> Response:
-        if request.endpoint not in _ENDPOINTS:
-            return responses.no_such_path(request.path)
-        now_ms = self.clock.now_ms()
-        try:
-            match request.endpoint:
-                case "ping":
-                    return responses.json_response(market, {})
-                case "time":
-                    return responses.json_response(market, {"serverTime": now_ms})
-                case "exchangeInfo":
-                    info = exchange_info(market, self._history.pairs.values(), request.params, now_ms)
-                    return responses.json_response(market, info)
-                case _:
-                    return self._klines(market, request, faults, now_ms)
-        except ApiError as error:
-            return responses.api_error(market, error)
 
-    def _klines(self, market: Market, request: RequestInfo, faults: set[str], now_ms: int) -> Response:
-        symbol = read_symbol(market, request.params)
-        query = read_klines(market, request.params)
-        pair = self._history.pairs.get((market, symbol))
-        if pair is None or pair.first_open_ms > now_ms:
-            raise ApiError(-1121, "Invalid symbol.")
-        end_ms = query.end_ms
-        minute_ms = now_ms - now_ms % MINUTE_MS
-        if "late" in faults and now_ms - minute_ms < self._faults.late_seconds * 1000:
-            end_ms = min(now_ms if end_ms is None else end_ms, minute_ms - MINUTE_MS - 1)
-        page = self._history.page(pair, query.start_ms, end_ms, query.limit, now_ms)
-        self._counters[market].rows += page.rows
-        if "html" in faults:
-            return responses.error_page()
-        if not faults:
-            return responses.json_response(market, page.body)
-        provisional_ms = self._faults.provisional_seconds * 1000
-        return responses.json_response(market, spoil_page(page.body, faults, pair, now_ms, provisional_ms))
-
-    async def _archive(self, request: RequestInfo, faults: set[str]) -> Response:
-        name = parse_path(request.path.removeprefix("/"))
-        if name is None or self.clock.now_ms() < name.published_ms or "late_archive" in faults:
-            return responses.archive_missing(request.path.removeprefix("/"))
-        content = await asyncio.to_thread(self._archive_file, name, faults & FILE_FAULTS.keys())
-        return responses.archive_missing(name.path) if content is None else responses.archive_file(name, content)
-
-    def _archive_file(self, name: ArchiveName, faults: set[str]) -> bytes | None:
-        if not faults:
-            return self._history.archive_file(name)
-        packed = self._history.archive_file(name.zip)
-        return None if packed is None else spoil_file(name, packed, faults, self._faults.seed)
+def _area_and_endpoint(path: str) -> tuple[Area, str] | None:
+    if path in (_BUCKET, f"{_BUCKET}/"):
+        return "listing", "list"
+    for prefix, area in _PREFIXES.items():
+        if path.startswith(prefix):
+            return area, "zip" if area == "archive" else path.removeprefix(prefix)
+    return None

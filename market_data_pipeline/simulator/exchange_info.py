@@ -16,7 +16,6 @@ from market_data_pipeline.simulator.weights import LIMITS
 
 Json = dict[str, Any]
 
-_NEVER_MS = 4_133_404_800_000
 # The exchange has the same onboardDate for all of its oldest futures, later than their first klines.
 _OLDEST_ONBOARD_MS = instant_ms("2019-09-25T08:00")
 _OLDEST_UNTIL_MS = instant_ms("2020-03-01T00:00")
@@ -28,7 +27,8 @@ _ORDER_LIMITS: dict[Market, tuple[tuple[str, str, int, int], ...]] = {
 
 def exchange_info(market: Market, pairs: Iterable[Pair], params: dict[str, str], now_ms: int) -> Json:
     """Return the exchangeInfo body of a market. Spot takes the parameters symbol, symbols and symbolStatus."""
-    listed = {pair.symbol: pair for pair in pairs if pair.market == market and pair.first_open_ms <= now_ms}
+    known = {pair.symbol: pair for pair in pairs if pair.market == market and pair.known(now_ms)}
+    listed = [pair for pair in known.values() if pair.listed(now_ms)]
     rules = (("REQUEST_WEIGHT", "MINUTE", 1, LIMITS[market]), *_ORDER_LIMITS[market])
     fields = ("rateLimitType", "interval", "intervalNum", "limit")
     info: Json = {
@@ -38,16 +38,16 @@ def exchange_info(market: Market, pairs: Iterable[Pair], params: dict[str, str],
         "exchangeFilters": [],
     }
     if market == "futures":
-        info |= {"futuresType": "U_MARGINED", "assets": _assets(listed.values())}
-        info["symbols"] = [_futures_symbol(pair, now_ms) for pair in listed.values()]
+        info |= {"futuresType": "U_MARGINED", "assets": _assets(listed)}
+        info["symbols"] = [_futures_symbol(pair, now_ms) for pair in listed]
         return info
-    described = [_spot_symbol(pair, now_ms) for pair in _requested(listed, params)]
+    described = [_spot_symbol(pair, now_ms) for pair in _requested(known, listed, params)]
     status = params.get("symbolStatus")
     info["symbols"] = [symbol for symbol in described if status in (None, symbol["status"])]
     return info
 
 
-def _requested(listed: dict[str, Pair], params: dict[str, str]) -> list[Pair]:
+def _requested(known: dict[str, Pair], listed: list[Pair], params: dict[str, str]) -> list[Pair]:
     if "symbol" in params:
         symbols = [params["symbol"]]
     elif "symbols" in params:
@@ -56,10 +56,10 @@ def _requested(listed: dict[str, Pair], params: dict[str, str]) -> list[Pair]:
         except (orjson.JSONDecodeError, TypeError):
             raise ApiError(-1100, "Illegal characters found in parameter 'symbols'.") from None
     else:
-        return list(listed.values())
-    if any(symbol not in listed for symbol in symbols):
+        return listed
+    if any(symbol not in known for symbol in symbols):
         raise ApiError(-1121, "Invalid symbol.")
-    return [listed[symbol] for symbol in symbols]
+    return [known[symbol] for symbol in symbols]
 
 
 def _padded(number: str) -> str:
@@ -94,7 +94,7 @@ def _spot_symbol(pair: Pair, now_ms: int) -> Json:
     allowed = ("icebergAllowed", "ocoAllowed", "otoAllowed", "quoteOrderQtyMarketAllowed", "allowTrailingStop")
     return {
         "symbol": pair.symbol,
-        "status": "BREAK" if pair.ended(now_ms) else "TRADING",
+        "status": pair.status(now_ms),
         "baseAsset": pair.base,
         "quoteAsset": pair.quote,
         **dict.fromkeys(precisions + commissions, 8),
@@ -126,11 +126,11 @@ def _futures_symbol(pair: Pair, now_ms: int) -> Json:
     ]
     return {
         "symbol": pair.symbol,
-        "pair": pair.symbol,
-        "contractType": "PERPETUAL",
-        "deliveryDate": _NEVER_MS if pair.end_ms is None else pair.end_ms,
+        "pair": pair.base + pair.quote,
+        "contractType": pair.contract_type,
+        "deliveryDate": pair.delivery_ms,
         "onboardDate": onboard_ms,
-        "status": "SETTLING" if pair.ended(now_ms) else "TRADING",
+        "status": pair.status(now_ms),
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",
         "baseAsset": pair.base,

@@ -8,18 +8,23 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from market_data_pipeline.simulator.data.bucket import MOST_KEYS, BucketQuery
 from market_data_pipeline.simulator.data.pairs import Market
 
-Area = Literal["spot", "futures", "archive"]
+Area = Literal["spot", "futures", "archive", "listing"]
 _INTEGER = re.compile(r"[0-9]{1,20}")
-_SYMBOL = re.compile(r"[A-Z0-9-_.]{1,20}")
+# Letters of any script, but not the small ones of ASCII.
+_SYMBOL = re.compile(r"(?:(?![a-z])[\w.-]){1,50}")
 _MOST_ROWS: dict[Market, int] = {"spot": 1000, "futures": 1500}
 _DEFAULT_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """One request. `number` counts all requests from 1; `endpoint` is such as `klines`, and `zip` for the archive."""
+    """One request. `number` counts all requests from 1.
+
+    `endpoint` is such as `klines`; `zip` for the archive's files and `list` for the listing of its bucket.
+    """
 
     area: Area
     endpoint: str
@@ -63,7 +68,7 @@ def read_symbol(market: Market, params: dict[str, str]) -> str:
     """
     symbol = _mandatory(params, "symbol")
     if market == "spot" and not _SYMBOL.fullmatch(symbol):
-        raise _illegal("symbol", "^[A-Z0-9-_.]{1,20}$")
+        raise _illegal("symbol", r"^[\w\-._&&[^a-z]]{1,50}$")
     return symbol
 
 
@@ -84,6 +89,19 @@ def read_klines(market: Market, params: dict[str, str]) -> KlinesQuery:
     if market == "futures" and start_ms is not None and end_ms is not None and start_ms > end_ms:
         raise ApiError(-1023, "Start time is greater than end time.")
     return KlinesQuery(start_ms, end_ms, min(limit, _MOST_ROWS[market]))
+
+
+def read_bucket(params: dict[str, str]) -> BucketQuery:
+    """Return the parameters of a listing of the archive's bucket.
+
+    Raises:
+        ApiError: max-keys is no number.
+    """
+    most = params.get("max-keys") or str(MOST_KEYS)
+    if not _INTEGER.fullmatch(most):
+        raise ApiError(0, "Provided max-keys not an integer or within integer range")
+    prefix, delimiter, marker = (params.get(name, "") for name in ("prefix", "delimiter", "marker"))
+    return BucketQuery(prefix, delimiter, marker, min(int(most), MOST_KEYS))
 
 
 def _mandatory(params: dict[str, str], name: str) -> str:

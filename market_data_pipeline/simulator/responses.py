@@ -1,20 +1,24 @@
 """The HTTP responses of the exchange.
 
-Belongs here: headers and bodies of JSON, errors, refusals, HTML error pages and archive files.
+Belongs here: headers and bodies of JSON, errors, refusals, HTML error pages, archive files and listings.
 Does not belong here: which response a request gets (`exchange`, `faults`, `weights`).
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+from xml.sax.saxutils import escape
 
 import orjson
 from starlette.responses import Response
 
 from market_data_pipeline.simulator.data.archive import ArchiveName
+from market_data_pipeline.simulator.data.bucket import BucketPage, BucketQuery, StoredObject
 from market_data_pipeline.simulator.data.pairs import Market
 from market_data_pipeline.simulator.queries import ApiError
 
 _JSON_TYPES: dict[Market, str] = {"spot": "application/json;charset=UTF-8", "futures": "application/json"}
+_S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
 _TOO_MUCH = (
     "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
     "Please use WebSocket Streams for live updates to avoid polling the API."
@@ -39,7 +43,7 @@ _ERROR_PAGE = b"""<!DOCTYPE html>
 
 
 def json_response(
-    market: Market, body: bytes | Mapping[str, Any], status: int = 200, headers: dict[str, str] | None = None
+    market: Market, body: bytes | Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a JSON response. A body of bytes is JSON already."""
     content = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -105,8 +109,42 @@ def archive_file(name: ArchiveName, content: bytes) -> Response:
 
 def archive_missing(path: str) -> Response:
     """Return the 404 of the archive's object store."""
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code>'
-        f"<Message>The specified key does not exist.</Message><Key>{path}</Key></Error>"
-    )
-    return Response(body, 404, media_type="application/xml")
+    message = "<Message>The specified key does not exist.</Message>"
+    return _xml(f"<Error><Code>NoSuchKey</Code>{message}{_element('Key', path)}</Error>", 404)
+
+
+def bucket_error(error: ApiError) -> Response:
+    """Return the response to a wrong request for a listing."""
+    return _xml(f"<Error><Code>InvalidArgument</Code><Message>{escape(error.message)}</Message></Error>", 400)
+
+
+def bucket_listing(query: BucketQuery, page: BucketPage) -> Response:
+    """Return a page of the listing of the archive's bucket, version 1 of the protocol."""
+    truncated = "true" if page.next_marker else "false"
+    told = [_element("Name", "data.binance.vision"), _element("Prefix", query.prefix), _element("Marker", query.marker)]
+    # As in the real one: without a delimiter the last key is the marker of the next page.
+    if page.next_marker and query.delimiter:
+        told.append(_element("NextMarker", page.next_marker))
+    told.append(_element("MaxKeys", str(query.max_keys)))
+    if query.delimiter:
+        told.append(_element("Delimiter", query.delimiter))
+    told.append(_element("IsTruncated", truncated))
+    objects = [f"<Contents>{_object(found)}</Contents>" for found in page.objects]
+    folders = [f"<CommonPrefixes>{_element('Prefix', name)}</CommonPrefixes>" for name in page.folders]
+    return _xml(f'<ListBucketResult xmlns="{_S3}">{"".join([*told, *objects, *folders])}</ListBucketResult>', 200)
+
+
+def _object(found: StoredObject) -> str:
+    modified = datetime.fromtimestamp(found.modified_ms / 1000, UTC)
+    parts = [_element("Key", found.key), _element("LastModified", f"{modified:%Y-%m-%dT%H:%M:%S}.000Z")]
+    if found.size is not None:
+        parts.append(_element("Size", str(found.size)))
+    return "".join([*parts, _element("StorageClass", "STANDARD")])
+
+
+def _element(name: str, text: str) -> str:
+    return f"<{name}>{escape(text)}</{name}>"
+
+
+def _xml(body: str, status: int) -> Response:
+    return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{body}', status, media_type="application/xml")

@@ -18,12 +18,12 @@ from market_data_pipeline.simulator.data.clock import DAY_MS
 from market_data_pipeline.simulator.data.pairs import Market
 
 PUBLICATION_DELAY_MS = 4 * 3_600_000
-_FOLDERS: dict[str, Market] = {"spot": "spot", "futures/um": "futures"}
+FOLDERS: dict[str, Market] = {"spot": "spot", "futures/um": "futures"}
 _PATH = re.compile(
-    r"data/(?P<folder>spot|futures/um)/(?P<span>daily|monthly)/klines/(?P<symbol>[A-Z0-9_]+)/1m/"
+    r"data/(?P<folder>spot|futures/um)/(?P<span>daily|monthly)/klines/(?P<symbol>(?:(?![a-z])\w)+)/1m/"
     r"(?P=symbol)-1m-(?P<period>\d{4}-\d\d(?:-\d\d)?)\.zip(?P<checksum>\.CHECKSUM)?"
 )
-_EPOCH = date(1970, 1, 1)
+EPOCH = date(1970, 1, 1)
 _SPOT_MICROSECONDS_FROM = date(2025, 1, 1)
 _FUTURES_HEADER_FROM = date(2022, 5, 1)
 _HEADER = (
@@ -78,7 +78,7 @@ def parse_path(path: str) -> ArchiveName | None:
         first, last = _span(match["span"], match["period"])
     except ValueError:
         return None
-    return ArchiveName(path, _FOLDERS[match["folder"]], match["symbol"], first, last, match["checksum"] is not None)
+    return ArchiveName(path, FOLDERS[match["folder"]], match["symbol"], first, last, match["checksum"] is not None)
 
 
 def _span(span: str, period: str) -> tuple[date, date]:
@@ -91,15 +91,20 @@ def _span(span: str, period: str) -> tuple[date, date]:
 
 def day_number(day: date) -> int:
     """Return the number of days from the epoch to a date."""
-    return (day - _EPOCH).days
+    return (day - EPOCH).days
 
 
 def zip_bytes(name: ArchiveName, lines: bytes) -> bytes:
     """Pack CSV lines like the exchange. The same lines give the same bytes."""
     header = _HEADER if name.market == "futures" and name.first >= _FUTURES_HEADER_FROM else b""
+    return zip_text(name, header + lines)
+
+
+def zip_text(name: ArchiveName, text: bytes) -> bytes:
+    """Pack the text of a file as it is."""
     following = name.last + timedelta(days=1)
     written = (following.year, following.month, following.day, 0, 0, 0)
-    return _packed(zipfile.ZipInfo(name.file.replace(".zip", ".csv"), written), header + lines)
+    return _packed(zipfile.ZipInfo(name.file.replace(".zip", ".csv"), written), text)
 
 
 def repacked(packed: bytes, change: Callable[[bytes], bytes]) -> bytes:
@@ -169,7 +174,7 @@ class ArchiveTree:
             return lines
         return [line for line in lines if int(line[:13]) // DAY_MS == day]
 
-    def stored(self, name: ArchiveName) -> bytes | None:
-        """Return the unchanged content of a file of the folder; None if it does not exist."""
+    def stored(self, name: ArchiveName) -> Path | None:
+        """Return the path of a file of the folder; None if it does not exist."""
         path = None if self._root is None else self._root / name.path
-        return path.read_bytes() if path is not None and path.is_file() else None
+        return path if path is not None and path.is_file() else None

@@ -19,6 +19,10 @@ class SimulatedClock:
 
     def __init__(self, now: datetime | None = None, speed: float = 1.0) -> None:
         """Start the clock; `now` must carry a time zone."""
+        self.start(now, speed)
+
+    def start(self, now: datetime | None, speed: float) -> None:
+        """Start again, as a new clock would; `now` must carry a time zone."""
         if now is not None and now.tzinfo is None:
             raise ValueError(
                 "the start of the simulated clock needs a time zone, for example 2024-05-01T12:00:00+00:00"

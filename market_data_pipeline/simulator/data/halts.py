@@ -1,6 +1,6 @@
 """Halts: times at which a whole market had no trades.
 
-Belongs here: the known halts of each market.
+Belongs here: stretches of minutes, and the known halts of each market.
 Does not belong here: when one pair was listed and delisted (`pairs`), the klines of a halt (`prices`).
 
 On spot, a halted minute has no kline. On futures, it has a flat kline with volume 0.
@@ -13,8 +13,8 @@ from market_data_pipeline.simulator.data.pairs import Market, instant_ms
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
-    """The halted minutes from `start` to before `stop`, counted from the epoch."""
+class Stretch:
+    """The minutes from `start` to before `stop`, counted from the epoch."""
 
     start: int
     stop: int
@@ -58,14 +58,14 @@ _SPOT = """
 _FUTURES = "2025-08-29T06:17 2025-08-29T06:59"
 
 
-def _parse(text: str) -> tuple[Halt, ...]:
+def _parse(text: str) -> tuple[Stretch, ...]:
     minutes = [instant_ms(word) // MINUTE_MS for word in text.split()]
-    return tuple(Halt(first, last + 1) for first, last in zip(minutes[::2], minutes[1::2], strict=True))
+    return tuple(Stretch(first, last + 1) for first, last in zip(minutes[::2], minutes[1::2], strict=True))
 
 
-_HALTS: dict[Market, tuple[Halt, ...]] = {"spot": _parse(_SPOT), "futures": _parse(_FUTURES)}
+_HALTS: dict[Market, tuple[Stretch, ...]] = {"spot": _parse(_SPOT), "futures": _parse(_FUTURES)}
 
 
-def halts_between(market: Market, start_minute: int, stop_minute: int) -> list[Halt]:
+def halts_between(market: Market, start_minute: int, stop_minute: int) -> list[Stretch]:
     """Return the halts of a market that overlap the minutes from `start_minute` to before `stop_minute`."""
     return [halt for halt in _HALTS[market] if halt.start < stop_minute and halt.stop > start_minute]

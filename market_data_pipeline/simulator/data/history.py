@@ -1,20 +1,21 @@
 """The klines of all pairs, as pages and as archive files.
 
-Belongs here: where a UTC day comes from, which rows a page has at an instant, what an archive file contains.
-Does not belong here: parameters and errors of HTTP requests (`queries`, `exchange`).
+Belongs here: which rows a page has at an instant, what an archive file contains.
+Does not belong here: which klines a pair has (`lives`), parameters and errors of HTTP requests (`queries`, `exchange`).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from market_data_pipeline.simulator.data.archive import ArchiveName, ArchiveTree, checksum_line, zip_bytes
+from market_data_pipeline.simulator.data.archive import ArchiveName, checksum_line, zip_bytes, zip_text
 from market_data_pipeline.simulator.data.cache import ByteCache
 from market_data_pipeline.simulator.data.clock import DAY_MS, MINUTE_MS
-from market_data_pipeline.simulator.data.pairs import Market, Pair, split_symbol, table_pairs
-from market_data_pipeline.simulator.data.prices import synthetic_day
-from market_data_pipeline.simulator.data.rows import RowText, csv_from_rows, render, rows_from_csv, unfinished
+from market_data_pipeline.simulator.data.lives import Lives, PairKey
+from market_data_pipeline.simulator.data.pairs import Pair
+from market_data_pipeline.simulator.data.rows import RowText, csv_from_rows, unfinished
 
 _DAYS_BYTES = 150_000_000
 _ZIPS_BYTES = 32_000_000
@@ -29,17 +30,18 @@ class Page:
 
 
 class History:
-    """Klines from a folder with files of the real archive, where it has the UTC day, else synthetic klines."""
+    """Pages and archive files made of the days of lives. The days and zips used last are kept in memory."""
 
-    def __init__(self, archive_dir: Path | None) -> None:
-        """List the files of the folder. Their contents are read when they are needed."""
-        self._tree = ArchiveTree(archive_dir)
+    def __init__(self, lives: Lives) -> None:
+        """Make nothing yet."""
+        self._lives = lives
         self._days = ByteCache[RowText](_DAYS_BYTES, lambda day: day.nbytes)
         self._zips = ByteCache[bytes](_ZIPS_BYTES, len)
-        self.pairs = {(pair.market, pair.symbol): self._extended(pair) for pair in table_pairs()}
-        for market, symbol in self._tree.symbols():
-            if (market, symbol) not in self.pairs:
-                self.pairs[market, symbol] = self._archived_pair(market, symbol)
+
+    @property
+    def pairs(self) -> Mapping[PairKey, Pair]:
+        """All pairs by market and symbol."""
+        return self._lives.pairs
 
     def page(self, pair: Pair, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int) -> Page:
         """Return up to `limit` klines that open from `start_ms` to `end_ms`, both included, and not after `now_ms`.
@@ -54,72 +56,62 @@ class History:
 
         slices: list[bytes] = []
         rows = 0
+        unchanging = False
         for number in days:
             day = self.day(pair, number)
             low = int(np.searchsorted(day.opens_ms, first))
             high = max(low, int(np.searchsorted(day.opens_ms, last, side="right")))
             low, high = (low, min(high, low + limit - rows)) if step > 0 else (max(low, high - limit + rows), high)
             slices.append(day.text[day.offsets[low] : day.offsets[high]])
+            if high > low and (step > 0 or not rows):
+                unchanging = int(day.opens_ms[high - 1]) in day.literal
             rows += high - low
             if rows == limit:
                 break
-        return Page(_body(slices[::step], pair, now_ms), rows)
+        return Page(_body(slices[::step], pair, None if unchanging else now_ms), rows)
 
     def day(self, pair: Pair, number: int) -> RowText:
         """Return the final klines of the UTC day that is `number` days after the epoch."""
-        return self._days.get((pair.market, pair.symbol, number), lambda: self._new_day(pair, number))
+        return self._days.get((pair.market, pair.symbol, number), lambda: self._lives.day(pair, number))
 
     def archive_file(self, name: ArchiveName) -> bytes | None:
         """Return the content of an archive file; None if the archive does not have it."""
-        stored = self._tree.stored(name)
+        stored = self._lives.stored(name)
         if stored is not None:
-            return stored
+            return stored.read_bytes()
         packed = self._zips.get(name.zip.path, lambda: self._packed(name.zip))
         if not packed:
             return None
         return checksum_line(name, packed) if name.is_checksum else packed
 
-    def _new_day(self, pair: Pair, number: int) -> RowText:
-        lines = self._tree.lines(pair.market, pair.symbol, number)
-        return render(pair, synthetic_day(pair, number)) if lines is None else rows_from_csv(lines)
+    def archived_days(self, pair: Pair, until: int) -> Iterable[int]:
+        """Return the UTC days before `until` that the archive has files of, in order."""
+        return self._lives.archived_days(pair, until)
+
+    def stored(self, name: ArchiveName) -> Path | None:
+        """Return the file that is served unchanged as this one of the archive, if there is one."""
+        return self._lives.stored(name)
 
     def _packed(self, name: ArchiveName) -> bytes:
-        stored = self._tree.stored(name)
+        stored = self._lives.stored(name)
         if stored is not None:
-            return stored
+            return stored.read_bytes()
+        text = self._lives.archived_text(name)
+        if text is not None:
+            return zip_text(name, text.encode()) if text else b""
         pair = self.pairs.get((name.market, name.symbol))
-        rows = b"" if pair is None else b"".join(self.day(pair, number).text for number in name.days)
+        rows = b"" if pair is None else b"".join(self._archived_day(pair, number).text for number in name.days)
         return zip_bytes(name, csv_from_rows(rows, microseconds=name.microseconds)) if rows else b""
 
-    def _extended(self, pair: Pair) -> Pair:
-        days = self._tree.days(pair.market, pair.symbol)
-        if not days:
-            return pair
-        end_ms = None if pair.end_ms is None else max(pair.end_ms, (days[-1] + 1) * DAY_MS)
-        return replace(pair, first_open_ms=min(pair.first_open_ms, days[0] * DAY_MS), end_ms=end_ms)
-
-    def _archived_pair(self, market: Market, symbol: str) -> Pair:
-        """Return a pair that is not in the table but has files, described by its first kline."""
-        day = self._tree.days(market, symbol)[0]
-        lines = self._tree.lines(market, symbol, day) or [b"0,1.0,1.0,1.0,1.0,1,0,1,1,1,1,0"]
-        fields = lines[0].decode().split(",")
-        tick = _smallest(fields[1], 8 if market == "spot" else None)
-        step = _smallest(fields[5], 8 - len(tick.partition(".")[2]) if market == "spot" else None)
-        base, quote = split_symbol(symbol)
-        turnover = max(1e-6, float(fields[7]))
-        return Pair(market, base, quote, tick, step, day * DAY_MS, None, float(fields[4]), turnover, 0)
+    def _archived_day(self, pair: Pair, number: int) -> RowText:
+        archived = self._lives.archived_day(pair, number)
+        return self.day(pair, number) if archived is None else archived
 
 
-def _smallest(number: str, most_decimals: int | None) -> str:
-    """Return the unit of the last decimal of a number. On spot trailing zeros do not count, as all have 8 decimals."""
-    decimals = len((number if most_decimals is None else number.rstrip("0")).partition(".")[2])
-    decimals = decimals if most_decimals is None else min(decimals, max(0, most_decimals))
-    return "1" if decimals == 0 else "0." + "0" * (decimals - 1) + "1"
-
-
-def _body(slices: list[bytes], pair: Pair, now_ms: int) -> bytes:
+def _body(slices: list[bytes], pair: Pair, now_ms: int | None) -> bytes:
+    """Return the rows as JSON; the last one as it is at `now_ms`, or as it was written if that is None."""
     rows = b"".join(slices)
     last = rows.rfind(b"[")
-    if last >= 0 and now_ms < int(rows[last + 1 : rows.index(b",", last)]) + MINUTE_MS:
+    if now_ms is not None and last >= 0 and now_ms < int(rows[last + 1 : rows.index(b",", last)]) + MINUTE_MS:
         rows = rows[:last] + unfinished(rows[last:], pair, now_ms)
     return b"[" + rows[:-1] + b"]"

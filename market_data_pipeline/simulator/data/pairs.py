@@ -15,6 +15,8 @@ from typing import Literal
 
 Market = Literal["spot", "futures"]
 MARKETS: tuple[Market, ...] = ("spot", "futures")
+ALL_OCTAVES = 11
+_NEVER_MS = 4_133_404_800_000
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "TRY", "EUR", "BTC", "ETH", "BNB")
 
 
@@ -24,7 +26,9 @@ class Pair:
 
     `tick` and `step` are the smallest differences of prices and quantities, decimals as the exchange writes them.
     `first_open_ms` is the first kline, `end_ms` the end of trading or None. `price` is the level around which prices
-    move, `turnover` that of a minute in the quote currency, `idle` the share of minutes without a trade.
+    move, `turnover` that of a minute in the quote currency, `idle` the share of minutes without a trade. `ticker` is
+    the symbol of a pair whose symbol is not base and quote in one word. With fewer `octaves` prices stay closer to
+    their level.
     """
 
     market: Market
@@ -37,11 +41,13 @@ class Pair:
     price: float
     turnover: float
     idle: float
+    ticker: str = ""
+    octaves: int = ALL_OCTAVES
 
     @property
     def symbol(self) -> str:
         """Return the symbol, such as BTCUSDT."""
-        return self.base + self.quote
+        return self.ticker or self.base + self.quote
 
     @cached_property
     def tick_decimals(self) -> int:
@@ -68,9 +74,29 @@ class Pair:
         """Return the decimals that a quote quantity is written with."""
         return 8 if self.market == "spot" else self.price_decimals + self.quantity_decimals
 
-    def ended(self, now_ms: int) -> bool:
-        """Return whether trading has ended."""
-        return self.end_ms is not None and now_ms >= self.end_ms
+    def known(self, now_ms: int) -> bool:
+        """Return whether REST knows the symbol."""
+        return self.first_open_ms <= now_ms
+
+    def listed(self, now_ms: int) -> bool:
+        """Return whether exchangeInfo names the pair without being asked for it."""
+        return self.known(now_ms)
+
+    def status(self, now_ms: int) -> str:
+        """Return the status in exchangeInfo."""
+        if self.end_ms is None or now_ms < self.end_ms:
+            return "TRADING"
+        return "BREAK" if self.market == "spot" else "SETTLING"
+
+    @property
+    def contract_type(self) -> str:
+        """Return the kind of a futures contract."""
+        return "PERPETUAL"
+
+    @property
+    def delivery_ms(self) -> int:
+        """Return when a futures contract is settled; a date far away if that is not known."""
+        return _NEVER_MS if self.end_ms is None else self.end_ms
 
 
 def instant_ms(text: str) -> int:
@@ -79,7 +105,8 @@ def instant_ms(text: str) -> int:
 
 
 def split_symbol(symbol: str) -> tuple[str, str]:
-    """Split a symbol into base and quote, by the known quote currencies."""
+    """Split a symbol into base and quote, by the known quote currencies, without the `_240628` of a contract."""
+    symbol = symbol.partition("_")[0]
     for quote in _QUOTES:
         if symbol.endswith(quote) and symbol != quote:
             return symbol.removesuffix(quote), quote

@@ -1,7 +1,7 @@
 """Synthetic klines: any UTC day of any pair, as a pure function of market, symbol and minute.
 
 Belongs here: the price path, the hash that it is made of, and the integer columns of a day.
-Does not belong here: klines as text (`rows`), which days are synthetic (`history`).
+Does not belong here: klines as text (`rows`), which days are synthetic and which minutes have no kline (`lives`).
 
 Only integer hashes and + - * / are used, so every machine computes the same values. Prices are counted in ticks and
 quantities in steps. No kline is computed from another one: open and the close before are close to each other because
@@ -10,14 +10,14 @@ both are read from the same path.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from market_data_pipeline.simulator.data.clock import MINUTE_MS
-from market_data_pipeline.simulator.data.halts import Halt, halts_between
-from market_data_pipeline.simulator.data.pairs import Pair
+from market_data_pipeline.simulator.data.halts import Stretch
+from market_data_pipeline.simulator.data.pairs import ALL_OCTAVES, Pair
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ Hashes = npt.NDArray[np.uint64]
 DAY_MINUTES = 1440
 _MASK = (1 << 64) - 1
 _VOLATILITY = 0.0006  # of one minute; an octave of 2**k minutes swings 2**(k/2) times as far
-_OCTAVES = tuple(range(0, 22, 2))
+_OCTAVES = tuple(range(0, 2 * ALL_OCTAVES, 2))
 _SHARED_OCTAVE = 4  # from 16 minutes on, spot and futures of a pair follow the same path
 
 
@@ -46,8 +46,17 @@ class DayColumns:
     taker_quote: Ints
 
 
-def synthetic_day(pair: Pair, day: int) -> DayColumns:
-    """Return the klines of the UTC day that is `day` days after the epoch."""
+def synthetic_day(
+    pair: Pair, day: int, *, flat_in: Sequence[Stretch] = (), absent_in: Sequence[Stretch] = ()
+) -> DayColumns:
+    """Return the klines of the UTC day that is `day` days after the epoch.
+
+    Args:
+        pair: whose klines.
+        day: which day.
+        flat_in: minutes without a trade, at the price at which their stretch begins.
+        absent_in: minutes without a kline.
+    """
     start = day * DAY_MINUTES
     minutes = np.arange(start, start + DAY_MINUTES, dtype=np.int64)
     path = _ticks(pair, start, DAY_MINUTES + 1)
@@ -55,7 +64,7 @@ def synthetic_day(pair: Pair, day: int) -> DayColumns:
 
     flat = draws[0] < pair.idle
     anchor = path[:-1].copy()
-    for stretch in _flat_stretches(pair, start):
+    for stretch in flat_in:
         inside = (minutes >= stretch.start) & (minutes < stretch.stop)
         anchor[inside] = _ticks(pair, stretch.start, 1)[0]
         flat |= inside
@@ -74,14 +83,23 @@ def synthetic_day(pair: Pair, day: int) -> DayColumns:
     trades = np.where(flat, 0, np.minimum(volume, _trades(pair, volume * average, draws[7])))
 
     columns = (minutes, open_, high, low, close, volume, volume * average, trades, taker, taker * average)
-    present = _present(pair, minutes)
+    present = present_minutes(day, absent_in)
     return DayColumns(*columns) if present.all() else DayColumns(*(column[present] for column in columns))
+
+
+def present_minutes(day: int, absent_in: Sequence[Stretch]) -> npt.NDArray[np.bool_]:
+    """Return for each minute of a UTC day whether it lies in none of the stretches."""
+    start = day * DAY_MINUTES
+    present = np.ones(DAY_MINUTES, dtype=np.bool_)
+    for stretch in absent_in:
+        present[max(0, stretch.start - start) : max(0, stretch.stop - start)] = False
+    return present
 
 
 def _ticks(pair: Pair, start: int, count: int) -> Ints:
     """Return the price path at `count` successive minute starts, at least one tick."""
     swing = np.zeros(count)
-    for octave in _OCTAVES:
+    for octave in _OCTAVES[: pair.octaves]:
         owner = pair.symbol if octave >= _SHARED_OCTAVE else f"{pair.market}:{pair.symbol}"
         swing += _noise(f"{owner}:{octave}", start, count, octave) * (_VOLATILITY * 2.0 ** (octave // 2))
     factor = 1.0 + swing / 64.0
@@ -128,25 +146,6 @@ def _volume(pair: Pair, ticks: Ints, start: int, draw: Floats) -> Ints:
 def _trades(pair: Pair, quote: Ints, draw: Floats) -> Ints:
     ticket = math.sqrt(pair.turnover) * 10.0 ** (pair.tick_decimals + pair.step_decimals)
     return (quote / ticket * (0.5 + draw)).astype(np.int64) + 1
-
-
-def _flat_stretches(pair: Pair, start: int) -> list[Halt]:
-    if pair.market == "spot":
-        return []
-    stretches = halts_between("futures", start, start + DAY_MINUTES)
-    if pair.end_ms is not None and pair.end_ms // MINUTE_MS < start + DAY_MINUTES:
-        stretches.append(Halt(pair.end_ms // MINUTE_MS, start + DAY_MINUTES))
-    return stretches
-
-
-def _present(pair: Pair, minutes: Ints) -> npt.NDArray[np.bool_]:
-    present = minutes >= pair.first_open_ms // MINUTE_MS
-    if pair.market == "spot":
-        if pair.end_ms is not None:
-            present &= minutes < pair.end_ms // MINUTE_MS
-        for halt in halts_between("spot", int(minutes[0]), int(minutes[-1]) + 1):
-            present &= (minutes < halt.start) | (minutes >= halt.stop)
-    return present
 
 
 def _seed(name: str) -> int:

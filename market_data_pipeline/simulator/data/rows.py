@@ -5,7 +5,9 @@ faults.
 Does not belong here: where klines come from (`prices`, `archive`), which of them a page has (`history`).
 """
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
@@ -26,11 +28,15 @@ _LAST_TRADES_MS = 6_000
 
 @dataclass(frozen=True, slots=True)
 class RowText:
-    """The JSON rows of one day, each followed by a comma. Row i is text[offsets[i]:offsets[i + 1]]."""
+    """The JSON rows of one day, each followed by a comma. Row i is text[offsets[i]:offsets[i + 1]].
+
+    `literal` are the open times of rows that are served as they are, also while their minute is not over.
+    """
 
     text: bytes
     offsets: npt.NDArray[np.int32]
     opens_ms: Ints
+    literal: frozenset[int] = frozenset()
 
     @property
     def nbytes(self) -> int:
@@ -142,6 +148,21 @@ def rows_from_csv(lines: list[bytes]) -> RowText:
     offsets = np.zeros(len(rows) + 1, dtype=np.int32)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     return RowText(b"".join(rows), offsets, np.array(opens, dtype=np.int64))
+
+
+def with_literal_rows(day: RowText, rows: Mapping[int, Sequence[object]]) -> RowText:
+    """Return a day with rows added, given by open time as JSON has them; one with the same open time is replaced."""
+    texts = {
+        int(opened): day.text[start:stop]
+        for opened, start, stop in zip(day.opens_ms, day.offsets, day.offsets[1:], strict=False)
+    }
+    for opened, row in rows.items():
+        texts[opened] = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b","
+    opens = sorted(texts)
+    offsets = np.zeros(len(opens) + 1, dtype=np.int32)
+    np.cumsum([len(texts[opened]) for opened in opens], out=offsets[1:])
+    text = b"".join(texts[opened] for opened in opens)
+    return RowText(text, offsets, np.array(opens, dtype=np.int64), frozenset(rows))
 
 
 def _milliseconds(text: bytes) -> bytes:

@@ -17,11 +17,12 @@ from market_data_pipeline.core.klines.parsing import from_rows, from_text
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
 from market_data_pipeline.simulator.data.archive import ArchiveTree
 from market_data_pipeline.simulator.data.history import History
+from market_data_pipeline.simulator.data.lives import UsualLives
 from market_data_pipeline.simulator.data.pairs import Pair
 from market_data_pipeline_tests.core.fakes import at, span
 
 START = "2024-03-05T04:00Z"
-HISTORY = History(None)
+HISTORY = History(UsualLives(None))
 
 
 def usual(minutes: int = 200) -> dict[str, np.ndarray]:
@@ -340,7 +341,7 @@ def test_untouched_klines_of_any_pair_and_day_give_no_warning(key: tuple[str, st
 @pytest.mark.real
 def test_real_klines_give_no_anomaly(real_archive: Path) -> None:
     """Whole histories at a time: months, with days between them that are absent, and an outage of hours."""
-    tree, history = ArchiveTree(real_archive), History(real_archive)
+    tree, history = ArchiveTree(real_archive), History(UsualLives(real_archive))
     for market, symbol in tree.symbols():
         days = [day_of(history, history.pairs[market, symbol], number) for number in tree.days(market, symbol)]
         assert list(anomalies(pa.concat_tables(days), Market(market))) == []
