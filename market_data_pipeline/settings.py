@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     market_data_exchange_url: Annotated[
         str | None,
         Field(
-            description="base URL that replaces those of the exchange and the archive, such as the simulated exchange's"
+            pattern=r"^https?://[^\s/]+",
+            description="base URL that replaces those of the exchange and the archive, "
+            "such as the simulated exchange's",
         ),
     ] = None
     market_data_api_token: Annotated[

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from market_data_pipeline.api import dagster_queries as queries
-from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.errors import Unavailable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.sources.transport import NoResponse, Transport
 from market_data_pipeline.instance.names import (
@@ -44,7 +44,7 @@ STATUSES = {
 """The status of a run in the API, by Dagster's."""
 
 
-class DagsterUnavailable(MarketDataError):
+class DagsterUnavailable(Unavailable):
     """The webserver does not answer, or refuses a request."""
 
 

@@ -13,16 +13,26 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
-from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable, StoreError, UsageError
+from market_data_pipeline.core.errors import (
+    MarketDataError,
+    SourceError,
+    SourceUnavailable,
+    StoreError,
+    StoreUnavailable,
+    UsageError,
+)
 
 MEDIA_TYPE = "application/problem+json"
+_DISK = "The disk is not available"
 # The first class that the error is an instance of decides.
 _STATUSES: Sequence[tuple[type[MarketDataError], int, str]] = (
     (UsageError, 422, "The request cannot be done"),
     (DagsterUnavailable, 503, "Dagster is not available"),
     (SourceUnavailable, 503, "The exchange is not available"),
+    (StoreUnavailable, 503, _DISK),
     (StoreError, 500, "The store is damaged"),
-    (MarketDataError, 502, "The exchange sent an unexpected response"),
+    (SourceError, 502, "The exchange sent an unexpected response"),
+    (MarketDataError, 500, "The request failed"),
 )
 
 
@@ -79,6 +89,12 @@ def handle_all(app: FastAPI) -> None:
     def _market_data_error(request: Request, error: MarketDataError) -> JSONResponse:
         status, title = next((status, title) for kind, status, title in _STATUSES if isinstance(error, kind))
         return problem_response(ProblemDetails(title=title, status=status, detail=" ".join(str(error).split())))
+
+    @app.exception_handler(OSError)
+    def _os_error(request: Request, error: OSError) -> JSONResponse:
+        what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
+        detail = f"{what}; check that the disk is not full and that the API may write to the folder"
+        return problem_response(ProblemDetails(title=_DISK, status=503, detail=" ".join(detail.split())))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:

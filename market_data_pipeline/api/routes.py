@@ -62,9 +62,9 @@ _CHANGES = _problems(
     s413="The request is too large",
     s500="The store is damaged",
     s502="The exchange sent an unexpected response",
-    s503="Dagster or the exchange is not available",
+    s503="Dagster, the exchange or the disk is not available",
 )
-_READS = _problems(s400="The host is unknown", s500="The store is damaged", s503="Dagster is not available")
+_READS = _problems(s400="The host is unknown", s500="The store is damaged", s503="Dagster or the disk is not available")
 reading = APIRouter()
 changing = APIRouter(dependencies=[Depends(require_token)])
 

@@ -78,7 +78,8 @@ class BackfillReport:
     """What a backfill did.
 
     `failed` has every failed day with the reason, `revised` each revision of stored values; `absences` are those of all
-    days.
+    days. `may_pass` is False if a failed day or the run failed for another reason than the exchange, the network or the
+    disk.
     """
 
     dataset: Dataset
@@ -95,6 +96,7 @@ class BackfillReport:
     failed_checks: tuple[str, ...] = ()
     error: str | None = None
     run_id: str | None = None
+    may_pass: bool = True
 
     @property
     def ok(self) -> bool:
@@ -108,6 +110,7 @@ class BackfillReport:
             self.revised.append(result.revision)
         if result.outcome is Outcome.FAILED:
             self.failed.append((result.day.key, result.error or "failed"))
+            self.may_pass &= result.may_pass
         elif result.entry:
             self.rows += result.entry.rows
             self.size_bytes += result.entry.size_bytes
@@ -215,6 +218,7 @@ def _run(
         )
     report.run_id, report.failed_checks = ended.run_id, ended.failed_checks
     report.error = None if report.failed else ended.error
+    report.may_pass &= not ended.failed_checks and (report.error is None or ended.may_pass)
 
 
 @dataclass(frozen=True, slots=True)

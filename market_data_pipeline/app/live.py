@@ -55,7 +55,10 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class LiveReport:
-    """What live mode did: counts, and in `errors` the last error of each dataset whose last update failed."""
+    """What live mode did: counts, and in `errors` the last error of each dataset whose last update failed.
+
+    `passing` has those of them that failed because of the exchange, the network or the disk.
+    """
 
     warnings: list[str] = field(default_factory=list)
     datasets: int = 0
@@ -63,14 +66,23 @@ class LiveReport:
     added: int = 0
     revised: int = 0
     errors: dict[str, str] = field(default_factory=dict)
+    passing: set[str] = field(default_factory=set)
+
+    @property
+    def may_pass(self) -> bool:
+        """True if no error has another reason than the exchange, the network or the disk."""
+        return self.passing >= self.errors.keys()
 
     def note(self, update: Update) -> None:
         """Count one update."""
         self.added += update.added
         self.revised += update.revised
         self.errors.pop(update.name, None)
+        self.passing.discard(update.name)
         if update.error:
             self.errors[update.name] = update.error
+            if update.may_pass:
+                self.passing.add(update.name)
 
 
 def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:

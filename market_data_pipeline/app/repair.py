@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from market_data_pipeline.app.backfill import OnDay, OnStart
-from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.errors import MarketDataError, Unavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.plan import Load
 from market_data_pipeline.core.proof.prove import Proof
@@ -34,6 +34,7 @@ def repair(
         on_repaired: called with the dataset and with each bad day or file after its repair.
 
     Raises:
+        Unavailable: the run failed before anything was repaired, because of the exchange, the network or the disk.
         MarketDataError: the run failed before anything was repaired.
     """
     from market_data_pipeline.defs.location import jobs_of
@@ -61,4 +62,4 @@ def repair(
             tags={DATASET_TAG: dataset_tag(dataset)},
         )
     if report.error and not repaired:
-        raise MarketDataError(report.error)
+        raise (Unavailable if report.may_pass else MarketDataError)(report.error)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from market_data_pipeline.cli.outcome import FAILED, errors_in_one_line, exit_unless, fail, load_settings
+from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, errors_in_one_line, exit_unless, fail, load_settings
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.targets import Target
@@ -102,7 +102,7 @@ def backfill(
         with day_progress() as progress:
             report = backfills.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
         reports.print_backfill(report, time.monotonic() - started_at)
-        exit_unless(report.ok)
+        exit_unless(report.ok, may_pass=report.may_pass)
 
 
 @app.command()
@@ -135,7 +135,7 @@ def live(
         request = live_mode.LiveRequest(target, minutes, strict_pair=context.obj.strict_pair)
         report = live_table.follow(settings, request)
         live_table.print_session(report)
-        exit_unless(not report.errors)
+        exit_unless(not report.errors, may_pass=report.may_pass)
 
 
 @app.command()
@@ -221,7 +221,7 @@ def combine(
             settings, context.obj.target(settings), tz=tz, from_index=from_index, to_index=to_index
         )
         if report.error or not report.success:
-            fail(report.error or "the run failed", FAILED)
+            fail(report.error or "the run failed", NOT_NOW if report.may_pass else FAILED)
         reports.print_combined(report.results[COMBINED])
         print_warnings(report.failed_checks)
         exit_unless(not report.failed_checks)

@@ -14,10 +14,12 @@ import typer
 
 from market_data_pipeline.cli import data_commands, service_commands
 from market_data_pipeline.cli.data_commands import GlobalOptions
+from market_data_pipeline.cli.outcome import EXIT_CODES
 
 app = typer.Typer(
     name="market-data",
     help="A verified, resumable, local store of Binance 1-minute klines.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

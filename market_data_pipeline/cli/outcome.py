@@ -13,7 +13,11 @@ import typer
 if TYPE_CHECKING:
     from market_data_pipeline.settings import Settings
 
-FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_USAGE, NOT_NOW, INTERRUPTED = 1, 2, 3, 130
+EXIT_CODES = (
+    f"Exit codes: 0 good; {FAILED} the data is not as it should be; {WRONG_USAGE} wrong usage; {NOT_NOW} it could not "
+    f"be done now, because of the exchange, the network or the disk; {INTERRUPTED} interrupted."
+)
 
 
 def load_settings(**options: str | None) -> "Settings":
@@ -31,13 +35,21 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except MarketDataError as error:
-        fail(str(error), WRONG_USAGE)
+        fail(str(error), _code_of(error))
     except OSError as error:
         # A full disk, a folder of another user, a read-only mount.
         what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
-        fail(f"{what}; check that the disk is not full and that you may write to the folder", WRONG_USAGE)
+        fail(f"{what}; check that the disk is not full and that you may write to the folder", NOT_NOW)
     except KeyboardInterrupt:
         fail("interrupted; finished work is kept, run the same command again to continue", INTERRUPTED)
+
+
+def _code_of(error: Exception) -> int:
+    from market_data_pipeline.core.errors import PASSING, UsageError
+
+    if isinstance(error, UsageError):
+        return WRONG_USAGE
+    return NOT_NOW if isinstance(error, PASSING) else FAILED
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -56,7 +68,7 @@ def warn(message: str) -> None:
     print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def exit_unless(ok: bool) -> None:
-    """Exit with code 1 if not `ok`."""
+def exit_unless(ok: bool, *, may_pass: bool = False) -> None:
+    """Exit if not `ok`: with code 1, or with 3 if the same command may succeed later."""
     if not ok:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(NOT_NOW if may_pass else FAILED)

@@ -2,14 +2,16 @@
 
     MarketDataError
     ├── UsageError               the request is wrong or cannot be met
-    ├── StoreError               the data root or a file of the store is unusable
-    └── SourceError
-        ├── PairNotListed        the market has no such pair
-        ├── PairNotServed        the market has the pair, and no klines of it in its present status
-        ├── BadAnswer            the exchange sent something that is not klines
-        └── SourceUnavailable    the exchange cannot be reached now: end the work
-            ├── RegionBlocked    HTTP 451
-            └── Banned           the exchange refuses this IP address for long (HTTP 418)
+    ├── StoreError               a file of the store is damaged
+    │   └── StoreUnavailable     the disk gives or takes no file now (also an Unavailable)
+    └── Unavailable              it could not be done now: the same command may succeed later
+        └── SourceError
+            ├── PairNotListed        the market has no such pair
+            ├── PairNotServed        the market has the pair, and no klines of it in its present status
+            ├── BadAnswer            the exchange sent something that is not klines
+            └── SourceUnavailable    the exchange cannot be reached now: end the work
+                ├── RegionBlocked    HTTP 451
+                └── Banned           the exchange refuses this IP address for long (HTTP 418)
 
 Exit codes and HTTP codes do not belong here: `cli` and `api` map errors to them.
 """
@@ -23,11 +25,19 @@ class UsageError(MarketDataError):
     """The request is wrong or cannot be met: an unknown zone, an empty window, a malformed pair."""
 
 
+class Unavailable(MarketDataError):
+    """It could not be done now, because of the exchange, the network or the disk; the same may succeed later."""
+
+
 class StoreError(MarketDataError):
-    """The data root cannot be used, or a file in it is damaged and the store cannot rebuild it by itself."""
+    """A file of the data root is damaged, and the store cannot rebuild it by itself."""
 
 
-class SourceError(MarketDataError):
+class StoreUnavailable(StoreError, Unavailable):
+    """The disk is full, or a folder or file cannot be read or written: by this user, or at all."""
+
+
+class SourceError(Unavailable):
     """The exchange did not give the requested klines."""
 
 
@@ -53,3 +63,8 @@ class RegionBlocked(SourceUnavailable):
 
 class Banned(SourceUnavailable):
     """The exchange refuses requests of this IP address for longer than a run should wait."""
+
+
+PASSING: tuple[type[Exception], ...] = (Unavailable, OSError)
+"""The errors after which the same command may succeed later, without a repair. Outside of requests to the exchange an
+OSError is the disk's."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreUnavailable
 from market_data_pipeline.core.store.atomic import write_whole
 
 INSTANCE_FILE = "dagster.yaml"
@@ -24,7 +24,7 @@ def prepare_home(home: Path) -> None:
     A `dagster.yaml` of an older version gets the present name of the storage class.
 
     Raises:
-        StoreError: the folder cannot be written.
+        StoreUnavailable: the folder cannot be written.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,9 @@ def prepare_home(home: Path) -> None:
                 new = _template().read_bytes() if content is None else content.replace(_OLD_STORAGE, _STORAGE)
                 write_whole(home / INSTANCE_FILE, new)
     except OSError as error:
-        raise StoreError(f"cannot write to {home}: {error.strerror}; set DAGSTER_HOME to a folder you own") from error
+        raise StoreUnavailable(
+            f"cannot write to {home}: {error.strerror}; set DAGSTER_HOME to a folder you own"
+        ) from error
 
 
 @contextmanager
@@ -43,13 +45,13 @@ def alone(home: Path) -> Iterator[None]:
     """Be the only process that creates files in the home while the block runs.
 
     Raises:
-        StoreError: another process has been doing that for two minutes.
+        StoreUnavailable: another process has been doing that for two minutes.
     """
     from market_data_pipeline.core.store.note_lock import NoteLock  # a home that is ready needs no lock
 
     lock = NoteLock(home, ".creating", "a command that creates the Dagster home")
     if not lock.acquire(within_s=_LONGEST_WAIT_S):
-        raise StoreError(
+        raise StoreUnavailable(
             f"{home} is not ready after {_LONGEST_WAIT_S} s: {lock.holder()} holds {home / '.creating.lock'}; end that "
             "process, and run the same command again"
         )

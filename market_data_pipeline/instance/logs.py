@@ -11,7 +11,7 @@ from pathlib import Path
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreUnavailable
 
 # The file is rotated at this size, and so many old ones are kept.
 _MOST_BYTES, _KEPT_FILES = 5_000_000, 5
@@ -21,7 +21,7 @@ def log_to(folder: Path) -> None:
     """Write the log lines of this process to `loader.log` in the folder, which several processes may share.
 
     Raises:
-        StoreError: the folder cannot be created.
+        StoreUnavailable: the folder cannot be created.
     """
     logger = logging.getLogger("market_data_pipeline")
     path = folder / "loader.log"
@@ -31,7 +31,7 @@ def log_to(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise StoreError(f"cannot keep a log in {folder}: {reason}; set LOG_DIR to a folder you own") from error
+        raise StoreUnavailable(f"cannot keep a log in {folder}: {reason}; set LOG_DIR to a folder you own") from error
     handler = _LoaderLog(str(path), "a", _MOST_BYTES, _KEPT_FILES, encoding="utf-8")
     formatter = logging.Formatter("%(asctime)sZ %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime

@@ -10,7 +10,7 @@ import os
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import PASSING, StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.home import prepare_home
@@ -61,6 +61,7 @@ class RunReport:
         failed_checks: the checks that failed with an error, one line each.
         error: why the run failed, None if it did not.
         results: the metadata of each materialized asset without partitions, by the asset's name.
+        may_pass: True if the error is one of the exchange, the network or the disk.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class RunReport:
     failed_checks: tuple[str, ...]
     error: str | None
     results: dict[str, Any]
+    may_pass: bool = False
 
 
 @contextmanager
@@ -93,9 +95,8 @@ def _opened(home: Path) -> DagsterInstance:
         raise
     except Exception as error:  # a dagster.yaml may name any storage, which may raise any error
         reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
-        raise StoreError(
-            f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}"
-        ) from error
+        kind = StoreUnavailable if isinstance(error, OSError) else StoreError
+        raise kind(f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}") from error
     return instance
 
 
@@ -205,7 +206,9 @@ def _report(result: JobExecutionResult) -> RunReport:
         for event in result.get_asset_materialization_events()
         if event.asset_key and event.partition is None
     }
-    return RunReport(result.run_id, result.success, tuple(failed), _error_of(result), numbers)
+    error = _error_of(result)
+    message, may_pass = (_message_of(error), error.cls_name in _names(PASSING)) if error else (None, False)
+    return RunReport(result.run_id, result.success, tuple(failed), message, numbers, may_pass)
 
 
 def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
@@ -218,16 +221,24 @@ def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
             yield error
 
 
-def _error_of(result: JobExecutionResult) -> str | None:
-    """The message of the first error, None if no step failed.
+def _error_of(result: JobExecutionResult) -> SerializableErrorInfo | None:
+    """The first error, None if no step failed.
 
     Raises:
         KeyboardInterrupt: the run was interrupted; Dagster raises an error of its own then.
     """
     error = next(_errors(result), None)
-    if error is None:
-        return None
-    if error.cls_name in {DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__}:
+    if error and error.cls_name in {DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__}:
         raise KeyboardInterrupt
+    return error
+
+
+def _message_of(error: SerializableErrorInfo) -> str:
+    # Dagster puts the name of the class before the message.
     message = " ".join(error.message.split())
     return message.partition(": ")[2] or message
+
+
+def _names(kinds: Iterable[type[BaseException]]) -> set[str]:
+    """The names of the classes and of all below them: of an error of a step, Dagster keeps no more than the name."""
+    return {kind.__name__ for kind in kinds}.union(*(_names(kind.__subclasses__()) for kind in kinds))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreUnavailable
 from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.instance.home import prepare_home
@@ -58,7 +58,7 @@ def up(settings: Settings, request: UpRequest, *, say: Print, warn: Print) -> No
 
     Raises:
         UsageError: a port is taken, another `up` runs on the same Dagster home, or a setting has a wrong value.
-        StoreError: the Dagster home or the folder of the logs cannot be written.
+        StoreUnavailable: the Dagster home or the folder of the logs cannot be written.
         ServiceFailed: a process cannot be kept running.
     """
     _check(settings)
@@ -66,7 +66,7 @@ def up(settings: Settings, request: UpRequest, *, say: Print, warn: Print) -> No
         _run(settings, request, say, warn)
     except OSError as error:
         where = error.filename or settings.home
-        raise StoreError(
+        raise StoreUnavailable(
             f"cannot write to {where}: {error.strerror}; "
             "make it writable, or set DAGSTER_HOME and LOG_DIR to folders that you own"
         ) from error

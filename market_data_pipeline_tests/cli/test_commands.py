@@ -14,6 +14,7 @@ import pytest
 from starlette.responses import Response
 from typer.testing import Result
 
+from market_data_pipeline.cli.outcome import EXIT_CODES
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -79,16 +80,16 @@ def folder(run: MarketData) -> Path:
     return dataset_folder(run.root, "spot", "BTCUSDT")
 
 
-def assert_refused(result: "Result | subprocess.CompletedProcess[str]", *words: str) -> None:
-    code = result.exit_code if isinstance(result, Result) else result.returncode
-    assert (code, result.stdout) == (2, "")
+def assert_refused(result: "Result | subprocess.CompletedProcess[str]", *words: str, code: int = 2) -> None:
+    ended_with = result.exit_code if isinstance(result, Result) else result.returncode
+    assert (ended_with, result.stdout) == (code, "")
     [line] = result.stderr.splitlines()
     assert line.startswith("error: ")
     for word in words:
         assert word in line
 
 
-# --- bad input: one line, exit code 2, nothing written
+# --- what cannot be done: one line, exit code 2 for wrong usage, 3 for what may work later, 1 for damage
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_an_unreachable_exchange_is_said_in_one_line_and_nothing_is_written(mark
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         run.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), run.url, "MARKET_DATA_EXCHANGE_URL")
+        assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), run.url, "MARKET_DATA_EXCHANGE_URL", code=3)
     assert not run.root.exists()
 
 
@@ -137,32 +138,33 @@ def test_an_address_that_is_none_is_said_in_one_line_and_nothing_is_written(run:
 
 
 def test_an_address_of_something_else_is_said_in_one_line_and_nothing_is_written(run: MarketData) -> None:
-    assert_refused(run("backfill", *THREE_DAYS, MARKET_DATA_EXCHANGE_URL=f"{run.url}/elsewhere"), run.url)
+    assert_refused(run("backfill", *THREE_DAYS, MARKET_DATA_EXCHANGE_URL=f"{run.url}/elsewhere"), run.url, code=3)
     assert not run.root.exists()
 
 
 def test_http_451_is_said_in_one_line_and_nothing_is_written(market_data: Start, simulate: Simulate) -> None:
     run = market_data(simulate(faults={"451": 1}))
-    assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), "HTTP 451", "region")
+    assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), "HTTP 451", "region", code=3)
     assert not run.root.exists()
 
 
 def test_a_long_ban_is_said_in_one_line_and_no_data_is_written(run: MarketData, exchange: SimulatedExchange) -> None:
     exchange.faults.ban_seconds = 3600
     exchange.faults = {"418": 1}
-    assert_refused(run("backfill", *THREE_DAYS), "refuses requests from this IP address for 3600 s")
+    assert_refused(run("backfill", *THREE_DAYS), "refuses requests from this IP address for 3600 s", code=3)
     assert data_files(run.root) == {}
 
 
 def test_a_file_in_the_way_of_the_data_root_is_said_in_one_line(run: MarketData) -> None:
     run.root.write_bytes(b"mine")
-    assert_refused(run(*SPOT, "backfill", *THREE_DAYS), str(run.root), "MARKET_DATA_DIR")
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS), str(run.root), "MARKET_DATA_DIR", code=3)
     assert run.root.read_bytes() == b"mine"
 
 
 def test_a_file_in_the_way_above_the_data_root_is_said_in_one_line(run: MarketData) -> None:
     run.root.write_bytes(b"mine")
-    assert_refused(run(*SPOT, "backfill", *THREE_DAYS, MARKET_DATA_DIR=str(run.root / "below")), "MARKET_DATA_DIR")
+    below = str(run.root / "below")
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS, MARKET_DATA_DIR=below), "MARKET_DATA_DIR", code=3)
 
 
 def test_a_refusal_of_the_exchange_does_not_hide_a_file_in_the_way(
@@ -171,7 +173,7 @@ def test_a_refusal_of_the_exchange_does_not_hide_a_file_in_the_way(
     run.root.write_bytes(b"mine")
     exchange.faults.ban_seconds = 1
     exchange.hooks.append(lambda request: "429" if request.number == 1 else None)
-    assert_refused(run(*SPOT, "backfill", *THREE_DAYS), str(run.root), "MARKET_DATA_DIR")
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS), str(run.root), "MARKET_DATA_DIR", code=3)
 
 
 def test_a_file_in_the_way_of_dagsters_home_is_said_in_one_line_and_no_data_is_written(
@@ -179,7 +181,8 @@ def test_a_file_in_the_way_of_dagsters_home_is_said_in_one_line_and_no_data_is_w
 ) -> None:
     home = tmp_path / "home"
     home.write_bytes(b"mine")
-    assert_refused(run(*SPOT, "backfill", *THREE_DAYS, DAGSTER_HOME=str(home)), str(home), "DAGSTER_HOME")
+    refused = run(*SPOT, "backfill", *THREE_DAYS, DAGSTER_HOME=str(home))
+    assert_refused(refused, str(home), "DAGSTER_HOME", code=3)
     assert data_files(run.root) == {}
 
 
@@ -196,7 +199,7 @@ def test_a_damaged_dataset_json_is_named_and_left_as_it_is(
     path = folder(run) / "dataset.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    assert_refused(run(*SPOT, *command), str(path), "move it away")
+    assert_refused(run(*SPOT, *command), str(path), "move it away", code=1)
     assert everything(run.root) == {path.relative_to(run.root).as_posix(): content}
     assert counted(exchange, "spot")["requests"] == 0
 
@@ -286,14 +289,14 @@ def test_chunk_size_is_the_rows_of_a_row_group(run: MarketData) -> None:
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [360] * 4
 
 
-def test_a_day_that_cannot_be_loaded_is_named_exits_with_1_and_the_rest_is_kept(
+def test_a_day_that_the_exchange_does_not_give_is_named_exits_with_3_and_the_rest_is_kept(
     run: MarketData, exchange: SimulatedExchange
 ) -> None:
     exchange.hooks.append(
         lambda request: "451" if is_page(request) and int(request.params["endTime"]) > 1715472000000 else None
     )
     result = run(*SPOT, "backfill", *THREE_DAYS, "--source", "rest")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "failed    2024-05-12: " in result.stdout
     assert "HTTP 451" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
@@ -488,6 +491,14 @@ def test_combine_of_a_part_and_of_another_zone_are_files_of_their_own(loaded: Ma
     assert any("+0530" in name for name in rows)
 
 
+def test_a_combine_that_the_disk_refuses_inside_its_run_exits_with_3(loaded: MarketData) -> None:
+    (folder(loaded) / "combined").write_bytes(b"mine")
+    result = loaded(*SPOT, "combine")
+    assert (result.exit_code, result.stdout) == (3, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ") and str(folder(loaded) / "combined") in line
+
+
 def test_combine_refuses_a_damaged_chunk_and_keeps_what_was_there(loaded: MarketData) -> None:
     assert loaded(*SPOT, "combine").exit_code == 0
     path = folder(loaded) / "combined" / "BTCUSDT_1m_all.parquet"
@@ -581,6 +592,10 @@ def test_health_says_why_a_load_could_not_start(market_data: Start, simulate: Si
 
 
 # --- help and the simulated exchange
+
+
+def test_the_help_has_the_exit_codes(run: MarketData) -> None:
+    assert " ".join(run("--help").stdout.split()).endswith(EXIT_CODES)
 
 
 def test_help_of_every_command_works_and_imports_nothing_heavy() -> None:

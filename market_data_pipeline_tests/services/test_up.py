@@ -271,7 +271,7 @@ def test_wrong_usage_is_refused_in_one_line(tmp_path: Path) -> None:
     # As a log that another user's `up` left.
     (tmp_path / "logs" / "code-server.log").mkdir(parents=True)
     log = run_up(tmp_path / "root", port, free_port(), LOG_DIR=str(tmp_path / "logs"))
-    assert [ended.returncode for ended in (same, nowhere, pair, logs, log)] == [2, 2, 2, 2, 2]
+    assert [ended.returncode for ended in (same, nowhere, pair, logs, log)] == [2, 2, 2, 3, 3]
     assert same.stderr == f"error: --port and --dagster-port are both {port}; give each its own\n"
     assert "cannot listen at no.such.host.invalid" in nowhere.stderr.splitlines()[-1]
     assert pair.stderr.startswith("error: ") and len(pair.stderr.splitlines()) == 1

@@ -42,6 +42,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such dataset or file", "content": _CONTENT},
     422: {"description": "The request is not valid, or the file cannot be shown", "content": _CONTENT},
     500: {"description": "The store is not as it should be", "content": _CONTENT},
+    503: {"description": "The disk is not available", "content": _CONTENT},
 }
 MarketGiven = Annotated[MarketName | None, Query(description="spot or futures; both if not given")]
 PairGiven = Annotated[PairName | None, Query(description="BASE/QUOTE, together with market; all pairs if not given")]

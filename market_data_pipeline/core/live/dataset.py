@@ -50,6 +50,7 @@ class Update:
         is_behind: a backfill has to load the missing days first; nothing was requested.
         has_ended: the pair is not traded any more, and all its klines are stored.
         error: why nothing could be stored, one line.
+        may_pass: True if the error is one of the exchange, the network or the disk.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Update:
     is_behind: bool = False
     has_ended: bool = False
     error: str | None = None
+    may_pass: bool = False
 
 
 @dataclass(slots=True)
@@ -185,6 +187,7 @@ class LiveDataset:
             self._note_requested()
         loader = DayLoader(self.store, newest.life, newest.settled_ms)
         results = [loader.load(fetched) for fetched in newest.days]
+        failed = [result for result in results if result.outcome is Outcome.FAILED]
         return Update(
             name=self.name,
             last_open_ms=self.last_open_ms,
@@ -193,7 +196,8 @@ class LiveDataset:
             entries=tuple(result.entry for result in results if result.outcome is Outcome.LOADED and result.entry),
             is_late=newest.settled_ms < newest.wanted.end_ms and not self._ended,
             has_ended=self._ended,
-            error=next((f"{r.day.key}: {r.error}" for r in results if r.outcome is Outcome.FAILED), None),
+            error=f"{failed[0].day.key}: {failed[0].error}" if failed else None,
+            may_pass=bool(failed) and all(result.may_pass for result in failed),
         )
 
     def flush(self) -> None:

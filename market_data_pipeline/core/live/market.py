@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from queue import SimpleQueue
 
-from market_data_pipeline.core.errors import Banned, MarketDataError, SourceUnavailable, StoreError
+from market_data_pipeline.core.errors import PASSING, Banned, MarketDataError, SourceUnavailable, StoreError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
@@ -239,4 +239,5 @@ class LiveMarket:
 
 def _failed(live: LiveDataset, error: Exception) -> Update:
     _log.warning("%s: %s", live.name, error)
-    return Update(live.name, live.last_open_ms, error=" ".join(str(error).split()))
+    text, may_pass = " ".join(str(error).split()), isinstance(error, PASSING)
+    return Update(live.name, live.last_open_ms, error=text, may_pass=may_pass)

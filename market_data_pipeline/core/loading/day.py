@@ -11,7 +11,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.errors import PASSING, MarketDataError
 from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, subtract, total_minutes
 from market_data_pipeline.core.klines.days import Day, iso
 from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
@@ -38,6 +38,7 @@ class DayResult:
         error: why it failed, one line.
         revision: the stored values that the new chunk changed, if any.
         klines: those of a chunk that was written now, for a look at them while they are in memory.
+        may_pass: True if it failed because of the exchange, the network or the disk, so that it may succeed later.
     """
 
     day: Day
@@ -46,6 +47,7 @@ class DayResult:
     error: str | None = None
     revision: Revision | None = None
     klines: pa.Table | None = None
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class DayLoader:
         try:
             encode = self.encoder(fetched)
         except MarketDataError as error:
-            return self.result(fetched.task, Outcome.FAILED, str(error))
+            return self.result(fetched.task, Outcome.FAILED, error)
         return self.result(fetched.task, Outcome.OPEN) if encode is None else self.publish(fetched.task, encode)
 
     def encoder(self, fetched: FetchedDay) -> Callable[[], NewChunk] | None:
@@ -115,19 +117,24 @@ class DayLoader:
             new = encoded()
             entry = self.store.publish(new)
         except MarketDataError as error:
-            return self.result(task, Outcome.FAILED, str(error))
+            return self.result(task, Outcome.FAILED, error)
         revision = self.store.revised.get(task.day.key)
         if problem := _unexplained(task, entry):
             return self.result(task, Outcome.FAILED, problem, revision)
         return DayResult(task.day, Outcome.LOADED, entry, None, revision, new.chunk.klines)
 
     def result(
-        self, task: Task, outcome: Outcome, error: str | None = None, revision: Revision | None = None
+        self,
+        task: Task,
+        outcome: Outcome,
+        error: MarketDataError | str | None = None,
+        revision: Revision | None = None,
     ) -> DayResult:
         """The result of a day whose chunk, if it has one, stays as it is."""
         if error:
             _log.error("%s %s failed: %s", self.store.dataset.name, task.day.key, error)
-        return DayResult(task.day, outcome, self.store.entries.get(task.day.key), error, revision)
+        entry, reason = self.store.entries.get(task.day.key), str(error) if error else None
+        return DayResult(task.day, outcome, entry, reason, revision, may_pass=isinstance(error, PASSING))
 
     def _kept(self, task: Task) -> Chunk | None:
         """The chunk on disk with the klines that the day keeps: those of minutes that were not requested now."""

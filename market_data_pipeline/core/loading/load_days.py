@@ -77,7 +77,7 @@ def _begin(load: Load, loader: DayLoader, task: Task, pages: PagesByDay, encoder
         fetched = recheck(load.source, fetched, load.settled_ms)
         encode = loader.encoder(fetched)
     except MarketDataError as error:
-        return _Begun(task, loader.result(task, Outcome.FAILED, str(error)))
+        return _Begun(task, loader.result(task, Outcome.FAILED, error))
     return _Begun(task, encoder.submit(encode) if encode else loader.result(task, Outcome.OPEN))
 
 

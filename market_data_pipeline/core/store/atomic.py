@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -121,7 +121,7 @@ def require_writable(root: Path) -> None:
     """Make the data root exist and prove that it takes files.
 
     Raises:
-        StoreError: it does not.
+        StoreUnavailable: it does not.
     """
     probe = root / f".writable-{os.getpid()}-{threading.get_ident()}"
     try:
@@ -130,6 +130,6 @@ def require_writable(root: Path) -> None:
         probe.unlink()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise StoreError(
+        raise StoreUnavailable(
             f"cannot write to the data root {root}: {reason}; set MARKET_DATA_DIR to a folder you own"
         ) from error
