@@ -24,7 +24,8 @@ ENV PATH=/opt/market-data/bin:$PATH \
     ALIGN_TZ=UTC \
     BUILD_COMBINED_ON_BACKFILL=0 \
     MANIFEST_WRITE_INTERVAL_SEC=300 \
-    LOG_DIR=/app/logs
+    LOG_DIR=/app/logs \
+    XDG_STATE_HOME=/data/MarketData/state
 USER market-data
 WORKDIR /app
 VOLUME /data/MarketData

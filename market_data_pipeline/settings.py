@@ -71,6 +71,17 @@ class Settings(BaseSettings):
         return self.market_data_dir.expanduser().absolute()
 
     @property
+    def budgets(self) -> tuple[Path, ...]:
+        """The folders for the request-weight budgets: the user's, then one of the data root."""
+        from platformdirs import user_state_path
+
+        under_root = self.root / ".governor"
+        try:
+            return user_state_path("market_data_pipeline", appauthor=False) / "budgets", under_root
+        except RuntimeError:  # a user without a home
+            return (under_root,)
+
+    @property
     def logs(self) -> Path:
         """The folder of the logs, absolute."""
         return (self.log_dir or self.root / "logs").expanduser().absolute()

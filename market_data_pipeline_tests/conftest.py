@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import RunningExchange, serve
-from market_data_pipeline_tests.support import NOON, MarketData, Simulate
+from market_data_pipeline_tests.support import NOON, STATE_VARIABLES, MarketData, Simulate
 
 
 def pytest_configure() -> None:
@@ -22,6 +23,28 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _set_state_folder(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Keep the request-weight budgets out of the tester's own folder, in processes that tests start, too."""
+    for name in STATE_VARIABLES:
+        patch.setenv(name, str(folder))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for fixtures of a module or a session."""
+    with pytest.MonkeyPatch.context() as patch:
+        _set_state_folder(patch, tmp_path_factory.mktemp("state"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory, _state_of_all: None) -> Iterator[None]:
+    """A folder for each test: an exchange may listen at the port of one that refused requests before."""
+    with pytest.MonkeyPatch.context() as patch:
+        _set_state_folder(patch, tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}")
+        yield
 
 
 @pytest.fixture

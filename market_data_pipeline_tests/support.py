@@ -29,6 +29,8 @@ MINUTE_MS = 60_000
 # Early in its minute: a client that carries this clock on with its own has most of a minute before the next turn.
 NOON = datetime(2024, 5, 15, 12, 0, 5, tzinfo=UTC)
 _LONGEST_COMMAND_S = 120
+# They name the user's folder for program state: on Linux and macOS, on Windows.
+STATE_VARIABLES = ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA")
 Simulate = Callable[..., RunningExchange]
 
 

@@ -55,7 +55,7 @@ def truth(market: str) -> pa.Table:
     with (
         TemporaryDirectory() as root,
         serving(market, {}, 0, now=later) as url,
-        closing(open_source("rest", Market(market), "BTC/USDT", root=Path(root), base_url=url)) as source,
+        closing(open_source("rest", Market(market), "BTC/USDT", budgets=[Path(root)], base_url=url)) as source,
     ):
         return pa.concat_tables([page.klines for page in source.pages([WINDOW[market]])]).combine_chunks()
 
@@ -71,7 +71,7 @@ def serving(market: str, faults: dict[str, float], seed: int, now: datetime | No
 
 def load(root: Path, url: str, market: str, zone: str, source: str = "auto") -> list[DayResult]:
     """One backfill, refetching if the source is REST alone; empty if the exchange could not be reached."""
-    with closing(open_source(source, Market(market), "BTC/USDT", root=root, base_url=url)) as opened:
+    with closing(open_source(source, Market(market), "BTC/USDT", budgets=[root], base_url=url)) as opened:
         try:
             return list(backfill(store_at(root, market, zone), opened, WINDOW[market], refetch=source == "rest"))
         except SourceUnavailable as error:
@@ -121,7 +121,7 @@ def assert_mends(root: Path, url: str, market: str, zone: str) -> None:
     """A load without faults, and then of the days that differ from REST, ends with the truth."""
     load(root, url, market, zone)
     store = store_at(root, market, zone)
-    with closing(open_source("rest", Market(market), "BTC/USDT", root=root, base_url=url)) as rest:
+    with closing(open_source("rest", Market(market), "BTC/USDT", budgets=[root], base_url=url)) as rest:
         compared = crosscheck(store, rest, against="rest", days=sample(store, None, None))
     assert compared.not_compared == []
     assert set(compared.differing_days) == wrong_days(store, market)

@@ -25,7 +25,7 @@ def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
     return partial(
         open_source,
         source or settings.market_data_source,
-        root=settings.root,
+        budgets=settings.budgets,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
     )
@@ -35,7 +35,7 @@ def live_market_of(settings: Settings, market: Market, who: str) -> LiveMarket:
     """The live market; `who` names this process to others that try to follow the same datasets."""
     sources = LiveSources(
         market,
-        root=settings.root,
+        budgets=settings.budgets,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
     )

@@ -59,7 +59,7 @@ def test_a_dagster_home_that_cannot_be_made(tmp_path: Path, settings: Settings, 
 
 def test_a_spent_budget(load: Load, settings: Settings, target: Target, running: RunningExchange):
     load("2024-03-05", "2024-03-06")
-    (budget,) = (settings.root / ".governor").glob("*_spot.json")
+    (budget,) = settings.budgets[0].glob("*_spot.json")
     while (seconds := time.time() % 60) > 50:
         time.sleep(60 - seconds)  # the budget is that of a minute, which must not end before the check
     budget.write_text(json.dumps({"minute": int(time.time() // 60), "used": 10**6, "closed_until_s": 0}))
@@ -75,7 +75,7 @@ def test_a_budget_that_the_exchange_closed(
     load("2024-03-05", "2024-03-06")
     (dataset,) = store_of(settings).datasets()
     store_of(settings).open(dataset).mark_live(True)
-    (budget,) = (settings.root / ".governor").glob("*_spot.json")
+    (budget,) = settings.budgets[0].glob("*_spot.json")
     closed = {"minute": int(time.time() // 60), "used": 0, "closed_until_s": time.time() + seconds}
     budget.write_text(json.dumps(closed))
     requests, began_s = running.exchange.stats()["spot"]["requests"], time.monotonic()

@@ -19,12 +19,14 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange, serve
 from market_data_pipeline_tests.support import (
     CHECKOUT,
     NOON,
+    STATE_VARIABLES,
     MarketData,
     Simulate,
     at,
@@ -320,6 +322,27 @@ def test_a_corrupt_manifest_is_rebuilt_from_the_chunks_with_a_warning(loaded: Ma
     assert "manifest.json is corrupt" in result.stderr
     assert path.read_bytes() == before
     assert loaded(*SPOT, "backfill", *THREE_DAYS).stderr == ""
+
+
+def test_two_data_roots_spend_from_one_budget(run: MarketData, exchange: SimulatedExchange, tmp_path: Path) -> None:
+    other = MarketData(tmp_path / "other", run.url)
+    for each in (run, other):
+        assert each(*SPOT, "backfill", *THREE_DAYS, "--source", "rest").exit_code == 0
+    (budget,) = Settings(market_data_dir=run.root).budgets[0].glob("*_spot.json")
+    assert json.loads(budget.read_bytes())["used"] == counted(exchange, "spot")["used_weight_1m"]
+    assert not list(tmp_path.rglob(".governor"))
+
+
+def test_a_budget_that_cannot_be_kept_in_the_users_folder_is_kept_in_the_data_root_and_said(
+    run: MarketData, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_bytes(b"")
+    state = dict.fromkeys(STATE_VARIABLES, str(tmp_path / "mine" / "state"))
+    result = run(*SPOT, "backfill", *THREE_DAYS, "--source", "rest", **state)
+    assert result.exit_code == 0
+    [line] = result.stderr.splitlines()
+    assert line.startswith("WARNING the request weight cannot be kept in ") and str(tmp_path / "mine") in line
+    assert [path.name for path in (run.root / ".governor").glob("*.json")]
 
 
 # --- verify

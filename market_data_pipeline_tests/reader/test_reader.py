@@ -628,7 +628,7 @@ def test_the_notebook_runs(tmp_path, simulate: Simulate, monkeypatch):
     window = span("2020-10-23T22:00", "2020-12-01T23:00")
     made = Store(tmp_path).create(Market.SPOT, "BTC/USDT", zone=ZURICH, start=date(2020, 10, 24))
     url = simulate().url
-    with closing(open_source("rest", Market.SPOT, "BTC/USDT", root=tmp_path, base_url=url)) as source:
+    with closing(open_source("rest", Market.SPOT, "BTC/USDT", budgets=[tmp_path], base_url=url)) as source:
         list(backfill(made, source, window))
     monkeypatch.setenv("MARKET_DATA_DIR", str(tmp_path))
     notebook = json.loads((CHECKOUT / "docs" / "reader.ipynb").read_text(encoding="utf-8"))

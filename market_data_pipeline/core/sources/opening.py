@@ -3,7 +3,7 @@
 Belongs here: the names that users may give, and the addresses. Does not belong here: how a source works.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,29 +29,45 @@ _REQUEST_CPU_S = 0.0015
 
 
 def open_source(
-    name: str, market: Market, pair: str, *, root: Path, base_url: str | None = None, extra_sleep_s: float = 0
+    name: str,
+    market: Market,
+    pair: str,
+    *,
+    budgets: Sequence[Path],
+    base_url: str | None = None,
+    extra_sleep_s: float = 0,
 ) -> KlineSource:
     """Return the source called `name` for a pair. It has sent no request yet.
+
+    Args:
+        name: auto, rest or archive.
+        market: the market.
+        pair: the pair.
+        budgets: the folders for the file of the request-weight budget, see `Governor`.
+        base_url: replaces the addresses of the exchange and of its archive.
+        extra_sleep_s: an additional wait before each request.
 
     Raises:
         UsageError: there is no source of this name.
     """
     if name not in SOURCES:
         raise UsageError(f"no such source: {name!r}; give {', '.join(SOURCES[:-1])} or {SOURCES[-1]}")
-    client = _client(market, root=root, base_url=base_url, extra_sleep_s=extra_sleep_s)
+    client = _client(market, budgets=budgets, base_url=base_url, extra_sleep_s=extra_sleep_s)
     return _source(name, pair, client, base_url)
 
 
 class LiveSources:
     """The sources of many pairs of one market, which share connections, the clock, and short deadlines."""
 
-    def __init__(self, market: Market, *, root: Path, base_url: str | None = None, extra_sleep_s: float = 0) -> None:
+    def __init__(
+        self, market: Market, *, budgets: Sequence[Path], base_url: str | None = None, extra_sleep_s: float = 0
+    ) -> None:
         """Send no request yet. The arguments are those of `open_source`."""
         self.market = market
         self._base_url = base_url
         self._client = _client(
             market,
-            root=root,
+            budgets=budgets,
             base_url=base_url,
             extra_sleep_s=extra_sleep_s,
             patience_s=_LIVE_PATIENCE_S,

@@ -30,7 +30,9 @@ def rest(root: Path) -> Iterator[OpenRest]:
 
         def opened(running: RunningExchange | str, market: str = "spot", token: str = "BTCUSDT") -> RestSource:
             url = running if isinstance(running, str) else running.url
-            return stack.enter_context(closing(RestSource(RestClient(Market(market), root=root, base_url=url), token)))
+            return stack.enter_context(
+                closing(RestSource(RestClient(Market(market), budgets=[root], base_url=url), token))
+            )
 
         yield opened
 
@@ -44,6 +46,6 @@ def exchange(root: Path) -> Iterator[OpenExchange]:
             running: RunningExchange | str, name: str = "auto", market: str = "futures", pair: str = "BTC/USDT"
         ) -> KlineSource:
             url = running if isinstance(running, str) else running.url
-            return stack.enter_context(closing(open_source(name, Market(market), pair, root=root, base_url=url)))
+            return stack.enter_context(closing(open_source(name, Market(market), pair, budgets=[root], base_url=url)))
 
         yield opened

@@ -14,7 +14,7 @@ from market_data_pipeline_tests.support import span
 
 
 def load(url: str, root: str, market: str, start: str, end: str) -> tuple[int, int]:
-    with closing(RestSource(RestClient(Market(market), root=Path(root), base_url=url), "BTCUSDT")) as source:
+    with closing(RestSource(RestClient(Market(market), budgets=[Path(root)], base_url=url), "BTCUSDT")) as source:
         source.life()
         rows = sum(page.klines.num_rows for page in source.pages([span(start, end)]))
         return rows, source.usage().spent

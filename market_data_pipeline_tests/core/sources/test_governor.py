@@ -1,17 +1,20 @@
 """However many spend from it, a minute's budget is spent once; what the exchange says counts more than we do."""
 
 import multiprocessing
+import shutil
 import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_data_pipeline.core.errors import Banned
-from market_data_pipeline.core.sources.governor import Governor, budget_path
+from market_data_pipeline.core.sources.budget_file import budget_name
+from market_data_pipeline.core.sources.governor import Governor
 
 MINUTE = 28_000_000
 START_S = MINUTE * 60 + 30.0
@@ -63,11 +66,15 @@ def patience(clock) -> Patience:
 
 @pytest.fixture
 def path(tmp_path) -> Path:
-    return budget_path(tmp_path, "api.binance.com", "spot")
+    return tmp_path / "budgets" / budget_name("api.binance.com", "spot")
 
 
-def governor_at(path: Path, clock: Clock, **options: float) -> Governor:
-    governor = Governor(path, weight_per_minute=100, clock_s=clock, own_clock_s=clock, **options)
+def unopened(path: Path, clock: Clock, **options: Any) -> Governor:
+    return Governor(path.name, [path.parent], weight_per_minute=100, clock_s=clock, own_clock_s=clock, **options)
+
+
+def governor_at(path: Path, clock: Clock, **options: Any) -> Governor:
+    governor = unopened(path, clock, **options)
     governor.open()
     return governor
 
@@ -246,7 +253,7 @@ def test_a_garbled_file_counts_as_a_spent_minute_and_no_more_than_that(path, clo
 
 
 def test_nothing_is_written_before_it_is_opened_and_what_was_spent_until_then_is_owed(tmp_path, path, clock, patience):
-    governor = Governor(path, weight_per_minute=100, clock_s=clock)
+    governor = unopened(path, clock)
     governor.pay(3, patience)
     governor.pay(4, patience)
     governor.settle(MINUTE, used=9)
@@ -257,7 +264,7 @@ def test_nothing_is_written_before_it_is_opened_and_what_was_spent_until_then_is
 
 
 def test_what_is_owed_counts_even_where_others_left_no_room_for_it(path, clock, patience):
-    late = Governor(path, weight_per_minute=100, clock_s=clock)
+    late = unopened(path, clock)
     late.pay(10, patience)
     governor_at(path, clock).pay(90, patience)
     late.open()
@@ -266,12 +273,92 @@ def test_what_is_owed_counts_even_where_others_left_no_room_for_it(path, clock, 
 
 def test_a_budget_that_is_there_is_used_from_the_first_request(path, clock, patience):
     governor_at(path, clock).pay(90, patience)
-    assert Governor(path, weight_per_minute=100, clock_s=clock).pay(6, patience) == MINUTE + 1
+    assert unopened(path, clock).pay(6, patience) == MINUTE + 1
 
 
-def test_each_host_and_market_has_its_own_budget(tmp_path):
+def test_each_host_and_market_has_its_own_budget():
     hosts, markets = ("api.binance.com", "127.0.0.1:8000"), ("spot", "futures")
-    paths = {budget_path(tmp_path, host, market) for host in hosts for market in markets}
-    assert len(paths) == 4
-    assert {path.parent for path in paths} == {tmp_path / ".governor"}
-    assert all(":" not in path.name for path in paths)
+    names = {budget_name(host, market) for host in hosts for market in markets}
+    assert len(names) == 4
+    assert all(":" not in name for name in names)
+
+
+DAMAGE = {
+    "infinite": '{"minute": Infinity, "used": 0, "closed_until_s": 0}',
+    "infinite end": '{"minute": 0, "used": 0, "closed_until_s": 1e999}',
+    "no number": '{"minute": 0, "used": NaN, "closed_until_s": 0}',
+    "huge": f'{{"minute": 1{"0" * 5000}, "used": 0, "closed_until_s": 0}}',
+    "negative": '{"minute": 0, "used": -1000, "closed_until_s": 0}',
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "deep object": '{"a":' * 100_000 + "1" + "}" * 100_000,
+    "text": '{"minute": "28000000", "used": "0", "closed_until_s": "0"}',
+    "fractions": '{"minute": 1.5, "used": 0, "closed_until_s": 0}',
+    "byte order mark": '\ufeff{"minute": 0, "used": 0, "closed_until_s": 0}',
+    "cut": '{"minute": 28000000, "used": 1, "clo',
+    "NUL": "\0" * 160,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_never_more_than_a_spent_minute(path, clock, patience, damage):
+    governor = governor_at(path, clock)
+    path.write_bytes(DAMAGE[damage].encode())
+    assert (governor.used(), governor.closed_s()) == (LIMIT, 0)
+    assert governor.pay(1, patience) == MINUTE + 1
+
+
+def test_a_ban_that_no_exchange_imposes_is_not_believed(path, clock, patience):
+    governor = governor_at(path, clock)
+    path.write_text(f'{{"minute": {MINUTE}, "used": 0, "closed_until_s": {START_S + 365 * 24 * 3600}}}')
+    assert governor.closed_s() == 0
+    assert governor.pay(1, patience) == MINUTE
+    governor.close_for(100)
+    assert governor.closed_s() == pytest.approx(100, abs=0.5)
+
+
+def test_a_budget_in_a_folder_that_cannot_be_made_is_kept_in_the_next_one(tmp_path, path, clock, patience):
+    (tmp_path / "mine").write_bytes(b"")
+    folders, warnings = [tmp_path / "mine" / "budgets", path.parent], []
+
+    def governor() -> Governor:
+        made = Governor(path.name, folders, weight_per_minute=100, clock_s=clock, warn=warnings.append)
+        made.open()
+        return made
+
+    assert governor().pay(90, patience) == MINUTE
+    assert governor().pay(6, patience) == MINUTE + 1
+    assert path.exists()
+    [first, second] = warnings
+    assert first == second
+    assert str(folders[0]) in first and str(folders[1]) in first and "\n" not in first
+
+
+def test_a_budget_that_no_folder_takes_is_kept_by_each_process(tmp_path, clock, patience):
+    (tmp_path / "mine").write_bytes(b"")
+    warnings: list[str] = []
+    governor = Governor("b", [tmp_path / "mine" / "b"], weight_per_minute=100, clock_s=clock, warn=warnings.append)
+    governor.pay(50, patience)
+    governor.open()
+    governor.pay(45, patience)
+    assert governor.pay(1, patience) == MINUTE + 1
+    assert len(warnings) == 1 and "counts by itself" in warnings[0]
+
+
+@pytest.mark.parametrize("what", ["file", "lock", "folder"])
+def test_a_budget_file_that_is_lost_during_a_load_stops_nothing(tmp_path, path, clock, patience, what):
+    other, warnings = tmp_path / "other", list[str]()
+    governor = Governor(path.name, [path.parent, other], weight_per_minute=100, clock_s=clock, warn=warnings.append)
+    governor.open()
+    governor.pay(50, patience)
+    if what == "folder":
+        shutil.rmtree(path.parent)
+        path.parent.write_bytes(b"mine")
+    else:
+        lost = path if what == "file" else path.with_suffix(".lock")
+        lost.unlink()
+        lost.mkdir()
+    governor.pay(45, patience)
+    assert governor.used() <= LIMIT
+    assert governor.pay(95, patience) == MINUTE + 1
+    assert len(warnings) == 1
+    assert (other / path.name).exists()

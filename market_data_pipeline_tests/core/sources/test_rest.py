@@ -389,7 +389,7 @@ def test_a_proxy_of_the_environment_is_used_and_not_for_this_machine(
 
 @pytest.mark.parametrize(("rtt_ms", "way_ms"), [(200, range(100, 151)), (600, range(150, 151))])
 def test_how_long_a_question_is_under_way(simulate: Simulate, root: Path, rtt_ms: int, way_ms: range) -> None:
-    with closing(LiveSources(Market.SPOT, root=root, base_url=simulate(rtt_ms=rtt_ms).url)) as sources:
+    with closing(LiveSources(Market.SPOT, budgets=[root], base_url=simulate(rtt_ms=rtt_ms).url)) as sources:
         assert sources.way_ms() == 0
         sources.set_clock()
         assert sources.way_ms() in way_ms

@@ -39,7 +39,7 @@ def error(code: int, text: str = "Please try again.") -> str:
 
 
 def opened(exchange: RawExchange, root: Path, **options: float) -> RestSource:
-    return RestSource(RestClient(Market.SPOT, root=root, base_url=exchange.url, **options), "BTCUSDT")
+    return RestSource(RestClient(Market.SPOT, budgets=[root], base_url=exchange.url, **options), "BTCUSDT")
 
 
 SOON = f"{NOW_MS + 300}"

@@ -216,7 +216,7 @@ def test_rest_alone_is_blocked(simulate: Simulate, exchange: OpenExchange) -> No
 def test_spot_goes_on_with_the_public_address_where_the_first_one_is_blocked(simulate: Simulate, root: Path) -> None:
     running, public = simulate(), simulate()
     blocked(running.exchange)
-    source = RestSource(RestClient(Market.SPOT, root=root, base_url=running.url, public_url=public.url), "BTCUSDT")
+    source = RestSource(RestClient(Market.SPOT, budgets=[root], base_url=running.url, public_url=public.url), "BTCUSDT")
     assert klines(source, DAYS).num_rows == 4320
     [warning] = source.warnings
     assert public.url in warning

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -31,7 +31,8 @@ from market_data_pipeline.core.errors import (
     SourceUnavailable,
 )
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.sources.governor import Governor, budget_path
+from market_data_pipeline.core.sources.budget_file import budget_name
+from market_data_pipeline.core.sources.governor import Governor
 from market_data_pipeline.core.sources.rest import answers
 from market_data_pipeline.core.sources.rest.answers import Listing
 from market_data_pipeline.core.sources.rest.ccxt_methods import RawExchange
@@ -68,7 +69,7 @@ class RestClient:
         self,
         market: Market,
         *,
-        root: Path,
+        budgets: Sequence[Path],
         base_url: str | None = None,
         public_url: str | None = None,
         extra_sleep_s: float = 0,
@@ -81,7 +82,7 @@ class RestClient:
 
         Args:
             market: the market.
-            root: the data root, which has the file of the weight budget.
+            budgets: the folders for the file of the weight budget, see `Governor`.
             base_url: replaces the exchange's own address.
             public_url: used instead where the exchange's own address does not serve this location; None for none.
             extra_sleep_s: an additional wait before each request.
@@ -104,10 +105,12 @@ class RestClient:
         self._clock_lock = threading.RLock()
         self._clock_offset_s: float | None = None
         self.governor = Governor(
-            budget_path(root, urlsplit(self.address).netloc, market.value),
+            budget_name(urlsplit(self.address).netloc, market.value),
+            budgets,
             weight_per_minute=WEIGHT_PER_MINUTE[market],
             clock_s=self._now_s,
             extra_sleep_s=extra_sleep_s,
+            warn=self.warnings.append,
         )
 
     @property

@@ -1,0 +1,176 @@
+"""The file of a request-weight budget: where it is, and reading and changing it under a lock.
+
+Belongs here: the record, the file and its lock, and where the count is kept if no file can be written. Does not belong
+here: how much may be spent, and when (`governor`).
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from filelock import FileLock
+from pydantic import Field, TypeAdapter
+
+_FILE_BYTES, _MOST_BYTES = 160, 4096
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Budget:
+    """What is spent: `used` weight of the exchange's `minute` (since 1970), and until when no request may be sent.
+
+    The limits are far beyond every real value.
+    """
+
+    minute: Annotated[int, Field(ge=0, le=10**9)]
+    used: Annotated[int, Field(ge=0, le=10**9)]
+    closed_until_s: Annotated[float, Field(ge=0, le=10**11, allow_inf_nan=False)]
+
+    @classmethod
+    def unspent(cls) -> "Budget":
+        """A budget of which nothing is spent."""
+        return cls(0, 0, 0.0)
+
+
+_ADAPTER = TypeAdapter(Budget)
+
+
+class BudgetFile:
+    """The budget of one host and market, shared with other processes through a file. Threads may share it.
+
+    Until `open` the file is used only if it exists; else the budget is kept in this process. It is kept there, too, if
+    no folder takes the file.
+    """
+
+    def __init__(
+        self, name: str, folders: Sequence[Path], *, lost: Callable[[], Budget], warn: Callable[[str], None]
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            name: the file's name, see `budget_name`.
+            folders: where the file belongs, the best place first; the next one is used where it cannot be written.
+            lost: gives the budget to go on with where the file is damaged.
+            warn: called with one line if a folder cannot be written.
+        """
+        self._places = [folder / name for folder in folders]
+        self._lost, self._warn = lost, warn
+        self._threads = threading.Lock()
+        self._own = Budget.unspent()
+        # False where the folder may not be looked into, unlike Path.exists, which raises.
+        self._is_open = bool(self._places) and os.path.exists(self._places[0])  # noqa: PTH110
+        self._lock = _lock_of(self._places[0]) if self._is_open else None
+
+    def open(self) -> None:
+        """Create the file, with what was counted in this process so far."""
+        with self._threads:
+            self._is_open = True
+            self._enter()
+
+    def look(self) -> Budget:
+        """The budget as it is now. It takes no lock, as the file is written in one piece and not changed here."""
+        if self._lock is None:
+            return self._own
+        try:
+            return self._read() or self._lost()
+        except OSError:
+            return self._lost()
+
+    @contextmanager
+    def changing(self) -> Iterator[Budget]:
+        """Lock the budget for this thread of this process; save it after the block if it changed."""
+        with self._threads:
+            lock, budget, saved = self._begin()
+            try:
+                yield budget
+                if lock is not None and budget != saved:
+                    self._save(budget)
+            finally:
+                if lock is not None:
+                    lock.release()
+
+    def _begin(self) -> tuple[FileLock | None, Budget, Budget | None]:
+        """The lock, which is held, the budget, and what of it is on disk; no lock if the budget is kept here."""
+        while True:
+            if self._lock is None and self._is_open:
+                self._enter()
+            if self._lock is None:
+                return None, self._own, None
+            lock = self._lock
+            try:
+                lock.acquire()
+                read = self._read()
+            except OSError as error:
+                lock.release()
+                self._leave(error)
+            else:
+                return lock, read or self._lost(), replace(read) if read else None
+
+    def _enter(self) -> None:
+        """Use the best place that takes the file, with what was counted in this process added."""
+        while self._lock is None and self._places:
+            path = self._places[0]
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with (lock := _lock_of(path)):
+                    budget, own = self._read() or self._lost(), self._own
+                    if budget.minute < own.minute:
+                        budget.minute, budget.used = own.minute, 0
+                    budget.used += own.used
+                    budget.closed_until_s = max(budget.closed_until_s, own.closed_until_s)
+                    self._write(budget)
+            except OSError as error:
+                self._leave(error)
+            else:
+                self._lock, self._own = lock, Budget.unspent()
+
+    def _leave(self, error: OSError) -> None:
+        """Use the present place no more, and say why."""
+        path, self._lock = self._places.pop(0), None
+        instead = f"it is kept in {self._places[0].parent}" if self._places else "this process counts by itself"
+        warning = f"the request weight cannot be kept in {path.parent} ({error.strerror or error}); {instead}"
+        _log.warning("%s", warning)
+        self._warn(warning)
+
+    def _save(self, budget: Budget) -> None:
+        try:
+            self._write(budget)
+        except OSError as error:
+            self._own = budget
+            self._leave(error)
+
+    def _read(self) -> Budget | None:
+        """The budget on disk; None if it is damaged."""
+        try:
+            with self._places[0].open("rb") as file:
+                return _ADAPTER.validate_json(file.read(_MOST_BYTES), strict=True)
+        except FileNotFoundError:
+            return Budget.unspent()
+        except ValueError:
+            return None
+
+    def _write(self, budget: Budget) -> None:
+        # One write of a fixed size, without truncating first: a process killed here leaves no empty file.
+        content = _ADAPTER.dump_json(budget).ljust(_FILE_BYTES)
+        file = os.open(self._places[0], os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        try:
+            os.write(file, content)
+            if os.fstat(file).st_size > _FILE_BYTES:
+                os.ftruncate(file, _FILE_BYTES)
+        finally:
+            os.close(file)
+
+
+def budget_name(host: str, market: str) -> str:
+    """The name of the file of a host and market."""
+    return f"{re.sub(r'[^A-Za-z0-9.-]', '_', host)}_{market}.json"
+
+
+def _lock_of(path: Path) -> FileLock:
+    return FileLock(path.with_suffix(".lock"), thread_local=False)
