@@ -67,7 +67,7 @@ def verify(bench: Bench) -> Iterator[Line]:
 
     `verify` is judged without imports, against the least that any proof has to do with the same chunks: read, sha256,
     decode. What it does on top is the rules of a kline, the manifest, coverage with reasons, pandera (imported before
-    the stopwatch starts), and what is hard to believe. Beside it: against that least with the rules of a kline in numpy
+    the stopwatch starts), and implausible values. Beside it: against that least with the rules of a kline in numpy
     by hand. `combine` is judged as a whole process against pandas (read each chunk, concat, to_parquet). The commands
     have Dagster and their start-up on top.
     """
