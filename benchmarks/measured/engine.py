@@ -25,7 +25,7 @@ from market_data_pipeline.core.store.root import Store
 def main() -> None:
     options = _options()
     market, pair, zone = parse_market(options.market), parse_pair(options.pair), parse_zone("UTC")
-    opener = partial(open_source, options.source, root=options.root, base_url=options.url)
+    opener = partial(open_source, options.source, budgets=[options.root], base_url=options.url)
     stopwatch = Stopwatch()
     outcomes: dict[str, int] = {}
     absences: list[Absence] = []

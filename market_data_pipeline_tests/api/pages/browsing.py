@@ -32,7 +32,7 @@ def opened(
     root: Path, url: str, *, start: str, end: str, market: str = "spot", pair: str = "BTC/USDT", tz: str = "UTC"
 ) -> Iterator[tuple[DatasetStore, Any]]:
     """The dataset made ready, and its days being loaded, one at each step."""
-    opener, zone = partial(open_source, "rest", root=root, base_url=url), parse_zone(tz)
+    opener, zone = partial(open_source, "rest", budgets=[root], base_url=url), parse_zone(tz)
     resolved = resolve(opener, Market(market), pair, strict=True)
     with closing(resolved.source) as source:
         window = parse_window(
