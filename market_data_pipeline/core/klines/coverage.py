@@ -36,6 +36,7 @@ class Kind(StrEnum):
     NOT_LISTED = "not_listed"
     DELISTED = "delisted"
     OUTAGE = "outage"
+    MALFORMED = "malformed"
     OPEN = "open"
     NOT_REQUESTED = "not_requested"
     UNEXPLAINED = "unexplained"
@@ -43,7 +44,7 @@ class Kind(StrEnum):
     @property
     def is_final(self) -> bool:
         """True if the exchange will never have such a kline, so that requesting it again would not help."""
-        return self in {Kind.NOT_LISTED, Kind.DELISTED, Kind.OUTAGE}
+        return self in {Kind.NOT_LISTED, Kind.DELISTED, Kind.OUTAGE, Kind.MALFORMED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,6 @@ def _known(stored: Entry | None, requested_now: tuple[Span, ...]) -> list[Absenc
     return [
         Absence(absence.kind, span, absence.evidence)
         for absence in (stored.absences if stored else ())
-        if absence.kind in {Kind.OUTAGE, Kind.UNEXPLAINED}
+        if absence.kind in {Kind.OUTAGE, Kind.MALFORMED, Kind.UNEXPLAINED}
         for span in subtract([absence.span], requested_now)
     ]

@@ -6,14 +6,15 @@ Belongs here: joining what was fetched with what is stored, and the day's result
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import PASSING, MarketDataError
-from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, subtract, total_minutes
+from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, merge, subtract, total_minutes
 from market_data_pipeline.core.klines.days import Day, iso
+from market_data_pipeline.core.klines.flaws import within
 from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
 from market_data_pipeline.core.loading.absences import explained
 from market_data_pipeline.core.loading.fetch import FetchedDay
@@ -25,6 +26,8 @@ from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision
 
 _log = logging.getLogger(__name__)
+# A day that has nothing but such minutes has its chunk all the same, which says so.
+_PROVEN = {Kind.OUTAGE, Kind.MALFORMED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +80,19 @@ class DayLoader:
     def encoder(self, fetched: FetchedDay) -> Callable[[], NewChunk] | None:
         """What checks and encodes the day's chunk, to be called in any thread; None if there is no kline to store yet.
 
-        The returned function raises BadAnswer if a kline breaks a rule.
+        The returned function raises BadAnswer if a kline cannot be stored.
 
         Raises:
             StoreError: the chunk on disk cannot be read.
         """
         day, dataset = fetched.task.day, self.store.dataset
-        stored = self._kept(fetched.task)
+        stored = self._kept(fetched)
         kept = stored.klines if stored else EMPTY
         klines = join(kept, fetched.klines)
+        said = (*(stored.footer.flaws if stored else ()), *fetched.flaws)
         entry = self.store.entries.get(day.key)
         absences = explained(dataset, klines, fetched, entry, self.life, self.settled_ms)
-        if klines.num_rows == 0 and not any(absence.kind is Kind.OUTAGE for absence in absences):
+        if klines.num_rows == 0 and not any(absence.kind in _PROVEN for absence in absences):
             return None
         sources = set(fetched.sources)
         if stored and kept.num_rows:
@@ -109,6 +113,7 @@ class DayLoader:
             source=source,
             row_group_rows=self.row_group_rows,
             checked=checked,
+            said=said,
         )
 
     def publish(self, task: Task, encoded: Callable[[], NewChunk]) -> DayResult:
@@ -136,15 +141,21 @@ class DayLoader:
         entry, reason = self.store.entries.get(task.day.key), str(error) if error else None
         return DayResult(task.day, outcome, entry, reason, revision, may_pass=isinstance(error, PASSING))
 
-    def _kept(self, task: Task) -> Chunk | None:
-        """The chunk on disk with the klines that the day keeps: those of minutes that were not requested now."""
-        left = subtract([Span(task.day.start_ms, task.day.end_ms)], task.spans)
-        stored = self.store.trusted(task.day) if left else None
+    def _kept(self, fetched: FetchedDay) -> Chunk | None:
+        """The chunk on disk with the klines that the day keeps.
+
+        Those are of minutes that were not requested now, and of those that the exchange now has a row of that cannot be
+        stored: such a row takes no kline's place.
+        """
+        day, absences = fetched.task.day, fetched.absences
+        malformed = [absence.span for absence in absences if absence.kind is Kind.MALFORMED]
+        left = [*subtract([Span(day.start_ms, day.end_ms)], fetched.task.spans), *malformed]
+        stored = self.store.trusted(day) if left else None
         if stored is None:
             return None
-        pieces = [piece for span in left if (piece := cut(stored.klines, span)).num_rows]
+        pieces = [piece for span in merge(left) if (piece := cut(stored.klines, span)).num_rows]
         kept = pieces[0] if len(pieces) == 1 else pa.concat_tables([EMPTY, *pieces]).combine_chunks()
-        return Chunk(stored.entry, kept, stored.footer)
+        return Chunk(stored.entry, kept, replace(stored.footer, flaws=within(stored.footer.flaws, left)))
 
 
 def _unexplained(task: Task, entry: Entry) -> str | None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, gaps, intersect, subtract, total_minutes
+from market_data_pipeline.core.klines.flaws import Flaw, malformed
 from market_data_pipeline.core.klines.table import join, open_times
 from market_data_pipeline.core.loading.plan import Task
+from market_data_pipeline.core.sources.pages_by_day import DayKlines
 from market_data_pipeline.core.sources.protocol import PageSource
 
 _MOST_RECHECKS = 5
@@ -24,8 +26,10 @@ class FetchedDay:
         task: the day and the requested minutes.
         klines: their klines, sorted.
         sources: the names of the klines' sources.
-        absences: minutes that were requested twice and have no kline: `outage` if that is proven, else `unexplained`.
+        absences: minutes that were requested twice and have no kline: `malformed` if they have a row that cannot be
+            stored, `outage` if it is proven that they have none, else `unexplained`.
         checked: True if the klines passed the rules of `klines.checks` already.
+        flaws: those of the klines, with the sources that have them.
     """
 
     task: Task
@@ -33,6 +37,13 @@ class FetchedDay:
     sources: frozenset[str]
     absences: tuple[Absence, ...] = ()
     checked: bool = False
+    flaws: tuple[Flaw, ...] = ()
+
+    @classmethod
+    def of_pages(cls, task: Task, read: DayKlines) -> "FetchedDay":
+        """A day as its pages have it."""
+        bad = malformed(read.bad_rows, _absent(task, read.klines)) if read.bad_rows else ()
+        return cls(task, read.klines, read.sources, tuple(bad), read.checked, read.flaws)
 
 
 def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> FetchedDay:
@@ -47,20 +58,26 @@ def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> Fetched
         BadAnswer, SourceUnavailable: see `PageSource.recheck`.
     """
     spans, klines, sources = fetched.task.spans, fetched.klines, set(fetched.sources)
-    absences = list(fetched.absences)
+    absences, flaws = list(fetched.absences), list(fetched.flaws)
     for _ in range(_MOST_RECHECKS):
         if klines.num_rows == total_minutes(spans):
             break
-        absent = [gap for span in spans for gap in gaps(open_times(klines), span)]
-        settled = intersect(absent, [Span(0, settled_ms)])
+        settled = intersect(_absent(fetched.task, klines), [Span(0, settled_ms)])
         unchecked = subtract(settled, [absence.span for absence in absences])
         if not unchecked:
             break
         for gap in unchecked:
             again = source.recheck(gap)
-            if again.klines.num_rows == 0:
+            bad = malformed(again.bad_rows, gaps(open_times(again.klines), gap)) if again.bad_rows else []
+            absences += bad
+            if again.klines.num_rows == 0 and not bad:
                 absences.append(Absence(Kind.OUTAGE if again.proven else Kind.UNEXPLAINED, gap, again.evidence))
             klines = join(klines, again.klines)
+            flaws += again.flaws
             sources.update(again.sources)
     checked = fetched.checked and klines.num_rows == fetched.klines.num_rows
-    return FetchedDay(fetched.task, klines, frozenset(sources), tuple(absences), checked)
+    return FetchedDay(fetched.task, klines, frozenset(sources), tuple(absences), checked, tuple(flaws))
+
+
+def _absent(task: Task, klines: pa.Table) -> list[Span]:
+    return [gap for span in task.spans for gap in gaps(open_times(klines), span)]

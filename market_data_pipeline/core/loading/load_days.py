@@ -72,8 +72,7 @@ def _begin(load: Load, loader: DayLoader, task: Task, pages: PagesByDay, encoder
     if task.outcome is not None:
         return _Begun(task, loader.result(task, task.outcome))
     try:
-        of_day = pages.of(task.spans)
-        fetched = FetchedDay(task, of_day.klines, of_day.sources, checked=of_day.checked)
+        fetched = FetchedDay.of_pages(task, pages.of(task.spans))
         fetched = recheck(load.source, fetched, load.settled_ms)
         encode = loader.encoder(fetched)
     except MarketDataError as error:

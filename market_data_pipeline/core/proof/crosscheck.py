@@ -20,8 +20,9 @@ from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, mer
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.klines.table import FIELDS, common_minutes, cut, join, open_times
-from market_data_pipeline.core.sources.pages_by_day import PagesByDay
+from market_data_pipeline.core.sources.pages_by_day import DayKlines, PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
 KLINE = "kline"
@@ -159,16 +160,32 @@ def _compared(
     if not spans:
         raise StoreError("nothing is stored of it")
     # Before the chunk is read: if that raised first, the pages of the day would stay in memory.
-    theirs = pages.of(spans).klines
-    stored = _stored(store, day)
-    ours = pa.concat_tables([cut(stored, span) for span in spans]).combine_chunks()
+    read = pages.of(spans)
+    chunk = _stored(store, day)
+    ours, theirs = pa.concat_tables([cut(chunk.klines, span) for span in spans]).combine_chunks(), read.klines
+    if read.flaws or read.bad_rows:
+        ours, theirs = (_without(klines, _worse(chunk, read)) for klines in (ours, theirs))
     if against == "rest":
         theirs = _rechecked(source, ours, theirs)
     return ours.num_rows, _differences(day, ours, theirs)
 
 
-def _stored(store: DatasetStore, day: Day) -> pa.Table:
-    """The day's klines, from a chunk that matches its entry."""
+def _worse(chunk: Chunk, theirs: DayKlines) -> set[int]:
+    """The minutes of which they have a row that breaks a rule, and we a kline that breaks none.
+
+    Such a row was not stored because the other source has a better one, so it is no difference to be repaired.
+    """
+    odd = {flaw.open_time for flaw in theirs.flaws} | {row.minute for row in theirs.bad_rows}
+    good = set(open_times(chunk.klines).tolist()) - {flaw.open_time for flaw in chunk.footer.flaws}
+    return odd & good
+
+
+def _without(klines: pa.Table, minutes: set[int]) -> pa.Table:
+    return klines.filter(~np.isin(open_times(klines), list(minutes)))
+
+
+def _stored(store: DatasetStore, day: Day) -> Chunk:
+    """The day's chunk, which matches its entry."""
     chunk = store.trusted(day)
     if chunk is None:
         # Another process may have replaced or renamed the chunk after the manifest was read.
@@ -176,7 +193,7 @@ def _stored(store: DatasetStore, day: Day) -> pa.Table:
         chunk = store.read(day)
     if chunk.entry != store.entries.get(day.key):
         raise StoreError(f"{store.chunk_path(day).name} is not what the manifest lists")
-    return chunk.klines
+    return chunk
 
 
 def _rechecked(source: KlineSource, ours: pa.Table, theirs: pa.Table) -> pa.Table:

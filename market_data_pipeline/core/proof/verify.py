@@ -12,11 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.anomalies import anomalies
-from market_data_pipeline.core.klines.checks import coverage_problems, kline_problems
+from market_data_pipeline.core.klines.checks import coverage_problems, flaw_problems, is_clean, kline_problems
 from market_data_pipeline.core.klines.coverage import (
     Absence,
     Span,
@@ -37,6 +38,7 @@ from market_data_pipeline.core.klines.findings import (
     Finding,
     Severity,
 )
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.proof.schema import schema, schema_problem
 from market_data_pipeline.core.store.chunks.files import Chunk
@@ -61,6 +63,7 @@ class Verification:
     rows: int = 0
     size_bytes: int = 0
     absences: list[Absence] = field(default_factory=list)
+    flaws: list[Flaw] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     strangers: list[Path] = field(default_factory=list)
     """Files under `chunks/` that are no chunks of the dataset. They do no harm; repair moves them to quarantine."""
@@ -92,11 +95,11 @@ def verify(store: DatasetStore, window: Span | None = None) -> Verification:
     with ThreadPoolExecutor(_READERS) as readers:
         chunks = _read_ahead(store, _days(store, window), readers)
         while days := list(islice(chunks, _DAYS_TOGETHER)):
-            klines = {}
+            proven = {}
             for day, chunk, problem in days:
-                if (proven := _proven(store, day, chunk, problem, result)) is not None:
-                    klines[day] = proven.klines
-            result.findings += _findings_together(klines, result, expected)
+                if (good := _proven(store, day, chunk, problem, result)) is not None:
+                    proven[day] = good
+            result.findings += _findings_together(proven, result, expected)
     return result
 
 
@@ -144,6 +147,7 @@ def _proven(store: DatasetStore, day: Day, chunk: Chunk | None, problem: str, re
     result.rows += chunk.entry.rows
     result.size_bytes += chunk.entry.size_bytes
     result.absences += chunk.entry.absences
+    result.flaws += chunk.entry.flaws
     result.findings += _uncovered(day, chunk, requested)
     return chunk
 
@@ -179,14 +183,19 @@ def _uncovered(day: Day, chunk: Chunk, requested: list[Span]) -> Iterator[Findin
 
 
 def _findings_together(
-    klines: dict[Day, pa.Table], result: Verification, expected: "pandera.DataFrameSchema"
+    chunks: dict[Day, Chunk], result: Verification, expected: "pandera.DataFrameSchema"
 ) -> Iterator[Finding]:
-    """Findings of many days at once: broken rules, each on its day, and anomalies of the days without errors."""
-    if not klines:
+    """Findings of many days at once: broken rules, flaws and anomalies, each on its day."""
+    if not chunks:
         return
+    # The rules have judged flawed klines; the schema and the rules for odd values would find the same again.
+    klines = {day: _without_flaws(chunk) for day, chunk in chunks.items()}
     together = pa.concat_tables(klines.values()).combine_chunks()
-    broken = [*_broken(klines, together), *(_blamed(klines, expected) if schema_problem(together, expected) else ())]
+    broken = [*_broken(chunks, together), *(_blamed(klines, expected) if schema_problem(together, expected) else ())]
     yield from broken
+    for day, chunk in chunks.items():
+        for flaw in chunk.footer.flaws:
+            yield Finding(PLAUSIBLE, day.key, f"kept though it breaks a rule: {flaw.text}", Severity.WARNING)
     # A day with errors is loaded again anyway.
     wrong = {finding.day for finding in (*result.errors, *broken)}
     sound = [table for day, table in klines.items() if day.key not in wrong]
@@ -197,15 +206,24 @@ def _findings_together(
             yield Finding(PLAUSIBLE, day.key, anomaly.problem, anomaly.severity)
 
 
-def _broken(klines: dict[Day, pa.Table], together: pa.Table) -> Iterator[Finding]:
-    """The rules that each day breaks. All days are checked at once first, as nearly always none breaks any."""
-    days = list(klines)
-    if all(_lies_within(table, day) for day, table in klines.items()):
-        whole = Span(days[0].start_ms, days[-1].end_ms)
-        if next(kline_problems(together, whole), None) is None:
-            return
-    for day, table in klines.items():
-        for problem in kline_problems(table, Span(day.start_ms, day.end_ms)):
+def _without_flaws(chunk: Chunk) -> pa.Table:
+    if not chunk.footer.flaws:
+        return chunk.klines
+    flawed = [flaw.open_time for flaw in chunk.footer.flaws]
+    return chunk.klines.filter(~np.isin(open_times(chunk.klines), flawed))
+
+
+def _broken(chunks: dict[Day, Chunk], together: pa.Table) -> Iterator[Finding]:
+    """The rules that each day breaks, but for the flaws that its footer names.
+
+    All days are checked at once first, as nearly always none breaks any.
+    """
+    named = any(chunk.footer.flaws for chunk in chunks.values())
+    if not named and is_clean(together) and all(_lies_within(chunk.klines, day) for day, chunk in chunks.items()):
+        return
+    for day, chunk in chunks.items():
+        problems = list(kline_problems(chunk.klines, Span(day.start_ms, day.end_ms)))
+        for problem in problems or flaw_problems(chunk.klines, chunk.footer.flaws):
             yield Finding(KEEPS_SCHEMA, day.key, problem)
 
 

@@ -12,17 +12,20 @@ import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span, intersect
+from market_data_pipeline.core.klines.flaws import BadRow, Flaw
 from market_data_pipeline.core.klines.table import cut
 from market_data_pipeline.core.sources.protocol import Page
 
 
 @dataclass(frozen=True, slots=True)
 class DayKlines:
-    """The klines of a day's spans, the sources of its pages, and whether they passed the rules (`Page.checked`)."""
+    """The klines of a day's spans with their flaws, the sources of its pages, and what else a `Page` has of them."""
 
     klines: pa.Table
     sources: frozenset[str]
     checked: bool = False
+    flaws: tuple[Flaw, ...] = ()
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 class PagesByDay:
@@ -49,11 +52,8 @@ class PagesByDay:
         for page in serving:
             if page.error and intersect([page.span], spans):
                 raise BadAnswer(page.error)
-        if len(serving) == len(spans) == 1:
-            page = serving[0]
-            return DayKlines(cut(page.klines, spans[0]), page.sources, page.checked and page.span == spans[0])
-        klines = pa.concat_tables([cut(page.klines, span) for page in serving for span in spans]).combine_chunks()
-        return DayKlines(klines, frozenset(source for page in serving for source in page.sources))
+        parts = [cut(page.klines, span) for page in serving for span in spans]
+        return _of_pages(parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks(), serving)
 
     def close(self) -> None:
         """Cancel the requests for pages that were not read."""
@@ -72,3 +72,14 @@ class PagesByDay:
         if page is None:
             raise BadAnswer("the source gave fewer pages than were requested")
         return page
+
+
+def _of_pages(klines: pa.Table, pages: list[Page]) -> DayKlines:
+    """A day's klines, which are parts of these pages."""
+    return DayKlines(
+        klines,
+        sources=frozenset(source for page in pages for source in page.sources),
+        checked=all(page.checked for page in pages),
+        flaws=tuple(flaw for page in pages for flaw in page.flaws),
+        bad_rows=tuple(row for page in pages for row in page.bad_rows),
+    )

@@ -11,6 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.flaws import BadRow, Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Page:
 
     `sources` has the source of the klines: `rest`, `archive`, or both. `error` is set, and `klines` is empty, where
     each response of the exchange was something other than klines of these minutes. `checked` is True where the klines
-    passed the rules of `klines.checks` for this span, so that they need not be applied a second time.
+    are clean (`klines.checks.is_clean`), so that the rules need not be applied a second time. `flaws` are those of the
+    klines, with the sources that have them; `bad_rows` are what the sources have of minutes without a kline.
     """
 
     span: Span
@@ -27,6 +29,8 @@ class Page:
     sources: frozenset[str]
     error: str | None = None
     checked: bool = False
+    flaws: tuple[Flaw, ...] = ()
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,16 @@ class Recheck:
         sources: where the klines came from.
         evidence: without klines, one line for each witness: what REST, the archive and another pair have of the gap.
         proven: True if the evidence is enough to call the gap an outage.
+        flaws: those of the klines, with the sources that have them.
+        bad_rows: the rows of the gap that cannot be stored. Where there are any, nothing is said of its other minutes.
     """
 
     klines: pa.Table
     sources: frozenset[str] = frozenset()
     evidence: tuple[str, ...] = ()
     proven: bool = False
+    flaws: tuple[Flaw, ...] = ()
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,24 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, reduce
 
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import BadAnswer, MarketDataError, PairNotListed, RegionBlocked, SourceUnavailable
-from market_data_pipeline.core.klines.coverage import Span, gaps
+from market_data_pipeline.core.errors import (
+    BadAnswer,
+    MarketDataError,
+    PairNotListed,
+    RegionBlocked,
+    SourceError,
+    SourceUnavailable,
+)
+from market_data_pipeline.core.klines.coverage import Span, gaps, merge
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
-from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
+from market_data_pipeline.core.klines.flaws import merged
+from market_data_pipeline.core.klines.sifting import NOTHING, Sifted, both
+from market_data_pipeline.core.klines.table import EMPTY, cut, open_times
 from market_data_pipeline.core.sources.archive.files import (
     CONNECTIONS,
     DAY_MS,
@@ -112,12 +122,15 @@ class ExchangeSource:
         """
         by_rest = Recheck(EMPTY, evidence=("rest: not to be asked",)) if self._is_blocked else self._rest.recheck(gap)
         if by_rest.klines.num_rows:
-            return by_rest
+            return replace(by_rest, bad_rows=())  # the minutes that are still absent are asked for again
         archived, of_archive = self._archived(gap)
-        if archived.num_rows and self._name != "rest":
-            return Recheck(archived, ARCHIVE)
+        if archived.klines.num_rows and self._name != "rest":
+            return Recheck(archived.klines, ARCHIVE, flaws=archived.flaws)
+        of_archive_too = archived.bad_rows if self._name != "rest" else ()
+        if bad_rows := merged((*by_rest.bad_rows, *of_archive_too)):
+            return Recheck(EMPTY, bad_rows=bad_rows)
         halted, of_reference = self._halted(gap)
-        proven = not self._is_blocked and not archived.num_rows and (of_archive == _ARCHIVE_HAS_NONE or halted)
+        proven = not self._is_blocked and not archived.klines.num_rows and (of_archive == _ARCHIVE_HAS_NONE or halted)
         return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), proven=proven)
 
     def usage(self) -> Usage:
@@ -147,21 +160,48 @@ class ExchangeSource:
     def _page(self, span: Span) -> Page:
         try:
             if self._name == "auto" and self._is_short(span):
-                return Page(span, self._rest.klines(span), REST)
-            klines, lacks = self._of_file(span)
-            missing = gaps(open_times(klines), span)
-            if self._name == "archive" or not (lacks or missing):
-                # The rules were applied to the file, which is a whole UTC day.
-                checked = not lacks and span.end_ms - span.start_ms == DAY_MS
-                return Page(span, klines, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None, checked)
+                return self._of_rest_first(span)
+            of_file, lacks = self._of_file(span)
+            missing = gaps(open_times(of_file.klines), span)
+            if self._name == "archive" or not (lacks or missing or of_file.flaws):
+                return _page(span, of_file, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None)
             if lacks:
                 _log.warning("%s; asking REST", lacks)
-            answers = [self._rest.klines(gap) for gap in (missing if len(missing) <= _MOST_GAPS else [span])]
+            by_rest = self._second_opinion(span, missing, of_file)
         except BadAnswer as error:
             return Page(span, EMPTY, REST, str(error))
-        from_archive = ARCHIVE if klines.num_rows else frozenset()
-        from_rest = REST if any(answer.num_rows for answer in answers) else frozenset()
-        return Page(span, reduce(join, answers, klines), from_archive | from_rest or REST)
+        found = both(of_file, by_rest)
+        # Where REST has but the same flawed klines, the archive's are all there is.
+        from_archive = ARCHIVE if of_file.klines.num_rows else frozenset()
+        from_rest = frozenset() if found.klines.equals(of_file.klines) else REST
+        return _page(span, found, from_archive | from_rest or REST)
+
+    def _of_rest_first(self, span: Span) -> Page:
+        """Return a page of REST; with the archive's rows beside it where REST's break a rule."""
+        by_rest = self._rest.sifted(span)
+        if by_rest.clean:
+            return _page(span, by_rest, REST)
+        archived, _ = self._archived(span)
+        doubted = merge([*by_rest.doubtful, *gaps(open_times(by_rest.klines), span)])
+        of_archive = reduce(both, map(archived.part, doubted), NOTHING)
+        return _page(span, both(of_archive, by_rest), REST | ARCHIVE if of_archive.klines.num_rows else REST)
+
+    def _second_opinion(self, span: Span, missing: list[Span], of_file: Sifted) -> Sifted:
+        """Return what REST has of the minutes that the file lacks or has flawed; of the whole span if they are many."""
+        doubted = merge([*missing, *of_file.doubtful])
+        asked = doubted if len(doubted) <= _MOST_GAPS else [span]
+        if not missing and self._is_blocked:
+            return NOTHING
+        try:
+            return reduce(both, map(self._rest.sifted, asked), NOTHING)
+        except SourceUnavailable:
+            raise
+        except SourceError as error:
+            if missing:
+                raise
+            # The file has these minutes, flawed as they are.
+            _log.warning("%s; the archive's klines are kept", error)
+            return NOTHING
 
     def _is_short(self, span: Span) -> bool:
         """True if the span is one page of REST: one request there, and two to the archive.
@@ -173,27 +213,27 @@ class ExchangeSource:
         is_published = span.start_ms // DAY_MS * DAY_MS + DAY_MS <= self.now_ms() - PUBLISHED_AFTER_MS
         return span.end_ms - span.start_ms <= self._rest.page_ms and not (at_midnight and is_published)
 
-    def _of_file(self, span: Span) -> tuple[pa.Table, str]:
-        """Return the archive's klines of a span within one UTC day, and the reason if its file cannot be used."""
+    def _of_file(self, span: Span) -> tuple[Sifted, str]:
+        """Return the archive's rows of a span within one UTC day, and the reason if its file cannot be used."""
         start_ms = span.start_ms // DAY_MS * DAY_MS
         try:
-            return cut(self._archive.day(start_ms), span), ""
+            return self._archive.day(start_ms).part(span), ""
         except NoFile:
-            return EMPTY, f"the archive has no file of {iso(start_ms)[:10]}"
+            return NOTHING, f"the archive has no file of {iso(start_ms)[:10]}"
         except BadFile as error:
-            return EMPTY, f"the archive's file of {iso(start_ms)[:10]} is not used: {error}"
+            return NOTHING, f"the archive's file of {iso(start_ms)[:10]} is not used: {error}"
         except SourceUnavailable as error:
             if self._name == "archive":
                 raise
-            return EMPTY, str(error)
+            return NOTHING, str(error)
 
-    def _archived(self, gap: Span) -> tuple[pa.Table, str]:
-        """Return the archive's klines of the gap, and the line of evidence."""
+    def _archived(self, gap: Span) -> tuple[Sifted, str]:
+        """Return the archive's rows of the gap, and the line of evidence."""
         of_days = [self._of_file(piece) for piece in pieces([gap], DAY_MS, aligned=True)]
-        klines = pa.concat_tables([klines for klines, _ in of_days]).combine_chunks()
-        if klines.num_rows:
-            return klines, f"archive: has {klines.num_rows} of them"
-        return klines, next((f"archive: {lacks}" for _, lacks in of_days if lacks), _ARCHIVE_HAS_NONE)
+        found = reduce(both, (rows for rows, _ in of_days))
+        if found.klines.num_rows:
+            return found, f"archive: has {found.klines.num_rows} of them"
+        return found, next((f"archive: {lacks}" for _, lacks in of_days if lacks), _ARCHIVE_HAS_NONE)
 
     def _halted(self, gap: Span) -> tuple[bool, tuple[str, ...]]:
         """Return whether the reference pair has klines around the gap and none in it, and the line of evidence."""
@@ -209,3 +249,7 @@ class ExchangeSource:
             return False, (f"{pair}: none around them either",)
         halted = inside <= (_EDGE_MINUTES if gap.minutes > _LONG_MINUTES else 0)
         return halted, (f"{pair}: {inside or 'none'} of them",)
+
+
+def _page(span: Span, found: Sifted, sources: frozenset[str], error: str | None = None) -> Page:
+    return Page(span, found.klines, sources, error, not error and found.clean, found.flaws, found.bad_rows)

@@ -17,12 +17,20 @@ import pyarrow as pa
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import records
 from market_data_pipeline.core.store.atomic import FileStamp, stamp_of, write_whole
 from market_data_pipeline.core.store.chunks.encoding import Footer
 from market_data_pipeline.core.store.layout import chunk_name
-from market_data_pipeline.core.store.records import AbsenceRecord, absence_of, absence_record
+from market_data_pipeline.core.store.records import (
+    AbsenceRecord,
+    FlawsRecord,
+    absence_of,
+    absence_record,
+    flaws_of,
+    flaws_records,
+)
 
 _FORMAT = 1
 LIVE = "live"
@@ -65,6 +73,7 @@ class Entry:
     sha256: str
     # Not compared: a chunk from REST that the archive confirmed is `ARCHIVED`, and a rebuilt manifest cannot have that.
     state: State = field(compare=False)
+    flaws: tuple[Flaw, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -104,6 +113,7 @@ class Entry:
             size_bytes=size_bytes,
             sha256=sha256,
             state=_state_by_itself(footer.source, footer.absences),
+            flaws=footer.flaws,
         )
 
 
@@ -118,6 +128,7 @@ class _EntryRecord:
     last_open_time: int | None
     complete: bool
     absences: tuple[AbsenceRecord, ...]
+    flaws: tuple[FlawsRecord, ...] = ()
     source: str
     # Manifests that were written before there was live mode have none.
     state: State | None = None
@@ -189,6 +200,7 @@ def _record_of(dataset: Dataset, entry: Entry) -> _EntryRecord:
         last_open_time=entry.last_open_time,
         complete=entry.complete,
         absences=tuple(map(absence_record, entry.absences)),
+        flaws=flaws_records(entry.flaws),
         source=entry.source,
         state=entry.state,
         bytes=entry.size_bytes,
@@ -209,6 +221,7 @@ def _entry_of(record: _EntryRecord) -> Entry:
         size_bytes=record.bytes,
         sha256=record.sha256,
         state=_state_by_itself(record.source, absences) if record.state is None else record.state,
+        flaws=flaws_of(record.flaws),
     )
 
 

@@ -1,17 +1,21 @@
 """The JSON that the store writes, as typed records that pydantic reads and writes.
 
-Belongs here: parsing and writing any record, and the record that several files share. Does not belong here: the records
-of one file (`manifest`, `dataset_file`, `chunks.encoding`, `combined`, `revisions`), paths.
+Belongs here: parsing and writing any record, and the records that several files share. Does not belong here: those of
+one file (`manifest`, `dataset_file`, `chunks.encoding`, `combined`, `revisions`), paths.
 
 A record is a dataclass whose fields are the keys on disk, in that order. Parsing is strict: a text where a number
 belongs is an error, and so is a missing key; unknown keys are ignored. The bytes that are written must never change, as
 footers are part of a chunk's sha256. Importing pydantic takes 0.1 s, so that waits for the first record.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.flaws import Flaw
+from market_data_pipeline.core.klines.table import INTEGER_FIELDS
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -40,6 +44,44 @@ def absence_record(absence: Absence) -> AbsenceRecord:
 def absence_of(record: AbsenceRecord) -> Absence:
     """The absence that a record describes."""
     return Absence(record.kind, Span(record.start_ms, record.end_ms), record.evidence)
+
+
+@dataclass(slots=True)
+class FlawsRecord:
+    """The flaws of one rule that the same sources have, in a manifest or a footer.
+
+    Values are texts, as Python spells them: another spelling of the same number would be another sha256.
+    """
+
+    rule: str
+    sources: tuple[str, ...]
+    open_times: tuple[int, ...]
+    values: tuple[str, ...]
+
+
+def flaws_records(flaws: Iterable[Flaw]) -> tuple[FlawsRecord, ...]:
+    """The records of flaws."""
+    ordered = sorted(flaws, key=lambda flaw: (flaw.rule, flaw.sources, flaw.open_time))
+    records = []
+    for (rule, sources), grouped in groupby(ordered, key=lambda flaw: (flaw.rule, flaw.sources)):
+        group = list(grouped)
+        times, values = tuple(flaw.open_time for flaw in group), tuple(repr(flaw.value) for flaw in group)
+        records.append(FlawsRecord(rule, sources, times, values))
+    return tuple(records)
+
+
+def flaws_of(records: Iterable[FlawsRecord]) -> tuple[Flaw, ...]:
+    """The flaws that records describe, by time.
+
+    Raises:
+        ValueError: a value is no number, or there are more or fewer values than times.
+    """
+    flaws = []
+    for record in records:
+        number = int if record.rule.partition(" ")[0] in INTEGER_FIELDS else float
+        for open_time, value in zip(record.open_times, record.values, strict=True):
+            flaws.append(Flaw(open_time, record.rule, number(value), record.sources))
+    return tuple(sorted(flaws, key=lambda flaw: (flaw.open_time, flaw.rule)))
 
 
 def parse(record: type[R], text: str | bytes) -> R:

@@ -19,6 +19,7 @@ import numpy as np
 from market_data_pipeline.core.klines.coverage import Span, merge, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
+from market_data_pipeline.core.klines.flaws import attested
 from market_data_pipeline.core.klines.table import FIELDS, common_minutes
 from market_data_pipeline.core.store import records
 from market_data_pipeline.core.store.atomic import appended, sha256_of
@@ -96,13 +97,16 @@ def revision_between(old: Chunk, new: Chunk) -> Revision | None:
 def is_equal_but_for_source(old: Chunk, new: Chunk, *, row_group_rows: int | None) -> bool:
     """True if the chunks differ in nothing but their source: the new one, with the old source, encodes to the old file.
 
+    That is so, too, if the new chunk names fewer sources that have a flawed kline.
+
     False also where the old chunk is provisional and the new one is not, as the new source then has to replace the old.
     """
     if new.entry.sha256 == old.entry.sha256:
         return True
     if old.entry.state is State.PROVISIONAL and new.entry.state is not State.PROVISIONAL:
         return False
-    footer = replace(new.footer, source=old.footer.source)
+    flaws = attested(old.footer.flaws, new.footer.flaws)
+    footer = replace(new.footer, source=old.footer.source, flaws=flaws)
     if footer != old.footer:
         return False
     content = encode(new.klines, footer, row_group_rows=row_group_rows)

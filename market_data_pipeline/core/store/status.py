@@ -19,8 +19,9 @@ class DatasetStatus:
     """A dataset in numbers.
 
     Days are local dates, None without chunks. `newest_open_ms` is the open time of the newest kline, ms UTC. `states`
-    has the number of chunks by state, `absent_minutes` that of minutes by kind of absence. `revisions` is the number of
-    revisions in the ledger, `last_revision` the newest of them. `warnings` are those of opening the dataset.
+    has the number of chunks by state, `absent_minutes` that of minutes by kind of absence, `flaws` is that of stored
+    values that break a rule. `revisions` is the number of revisions in the ledger, `last_revision` the newest of them.
+    `warnings` are those of opening the dataset.
     """
 
     dataset: Dataset
@@ -34,6 +35,7 @@ class DatasetStatus:
     newest_open_ms: int | None
     states: Mapping[str, int]
     absent_minutes: Mapping[str, int]
+    flaws: int
     revisions: int
     last_revision: Revision | None
     warnings: tuple[str, ...]
@@ -55,6 +57,7 @@ def status_of(store: DatasetStore) -> DatasetStatus:
         newest_open_ms=max((entry.last_open_time for entry in entries if entry.last_open_time), default=None),
         states={state.value: count for state in State if (count := sum(entry.state is state for entry in entries))},
         absent_minutes=minutes_by_kind(absence for entry in entries for absence in entry.absences),
+        flaws=sum(len(entry.flaws) for entry in entries),
         revisions=len(revisions),
         last_revision=revisions[-1] if revisions else None,
         warnings=tuple(store.warnings),

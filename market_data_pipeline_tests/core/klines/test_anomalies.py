@@ -13,7 +13,7 @@ from market_data_pipeline.core.klines.anomalies import Anomaly, anomalies
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.findings import Severity
-from market_data_pipeline.core.klines.parsing import from_rows, from_text
+from market_data_pipeline.core.klines.parsing import from_json, from_rows
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
 from market_data_pipeline.simulator.data.archive import ArchiveTree
 from market_data_pipeline.simulator.data.history import History
@@ -138,7 +138,7 @@ def test_the_exchanges_own_mistake_is_found() -> None:
         [time, *price, volume, time + MINUTE_MS - 1, quote, 700, "1", "5255", "0"]
         for time, price, volume, quote in zip(times, prices, volumes, quotes, strict=True)
     ]
-    [anomaly] = anomalies(from_rows(rows), Market.SPOT)
+    [anomaly] = anomalies(from_rows(rows).klines, Market.SPOT)
     assert (anomaly.rule, anomaly.span.minutes) == ("quote_volume_off", 2)
 
 
@@ -316,7 +316,7 @@ def test_a_kline_that_ends_early_is_named() -> None:
 
 def day_of(history: History, pair: Pair, number: int) -> pa.Table:
     """The klines of a pair on a UTC day, counted from the epoch."""
-    return from_text(f"[{history.day(pair, number).text.decode().rstrip(',')}]")
+    return from_json(b"[" + history.day(pair, number).text.rstrip(b",") + b"]").klines
 
 
 def number_of(day: str) -> int:

@@ -4,11 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from market_data_pipeline.core.klines.checks import coverage_problems, kline_problems
+from market_data_pipeline.core.klines.checks import coverage_problems, flaw_problems, flaws, is_clean, kline_problems
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import SCHEMA
-from market_data_pipeline_tests.core.fakes import changed, day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import at, changed, day, klines_of, span, whole
 
 DAY = whole(day("2024-03-05"))
 HALT = span("2024-03-05T04:00Z", "2024-03-05T05:30Z")
@@ -20,7 +21,9 @@ def problems(klines: pa.Table) -> list[str]:
 
 @pytest.mark.parametrize("absent", [[], [HALT], [DAY]], ids=["whole", "with an outage", "empty"])
 def test_good_klines_break_no_rule(absent):
-    assert problems(klines_of(DAY, without=absent)) == []
+    klines = klines_of(DAY, without=absent)
+    assert problems(klines) == flaws(klines) == []
+    assert is_clean(klines)
 
 
 @pytest.mark.parametrize(
@@ -29,11 +32,25 @@ def test_good_klines_break_no_rule(absent):
         ("open", float("nan"), "open is not a number"),
         ("volume", float("inf"), "volume is not a number"),
         ("ignore", float("nan"), "ignore is not a number"),
+        ("low", 0.0, "low is not a price"),
+        ("open", -1.0, "open is not a price"),
+        ("high", 0.0, "high is not a price"),
+        ("close", float("-inf"), "close is not a number"),
+    ],
+)
+def test_a_kline_that_cannot_be_stored_is_named_with_its_minute(field, value, rule):
+    klines = changed(klines_of(DAY), field, 61, value)
+    assert f"{rule}: 1 klines, first at 2024-03-05T01:01Z" in problems(klines)
+    assert not is_clean(klines)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
         ("volume", -1.0, "volume is negative"),
         ("trades", -1, "trades is negative"),
         ("quote_volume", -1e-9, "quote_volume is negative"),
         ("taker_base_volume", -1.0, "taker_base_volume is negative"),
-        ("low", 0.0, "low is not a price"),
         ("low", 1e6, "low is above open or close"),
         ("high", 1.0, "high is below open or close"),
         ("open", 1e6, "high is below open or close"),
@@ -42,9 +59,23 @@ def test_good_klines_break_no_rule(absent):
         ("taker_quote_volume", 1e12, "taker_quote_volume is above quote_volume"),
     ],
 )
-def test_a_value_that_cannot_be_is_named_with_its_minute(field, value, rule):
-    found = problems(changed(klines_of(DAY), field, 61, value))
-    assert f"{rule}: 1 klines, first at 2024-03-05T01:01Z" in found
+def test_a_kline_that_only_contradicts_itself_is_a_flaw_with_its_minute_and_value(field, value, rule):
+    klines = changed(klines_of(DAY), field, 61, value)
+    assert problems(klines) == []
+    assert not is_clean(klines)
+    minute, of_rule = DAY.start_ms + 61 * MINUTE_MS, rule.partition(" ")[0]
+    kept = klines.column(of_rule)[61].as_py()
+    assert Flaw(minute, rule, kept, ("archive",)) in flaws(klines, sources=("archive",))
+
+
+def test_a_flaw_that_is_named_is_no_problem_and_any_other_is():
+    klines = changed(klines_of(DAY), "trades", 61, -1)
+    [flaw] = flaws(klines)
+    assert list(flaw_problems(klines, [flaw])) == []
+    assert list(flaw_problems(klines, [])) == ["2024-03-05T01:01Z trades is negative: -1, and no flaw says so"]
+    [missing] = flaw_problems(klines_of(DAY), [flaw])
+    assert missing == "named as a flaw and not one in the klines: 2024-03-05T01:01Z trades is negative: -1"
+    assert len(list(flaw_problems(changed(klines, "trades", 61, -2), [flaw]))) == 2
 
 
 def test_the_first_of_several_broken_minutes_is_named_and_all_are_counted():
@@ -87,18 +118,20 @@ def test_a_close_outside_its_minute_is_named(shift):
     klines = klines_of(DAY, without=[HALT])
     last_before_halt = 239
     close = int(klines.column("open_time")[last_before_halt].as_py()) + shift
-    found = problems(changed(klines, "close_time", last_before_halt, close))
-    assert found == ["close_time is outside the minute: 1 klines, first at 2024-03-05T03:59Z"]
+    [flaw] = flaws(changed(klines, "close_time", last_before_halt, close))
+    assert flaw == Flaw(at("2024-03-05T03:59Z"), "close_time is outside the minute", close)
 
 
 def test_a_close_may_be_cut_short_only_before_a_halt():
     klines = klines_of(DAY, without=[HALT])
     before_halt, elsewhere, last_of_day = 239, 61, klines.num_rows - 1
-    for row, allowed in ((before_halt, True), (last_of_day, True), (elsewhere, False)):
+    for row, allowed in ((last_of_day, True), (before_halt, True), (elsewhere, False)):
         cut_short = int(klines.column("open_time")[row].as_py()) + 21_000
-        found = problems(changed(klines, "close_time", row, cut_short))
+        found = flaws(changed(klines, "close_time", row, cut_short))
         assert (found == []) is allowed
-    assert found == ["close_time is not the minute's last ms: 1 klines, first at 2024-03-05T01:01Z"]
+    [flaw] = found
+    assert flaw == Flaw(at("2024-03-05T01:01Z"), "close_time is not the minute's last ms", cut_short)
+    assert flaws(changed(klines, "close_time", last_of_day, cut_short), followed=True)
 
 
 @pytest.mark.parametrize(

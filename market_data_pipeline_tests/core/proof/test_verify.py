@@ -19,6 +19,7 @@ from market_data_pipeline.core.klines.findings import (
     PLAUSIBLE,
     Severity,
 )
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.proof.verify import verify
@@ -26,7 +27,7 @@ from market_data_pipeline.core.store.chunks.encoding import Footer, encode
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import FakeSource, day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import FakeSource, changed, day, klines_of, span, whole
 
 WINDOW = span("2024-02-28", "2024-03-03")
 KEYS = ["2024-02-28", "2024-02-29", "2024-03-01", "2024-03-02"]
@@ -64,8 +65,8 @@ def put_as_if_written(store: DatasetStore, content: bytes, **said: object) -> No
     path.write_text(json.dumps(manifest))
 
 
-def chunk_of(klines: pa.Table) -> bytes:
-    return encode(klines, Footer("spot", "BTC/USDT", "UTC", DAY.key, "rest", ()))
+def chunk_of(klines: pa.Table, flaws: tuple[Flaw, ...] = ()) -> bytes:
+    return encode(klines, Footer("spot", "BTC/USDT", "UTC", DAY.key, "rest", (), flaws))
 
 
 def test_a_whole_store_proves_itself(loaded):
@@ -207,6 +208,41 @@ def test_a_chunk_with_broken_klines_of_any_day_is_named_by_its_own(tmp_path, loa
     findings = found(opened(tmp_path))
     assert (KEEPS_SCHEMA, DAY.key) in findings
     assert {key for _, key in findings} == {DAY.key}
+
+
+def test_a_flaw_that_the_footer_names_is_a_warning_with_its_minute(made):
+    load(made, FakeSource())
+    klines = changed(changed(made.read(DAY).klines, "trades", 61, -1), "volume", 700, -3.5)
+    made.publish(new_chunk(made.dataset, DAY, klines, [], source="live+rest"))
+    result = verify(made)
+    assert result.ok
+    assert {finding.severity for finding in result.findings} == {Severity.WARNING}
+    assert [(finding.check, finding.day) for finding in result.findings] == [(PLAUSIBLE, DAY.key)] * 3
+    assert "2024-02-29T01:01Z trades is negative: -1 (rest)" in result.findings[0].problem
+    assert "2024-02-29T11:40Z taker_base_volume is above volume" in result.findings[1].problem
+    assert "2024-02-29T11:40Z volume is negative: -3.5 (rest)" in result.findings[2].problem
+
+
+@pytest.mark.parametrize(
+    ("trades", "named", "problem"),
+    [
+        (-1, (), "trades is negative: -1, and no flaw says so"),
+        (-1, (-2,), "named as a flaw and not one in the klines"),
+        (7, (-1,), "named as a flaw and not one in the klines"),
+    ],
+)
+def test_flaws_and_klines_that_do_not_agree_are_errors(tmp_path, loaded, trades, named, problem):
+    klines = changed(klines_of(whole(DAY)), "trades", 61, trades)
+    minute = DAY.start_ms + 61 * MINUTE_MS
+    flaws = tuple(Flaw(minute, "trades is negative", value, ("rest",)) for value in named)
+    said = [{"rule": f.rule, "sources": ["rest"], "open_times": [minute], "values": [str(f.value)]} for f in flaws]
+    put_as_if_written(
+        loaded, chunk_of(klines, flaws), rows=1440, absences=[], flaws=said,
+        first_open_time=DAY.start_ms, last_open_time=DAY.end_ms - MINUTE_MS,
+    )  # fmt: skip
+    result = verify(opened(tmp_path))
+    assert {(finding.check, finding.day) for finding in result.errors} == {(KEEPS_SCHEMA, DAY.key)}
+    assert any(problem in finding.problem for finding in result.errors)
 
 
 def test_a_chunk_that_hides_an_absence_is_named_though_its_manifest_vouches_for_it(tmp_path, loaded):

@@ -1,9 +1,12 @@
 """Pages regrouped by day: whose klines a day gets, and whether they need another look at the rules."""
 
+from dataclasses import replace
+
 import pytest
 
 from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.flaws import BadRow, Flaw
 from market_data_pipeline.core.klines.table import EMPTY
 from market_data_pipeline.core.sources.pages_by_day import PagesByDay
 from market_data_pipeline.core.sources.protocol import Page
@@ -23,17 +26,24 @@ def test_a_day_that_is_one_checked_page_needs_no_second_check():
     assert not days.of((NEXT,)).checked
 
 
-def test_part_of_a_checked_page_is_checked_again():
-    """What may end a file may not stand within a day: a kline that a halt cut short."""
+def test_part_of_a_checked_page_needs_no_second_check():
     morning = span("2024-03-05", "2024-03-05T12:00Z")
-    assert not PagesByDay(iter([page(DAY)])).of((morning,)).checked
+    assert PagesByDay(iter([page(DAY)])).of((morning,)).checked
 
 
-def test_a_day_of_two_checked_pages_is_checked_again_and_has_the_sources_of_both():
+@pytest.mark.parametrize("second", [True, False])
+def test_a_day_of_two_pages_is_checked_if_both_are_and_has_the_sources_of_both(second):
     local = span("2024-03-05T12:00Z", "2024-03-06T12:00Z")
-    found = PagesByDay(iter([page(DAY), page(NEXT, REST)])).of((local,))
-    assert (found.checked, found.sources) == (False, ARCHIVE | REST)
+    found = PagesByDay(iter([page(DAY), page(NEXT, REST, checked=second)])).of((local,))
+    assert (found.checked, found.sources) == (second, ARCHIVE | REST)
     assert found.klines.equals(klines_of(local))
+
+
+def test_a_day_has_the_flaws_and_bad_rows_of_its_pages():
+    flaw, row = Flaw(DAY.start_ms, "trades is negative", -1, ("rest",)), BadRow(NEXT.start_ms, "low is not a price", "")
+    of_pages = [replace(page(DAY), flaws=(flaw,)), replace(page(NEXT), bad_rows=(row,))]
+    found = PagesByDay(iter(of_pages)).of((span("2024-03-05T12:00Z", "2024-03-06T12:00Z"),))
+    assert (found.flaws, found.bad_rows) == ((flaw,), (row,))
 
 
 def test_a_failed_page_fails_the_days_that_need_it_and_no_other():

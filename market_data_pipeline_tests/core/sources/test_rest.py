@@ -21,6 +21,7 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.sources.conftest import OpenExchange, OpenRest
 from market_data_pipeline_tests.support import (
+    MINUTE_MS,
     NOON,
     Simulate,
     at,
@@ -347,7 +348,7 @@ def test_pages_that_stay_out_of_order_fail_their_day_and_no_other(
         running.exchange,
         "repeat_rows",
         times=1000,
-        where=lambda request: is_page(request) and int(request.params["endTime"]) in minutes(inside),
+        where=lambda request: is_page(request) and int(request.params["endTime"]) + 1 - MINUTE_MS in minutes(inside),
     )
     asked = [span("2024-05-10", "2024-05-11"), span("2024-05-11", "2024-05-11T06:30"), span("2024-05-12", "2024-05-13")]
     pages = list(rest(running).pages(asked))

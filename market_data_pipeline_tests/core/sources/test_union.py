@@ -316,10 +316,17 @@ def test_flat_klines_of_a_settled_contract_are_no_data(simulate: Simulate, excha
     assert (after.outcome, after.entry) == (Outcome.DELISTED, None)
 
 
-def test_only_a_whole_file_of_the_archive_counts_as_checked(simulate: Simulate, exchange: OpenExchange):
+def test_klines_of_either_source_count_as_checked_in_whole_days_and_in_parts(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
     source = exchange(simulate())
-    whole, part = span("2024-05-05", "2024-05-06"), span("2024-05-06", "2024-05-06T20:00Z")
-    assert [(page.sources, page.checked) for page in source.pages([whole, part])] == [
+    spans = [
+        span("2024-05-05", "2024-05-06"),
+        span("2024-05-06", "2024-05-06T20:00Z"),
+        span("2024-05-15", "2024-05-15T04:00Z"),
+    ]
+    assert [(page.sources, page.checked) for page in source.pages(spans)] == [
         (frozenset({"archive"}), True),
-        (frozenset({"archive"}), False),
+        (frozenset({"archive"}), True),
+        (frozenset({"rest"}), True),
     ]

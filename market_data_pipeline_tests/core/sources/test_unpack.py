@@ -31,13 +31,13 @@ def declared(packed: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("header", [b"", b"open_time,open\n"])
 def test_klines_with_or_without_a_header_line(method: int, header: bytes) -> None:
-    klines = unpack(zipped(header + ROW, method=method))
+    klines = unpack(zipped(header + ROW, method=method)).klines
     assert klines.column("open_time").to_pylist() == [1_704_067_200_000]
 
 
 def test_microseconds_become_milliseconds() -> None:
     row = ROW.replace(b"7200000,", b"7200000000,").replace(b"59999,", b"59999999,")
-    klines = unpack(zipped(row))
+    klines = unpack(zipped(row)).klines
     assert klines.column("close_time").to_pylist() == [1_704_067_259_999]
 
 

@@ -52,7 +52,7 @@ def a_chunk() -> bytes:
 
 @given(st.lists(decimals, min_size=1))
 def test_floats_are_bit_equal_to_pythons(texts):
-    klines = from_rows([row(at * MINUTE_MS, open=text, ignore=text) for at, text in enumerate(texts)])
+    klines = from_rows([row(at * MINUTE_MS, open=text, ignore=text) for at, text in enumerate(texts)]).klines
     expected = np.array([float(text) for text in texts])
     assert column(klines, "open").tobytes() == expected.tobytes() == column(klines, "ignore").tobytes()
 
@@ -60,14 +60,14 @@ def test_floats_are_bit_equal_to_pythons(texts):
 @settings(max_examples=500)
 @given(st.floats(min_value=5e-324, max_value=1.7e308))
 def test_the_shortest_spelling_of_any_float_is_read_bit_equal(value):
-    assert column(from_rows([row(high=repr(value))]), "high").tobytes() == np.float64(value).tobytes()
+    assert column(from_rows([row(high=repr(value))]).klines, "high").tobytes() == np.float64(value).tobytes()
 
 
 def test_rows_become_a_table_with_the_twelve_fields_and_their_types():
-    klines = from_rows([row(60_000, trades=7), row(120_000)])
+    klines = from_rows([row(60_000, trades=7), row(120_000)]).klines
     assert klines.schema == SCHEMA
     assert klines.to_pylist()[0] == dict(zip(FIELDS, map(float, row(60_000, trades=7)), strict=True))
-    assert from_rows([]).equals(SCHEMA.empty_table())
+    assert from_rows([]).klines.equals(SCHEMA.empty_table())
 
 
 @pytest.mark.parametrize(
@@ -76,31 +76,21 @@ def test_rows_become_a_table_with_the_twelve_fields_and_their_types():
         [row()[:11]],
         [[*row(), "0"]],
         [row(), row()[:11]],
-        [row(open="dear")],
-        [row(open=[1.0])],
         [row(open_time="soon")],
         [row(open_time=None)],
-        [row(), row(open=None)],
-        [row(trades=1 << 70)],
+        [row(1 << 70)],
+        [row(True)],
         [None],
         [7],
-    ],
-    ids=[
-        "short",
-        "long",
-        "uneven",
-        "no number",
-        "a list",
-        "no time",
-        "null time",
-        "null price",
-        "huge",
-        "null",
-        "a number",
+        [{}],
+        {},
+        "rows",
+        None,
+        [row(at, open="dear") for at in range(11)],
     ],
 )
-def test_what_is_no_row_of_a_kline_is_refused(rows):
-    with pytest.raises((ValueError, TypeError, OverflowError)):
+def test_what_is_no_list_of_rows_is_refused(rows):
+    with pytest.raises(ValueError, match=r"."):
         from_rows(rows)
 
 

@@ -1,6 +1,7 @@
 """The store's JSON: the same bytes for ever, strict where it is read, and of older files as they were written."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.store import manifest, records, revisions
 from market_data_pipeline.core.store.chunks.encoding import FOOTER_KEY, Footer, decode, encode
 from market_data_pipeline.core.store.combined import CombinedFooter
@@ -52,6 +54,16 @@ FOOTER_JSON = (
     '{"format":1,"market":"spot","pair":"BTC/USDT","tz":"Europe/Zurich","day":"2024-03-05","source":"archive+rest",'
     f'"absences":[{OUTAGE_JSON},{OPEN_JSON}]}}'
 ).encode()
+FLAWS = (
+    Flaw(1709593200000, "low is above open or close", 397.01706473, ("archive", "rest")),
+    Flaw(1709593260000, "close_time is outside the minute", 1709600400999, ("rest",)),
+    Flaw(1709593320000, "low is above open or close", 1e-8, ("archive", "rest")),
+)
+FLAWS_JSON = (
+    '[{"rule":"close_time is outside the minute","sources":["rest"],"open_times":[1709593260000],'
+    '"values":["1709600400999"]},{"rule":"low is above open or close","sources":["archive","rest"],'
+    '"open_times":[1709593200000,1709593320000],"values":["397.01706473","1e-08"]}]'
+)
 REVISION = Revision(
     day="2024-03-05", at="2024-03-07T00:00:01Z", old_sha256="ab" * 32, new_sha256="cd" * 32, old_source="rest",
     new_source="archive", minutes=(Span(60_000, 180_000),), fields=("close", "trades"),
@@ -102,6 +114,25 @@ def test_a_footer_is_these_bytes():
     assert FOOTER_KEY + b"\x18" in content
     assert FOOTER_JSON in content
     assert decode(content)[1] == FOOTER
+
+
+def test_flaws_are_these_bytes_in_a_footer_and_in_a_manifest():
+    content = encode(klines_of(whole(day("2024-03-05"))), replace(FOOTER, flaws=FLAWS))
+    assert FOOTER_JSON[:-1] + f',"flaws":{FLAWS_JSON}}}'.encode() in content
+    assert decode(content)[1] == replace(FOOTER, flaws=FLAWS)
+    flawed = replace(ENTRY, flaws=FLAWS)
+    text = manifest.to_text(DATASET, [EMPTY, flawed])
+    assert text == MANIFEST.replace(
+        b'],"source":"archive+rest"', f'],"flaws":{FLAWS_JSON},"source":"archive+rest"'.encode()
+    )
+    assert manifest.from_text(text) == {"2024-03-05": flawed, "2024-03-06": EMPTY}
+
+
+@pytest.mark.parametrize(("there", "put"), [('"1e-08"', '"dear"'), ('"1e-08"', "1e-08"), (',"1e-08"', "")])
+def test_flaws_that_are_damaged_are_refused(there: str, put: str) -> None:
+    text = manifest.to_text(DATASET, [replace(ENTRY, flaws=FLAWS)]).decode()
+    with pytest.raises(ValueError, match=r"."):
+        manifest.from_text(text.replace(there, put, 1).encode())
 
 
 def test_a_combined_footer_is_these_bytes():

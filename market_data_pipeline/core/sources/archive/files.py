@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import pyarrow as pa
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -28,9 +27,9 @@ from tenacity import (
 )
 
 from market_data_pipeline.core.errors import PairNotListed, SourceUnavailable
-from market_data_pipeline.core.klines.checks import kline_problems
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.sources.archive.unpack import BadZip, unpack
 from market_data_pipeline.core.sources.transport import NoResponse, Transport
@@ -90,12 +89,12 @@ class Archive:
         # reader for them.
         self._unpacking = threading.Lock()
 
-    def day(self, start_ms: int) -> pa.Table:
-        """Return the klines of the UTC day that starts at `start_ms`.
+    def day(self, start_ms: int) -> Sifted:
+        """Return the rows of the UTC day that starts at `start_ms`.
 
         Raises:
             NoFile: the archive has no file of the day, or not yet.
-            BadFile: the checksum, the format or the klines are wrong.
+            BadFile: the checksum or the format is wrong, or rows are of other days, out of order or doubled.
             SourceUnavailable: there is no response after all retries.
         """
         return self._retried(self._load, self._path(start_ms), Span(start_ms, start_ms + DAY_MS))
@@ -119,7 +118,9 @@ class Archive:
             first, last = (first, middle) if self._has_file(middle) else (middle + 1, last)
         for day in range(last, last + _DAYS_PER_PROBE):
             with suppress(NoFile, BadFile):
-                return int(open_times(self.day(day * DAY_MS))[0])
+                times = open_times(self.day(day * DAY_MS).klines)
+                if len(times):
+                    return int(times[0])
         raise PairNotListed(f"{self.address} has no files of this pair that can be used")
 
     def close(self) -> None:
@@ -153,19 +154,18 @@ class Archive:
         tries = _TRIES_OF_BAD_FILE if isinstance(error, BadFile) else _TRIES
         return self._stopped.is_set() or state.attempt_number >= tries
 
-    def _load(self, path: str, day: Span) -> pa.Table:
+    def _load(self, path: str, day: Span) -> Sifted:
         packed = self._get(path, _MOST_ZIP_BYTES)
         checksum = self._get(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES).split()
         if not checksum or checksum[0].decode("latin-1") != hashlib.sha256(packed).hexdigest():
             raise BadFile("its checksum is wrong")
         with self._unpacking:
             try:
-                klines = unpack(packed)
+                return sift(unpack(packed), day, "archive")
             except BadZip as error:
                 raise BadFile(f"it cannot be read ({error})") from error
-            if problem := next(kline_problems(klines, day), None):
-                raise BadFile(problem)
-            return klines
+            except ValueError as error:
+                raise BadFile(str(error)) from error
 
     def _get(self, path: str, most_bytes: int) -> bytes:
         if self._unreachable or self._stopped.is_set():

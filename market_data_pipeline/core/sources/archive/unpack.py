@@ -10,11 +10,11 @@ have a header since 2022, and milliseconds.
 import io
 import zipfile
 import zlib
+from dataclasses import replace
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from market_data_pipeline.core.klines.parsing import from_csv
+from market_data_pipeline.core.klines.parsing import Parsed, from_csv
 from market_data_pipeline.core.klines.table import open_times
 
 # A day is 1440 rows, about 250 kB.
@@ -27,11 +27,11 @@ class BadZip(Exception):
     """The zip does not have the klines of a day; the text has the reason."""
 
 
-def unpack(packed: bytes) -> pa.Table:
-    """Return the klines of a zip with one CSV file, times in ms. It is unpacked in memory, never on the disk.
+def unpack(packed: bytes) -> Parsed:
+    """Return the rows of a zip with one CSV file, times in ms. It is unpacked in memory, never on the disk.
 
     Raises:
-        BadZip: it is no such zip, its file is too large, or a row is not a kline.
+        BadZip: it is no such zip, its file is too large, or its rows are not klines.
     """
     try:
         lines = _csv(packed)
@@ -59,10 +59,13 @@ def _csv(packed: bytes) -> bytes:
     return lines
 
 
-def _in_ms(klines: pa.Table) -> pa.Table:
-    if not klines.num_rows or int(open_times(klines)[0]) < _LEAST_US:
-        return klines
+def _in_ms(rows: Parsed) -> Parsed:
+    klines, opened = rows.klines, [row.open_time for row in rows.unreadable]
+    if klines.num_rows:
+        opened.append(int(open_times(klines)[0]))
+    if min(opened, default=0) < _LEAST_US:
+        return rows
     for name in ("open_time", "close_time"):
         at = klines.schema.get_field_index(name)
         klines = klines.set_column(at, klines.schema.field(at), pc.divide(klines.column(name), 1000))
-    return klines
+    return Parsed(klines, tuple(replace(row, open_time=row.open_time // 1000) for row in rows.unreadable))

@@ -8,24 +8,25 @@ weight 2, futures 499 rows for weight 2, where 500 would weigh 5.
 https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Kline-Candlestick-Data
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeAlias, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
-from market_data_pipeline.core.klines.parsing import from_text
+from market_data_pipeline.core.klines.parsing import Parsed, from_json
+from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import EMPTY, column, open_times
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.answers import is_plausible_ms
 from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient
 from market_data_pipeline.core.sources.rest.faults import WrongAnswer
+from market_data_pipeline.core.text import count_text
 
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
@@ -35,6 +36,10 @@ _SILENT_MS = 10 * MINUTE_MS
 REST = frozenset({"rest"})
 # A row has about 180 bytes.
 _MOST_BYTES, _MOST_ROW_BYTES = 4096, 400
+_MOST_REMEMBERED = 20_000
+
+T = TypeVar("T")
+_Row: TypeAlias = tuple[int, str, float | int | str]
 
 
 def klines_weight(market: Market, limit: int) -> int:
@@ -56,6 +61,8 @@ class RestSource:
             f"rest-{token}", self._page, threads=IN_FLIGHT, most_prefetched=_MOST_PREFETCHED
         )
         self._life: Life | None = None
+        # The rows that broke a rule in an earlier answer: the same row in another one is what the exchange has.
+        self._sent_before: set[_Row] = set()
 
     @property
     def warnings(self) -> list[str]:
@@ -81,8 +88,8 @@ class RestSource:
         # clock is: only then is the exchange's minute known.
         with ThreadPoolExecutor(2) as others:
             clock = others.submit(self.now_ms)
-            newest_rows = others.submit(self._rows, limit=2, closed=False, paid=False)
-            first = self._rows(limit=1, startTime=0, closed=False, paid=False)
+            newest_rows = others.submit(self._rows_at_an_end, limit=2)
+            first = self._rows_at_an_end(limit=1, startTime=0)
         newest, now_ms = newest_rows.result(), clock.result()
         self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
         if first.num_rows == 0:
@@ -122,13 +129,22 @@ class RestSource:
 
     def recheck(self, gap: Span) -> Recheck:
         """See `KlineSource.recheck`. It proves nothing alone that REST left minutes out twice."""
-        klines = self.klines(gap)
-        if klines.num_rows:
-            return Recheck(klines, REST)
-        return Recheck(EMPTY, evidence=("rest: none, asked twice",))
+        found = self.sifted(gap)
+        evidence = () if found.klines.num_rows or found.bad_rows else ("rest: none, asked twice",)
+        return Recheck(
+            found.klines,
+            REST if found.klines.num_rows else frozenset(),
+            evidence,
+            flaws=found.flaws,
+            bad_rows=found.bad_rows,
+        )
 
     def klines(self, span: Span) -> pa.Table:
-        """Return all klines of a span.
+        """Return all klines of a span that can be stored; raises as `sifted`."""
+        return self.sifted(span).klines
+
+    def sifted(self, span: Span) -> Sifted:
+        """Return all rows of a span.
 
         Raises:
             BadAnswer, SourceUnavailable: see `KlineSource.recheck`.
@@ -137,12 +153,16 @@ class RestSource:
         for page in pages:
             if page.error:
                 raise BadAnswer(page.error)
-        return pa.concat_tables([page.klines for page in pages]).combine_chunks()
+        return Sifted(
+            pa.concat_tables([page.klines for page in pages]).combine_chunks(),
+            tuple(flaw for page in pages for flaw in page.flaws),
+            tuple(row for page in pages for row in page.bad_rows),
+            clean=all(page.checked for page in pages),
+        )
 
     def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
         """See `KlineSource.newest`."""
-        start_ms, end_ms = span.start_ms, span.end_ms - MINUTE_MS
-        return self._rows(limit=span.minutes, startTime=start_ms, endTime=end_ms, within=span, paid=not paid)
+        return self._rows(span, paid=not paid).klines
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
@@ -156,56 +176,79 @@ class RestSource:
 
     def _page(self, span: Span) -> Page:
         try:
-            klines = self._rows(
-                limit=span.minutes, startTime=span.start_ms, endTime=span.end_ms - MINUTE_MS, within=span
-            )
+            found = self._rows(span)
         except SourceUnavailable:
             raise
         except SourceError as error:
             return Page(span, EMPTY, REST, str(error))
-        return Page(span, klines, REST)
+        return Page(span, found.klines, REST, checked=found.clean, flaws=found.flaws, bad_rows=found.bad_rows)
 
-    def _rows(
-        self, *, limit: int, within: Span | None = None, closed: bool = True, paid: bool = True, **params: int
-    ) -> pa.Table:
-        """Request klines once. With `within`, refuse klines outside it, off the minute grid, or out of order."""
+    def _rows(self, span: Span, *, paid: bool = True) -> Sifted:
+        """Request the closed klines of a span.
 
-        def read(body: bytes) -> pa.Table:
-            klines = _parsed(body, limit)
-            # By its open time, because a kline that is still open may have a close time in the past.
-            if closed and klines.num_rows and int(open_times(klines)[-1]) + MINUTE_MS > self.now_ms():
-                klines = klines.slice(0, klines.num_rows - 1)
-            if within is not None:
-                _refuse_misplaced(open_times(klines), within)
-            return klines
+        A row that breaks a rule is taken for the exchange's own only when it comes a second time; so the request is
+        repeated for it. An answer with rows of other minutes, out of order or doubled is refused.
+        """
 
+        def read(body: bytes) -> Sifted:
+            found = sift(self._closed(_parsed(body, span.minutes)), span, "rest")
+            self._refuse_what_comes_once(found)
+            return found
+
+        # Up to the last ms, as a row may be off the minute grid.
+        bounds = {"startTime": span.start_ms, "endTime": span.end_ms - 1}
+        return self._request(read, paid=paid, limit=span.minutes, **bounds)
+
+    def _rows_at_an_end(self, *, limit: int, **params: int) -> pa.Table:
+        """Request the first or the newest klines, closed or not; not paid."""
+        return self._request(lambda body: _parsed(body, limit).klines, paid=False, limit=limit, **params)
+
+    def _request(self, read: Callable[[bytes], T], *, paid: bool, limit: int, **params: int) -> T:
         weight = klines_weight(self._market, limit) if paid else 0
         request = {"symbol": self._token, "interval": "1m", "limit": limit, **params}
         return self.client.get("klines", request, weight, read, most_bytes=_MOST_BYTES + limit * _MOST_ROW_BYTES)
 
+    def _closed(self, rows: Parsed) -> Parsed:
+        """The rows without that of a minute that is not over.
 
-def _parsed(body: bytes, limit: int) -> pa.Table:
-    """The klines of a body, at most `limit`."""
-    text = body.decode("utf-8", "replace")
-    if not text.lstrip().startswith("["):
-        raise WrongAnswer(f"not a list of klines but {' '.join(text[:80].split())!r}")
+        By its open time, because a kline that is still open may have a close time in the past.
+        """
+        if not rows.klines.num_rows and not rows.unreadable:
+            return rows
+        times, now_ms = open_times(rows.klines), self.now_ms()
+        is_open = len(times) > 0 and int(times[-1]) + MINUTE_MS > now_ms
+        klines = rows.klines.slice(0, len(times) - 1) if is_open else rows.klines
+        unreadable = tuple(row for row in rows.unreadable if row.open_time + MINUTE_MS <= now_ms)
+        return Parsed(klines, unreadable)
+
+    def _refuse_what_comes_once(self, found: Sifted) -> None:
+        if found.clean:
+            return
+        rows: set[_Row] = {(flaw.open_time, flaw.rule, flaw.value) for flaw in found.flaws}
+        rows |= {(row.open_time, row.rule, row.text) for row in found.bad_rows}
+        if new := rows - self._sent_before:
+            if len(self._sent_before) > _MOST_REMEMBERED:
+                self._sent_before.clear()
+            self._sent_before |= rows
+            _, rule, value = min(new)
+            raise WrongAnswer(f"{count_text(len(rows), 'row')} to ask for a second time ({rule}: {str(value)[:80]})")
+
+
+def _parsed(body: bytes, limit: int) -> Parsed:
+    """The rows of a body, at most `limit`.
+
+    Raises:
+        WrongAnswer: it has something else.
+    """
+    if not body.lstrip().startswith(b"["):
+        raise WrongAnswer(f"not a list of klines but {' '.join(body[:80].decode('utf-8', 'replace').split())!r}")
     try:
-        klines = from_text(text)
-    except (ValueError, TypeError, OverflowError) as error:
+        rows = from_json(body)
+    except ValueError as error:
         raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
-    if klines.num_rows > limit:
-        raise WrongAnswer(f"{klines.num_rows} klines, though {limit} were requested")
-    if klines.num_rows and not all(is_plausible_ms(int(time_ms)) for time_ms in open_times(klines)[[0, -1]]):
+    if (number := rows.klines.num_rows + len(rows.unreadable)) > limit:
+        raise WrongAnswer(f"{number} klines, though {limit} were requested")
+    times = open_times(rows.klines)
+    if len(times) and not all(is_plausible_ms(int(time_ms)) for time_ms in times[[0, -1]]):
         raise WrongAnswer("klines of a time at which there was no exchange")
-    return klines
-
-
-def _refuse_misplaced(times: "np.ndarray[Any, np.dtype[np.int64]]", within: Span) -> None:
-    if not len(times):
-        return
-    if times[0] < within.start_ms or times[-1] >= within.end_ms:
-        raise WrongAnswer("klines outside the asked minutes")
-    if (np.diff(times) <= 0).any():
-        raise WrongAnswer("klines out of order or doubled")
-    if (times % MINUTE_MS).any():
-        raise WrongAnswer("klines off the minute grid")
+    return rows

@@ -15,9 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_data_pipeline.core.klines.coverage import Absence
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import FIELDS, INTEGER_FIELDS, SCHEMA
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.records import AbsenceRecord, absence_of, absence_record
+from market_data_pipeline.core.store.records import (
+    AbsenceRecord,
+    FlawsRecord,
+    absence_of,
+    absence_record,
+    flaws_of,
+    flaws_records,
+)
 
 FOOTER_KEY = b"market_data"
 R = TypeVar("R")
@@ -41,6 +49,7 @@ class Footer:
     day: str
     source: str
     absences: tuple[Absence, ...]
+    flaws: tuple[Flaw, ...] = ()
 
 
 @dataclass(slots=True)
@@ -52,6 +61,7 @@ class _FooterRecord:
     day: str
     source: str
     absences: tuple[AbsenceRecord, ...]
+    flaws: tuple[FlawsRecord, ...] = ()
 
 
 def footer_metadata(record: Any) -> dict[bytes, bytes]:
@@ -97,9 +107,11 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
 
 def _record_of(footer: Footer) -> _FooterRecord:
     absences = tuple(map(absence_record, footer.absences))
-    return _FooterRecord(1, footer.market, footer.pair, footer.tz, footer.day, footer.source, absences)
+    flaws = flaws_records(footer.flaws)
+    return _FooterRecord(1, footer.market, footer.pair, footer.tz, footer.day, footer.source, absences, flaws)
 
 
 def _footer_of(record: _FooterRecord) -> Footer:
     absences = tuple(map(absence_of, record.absences))
-    return Footer(record.market, record.pair, record.tz, record.day, record.source, absences)
+    flaws = flaws_of(record.flaws)
+    return Footer(record.market, record.pair, record.tz, record.day, record.source, absences, flaws)

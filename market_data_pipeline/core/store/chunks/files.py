@@ -6,22 +6,23 @@ here: what the manifest lists (`listing`), writing chunks (`store.dataset_store`
 
 import os
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, StoreError
-from market_data_pipeline.core.klines.checks import coverage_problems, kline_problems
+from market_data_pipeline.core.klines.checks import coverage_problems, flaw_problems, flaws, is_clean, kline_problems
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.klines.flaws import Flaw, named_by
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, copy_whole, move, sha256_of
 from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
 from market_data_pipeline.core.store.chunks.encoding import Footer
-from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.manifest import LIVE, Entry
 
 ReadHashed = Callable[[str, Path], tuple[bytes, str]]
 """From a day and the path of its chunk to the file's bytes and their sha256."""
@@ -55,8 +56,9 @@ def new_chunk(
     source: str,
     row_group_rows: int | None = None,
     checked: bool = False,
+    said: Collection[Flaw] = (),
 ) -> NewChunk:
-    """Check the klines against every rule and encode the day's chunk. No file is touched.
+    """Check the klines against every rule and encode the day's chunk, which names their flaws. No file is touched.
 
     Args:
         dataset: whose chunk it is.
@@ -66,15 +68,18 @@ def new_chunk(
         source: the names of the klines' sources, joined by `+`.
         row_group_rows: most rows of a Parquet row group, None for one group.
         checked: True if the klines passed the rules of `klines.checks` already; their coverage is checked here always.
+        said: the flaws of the klines as their sources have them; they tell which sources have a flawed kline.
 
     Raises:
-        BadAnswer: the klines break a rule.
+        BadAnswer: a kline cannot be stored.
     """
-    footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences))
     span = Span(day.start_ms, day.end_ms)
-    problems = coverage_problems(klines, footer.absences, span) if checked else chunk_problems(klines, footer, day)
-    if found := list(problems):
-        raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(found)}")
+    problems = [] if checked else list(kline_problems(klines, span))
+    flawed = () if checked or problems else _named_flaws(klines, said, source)
+    footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences), flawed)
+    problems += coverage_problems(klines, footer.absences, span)
+    if problems:
+        raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(problems)}")
     content = chunk_encoding.encode(klines, footer, row_group_rows=row_group_rows)
     entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
     return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
@@ -143,7 +148,21 @@ def _read_hashed(_day: str, path: Path) -> tuple[bytes, str]:
 def chunk_problems(klines: pa.Table, footer: Footer, day: Day) -> list[str]:
     """Every rule that a chunk of these klines and this footer breaks, one line each; empty if it breaks none."""
     span = Span(day.start_ms, day.end_ms)
-    return [*kline_problems(klines, span), *coverage_problems(klines, footer.absences, span)]
+    problems = list(kline_problems(klines, span)) or list(flaw_problems(klines, footer.flaws))
+    return [*problems, *coverage_problems(klines, footer.absences, span)]
+
+
+def _named_flaws(klines: pa.Table, said: Collection[Flaw], source: str) -> tuple[Flaw, ...]:
+    """The flaws of the klines, each with the sources that have it."""
+    if is_clean(klines):
+        return ()
+    names: dict[int, set[str]] = {}
+    for flaw in said:
+        names.setdefault(flaw.open_time, set()).update(flaw.sources)
+    # A kline that ends early is a flaw only beside other minutes, which its source may not have been asked for.
+    of_day = {name.replace(LIVE, "rest") for name in source.split("+")}
+    found = flaws(klines)
+    return tuple(replace(flaw, sources=named_by(names.get(flaw.open_time, of_day))) for flaw in found)
 
 
 def rename(paths: dict[str, Path], dataset: Dataset) -> dict[str, Path]:
