@@ -185,6 +185,7 @@ class Status(DatasetName):
     live: bool
     states: dict[str, int] = Field(description="chunks by state", examples=[{"archived": 1491, "confirmed": 1}])
     absent_minutes: dict[str, int] = Field(description="minutes by kind of absence", examples=[{"outage": 284}])
+    flaws: int = Field(description="stored values that break a rule, kept as the exchange has them", examples=[2])
     revisions: Revised | None = None
     folder: str
     warnings: list[str]

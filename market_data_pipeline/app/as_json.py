@@ -38,6 +38,7 @@ def status_json(status: DatasetStatus) -> dict[str, Any]:
         "live": status.dataset.live,
         "states": dict(status.states),
         "absent_minutes": dict(status.absent_minutes),
+        "flaws": status.flaws,
         **({"revisions": {"count": status.revisions, "last": _revision_json(last)}} if last else {}),
         "folder": str(status.folder),
         "warnings": list(status.warnings),
@@ -59,6 +60,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "bytes": verification.size_bytes,
         "absent_minutes": minutes_by_kind(verification.absences),
         "absences": [content(absence_record(absence)) for absence in verification.absences],
+        "flaws": [asdict(flaw) for flaw in verification.flaws],
         "findings": [
             {
                 "check": finding.check,

@@ -15,6 +15,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset, default_start
 from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load, Outcome, note_window, plan_load
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
@@ -77,9 +78,9 @@ class BackfillRequest:
 class BackfillReport:
     """What a backfill did.
 
-    `failed` has every failed day with the reason, `revised` each revision of stored values; `absences` are those of all
-    days. `may_pass` is False if a failed day or the run failed for another reason than the exchange, the network or the
-    disk.
+    `failed` has every failed day with the reason, `revised` each revision of stored values; `absences` and `flaws` are
+    those of all days. `may_pass` is False if a failed day or the run failed for another reason than the exchange, the
+    network or the disk.
     """
 
     dataset: Dataset
@@ -91,6 +92,7 @@ class BackfillReport:
     rows: int = 0
     size_bytes: int = 0
     absences: list[Absence] = field(default_factory=list)
+    flaws: list[Flaw] = field(default_factory=list)
     revised: list[Revision] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_checks: tuple[str, ...] = ()
@@ -115,6 +117,7 @@ class BackfillReport:
             self.rows += result.entry.rows
             self.size_bytes += result.entry.size_bytes
             self.absences += result.entry.absences
+            self.flaws += result.entry.flaws
 
 
 OnStart = Callable[[Dataset, int, KlineSource], None]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
@@ -53,6 +54,10 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
     out.print(f"  days      {outcomes or 'none'} in {seconds:.1f} s")
     out.print(f"  klines    {report.rows:,} in {size_text(report.size_bytes)}")
     out.print(f"  absent    {kinds_text(minutes_by_kind(report.absences))}")
+    for flaw in report.flaws[:_MOST_LINES]:
+        out.print(f"  flaw      {flaw.text}")
+    if len(report.flaws) > _MOST_LINES:
+        out.print(f"  ... and {count_text(len(report.flaws) - _MOST_LINES, 'more flaw')} (verify names all)")
     if report.revised:
         minutes = sum(total_minutes(revision.minutes) for revision in report.revised)
         days = ", ".join(revision.day for revision in report.revised[:_MOST_LINES])
@@ -94,7 +99,7 @@ def _print_absence(absence: Absence) -> None:
     first, last = iso(absence.span.start_ms), iso(absence.span.end_ms - MINUTE_MS)
     out.print(f"  {absence.kind:<13} {count_text(absence.span.minutes, 'minute')} absent, {first} to {last}")
     if absence.evidence:
-        out.print(f"                {'; '.join(absence.evidence)}")
+        out.print(f"                {escape('; '.join(absence.evidence))}")
 
 
 def _joined(absences: Sequence[Absence]) -> list[Absence]:
@@ -154,6 +159,11 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
         )
     Console(width=max(out.width, 200), highlight=False).print(table)
     for status in statuses:
+        if status.flaws:
+            out.print(
+                f"{status.dataset.name}  {count_text(status.flaws, 'flaw')}: values that break a rule, stored as the "
+                "exchange has them (market-data verify names them)"
+            )
         if last := status.last_revision:
             times = "once" if status.revisions == 1 else f"{status.revisions:,} times"
             out.print(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from market_data_pipeline.core.klines.coverage import Absence, evidence_of, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import SCHEMA, column
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.combined import Combined
@@ -24,6 +25,7 @@ from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import kinds_text
 
 _MOST_CHANGES = 5
+_MOST_FLAWS = 5
 _WIDTH, _HEIGHT, _POINTS = 320, 40, 64
 _COLUMN_MEANING = {
     "open_time": "first ms of the minute, UTC; unique",
@@ -74,6 +76,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
         "state": entry.state.value,
         "absent": absences_text(entry.absences),
         **({"evidence": "; ".join(evidence)} if (evidence := evidence_of(entry.absences)) else {}),
+        **({"flaws": flaws_text(entry.flaws)} if entry.flaws else {}),
         "source": entry.source,
         "bytes": entry.size_bytes,
         "sha256": entry.sha256,
@@ -99,6 +102,7 @@ def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
         "bytes": status.size_bytes,
         "states": ", ".join(f"{state} {count:,}" for state, count in status.states.items()) or "none",
         "absent": kinds_text(status.absent_minutes),
+        "flaws": status.flaws,
         "file": dg.MetadataValue.path(status.folder / MANIFEST_FILE),
     }
 
@@ -124,6 +128,12 @@ def absences_text(absences: Sequence[Absence]) -> str:
     return ", ".join(
         f"{absence.kind} {absence.span.minutes} min from {iso(absence.span.start_ms)}" for absence in absences
     )
+
+
+def flaws_text(flaws: Sequence[Flaw]) -> str:
+    """Flaws in a row, the first five of them."""
+    more = f"; and {len(flaws) - _MOST_FLAWS:,} more" if len(flaws) > _MOST_FLAWS else ""
+    return "; ".join(flaw.text for flaw in flaws[:_MOST_FLAWS]) + more
 
 
 def revision_text(revision: Revision) -> dg.MarkdownMetadataValue:

@@ -17,6 +17,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Zone, iso, parse_instant, parse_zone
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.reader import formats
 from market_data_pipeline.reader.resampling import RESAMPLED_FIELDS, Interval, fields_for, parse_interval, resample
@@ -158,6 +159,10 @@ class DatasetKlines(Klines):
     def absences(self, start: Instant = None, end: Instant = None) -> list[Absence]:
         """The minutes of the window that have no kline, as spans with a kind, in order."""
         return self._files.absences(self._window(start, end))
+
+    def flaws(self, start: Instant = None, end: Instant = None) -> list[Flaw]:
+        """The values of the window's klines that break a rule and are stored as the exchange has them, in order."""
+        return self._files.flaws(self._window(start, end))
 
     def resample(self, interval: str, tz: str | None = None) -> "ResampledKlines":
         """Klines of a longer interval, computed from 1-minute klines when they are read.

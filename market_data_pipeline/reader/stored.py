@@ -21,6 +21,7 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, explain, intersect, merge, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import day_at
+from market_data_pipeline.core.klines.flaws import Flaw, within
 from market_data_pipeline.core.klines.table import EMPTY, cut
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import sha256_of
@@ -125,12 +126,29 @@ class StoredDataset:
         """
         listing = _retried(self._list_files)
         days = self._days_in(listing, window)
-        listed = [absence for day in days for absence in self._with_retry(listing, day, self._absences(day))]
+
+        def read(day: str) -> tuple[Absence, ...]:
+            return self._with_retry(listing, day, lambda current: self._entry(current, day).absences)
+
+        listed = [absence for day in days for absence in read(day)]
         chunks = [Span(on.start_ms, on.end_ms) for on in map(self.dataset.day, days)]
         absent = intersect([window], merge([*(absence.span for absence in listed), *subtract([window], chunks)]))
         requested = self._dataset_now().requested
         not_requested = [Absence(Kind.NOT_REQUESTED, span) for span in subtract([window], requested)]
         return explain(absent, [*listed, *not_requested])
+
+    def flaws(self, window: Span) -> list[Flaw]:
+        """The flaws of the klines that open within the window, by time.
+
+        Raises:
+            StoreError: a chunk that the manifest does not list yet is damaged.
+        """
+        listing = _retried(self._list_files)
+
+        def read(day: str) -> tuple[Flaw, ...]:
+            return self._with_retry(listing, day, lambda current: self._entry(current, day).flaws)
+
+        return [flaw for day in self._days_in(listing, window) for flaw in within(read(day), [window])]
 
     # --- inside
 
@@ -181,11 +199,8 @@ class StoredDataset:
         except _UNREADABLE as error:
             raise StoreError(f"the chunk {path.name} cannot be read: {type(error).__name__}") from error
 
-    def _absences(self, day: str) -> Callable[[Listing], tuple[Absence, ...]]:
-        def read(listing: Listing) -> tuple[Absence, ...]:
-            return (listing.final_entry(day) or self._unlisted(listing, day).entry).absences
-
-        return read
+    def _entry(self, listing: Listing, day: str) -> Entry:
+        return listing.final_entry(day) or self._unlisted(listing, day).entry
 
     def _unlisted(self, listing: Listing, day: str) -> Chunk:
         """A chunk that has no final entry, checked by the rules for a new chunk instead."""

@@ -34,6 +34,7 @@ from market_data_pipeline.instance.names import sensor_name
 
 FILES_A_PAGE = 200
 _REVISIONS_SHOWN = 20
+_FLAWS_SHOWN = 100
 _MOST_ROWS_OF_A_FILE = 1 << 40
 
 _CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}, "text/html": {}}
@@ -119,6 +120,7 @@ def file(
         stored=stored,
         read=content,
         minutes_by_kind=minutes_by_kind,
+        most_flaws=_FLAWS_SHOWN,
         around=_neighbours(stored),
         columns=chart.VALUES,
         rows=chart.rows(content.page, content.zone),

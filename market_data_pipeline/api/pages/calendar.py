@@ -16,6 +16,7 @@ from market_data_pipeline.core.klines.coverage import minutes_by_kind
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import day_at
 from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.text import count_text
 
 
 class DayState(StrEnum):
@@ -112,7 +113,8 @@ def _cell(on: date, entry: Entry | None, damaged: Mapping[str, str], today: date
     state = DayState.DAMAGED if day in damaged else _state(entry, on == today)
     absent = "".join(f", {minutes:,} min {kind}" for kind, minutes in minutes_by_kind(entry.absences).items())
     wrong = f" ({damaged[day]})" if day in damaged else ""
-    return Cell(day, state, f"{day} {state}{wrong}: {entry.rows:,} of {entry.expected_rows:,} klines{absent}")
+    flaws = f", {count_text(len(entry.flaws), 'flaw')}" if entry.flaws else ""
+    return Cell(day, state, f"{day} {state}{wrong}: {entry.rows:,} of {entry.expected_rows:,} klines{absent}{flaws}")
 
 
 def _state(entry: Entry, is_today: bool) -> DayState:
