@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.flaws import Flaw
-from market_data_pipeline.core.klines.table import INTEGER_FIELDS
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -78,9 +77,9 @@ def flaws_of(records: Iterable[FlawsRecord]) -> tuple[Flaw, ...]:
     """
     flaws = []
     for record in records:
-        number = int if record.rule.partition(" ")[0] in INTEGER_FIELDS else float
-        for open_time, value in zip(record.open_times, record.values, strict=True):
-            flaws.append(Flaw(open_time, record.rule, number(value), record.sources))
+        for open_time, text in zip(record.open_times, record.values, strict=True):
+            value = int(text) if text.removeprefix("-").isdecimal() else float(text)
+            flaws.append(Flaw(open_time, record.rule, value, record.sources))
     return tuple(sorted(flaws, key=lambda flaw: (flaw.open_time, flaw.rule)))
 
 
