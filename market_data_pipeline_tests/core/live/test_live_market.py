@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, day_at, parse_zone
 from market_data_pipeline.core.live.dataset import Update
@@ -26,6 +27,7 @@ from market_data_pipeline.instance.composition import live_market_of, opener_of,
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.simulator.scenarios import with_others
 from market_data_pipeline_tests.support import Simulate, at, chunk_files, klines_of
 
 pytestmark = pytest.mark.timeout(600)
@@ -254,6 +256,37 @@ def test_values_that_the_exchange_changes_hours_later_are_corrected_when_the_day
     (revision,) = [one for one in store.revisions() if one.new_source == "rest"]
     assert (revision.day, revision.old_source) == ("2024-05-15", "live+rest")
     assert sum(span.minutes for span in revision.minutes) == 23
+
+
+def test_rows_that_break_rules_do_not_stop_the_minutes_after_them(begin: Begin) -> None:
+    followed = begin("spot", "XYZ/USDT", "UTC", "2024-05-15T12:00:05", scenario=with_others(bad_minutes()))
+    live = followed.open()
+    updates = list(followed.minutes(live, "2024-05-15T12:10"))
+    live.close()
+    assert [update.error for update in updates if update.error] == []
+    assert [update.is_late for update in updates] == [minute == 5 for minute in range(10)]
+    assert updates[-1].last_open_ms == at("2024-05-15T12:08")
+    store = store_of(followed.settings).open(store_of(followed.settings).find(Market.SPOT, "XYZ/USDT"))
+    entry = store.entries["2024-05-15"]
+    assert entry.rows == 12 * 60 + 8
+    assert [(flaw.open_time, flaw.rule, flaw.value, flaw.sources) for flaw in entry.flaws] == [
+        (at("2024-05-15T12:02"), "trades is negative", -3, ("rest",))
+    ]
+    [malformed, _] = entry.absences
+    assert (malformed.kind, malformed.span) == (Kind.MALFORMED, Span(at("2024-05-15T12:04"), at("2024-05-15T12:05")))
+    assert malformed.evidence[0].startswith("rest: low is not a price: 1715774640000,")
+    assert verify(store).ok
+
+
+def bad_minutes() -> dict[str, Any]:
+    """A pair of which a minute has a flaw, and another one a row that cannot be stored."""
+
+    def row(open_time: int, low: str, trades: int) -> list[Any]:
+        prices = ["50.0", "50.4", low, "50.1"]
+        return [open_time, *prices, "9.5", open_time + 59_999, "475.0", trades, "4.5", "225.0", "0"]
+
+    rows = [row(at("2024-05-15T12:02"), "49.8", -3), row(at("2024-05-15T12:04"), "0.0", 7)]
+    return {"spot": {"XYZUSDT": {"first": "2024-04-01T00:00Z", "price": 50, "rows": rows}}}
 
 
 def test_of_two_only_one_follows_a_dataset_and_the_other_can_say_who(begin: Begin) -> None:
