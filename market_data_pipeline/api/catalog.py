@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_data_pipeline.core.errors import MarketDataError, StoreError
+from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import stamp_of
-from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
@@ -90,9 +90,14 @@ class Catalog:
 
         Raises:
             StoreError: its `dataset.json` is damaged.
+            UsageError: the dataset has the symbol of the pair, but another base and quote.
         """
         path = self._store.folder(market, pair) / layout.DATASET_FILE
-        return self._opened(path).inventory() if path.exists() else None
+        if not path.exists():
+            return None
+        inventory = self._opened(path).inventory()
+        require_same(pair, inventory.view.dataset.pair)
+        return inventory
 
     def _opened(self, path: Path) -> "_OpenDataset":
         with self._lock:
@@ -138,9 +143,7 @@ class _OpenDataset:
         stamps = [stamp_of(self._path.with_name(name)) for name in _WATCHED]
         if self._view is not None and stamps == self._stamps:
             return self._view
-        dataset = read_dataset(self._path)
-        if self._store.folder(dataset.market, dataset.pair) != self._path.parent:
-            raise StoreError(f"{self._path} says it is {dataset.name}; move its folder to where that belongs")
+        dataset = self._store.read(self._path)
         if self._files is None or _identity(self._files.dataset) != _identity(dataset):
             self._files = self._store.open(dataset)
         else:

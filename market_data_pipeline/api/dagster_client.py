@@ -26,6 +26,7 @@ from market_data_pipeline.instance.names import (
     RANGE_START_TAG,
     REPOSITORY,
     WHAT_TAG,
+    asset_path,
     sensor_name,
 )
 
@@ -144,7 +145,7 @@ class Dagster:
             DagsterUnavailable: no response.
         """
         result = self._query(queries.RUNS, limit=_RUNS_SEARCHED)
-        root = f"{dataset.market.exchange_id}/{dataset.token}"
+        root = "/".join(asset_path(dataset, KLINES)[:2])
         summaries = [self._summary(run) for run in result.get("results", [])]
         return [summary for summary in summaries if root in summary.asset_roots][:limit]
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import parse_pair
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
+from market_data_pipeline.core.klines.pair import parse_pair
 
 _UTC = parse_zone("UTC")
 
@@ -30,7 +30,9 @@ def _valid(parse: Callable[[str], Any]) -> AfterValidator:
 
 MarketName = Annotated[Literal["spot", "futures"], Field(description="MARKET_TYPE if not given", examples=["futures"])]
 PairName = Annotated[
-    str, Field(max_length=40, description="BASE/QUOTE; SYMBOL if not given", examples=["BTC/USDT"]), _valid(parse_pair)
+    str,
+    Field(max_length=80, description="BASE/QUOTE or the exchange's symbol; SYMBOL if not given", examples=["BTC/USDT"]),
+    _valid(parse_pair),
 ]
 ZoneName = Annotated[
     str,

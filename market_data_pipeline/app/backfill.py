@@ -162,8 +162,8 @@ def _requested(
     """
     target, store = request.target, store_of(settings)
     request.instants()  # a wrong request is refused before the first request to the exchange
-    store.find(target.market, target.pair)  # so is a damaged dataset.json
-    resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair)
+    known = store.find(target.market, target.pair)  # a damaged dataset.json is refused, too
+    resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair, known=known)
     with closing(resolved.source) as source:
         now_ms, life = source.now_ms(), source.life()
         window = request.window(store.find(resolved.market, resolved.pair), now_ms)

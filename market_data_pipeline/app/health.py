@@ -21,7 +21,6 @@ from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.atomic import require_writable
-from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.instance.home import INSTANCE_FILE
 from market_data_pipeline.settings import Settings
@@ -81,7 +80,7 @@ def _live(settings: Settings) -> Iterator[Sign]:
     store = store_of(settings)
     for path in store.dataset_files():
         try:
-            dataset = read_dataset(path)
+            dataset = store.read(path)
             if dataset.live:
                 with closing(opener_of(settings)(dataset.market, dataset.pair)) as source:
                     if wait := _wait(source.usage()):

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Market, parse_market, parse_pair
+from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import Zone, parse_zone
+from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
@@ -17,7 +18,10 @@ from market_data_pipeline.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The market, pair and zone of a request. `named` is False if the user gave neither market nor pair."""
+    """The market, pair and zone of a request. `named` is False if the user gave neither market nor pair.
+
+    `pair` is as `parse_pair` returns it: the symbol if the user gave that. The dataset has base and quote.
+    """
 
     market: Market
     pair: str
@@ -31,15 +35,16 @@ def target_of(settings: Settings, market: str | None = None, pair: str | None = 
     Args:
         settings: the defaults.
         market: `spot` or `futures`.
-        pair: BASE/QUOTE.
+        pair: in any spelling that `parse_pair` reads.
         tz: an IANA time zone, or an offset such as `+05:30`.
 
     Raises:
         UsageError: a part cannot be parsed.
     """
+    of_market = parse_market(market or settings.market_type)
     return Target(
-        market=parse_market(market or settings.market_type),
-        pair=parse_pair(pair or settings.symbol),
+        market=of_market,
+        pair=parse_pair(pair or settings.symbol, has_contracts=of_market.has_contracts),
         zone=parse_zone(tz or settings.align_tz),
         named=market is not None or pair is not None,
     )

@@ -17,7 +17,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.loading.load_days import load_days
 from market_data_pipeline.core.loading.plan import Load, plan_load
-from market_data_pipeline.core.loading.resolve import Resolved, dataset_of
+from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.status import status_of
@@ -26,7 +26,7 @@ from market_data_pipeline.defs.partitions import partitions_of, span_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path
+from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path, dagster_name
 from market_data_pipeline.instance.storage import ALREADY_RECORDED
 
 
@@ -64,7 +64,7 @@ def asset_key(dataset: Dataset, name: str) -> dg.AssetKey:
 
 def group_of(dataset: Dataset) -> str:
     """The dataset's group in the asset graph: `futures_NEARUSDT`."""
-    return f"{dataset.market}_{dataset.token}"
+    return f"{dataset.market}_{dagster_name(dataset.token)}"
 
 
 def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
@@ -139,8 +139,9 @@ def _planned(dataset: Dataset, days: list[str], config: KlinesConfig, tools: Too
         return
     window = _window(span_of(dataset, days), config)
     tools.store.require_writable()
-    with closing(tools.opener(config.source)(dataset.market, dataset.pair)) as source:
-        resolved = Resolved(dataset.market, dataset.pair, source)
+    known = tools.store.find(dataset.market, dataset.pair)
+    resolved = resolve(tools.opener(config.source), dataset.market, dataset.pair, strict=True, known=known)
+    with closing(resolved.source) as source:
         store = dataset_of(tools.store, resolved, zone=dataset.zone, window=window)
         yield plan_load(store, source, window, refetch=config.refetch)
 

@@ -23,7 +23,7 @@ from market_data_pipeline.core.proof.combined import Agreement, combined_agreeme
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.verify import Verification, verify
-from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.text import kinds_text
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table
@@ -36,7 +36,8 @@ from market_data_pipeline.instance.names import (
     FRESH,
     KLINES,
     MATCHES_OTHER_SOURCE,
-    asset_path_of,
+    asset_path_of_folder,
+    op_name,
 )
 
 _MOST_FINDINGS = 50
@@ -49,7 +50,7 @@ def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
     """The checks in `CHECKS` of one dataset, which one step evaluates."""
 
     @dg.multi_asset_check(
-        name=f"{dataset.market.exchange_id}__{dataset.token}__checks",
+        name=op_name(dataset, "checks"),
         specs=[
             dg.AssetCheckSpec(name, asset=asset_key(dataset, asset), description=description)
             for name, (asset, description) in CHECKS.items()
@@ -137,20 +138,29 @@ def freshness_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
     return compare_with_exchange
 
 
-def damage_check_of(path: Path) -> dg.AssetChecksDefinition:
-    """The check that fails while this `dataset.json` is damaged; its dataset has no other definitions then."""
+def damage_check_of(store: Store, path: Path, refusal: str) -> dg.AssetChecksDefinition:
+    """The check that fails while this `dataset.json` cannot be used; its dataset has no other definitions then.
+
+    Args:
+        store: the data root.
+        path: the `dataset.json`.
+        refusal: why Dagster cannot have the dataset; empty if the file cannot be read.
+    """
     exchange_id, token = path.parts[-4:-2]
 
     @dg.asset_check(
         name=CAN_BE_READ,
-        asset=dg.AssetKey(asset_path_of(exchange_id, token, KLINES)),
-        description="dataset.json can be read. Reload the code location after you have restored it.",
+        asset=dg.AssetKey(asset_path_of_folder(exchange_id, token, KLINES)),
+        description=f"{path} can be read and used. Reload the code location after you have restored it.",
     )
     def read() -> dg.AssetCheckResult:
         try:
-            return dg.AssetCheckResult(passed=True, description=f"{read_dataset(path).name}: reload the code location")
+            dataset = store.read(path)
         except StoreError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
+        if refusal:
+            return dg.AssetCheckResult(passed=False, description=f"Dagster cannot have {dataset.name}: {refusal}")
+        return dg.AssetCheckResult(passed=True, description=f"{dataset.name}: reload the code location")
 
     return read
 

@@ -12,7 +12,8 @@ import dagster as dg
 from pydantic import Field
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
+from market_data_pipeline.core.klines.dataset import parse_market
+from market_data_pipeline.core.klines.pair import parse_pair, require_same, token_of
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.proof.prove import Proof, prove
 from market_data_pipeline.core.proof.repair import Repaired, repair
@@ -36,7 +37,7 @@ class RepairConfig(dg.Config):
     """Which datasets to repair: all of the store, those of a market, or those of a pair."""
 
     market: str | None = Field(default=None, description="spot or futures; both if unset")
-    pair: str | None = Field(default=None, description="BASE/QUOTE; all if unset")
+    pair: str | None = Field(default=None, description="BASE/QUOTE or the exchange's symbol; all if unset")
 
 
 @dg.op(name=REPAIR_OP, description="Proves datasets, loads bad days again, and proves them again.")
@@ -86,11 +87,13 @@ def _proofs(config: RepairConfig, tools: Tools) -> Iterator[Proof]:
     selected = [
         dataset
         for dataset in tools.store.datasets()
-        if market in {None, dataset.market} and pair in {None, dataset.pair}
+        if market in {None, dataset.market} and (pair is None or token_of(pair) == dataset.token)
     ]
     if not selected:
         raise UsageError(f"{tools.store.root} has no {market or ''} {pair or 'dataset'}; load it first")
     for dataset in selected:
+        if pair:
+            require_same(pair, dataset.pair)
         yield prove(tools.open_dataset(dataset))
 
 

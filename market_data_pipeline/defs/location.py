@@ -4,41 +4,51 @@ Belongs here: which definitions there are for which dataset. Does not belong her
 `checks`, `sensors`, `schedules`, `jobs`), which setting does what (`settings`, `instance.composition`).
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 
-from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start, parse_market, parse_pair
+from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
+from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
 from market_data_pipeline.defs.jobs import repair_job
+from market_data_pipeline.defs.partitions import partitions_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
 from market_data_pipeline.defs.sensors import live_sensor_of
 from market_data_pipeline.settings import Settings
 
 
-def default_dataset(settings: Settings) -> Dataset:
-    """The dataset that the settings name, with the start that a pair gets which has klines since 2020 or earlier."""
-    zone = parse_zone(settings.align_tz)
-    return Dataset(parse_market(settings.market_type), parse_pair(settings.symbol), zone, default_start(zone))
+def default_dataset(settings: Settings) -> Dataset | None:
+    """The dataset that the settings name, with the start that a pair gets which has klines since 2020 or earlier.
+
+    None if SYMBOL is a symbol of which only the exchange can tell base and quote: its dataset has to be loaded first.
+    """
+    market, zone = parse_market(settings.market_type), parse_zone(settings.align_tz)
+    named = parse_pair(settings.symbol, has_contracts=market.has_contracts)
+    with suppress(UsageError):
+        return Dataset(market, pair_by_rule(named), zone, default_start(zone))
+    return None
 
 
 def datasets_of(store: Store, settings: Settings) -> list[Dataset]:
     """Every dataset of the store that can be read, and the default one if it is not among them."""
-    stored = {dataset.name: dataset for path in store.dataset_files() if (dataset := _read_undamaged(path))}
+    stored = [dataset for path in store.dataset_files() if (dataset := _read_undamaged(store, path))]
     default = default_dataset(settings)
-    return list({default.name: default, **stored}.values())
+    is_stored = default and any((one.market, one.token) == (default.market, default.token) for one in stored)
+    return stored if default is None or is_stored else [default, *stored]
 
 
-def _read_undamaged(path: Path) -> Dataset | None:
+def _read_undamaged(store: Store, path: Path) -> Dataset | None:
     """The dataset of a `dataset.json`, None if the file is damaged: `location_of` then gives it a check that fails."""
     try:
-        return read_dataset(path)
+        return store.read(path)
     except StoreError:
         return None
 
@@ -61,14 +71,30 @@ def jobs_of(tools: Tools) -> dg.Definitions:
 def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     """What Dagster loads: `definitions_of`, the repair job, schedules, sensors, and the checks that send requests.
 
+    A dataset that cannot be read, or that Dagster refuses, has a check that fails in place of them, and harms no other.
     Runs that the command line starts load `definitions_of` alone, so they evaluate no check that sends a request.
     """
-    checks = [cross_check_of(dataset) for dataset in datasets]
-    checks += [damage_check_of(path) for path in tools.store.dataset_files() if _read_undamaged(path) is None]
-    checks += [freshness_check_of(dataset) for dataset in datasets]
+    store, usable, problems = tools.store, list[Dataset](), dict[Path, str]()
+    for dataset in datasets:
+        if problem := _refusal(dataset):
+            problems[store.folder(dataset.market, dataset.pair) / DATASET_FILE] = problem
+        else:
+            usable.append(dataset)
+    problems |= {path: "" for path in store.dataset_files() if _read_undamaged(store, path) is None}
+    checks = [cross_check_of(dataset) for dataset in usable]
+    checks += [damage_check_of(store, path, problem) for path, problem in problems.items()]
+    checks += [freshness_check_of(dataset) for dataset in usable]
     sensors = [
-        live_sensor_of(market, [dataset for dataset in datasets if dataset.market is market], tools)
-        for market in Market
+        live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]
     others = dg.Definitions(asset_checks=checks, jobs=[repair_job], schedules=[nightly_proof], sensors=sensors)
-    return dg.Definitions.merge(definitions_of(datasets, tools), others)
+    return dg.Definitions.merge(definitions_of(usable, tools), others)
+
+
+def _refusal(dataset: Dataset) -> str:
+    """Why Dagster cannot have this dataset, empty if it can."""
+    try:
+        partitions_of(dataset).get_first_partition_key()
+    except Exception as error:  # of Dagster, or of the calendar: any of them would end the whole code location
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return ""

@@ -4,6 +4,8 @@ Belongs here: every such name; other modules import it, the definitions as well 
 GraphQL. Does not belong here: anything that imports Dagster, which takes seconds.
 """
 
+from string import ascii_uppercase, digits
+
 from market_data_pipeline.core.klines import findings
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 
@@ -48,14 +50,34 @@ WHAT_TAG = "market_data/what"
 """What a user requested: backfill, verify, combine or repair."""
 
 
+_IN_NAMES = frozenset(ascii_uppercase + digits + "_")
+
+
+def dagster_name(text: str) -> str:
+    """A text as a name in Dagster, which may have only letters and digits of ASCII and `_`.
+
+    Capital letters, digits and `_` stay, so `BTCUSDT_240628` is itself. Any other character is its code point: `币` is
+    `u5e01`, and `w` with six digits stands for one that has more than four. No two texts have one name.
+    """
+    return "".join(
+        character
+        if character in _IN_NAMES
+        else f"u{ord(character):04x}"
+        if ord(character) < 1 << 16
+        else f"w{ord(character):06x}"
+        for character in text
+    )
+
+
 def asset_path(dataset: Dataset, name: str) -> list[str]:
     """The key of a dataset's asset: `[exchange_id, PAIR_TOKEN, name]`."""
-    return asset_path_of(dataset.market.exchange_id, dataset.token, name)
+    return [dataset.market.exchange_id, dagster_name(dataset.token), name]
 
 
-def asset_path_of(exchange_id: str, token: str, name: str) -> list[str]:
-    """The key of an asset of the dataset in the folder `exchange_id/token`."""
-    return [exchange_id, token, name]
+def asset_path_of_folder(exchange_id: str, token: str, name: str) -> list[str]:
+    """The key of an asset of the folder `exchange_id/token`, whatever its name is."""
+    known = any(exchange_id == market.exchange_id for market in Market)
+    return [exchange_id if known else dagster_name(exchange_id), dagster_name(token), name]
 
 
 def op_name(dataset: Dataset, name: str) -> str:

@@ -10,8 +10,9 @@ docs/reader.md.
 from pathlib import Path
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
+from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.store.layout import MANIFEST_FILE
 from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
@@ -27,7 +28,7 @@ def open_dataset(
     """The stored klines of a pair on a market. An argument that is None is taken from the settings.
 
     Args:
-        pair: such as `BTC/USDT`.
+        pair: such as `BTC/USDT`, or the exchange's symbol `BTCUSDT`.
         market: `spot` or `futures`.
         root: the data root.
 
@@ -40,7 +41,8 @@ def open_dataset(
 
         defaults = settings.load()
         pair, market, root = pair or defaults.symbol, market or defaults.market_type, root or defaults.root
-    store, on, name = Store(Path(root).expanduser().absolute()), parse_market(market), parse_pair(pair)
+    store, on = Store(Path(root).expanduser().absolute()), parse_market(market)
+    name = parse_pair(pair, has_contracts=on.has_contracts)
     dataset = store.find(on, name)
     if dataset is None:
         raise UsageError(

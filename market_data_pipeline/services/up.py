@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from market_data_pipeline.core.errors import StoreUnavailable
-from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
+from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import LOCATION, LOCATION_MODULE
 from market_data_pipeline.services.addresses import Address, free_port

@@ -11,7 +11,7 @@ from market_data_pipeline_tests.api.conftest import client
 @pytest.mark.parametrize(
     ("path", "body", "field", "says"),
     [
-        ("/backfill", {"pair": "BTCUSDT"}, "pair", "BASE/QUOTE"),
+        ("/backfill", {"pair": "BTC-USDT"}, "pair", "BASE/QUOTE"),
         ("/backfill", {"market": "options"}, "market", "spot"),
         ("/backfill", {"tz": "Mars/Olympus"}, "tz", "Mars/Olympus"),
         ("/backfill", {"start": "yesterday"}, "start", "2024-03-31"),

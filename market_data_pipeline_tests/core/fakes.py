@@ -94,6 +94,8 @@ class FakeSource:
     unavailable_from: str | None = None
     """It is not to be reached for this minute and later ones."""
     page_minutes: int = 1000
+    listed: str | None = None
+    """What it calls the pair; None if it does not say."""
     unproven: bool = False
     """No witness confirms that minutes it has not never had klines."""
     warnings: list[str] = field(default_factory=list)
@@ -108,6 +110,9 @@ class FakeSource:
 
     def life(self, *, refresh: bool = False) -> Life:
         return Life(at(self.first), None if self.last is None else at(self.last))
+
+    def listed_pair(self) -> str | None:
+        return self.listed
 
     def newest(self, wanted: Span, *, paid: bool = False) -> pa.Table:
         page = self._page(wanted)

@@ -80,6 +80,7 @@ def test_the_parts_that_are_not_named_come_from_the_settings(made, tmp_path, mon
     monkeypatch.setenv("SYMBOL", "BTC/USDT")
     assert open_dataset().to_arrow().equals(ALL)
     assert open_dataset("btc/usdt", market="Spot", root=str(tmp_path)).to_arrow().equals(ALL)
+    assert open_dataset("BTCUSDT", market="spot", root=tmp_path).to_arrow().equals(ALL)
 
 
 def test_a_dataset_that_does_not_exist_is_refused_with_the_remedy(tmp_path):
@@ -88,7 +89,7 @@ def test_a_dataset_that_does_not_exist_is_refused_with_the_remedy(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"pair": "BTCUSDT"}, {"market": "margin"}])
+@pytest.mark.parametrize("wrong", [{"pair": "BTCU/SDT"}, {"pair": "BTC/USDT:USDT"}, {"market": "margin"}])
 def test_a_wrong_pair_or_market_is_refused(made, tmp_path, wrong):
     with pytest.raises(UsageError):
         open_dataset(**{"pair": "BTC/USDT", "market": "spot", "root": tmp_path, **wrong})

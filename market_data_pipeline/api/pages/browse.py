@@ -24,7 +24,8 @@ from market_data_pipeline.api.pages.stored_files import MOST_CHARACTERS, StoredF
 from market_data_pipeline.api.problems import MEDIA_TYPE, FieldProblem, Problem
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import minutes_by_kind
-from market_data_pipeline.core.klines.dataset import Market, parse_market, parse_pair
+from market_data_pipeline.core.klines.dataset import Market, parse_market
+from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES
 from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.store import combined as combine
@@ -46,7 +47,9 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The disk is not available", "content": _CONTENT},
 }
 MarketGiven = Annotated[MarketName | None, Query(description="spot or futures; both if not given")]
-PairGiven = Annotated[PairName | None, Query(description="BASE/QUOTE, together with market; all pairs if not given")]
+PairGiven = Annotated[
+    PairName | None, Query(description="BASE/QUOTE or the symbol, together with market; all pairs if not given")
+]
 
 router = APIRouter(
     route_class=pages.PageRoute, default_response_class=HTMLResponse, responses=_PROBLEMS, tags=["pages"]
@@ -67,13 +70,13 @@ def browse(
     if of_market is None:
         problem = "give a market with the pair, spot or futures"
         raise Problem(422, "The request is not valid", problem, [FieldProblem(field="market", problem=problem)])
-    return _dataset(context, _inventory(context, of_market, parse_pair(pair)), page)
+    return _dataset(context, _inventory(context, of_market, pair), page)
 
 
 @router.get("/browse/runs")
 def runs(context: InjectedContext, market: MarketName, pair: PairName) -> HTMLResponse:
     """The last Dagster runs of a dataset. It is a page of its own because Dagster may be slow or not available."""
-    dataset = _inventory(context, parse_market(market), parse_pair(pair)).view.dataset
+    dataset = _inventory(context, parse_market(market), pair).view.dataset
     try:
         last_runs, sensor_is_on, problem = context.dagster.last_runs(dataset), None, ""
         if dataset.live:
@@ -130,7 +133,7 @@ def file(
 
 
 def _inventory(context: InjectedContext, market: Market, pair: str) -> Inventory:
-    inventory = context.catalog.inventory(market, pair)
+    inventory = context.catalog.inventory(market, parse_pair(pair, has_contracts=market.has_contracts))
     if inventory is None:
         raise Problem(404, "There is no such dataset", f"{market} {pair} is not in the store; see /browse")
     return inventory
@@ -156,7 +159,7 @@ def _summary(view: DatasetView, now_ms: int) -> Mapping[str, Any]:
 def _dataset(context: InjectedContext, inventory: Inventory, page: int) -> HTMLResponse:
     view, now_ms = inventory.view, _now_ms()
     years = coverage(view.dataset, view.entries, inventory.damaged, now_ms)
-    chunks = f"/browse/file?file={layout.relative_folder(view.dataset, layout.CHUNKS)}"
+    chunks = f"/browse/file?{pages.query(file=layout.relative_folder(view.dataset, layout.CHUNKS))}"
     ledger = revisions.read(view.status.folder)
     entries = view.entries[::-1][(page - 1) * FILES_A_PAGE : page * FILES_A_PAGE]
     return pages.render(

@@ -1,7 +1,7 @@
 """What a dataset is: a market, a pair, the zone of its days, its first day, and the minutes that were requested.
 
-Belongs here: values and their parsing. Does not belong here: `dataset.json` (`store.dataset_file`), paths
-(`store.layout`).
+Belongs here: values and their parsing. Does not belong here: spellings of pairs (`pair`), `dataset.json`
+(`store.dataset_file`), paths (`store.layout`).
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from enum import StrEnum
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span, merge
 from market_data_pipeline.core.klines.days import Day, Zone, day_at, day_of
+from market_data_pipeline.core.klines.pair import token_of
 
 INTERVAL = "1m"
 HISTORY_START_MS = int(datetime(2020, 1, 1, 1, tzinfo=UTC).timestamp()) * 1000
@@ -28,6 +29,11 @@ class Market(StrEnum):
         """Ccxt's name of the market's exchange class; also the market's folder in the store."""
         return {"spot": "binance", "futures": "binanceusdm"}[self.value]
 
+    @property
+    def has_contracts(self) -> bool:
+        """Whether its pairs are contracts, which ccxt writes with what they settle in: `BTC/USDT:USDT`."""
+        return self is Market.FUTURES
+
 
 def parse_market(text: str) -> Market:
     """The market called `text`.
@@ -39,19 +45,6 @@ def parse_market(text: str) -> Market:
         return Market(text.strip().lower())
     except ValueError:
         raise UsageError(f"no such market: {text!r}; give spot or futures") from None
-
-
-def parse_pair(text: str) -> str:
-    """The pair in its one spelling, `BTC/USDT`.
-
-    Raises:
-        UsageError: not BASE/QUOTE.
-    """
-    pair = text.strip().upper()
-    base, slash, quote = pair.partition("/")
-    if not slash or not base.isalnum() or not quote.isalnum():
-        raise UsageError(f"not a pair: {text!r}; write BASE/QUOTE, for example BTC/USDT")
-    return pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +66,8 @@ class Dataset:
 
     @property
     def token(self) -> str:
-        """The exchange's name of the pair, `BTCUSDT`."""
-        return self.pair.replace("/", "")
+        """The exchange's symbol of the pair, `BTCUSDT`."""
+        return token_of(self.pair)
 
     @property
     def name(self) -> str:

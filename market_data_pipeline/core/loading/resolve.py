@@ -4,12 +4,14 @@ Belongs here: the fallback for unknown pairs, and the creation of datasets. Does
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from market_data_pipeline.core.errors import PairNotListed, UsageError
 from market_data_pipeline.core.klines.coverage import Span
-from market_data_pipeline.core.klines.dataset import FALLBACK_PAIR, Market
+from market_data_pipeline.core.klines.dataset import FALLBACK_PAIR, Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
+from market_data_pipeline.core.klines.pair import pair_by_rule, require_same
 from market_data_pipeline.core.loading.window import dataset_start
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -21,7 +23,10 @@ OpenSource = Callable[[Market, str], KlineSource]
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The pair that is worked on and its open source; `warning` is set if it is not the pair that was named."""
+    """The pair that is worked on, with base and quote, and its open source.
+
+    `warning` is set if it is not the pair that was named.
+    """
 
     market: Market
     pair: str
@@ -29,22 +34,25 @@ class Resolved:
     warning: str | None = None
 
 
-def resolve(open_source: OpenSource, market: Market, pair: str, *, strict: bool) -> Resolved:
+def resolve(
+    open_source: OpenSource, market: Market, pair: str, *, strict: bool, known: Dataset | None = None
+) -> Resolved:
     """The pair if the market lists it or ever did, else BTC/USDT with a warning.
 
     Args:
         open_source: opens the source of a pair.
         market: the market.
-        pair: the pair as named.
+        pair: the pair as named, in any spelling that `parse_pair` returns.
         strict: refuse an unknown pair instead of falling back.
+        known: the pair's dataset if there is one: it has base and quote, which the exchange is asked for otherwise.
 
     Raises:
-        UsageError: the pair is unknown, and `strict`.
+        UsageError: the pair is unknown, and `strict`; or it has another base and quote than the exchange's.
         SourceUnavailable: the exchange does not answer.
     """
     source = open_source(market, pair)
     try:
-        source.life()
+        pair = _listed(source, pair, known)
     except PairNotListed:
         source.close()
         if strict:
@@ -57,6 +65,25 @@ def resolve(open_source: OpenSource, market: Market, pair: str, *, strict: bool)
     fallback = open_source(market, FALLBACK_PAIR)
     warning = f"{market} does not list {pair}: working on {FALLBACK_PAIR} INSTEAD (--strict-pair refuses)"
     return Resolved(market, FALLBACK_PAIR, fallback, warning)
+
+
+def _listed(source: KlineSource, named: str, known: Dataset | None) -> str:
+    """The pair with base and quote, where the market lists it or ever did.
+
+    Raises:
+        PairNotListed: it never did.
+        UsageError: the pair has another base and quote, or it is not clear which.
+    """
+    if known:
+        source.life()
+        return known.pair
+    with ThreadPoolExecutor(1) as beside:  # of the requests that `life` sends, so that no load waits for it
+        listed = beside.submit(source.listed_pair)
+        source.life()
+    if (pair := listed.result()) is None:
+        return pair_by_rule(named)
+    require_same(named, pair)
+    return pair
 
 
 def dataset_of(store: Store, resolved: Resolved, *, zone: Zone, window: Span) -> DatasetStore:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.sources.protocol import KlineSource, Usage
 
 if TYPE_CHECKING:
@@ -145,10 +146,10 @@ def _source(name: str, pair: str, client: "RestClient", base_url: str | None) ->
     from market_data_pipeline.core.sources.rest.klines import RestSource
     from market_data_pipeline.core.sources.union import ExchangeSource
 
-    token = pair.replace("/", "")
+    token = token_of(pair)
     reference = None
     if client.market is Market.SPOT:
-        other = "ETH/USDT" if pair == "BTC/USDT" else "BTC/USDT"
-        reference = other, RestSource(client, other.replace("/", ""))
+        other = "ETH/USDT" if token == "BTCUSDT" else "BTC/USDT"
+        reference = other, RestSource(client, token_of(other))
     archive = Archive(client.market, token, base_url=base_url)
     return ExchangeSource(name, RestSource(client, token), archive, reference)

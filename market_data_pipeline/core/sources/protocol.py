@@ -114,6 +114,9 @@ class KlineSource(PageSource, Protocol):
             SourceUnavailable: there is no response after all retries.
         """
 
+    def listed_pair(self) -> str | None:
+        """Return the pair with base and quote as the exchange lists them, `BTC/USDT`; None if it does not say."""
+
     def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
         """Return the closed klines of at most 480 minutes, by one request in the calling thread.
 

@@ -98,6 +98,16 @@ class ExchangeSource:
             return True
         return False
 
+    def listed_pair(self) -> str | None:
+        """See `KlineSource.listed_pair`. Only REST has it, and the archive alone does without."""
+        if self._name == "archive":
+            return None
+        try:
+            return self._rest.listed_pair()
+        except SourceError as error:
+            _log.warning("base and quote are not known from the exchange: %s", error)
+            return None
+
     def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
         """See `KlineSource.newest`. Only REST has the newest minutes."""
         return self._rest.newest(span, paid=paid)

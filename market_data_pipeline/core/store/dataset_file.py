@@ -12,8 +12,9 @@ from typing import Literal
 
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span, merge
-from market_data_pipeline.core.klines.dataset import Dataset, parse_market, parse_pair
+from market_data_pipeline.core.klines.dataset import Dataset, parse_market
 from market_data_pipeline.core.klines.days import iso, parse_instant, parse_zone
+from market_data_pipeline.core.klines.pair import has_slash, parse_pair
 from market_data_pipeline.core.store import records
 from market_data_pipeline.core.store.atomic import write_whole
 from market_data_pipeline.core.store.layout import DATASET_FILE
@@ -72,9 +73,15 @@ def _dataset_of(record: _DatasetRecord) -> Dataset:
     requested = (Span(parse_instant(window.start, utc), parse_instant(window.end, utc)) for window in record.asked)
     return Dataset(
         market=parse_market(record.market),
-        pair=parse_pair(record.pair),
+        pair=_pair_of(record),
         zone=parse_zone(record.tz),
         start=record.start,
         live=record.live,
         requested=tuple(merge(requested)),
     )
+
+
+def _pair_of(record: _DatasetRecord) -> str:
+    if not has_slash(pair := parse_pair(record.pair)):
+        raise UsageError(f"pair: {pair!r} is not BASE/QUOTE")
+    return pair

@@ -19,6 +19,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market
+from market_data_pipeline.core.klines.pair import is_token, token_of
 
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.json"
@@ -37,8 +38,8 @@ _EXCHANGES = {market.exchange_id: market for market in Market}
 _CHUNK = re.compile(r"chunk_(?P<index>\d{6,})_(?P<day>\d{4}-\d{2}-\d{2})\.parquet")
 # No name can have a colon, a backslash, a NUL, a leading slash or a part that is only dots. Tokens may be Chinese.
 _STORED_FILE = re.compile(
-    rf"(?P<exchange>{'|'.join(_EXCHANGES)})/(?P<token>[^\W_]+)/{INTERVAL}/"
-    rf"(?:{CHUNKS}/{_CHUNK.pattern}|(?P<combined>{COMBINED})/[\w+-]+\.parquet)"
+    rf"(?P<exchange>{'|'.join(_EXCHANGES)})/(?P<token>[^/]+)/{INTERVAL}/"
+    rf"(?:{CHUNKS}/{_CHUNK.pattern}|{COMBINED}/(?P<combined>[^/]+)\.parquet)"
 )
 
 
@@ -72,7 +73,7 @@ class StoredName:
 
 def dataset_folder(root: Path, market: Market, pair: str) -> Path:
     """The folder of a dataset, whether it exists or not."""
-    return root / market.exchange_id / pair.replace("/", "") / INTERVAL
+    return root / market.exchange_id / token_of(pair) / INTERVAL
 
 
 def dataset_files(root: Path, market: Market | None = None) -> list[Path]:
@@ -126,9 +127,14 @@ def parse_stored_name(name: str) -> StoredName | None:
         name: relative to the data root, with `/`.
     """
     match = _STORED_FILE.fullmatch(name)
-    if match is None:
+    if match is None or not is_token(match["token"]) or not _is_name(match["combined"] or "all"):
         return None
     return StoredName(_EXCHANGES[match["exchange"]], match["token"], match["combined"] is not None)
+
+
+def _is_name(text: str) -> bool:
+    """True if a combined file can have this name, without its ending."""
+    return is_token(text.translate(dict.fromkeys(map(ord, "_+-"))))
 
 
 def _is_date(text: str) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
+from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import lock_of, require_writable
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
@@ -40,18 +42,34 @@ class Store:
         """Every dataset under the root, by market and pair.
 
         Raises:
-            StoreError: a `dataset.json` is damaged.
+            StoreError: a `dataset.json` is damaged, or in the folder of another dataset.
         """
-        yield from map(read_dataset, self.dataset_files())
+        yield from map(self.read, self.dataset_files())
+
+    def read(self, path: Path) -> Dataset:
+        """The dataset of one of `dataset_files`.
+
+        Raises:
+            StoreError: the file is damaged, or in the folder of another dataset.
+        """
+        dataset = read_dataset(path)
+        if not _is_same(self.folder(dataset.market, dataset.pair), path.parent):
+            raise StoreError(f"{path} says it is {dataset.name}; move its folder to where that belongs")
+        return dataset
 
     def find(self, market: Market, pair: str) -> Dataset | None:
-        """The dataset; None if it was never created.
+        """The dataset of a pair, given in any spelling that `parse_pair` returns; None if it was never created.
 
         Raises:
             StoreError: its `dataset.json` is damaged.
+            UsageError: the dataset has the symbol of the pair, but another base and quote.
         """
         path = self.folder(market, pair) / layout.DATASET_FILE
-        return read_dataset(path) if path.exists() else None
+        if not path.exists():
+            return None
+        dataset = self.read(path)
+        require_same(pair, dataset.pair)
+        return dataset
 
     def open(self, dataset: Dataset) -> DatasetStore:
         """The files of a dataset, created or not."""
@@ -68,3 +86,8 @@ class Store:
                 dataset = Dataset(market, pair, zone, start)
                 write_dataset(folder, dataset)
         return self.open(dataset)
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    """True for one folder under two names, too: some file systems ignore case, or take letters apart."""
+    return folder == other or (folder.exists() and folder.samefile(other))

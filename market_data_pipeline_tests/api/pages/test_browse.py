@@ -146,7 +146,7 @@ def test_chunks_come_in_pages(browser: Browser) -> None:
     [
         ({"market": "spot", "pair": "XRP/USDT"}, 404, "spot XRP/USDT is not in the store"),
         ({"market": "margin"}, 422, "'spot' or 'futures'"),
-        ({"market": "spot", "pair": "nonsense"}, 422, "write BASE/QUOTE"),
+        ({"market": "spot", "pair": "non-sense"}, 422, "write BASE/QUOTE"),
         ({"pair": "BTC/USDT"}, 422, "give a market with the pair"),
         ({"market": "spot", "pair": "../../x"}, 422, "not a pair"),
     ],

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tenacity import (
     RetryCallState,
@@ -73,7 +73,8 @@ class Archive:
     def __init__(self, market: Market, token: str, *, base_url: str | None = None) -> None:
         """Send no request yet. `base_url` replaces the archive's own address."""
         self.address = (base_url or ADDRESS).rstrip("/")
-        self._folder = f"{urlsplit(self.address).path}/data/{_FOLDERS[market]}/daily/klines/{token}/1m/{token}-1m-"
+        name = quote(token)
+        self._folder = f"{urlsplit(self.address).path}/data/{_FOLDERS[market]}/daily/klines/{name}/1m/{name}-1m-"
         self._stopped = threading.Event()
         self._retrying = Retrying(
             retry=retry_if_exception_type((_PassingFault, BadFile)),

@@ -32,11 +32,16 @@ T = TypeVar("T")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """A pair in `exchangeInfo`: its status, and when its contract is delivered (ms UTC; far in the future if never)."""
+    """A pair in `exchangeInfo`: its status, its assets, and when its contract is delivered.
+
+    That is in ms UTC, and far in the future if never. `base` and `quote` are empty for a pair that is not listed.
+    """
 
     symbol: str
     status: str
     delivery_ms: int | None = msgspec.field(default=None, name="deliveryDate")
+    base: str = msgspec.field(default="", name="baseAsset")
+    quote: str = msgspec.field(default="", name="quoteAsset")
 
     @property
     def has_ended(self) -> bool:

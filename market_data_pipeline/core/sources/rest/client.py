@@ -142,8 +142,11 @@ class RestClient:
             # Only now is the exchange's minute known, which the weight counts for.
             self.pay(_TIME_WEIGHT)
 
-    def listing(self, token: str) -> Listing:
-        """Return the pair's listing today."""
+    def listing(self, token: str, *, paid: bool = True) -> Listing:
+        """Return the pair's listing today.
+
+        Set `paid` to False to send the request before the exchange's minute is known, and pay for it then.
+        """
         by_symbol = {"symbol": token} if self.market is Market.SPOT else {}
         weight = 20 if self.market is Market.SPOT else 1
 
@@ -151,12 +154,16 @@ class RestClient:
             found = self.get(
                 "exchangeInfo",
                 by_symbol,
-                weight,
+                weight if paid else 0,
                 lambda body: answers.listing(body, token),
                 most_bytes=_MOST_LISTING_BYTES[self.market],
             )
         except PairNotListed:
             return _GONE
+        finally:
+            if not paid:
+                self.now_ms()
+                self.pay(weight)
         return found or _GONE
 
     def get(

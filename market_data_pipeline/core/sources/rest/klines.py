@@ -18,6 +18,7 @@ from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnava
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.pair import pair_of
 from market_data_pipeline.core.klines.parsing import Parsed, from_json
 from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import EMPTY, column, open_times
@@ -111,6 +112,11 @@ class RestSource:
             return None
         delivered_ms = listing.delivery_ms // MINUTE_MS * MINUTE_MS - MINUTE_MS if listing.delivery_ms else newest_ms
         return min(newest_ms, delivered_ms)
+
+    def listed_pair(self) -> str | None:
+        """See `KlineSource.listed_pair`. One request, beside those of `life`."""
+        listing = self.client.listing(self._token, paid=False)
+        return pair_of(self._token, listing.base, listing.quote)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         """See `KlineSource.prefetch`."""
