@@ -121,7 +121,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_variable(
     ("name", "text"),
     [
         ("MARKET_TYPE", "margin"),
-        ("SYMBOL", "BTCUSDT"),
+        ("SYMBOL", "BTC-USDT"),
         ("ALIGN_TZ", "Mars/Phobos"),
         ("MARKET_DATA_SOURCE", "tape"),
         ("EXTRA_SLEEP_SEC", "much"),

@@ -34,7 +34,11 @@ def _global_options(
         str | None, typer.Option(metavar="spot|futures", help="Market; the setting MARKET_TYPE if not given.")
     ] = None,
     pair: Annotated[
-        str | None, typer.Option(metavar="BASE/QUOTE", help="Pair; the setting SYMBOL if not given.")
+        str | None,
+        typer.Option(
+            metavar="PAIR",
+            help="BTC/USDT, or the exchange's symbol BTCUSDT, or BTC/USDT:USDT; the setting SYMBOL if not given.",
+        ),
     ] = None,
     align_tz: Annotated[
         str | None,

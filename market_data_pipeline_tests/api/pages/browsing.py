@@ -82,6 +82,11 @@ class Page:
         return [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in body.split("</tr>") if "<td" in row]
 
     @property
+    def links(self) -> list[str]:
+        """Where its links to datasets lead."""
+        return sorted({html.unescape(link) for link in re.findall(r'href="(/browse\?[^"]*)"', self.answer.text)})
+
+    @property
     def files(self) -> list[str]:
         """Where its links to files lead."""
         return sorted({html.unescape(link) for link in re.findall(r'href="(/browse/file\?[^"]*)"', self.answer.text)})
