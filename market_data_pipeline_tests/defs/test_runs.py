@@ -281,7 +281,7 @@ def test_an_unlisted_pair_fails_the_run_and_makes_no_files(load: Loading):
     unknown = type(BTC)(BTC.market, "NOSUCH/USDT", BTC.zone, BTC.start)
     report = load.run(unknown, "2021-04-24")
     assert not report.success
-    assert "lists no spot pair" in str(report.error)
+    assert "spot does not list NOSUCH/USDT" in str(report.error)
     assert load.tools.store.find(unknown.market, unknown.pair) is None
 
 
