@@ -265,7 +265,7 @@ def test_wrong_usage_is_refused_in_one_line(tmp_path: Path) -> None:
     port = free_port()
     same = run_up(tmp_path / "root", port, port)
     nowhere = run_up(tmp_path / "root", port, free_port(), "--host", "no.such.host.invalid")
-    pair = run_up(tmp_path / "root", port, free_port(), SYMBOL="nonsense")
+    pair = run_up(tmp_path / "root", port, free_port(), SYMBOL="BTC-USDT")
     (tmp_path / "file").touch()
     logs = run_up(tmp_path / "root", port, free_port(), LOG_DIR=str(tmp_path / "file"))
     # As a log that another user's `up` left.
