@@ -14,7 +14,7 @@ from market_data_pipeline_tests.support import MarketData, Simulate, chunk_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROUNDS = int(os.environ.get("MARKET_DATA_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("MARKET_DATA_ROUNDS", "1"))
 WINDOW = ("backfill", "--start", "2024-05-10", "--end", "2024-05-13")
 # Four datasets, each loaded by two commands.
 FIRST_COMMANDS = [

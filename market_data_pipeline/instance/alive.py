@@ -8,7 +8,7 @@ truth through all of them, on any file system that has locks.
 
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -61,11 +61,12 @@ def _holds(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with FileLock(path, timeout=0):
-            pass
+        with FileLock(path, timeout=0), suppress(OSError):
+            # While it is held here: after that it may be the lock of a run that begins. Windows removes it with the
+            # lock, and not before.
+            path.unlink(missing_ok=True)
     except Timeout:
         return True
-    path.unlink(missing_ok=True)
     return False
 
 

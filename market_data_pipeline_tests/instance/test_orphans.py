@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline_tests.support import wait_until
 
@@ -37,6 +38,20 @@ def job():
 with open_instance(home) as instance:
     report = run_op(instance, dg.Definitions(jobs=[job]), "job", "waits", config={}, tags={})
     assert report.success, report.error
+"""
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from market_data_pipeline.instance import alive
+
+home = Path(sys.argv[1])
+for number in range(300):
+    run_id = f"run-{number}"
+    with alive.held(home, run_id):
+        assert not alive.is_gone(home, run_id, alive.alive_tag(run_id)), run_id
+        assert (home / "running" / f"{run_id}.lock").exists(), run_id
 """
 
 
@@ -108,3 +123,12 @@ def test_the_tag_of_version_0_1_names_a_process_by_its_number(tmp_path: Path) ->
     alive = add_run(tmp_path, {PROCESS_TAG: f"{host}/{os.getpid()}@1700000000.00"})
     elsewhere = add_run(tmp_path, {PROCESS_TAG: f"other-{host}/{gone.pid}@1700000000.00"})
     assert statuses(tmp_path) == {dead: ENDED, alive: RUNS, elsewhere: RUNS}
+
+
+def test_a_run_that_begins_keeps_its_lock_while_other_processes_sweep(tmp_path: Path) -> None:
+    (tmp_path / "running").mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], env={**os.environ}) as process:
+        while process.poll() is None:
+            alive.sweep(tmp_path)
+    assert process.returncode == 0
+    assert list((tmp_path / "running").iterdir()) == []

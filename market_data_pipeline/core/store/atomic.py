@@ -7,10 +7,10 @@ which files there are (`layout`).
 import hashlib
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 TEMPORARY_SUFFIX = ".tmp"
+"""What the name of a file ends with while it is written."""
 
 
 class FileStamp(NamedTuple):
@@ -57,13 +58,21 @@ def streamed(path: Path) -> Iterator[Path]:
 @contextmanager
 def _renamed(path: Path) -> Iterator[Path]:
     """The temporary file beside `path`, renamed to it after the block, or removed if the block raised."""
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary = temporary_of(path)
     try:
         yield temporary
         move(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_of(path: Path) -> Path:
+    """Where the content of `path` is written, before it is renamed.
+
+    Who finds such a file has to hold the lock under which `path` is written: then no process is writing it.
+    """
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
 
 
 @contextmanager
@@ -123,11 +132,11 @@ def require_writable(root: Path) -> None:
     Raises:
         StoreUnavailable: it does not.
     """
-    probe = root / f".writable-{os.getpid()}-{threading.get_ident()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        # A file without a name, or one that the system removes: no other process can take it for its own.
+        with TemporaryFile(dir=root, prefix=".writable-"):
+            pass
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise StoreUnavailable(

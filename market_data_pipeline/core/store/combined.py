@@ -21,7 +21,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import lock_of, streamed
+from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, lock_of, streamed
 from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS, footer_metadata, parse_footer
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
@@ -119,8 +119,11 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
         return current
     path.parent.mkdir(exist_ok=True)
     # One process at a time, as the name of the temporary file is fixed.
-    with lock_of(store.folder / layout.COMBINE_LOCK_FILE), streamed(path) as temporary:
-        _write(temporary, store, selection)
+    with lock_of(store.folder / layout.COMBINE_LOCK_FILE):
+        for leftover in path.parent.glob(f"*{path.suffix}{TEMPORARY_SUFFIX}"):  # of a killed process
+            leftover.unlink(missing_ok=True)
+        with streamed(path) as temporary:
+            _write(temporary, store, selection)
     built = read_combined(path)
     if built is None:
         raise StoreError(f"{path} cannot be read back after it was written; check the disk")

@@ -29,7 +29,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import layout, revisions
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, lock_of, stamp_of, write_whole
+from market_data_pipeline.core.store.atomic import lock_of, stamp_of, temporary_of, write_whole
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
 from market_data_pipeline.core.store.chunks.listing import ChunkList
@@ -81,13 +81,16 @@ class DatasetStore(ChunkList):
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset)
             self._chunks.mkdir(exist_ok=True)
-            # Only in folders that are written under this lock: another process may be writing a combined file.
-            for folder in (self.folder, self._chunks):
-                for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
-                    leftover.unlink(missing_ok=True)
+            self._remove_unfinished()
             self._paths = chunk_files.rename(found, self.dataset)
             if self._paths != found:
                 self._write_manifest()
+
+    def _remove_unfinished(self) -> None:
+        """Remove temporary files of a killed process, but only of files that are written under this lock, now held."""
+        written_here = (self.folder / name for name in (layout.DATASET_FILE, layout.MANIFEST_FILE))
+        for leftover in (*map(temporary_of, written_here), *chunk_files.unfinished(self._chunks)):
+            leftover.unlink(missing_ok=True)
 
     def mark_live(self, live: bool) -> None:
         """Note in `dataset.json` whether live mode keeps the dataset current."""

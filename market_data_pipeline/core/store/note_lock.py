@@ -41,7 +41,11 @@ class NoteLock:
         self.holder_was_killed = self._note.exists()
         now = iso(round(time.time() * 1000))
         holder = {"who": self._who, "host": socket.gethostname(), "pid": os.getpid(), "since": now}
-        write_whole(self._note, json.dumps(holder).encode())
+        try:
+            write_whole(self._note, json.dumps(holder).encode())
+        except BaseException:
+            self._lock.release()
+            raise
         return True
 
     def release(self) -> None:

@@ -51,6 +51,14 @@ def test_the_combined_file_is_the_chunks_in_order(loaded):
     assert [path.name for path in combined.path.parent.iterdir()] == ["BTCUSDT_1m_all.parquet"]
 
 
+def test_what_a_killed_combine_left_is_removed_by_the_next_one_of_any_selection(loaded):
+    combined = combine(loaded, select(loaded)).path
+    leftover = combined.with_name("BTCUSDT_1m_000002-000003.parquet.tmp")
+    leftover.write_bytes(b"half")
+    combine(loaded, select(loaded), rebuild=True)
+    assert [path.name for path in combined.parent.iterdir()] == [combined.name]
+
+
 def test_pandas_reads_the_combined_file_without_options(loaded):
     frame = pd.read_parquet(combine(loaded, select(loaded)).path)
     assert list(frame.columns) == list(FIELDS)

@@ -418,6 +418,29 @@ def test_temporary_files_that_a_killed_process_left_are_removed_by_the_next_ask(
     assert list(dataset_store.folder.glob("**/*.tmp")) == []
 
 
+def test_temporary_files_of_others_are_left_alone(tmp_path, dataset_store):
+    """A live process writes its note under a lock of its own, and a combine its file."""
+    combined = dataset_store.folder / "combined"
+    combined.mkdir()
+    others = [dataset_store.folder / ".live.json.tmp", combined / "BTCUSDT_1m_all.parquet.tmp",
+              dataset_store.folder / "chunks" / "mine.tmp"]  # fmt: skip
+    for path in others:
+        path.write_bytes(b"half")
+    again = opened(tmp_path)
+    again.note_requested(WINDOW, FIRST)
+    assert all(path.read_bytes() == b"half" for path in others)
+    assert again.strangers() == [others[-1]]
+
+
+def test_a_copy_that_a_killed_process_did_not_finish_is_removed(tmp_path, dataset_store):
+    quarantine = dataset_store.folder / "quarantine"
+    quarantine.mkdir()
+    for number in ("", ".1"):
+        (quarantine / f"chunk_000001_2024-03-01.parquet{number}.tmp").write_bytes(b"half")
+    opened(tmp_path).note_requested(WINDOW, FIRST)
+    assert files_in(quarantine) == []
+
+
 # --- several writers
 
 
@@ -582,6 +605,22 @@ def test_a_root_that_takes_no_files_is_refused_with_what_to_do(tmp_path, inside)
 def test_proving_that_a_root_takes_files_leaves_none(tmp_path):
     Store(tmp_path / "new" / "root").require_writable()
     assert files_in(tmp_path / "new" / "root") == []
+
+
+def prove_often(root: str, times: int) -> None:
+    for _ in range(times):
+        Store(Path(root)).require_writable()
+
+
+def test_processes_that_prove_at_once_that_a_root_takes_files_do_not_disturb_each_other(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=prove_often, args=(str(tmp_path / "root"), 200)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert files_in(tmp_path / "root") == []
 
 
 def test_a_chunk_of_a_long_day_has_its_minutes(store):

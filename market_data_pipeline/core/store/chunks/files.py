@@ -5,6 +5,7 @@ here: what the manifest lists (`listing`), writing chunks (`store.dataset_store`
 """
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -95,9 +96,22 @@ def scan(folder: Path) -> dict[str, Path]:
 
 
 def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
-    """The files of the folder that are not among `known`, but for temporary ones."""
+    """The files of the folder that are not among `known`, but for chunks that are being written."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if path not in known and path.suffix != TEMPORARY_SUFFIX]
+    return [path for path in found if path not in known and not _is_temporary(path)]
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """The temporary files of chunks in `chunks/` and `quarantine/`. Who removes them holds the dataset's lock."""
+    names = (f"chunk_*{TEMPORARY_SUFFIX}", f"../{layout.QUARANTINE}/chunk_*{TEMPORARY_SUFFIX}")
+    return [path for name in names for path in folder.glob(name) if _is_temporary(path)]
+
+
+def _is_temporary(path: Path) -> bool:
+    """True for the temporary file of a chunk, or of a copy of one with a number behind its name."""
+    name, ending = path.name.removesuffix(TEMPORARY_SUFFIX), path.suffix
+    plain = re.sub(r"(?<=\.parquet)\.\d+$", "", name)
+    return ending == TEMPORARY_SUFFIX and layout.parse_chunk_name(plain) is not None
 
 
 def set_aside(path: Path, *, keep: bool = False) -> Path:
