@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from market_data_pipeline_tests.simulator.client import MINUTE, ExchangeClient, ms
+from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
 
 FROM = ms("2024-05-01")
 
@@ -32,6 +34,48 @@ def test_ccxt_loads_markets_and_klines(
     with pytest.raises(ccxt.BadSymbol):
         client.fetch_ohlcv("NOPE/USDT", "1m")
     client.session.close()
+
+
+LIVES: dict[str, Any] = {
+    "now": "2024-06-01T12:00Z",
+    "spot": {
+        "币安人生USDT": {"first": "2024-05-01T10:00Z", "base": "币安人生"},
+        "XYZUSDT": {"first": "2024-04-01T00:00Z", "last": "2024-05-02T02:09Z", "status": "BREAK"},
+    },
+    "futures": {
+        "BTCUSDT_240628": {
+            "first": "2024-05-01T00:00Z",
+            "base": "BTC",
+            "contractType": "CURRENT_QUARTER",
+            "deliveryDate": "2024-06-28T08:00Z",
+        }
+    },
+}
+
+
+def test_ccxt_knows_the_lives_of_a_scenario() -> None:
+    ccxt = pytest.importorskip("ccxt")
+    with scenario_exchange(LIVES) as running:
+        spot = narrowed(ccxt.binance(), running.url, "spot")
+        futures = narrowed(ccxt.binanceusdm(), running.url, "linear")
+        listed = {name: (of["id"], of["active"]) for name, of in (spot.load_markets() | futures.load_markets()).items()}
+        assert listed == {
+            "BTC/USDT": ("BTCUSDT", True),
+            "ETH/USDT": ("ETHUSDT", True),
+            "币安人生/USDT": ("币安人生USDT", True),
+            "XYZ/USDT": ("XYZUSDT", False),
+            "BTC/USDT:USDT": ("BTCUSDT", True),
+            "BTC/USDT:USDT-240628": ("BTCUSDT_240628", True),
+        }
+        contract = futures.market("BTC/USDT:USDT-240628")
+        assert (contract["type"], contract["expiryDatetime"]) == ("future", "2024-06-28T08:00:00.000Z")
+        firsts = {"币安人生/USDT": "2024-05-01T10:00", "XYZ/USDT": "2024-04-01", "BTC/USDT:USDT-240628": "2024-05-01"}
+        for name, first in firsts.items():
+            client = futures if ":" in name else spot
+            assert client.fetch_ohlcv(name, "1m", since=ms("2024-03-01"), limit=1)[0][0] == ms(first)
+        assert spot.fetch_ohlcv("XYZ/USDT", "1m", since=ms("2024-05-02T02:10"), limit=5) == []
+        for client in (spot, futures):
+            client.session.close()
 
 
 # ccxt still sets an option of aiohttp that Python 3.12.8 and 3.13.1 made needless.
