@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from typer.testing import CliRunner, Result
 
 from market_data_pipeline.cli.main import app
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
@@ -162,6 +165,14 @@ def quarantined(root: Path) -> dict[str, bytes]:
 def everything(root: Path) -> dict[str, bytes]:
     """Every file under a folder; nothing if there is no such folder."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def mark_many_live(settings: Settings, count: int) -> None:
+    """Create so many datasets without chunks, and mark them live."""
+    store = store_of(settings)
+    for number in range(count):
+        pair, start = f"N{number:03d}/USDT", date(2024, 3, 1)
+        store.create(Market.SPOT, pair, zone=parse_zone("UTC"), start=start).mark_live(True)
 
 
 def flip_a_byte(path: Path) -> None:

@@ -38,6 +38,7 @@ from market_data_pipeline.core.errors import UsageError
 
 _EVENTS_INTERVAL_S = 1.0
 _ENDED = {"success", "failure", "canceled"}
+_DELETED = {"status": "canceled", "error": "the run was deleted in Dagster; what it had loaded is kept"}
 
 Market = Annotated[MarketName | None, Query()]
 Pair = Annotated[PairName | None, Query()]
@@ -138,7 +139,8 @@ def run(progress: RunProgress) -> Progress:
 async def run_events(context: InjectedContext, progress: RunProgress) -> AsyncIterator[ServerSentEvent]:
     """The progress of a run as server-sent events: `progress` after each change, and one `end` when the run has ended.
 
-    While Dagster is not available, the events are `waiting`, with the reason in `detail`.
+    The stream of a run that is deleted ends, too. While Dagster is not available, the events are `waiting`, with the
+    reason in `detail`.
     """
     last = None
     while True:
@@ -152,11 +154,14 @@ async def run_events(context: InjectedContext, progress: RunProgress) -> AsyncIt
         try:
             now = await run_in_threadpool(context.run_watcher.progress_of, progress.run_id)
         except DagsterUnavailable as error:
-            now = None
+            now = progress
             # The webserver may be restarting. If the stream ended here, a browser would open it again at once.
             yield ServerSentEvent(event="waiting", data={"detail": str(error)})
             await asyncio.sleep(5 * _EVENTS_INTERVAL_S)
-        progress = now or progress
+        if now is None:
+            yield ServerSentEvent(event="end", data=progress.model_copy(update=_DELETED))
+            return
+        progress = now
 
 
 @changing.post(
@@ -195,12 +200,13 @@ def status(context: InjectedContext, market: Market = None, pair: Pair = None) -
     responses={400: _READS[400], 503: {"model": Health, "description": "At least one check failed"}},
     tags=["store"],
 )
-def health(context: InjectedContext, response: Response) -> Health:
+async def health(context: InjectedContext, response: Response) -> Health:
     """Check whether a load could start now, and whether live datasets are current.
 
     The checks are of the data root, the disk, the datasets, Dagster and its webserver, the exchange, its clock and the
-    request weight. Results are kept for 15 seconds.
+    request weight. Results are kept for 15 seconds. The answer comes within 5 seconds; checks that have not ended by
+    then are one sign, `checks`, which is bad.
     """
-    health = context.health_check.health()
+    health = await context.health_check.health()
     response.status_code = 200 if health.ok else 503
     return health

@@ -116,8 +116,14 @@ def _refused_origin(headers: Headers) -> ProblemDetails | None:
 
 
 def _refused_size(headers: Headers) -> ProblemDetails | None:
-    length = headers.get("content-length", "0")
-    if "chunked" not in headers.get("transfer-encoding", "") and length.isdigit() and int(length) <= _MOST_BYTES:
+    # A body with a transfer encoding, in whatever spelling, may be longer than Content-Length says.
+    lengths = headers.getlist("content-length") or ["0"]
+    if "transfer-encoding" not in headers and all(_is_small(length) for length in lengths):
         return None
     detail = f"send at most {_MOST_BYTES} bytes, and their number in Content-Length"
     return ProblemDetails(title="The request is too large", status=413, detail=detail)
+
+
+def _is_small(length: str) -> bool:
+    """True if it is a decimal number of at most `_MOST_BYTES`; Python itself refuses to parse thousands of digits."""
+    return length.isascii() and length.isdecimal() and len(length) <= 20 and int(length) <= _MOST_BYTES

@@ -8,7 +8,7 @@ import math
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,14 @@ from pathlib import Path
 import yaml
 
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable
+from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.atomic import require_writable
-from market_data_pipeline.instance.composition import opener_of, store_of
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.instance.composition import live_sources_of, opener_of, store_of
 from market_data_pipeline.instance.home import INSTANCE_FILE
 from market_data_pipeline.settings import Settings
 
@@ -40,15 +42,16 @@ class Sign:
     detail: str
 
 
-def check_health(settings: Settings, target: Target) -> list[Sign]:
-    """Check the data root, the disk, the datasets, the Dagster home, the exchange, and live datasets."""
-    return [
-        *_root(settings),
-        _datasets(settings),
-        _dagster(settings.home),
-        *_exchange(settings, target),
-        *_live(settings),
-    ]
+def check_health(settings: Settings, target: Target) -> Iterator[Sign]:
+    """Check the data root, the disk, the datasets, the Dagster home, the exchange, and live datasets.
+
+    The signs come one by one: where the exchange does not answer, the last ones take up to two minutes.
+    """
+    yield from _root(settings)
+    yield _datasets(settings)
+    yield _dagster(settings.home)
+    yield from _exchange(settings, target)
+    yield from _live(settings)
 
 
 def _existing(path: Path) -> Path:
@@ -77,19 +80,34 @@ def _datasets(settings: Settings) -> Sign:
 
 def _live(settings: Settings) -> Iterator[Sign]:
     """How far each dataset that is marked live is behind the exchange."""
-    store = store_of(settings)
+    store, live = store_of(settings), list[Dataset]()
     for path in store.dataset_files():
         try:
             dataset = store.read(path)
-            if dataset.live:
-                with closing(opener_of(settings)(dataset.market, dataset.pair)) as source:
-                    if wait := _wait(source.usage()):
-                        yield Sign("live", ok=False, detail=f"{dataset.name} was not checked: {wait}")
-                        continue
-                    fresh = freshness(store.open(dataset), source)
-                yield Sign("live", ok=fresh.ok, detail=f"{dataset.name} {fresh.detail}")
         except MarketDataError as error:
             yield Sign("live", ok=False, detail=str(error))
+        else:
+            live += [dataset] if dataset.live else []
+    for market in Market:
+        if of_market := [dataset for dataset in live if dataset.market is market]:
+            yield from _live_of(settings, store, market, of_market)
+
+
+def _live_of(settings: Settings, store: Store, market: Market, datasets: Sequence[Dataset]) -> Iterator[Sign]:
+    """The same of one market, which is asked nothing more once it does not answer."""
+    silent = None
+    with closing(live_sources_of(settings, market)) as sources:
+        for dataset in datasets:
+            if wait := silent or _wait(sources.usage()):
+                yield Sign("live", ok=False, detail=f"{dataset.name} was not checked: {wait}")
+                continue
+            try:
+                fresh = freshness(store.open(dataset), sources.of(dataset.pair))
+            except MarketDataError as error:
+                silent = str(error) if isinstance(error, SourceUnavailable) else None
+                yield Sign("live", ok=False, detail=f"{dataset.name} was not checked: {error}")
+            else:
+                yield Sign("live", ok=fresh.ok, detail=f"{dataset.name} {fresh.detail}")
 
 
 def _dagster(home: Path) -> Sign:

@@ -6,11 +6,27 @@ Belongs here: what every command prints the same way. Does not belong here: resu
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True)
-talk = Console(stderr=True, highlight=False, soft_wrap=True)
+
+def plain_console(**options: Any) -> Console:
+    """A console that prints a text as it is: `[` and `:` begin no markup and no emoji, as in paths and errors.
+
+    Colours are given to `styled`.
+    """
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
+out = plain_console(soft_wrap=True)
+talk = plain_console(stderr=True, soft_wrap=True)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """A line of texts, or of texts each with its style: `styled("it is ", ("good", "green"))`."""
+    return Text.assemble(*parts)
 
 
 def print_json(content: object) -> None:
@@ -21,4 +37,4 @@ def print_json(content: object) -> None:
 def print_warnings(warnings: Sequence[str]) -> None:
     """Print warnings on stderr, one line each."""
     for warning in warnings:
-        talk.print(f"[bold yellow]WARNING[/bold yellow] {warning}")
+        talk.print(styled(("WARNING", "bold yellow"), f" {warning}"))

@@ -258,7 +258,7 @@ def health(context: typer.Context, as_json: Json = False) -> None:
         from market_data_pipeline.cli.console import print_json
 
         settings = load_settings()
-        signs = check_health(settings, context.obj.target(settings))
+        signs = list(check_health(settings, context.obj.target(settings)))
         if as_json:
             print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
         else:

@@ -19,7 +19,7 @@ from rich.table import Table
 from market_data_pipeline.app import live
 from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live import LiveReport, LiveRequest
-from market_data_pipeline.cli.console import out, print_warnings, talk
+from market_data_pipeline.cli.console import out, print_warnings, styled, talk
 from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
@@ -101,7 +101,7 @@ class LiveTable:
         if self._console.is_terminal:
             self._live.refresh()
         else:
-            self._console.print(f"[yellow]{line}[/yellow]")
+            self._console.print(styled((line, "yellow")))
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -116,7 +116,7 @@ class LiveTable:
                     "-" if newest is None else iso(newest),
                     f"{row.lag_s:.2f} s" if row.lag_s else "-",
                     f"{row.revised:,}" if row.revised else "-",
-                    f"[yellow]{_problem_of(row.update)}[/yellow]",
+                    styled((_problem_of(row.update), "yellow")),
                 )
             table.caption = "\n".join(
                 ["; ".join(self._footer.values()) or "waiting for the end of the minute", *self._troubles]
@@ -161,7 +161,7 @@ def print_session(report: LiveReport, console: Console = talk) -> None:
         f"{count_text(report.added, 'kline')} added, {report.revised:,} revised; the manifest is written"
     )
     for name, error in report.errors.items():
-        console.print(f"[red]{name}: {error}[/red]")
+        console.print(styled((f"{name}: {error}", "red")))
 
 
 def _problem_of(update: Update | None) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from market_data_pipeline.cli.console import talk
+from market_data_pipeline.cli.console import plain_console, styled, talk
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
@@ -40,7 +40,7 @@ class DayProgress:
         self._console = _stderr_console()
         self._bar = Progress(
             BarColumn(bar_width=16),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} days {task.fields[what]}"),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} days {task.fields[what]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
             transient=True,
@@ -69,7 +69,7 @@ class DayProgress:
         if result.outcome is Outcome.LOADED and result.entry:
             self._klines += result.entry.rows
         if result.outcome is Outcome.FAILED:
-            self._console.print(f"[red]{result.day.key} failed:[/red] {result.error}")
+            self._console.print(styled((f"{result.day.key} failed:", "red"), f" {result.error}"))
         if self._task is not None:
             what = "checking" if self._days == self._total else self._figures()
             self._bar.update(self._task, advance=1, what=what)
@@ -95,4 +95,4 @@ def _stderr_console() -> Console:
         file = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")
     except (OSError, ValueError, AttributeError):
         return talk
-    return Console(file=file, highlight=False, soft_wrap=True)
+    return plain_console(file=file, soft_wrap=True)

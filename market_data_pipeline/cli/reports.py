@@ -7,12 +7,10 @@ table (`live_table`).
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
-from market_data_pipeline.cli.console import out, print_warnings, talk
+from market_data_pipeline.cli.console import out, plain_console, print_warnings, styled, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
@@ -76,30 +74,33 @@ def print_proof(proof: Proof) -> None:
     """Print what verifying a dataset found: absent minutes with their reasons, then what is wrong."""
     print_warnings(proof.warnings)
     read = proof.verification
-    verdict = "[green]good[/green]" if proof.ok else "[red]NOT good[/red]"
+    verdict = ("good", "green") if proof.ok else ("NOT good", "red")
     days, klines = count_text(read.days, "day"), count_text(read.rows, "kline")
-    out.print(f"{read.dataset.name}  {verdict}  {days}, {klines}, {size_text(read.size_bytes)}")
+    out.print(styled(f"{read.dataset.name}  ", verdict, f"  {days}, {klines}, {size_text(read.size_bytes)}"))
     for absence in _joined(read.absences)[:_MOST_LINES]:
         _print_absence(absence)
     for finding in sorted(read.findings, key=lambda finding: list(_COLORS).index(finding.severity))[:_MOST_LINES]:
         color = _COLORS[finding.severity]
-        out.print(f"  [{color}]{finding.severity:<13}[/{color}] {finding.day} {finding.check}: {finding.problem}")
+        severity = (f"{finding.severity:<13}", color)
+        out.print(styled("  ", severity, f" {finding.day} {finding.check}: {finding.problem}"))
     for path in read.strangers[:_MOST_LINES]:
-        out.print(f"  [yellow]{'foreign file':<13}[/yellow] {path} is no chunk of this dataset; --repair moves it away")
+        label = (f"{'foreign file':<13}", "yellow")
+        out.print(styled("  ", label, f" {path} is no chunk of this dataset; --repair moves it away"))
     if len(read.findings) > _MOST_LINES:
         out.print(f"  ... and {count_text(len(read.findings) - _MOST_LINES, 'more finding')} (--json has all)")
     if proof.crosscheck:
         _print_crosscheck(proof.crosscheck)
     if proof.combined is not Agreement.ABSENT:
         color = {Agreement.DAMAGED: "red", Agreement.OLDER: "yellow"}.get(proof.combined, "green")
-        out.print(f"  combined      [{color}]{proof.combined}[/{color}] {proof.combined_problem}".rstrip())
+        problem = f" {proof.combined_problem}".rstrip()
+        out.print(styled("  combined      ", (proof.combined.value, color), problem))
 
 
 def _print_absence(absence: Absence) -> None:
     first, last = iso(absence.span.start_ms), iso(absence.span.end_ms - MINUTE_MS)
     out.print(f"  {absence.kind:<13} {count_text(absence.span.minutes, 'minute')} absent, {first} to {last}")
     if absence.evidence:
-        out.print(f"                {escape('; '.join(absence.evidence))}")
+        out.print(f"                {'; '.join(absence.evidence)}")
 
 
 def _joined(absences: Sequence[Absence]) -> list[Absence]:
@@ -119,7 +120,7 @@ def _print_crosscheck(check: CrossCheck) -> None:
     minutes = sum(check.differing_days.values())
     verdict = "equal" if check.ok else f"{count_text(minutes, 'minute')} {'differs' if minutes == 1 else 'differ'}"
     days = f"{check.days:,} of {count_text(check.of_days, 'day')}, {count_text(check.rows, 'kline')}"
-    out.print(f"  {check.against:<13} [{color}]{verdict}[/{color}] in {days}")
+    out.print(styled(f"  {check.against:<13} ", (verdict, color), f" in {days}"))
     for difference in check.differences[:_MOST_LINES]:
         out.print(f"                {difference.text(check.against)}")
     for day, reason in check.not_compared[:_MOST_LINES]:
@@ -128,8 +129,8 @@ def _print_crosscheck(check: CrossCheck) -> None:
 
 def print_repair(dataset: Dataset, repaired: Repaired) -> None:
     """Print on stderr what a repair made of one day or file; the result on stdout is the proof that follows."""
-    verdict = "[green]repaired[/green]" if repaired.ok else "[red]NOT repaired[/red]"
-    talk.print(f"{verdict} {dataset.name} {repaired.what}")
+    verdict = ("repaired", "green") if repaired.ok else ("NOT repaired", "red")
+    talk.print(styled(verdict, f" {dataset.name} {repaired.what}"))
     talk.print(f"  before  {repaired.before}")
     talk.print(f"  now     {repaired.after}")
 
@@ -157,7 +158,7 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
             ", ".join(f"{count:,} {state}" for state, count in status.states.items()) or "-",
             kinds_text(status.absent_minutes),
         )
-    Console(width=max(out.width, 200), highlight=False).print(table)
+    plain_console(width=max(out.width, 200)).print(table)
     for status in statuses:
         if status.flaws:
             out.print(
@@ -183,5 +184,5 @@ def print_combined(numbers: Mapping[str, Any]) -> None:
 def print_health(signs: "Sequence[Sign]") -> None:
     """Print one line for each check of `app.health`."""
     for sign in signs:
-        mark = "[green]ok [/green]" if sign.ok else "[red]BAD[/red]"
-        out.print(f"{mark} {sign.name:<14} {sign.detail}")
+        mark = ("ok ", "green") if sign.ok else ("BAD", "red")
+        out.print(styled(mark, f" {sign.name:<14} {sign.detail}"))

@@ -31,18 +31,22 @@ def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
     )
 
 
-def live_market_of(settings: Settings, market: Market, who: str) -> LiveMarket:
-    """The live market; `who` names this process to others that try to follow the same datasets."""
-    sources = LiveSources(
+def live_sources_of(settings: Settings, market: Market) -> LiveSources:
+    """The sources of many pairs of a market, with short deadlines."""
+    return LiveSources(
         market,
         budgets=settings.budgets,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
     )
+
+
+def live_market_of(settings: Settings, market: Market, who: str) -> LiveMarket:
+    """The live market; `who` names this process to others that try to follow the same datasets."""
     store = Store(settings.root, manifest_interval_s=math.inf)
     return LiveMarket(
         store,
-        sources,
+        live_sources_of(settings, market),
         who=who,
         manifest_interval_s=settings.manifest_write_interval_sec,
         archived=settings.market_data_source != "rest",

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_data_pipeline.core.errors import StoreUnavailable
+from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.klines.pair import parse_pair
+from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
+from market_data_pipeline.core.store.layout import DATASET_FILE, dataset_folder
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import LOCATION, LOCATION_MODULE
 from market_data_pipeline.services.addresses import Address, free_port
@@ -84,6 +85,8 @@ def _run(settings: Settings, request: UpRequest, say: Print, warn: Print) -> Non
         request.api.require_free()
         request.dagster.require_free()
         say(f"starting; logs are written to {settings.logs}")
+        if missing := _missing_default(settings):
+            warn(missing)
         supervisor = Supervisor(environment, settings.logs, stopping, warn)
         try:
             _start(supervisor, home, request, say)
@@ -99,6 +102,22 @@ def _check(settings: Settings) -> None:
     parse_market(settings.market_type)
     parse_pair(settings.symbol)
     parse_zone(settings.align_tz)
+
+
+def _missing_default(settings: Settings) -> str | None:
+    """Why the code location has no default dataset, in one line; None if it has one."""
+    market = parse_market(settings.market_type)
+    named = parse_pair(settings.symbol, has_contracts=market.has_contracts)
+    if (dataset_folder(settings.root, market, named) / DATASET_FILE).exists():
+        return None
+    try:
+        pair_by_rule(named)
+    except UsageError:
+        return (
+            f"warning: SYMBOL={settings.symbol} is no pair that the {market} market is known to have, so there is no "
+            "default dataset; set SYMBOL to BASE/QUOTE, or load it with market-data backfill and start again"
+        )
+    return None
 
 
 def _environment(home: Path, request: UpRequest) -> dict[str, str]:

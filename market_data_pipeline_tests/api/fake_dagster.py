@@ -1,5 +1,7 @@
 """A webserver that responds to the API's queries as Dagster does, and runs nothing."""
 
+import math
+from itertools import count
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -33,17 +35,20 @@ _RESULTS: dict[str, Any] = {
 }
 
 
-def fake_dagster(**results: Any) -> tuple[FastAPI, list[dict[str, Any]]]:
-    """The app, and the queries that it receives, in order. `results` are used in place of its own, by field."""
+def fake_dagster(*, found: float = math.inf, **results: Any) -> tuple[FastAPI, list[dict[str, Any]]]:
+    """The app, and the queries that it receives, in order.
+
+    The run is found so many times, then it is deleted. `results` are used in place of its own, by field.
+    """
     app, received = FastAPI(), []
-    fields = _RESULTS | results
+    fields, asked = _RESULTS | results, count()
 
     @app.post("/graphql")
     async def graphql(request: Request) -> dict[str, Any]:
         query = await request.json()
         received.append(query)
         if "runOrError" in query["query"]:
-            known = query["variables"]["id"] == RUN_ID
+            known = query["variables"]["id"] == RUN_ID and next(asked) < found
             return {"data": {"runOrError": RUN if known else {"__typename": "RunNotFoundError"}}}
         name = next(name for name in fields if name in query["query"])
         return {"data": {name: fields[name]}}

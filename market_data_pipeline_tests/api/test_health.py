@@ -1,23 +1,40 @@
 """GET /health: the checks of `app.health` and one of the webserver, and how often they run."""
 
+import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
+from fastapi.testclient import TestClient
 
 from market_data_pipeline.api import health
+from market_data_pipeline.api.app import create_app
 from market_data_pipeline.app.health import Sign
-from market_data_pipeline_tests.api.conftest import client, served
+from market_data_pipeline.settings import Settings
+from market_data_pipeline_tests.api.conftest import NOWHERE, client, served
 from market_data_pipeline_tests.api.fake_dagster import fake_dagster
+from market_data_pipeline_tests.support import mark_many_live
 
 
 def signs(answer: Any) -> dict[str, bool]:
     return {sign["name"]: sign["ok"] for sign in answer.json()["signs"]}
 
 
+def complete(api: TestClient) -> Any:
+    """The answer after all checks, which go on while the exchange is tried again."""
+    until = time.monotonic() + 60
+    while "checks" in signs(answer := api.get("/health")):
+        assert time.monotonic() < until, "the checks never end"
+    return answer
+
+
 def test_a_check_that_fails_is_503(tmp_path: Path) -> None:
-    answer = client(tmp_path).get("/health")
+    answer = complete(client(tmp_path))
     assert (answer.status_code, answer.json()["ok"]) == (503, False)
     assert signs(answer) == {
         "data root": True,
@@ -32,7 +49,7 @@ def test_a_check_that_fails_is_503(tmp_path: Path) -> None:
 def test_a_damaged_dagster_home_is_503(tmp_path: Path) -> None:
     (tmp_path / "dagster").mkdir()
     (tmp_path / "dagster" / "dagster.yaml").write_text("storage: {custom: [")
-    answer = client(tmp_path).get("/health")
+    answer = complete(client(tmp_path))
     assert (answer.status_code, signs(answer)["dagster"]) == (503, False)
 
 
@@ -55,10 +72,34 @@ def test_all_checks_good_is_200(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_checks_run_again_after_15_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked, now_s = [], time.monotonic()
     monkeypatch.setattr(health, "check_health", lambda settings, target: checked.append(1) or [])
-    monkeypatch.setattr(health.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: now_s))
     api = client(tmp_path)
     for later_s, times in ((0, 1), (14, 1), (16, 2)):
         now_s += later_s
         api.get("/health")
         assert len(checked) == times, later_s
         now_s -= later_s
+
+
+def test_many_live_datasets_and_a_silent_exchange_are_answered_in_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = Settings(market_data_dir=tmp_path, market_data_exchange_url=url)
+        mark_many_live(settings, 200)
+        with served(create_app(settings, dagster_url=NOWHERE)) as api:
+            requests.get(api + "/status", timeout=60)  # the first request imports what the others use
+            with ThreadPoolExecutor(100) as callers:
+                answers = list(callers.map(lambda _: timed(api + "/health"), range(100)))
+            passes = [thread for thread in threading.enumerate() if thread.name == "health"]
+    assert max(seconds for seconds, _ in answers) < 5
+    assert {answer.status_code for _, answer in answers} == {503}
+    seen = signs(answers[-1][1])
+    assert seen["checks"] is seen["webserver"] is False
+    assert seen["data root"] is seen["datasets"] is True
+    assert len(passes) == 1, "a check for each request"
+
+
+def timed(url: str) -> tuple[float, requests.Response]:
+    began_s = time.monotonic()
+    answer = requests.get(url, timeout=60)
+    return time.monotonic() - began_s, answer

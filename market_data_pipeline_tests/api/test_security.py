@@ -1,10 +1,14 @@
 """Requests without the token, under a foreign name, of other sites and too large are refused."""
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from market_data_pipeline_tests.api.conftest import client
+from market_data_pipeline.api.app import create_app
+from market_data_pipeline.settings import Settings
+from market_data_pipeline_tests.api.conftest import NOWHERE, client, served
 
 # Each with its status without a body or parameters, where neither an exchange nor Dagster can be reached.
 CHANGING = {
@@ -86,6 +90,32 @@ def test_requests_are_bounded(tmp_path: Path) -> None:
     api = client(tmp_path)
     assert api.post("/backfill", content=b" " * 70_000).status_code == 413
     assert api.post("/backfill", content=iter([b"{}"])).status_code == 413
+
+
+@pytest.mark.parametrize("length", ["70000", "-1", "+5", "1e3", "0x10", "²", "9" * 5000, "2, 70000"])
+def test_a_length_that_is_large_or_no_number_is_refused(tmp_path: Path, length: str) -> None:
+    headers = {"Content-Length": length.encode("latin-1")}
+    assert client(tmp_path).post("/backfill", content=b"{}", headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", "cHuNkEd", "chunked ", "gzip, chunked", "identity"])
+@pytest.mark.parametrize("length", [None, "2"])
+def test_a_body_in_pieces_is_refused_however_it_is_spelled(tmp_path: Path, coding: str, length: str | None) -> None:
+    head = [f"Transfer-Encoding: {coding}", *([f"Content-Length: {length}"] if length else [])]
+    assert raw_status(tmp_path, *head, body=b"11170\r\n" + b" " * 70_000 + b"\r\n0\r\n\r\n") in {400, 413}
+
+
+def raw_status(root: Path, *head: str, body: bytes) -> int:
+    """The status of a POST that no client would send."""
+    with served(create_app(Settings(market_data_dir=root), dagster_url=NOWHERE)) as url:
+        host = url.removeprefix("http://")
+        name, _, port = host.partition(":")
+        with socket.create_connection((name, int(port)), timeout=30) as connection:
+            lines = ["POST /backfill HTTP/1.1", f"Host: {host}", "Content-Type: application/json", *head, "", ""]
+            connection.sendall("\r\n".join(lines).encode())
+            with suppress(ConnectionError):
+                connection.sendall(body)
+            return int(connection.recv(200).split()[1])
 
 
 def test_nothing_changes_by_get(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
-from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.server import RunningExchange, serve
 from market_data_pipeline_tests.app.conftest import Load
+from market_data_pipeline_tests.support import mark_many_live
 
 NAMES = ["data root", "disk", "datasets", "dagster", "exchange", "clock", "weight"]
 
@@ -97,3 +100,39 @@ def test_a_damaged_dataset(load: Load, settings: Settings, target: Target):
 def test_no_exchange(settings: Settings, target: Target):
     offline = settings.model_copy(update={"market_data_exchange_url": "http://127.0.0.1:9"})
     assert list(bad(offline, target)) == ["exchange"]
+
+
+def test_a_data_root_that_cannot_be_made(tmp_path: Path, settings: Settings, target: Target):
+    (tmp_path / "file").write_bytes(b"")
+    elsewhere = settings.model_copy(update={"market_data_dir": tmp_path / "file" / "root"})
+    assert "data root" in bad(elsewhere, target)
+    assert "MARKET_DATA_DIR" in bad(elsewhere, target)["data root"]
+
+
+def test_a_disk_that_is_nearly_full(settings: Settings, target: Target, small_disk: Path):
+    assert bad(settings.model_copy(update={"market_data_dir": small_disk}), target).keys() == {"disk"}
+
+
+def test_a_clock_that_is_wrong(settings: Settings, target: Target):
+    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+    with serve(SimulatedExchange(weights=False, now=in_an_hour)) as other:
+        ahead = settings.model_copy(update={"market_data_exchange_url": other.url})
+        assert bad(ahead, target).keys() == {"clock"}
+
+
+def test_a_live_dataset_that_is_behind(load: Load, settings: Settings, target: Target):
+    load("2024-03-05", "2024-03-06")
+    (dataset,) = store_of(settings).datasets()
+    store_of(settings).open(dataset).mark_live(True)
+    assert bad(settings, target).keys() == {"live"}
+    assert "min behind the exchange" in bad(settings, target)["live"]
+
+
+def test_a_market_that_does_not_answer_is_asked_once_for_all_its_live_datasets(settings: Settings, target: Target):
+    mark_many_live(settings, 30)
+    offline = settings.model_copy(update={"market_data_exchange_url": "http://127.0.0.1:9"})
+    began_s = time.monotonic()
+    signs = [sign for sign in check_health(offline, target) if sign.name == "live"]
+    assert len(signs) == 30
+    assert not any(sign.ok for sign in signs)
+    assert time.monotonic() - began_s < 30, "each was asked for"

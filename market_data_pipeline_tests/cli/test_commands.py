@@ -674,3 +674,16 @@ def test_a_simulated_exchange_that_cannot_be_is_refused_in_one_line(
     market_data: Start, arguments: list[str], words: list[str]
 ) -> None:
     assert_refused(market_data()("simulate", *arguments), *words)
+
+
+def test_brackets_in_a_path_are_printed_as_they_are(run: MarketData, three_days: Path) -> None:
+    run.root = run.root / "[red]a[/red] [b]"  # a folder `[red]a[`, and one in it
+    shutil.copytree(three_days, run.root)
+    (folder(run) / "chunks" / "[bold]stray[0]").write_bytes(b"")
+    (folder(run) / "manifest.json").write_bytes(b"[/]")
+    for command in ("health", "status", "verify", "combine"):
+        result = run(*SPOT, command)
+        assert result.exit_code in {0, 1}, result.stderr
+        assert str(run.root) in result.stdout + result.stderr, command
+    assert "[bold]stray[0]" in run(*SPOT, "verify").stdout
+    assert str(run.root) in run(*SPOT, "backfill", *THREE_DAYS).stdout

@@ -120,10 +120,10 @@ def start(tmp_path: Path, far_away: RunningExchange) -> Iterator[Callable[[], Up
 
 
 @contextmanager
-def started(root: Path, exchange: str) -> Iterator[Up]:
+def started(root: Path, exchange: str, **env: str) -> Iterator[Up]:
     # A proxy that is not there: the processes talk to each other without it.
     proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
-    run = MarketData(root, exchange, {"PYTHONPATH": str(CHECKOUT), "MARKET_DATA_SOURCE": "rest", **proxy})
+    run = MarketData(root, exchange, {"PYTHONPATH": str(CHECKOUT), "MARKET_DATA_SOURCE": "rest", **proxy, **env})
     port, dagster_port = free_port(), free_port()
     out, err = root.with_name(f"{port}.out"), root.with_name(f"{port}.err")
     with out.open("wb") as to_out, err.open("wb") as to_err:
@@ -307,3 +307,11 @@ def test_serving_to_others_without_a_token_is_warned_of(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = run.run("serve", "--port", str(taken.getsockname()[1]))
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+
+
+def test_a_symbol_without_a_default_dataset_is_said(tmp_path: Path, far_away: RunningExchange) -> None:
+    with started(tmp_path / "root", far_away.url, SYMBOL="NOSUCH") as up:
+        assert up.is_up
+        [line] = up.warned.splitlines()
+    assert line.startswith("warning: SYMBOL=NOSUCH ")
+    assert "no default dataset" in line
