@@ -136,7 +136,7 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
     Raises:
         UsageError, StoreError, SourceError: nothing was loaded.
     """
-    with _requested(settings, request) as (files, source, window, warnings):
+    with _requested(settings, request) as (files, source, window, warnings), files.loading(window):
         load = plan_load(files, source, window, refetch=request.refetch)
         source.prefetch(load.spans)  # the first pages arrive while Dagster is imported
         report = BackfillReport(files.dataset, files.folder, load.tasks[0].day.key, load.tasks[-1].day.key, warnings)

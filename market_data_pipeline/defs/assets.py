@@ -143,7 +143,8 @@ def _planned(dataset: Dataset, days: list[str], config: KlinesConfig, tools: Too
     resolved = resolve(tools.opener(config.source), dataset.market, dataset.pair, strict=True, known=known)
     with closing(resolved.source) as source:
         store = dataset_of(tools.store, resolved, zone=dataset.zone, window=window)
-        yield plan_load(store, source, window, refetch=config.refetch)
+        with store.loading(window):
+            yield plan_load(store, source, window, refetch=config.refetch)
 
 
 def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import PASSING, MarketDataError
-from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, merge, subtract, total_minutes
+from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, intersect, merge, subtract, total_minutes
 from market_data_pipeline.core.klines.days import Day, iso
 from market_data_pipeline.core.klines.flaws import within
 from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
@@ -21,11 +21,12 @@ from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.plan import Outcome, Task
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk, new_chunk
-from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.dataset_store import DatasetStore, Overtaken
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision
 
 _log = logging.getLogger(__name__)
+_MOST_TRIES = 5
 # A day that has nothing but such minutes has its chunk all the same, which says so.
 _PROVEN = {Kind.OUTAGE, Kind.MALFORMED}
 
@@ -75,7 +76,7 @@ class DayLoader:
             encode = self.encoder(fetched)
         except MarketDataError as error:
             return self.result(fetched.task, Outcome.FAILED, error)
-        return self.result(fetched.task, Outcome.OPEN) if encode is None else self.publish(fetched.task, encode)
+        return self.result(fetched.task, Outcome.OPEN) if encode is None else self.publish(fetched, encode)
 
     def encoder(self, fetched: FetchedDay) -> Callable[[], NewChunk] | None:
         """What checks and encodes the day's chunk, to be called in any thread; None if there is no kline to store yet.
@@ -90,7 +91,7 @@ class DayLoader:
         kept = stored.klines if stored else EMPTY
         klines = join(kept, fetched.klines)
         said = (*(stored.footer.flaws if stored else ()), *fetched.flaws)
-        entry = self.store.entries.get(day.key)
+        entry = stored.entry if stored else self.store.entries.get(day.key)
         absences = explained(dataset, klines, fetched, entry, self.life, self.settled_ms)
         if klines.num_rows == 0 and not any(absence.kind in _PROVEN for absence in absences):
             return None
@@ -114,19 +115,33 @@ class DayLoader:
             row_group_rows=self.row_group_rows,
             checked=checked,
             said=said,
+            based_on=stored.entry.sha256 if stored else None,
         )
 
-    def publish(self, task: Task, encoded: Callable[[], NewChunk]) -> DayResult:
-        """Write the chunk that `encoded` gives, unless the one on disk is better."""
+    def publish(self, fetched: FetchedDay, encoded: Callable[[], NewChunk]) -> DayResult:
+        """Write the chunk that `encoded` gives, unless the one on disk is better.
+
+        If another process has written the day since it was encoded, as live mode does each minute, it is encoded again.
+        """
+        task = fetched.task
         try:
-            new = encoded()
-            entry = self.store.publish(new)
+            new, entry = self._published(fetched, encoded)
         except MarketDataError as error:
             return self.result(task, Outcome.FAILED, error)
         revision = self.store.revised.get(task.day.key)
         if problem := _unexplained(task, entry):
             return self.result(task, Outcome.FAILED, problem, revision)
         return DayResult(task.day, Outcome.LOADED, entry, None, revision, new.chunk.klines)
+
+    def _published(self, fetched: FetchedDay, encoded: Callable[[], NewChunk]) -> tuple[NewChunk, Entry]:
+        for _ in range(_MOST_TRIES - 1):
+            new = encoded()
+            try:
+                return new, self.store.publish(new)
+            except Overtaken:
+                encoded = self.encoder(fetched) or encoded
+        new = encoded()
+        return new, self.store.publish(new)
 
     def result(
         self,
@@ -144,12 +159,15 @@ class DayLoader:
     def _kept(self, fetched: FetchedDay) -> Chunk | None:
         """The chunk on disk with the klines that the day keeps.
 
-        Those are of minutes that were not requested now, and of those that the exchange now has a row of that cannot be
-        stored: such a row takes no kline's place.
+        Those are of minutes that were not requested now, of those that the exchange now has a row of that cannot be
+        stored, as such a row takes no kline's place, and of those that it did not have yet and another process may have
+        got meanwhile.
         """
         day, absences = fetched.task.day, fetched.absences
+        absent = (gap for span in fetched.task.spans for gap in gaps(open_times(fetched.klines), span))
+        not_there_yet = intersect(absent, [Span(self.settled_ms, max(day.end_ms, self.settled_ms))])
         malformed = [absence.span for absence in absences if absence.kind is Kind.MALFORMED]
-        left = [*subtract([Span(day.start_ms, day.end_ms)], fetched.task.spans), *malformed]
+        left = [*subtract([Span(day.start_ms, day.end_ms)], fetched.task.spans), *malformed, *not_there_yet]
         stored = self.store.trusted(day) if left else None
         if stored is None:
             return None

@@ -42,7 +42,7 @@ def load_days(load: Load, *, row_group_rows: int | None = None) -> Iterator[DayR
         row_group_rows: most rows of a Parquet row group in the chunks, None for one group a day.
     """
     loader = DayLoader(load.store, load.life, load.settled_ms, row_group_rows)
-    begun: deque[_Begun] = deque()
+    begun: deque[_Begun | DayResult] = deque()
     try:
         # One thread: encoding seldom holds Python's lock, and two would only wait for each other.
         with (
@@ -61,30 +61,32 @@ def load_days(load: Load, *, row_group_rows: int | None = None) -> Iterator[DayR
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A day whose klines were fetched: its chunk, which is being encoded, or its result if it gets no chunk."""
+    """A day whose klines were fetched, and its chunk, which is being encoded."""
 
-    task: Task
-    rest: Future[NewChunk] | DayResult
+    fetched: FetchedDay
+    chunk: Future[NewChunk]
 
 
-def _begin(load: Load, loader: DayLoader, task: Task, pages: PagesByDay, encoder: ThreadPoolExecutor) -> _Begun:
-    """Fetch the day's klines and let its chunk be encoded."""
+def _begin(
+    load: Load, loader: DayLoader, task: Task, pages: PagesByDay, encoder: ThreadPoolExecutor
+) -> _Begun | DayResult:
+    """Fetch the day's klines and let its chunk be encoded; the result if the day gets no chunk."""
     if task.outcome is not None:
-        return _Begun(task, loader.result(task, task.outcome))
+        return loader.result(task, task.outcome)
     try:
         fetched = FetchedDay.of_pages(task, pages.of(task.spans))
         fetched = recheck(load.source, fetched, load.settled_ms)
         encode = loader.encoder(fetched)
     except MarketDataError as error:
-        return _Begun(task, loader.result(task, Outcome.FAILED, error))
-    return _Begun(task, encoder.submit(encode) if encode else loader.result(task, Outcome.OPEN))
+        return loader.result(task, Outcome.FAILED, error)
+    return _Begun(fetched, encoder.submit(encode)) if encode else loader.result(task, Outcome.OPEN)
 
 
-def _finish(loader: DayLoader, begun: _Begun) -> DayResult:
+def _finish(loader: DayLoader, begun: _Begun | DayResult) -> DayResult:
     """Publish the day's chunk, if there is one."""
-    if isinstance(begun.rest, DayResult):
-        return begun.rest
-    result = loader.publish(begun.task, begun.rest.result)
+    if isinstance(begun, DayResult):
+        return begun
+    result = loader.publish(begun.fetched, begun.chunk.result)
     if result.outcome is Outcome.LOADED and result.entry:
         name, entry = f"{loader.store.dataset.name} {result.day.key}", result.entry
         _log.info("%s loaded: %d klines, sha256 %s", name, entry.rows, entry.sha256)

@@ -15,9 +15,11 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import stamp_of
-from market_data_pipeline.core.store.combined import ChunkRows, Selection, read_combined, select
+from market_data_pipeline.core.store.combined import ChunkReplaced, ChunkRows, Selection, read_combined, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.text import count_text
+
+_MOST_LOOKS = 5
 
 
 class Agreement(StrEnum):
@@ -41,18 +43,29 @@ def combined_agreement(store: DatasetStore) -> CombinedProof:
     """Compare the combined file of all chunks with them; both are read unless the file is known to be older."""
     if not store.entries:
         return CombinedProof(Agreement.ABSENT)
+    looks = (_agreement(store) for _ in range(_MOST_LOOKS))
+    changing = CombinedProof(Agreement.UNKNOWN, "other processes write its chunks, or the file, faster than it is read")
+    return next((found for found in looks if found is not None), changing)
+
+
+def _agreement(store: DatasetStore) -> CombinedProof | None:
+    """What one look gives; None if another process wrote the file or one of its chunks meanwhile."""
     selection = select(store)
     path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
-    if not path.exists():
+    if (stamp := stamp_of(path)) is None:
         return CombinedProof(Agreement.ABSENT)
     current = read_combined(path)
     if current is not None and current.fingerprint != selection.fingerprint():
         return CombinedProof(Agreement.OLDER, _lag(store, selection, path))
     try:
         problem = next(differences(store, selection), None)
+    except ChunkReplaced:
+        return None
     except StoreError as error:
         return CombinedProof(Agreement.UNKNOWN, str(error))
-    return CombinedProof(Agreement.EQUAL) if problem is None else CombinedProof(Agreement.DAMAGED, problem)
+    if problem is None:
+        return CombinedProof(Agreement.EQUAL)
+    return CombinedProof(Agreement.DAMAGED, problem) if stamp_of(path) == stamp else None
 
 
 def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:

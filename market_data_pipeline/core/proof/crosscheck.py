@@ -188,8 +188,6 @@ def _stored(store: DatasetStore, day: Day) -> Chunk:
     """The day's chunk, which matches its entry."""
     chunk = store.trusted(day)
     if chunk is None:
-        # Another process may have replaced or renamed the chunk after the manifest was read.
-        store.refresh()
         chunk = store.read(day)
     if chunk.entry != store.entries.get(day.key):
         raise StoreError(f"{store.chunk_path(day).name} is not what the manifest lists")

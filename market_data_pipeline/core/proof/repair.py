@@ -66,7 +66,8 @@ def repair(
         on_day: called with each day's result.
     """
     for path in store.strangers():
-        yield Repaired(path.name, "no chunk of this dataset", f"moved to {store.quarantine(path)}", ok=True)
+        if moved := store.quarantine(path):
+            yield Repaired(path.name, "no chunk of this dataset", f"moved to {moved}", ok=True)
     bad_days = list(_bad_days(store, proof, source))
     failures: dict[str, str] = {}
     for days in _adjoining(bad_days):
@@ -132,7 +133,7 @@ def _load_again(
     window = Span(requested[0].start_ms, requested[-1].end_ms)
     failures = {}
     try:
-        with closing(open_source(days[0].source)) as source:
+        with closing(open_source(days[0].source)) as source, store.loading(window):
             load = plan_load(store, source, window, refetch=True)
             on_load(load)
             for result in load_days(load):

@@ -5,7 +5,7 @@ themselves (`klines.checks`, `klines.anomalies`, `schema`), repair (`repair`), t
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,11 +20,13 @@ from market_data_pipeline.core.klines.anomalies import anomalies
 from market_data_pipeline.core.klines.checks import coverage_problems, flaw_problems, is_clean, kline_problems
 from market_data_pipeline.core.klines.coverage import (
     Absence,
+    Kind,
     Span,
     evidence_of,
     intersect,
     merge,
     span_text,
+    subtract,
     total_minutes,
 )
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -68,6 +70,22 @@ class Verification:
     strangers: list[Path] = field(default_factory=list)
     """Files under `chunks/` that are no chunks of the dataset. They do no harm; repair moves them to quarantine."""
 
+    awaited: int = 0
+    """Requested minutes without a chunk that a load which is under way is to load; `first_awaited` is their day."""
+    first_awaited: str = ""
+
+    def note(self, look: "_Look") -> None:
+        """Count one day, and keep what is wrong with it."""
+        self.days += 1
+        self.findings += look.findings
+        if look.awaited:
+            self.awaited, self.first_awaited = self.awaited + look.awaited, self.first_awaited or look.day.key
+        if look.chunk:
+            self.rows += look.chunk.entry.rows
+            self.size_bytes += look.chunk.entry.size_bytes
+            self.absences += look.chunk.entry.absences
+            self.flaws += look.chunk.entry.flaws
+
     @property
     def ok(self) -> bool:
         """True if nothing is damaged and nothing is unexplained."""
@@ -93,26 +111,52 @@ def verify(store: DatasetStore, window: Span | None = None) -> Verification:
     result = Verification(store.dataset, strangers=store.strangers())
     expected = schema()
     with ThreadPoolExecutor(_READERS) as readers:
-        chunks = _read_ahead(store, _days(store, window), readers)
-        while days := list(islice(chunks, _DAYS_TOGETHER)):
+        looks = _look_ahead(store, _days(store, window), readers)
+        while together := list(islice(looks, _DAYS_TOGETHER)):
             proven = {}
-            for day, chunk, problem in days:
-                if (good := _proven(store, day, chunk, problem, result)) is not None:
-                    proven[day] = good
+            for look in _second_looks(store, together):
+                result.note(look)
+                if look.chunk:
+                    proven[look.day] = look.chunk
             result.findings += _findings_together(proven, result, expected)
+    if result.awaited:
+        awaits = f"{count_text(result.awaited, 'requested minute')} from here on: a load of them is under way"
+        result.findings.append(Finding(JOINED, result.first_awaited, awaits, Severity.NOTICE))
     return result
 
 
-def _read_ahead(
-    store: DatasetStore, days: Iterable[Day], readers: ThreadPoolExecutor
-) -> Iterator[tuple[Day, Chunk | None, str]]:
-    """Each day with its chunk and what is wrong with it, a few days ahead: reading and decoding need no lock."""
-    waiting = ((day, readers.submit(_read, store, day)) for day in days)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look at one day: its chunk if that matches its entry, what is wrong, and how many minutes are being loaded."""
+
+    day: Day
+    chunk: Chunk | None
+    findings: tuple[Finding, ...] = ()
+    awaited: int = 0
+
+
+def _look_ahead(store: DatasetStore, days: Iterable[Day], readers: ThreadPoolExecutor) -> Iterator[_Look]:
+    """A look at each day, a few days ahead: reading and decoding need no lock."""
+    waiting = (readers.submit(_look, store, day) for day in days)
     reading = deque(islice(waiting, _DAYS_AHEAD))
     while reading:
-        day, future = reading.popleft()
+        future = reading.popleft()
         reading.extend(islice(waiting, 1))
-        yield day, *future.result()
+        yield future.result()
+
+
+def _second_looks(store: DatasetStore, looks: list[_Look]) -> Iterator[_Look]:
+    """The looks, and second ones at days where something seems wrong, while no other process writes.
+
+    At the first look another process may just have replaced or renamed the chunk, or been about to load the day.
+    """
+    again = {}
+    if doubtful := [look.day for look in looks if look.findings]:
+        with store.undisturbed():
+            loading = store.being_loaded()
+            again = {day: _look(store, day, loading) for day in doubtful}
+    for look in looks:
+        yield again.get(look.day, look)
 
 
 def _days(store: DatasetStore, window: Span | None) -> list[Day]:
@@ -129,53 +173,39 @@ def _touches(window: Span, day: Day) -> bool:
     return day.start_ms < window.end_ms and window.start_ms < day.end_ms
 
 
-def _proven(store: DatasetStore, day: Day, chunk: Chunk | None, problem: str, result: Verification) -> Chunk | None:
-    """The day's chunk if it matches its entry, else None; counts it, and notes findings of its coverage."""
-    result.days += 1
+def _look(store: DatasetStore, day: Day, loading: Sequence[Span] = ()) -> _Look:
+    """What the day's chunk is now; `loading` are minutes whose load is under way, which may be absent for that."""
     requested = intersect([Span(day.start_ms, day.end_ms)], store.dataset.requested)
-    if day.key not in store.entries:
-        lacks = f"no chunk for {count_text(total_minutes(requested), 'requested minute')}"
-        result.findings.append(Finding(JOINED, day.key, lacks))
-        return None
-    if problem:
-        # Another process may have replaced or renamed the chunk after the manifest was read.
-        store.refresh()
-        chunk, problem = _read(store, day)
-    if chunk is None or problem:
-        result.findings.append(Finding(MATCHES_MANIFEST, day.key, problem))
-        return None
-    result.rows += chunk.entry.rows
-    result.size_bytes += chunk.entry.size_bytes
-    result.absences += chunk.entry.absences
-    result.flaws += chunk.entry.flaws
-    result.findings += _uncovered(day, chunk, requested)
-    return chunk
-
-
-def _read(store: DatasetStore, day: Day) -> tuple[Chunk | None, str]:
-    """The day's chunk, and how it differs from its entry; empty if it does not."""
+    expected = subtract(requested, loading)
+    awaited = total_minutes(requested) - total_minutes(expected)
+    entry = store.entries.get(day.key)
+    if entry is None:
+        lacks = f"no chunk for {count_text(total_minutes(expected), 'requested minute')}"
+        return _Look(day, None, (Finding(JOINED, day.key, lacks),) if expected else (), awaited)
     try:
         chunk = store.read(day)
     except StoreError as error:
-        return None, str(error)
-    if chunk.entry == store.entries.get(day.key):
-        return chunk, ""
-    return chunk, f"{store.chunk_path(day).name} {_difference(chunk.entry, store.entries.get(day.key))}"
+        return _Look(day, None, (Finding(MATCHES_MANIFEST, day.key, str(error)),))
+    if chunk.entry != entry:
+        problem = f"{store.chunk_path(day).name} {_difference(chunk.entry, entry)}"
+        return _Look(day, None, (Finding(MATCHES_MANIFEST, day.key, problem),))
+    return _Look(day, chunk, tuple(_uncovered(day, chunk, requested, loading)))
 
 
-def _difference(found: Entry, listed: Entry | None) -> str:
-    if listed is None:
-        return "is not listed in the manifest"
+def _difference(found: Entry, listed: Entry) -> str:
     if found.sha256 != listed.sha256:
         return f"is not the file that was written: sha256 {found.sha256[:12]}…, listed {listed.sha256[:12]}…"
     return "has the listed sha256, but the manifest describes it wrongly"
 
 
-def _uncovered(day: Day, chunk: Chunk, requested: list[Span]) -> Iterator[Finding]:
+def _uncovered(day: Day, chunk: Chunk, requested: list[Span], loading: Sequence[Span]) -> Iterator[Finding]:
     for problem in coverage_problems(chunk.klines, chunk.footer.absences, Span(day.start_ms, day.end_ms)):
         yield Finding(COVERED, day.key, problem)
-    unsettled = merge(absence.span for absence in chunk.footer.absences if not absence.kind.is_final)
-    for span in intersect(requested, unsettled):
+    unsettled = [absence for absence in chunk.footer.absences if not absence.kind.is_final]
+    # What no load has come to yet, a load that is under way may come to. What one has failed to explain is wrong now.
+    unexplained = merge(absence.span for absence in unsettled if absence.kind is Kind.UNEXPLAINED)
+    not_loaded = subtract(merge(absence.span for absence in unsettled), loading)
+    for span in intersect(requested, merge([*unexplained, *not_loaded])):
         touching = (absence for absence in chunk.footer.absences if intersect([absence.span], [span]))
         evidence = "; ".join(evidence_of(touching)) or "no source was asked"
         problem = f"unexplained: {span_text(span)} ({evidence})"

@@ -8,7 +8,8 @@ It is streamed, so memory does not grow with history.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, lock_of, streamed
 from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS, footer_metadata, parse_footer
+from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 
@@ -83,11 +85,12 @@ def select(
     Raises:
         UsageError: there is no chunk between them, or no whole day of the zone.
     """
-    dataset = store.dataset
-    days = {key: dataset.day(key) for key in sorted(store.entries)}
+    with store.undisturbed():  # a chunk that is not listed could be overlooked while it is renamed
+        dataset, entries = store.dataset, dict(store.entries)
+    days = {key: dataset.day(key) for key in sorted(entries)}
     chosen = [
         (entry, days[key])
-        for key, entry in sorted(store.entries.items())
+        for key, entry in sorted(entries.items())
         if (1 if from_index is None else from_index) <= dataset.index_of(key)
         and (to_index is None or dataset.index_of(key) <= to_index)
     ]
@@ -141,11 +144,18 @@ def read_combined(path: Path) -> Combined | None:
         return None
 
 
+class ChunkReplaced(StoreError):
+    """A chunk of a selection is intact and not the selected one any more."""
+
+
 class ChunkRows:
     """The klines of the chunks, in order, taken in groups of any size; a few chunks are in memory at a time."""
 
-    def __init__(self, store: DatasetStore, selection: Selection) -> None:
-        self._tables = _tables(store, selection)
+    def __init__(self, store: DatasetStore, selection: Selection, *, newest: bool = False) -> None:
+        """Read nothing yet; with `newest`, chunks that are replaced meanwhile are taken as they are then."""
+        self.entries: list[Entry] = []
+        """Those of the chunks that were read so far."""
+        self._tables = self._read(store, selection, newest=newest)
         self._held = EMPTY
 
     def take(self, rows: int) -> pa.Table:
@@ -158,24 +168,35 @@ class ChunkRows:
         self._held = together.slice(rows)
         return together.slice(0, rows).combine_chunks()
 
+    def _read(self, store: DatasetStore, selection: Selection, *, newest: bool) -> Iterator[pa.Table]:
+        for entry in selection.entries:
+            chunk = _chunk_of(store, entry, newest=newest)
+            self.entries.append(chunk.entry)
+            yield cut(chunk.klines, selection.span)
 
-def _tables(store: DatasetStore, selection: Selection) -> Iterator[pa.Table]:
-    for entry in selection.entries:
-        day = store.dataset.day(entry.day)
-        chunk = store.read(day)
-        if chunk.entry.sha256 != entry.sha256:
-            raise StoreError(
-                f"the chunk of {entry.day} is damaged; run market-data verify --repair, then combine again"
-            )
-        yield cut(chunk.klines, selection.span)
+
+def _chunk_of(store: DatasetStore, entry: Entry, *, newest: bool) -> Chunk:
+    day = store.dataset.day(entry.day)
+    with suppress(StoreError):
+        if (chunk := store.read(day)).entry.sha256 == entry.sha256:
+            return chunk
+    # Live mode, or a load, may have replaced it or moved the dataset's start.
+    with store.undisturbed():
+        chunk, now = store.read(day), store.entries.get(day.key)
+    if now is None or chunk.entry.sha256 != now.sha256:
+        raise StoreError(f"the chunk of {entry.day} is damaged; run market-data verify --repair, then combine again")
+    if not newest and chunk.entry.sha256 != entry.sha256:
+        raise ChunkReplaced(f"the chunk of {entry.day} was replaced while it was compared")
+    return chunk
 
 
 def _write(path: Path, store: DatasetStore, selection: Selection) -> None:
-    chunks = ChunkRows(store, selection)
+    chunks = ChunkRows(store, selection, newest=True)
     with pq.ParquetWriter(path, SCHEMA, **WRITER_OPTIONS) as writer:
-        writer.add_key_value_metadata(footer_metadata(_footer_of(store, selection)))
         while (klines := chunks.take(ROW_GROUP_ROWS)).num_rows:
             writer.write_table(klines, row_group_size=ROW_GROUP_ROWS)
+        written = replace(selection, entries=tuple(chunks.entries))
+        writer.add_key_value_metadata(footer_metadata(_footer_of(store, written)))
 
 
 def _footer_of(store: DatasetStore, selection: Selection) -> CombinedFooter:

@@ -15,6 +15,7 @@ No stored value is replaced without a trace: how a new chunk differs from the on
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
@@ -40,6 +41,18 @@ from market_data_pipeline.core.store.revisions import Revision
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+    from market_data_pipeline.core.store.note_lock import LoadLocks
+
+# The lock is held for one chunk, or for one look at a hundred.
+_LONGEST_WAIT_S = 60
+
+
+class Overtaken(StoreError):
+    """The chunk on disk has minutes that a new one lacks, or is another than the one whose klines the new one keeps.
+
+    Another process may have written it meanwhile: make the new chunk again, from what is stored now.
+    """
+
 
 class DatasetStore(ChunkList):
     """One dataset's files. Several processes may each have one and publish different days."""
@@ -58,14 +71,68 @@ class DatasetStore(ChunkList):
         self._flushed_at = time.monotonic()
         super().__init__(folder, dataset)
 
+    @property
+    def _loads(self) -> "LoadLocks":
+        from market_data_pipeline.core.store.note_lock import LoadLocks  # imports filelock, see `lock_of`
+
+        return LoadLocks(self.folder / layout.LOADING)
+
     @cached_property
     def _lock(self) -> "BaseFileLock":
         return lock_of(self.folder / layout.LOCK_FILE)
 
-    def quarantine(self, path: Path) -> Path:
-        """Move a file from `chunks/` to `quarantine/`; return where it is now."""
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Refresh, and keep other processes from writing until the block ends, so that what looks damaged then is.
+
+        In a folder that this process may only read, there is no lock: it is a second look.
+        """
+        with ExitStack() as stack:
+            if self.folder.exists():
+                with suppress(OSError):
+                    stack.enter_context(self._lock.acquire(timeout=_LONGEST_WAIT_S))
+            self.refresh()
+            yield
+
+    @contextmanager
+    def loading(self, window: Span) -> Iterator[None]:
+        """Let other processes see, while the block runs, that these minutes are being loaded."""
         with self._lock:
-            return chunk_files.set_aside(path)
+            lock = self._loads.begin(window)
+        try:
+            yield
+        finally:
+            self._loads.end(lock)
+
+    def being_loaded(self) -> list[Span]:
+        """The minutes that loads which are under way have noted as requested; to be called in `undisturbed`."""
+        return self._loads.under_way()
+
+    def is_intact(self, day: Day) -> bool:
+        """True if the day's chunk is on disk and has the sha256 of its entry; a second look decides that it is not."""
+        if super().is_intact(day):
+            return True
+        if day.key not in self.entries:
+            return False
+        with self.undisturbed():
+            return self._matches_or_grew(day)
+
+    def trusted(self, day: Day) -> Chunk | None:
+        """The day's chunk if it is intact, else None; the one that this object wrote last is not read again."""
+        with suppress(StoreError):
+            return super().trusted(day)
+        with self.undisturbed():  # it was replaced or renamed after it was found intact
+            return super().trusted(day)
+
+    def strangers(self) -> list[Path]:
+        """Files under `chunks/` that are no chunks of this dataset, or have no entry because they break a rule."""
+        with self.undisturbed():
+            return super().strangers()
+
+    def quarantine(self, path: Path) -> Path | None:
+        """Move a file that is no chunk of this dataset to `quarantine/`; return where it is now, None if it is one."""
+        with self.undisturbed():
+            return chunk_files.set_aside(path) if path in super().strangers() else None
 
     def note_requested(self, window: Span, start: date) -> None:
         """Add `window` to the requested minutes, and move the dataset's start down to `start` if that is earlier.
@@ -104,7 +171,8 @@ class DatasetStore(ChunkList):
         If the chunk on disk differs in nothing but its source, it stays, and its own entry is returned.
 
         Raises:
-            StoreError: the chunk on disk is intact and has minutes that the new one lacks.
+            Overtaken: the chunk on disk is intact and has minutes that the new one lacks, or it is another than the one
+                whose klines the new one keeps.
         """
         day, chunk = new.day, new.chunk
         entry = chunk.entry
@@ -113,6 +181,8 @@ class DatasetStore(ChunkList):
             self._reread_dataset()
             path = self.chunk_path(day)
             stored = self._stored(day) if path.exists() else None
+            if stored and new.based_on not in {None, stored.entry.sha256}:
+                raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
             if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
                 entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
             else:
@@ -177,7 +247,7 @@ class DatasetStore(ChunkList):
         lost = np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
         if lost.size:
             problem = f"the exchange now lacks {lost.size} minutes that it has"
-            raise StoreError(f"{self.dataset.name} {new.entry.day} keeps its chunk: {problem}")
+            raise Overtaken(f"{self.dataset.name} {new.entry.day} keeps its chunk: {problem}")
 
     def _unlist(self, day: str) -> None:
         self._unlisted.pop(day, None)

@@ -9,6 +9,7 @@ Belongs here: how a name is made, and how it is read back. Does not belong here:
         chunks/                          chunk_000001_2020-01-01.parquet, one per day
         combined/                        BTCUSDT_1m_all.parquet and selections of chunks
         quarantine/                      files that were moved out of chunks/
+        loading/                         one lock for each load that is under way; its name has the minutes
         .lock, .combine.lock             held by the process that writes the dataset, or a combined file
 """
 
@@ -27,6 +28,7 @@ REVISIONS_FILE = "revisions.jsonl"
 CHUNKS = "chunks"
 COMBINED = "combined"
 QUARANTINE = "quarantine"
+LOADING = "loading"
 LOCK_FILE = ".lock"
 COMBINE_LOCK_FILE = ".combine.lock"
 ALL_CHUNKS = "all"

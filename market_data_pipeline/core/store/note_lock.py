@@ -1,18 +1,22 @@
-"""A lock that one process holds at a time, with a note beside it that names the holder.
+"""Locks that tell other processes something about their holder: who it is, or which minutes it loads.
 
-Belongs here: the lock file, the note, and what both leave behind when the holder is killed. Does not belong here: what
-the lock protects (`live.market`, `services.lock`).
+Belongs here: the lock files, the notes, and what both leave behind when the holder is killed. Does not belong here:
+what a lock protects (`live.market`, `services.lock`), what follows from a load that is under way (`proof.verify`).
 """
 
 import json
 import os
+import re
 import socket
 import time
+import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store.atomic import write_whole
 
@@ -61,3 +65,53 @@ class NoteLock:
             holder = json.loads(self._note.read_bytes())
             return f"{holder['who']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
         return "another process"
+
+
+_LOAD_LOCK = re.compile(r"(?P<start_ms>\d+)-(?P<end_ms>\d+)-[0-9a-f]{32}\.lock")
+
+
+class LoadLocks:
+    """The locks of the loads of one dataset that are under way, any number at a time, in a folder.
+
+    The caller holds the dataset's lock whenever it calls `begin` or `under_way`: both try whether a lock is free.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` need not exist."""
+        self._folder = folder
+
+    def begin(self, window: Span) -> FileLock:
+        """Acquire a lock whose name has these minutes; remove those of loads that were killed."""
+        self._folder.mkdir(exist_ok=True)
+        for path, _ in self._found():
+            if not _is_held(path):
+                path.unlink(missing_ok=True)
+        lock = FileLock(self._folder / f"{window.start_ms}-{window.end_ms}-{uuid.uuid4().hex}.lock", thread_local=False)
+        lock.acquire()
+        return lock
+
+    @staticmethod
+    def end(lock: FileLock) -> None:
+        """Release a lock that `begin` returned, and remove its file."""
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+    def under_way(self) -> list[Span]:
+        """The minutes of each load whose process has neither ended it nor ended itself."""
+        return [window for path, window in self._found() if _is_held(path)]
+
+    def _found(self) -> Iterator[tuple[Path, Span]]:
+        for path in sorted(self._folder.glob("*.lock")):
+            if match := _LOAD_LOCK.fullmatch(path.name):
+                yield path, Span(int(match["start_ms"]), int(match["end_ms"]))
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process holds the lock; False, too, if this one may not try."""
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False

@@ -40,12 +40,16 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
-    """A chunk that keeps every rule and is ready to be written: its content and its bytes."""
+    """A chunk that keeps every rule and is ready to be written: its content and its bytes.
+
+    `based_on` is the sha256 of the stored chunk of which it keeps klines, None if it keeps none.
+    """
 
     day: Day
     chunk: Chunk
     content: bytes
     row_group_rows: int | None
+    based_on: str | None = None
 
 
 def new_chunk(
@@ -58,6 +62,7 @@ def new_chunk(
     row_group_rows: int | None = None,
     checked: bool = False,
     said: Collection[Flaw] = (),
+    based_on: str | None = None,
 ) -> NewChunk:
     """Check the klines against every rule and encode the day's chunk, which names their flaws. No file is touched.
 
@@ -70,6 +75,7 @@ def new_chunk(
         row_group_rows: most rows of a Parquet row group, None for one group.
         checked: True if the klines passed the rules of `klines.checks` already; their coverage is checked here always.
         said: the flaws of the klines as their sources have them; they tell which sources have a flawed kline.
+        based_on: see `NewChunk`.
 
     Raises:
         BadAnswer: a kline cannot be stored.
@@ -83,7 +89,7 @@ def new_chunk(
         raise BadAnswer(f"{dataset.name} {day.key} was not stored: {'; '.join(problems)}")
     content = chunk_encoding.encode(klines, footer, row_group_rows=row_group_rows)
     entry = Entry.of_chunk(day, klines, footer, size_bytes=len(content), sha256=sha256_of(content))
-    return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows)
+    return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows, based_on)
 
 
 def scan(folder: Path) -> dict[str, Path]:

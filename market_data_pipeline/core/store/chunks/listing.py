@@ -36,7 +36,7 @@ class ChunkList:
         """What is wrong with the manifest or with chunk files that it does not list, one line each."""
         self._chunks = folder / layout.CHUNKS
         self._manifest = ManifestFile(folder / layout.MANIFEST_FILE)
-        self._dataset_written_ns = 0
+        self._dataset_stamp: FileStamp | None = None
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
         self._paths: dict[str, Path] = {}
@@ -55,7 +55,7 @@ class ChunkList:
         for day in sorted(self._paths.keys() - self._listed.keys() - self._unlisted.keys()):
             self._adopt(day)
         for day in [day for day, entry in self._listed.items() if not entry.is_over]:
-            self.is_intact(self.dataset.day(day))
+            self._matches_or_grew(self.dataset.day(day))
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -82,12 +82,7 @@ class ChunkList:
 
     def is_intact(self, day: Day) -> bool:
         """True if the day's chunk is on disk and has the sha256 of its entry; an unchanged file is hashed once."""
-        if self._matches(day):
-            return True
-        if (entry := self.entries.get(day.key)) is None or entry.is_over:
-            return False
-        self._adopt(day.key)
-        return self._matches(day)
+        return self._matches_or_grew(day)
 
     def trusted(self, day: Day) -> Chunk | None:
         """The day's chunk if it is intact, else None; the one that this object wrote last is not read again."""
@@ -100,6 +95,15 @@ class ChunkList:
     def strangers(self) -> list[Path]:
         """Files under `chunks/` that are no chunks of this dataset, or have no entry because they break a rule."""
         return chunk_files.strangers(self._chunks, {path for day, path in self._paths.items() if day in self.entries})
+
+    def _matches_or_grew(self, day: Day) -> bool:
+        """As `is_intact`. The chunk of a day that is not over may have been replaced: then it is adopted."""
+        if self._matches(day):
+            return True
+        if (entry := self.entries.get(day.key)) is None or entry.is_over:
+            return False
+        self._adopt(day.key)
+        return self._matches(day)
 
     def _matches(self, day: Day) -> bool:
         entry = self.entries.get(day.key)
@@ -122,14 +126,11 @@ class ChunkList:
 
     def _reread_dataset(self) -> None:
         """Read `dataset.json` and the names of all chunks again if another process has moved the start."""
-        try:
-            written_ns = (self.folder / layout.DATASET_FILE).stat().st_mtime_ns
-        except FileNotFoundError:
-            return
-        if written_ns != self._dataset_written_ns:
+        stamp = stamp_of(self.folder / layout.DATASET_FILE)
+        if stamp is not None and stamp != self._dataset_stamp:
             self.dataset = read_dataset(self.folder / layout.DATASET_FILE)
             self._paths = chunk_files.scan(self._chunks)
-            self._dataset_written_ns = written_ns
+            self._dataset_stamp = stamp
 
     def _drop_replaced(self) -> None:
         """Remove from this object's unlisted entries each chunk file that another process has replaced since."""
@@ -144,9 +145,18 @@ class ChunkList:
         try:
             chunk = self._read_hashed(on)
         except StoreError as error:
-            self.warnings.append(f"{error}; no manifest lists it and it is not used")
+            if self._was_moved(on):
+                self._adopt(day)
+            elif self.chunk_path(on).exists() or day in self._listed:
+                self.warnings.append(f"{error}; no manifest lists it and it is not used")
             return
         if problems := chunk_files.chunk_problems(chunk.klines, chunk.footer, on):
             self.warnings.append(f"{self.chunk_path(on).name} is not listed and not used: {'; '.join(problems)}")
         else:
             self._unlisted[day] = chunk.entry
+
+    def _was_moved(self, day: Day) -> bool:
+        """True if another process has renamed the day's chunk, as it does when it moves the dataset's start."""
+        before = self.chunk_path(day)
+        self._paths = chunk_files.scan(self._chunks)
+        return day.key in self._paths and self._paths[day.key] != before
