@@ -28,6 +28,7 @@ from market_data_pipeline.core.store.manifest import State
 from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
+from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, HOSTILE_FILES
 
 TOP = Path(__file__).parents[1]
 PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md")])
@@ -244,7 +245,13 @@ def test_every_check_kind_state_column_and_fault_is_on_its_page() -> None:
     assert [kind for kind in Kind if f"`{kind}`" not in store] == []
     assert [state for state in State if f"`{state}`" not in store] == []
     assert [name for name in FIELDS if f"`{name}`" not in store] == []
-    assert [name for name in FAULTS if f"`{name}`" not in simulator] == []
+    hostile = HOSTILE_ANSWERS | HOSTILE_FILES
+    assert [name for name in FAULTS.keys() - hostile.keys() if f"`{name}`" not in simulator] == []
+
+
+def test_every_hostile_fault_is_on_its_page_with_its_text() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", text("docs/hostile-answers.md"), re.MULTILINE)
+    assert dict(rows) == HOSTILE_ANSWERS | HOSTILE_FILES
 
 
 def test_links_between_pages_lead_somewhere() -> None:

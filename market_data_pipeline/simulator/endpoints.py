@@ -10,7 +10,7 @@ import asyncio
 from starlette.responses import Response
 
 from market_data_pipeline.simulator import responses
-from market_data_pipeline.simulator.data.archive import ArchiveName, parse_path
+from market_data_pipeline.simulator.data.archive import ArchiveName, parse_path, renamed
 from market_data_pipeline.simulator.data.bucket import bucket_page
 from market_data_pipeline.simulator.data.clock import MINUTE_MS, SimulatedClock
 from market_data_pipeline.simulator.data.history import History
@@ -18,6 +18,7 @@ from market_data_pipeline.simulator.data.pairs import Market
 from market_data_pipeline.simulator.exchange_info import exchange_info
 from market_data_pipeline.simulator.faults import FILE_FAULTS, Faults
 from market_data_pipeline.simulator.file_faults import spoil_file
+from market_data_pipeline.simulator.hostile.committing import HOSTILE_FILES, OTHER_PAIR, spoil_hostile
 from market_data_pipeline.simulator.page_faults import spoil_page
 from market_data_pipeline.simulator.queries import ApiError, RequestInfo, read_bucket, read_klines, read_symbol
 from market_data_pipeline.simulator.scenario.lives import Life
@@ -58,7 +59,9 @@ class Endpoints:
         name = parse_path(request.path.removeprefix("/"))
         if name is None or self._clock.now_ms() < name.published_ms or "late_archive" in faults:
             return responses.archive_missing(request.path.removeprefix("/"))
-        content = await asyncio.to_thread(self._archive_file, name, faults & FILE_FAULTS.keys())
+        content = await asyncio.to_thread(
+            self._archive_file, name, faults & (FILE_FAULTS.keys() | HOSTILE_FILES.keys())
+        )
         return responses.archive_missing(name.path) if content is None else responses.archive_file(name, content)
 
     async def listing(self, request: RequestInfo) -> Response:
@@ -94,5 +97,15 @@ class Endpoints:
     def _archive_file(self, name: ArchiveName, faults: set[str]) -> bytes | None:
         if not faults:
             return self.history.archive_file(name)
+        if faults & OTHER_PAIR.keys():
+            name = self._of_other_pair(name)
         packed = self.history.archive_file(name.zip)
-        return None if packed is None else spoil_file(name, packed, faults, self._faults.seed)
+        if packed is None or not faults & FILE_FAULTS.keys():
+            return None if packed is None else spoil_hostile(name, packed, faults)
+        return spoil_file(name, packed, faults, self._faults.seed)
+
+    def _of_other_pair(self, name: ArchiveName) -> ArchiveName:
+        """Return the same file of another pair that has one, else the name itself."""
+        symbols = (symbol for market, symbol in self.history.pairs if (market, symbol) != (name.market, name.symbol))
+        others = (renamed(name, symbol) for symbol in symbols)
+        return next((other for other in others if self.history.archive_file(other.zip)), name)

@@ -24,6 +24,8 @@ from market_data_pipeline.simulator.data.pairs import MARKETS, Market, Pair
 from market_data_pipeline.simulator.delivery import Connections, deliver_half
 from market_data_pipeline.simulator.endpoints import Endpoints
 from market_data_pipeline.simulator.faults import FAULTS, STATUS_FAULTS, Faults
+from market_data_pipeline.simulator.hostile.answer import Answer, Pieces
+from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, pieces_of, spoil_answer
 from market_data_pipeline.simulator.queries import Area, RequestInfo, requested_rows
 from market_data_pipeline.simulator.scenario.format import ScenarioError
 from market_data_pipeline.simulator.scenario.playing import Scenario, ScenarioFile, scenario_of
@@ -190,8 +192,13 @@ class SimulatedExchange:
             await self._stall()
         if response is None:
             response = await self._response(request, faults)
+        if spoils := faults & HOSTILE_ANSWERS.keys():
+            response, pieces = self._spoiled(response, spoils)
         await self._travel()
         counters.statuses[response.status_code] += 1
+        if spoils and pieces is not None:
+            counters.bytes += await self.connections.send_raw(scope, receive, pieces, lambda: self.closing)
+            return
         if "truncate" in faults:
             counters.bytes += await deliver_half(response, send)
             await self.connections.drop(scope, receive)
@@ -202,6 +209,15 @@ class SimulatedExchange:
     async def _travel(self) -> None:
         if self.rtt_ms:
             await asyncio.sleep(self.rtt_ms / 2000)
+
+    def _spoiled(self, response: Response, faults: set[str]) -> tuple[Response, Pieces | None]:
+        """Return the response with hostile faults, and the bytes to send if no server would send it so."""
+        headers = tuple((name, value) for name, value in response.headers.items() if name != "content-length")
+        answer = Answer(response.status_code, headers, bytes(response.body))
+        spoiled = spoil_answer(answer, faults, self.clock.now_ms())
+        sent = Response(spoiled.body, spoiled.status)
+        sent.raw_headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in spoiled.headers]
+        return sent, pieces_of(spoiled, faults)
 
     def _run_hooks(self, request: RequestInfo) -> tuple[Response | None, set[str]]:
         for hook in (*self.hooks, *([self._failures] if self._failures else [])):

@@ -1,14 +1,15 @@
 """Faults on demand.
 
 Belongs here: which faults exist, their rates, and the draw that decides whether a request has one.
-Does not belong here: what they do to a page or a file (`page_faults`, `file_faults`) or to a connection (`delivery`),
-the real weight limit (`weights`).
+Does not belong here: what they do to a page or a file (`page_faults`, `file_faults`), to a connection (`delivery`) or
+to any answer (`hostile`), the real weight limit (`weights`).
 """
 
 import random
 from collections import Counter, UserDict
 from collections.abc import Iterable, Mapping
 
+from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, HOSTILE_FILES, concerns
 from market_data_pipeline.simulator.queries import RequestInfo
 
 CONNECTION_FAULTS = {
@@ -47,7 +48,10 @@ FILE_FAULTS = {
     "archive_differs": "one to three rows of a file have other values than REST",
     "archive_empty_minutes": "an hour inside a file has flat rows without a trade where REST has trades",
 }
-FAULTS: dict[str, str] = CONNECTION_FAULTS | STATUS_FAULTS | PAGE_FAULTS | FILE_FAULTS
+_USUAL_FAULTS: dict[str, str] = CONNECTION_FAULTS | STATUS_FAULTS | PAGE_FAULTS | FILE_FAULTS
+FAULTS: dict[str, str] = _USUAL_FAULTS | HOSTILE_ANSWERS | HOSTILE_FILES
+KNOWN_FAULTS = f"known faults: {', '.join(_USUAL_FAULTS)}, and those of docs/hostile-answers.md"
+"""For the text of an error."""
 _NOT_OF_THE_ARCHIVE = {"429", "418", "451"}
 
 
@@ -76,7 +80,7 @@ class Faults(UserDict[str, float]):
     def __setitem__(self, name: str, rate: float) -> None:
         """Set the rate of one fault."""
         if name not in FAULTS:
-            raise ValueError(f"unknown fault {name!r}; known faults: {', '.join(FAULTS)}")
+            raise ValueError(f"unknown fault {name!r}; {KNOWN_FAULTS}")
         if not 0 <= rate <= 1:
             raise ValueError(f"the rate of fault {name} must lie between 0 and 1, not {rate}")
         super().__setitem__(name, rate)
@@ -94,7 +98,8 @@ class Faults(UserDict[str, float]):
         }
 
     def _number(self, name: str, request: RequestInfo, url: str) -> float:
-        subject = request.path.removesuffix(".CHECKSUM") if name in FILE_FAULTS else f"{self._requests[url]} {url}"
+        of_file = name in FILE_FAULTS or name in HOSTILE_FILES
+        subject = request.path.removesuffix(".CHECKSUM") if of_file else f"{self._requests[url]} {url}"
         return random.Random(f"{self.seed} {name} {subject}").random()
 
 
@@ -110,12 +115,14 @@ def parse_faults(texts: Iterable[str]) -> dict[str, float]:
         try:
             number = float(rate)
         except ValueError:
-            raise ValueError(f"a fault is written NAME=RATE, not {text!r}; known faults: {', '.join(FAULTS)}") from None
+            raise ValueError(f"a fault is written NAME=RATE, not {text!r}; {KNOWN_FAULTS}") from None
         faults[name.strip()] = number
     return dict(faults)
 
 
 def _applies(name: str, request: RequestInfo) -> bool:
+    if name in HOSTILE_ANSWERS or name in HOSTILE_FILES:
+        return concerns(name, request)
     if name in FILE_FAULTS:
         return request.area == "archive"
     if name in PAGE_FAULTS:

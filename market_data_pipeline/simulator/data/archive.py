@@ -81,6 +81,11 @@ def parse_path(path: str) -> ArchiveName | None:
     return ArchiveName(path, FOLDERS[match["folder"]], match["symbol"], first, last, match["checksum"] is not None)
 
 
+def renamed(name: ArchiveName, symbol: str) -> ArchiveName:
+    """Return the name of the same file of another symbol of the market."""
+    return replace(name, path=name.path.replace(f"/{name.symbol}", f"/{symbol}"), symbol=symbol)
+
+
 def _span(span: str, period: str) -> tuple[date, date]:
     if span == "daily":
         day = date.fromisoformat(period)
@@ -105,6 +110,12 @@ def zip_text(name: ArchiveName, text: bytes) -> bytes:
     following = name.last + timedelta(days=1)
     written = (following.year, following.month, following.day, 0, 0, 0)
     return _packed(zipfile.ZipInfo(name.file.replace(".zip", ".csv"), written), text)
+
+
+def text_of(packed: bytes) -> bytes:
+    """Return the text of the one file in a zip."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as file:
+        return file.read(file.infolist()[0])
 
 
 def repacked(packed: bytes, change: Callable[[bytes], bytes]) -> bytes:

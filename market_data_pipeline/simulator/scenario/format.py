@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from market_data_pipeline.simulator.data.clock import MINUTE_MS
-from market_data_pipeline.simulator.faults import FAULTS
+from market_data_pipeline.simulator.faults import FAULTS, KNOWN_FAULTS
 
 _ONLY_FUTURES = {"deliveryDate", "contractType"}
 _LATEST_MS = 253_402_300_800_000
@@ -170,7 +170,7 @@ class FailSpec(_Strict):
         if (self.status is None) == (self.fault is None):
             raise ValueError("give a status or a fault, and not both")
         if self.fault is not None and self.fault not in FAULTS:
-            raise ValueError(f"there is no fault {self.fault!r}; known faults: {', '.join(FAULTS)}")
+            raise ValueError(f"there is no fault {self.fault!r}; {KNOWN_FAULTS}")
         return self
 
 
