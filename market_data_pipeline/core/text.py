@@ -1,4 +1,4 @@
-"""Numbers as people read them, the same in the terminal, on the browse page and in Dagster.
+"""Numbers, and what others sent, as people read them: the same in the terminal, on the browse page and in Dagster.
 
 Belongs here: one function for each kind of value that several faces show. Does not belong here: layout, colours, times
 (`klines.days.iso`).
@@ -22,3 +22,9 @@ def kinds_text(minutes: Mapping[str, int]) -> str:
 def count_text(count: int, noun: str) -> str:
     """A count with its noun: `1 day`, `1,440 minutes`. The noun takes an `s` in the plural."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def one_line(text: str, most: int) -> str:
+    """What others sent, as one line of at most so many characters that a terminal does not act upon."""
+    words = " ".join(text.split())[:most]
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

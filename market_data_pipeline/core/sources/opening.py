@@ -37,6 +37,8 @@ def open_source(
     budgets: Sequence[Path],
     base_url: str | None = None,
     extra_sleep_s: float = 0,
+    patience_s: float | None = None,
+    deadline_s: float | None = None,
 ) -> KlineSource:
     """Return the source called `name` for a pair. It has sent no request yet.
 
@@ -47,14 +49,18 @@ def open_source(
         budgets: the folders for the file of the request-weight budget, see `Governor`.
         base_url: replaces the addresses of the exchange and of its archive.
         extra_sleep_s: an additional wait before each request.
+        patience_s: how long faults of REST are retried, None for as long as usual.
+        deadline_s: how long one request may take, None for as long as usual.
 
     Raises:
         UsageError: there is no source of this name.
     """
     if name not in SOURCES:
         raise UsageError(f"no such source: {name!r}; give {', '.join(SOURCES[:-1])} or {SOURCES[-1]}")
-    client = _client(market, budgets=budgets, base_url=base_url, extra_sleep_s=extra_sleep_s)
-    return _source(name, pair, client, base_url)
+    given = {"patience_s": patience_s, "deadline_s": deadline_s}
+    limits = {limit: seconds for limit, seconds in given.items() if seconds is not None}
+    client = _client(market, budgets=budgets, base_url=base_url, extra_sleep_s=extra_sleep_s, **limits)
+    return _source(name, pair, client, base_url, deadline_s)
 
 
 class LiveSources:
@@ -141,7 +147,9 @@ def _client(market: Market, *, base_url: str | None, **options: Any) -> "RestCli
     return RestClient(market, base_url=base_url, public_url=public_url, **options)
 
 
-def _source(name: str, pair: str, client: "RestClient", base_url: str | None) -> KlineSource:
+def _source(
+    name: str, pair: str, client: "RestClient", base_url: str | None, deadline_s: float | None = None
+) -> KlineSource:
     from market_data_pipeline.core.sources.archive.files import Archive
     from market_data_pipeline.core.sources.rest.klines import RestSource
     from market_data_pipeline.core.sources.union import ExchangeSource
@@ -151,5 +159,5 @@ def _source(name: str, pair: str, client: "RestClient", base_url: str | None) ->
     if client.market is Market.SPOT:
         other = "ETH/USDT" if token == "BTCUSDT" else "BTC/USDT"
         reference = other, RestSource(client, token_of(other))
-    archive = Archive(client.market, token, base_url=base_url)
+    archive = Archive(client.market, token, base_url=base_url, deadline_s=deadline_s)
     return ExchangeSource(name, RestSource(client, token), archive, reference)

@@ -22,6 +22,7 @@ from market_data_pipeline.core.sources.connections import (
     set_request_of_thread,
 )
 from market_data_pipeline.core.sources.proxies import ProxySettings, proxy_settings_for
+from market_data_pipeline.core.text import one_line
 
 _PIECE_BYTES = 1 << 16
 _NO_HEADERS: Mapping[str, str] = {}
@@ -188,4 +189,4 @@ def _body(response: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
 def _reason(error: BaseException) -> str:
     """The first cause in a few words, `Connection refused`, without the layers that passed it on."""
     cause = innermost(error)
-    return " ".join(str(getattr(cause, "strerror", None) or cause).split())[:120] or type(cause).__name__
+    return one_line(str(getattr(cause, "strerror", None) or cause), 120) or type(cause).__name__

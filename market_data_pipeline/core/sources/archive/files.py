@@ -9,13 +9,14 @@ https://github.com/binance/binance-public-data
 
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tenacity import (
     RetryCallState,
@@ -33,6 +34,7 @@ from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.sources.archive.unpack import BadZip, unpack
 from market_data_pipeline.core.sources.transport import NoResponse, Transport
+from market_data_pipeline.core.text import one_line
 
 ADDRESS = "https://data.binance.vision"
 DAY_MS = 86_400_000
@@ -49,6 +51,7 @@ _TRIES_OF_BAD_FILE = 2
 _DAYS_PER_PROBE = 5
 # 2017-08-17, when the exchange opened, in days since the epoch.
 _OLDEST_DAY = 17_395
+_NAME = re.compile(r".+-1m-[0-9]{4}-[0-9]{2}-[0-9]{2}\.zip")
 
 T = TypeVar("T")
 
@@ -70,8 +73,17 @@ class _PassingFault(Exception):
 class Archive:
     """The daily files of one pair. Threads may share it."""
 
-    def __init__(self, market: Market, token: str, *, base_url: str | None = None) -> None:
-        """Send no request yet. `base_url` replaces the archive's own address."""
+    def __init__(
+        self, market: Market, token: str, *, base_url: str | None = None, deadline_s: float | None = None
+    ) -> None:
+        """Send no request yet.
+
+        Args:
+            market: the market.
+            token: the pair's symbol.
+            base_url: replaces the archive's own address.
+            deadline_s: how long one request may take, None for as long as usual.
+        """
         self.address = (base_url or ADDRESS).rstrip("/")
         name = quote(token)
         self._folder = f"{urlsplit(self.address).path}/data/{_FOLDERS[market]}/daily/klines/{name}/1m/{name}-1m-"
@@ -85,7 +97,7 @@ class Archive:
             reraise=True,
         )
         self._unreachable = ""
-        self._transport = Transport(self.address, connections=CONNECTIONS, deadline_s=_DEADLINE_S)
+        self._transport = Transport(self.address, connections=CONNECTIONS, deadline_s=deadline_s or _DEADLINE_S)
         # Files arrive over many connections. Threads that unpacked at once would mostly wait for each other, and the
         # reader for them.
         self._unpacking = threading.Lock()
@@ -157,9 +169,10 @@ class Archive:
 
     def _load(self, path: str, day: Span) -> Sifted:
         packed = self._get(path, _MOST_ZIP_BYTES)
-        checksum = self._get(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES).split()
-        if not checksum or checksum[0].decode("latin-1") != hashlib.sha256(packed).hexdigest():
+        checksum, *named = self._get(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES).split() or [b""]
+        if checksum.decode("latin-1") != hashlib.sha256(packed).hexdigest():
             raise BadFile("its checksum is wrong")
+        _refuse_other_file(unquote(path.rpartition("/")[2]), named)
         with self._unpacking:
             try:
                 return sift(unpack(packed), day, "archive")
@@ -180,3 +193,14 @@ class Archive:
         if response.status != 200:
             raise _PassingFault(f"HTTP {response.status}")
         return response.body
+
+
+def _refuse_other_file(asked: str, named: list[bytes]) -> None:
+    """Refuse a zip whose checksum names another file of the archive: its rows look right, and are another pair's.
+
+    Raises:
+        BadFile: it does.
+    """
+    name = named[0].decode("utf-8", "replace").removeprefix("*") if named else asked
+    if name != asked and _NAME.fullmatch(name):
+        raise BadFile(f"its checksum is that of {one_line(name, 80)}")

@@ -15,6 +15,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from market_data_pipeline.core.text import one_line
+
 # Outside these years, a time is not the exchange's, which opened in 2017.
 _EARLIEST_MS, _LATEST_MS = 1_483_228_800_000, 4_102_444_800_000
 _MOST_ERROR_BYTES = 4096
@@ -58,7 +60,7 @@ class ExchangeError(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The exchange's own words, in one line."""
-        return " ".join(self.msg.split())[:_MOST_TEXT]
+        return one_line(self.msg, _MOST_TEXT)
 
 
 class _Clock(msgspec.Struct):
