@@ -33,10 +33,11 @@ _of_thread = threading.local()
 
 
 class RequestInFlight:
-    """A request in flight: its deadline, and the socket that its thread may be waiting for."""
+    """A request in flight: its deadline, what it may receive, and the socket that its thread may be waiting for."""
 
-    def __init__(self, deadline_s: float, *, is_repeatable: bool) -> None:
+    def __init__(self, deadline_s: float, *, is_repeatable: bool, most_bytes: int) -> None:
         self.is_repeatable = is_repeatable
+        self._bytes_left = most_bytes
         self._ends_s = time.monotonic() + deadline_s
         self.socket: Any = None
         self.reuses_connection = False
@@ -59,6 +60,21 @@ class RequestInFlight:
         if left_s <= 0:
             raise TimeoutError("the deadline has passed")
         return min(left_s, LONGEST_SILENCE_S)
+
+    @property
+    def is_over(self) -> bool:
+        """True if the other side sent more than the request may receive."""
+        return self._bytes_left < 0
+
+    def note_received(self, size_bytes: int) -> None:
+        """Count bytes of the socket, of the head, the body and all that is around them.
+
+        Raises:
+            OSError: these are more than the request may receive.
+        """
+        self._bytes_left -= size_bytes
+        if self.is_over:
+            raise OSError("the response is too large")
 
     def close(self) -> None:
         """Wake the thread that waits for the socket. That thread closes the connection."""
@@ -111,6 +127,7 @@ class _BoundedReader(io.RawIOBase):
         if self._socket.gettimeout() > left_s + _TOLERANCE_S:
             self._socket.settimeout(left_s)
         read: int | None = self._raw.readinto(buffer)
+        self._request.note_received(read or 0)
         return read
 
     def close(self) -> None:

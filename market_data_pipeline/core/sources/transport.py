@@ -25,6 +25,10 @@ from market_data_pipeline.core.sources.proxies import ProxySettings, proxy_setti
 from market_data_pipeline.core.text import one_line
 
 _PIECE_BYTES = 1 << 16
+# What a response may have beside its body: status lines, headers, trailers, and for each chunk as much as is in it.
+_MOST_AROUND_BYTES = 1 << 18
+_TIMES_IN_CHUNKS = 2
+_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -88,11 +92,13 @@ class Transport:
             deadline_s: replaces the transport's deadline.
 
         Raises:
-            ResponseTooLarge: the body is larger than `most_bytes`.
-            NoResponse: no connection, the deadline has passed, or the transport was closed.
+            ResponseTooLarge: the body is larger than `most_bytes`, or what is sent around it is without measure.
+            NoResponse: no connection, the body is framed or encoded in a way that is not accepted, the deadline has
+                passed, or the transport was closed.
         """
         limit_s = deadline_s or self._deadline_s
-        request = RequestInFlight(limit_s, is_repeatable=method == "GET")
+        most_received = _MOST_AROUND_BYTES + _TIMES_IN_CHUNKS * most_bytes
+        request = RequestInFlight(limit_s, is_repeatable=method == "GET", most_bytes=most_received)
         with self._lock:
             if self._closed:
                 raise NoResponse("the connections were closed")
@@ -104,6 +110,10 @@ class Transport:
         except (HTTPError, OSError, ValueError) as error:
             if request.is_closed:
                 raise NoResponse("the connections were closed") from error
+            if request.is_over:
+                raise ResponseTooLarge(
+                    f"the response has more than the {most_bytes} bytes that are accepted"
+                ) from error
             if request.is_late:
                 raise NoResponse(f"the response was not complete within {limit_s:g} s") from error
             raise NoResponse(_reason(error)) from error
@@ -170,6 +180,7 @@ class Transport:
 
 def _body(response: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
     try:
+        _require_plain(response)
         length: int | None = response.length_remaining
         if (length or 0) > most_bytes:
             raise ResponseTooLarge(f"the response has {length} bytes, more than the {most_bytes} that are accepted")
@@ -184,6 +195,20 @@ def _body(response: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
     except BaseException:
         response.close()
         raise
+
+
+def _require_plain(response: urllib3.BaseHTTPResponse) -> None:
+    """Refuse what an honest server does not send.
+
+    Raises:
+        NoResponse: a length that is none, several lengths, several encodings, or one that was not asked for.
+    """
+    lengths = {value.strip() for value in response.headers.getlist("Content-Length")}
+    if len(lengths) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
+        raise NoResponse("the response does not say clearly how long it is")
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise NoResponse(f"the response is encoded as {one_line(encoding, 40)!r}")
 
 
 def _reason(error: BaseException) -> str:

@@ -184,6 +184,48 @@ def test_a_body_that_is_not_the_gzip_it_claims_to_be_is_no_response(listening, o
         get(opened(listening(answering(head))))
 
 
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 4096),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Trailer: x\r\n" * 100),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\xff",
+            b"\0\0\0\xff\xff" * 1000,  # empty blocks of deflate
+        ),
+    ],
+    ids=["continue", "extension", "trailers", "nothing"],
+)
+def test_what_is_sent_around_a_body_is_counted_too(listening, opened, head: bytes, part: bytes) -> None:
+    began_s = time.monotonic()
+    with pytest.raises(NoResponse, match="more than the|got more than|line"):
+        get(opened(listening(endlessly(head, part))))
+    assert time.monotonic() - began_s < 9
+
+
+def test_headers_without_end_are_cut_off(listening, opened):
+    with pytest.raises(NoResponse):
+        get(opened(listening(endlessly(b"HTTP/1.1 200 OK\r\n", b"X-More: x\r\n" * 50))))
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        (b"Content-Encoding: br", "encoded as 'br'"),
+        (b"Content-Encoding: gzip, gzip\r\nContent-Length: 5", "encoded as 'gzip, gzip'"),
+        (b"Content-Encoding: gzip\r\nContent-Encoding: deflate", "encoded as"),
+        (b"Content-Length: -5", "how long"),
+        (b"Content-Length: +5", "how long"),
+        (b"Content-Length: 5\r\nContent-Length: 4", "how long|Content-Length"),
+        (b"Content-Length: five", "how long|Content-Length"),
+    ],
+)
+def test_a_body_that_is_not_framed_clearly_is_refused(listening, opened, headers: bytes, reason: str) -> None:
+    with pytest.raises(NoResponse, match=reason):
+        get(opened(listening(answering(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n\r\nwhole"))))
+
+
 # --- too late
 
 

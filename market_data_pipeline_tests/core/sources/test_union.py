@@ -161,6 +161,21 @@ def test_an_archive_that_fails_now_and_then_or_always_stops_nothing(
     assert running.exchange.stats()["archive"]["requests"] <= 40
 
 
+@pytest.mark.parametrize("fault", ["503", "reset"])
+def test_a_file_that_always_fails_is_left_to_rest_and_the_next_ones_come_from_the_archive(
+    simulate: Simulate, exchange: OpenExchange, fault: str
+) -> None:
+    running = simulate()
+    running.exchange.hooks.append(lambda request: fault if "2024-05-06.zip" in request.path else None)
+    source = exchange(running)
+    assert klines(source, span("2024-05-06", "2024-05-07")).num_rows == 1440
+    seen = record(running.exchange)
+    (page,) = source.pages([span("2024-05-07", "2024-05-08")])
+    assert page.klines.num_rows == 1440
+    assert page.sources == {"archive"}
+    assert not any(is_page(request) for request in seen)
+
+
 def test_an_archive_alone_that_cannot_be_reached_is_said(simulate: Simulate, exchange: OpenExchange) -> None:
     running = simulate()
     running.exchange.hooks.append(lambda request: "500" if request.area == "archive" else None)

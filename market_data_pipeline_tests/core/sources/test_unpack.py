@@ -28,6 +28,14 @@ def declared(packed: bytes, size: int) -> bytes:
     return bytes(changed)
 
 
+def encrypted(packed: bytes) -> bytes:
+    """The zip with the flag of encryption in both headers of its one file."""
+    changed, directory = bytearray(packed), packed.rindex(b"PK\x01\x02")
+    changed[6] |= 1
+    changed[directory + 8] |= 1
+    return bytes(changed)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("header", [b"", b"open_time,open\n"])
 def test_klines_with_or_without_a_header_line(method: int, header: bytes) -> None:
@@ -49,6 +57,9 @@ def test_microseconds_become_milliseconds() -> None:
         (zipped(ROW, ROW), "not one file"),
         (zipped(bytes(MOST_CSV_BYTES + 1)), "not one file of a day's size"),
         (zipped(ROW, method=zipfile.ZIP_LZMA), "method 14"),
+        (encrypted(zipped(ROW)), "encrypted"),
+        (zipped(zipped(ROW)), "."),
+        (zipped(*[b""] * 5000), "not one file"),
         (declared(zipped(ROW * 100), len(ROW)), "CRC|declared"),
         (declared(zipped(ROW), len(ROW) + 1), "declared"),
         (zipped(b"1,2,3\n"), "."),
@@ -57,6 +68,21 @@ def test_microseconds_become_milliseconds() -> None:
 def test_a_zip_that_is_not_one_days_klines_is_refused(packed: bytes, reason: str) -> None:
     with pytest.raises(BadZip, match=reason):
         unpack(packed)
+
+
+@pytest.mark.parametrize("number", [0x00, 0x7F, 0x80, 0xFF])
+def test_a_zip_with_any_wrong_byte_is_klines_or_refused(number: int) -> None:
+    packed = zipped(ROW)
+    whole, read = unpack(packed).klines, 0
+    for at in range(len(packed)):
+        changed = packed[:at] + bytes([number]) + packed[at + 1 :]
+        try:
+            rows = unpack(changed)
+        except BadZip:
+            continue
+        assert rows.klines.equals(whole)
+        read += 1
+    assert read
 
 
 def test_a_zip_that_unpacks_to_more_than_it_declares_is_not_unpacked() -> None:

@@ -33,7 +33,8 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.sources.archive.unpack import BadZip, unpack
-from market_data_pipeline.core.sources.transport import NoResponse, Transport
+from market_data_pipeline.core.sources.breaker import Breaker
+from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge, Transport
 from market_data_pipeline.core.text import one_line
 
 ADDRESS = "https://data.binance.vision"
@@ -44,10 +45,12 @@ PUBLISHED_AFTER_MS = 9 * 3_600_000
 _FOLDERS = {Market.SPOT: "spot", Market.FUTURES: "futures/um"}
 # A zip has about 70 kB, and 48 of them share the line: in this time all come over a line of half a megabit.
 _DEADLINE_S = 60
-_MOST_ZIP_BYTES, _MOST_CHECKSUM_BYTES = 1 << 24, 4096
+_MOST_ZIP_BYTES, _MOST_CHECKSUM_BYTES = 512_000, 4096
 _TRIES = 4
 # A file that was damaged on its way is whole the second time.
 _TRIES_OF_BAD_FILE = 2
+# One file that fails says little of the archive, and three in a row a lot; later the archive may be back.
+_FILES_THAT_FAIL, _PAUSE_S = 3, 30
 _DAYS_PER_PROBE = 5
 # 2017-08-17, when the exchange opened, in days since the epoch.
 _OLDEST_DAY = 17_395
@@ -96,7 +99,8 @@ class Archive:
             before_sleep=before_sleep_log(_log, logging.WARNING),
             reraise=True,
         )
-        self._unreachable = ""
+        self._breaker = Breaker(failures=_FILES_THAT_FAIL, pause_s=_PAUSE_S)
+        self._fault = ""
         self._transport = Transport(self.address, connections=CONNECTIONS, deadline_s=deadline_s or _DEADLINE_S)
         # Files arrive over many connections. Threads that unpacked at once would mostly wait for each other, and the
         # reader for them.
@@ -108,7 +112,7 @@ class Archive:
         Raises:
             NoFile: the archive has no file of the day, or not yet.
             BadFile: the checksum or the format is wrong, or rows are of other days, out of order or doubled.
-            SourceUnavailable: there is no response after all retries.
+            SourceUnavailable: there is no response after all retries, or there was none for several files before.
         """
         return self._retried(self._load, self._path(start_ms), Span(start_ms, start_ms + DAY_MS))
 
@@ -153,19 +157,24 @@ class Archive:
             self._retried(self._get, f"{self._path(day * DAY_MS)}.CHECKSUM", _MOST_CHECKSUM_BYTES)
         except NoFile:
             return False
+        except BadFile:
+            pass  # there is one, whatever it is
         return True
 
     def _retried(self, call: Callable[..., T], *arguments: Any) -> T:
+        if not self._breaker.may_try():
+            raise SourceUnavailable(self._fault)
         try:
             return self._retrying(call, *arguments)
         except _PassingFault as error:
-            self._unreachable = f"no answer from {self.address}{self._transport.proxy_hint}: {error}"
-            raise SourceUnavailable(self._unreachable) from error
+            self._fault = f"no answer from {self.address}{self._transport.proxy_hint}: {error}"
+            self._breaker.note_failure()
+            raise SourceUnavailable(self._fault) from error
 
     def _is_last_try(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         tries = _TRIES_OF_BAD_FILE if isinstance(error, BadFile) else _TRIES
-        return self._stopped.is_set() or state.attempt_number >= tries
+        return self._stopped.is_set() or self._breaker.is_open or state.attempt_number >= tries
 
     def _load(self, path: str, day: Span) -> Sifted:
         packed = self._get(path, _MOST_ZIP_BYTES)
@@ -182,16 +191,19 @@ class Archive:
                 raise BadFile(str(error)) from error
 
     def _get(self, path: str, most_bytes: int) -> bytes:
-        if self._unreachable or self._stopped.is_set():
-            raise SourceUnavailable(self._unreachable or "the load was stopped")
+        if self._stopped.is_set():
+            raise SourceUnavailable("the load was stopped")
         try:
             response = self._transport.request(path, most_bytes=most_bytes)
+        except ResponseTooLarge as error:
+            raise BadFile(str(error)) from error
         except NoResponse as error:
             raise _PassingFault(str(error)) from error
+        if response.status not in {200, 404}:
+            raise _PassingFault(f"HTTP {response.status}")
+        self._breaker.note_answer()
         if response.status == 404:
             raise NoFile
-        if response.status != 200:
-            raise _PassingFault(f"HTTP {response.status}")
         return response.body
 
 
