@@ -25,7 +25,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 | /p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  \1: /p' Makefile
 
 # The stamp is the last thing a set-up writes, so one that was killed is not taken for finished and starts anew.
+# Through a link, `venv --clear` would empty the environment of another checkout.
 $(READY): requirements.lock pyproject.toml
+	@[ ! -L $(VENV) ] || { echo "error: $(VENV) is a link, and a set-up would empty what it points to; remove the link, then try again" >&2; exit 1; }
 	@$(CHECK_PYTHON)
 	@echo "Setting up $(VENV) (once for each change of requirements.lock or pyproject.toml; a minute or two) ..."
 	@rm -f $(READY)
