@@ -21,6 +21,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import require_writable
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_sources_of, opener_of, store_of
@@ -88,6 +89,9 @@ def _live(settings: Settings) -> Iterator[Sign]:
             yield Sign("live", ok=False, detail=str(error))
         else:
             live += [dataset] if dataset.live else []
+            if (note := path.with_name(layout.LIVE_ERROR_FILE)).exists():
+                reason = note.read_text(encoding="utf-8", errors="replace")
+                yield Sign("live", ok=False, detail=f"live mode of {dataset.name} ended ({reason}); start it again")
     for market in Market:
         if of_market := [dataset for dataset in live if dataset.market is market]:
             yield from _live_of(settings, store, market, of_market)

@@ -5,10 +5,12 @@ belong here: fetching and storing a minute (`core.live`), events and runs in Dag
 terminal (`cli.live_table`), the sensors (`defs.sensors`).
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from market_data_pipeline.app.backfill import OnDay, OnStart
@@ -22,11 +24,13 @@ from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
 
 WHO = "market-data live"
+_log = logging.getLogger(__name__)
 _PATIENCE_S = 20.0
 _PAUSE_AFTER_FAILURE_S = 5.0
 
@@ -97,6 +101,8 @@ def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
         raise UsageError(f"{target.market} {target.pair} is not in {store.root}; run market-data backfill first")
     files = store.open(dataset)
     files.mark_live(live)
+    if not live:
+        (files.folder / layout.LIVE_ERROR_FILE).unlink(missing_ok=True)
     return files.dataset
 
 
@@ -170,8 +176,12 @@ def follow(
                 report.warnings += load_due(settings, due, on_start, on_day)
                 due.store.refresh()
         watcher = watch([live.store.dataset for live in followed], report.warnings)
-        with DagsterThread(settings, watcher.on_trouble) as dagster:
-            _MarketThreads(request.minutes, report, watcher, dagster, stopped).run(markets)
+        ended = _Ended(report, watcher, stopped)
+        with DagsterThread(settings, watcher.on_trouble, partial(ended.by, "the thread for Dagster")) as dagster:
+            _MarketThreads(request.minutes, report, watcher, dagster, stopped, ended).run(markets)
+        if ended.reason:
+            for live_market in markets:
+                live_market.note_end(ended.reason)
     return report
 
 
@@ -188,6 +198,26 @@ def _requested(settings: Settings, request: LiveRequest, report: LiveReport) -> 
 
 
 @dataclass(slots=True)
+class _Ended:
+    """How the session ended before its time: by an error that no thread of it should meet."""
+
+    report: LiveReport
+    watcher: Watcher
+    stopped: threading.Event
+    reason: str = ""
+
+    def by(self, what: str, error: BaseException) -> None:
+        """Make the end of a thread an error of the session, and end the session: nothing else would tell."""
+        _log.error("%s of live mode ended", what, exc_info=error)
+        text = " ".join(str(error).split())
+        self.reason = f"{what} ended by {type(error).__name__}{f': {text}' if text else ''}"
+        self.report.errors["live mode"] = self.reason
+        self.stopped.set()
+        with suppress(Exception):  # it may be the watcher that fails
+            self.watcher.on_trouble(self.reason)
+
+
+@dataclass(slots=True)
 class _MarketThreads:
     """One thread per market, as each market has its own clock and request budget."""
 
@@ -196,17 +226,24 @@ class _MarketThreads:
     watcher: Watcher
     dagster: DagsterThread
     stopped: threading.Event
+    ended: _Ended
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, markets: Sequence[LiveMarket]) -> None:
         """Start the threads and wait until they end: `stopped` is set, or the minutes are over."""
-        threads = [threading.Thread(target=self._follow, args=(market,), name=f"{market.market}") for market in markets]
+        threads = [threading.Thread(target=self._run, args=(market,), name=f"{market.market}") for market in markets]
         for thread in threads:
             thread.start()
         for thread in threads:
             # With a timeout: Windows delivers no Ctrl-C during a join without one.
             while thread.is_alive():
                 thread.join(0.2)
+
+    def _run(self, market: LiveMarket) -> None:
+        try:
+            self._follow(market)
+        except BaseException as error:  # a thread that ends in silence leaves its datasets behind
+            self.ended.by(f"the thread of {market.market}", error)
 
     def _follow(self, market: LiveMarket) -> None:
         first_ms = None

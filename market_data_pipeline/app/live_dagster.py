@@ -63,19 +63,24 @@ def load_due(settings: Settings, due: DueDays, on_start: OnStart, on_day: OnDay)
 class DagsterThread:
     """A thread that records updates in Dagster and loads due days, one task after the other."""
 
-    def __init__(self, settings: Settings, on_trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, on_trouble: Callable[[str], None], on_end: Callable[[BaseException], None]
+    ) -> None:
         """Prepare the thread, which starts with the `with` block.
 
         Args:
             settings: the settings.
             on_trouble: called in that thread with each failure, one line each.
+            on_end: called in that thread with the error that ends it before the block does.
         """
-        self._settings, self._on_trouble = settings, on_trouble
+        self._settings, self._on_trouble, self._on_end = settings, on_trouble, on_end
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="dagster", daemon=True)
         self._not_before_s: dict[tuple[str, ...], float] = {}
         self._opened = ExitStack()
-        self._events: tuple[DagsterInstance, LiveEvents] | None = None
+        self._instance: DagsterInstance | None = None
+        self._events: LiveEvents | None = None
+        self._refused: dict[str, Dataset] = {}
         self._stopped = False
 
     def __enter__(self) -> Self:
@@ -100,24 +105,47 @@ class DagsterThread:
                 self._tasks.put(partial(self._load, days))
 
     def _work(self) -> None:
+        try:
+            self._do_tasks()
+        except BaseException as error:
+            if not self._stopped:  # a run that is interrupted because live mode ends
+                self._on_end(error)
+
+    def _do_tasks(self) -> None:
         with self._opened:
             while (task := self._tasks.get()) is not None:
-                try:
-                    task()
-                except Exception as error:  # live mode goes on storing klines, whatever fails in Dagster
-                    _log.exception("live mode could not record an update in Dagster, or load a day")
-                    self._on_trouble(" ".join(str(error).split()) or type(error).__name__)
+                self._try(task)
+            for dataset in list(self._refused.values()):
+                self._try(partial(self._tell, dataset))
+
+    def _try(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception as error:  # live mode goes on storing klines, whatever fails in Dagster
+            _log.exception("live mode could not record an update in Dagster, or load a day")
+            self._on_trouble(" ".join(str(error).split()) or type(error).__name__)
 
     def _record(self, dataset: Dataset, update: Update) -> None:
         from market_data_pipeline.defs.live_events import LiveEvents  # takes seconds
+
+        self._events = self._events or LiveEvents()
+        self._events.note(update)
+        self._refused[dataset.name] = dataset
+        self._tell(dataset)
+
+    def _tell(self, dataset: Dataset) -> None:
+        """Tell Dagster the events of the dataset that it has not taken yet; the dataset stays refused if it raises."""
         from market_data_pipeline.instance import runs
 
-        if self._events is None:
-            self._events = self._opened.enter_context(runs.open_instance(self._settings.home)), LiveEvents()
-        instance, events = self._events
+        assert self._events is not None
+        if self._instance is None:
+            self._instance = self._opened.enter_context(runs.open_instance(self._settings.home))
         # A store of its own: other threads use the live market's.
-        for event in events.events_of(update, partial(store_of(self._settings).open, dataset), instance):
-            instance.report_runless_asset_event(event)
+        open_store = partial(store_of(self._settings).open, dataset)
+        for event in self._events.untold(dataset.name, open_store, self._instance):
+            self._instance.report_runless_asset_event(event)
+            self._events.told(dataset.name, event)
+        del self._refused[dataset.name]
 
     def _load(self, due: DueDays) -> None:
         if not self._stopped:

@@ -8,8 +8,9 @@ page of the asset shows no check result until the checks are evaluated again.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -24,6 +25,7 @@ from market_data_pipeline.defs.metadata import day_metadata
 from market_data_pipeline.instance.names import FRESH, KLINES
 
 _INTERVAL_S = 3600.0
+_MOST_KEPT = 100
 LiveEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
@@ -36,37 +38,63 @@ class _LastEvent:
 
 
 class LiveEvents:
-    """The events of the datasets that one process follows. Remembers the last event of each day and dataset."""
+    """The events of the datasets that one process follows. Remembers the last event of each day and dataset.
+
+    What Dagster did not take, because its database is locked or the disk full, is kept and told with the next update:
+    of each dataset the newest hundred days and events.
+    """
 
     def __init__(self) -> None:
+        self._noted: dict[str, Update] = {}
+        self._untold: dict[str, deque[LiveEvent]] = {}
         self._last_events: dict[tuple[str, str], _LastEvent] = {}
         self._fresh: dict[str, bool] = {}
 
-    def events_of(
-        self, update: Update, open_store: Callable[[], DatasetStore], instance: dg.DagsterInstance
-    ) -> Iterator[LiveEvent]:
-        """The events of an update, often none.
+    def note(self, update: Update) -> None:
+        """Keep what a tick did for a dataset, with the days of earlier updates that have had no look at events yet."""
+        earlier = self._noted[update.name].entries if update.name in self._noted else ()
+        entries = {entry.day: entry for entry in (*earlier, *update.entries)}
+        self._noted[update.name] = replace(update, entries=tuple(entries.values())[-_MOST_KEPT:])
+
+    def untold(
+        self, name: str, open_store: Callable[[], DatasetStore], instance: dg.DagsterInstance
+    ) -> list[LiveEvent]:
+        """The events of a dataset that are not told yet, often none; each is to be passed to `told` when it is.
 
         Args:
-            update: what a tick did for a dataset.
+            name: the dataset's.
             open_store: opens the dataset's files; called only if there is an event.
             instance: shows whether a day has a materialization already.
         """
+        untold = self._untold.setdefault(name, deque(maxlen=_MOST_KEPT))
+        if update := self._noted.get(name):
+            untold.extend(self._events_of(update, open_store, instance))
+            del self._noted[name]
+        return list(untold)
+
+    def told(self, name: str, event: LiveEvent) -> None:
+        """Forget an event, as Dagster has it."""
+        self._untold[name].remove(event)
+
+    def _events_of(
+        self, update: Update, open_store: Callable[[], DatasetStore], instance: dg.DagsterInstance
+    ) -> Iterator[LiveEvent]:
         for entry in update.entries:
             if self._needs_event(update.name, entry):
-                yield _day_event(open_store(), entry, instance)
+                event = _day_event(open_store(), entry, instance)
+                self._last_events[update.name, entry.day] = _LastEvent(time.monotonic(), entry.is_over)
+                yield event
         if (is_fresh := not (update.is_behind or update.error)) != self._fresh.get(update.name):
+            freshness = _freshness_event(open_store().dataset, update, is_fresh)
             self._fresh[update.name] = is_fresh
-            yield _freshness_event(open_store().dataset, update, is_fresh)
+            yield freshness
 
     def _needs_event(self, name: str, entry: Entry) -> bool:
         """True for a day without an event, and for one that is over since its last event or had it an hour ago."""
         last = self._last_events.get((name, entry.day))
-        now_s = time.monotonic()
-        if last is not None and (last.is_over or (now_s - last.at_s < _INTERVAL_S and not entry.is_over)):
-            return False
-        self._last_events[name, entry.day] = _LastEvent(now_s, entry.is_over)
-        return True
+        if last is None:
+            return True
+        return not last.is_over and (entry.is_over or time.monotonic() - last.at_s >= _INTERVAL_S)
 
 
 def _day_event(

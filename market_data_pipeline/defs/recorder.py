@@ -4,7 +4,9 @@ Belongs here: when a materialization is logged. Does not belong here: its metada
 (`instance.storage`).
 """
 
+import logging
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -14,9 +16,11 @@ from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.defs.metadata import day_metadata, findings_table
-from market_data_pipeline.instance.storage import stored_together
+from market_data_pipeline.instance.storage import REFUSALS, stored_together
 
 _INTERVAL_S = 1.0
+_MOST_KEPT = 100
+_log = logging.getLogger(__name__)
 
 
 class DayRecorder:
@@ -46,7 +50,7 @@ class DayRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Also after a BaseException, which Dagster raises in a run that is cancelled.
-        self._record()
+        self._record(is_last=True)
 
     def note(self, result: DayResult) -> None:
         """Note a day's result. Finished days are logged about once a second; failed ones are for `raise_if_failed`."""
@@ -72,12 +76,21 @@ class DayRecorder:
                 allow_retries=False,
             )
 
-    def _record(self) -> None:
-        with stored_together(self._context.instance):
-            for result in self._finished:
-                event = dg.AssetMaterialization(
-                    self._key, partition=result.day.key, metadata=day_metadata(self._store, result)
-                )
-                self._context.log_event(event)
-        self._finished = []
+    def _record(self, *, is_last: bool = False) -> None:
+        """Log the finished days. Those that Dagster refuses are kept for the next time, unless this is the last one."""
+        finished, self._finished = self._finished, []
         self._recorded_s = time.monotonic()
+        try:
+            with stored_together(self._context.instance):
+                for result in finished:
+                    event = dg.AssetMaterialization(
+                        self._key, partition=result.day.key, metadata=day_metadata(self._store, result)
+                    )
+                    self._context.log_event(event)
+        except REFUSALS as error:
+            if is_last:
+                raise
+            # Days that are dropped here are recorded by the next load, which asks Dagster what it has.
+            self._finished = [replace(result, klines=None) for result in finished[-_MOST_KEPT:]]
+            counts = len(finished), len(self._finished)
+            _log.warning("Dagster did not record %d days; the last %d are told again: %s", *counts, error)

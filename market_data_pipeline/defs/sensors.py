@@ -9,6 +9,7 @@ https://docs.dagster.io/guides/automate/sensors
 
 import gc
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -40,6 +41,7 @@ from market_data_pipeline.instance.names import (
     sensor_name,
 )
 
+_log = logging.getLogger(__name__)
 # Dagster ends a tick after 60 s: a tick waits so long for the minute's end, and then so long for its klines.
 _LONGEST_WAIT_S, _PATIENCE_S = 30.0, 10.0
 # Dagster has no way to stop a tick, so this event is never set; a tick ends by its time limits.
@@ -92,6 +94,7 @@ class _SharedSession:
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._idle: threading.Timer | None = None
+        self._trouble: Exception | None = None
 
     @contextmanager
     def acquired(self) -> "Iterator[_Session | None]":
@@ -102,6 +105,9 @@ class _SharedSession:
         try:
             if self._idle:
                 self._idle.cancel()
+            trouble, self._trouble = self._trouble, None
+            if trouble:
+                raise trouble
             if self._session is None:
                 # Each garbage collection would search all objects of Dagster, which takes the time of a tick.
                 gc.collect()
@@ -118,8 +124,12 @@ class _SharedSession:
     def _close(self) -> None:
         with self._lock:
             session, self._session = self._session, None
-        if session:
-            session.market.close()
+            if session:
+                try:
+                    session.market.close()
+                except Exception as error:  # the next tick raises it, as nobody sees how this thread ends
+                    _log.exception("a live session did not end in order")
+                    self._trouble = error
 
 
 class _Session:
@@ -146,17 +156,19 @@ class _Session:
         """
         followed = {live.name: live for live in self.market.followed}
         updates: list[Update] = []
-        events: list[LiveEvent] = []
         began_s = time.monotonic()
         for update in self.market.tick(edge_ms, patience_s=_PATIENCE_S, stopped=_NEVER_STOPPED):
             updates.append(update)
-            if update.name in known:
-                store = followed[update.name].store
-                events += self._events.events_of(update, lambda store=store: store, instance)  # type: ignore[misc]
+            self._events.note(update)
         took_s = time.monotonic() - began_s
         self.market.flush()
+        untold: list[tuple[str, LiveEvent]] = []
+        for name in sorted(followed.keys() & known):
+            store = followed[name].store
+            of_dataset = self._events.untold(name, lambda store=store: store, instance)  # type: ignore[misc]
+            untold += [(name, event) for event in of_dataset]
         errors = {update.name: update.error for update in updates if update.error}
-        if len(errors) == len(updates) and not events:
+        if len(errors) == len(updates) and not untold:
             raise SourceUnavailable(next(iter(errors.values())))
         unknown = sorted(followed.keys() - known)
         due = [days for days in self.market.due_days() if days.store.dataset.name in known]
@@ -173,11 +185,13 @@ class _Session:
         notes = {"errors": errors, "followed elsewhere": holders, "reload the code location for": unknown}
         requests = self._requests.requests_for(instance, due)
         summary = f"{iso(edge_ms)}: klines {numbers['klines']}, datasets {len(updates)}, {took_s:.2f} s"
+        for name, event in untold:
+            self._events.told(name, event)
         return dg.SensorResult(
             run_requests=requests,
             # Dagster shows the reason of a tick that requests no run, and deletes such ticks after a day.
             skip_reason=None if requests else summary,
-            asset_events=events,
+            asset_events=[event for _, event in untold],
             cursor=json.dumps(numbers | {name: note for name, note in notes.items() if note}),
         )
 

@@ -49,6 +49,9 @@ Without it Dagster logs one more event for every partition of the run after the 
 private to Dagster. If a later version ignores it, each day is recorded twice.
 """
 
+REFUSALS: tuple[type[Exception], ...] = (sa.exc.DBAPIError, sqlite3.Error, OSError)
+"""What is raised where an event is not stored because the database is locked or gone, or the disk full."""
+
 _MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
 _MAX_OPEN_RUNS = 4
 _EVENTS_PER_BATCH = "500"

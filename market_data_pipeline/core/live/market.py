@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from functools import partial
 from queue import SimpleQueue
 
@@ -21,6 +22,8 @@ from market_data_pipeline.core.live.dataset import LiveDataset, Newest, Patience
 from market_data_pipeline.core.live.runs_due import DueDays, due_days
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
 from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.atomic import write_whole
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.root import Store
@@ -183,8 +186,15 @@ class LiveMarket:
         self._sources.close()
         for threads in (self._fetching, self._storing):
             threads.shutdown(cancel_futures=True)
-        for name in list(self._followed):
-            self._release(name)
+        with ExitStack() as stack:  # each is released, though the manifest of another cannot be written
+            for name in list(self._followed):
+                stack.callback(self._release, name)
+
+    def note_end(self, reason: str) -> None:
+        """Leave the error by which live mode ends with each dataset, for `health`, until it is followed again."""
+        for live in self.followed:
+            with suppress(OSError):  # the disk may be what ended it
+                write_whole(live.store.folder / layout.LIVE_ERROR_FILE, reason.encode())
 
     # --- inside
 
@@ -203,7 +213,12 @@ class LiveMarket:
     def _store_when_fetched(
         self, live: LiveDataset, stored: "SimpleQueue[Future[Update]]", fetched: "Future[Newest | Update]"
     ) -> None:
-        self._storing.submit(self._store_fetched, live, fetched).add_done_callback(stored.put)
+        try:
+            self._storing.submit(self._store_fetched, live, fetched).add_done_callback(stored.put)
+        except Exception as error:  # raised here it would be lost, and the tick would wait for the update forever
+            failed: Future[Update] = Future()
+            failed.set_exception(error)
+            stored.put(failed)
 
     def _store_fetched(self, live: LiveDataset, fetched: "Future[Newest | Update]") -> Update:
         newest = fetched.result()
@@ -221,13 +236,16 @@ class LiveMarket:
         lock = self._locks.setdefault(dataset.name, NoteLock(folder, ".live", self._who))
         if not lock.acquire():
             return lock.holder()
+        (folder / layout.LIVE_ERROR_FILE).unlink(missing_ok=True)
         self._sources.open_budget()
         self._followed[dataset.name] = LiveDataset(self._store.open(dataset), self._sources.of(dataset.pair))
         return None
 
     def _release(self, name: str) -> None:
-        self._followed.pop(name).flush()
-        self._locks.pop(name).release()
+        try:
+            self._followed.pop(name).flush()
+        finally:
+            self._locks.pop(name).release()
 
     def _read_clock(self) -> int:
         try:

@@ -1,0 +1,119 @@
+"""A thread of live mode that ends by an error ends the session, with an error, and `health` tells."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from market_data_pipeline.app.health import check_health
+from market_data_pipeline.app.live import LiveReport, LiveRequest, follow, mark
+from market_data_pipeline.app.live_dagster import DagsterThread
+from market_data_pipeline.app.targets import Target
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.live.dataset import Update
+from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.instance.names import KLINES
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.app.conftest import Load
+from market_data_pipeline_tests.support import NOON, Simulate
+
+
+@pytest.fixture
+def running(simulate: Simulate) -> RunningExchange:
+    """An exchange whose minutes end after a second."""
+    return simulate(now=NOON, speed=60, weights=False)
+
+
+class Watching:
+    """A watcher that raises at its first update, as a bug would."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error, self.troubles = error, list[str]()
+
+    def on_update(self, *_: Any) -> None:
+        if self.error:
+            raise self.error
+
+    def on_minute(self, *_: Any) -> None:
+        pass
+
+    def on_trouble(self, trouble: str) -> None:
+        self.troubles.append(trouble)
+
+
+def followed(settings: Settings, target: Target, watching: Watching) -> LiveReport:
+    return follow(
+        settings,
+        LiveRequest(target),
+        stopped=threading.Event(),
+        on_load=lambda _: (lambda *_: None, lambda _: None),
+        watch=lambda *_: watching,
+    )
+
+
+def signs(settings: Settings, target: Target) -> list[str]:
+    return [sign.detail for sign in check_health(settings, target) if sign.name == "live" and not sign.ok]
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug\nin two lines"), SystemExit(3)])
+def test_a_thread_of_a_market_that_ends_is_an_error_of_the_session(
+    load: Load, settings: Settings, target: Target, error: BaseException
+) -> None:
+    load("2024-05-15", None)
+    watching = Watching(error)
+    report = followed(settings, target, watching)
+    [reason] = report.errors.values()
+    assert f"ended by {type(error).__name__}" in reason
+    assert "\n" not in reason
+    assert reason in watching.troubles
+    assert not report.may_pass
+    [sign] = signs(settings, target)
+    assert reason in sign
+    mark(settings, target, live=False)
+    assert signs(settings, target) == []
+
+
+def test_the_thread_for_dagster_tells_how_it_ended(load: Load, settings: Settings) -> None:
+    """The callback for troubles raises in that thread, as the chunk of the update is gone."""
+    dataset, update = updated(load, settings)
+    for chunk in settings.market_data_dir.rglob("chunk_*.parquet"):
+        chunk.unlink()
+    ended, has_ended = list[BaseException](), threading.Event()
+
+    def fail(trouble: str) -> None:
+        raise SystemExit(trouble)
+
+    def on_end(error: BaseException) -> None:
+        ended.append(error)
+        has_ended.set()
+
+    with DagsterThread(settings, fail, on_end) as thread:
+        thread.record(dataset, update)
+        assert has_ended.wait(60)
+    assert [type(error) for error in ended] == [SystemExit]
+
+
+def test_what_dagster_refused_is_told_once_more_at_the_end(load: Load, settings: Settings, tmp_path: Path) -> None:
+    dataset, update = updated(load, settings)
+    home, troubles = tmp_path / "other", list[str]()
+    home.write_text("a file where the folder should be")
+
+    def on_trouble(trouble: str) -> None:
+        troubles.append(trouble)
+        home.unlink()
+
+    with DagsterThread(settings.model_copy(update={"dagster_home": home}), on_trouble, pytest.fail) as thread:
+        thread.record(dataset, update)
+    assert len(troubles) == 1
+    with runs.open_instance(home) as instance:
+        assert instance.get_materialized_partitions(asset_key(dataset, KLINES)) == {"2024-05-13"}
+
+
+def updated(load: Load, settings: Settings) -> tuple[Dataset, Update]:
+    dataset = load("2024-05-13", "2024-05-14").dataset
+    entries = tuple(store_of(settings).open(dataset).entries.values())
+    return dataset, Update(dataset.name, None, entries=entries)
