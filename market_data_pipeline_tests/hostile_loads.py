@@ -49,7 +49,7 @@ PATIENCE_S, DEADLINE_S = 1.0, 0.6
 # On a machine that is busy; most loads take two seconds.
 LONGEST_LOAD_S = 45
 _THREADS = 16
-_FALSE_KINDS = {Kind.OUTAGE, Kind.DELISTED, Kind.NOT_LISTED}
+_FALSE_KINDS = {Kind.OUTAGE, Kind.SUSPENDED, Kind.DELISTED, Kind.NOT_LISTED}
 _PATHS = {"spot": "/api/v3/klines", "futures": "/fapi/v1/klines"}
 
 Row = tuple[float, ...]

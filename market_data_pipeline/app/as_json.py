@@ -24,7 +24,7 @@ def dataset_json(dataset: Dataset) -> dict[str, Any]:
 
 def status_json(status: DatasetStatus) -> dict[str, Any]:
     """A dataset in numbers. `revisions` is present only if stored values have been revised."""
-    last = status.last_revision
+    last, reused = status.last_revision, status.dataset.reused
     return {
         **dataset_json(status.dataset),
         "start": status.dataset.start.isoformat(),
@@ -36,6 +36,7 @@ def status_json(status: DatasetStatus) -> dict[str, Any]:
         "bytes": status.size_bytes,
         "newest_kline": None if status.newest_open_ms is None else iso(status.newest_open_ms),
         "live": status.dataset.live,
+        **({"reused": {"until": iso(reused.start_ms), "since": iso(reused.end_ms)}} if reused else {}),
         "states": dict(status.states),
         "absent_minutes": dict(status.absent_minutes),
         "flaws": status.flaws,

@@ -20,7 +20,7 @@ from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load, Outcome, note_window, plan_load
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.loading.window import parse_window, reachable, refuse_disorder
-from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.instance.composition import opener_of, store_of
@@ -165,15 +165,30 @@ def _requested(
     known = store.find(target.market, target.pair)  # a damaged dataset.json is refused, too
     resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair, known=known)
     with closing(resolved.source) as source:
-        now_ms, life = source.now_ms(), source.life()
+        now_ms = source.now_ms()
         window = request.window(store.find(resolved.market, resolved.pair), now_ms)
-        within_life = reachable(window, life, now_ms)
+        life = source.life(window.start_ms, between=known.reused if known else None)
+        zone = known.zone if known else target.zone
+        within_life = reachable(window, life, now_ms, zone)
         if within_life is None:
             raise _no_klines(f"{resolved.market} {resolved.pair}", life.first_open_ms, life.last_open_ms, window)
         store.require_writable()
         prepare_home(settings.home)
         files = dataset_of(store, resolved, zone=target.zone, window=window)
-        yield files, source, within_life, [*files.warnings, *([resolved.warning] if resolved.warning else [])]
+        fallback = [resolved.warning] if resolved.warning else []
+        yield files, source, within_life, [*files.warnings, *fallback, *_notes(life)]
+
+
+def _notes(life: Life) -> Iterator[str]:
+    """What a user should know of the pair's life, one line each."""
+    if life.between:
+        until, since = iso(life.between.start_ms), iso(life.between.end_ms)
+        yield f"an earlier pair had this symbol until {until}, this one begins {since}"
+    if life.paused_ms is not None:
+        yield (
+            f"not traded since {iso(life.paused_ms)}, and no proof of an end: a pause, or an end that the exchange's "
+            "status does not tell; each later load asks again"
+        )
 
 
 def _no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> UsageError:
@@ -197,7 +212,7 @@ def _run(
     dataset, tasks = load.store.dataset, load.tasks
     with runs.open_instance(settings.home) as instance:
         recorded = runs.recorded_days(instance, dataset)
-        needed = [at for at, task in enumerate(tasks) if task.outcome is None or task.day.key not in recorded]
+        needed = [at for at, task in enumerate(tasks) if task.needs_run(is_recorded=task.day.key in recorded)]
         if settings.build_combined_on_backfill and not needed:
             needed = [len(tasks) - 1]
         first, last = (needed[0], needed[-1] + 1) if needed else (len(tasks), len(tasks))
@@ -260,5 +275,5 @@ def run_window(settings: Settings, request: BackfillRequest) -> RunWindow:
             return RunWindow(known, within)
     with _requested(settings, request) as (files, source, window, warnings):
         # The code location needs the dataset's first day, which an earlier window moves.
-        note_window(files, window, source.life(), source.now_ms())
+        note_window(files, window, source.life(window.start_ms), source.now_ms())
         return RunWindow(files.dataset, window, (*warnings, *source.warnings))

@@ -160,6 +160,11 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
         )
     plain_console(width=max(out.width, 200)).print(table)
     for status in statuses:
+        if reused := status.dataset.reused:
+            out.print(
+                f"{status.dataset.name}  an earlier pair had this symbol until {iso(reused.start_ms)}, this one begins "
+                f"{iso(reused.end_ms)}"
+            )
         if status.flaws:
             out.print(
                 f"{status.dataset.name}  {count_text(status.flaws, 'flaw')}: values that break a rule, stored as the "

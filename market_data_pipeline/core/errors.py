@@ -8,6 +8,7 @@
         └── SourceError
             ├── PairNotListed        the market has no such pair
             ├── PairNotServed        the market has the pair, and no klines of it in its present status
+            ├── NotTradedYet         the market lists the pair, and there is no kline of it yet
             ├── BadAnswer            the exchange sent something that is not klines
             └── SourceUnavailable    the exchange cannot be reached now: end the work
                 ├── RegionBlocked    HTTP 451
@@ -47,6 +48,10 @@ class PairNotListed(SourceError):
 
 class PairNotServed(SourceError):
     """The market has the pair, but gives no klines of it in its present status (-1122), as after a settlement."""
+
+
+class NotTradedYet(SourceError):
+    """The market lists the pair, and nobody has traded it yet."""
 
 
 class BadAnswer(SourceError):

@@ -57,7 +57,7 @@ class DayRecorder:
         if result.outcome is Outcome.FAILED:
             self._context.log.warning(f"{result.day.key} failed: {result.error}")
             self._failed.append(result)
-        else:
+        elif result.outcome.is_recorded:
             self._finished.append(result)
         if time.monotonic() - self._recorded_s >= _INTERVAL_S:
             self._record()

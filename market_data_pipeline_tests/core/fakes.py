@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
-from market_data_pipeline.core.klines.coverage import Span, merge
+from market_data_pipeline.core.klines.coverage import Kind, Span, merge
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, Zone, day_of, parse_instant, parse_zone
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck
@@ -108,8 +108,8 @@ class FakeSource:
     def now_ms(self) -> int:
         return round(datetime.fromisoformat(self.now).timestamp() * 1000)
 
-    def life(self, *, refresh: bool = False) -> Life:
-        return Life(at(self.first), None if self.last is None else at(self.last))
+    def life(self, since_ms: int = 0, *, between: Span | None = None, refresh: bool = False) -> Life:
+        return Life(at(self.first), None if self.last is None else at(self.last), ended=self.last is not None)
 
     def listed_pair(self) -> str | None:
         return self.listed
@@ -137,7 +137,7 @@ class FakeSource:
                 raise BadAnswer(page.error)
             if page.klines.num_rows:
                 return Recheck(page.klines, page.sources)
-        return Recheck(EMPTY, evidence=("fake: none of them",), proven=not self.unproven)
+        return Recheck(EMPTY, evidence=("fake: none of them",), kind=Kind.UNEXPLAINED if self.unproven else Kind.OUTAGE)
 
     def close(self) -> None:
         pass

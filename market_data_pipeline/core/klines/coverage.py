@@ -36,6 +36,7 @@ class Kind(StrEnum):
     NOT_LISTED = "not_listed"
     DELISTED = "delisted"
     OUTAGE = "outage"
+    SUSPENDED = "suspended"
     MALFORMED = "malformed"
     OPEN = "open"
     NOT_REQUESTED = "not_requested"
@@ -43,8 +44,11 @@ class Kind(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True if the exchange will never have such a kline, so that requesting it again would not help."""
-        return self in {Kind.NOT_LISTED, Kind.DELISTED, Kind.OUTAGE, Kind.MALFORMED}
+        """True if the exchange has no such kline, so that requesting it again would not help.
+
+        A `delisted` minute is requested again once the pair turns out to be traded after all.
+        """
+        return self not in {Kind.OPEN, Kind.NOT_REQUESTED, Kind.UNEXPLAINED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ class Dataset:
     `start` is the first day of the dataset: the pair's first day on the exchange or the day of 2020-01-01T01:00Z,
     whichever is later, or an earlier day if that was requested. `requested` are the minutes that any request was for,
     sorted and disjoint; a minute outside them is `not_requested`, never a failure. `live` is True while live mode keeps
-    the dataset current.
+    the dataset current. `reused` are the minutes between an earlier pair of the same symbol and the present one, None
+    if there was none.
     """
 
     market: Market
@@ -63,6 +64,7 @@ class Dataset:
     start: date
     requested: tuple[Span, ...] = ()
     live: bool = False
+    reused: Span | None = None
 
     @property
     def token(self) -> str:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.core.errors import PairNotListed, PairNotServed, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span, subtract
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, days_between
-from market_data_pipeline.core.klines.table import column, cut, open_times
+from market_data_pipeline.core.klines.table import EMPTY, column, cut, open_times
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.loading.day import DayLoader
 from market_data_pipeline.core.loading.fetch import FetchedDay, recheck
@@ -160,11 +160,11 @@ class LiveDataset:
             SourceError: no response, or one that is not klines.
         """
         try:
-            life, klines = self._newest(wanted, patience)
+            life, klines = self._newest_or_none(wanted, patience)
             if self._may_have_ended(wanted, klines):
                 life = self._source.life(refresh=True)
                 self._life_read_s, self._ended = time.monotonic(), life.last_open_ms is not None
-                if life.last_open_ms is not None:
+                if life.ended and life.last_open_ms is not None:
                     klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
             elif klines.num_rows:
                 self._ended = False
@@ -208,6 +208,14 @@ class LiveDataset:
 
     # --- inside
 
+    def _newest_or_none(self, wanted: Span, patience: Patience) -> tuple[Life, pa.Table]:
+        """As `_newest`; no klines where REST does not know or serve the pair any more, which its life then tells."""
+        try:
+            return self._newest(wanted, patience)
+        except (PairNotListed, PairNotServed):
+            self._life_read_s = -float("inf")
+            return self._source.life(refresh=True), EMPTY
+
     def _newest(self, wanted: Span, patience: Patience) -> tuple[Life, pa.Table]:
         pause_s, paid = patience.first_pause_s, patience.paid
         while True:
@@ -237,7 +245,7 @@ class LiveDataset:
         """True if the pair's life is worth a request: after its end futures have flat klines, and spot has none."""
         if klines.num_rows:
             return not column(klines, "trades").any()
-        silent = wanted.minutes > _SILENT_MINUTES
+        silent = wanted.minutes > _SILENT_MINUTES or self._life_read_s == -float("inf")
         return silent and time.monotonic() - self._life_read_s >= _LIFE_KEPT_S
 
     def _note_requested(self) -> None:

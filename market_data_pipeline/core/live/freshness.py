@@ -6,7 +6,7 @@ the verdict.
 
 from dataclasses import dataclass
 
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -41,7 +41,9 @@ def since_ms(store: DatasetStore) -> int | None:
         store.dataset.day(newest.day).start_ms if newest.last_open_time is None else newest.last_open_time + MINUTE_MS
     )
     for absence in newest.absences:
-        if absence.kind.is_final and absence.span.start_ms <= at_ms < absence.span.end_ms:
+        # After an end the pair may be traded again at any minute.
+        is_over = absence.kind.is_final and absence.kind is not Kind.DELISTED
+        if is_over and absence.span.start_ms <= at_ms < absence.span.end_ms:
             at_ms = absence.span.end_ms
     return at_ms
 
@@ -60,9 +62,10 @@ def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
     stored = f"stored up to {iso(since)}"
     if lag <= ALLOWED_MINUTES:
         return Freshness(ok=True, lag_minutes=lag, detail=f"{stored}, {lag} min behind the exchange's clock")
-    ended_ms = source.life(refresh=True).last_open_ms
-    if ended_ms is not None and since > ended_ms:
-        return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the pair is not traded any more")
+    life = source.life(refresh=True)
+    if life.last_open_ms is not None and since > life.last_open_ms:
+        why = "is not traded any more" if life.ended else "is not traded at present"
+        return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the pair {why}")
     newer = source.newest(Span(since, min(edge_ms, since + _REQUESTED_MINUTES * MINUTE_MS)))
     newer = newer if newer.num_rows else source.newest(Span(edge_ms - ALLOWED_MINUTES * MINUTE_MS, edge_ms))
     if newer.num_rows == 0:

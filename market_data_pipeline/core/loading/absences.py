@@ -15,6 +15,7 @@ from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.store.manifest import Entry
 
 _FOREVER_MS = 1 << 62
+_PROVEN = {Kind.OUTAGE, Kind.SUSPENDED}
 
 
 def explained(
@@ -36,13 +37,16 @@ def explained(
     if not absent:
         return []
     checked = [*fetched.absences, *_known(stored, fetched.task.spans)]
-    ended_ms = _FOREVER_MS if life.last_open_ms is None else life.last_open_ms + MINUTE_MS
+    ended_ms = life.last_open_ms + MINUTE_MS if life.ended and life.last_open_ms is not None else _FOREVER_MS
+    # A pair that is paused today may be traded again before the day is over.
+    open_ms = min(settled_ms, life.paused_ms or settled_ms) if day.end_ms > settled_ms else settled_ms
     # The first that names a minute counts.
     reasons = [
         Absence(Kind.NOT_LISTED, Span(0, life.first_open_ms)),
+        *([Absence(Kind.NOT_LISTED, life.between)] if life.between else []),
         Absence(Kind.DELISTED, Span(ended_ms, _FOREVER_MS)),
-        *(absence for absence in checked if absence.kind is Kind.OUTAGE),
-        Absence(Kind.OPEN, Span(settled_ms, _FOREVER_MS)),
+        *(absence for absence in checked if absence.kind in _PROVEN),
+        Absence(Kind.OPEN, Span(open_ms, _FOREVER_MS)),
         *(Absence(Kind.NOT_REQUESTED, span) for span in subtract([whole], dataset.requested)),
         *checked,
     ]
@@ -54,6 +58,6 @@ def _known(stored: Entry | None, requested_now: tuple[Span, ...]) -> list[Absenc
     return [
         Absence(absence.kind, span, absence.evidence)
         for absence in (stored.absences if stored else ())
-        if absence.kind in {Kind.OUTAGE, Kind.MALFORMED, Kind.UNEXPLAINED}
+        if absence.kind in {*_PROVEN, Kind.MALFORMED, Kind.UNEXPLAINED}
         for span in subtract([absence.span], requested_now)
     ]

@@ -5,14 +5,23 @@ Belongs here: joining what was fetched with what is stored, and the day's result
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import PASSING, MarketDataError
-from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, intersect, merge, subtract, total_minutes
+from market_data_pipeline.core.klines.coverage import (
+    Absence,
+    Kind,
+    Span,
+    gaps,
+    intersect,
+    merge,
+    subtract,
+    total_minutes,
+)
 from market_data_pipeline.core.klines.days import Day, iso
 from market_data_pipeline.core.klines.flaws import within
 from market_data_pipeline.core.klines.table import EMPTY, cut, join, open_times
@@ -28,7 +37,11 @@ from market_data_pipeline.core.store.revisions import Revision
 _log = logging.getLogger(__name__)
 _MOST_TRIES = 5
 # A day that has nothing but such minutes has its chunk all the same, which says so.
-_PROVEN = {Kind.OUTAGE, Kind.MALFORMED}
+_PROVEN = {Kind.OUTAGE, Kind.SUSPENDED, Kind.MALFORMED}
+
+
+class Unexplained(MarketDataError):
+    """A day has no kline, and nothing proves that it never had any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,7 @@ class DayLoader:
 
         Raises:
             StoreError: the chunk on disk cannot be read.
+            Unexplained: the day has no kline, and nothing proves that it never had any.
         """
         day, dataset = fetched.task.day, self.store.dataset
         stored = self._kept(fetched)
@@ -94,6 +108,8 @@ class DayLoader:
         entry = stored.entry if stored else self.store.entries.get(day.key)
         absences = explained(dataset, klines, fetched, entry, self.life, self.settled_ms)
         if klines.num_rows == 0 and not any(absence.kind in _PROVEN for absence in absences):
+            if problem := _unexplained(fetched.task, absences):
+                raise Unexplained(problem)
             return None
         sources = set(fetched.sources)
         if stored and kept.num_rows:
@@ -129,7 +145,7 @@ class DayLoader:
         except MarketDataError as error:
             return self.result(task, Outcome.FAILED, error)
         revision = self.store.revised.get(task.day.key)
-        if problem := _unexplained(task, entry):
+        if problem := _unexplained(task, entry.absences):
             return self.result(task, Outcome.FAILED, problem, revision)
         return DayResult(task.day, Outcome.LOADED, entry, None, revision, new.chunk.klines)
 
@@ -176,12 +192,10 @@ class DayLoader:
         return Chunk(stored.entry, kept, replace(stored.footer, flaws=within(stored.footer.flaws, left)))
 
 
-def _unexplained(task: Task, entry: Entry) -> str | None:
-    """Why the day failed although its chunk was written: requested minutes are absent without a reason."""
+def _unexplained(task: Task, absences: Iterable[Absence]) -> str | None:
+    """Why the day failed though its source answered: requested minutes are absent without a reason."""
     unexplained = [
-        absence
-        for absence in entry.absences
-        if absence.kind is Kind.UNEXPLAINED and intersect([absence.span], task.spans)
+        absence for absence in absences if absence.kind is Kind.UNEXPLAINED and intersect([absence.span], task.spans)
     ]
     if not unexplained:
         return None

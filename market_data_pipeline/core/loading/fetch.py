@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, gaps, intersect, subtract, total_minutes
+from market_data_pipeline.core.klines.coverage import Absence, Span, gaps, intersect, subtract, total_minutes
 from market_data_pipeline.core.klines.flaws import Flaw, malformed
 from market_data_pipeline.core.klines.table import join, open_times
 from market_data_pipeline.core.loading.plan import Task
@@ -27,7 +27,7 @@ class FetchedDay:
         klines: their klines, sorted.
         sources: the names of the klines' sources.
         absences: minutes that were requested twice and have no kline: `malformed` if they have a row that cannot be
-            stored, `outage` if it is proven that they have none, else `unexplained`.
+            stored, else what is proven of them (`Recheck.kind`).
         checked: True if the klines passed the rules of `klines.checks` already.
         flaws: those of the klines, with the sources that have them.
     """
@@ -71,7 +71,7 @@ def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> Fetched
             bad = malformed(again.bad_rows, gaps(open_times(again.klines), gap)) if again.bad_rows else []
             absences += bad
             if again.klines.num_rows == 0 and not bad:
-                absences.append(Absence(Kind.OUTAGE if again.proven else Kind.UNEXPLAINED, gap, again.evidence))
+                absences.append(Absence(again.kind, gap, again.evidence))
             klines = join(klines, again.klines)
             flaws += again.flaws
             sources.update(again.sources)

@@ -7,12 +7,14 @@ Belongs here: the planned load, its days and their outcomes. Does not belong her
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, intersect, merge
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, intersect, merge, subtract
 from market_data_pipeline.core.klines.days import Day, days_between
 from market_data_pipeline.core.loading.window import SETTLING_MS, dataset_start, reachable, settled_before
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
+
+_OF_LIFE = {Kind.NOT_LISTED, Kind.DELISTED}
 
 
 class Outcome(StrEnum):
@@ -22,8 +24,14 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
     NOT_LISTED = "not_listed"
     DELISTED = "delisted"
+    PAUSED = "paused"
     OPEN = "open"
     FAILED = "failed"
+
+    @property
+    def is_recorded(self) -> bool:
+        """True if Dagster shows such a day as materialized. A day without a chunk that may still get one is not."""
+        return self not in {Outcome.OPEN, Outcome.PAUSED, Outcome.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,10 @@ class Task:
     day: Day
     spans: tuple[Span, ...] = ()
     outcome: Outcome | None = None
+
+    def needs_run(self, *, is_recorded: bool) -> bool:
+        """True if the day has minutes to request, or an outcome that Dagster should have and has not."""
+        return self.outcome is None or (not is_recorded and self.outcome.is_recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ def plan_load(store: DatasetStore, source: KlineSource, window: Span, *, refetch
     Raises:
         PairNotListed, SourceUnavailable: nothing can be planned, and nothing was written.
     """
-    now_ms, life = source.now_ms(), source.life()
+    now_ms, life = source.now_ms(), source.life(window.start_ms, between=store.dataset.reused)
     note_window(store, window, life, now_ms)
     days = days_between(store.dataset.zone, window.start_ms, window.end_ms)
     tasks = [_task(store, day, window, life, now_ms, refetch=refetch) for day in days]
@@ -84,17 +96,16 @@ def plan_load(store: DatasetStore, source: KlineSource, window: Span, *, refetch
 
 def note_window(store: DatasetStore, window: Span, life: Life, now_ms: int) -> None:
     """Note in `dataset.json` that the window was requested, and move the dataset's start down to it if need be."""
-    if requested := reachable(window, life, settled_before(now_ms)):
-        store.note_requested(requested, dataset_start(store.dataset.zone, life, requested))
+    zone = store.dataset.zone
+    if requested := reachable(window, life, settled_before(now_ms), zone):
+        for part in subtract([requested], [life.between] if life.between else []):
+            store.note_requested(part, dataset_start(zone, life, part), reused=life.between)
 
 
 def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, *, refetch: bool) -> Task:
-    can_be = reachable(Span(day.start_ms, day.end_ms), life, now_ms)
-    if can_be is None:
-        if day.end_ms <= life.first_open_ms:
-            return Task(day, outcome=Outcome.NOT_LISTED)
-        has_ended = life.last_open_ms is not None and day.start_ms > life.last_open_ms
-        return Task(day, outcome=Outcome.DELISTED if has_ended else Outcome.OPEN)
+    can_be = reachable(Span(day.start_ms, day.end_ms), life, now_ms, store.dataset.zone)
+    if can_be is None or (life.between and not subtract([can_be], [life.between])):
+        return Task(day, outcome=_outcome_without(day, life))
     if not store.is_intact(day):
         # What earlier requests loaded is lost with a damaged chunk, so it is requested again.
         spans = intersect([can_be], [window, *store.dataset.requested])
@@ -102,12 +113,25 @@ def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, 
         spans = intersect([can_be], [window])
     else:
         absences = store.entries[day.key].absences
-        unsettled = merge(_unsettled_span(absence) for absence in absences if not absence.kind.is_final)
+        # An end and a beginning are what the life says now: minutes that were outside of it may be inside.
+        doubtful = (absence for absence in absences if not absence.kind.is_final or absence.kind in _OF_LIFE)
+        unsettled = merge(map(_unsettled_span, doubtful))
         # With what a run was to load that was killed before it came to this day.
         spans = intersect([can_be], intersect([window, *store.dataset.requested], unsettled))
+    if life.between:
+        spans = subtract(spans, [life.between])
     if not spans and day.key not in store.entries:
         return Task(day, outcome=Outcome.NOT_LISTED if window.end_ms <= life.first_open_ms else Outcome.OPEN)
     return Task(day, tuple(spans), None if spans else Outcome.UNCHANGED)
+
+
+def _outcome_without(day: Day, life: Life) -> Outcome:
+    """The outcome of a day of which the exchange can have no klines."""
+    if day.end_ms <= life.first_open_ms or (life.between and day.start_ms < life.between.end_ms):
+        return Outcome.NOT_LISTED
+    if life.last_open_ms is None or day.start_ms <= life.last_open_ms:
+        return Outcome.OPEN
+    return Outcome.DELISTED if life.ended else Outcome.PAUSED
 
 
 def _is_to_be_confirmed(entry: Entry, day: Day, now_ms: int) -> bool:

@@ -99,5 +99,5 @@ def dataset_of(store: Store, resolved: Resolved, *, zone: Zone, window: Span) ->
         StoreError: `dataset.json` is damaged.
         SourceUnavailable: the exchange does not answer.
     """
-    start = dataset_start(zone, resolved.source.life(), window)
+    start = dataset_start(zone, resolved.source.life(window.start_ms), window)
     return store.create(resolved.market, resolved.pair, zone=zone, start=start)

@@ -52,11 +52,17 @@ def refuse_disorder(start_ms: int | None, end_ms: int | None) -> None:
         raise UsageError(f"the end {iso(end_ms)} is not after the start {iso(start)}; give a later --end")
 
 
-def reachable(window: Span, life: Life, now_ms: int) -> Span | None:
-    """The minutes of the window of which the exchange can have closed klines at `now_ms`; None for no minute."""
+def reachable(window: Span, life: Life, now_ms: int, zone: Zone) -> Span | None:
+    """The minutes of the window of which the exchange can have closed klines at `now_ms`; None for no minute.
+
+    For a paused pair they end with its last kline while the day of that kline, in `zone`, is not over, and then with
+    that day, so that the day's absent minutes get their reason.
+    """
     end_ms = min(window.end_ms, now_ms // MINUTE_MS * MINUTE_MS)
     if life.last_open_ms is not None:
-        end_ms = min(end_ms, life.last_open_ms + MINUTE_MS)
+        day_end_ms = day_at(zone, life.last_open_ms).end_ms
+        is_over = not life.ended and day_end_ms <= settled_before(now_ms)
+        end_ms = min(end_ms, day_end_ms if is_over else life.last_open_ms + MINUTE_MS)
     start_ms = max(window.start_ms, life.first_open_ms)
     return Span(start_ms, end_ms) if start_ms < end_ms else None
 

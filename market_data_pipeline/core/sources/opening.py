@@ -155,9 +155,7 @@ def _source(
     from market_data_pipeline.core.sources.union import ExchangeSource
 
     token = token_of(pair)
-    reference = None
-    if client.market is Market.SPOT:
-        other = "ETH/USDT" if token == "BTCUSDT" else "BTC/USDT"
-        reference = other, RestSource(client, token_of(other))
+    other = "ETH/USDT" if token == "BTCUSDT" else "BTC/USDT"
+    reference = other, RestSource(client, token_of(other))
     archive = Archive(client.market, token, base_url=base_url, deadline_s=deadline_s)
     return ExchangeSource(name, RestSource(client, token), archive, reference)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import Kind, Span
+from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.flaws import BadRow, Flaw
 
 
@@ -41,7 +42,7 @@ class Recheck:
         klines: the klines of the gap, empty if there still are none.
         sources: where the klines came from.
         evidence: without klines, one line for each witness: what REST, the archive and another pair have of the gap.
-        proven: True if the evidence is enough to call the gap an outage.
+        kind: what the evidence proves of a gap without klines: `outage`, `suspended`, or `unexplained` for nothing.
         flaws: those of the klines, with the sources that have them.
         bad_rows: the rows of the gap that cannot be stored. Where there are any, nothing is said of its other minutes.
     """
@@ -49,17 +50,33 @@ class Recheck:
     klines: pa.Table
     sources: frozenset[str] = frozenset()
     evidence: tuple[str, ...] = ()
-    proven: bool = False
+    kind: Kind = Kind.UNEXPLAINED
     flaws: tuple[Flaw, ...] = ()
     bad_rows: tuple[BadRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """When the exchange has klines of a pair: the first open time, and the last if the pair was delisted (ms UTC)."""
+    """When the exchange has klines of a pair.
+
+    Attributes:
+        first_open_ms: the first open time, ms UTC.
+        last_open_ms: the last open time of a pair that is not traded now, ms UTC; None for one that is.
+        ended: True if it is proven that the pair is not traded any more. Until then it is paused: the exchange has the
+            same status for a pause and for an end.
+        between: the minutes between the last kline of an earlier pair of the same symbol and the first of the present
+            one; None if the symbol had one pair.
+    """
 
     first_open_ms: int
     last_open_ms: int | None
+    ended: bool = False
+    between: Span | None = None
+
+    @property
+    def paused_ms(self) -> int | None:
+        """Since when the pair is not traded though its end is not proven, ms UTC; None if it is traded or has ended."""
+        return None if self.last_open_ms is None or self.ended else self.last_open_ms + MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +123,18 @@ class KlineSource(PageSource, Protocol):
     def now_ms(self) -> int:
         """Return the exchange's clock, ms UTC."""
 
-    def life(self, *, refresh: bool = False) -> Life:
+    def life(self, since_ms: int = 1 << 62, *, between: Span | None = None, refresh: bool = False) -> Life:
         """Return when the exchange has klines of the pair. Requested once and kept; `refresh` requests it again.
 
+        Args:
+            since_ms: how far back to look (ms UTC) for klines that only the archive has.
+            between: what is known of `Life.between`, so that the archive is not asked about these minutes.
+            refresh: request it again.
+
         Raises:
-            PairNotListed: the market never listed the pair.
+            PairNotListed: neither REST nor the archive knows the pair.
+            PairNotServed: REST has no klines of the pair in its present status, and the archive has no file of it.
+            NotTradedYet: the market lists the pair, and there is no kline yet.
             SourceUnavailable: there is no response after all retries.
         """
 

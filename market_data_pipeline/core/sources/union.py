@@ -5,23 +5,21 @@ never had klines. Does not belong here: the requests to either (`sources.rest`, 
 """
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, reduce
+from functools import reduce
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import (
     BadAnswer,
     MarketDataError,
-    PairNotListed,
-    RegionBlocked,
     SourceError,
     SourceUnavailable,
 )
-from market_data_pipeline.core.klines.coverage import Span, gaps, merge
+from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, merge
+from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.flaws import merged
 from market_data_pipeline.core.klines.sifting import NOTHING, Sifted, both
@@ -34,6 +32,7 @@ from market_data_pipeline.core.sources.archive.files import (
     BadFile,
     NoFile,
 )
+from market_data_pipeline.core.sources.lives import Lives
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.klines import REST, RestSource
@@ -47,6 +46,8 @@ _AROUND_MS = 30 * MINUTE_MS
 _EDGE_MINUTES, _LONG_MINUTES = 2, 20
 _MOST_GAPS = 3
 _ARCHIVE_HAS_NONE = "archive: none of them"
+_NO_FILE = "the archive has no file of "
+_ARCHIVE_HAS_LATER = "archive: no file of the day, but of later ones"
 
 _log = logging.getLogger(__name__)
 
@@ -54,17 +55,17 @@ _log = logging.getLogger(__name__)
 class ExchangeSource:
     """Klines of one pair from REST, from the archive, or from both."""
 
-    def __init__(self, name: str, rest: RestSource, archive: Archive, reference: tuple[str, RestSource] | None) -> None:
+    def __init__(self, name: str, rest: RestSource, archive: Archive, reference: tuple[str, RestSource]) -> None:
         """Send no request yet.
 
         Args:
             name: `rest`, `archive`, or `auto`: the archive for days that it should have, REST for all others.
             rest: the REST API.
             archive: the archive's files.
-            reference: on spot, the name and source of another pair, one that is traded whenever the market is open.
+            reference: the name and source of another pair, one that is traded whenever the market is open.
         """
         self._name, self._rest, self._archive, self._reference = name, rest, archive, reference
-        self._life_in_archive: Life
+        self._lives = Lives(name, rest, archive)
         self._prefetched = PrefetchedPages("archive", self._page, threads=CONNECTIONS, most_prefetched=_MOST_PREFETCHED)
 
     @property
@@ -74,29 +75,11 @@ class ExchangeSource:
 
     def now_ms(self) -> int:
         """Return the exchange's clock, or this machine's where only the archive can be reached (ms UTC)."""
-        return round(time.time() * 1000) if self._is_blocked else self._rest.now_ms()
+        return self._lives.now_ms()
 
-    def life(self, *, refresh: bool = False) -> Life:
-        """See `KlineSource.life`; from the archive's files where REST does not serve this location."""
-        if not self.__dict__.get("_is_blocked"):
-            with suppress(RegionBlocked):
-                return self._rest.life(refresh=refresh)  # requests the clock at the same time
-        return self._life_in_archive if self._is_blocked else self._rest.life(refresh=refresh)
-
-    @cached_property
-    def _is_blocked(self) -> bool:
-        try:
-            self._rest.now_ms()
-        except RegionBlocked as blocked:
-            if self._name == "rest":
-                raise
-            try:
-                self._life_in_archive = Life(self._archive.first_open_ms(), None)
-            except (PairNotListed, SourceUnavailable):
-                raise blocked from None
-            self.warnings.append(f"{blocked}. Loaded from {self._archive.address} alone, which is a day behind")
-            return True
-        return False
+    def life(self, since_ms: int = 1 << 62, *, between: Span | None = None, refresh: bool = False) -> Life:
+        """See `KlineSource.life`."""
+        return self._lives.life(since_ms, between=between, refresh=refresh)
 
     def listed_pair(self) -> str | None:
         """See `KlineSource.listed_pair`. Only REST has it, and the archive alone does without."""
@@ -126,11 +109,14 @@ class ExchangeSource:
     def recheck(self, gap: Span) -> Recheck:
         """See `KlineSource.recheck`.
 
-        It is proven that minutes have no klines where REST has none, requested twice, and either the archive's file of
-        the day has none, or on spot the reference pair has none. A file that is missing or bad proves nothing. Futures
-        have klines also while trading is halted, so another pair proves nothing there.
+        It is proven that minutes have no klines where REST has none, requested twice, or none of the pair at all, and
+        either the archive has none, or on spot the reference pair has none. The archive has none if the file of the
+        day has none, or if later days have a file and this one has not; a bad file proves nothing. Where the reference
+        pair has klines of the minutes, this pair alone was `suspended`; else it is an `outage`. Futures have klines
+        also while the market is halted, so there another pair that has none proves nothing by itself.
         """
-        by_rest = Recheck(EMPTY, evidence=("rest: not to be asked",)) if self._is_blocked else self._rest.recheck(gap)
+        refusal = self._lives.refusal
+        by_rest = Recheck(EMPTY, evidence=(refusal,)) if refusal else self._rest.recheck(gap)
         if by_rest.klines.num_rows:
             return replace(by_rest, bad_rows=())  # the minutes that are still absent are asked for again
         archived, of_archive = self._archived(gap)
@@ -139,9 +125,22 @@ class ExchangeSource:
         of_archive_too = archived.bad_rows if self._name != "rest" else ()
         if bad_rows := merged((*by_rest.bad_rows, *of_archive_too)):
             return Recheck(EMPTY, bad_rows=bad_rows)
-        halted, of_reference = self._halted(gap)
-        proven = not self._is_blocked and not archived.klines.num_rows and (of_archive == _ARCHIVE_HAS_NONE or halted)
-        return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), proven=proven)
+        other_trades, of_reference = self._other_pair(gap)
+        kind = self._kind(of_archive, archived, other_trades)
+        return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), kind=kind)
+
+    def _kind(self, of_archive: str, archived: Sifted, other_trades: bool | None) -> Kind:
+        """What the evidence of the archive and of the reference pair (None: it says nothing) proves of a gap."""
+        in_archive = not archived.klines.num_rows and of_archive in {_ARCHIVE_HAS_NONE, _ARCHIVE_HAS_LATER}
+        if self._lives.is_unreachable or archived.klines.num_rows:
+            return Kind.UNEXPLAINED
+        if other_trades is False and (in_archive or self._rest.client.market is Market.SPOT):
+            return Kind.OUTAGE
+        if not in_archive:
+            return Kind.UNEXPLAINED
+        if other_trades:
+            return Kind.SUSPENDED
+        return Kind.OUTAGE if of_archive == _ARCHIVE_HAS_NONE else Kind.UNEXPLAINED
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
@@ -152,8 +151,7 @@ class ExchangeSource:
         self._archive.close()
         self._rest.close()
         self._prefetched.close()
-        if self._reference:
-            self._reference[1].close()
+        self._reference[1].close()
 
     def _pieces(self, spans: Iterable[Span]) -> Iterator[Span]:
         """Cut the spans into UTC days where the archive has them, into pages of REST where it has not."""
@@ -162,7 +160,7 @@ class ExchangeSource:
             start_ms = span.start_ms
             while start_ms < span.end_ms:
                 day_end_ms = start_ms // DAY_MS * DAY_MS + DAY_MS
-                by_day = self._name == "archive" or day_end_ms <= published_ms
+                by_day = self._name == "archive" or bool(self._lives.refusal) or day_end_ms <= published_ms
                 end_ms = min(day_end_ms if by_day else start_ms + self._rest.page_ms, span.end_ms)
                 yield Span(start_ms, end_ms)
                 start_ms = end_ms
@@ -173,6 +171,10 @@ class ExchangeSource:
                 return self._of_rest_first(span)
             of_file, lacks = self._of_file(span)
             missing = gaps(open_times(of_file.klines), span)
+            if self._lives.refusal and not self._lives.is_unreachable:
+                # Only the archive can have the pair's klines; what it lacks is looked into by `recheck`.
+                bad = f"{lacks}" if lacks and not lacks.startswith(_NO_FILE) else None
+                return _page(span, of_file, ARCHIVE, bad)
             if self._name == "archive" or not (lacks or missing or of_file.flaws):
                 return _page(span, of_file, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None)
             if lacks:
@@ -200,7 +202,7 @@ class ExchangeSource:
         """Return what REST has of the minutes that the file lacks or has flawed; of the whole span if they are many."""
         doubted = merge([*missing, *of_file.doubtful])
         asked = doubted if len(doubted) <= _MOST_GAPS else [span]
-        if not missing and self._is_blocked:
+        if not missing and self._lives.is_unreachable:
             return NOTHING
         try:
             return reduce(both, map(self._rest.sifted, asked), NOTHING)
@@ -219,6 +221,8 @@ class ExchangeSource:
         A span that begins or ends at midnight is part of a longer load, as local days are, and its file is needed
         anyway.
         """
+        if self._lives.refusal:
+            return False
         at_midnight = not span.start_ms % DAY_MS or not span.end_ms % DAY_MS
         is_published = span.start_ms // DAY_MS * DAY_MS + DAY_MS <= self.now_ms() - PUBLISHED_AFTER_MS
         return span.end_ms - span.start_ms <= self._rest.page_ms and not (at_midnight and is_published)
@@ -229,7 +233,7 @@ class ExchangeSource:
         try:
             return self._archive.day(start_ms).part(span), ""
         except NoFile:
-            return NOTHING, f"the archive has no file of {iso(start_ms)[:10]}"
+            return NOTHING, f"{_NO_FILE}{iso(start_ms)[:10]}"
         except BadFile as error:
             return NOTHING, f"the archive's file of {iso(start_ms)[:10]} is not used: {error}"
         except SourceUnavailable as error:
@@ -243,22 +247,30 @@ class ExchangeSource:
         found = reduce(both, (rows for rows, _ in of_days))
         if found.klines.num_rows:
             return found, f"archive: has {found.klines.num_rows} of them"
-        return found, next((f"archive: {lacks}" for _, lacks in of_days if lacks), _ARCHIVE_HAS_NONE)
+        lacks = [lacks for _, lacks in of_days if lacks]
+        if not lacks:
+            return found, _ARCHIVE_HAS_NONE
+        if all(lack.startswith(_NO_FILE) for lack in lacks):
+            with suppress(SourceUnavailable):
+                if self._archive.has_later_file(gap.end_ms - 1, self.now_ms()):
+                    return found, _ARCHIVE_HAS_LATER
+        return found, f"archive: {lacks[0]}"
 
-    def _halted(self, gap: Span) -> tuple[bool, tuple[str, ...]]:
-        """Return whether the reference pair has klines around the gap and none in it, and the line of evidence."""
-        if self._reference is None:
-            return False, ()
+    def _other_pair(self, gap: Span) -> tuple[bool | None, tuple[str, ...]]:
+        """Return whether the reference pair has klines in the gap, None if that says nothing; and the evidence."""
         pair, source = self._reference
+        if self._lives.is_unreachable:
+            return None, ()
         try:
             klines = source.klines(Span(gap.start_ms - _AROUND_MS, gap.end_ms + _AROUND_MS))
         except MarketDataError as error:
-            return False, (f"{pair}: {error}",)
+            return None, (f"{pair}: {error}",)
         inside = cut(klines, gap).num_rows
-        if klines.num_rows == inside:
-            return False, (f"{pair}: none around them either",)
+        if klines.num_rows == inside == 0:
+            return None, (f"{pair}: none around them either",)
         halted = inside <= (_EDGE_MINUTES if gap.minutes > _LONG_MINUTES else 0)
-        return halted, (f"{pair}: {inside or 'none'} of them",)
+        has = "none" if not inside else "all" if inside == gap.minutes else f"{inside}"
+        return not halted, (f"{pair}: {has} of them",)
 
 
 def _page(span: Span, found: Sifted, sources: frozenset[str], error: str | None = None) -> Page:

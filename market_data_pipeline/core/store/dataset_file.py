@@ -35,6 +35,7 @@ class _DatasetRecord:
     start: date
     live: bool
     asked: tuple[_Window, ...]
+    reused: _Window | None = None
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -64,21 +65,31 @@ def _record_of(dataset: Dataset) -> _DatasetRecord:
         tz=dataset.zone.name,
         start=dataset.start,
         live=dataset.live,
-        asked=tuple(_Window(iso(span.start_ms), iso(span.end_ms)) for span in dataset.requested),
+        asked=tuple(map(_window_of, dataset.requested)),
+        reused=_window_of(dataset.reused) if dataset.reused else None,
     )
 
 
 def _dataset_of(record: _DatasetRecord) -> Dataset:
-    utc = parse_zone("UTC")
-    requested = (Span(parse_instant(window.start, utc), parse_instant(window.end, utc)) for window in record.asked)
+    reused = _span_of(record.reused) if record.reused else None
     return Dataset(
         market=parse_market(record.market),
         pair=_pair_of(record),
         zone=parse_zone(record.tz),
         start=record.start,
         live=record.live,
-        requested=tuple(merge(requested)),
+        requested=tuple(merge(map(_span_of, record.asked))),
+        reused=reused,
     )
+
+
+def _window_of(span: Span) -> _Window:
+    return _Window(iso(span.start_ms), iso(span.end_ms))
+
+
+def _span_of(window: _Window) -> Span:
+    utc = parse_zone("UTC")
+    return Span(parse_instant(window.start, utc), parse_instant(window.end, utc))
 
 
 def _pair_of(record: _DatasetRecord) -> str:

@@ -134,17 +134,19 @@ class DatasetStore(ChunkList):
         with self.undisturbed():
             return chunk_files.set_aside(path) if path in super().strangers() else None
 
-    def note_requested(self, window: Span, start: date) -> None:
+    def note_requested(self, window: Span, start: date, *, reused: Span | None = None) -> None:
         """Add `window` to the requested minutes, and move the dataset's start down to `start` if that is earlier.
 
-        Also cleans up after a killed process: finishes a renaming of chunks, removes temporary files.
+        `reused` is noted as `Dataset.reused`, None leaves that as it is. Also cleans up after a killed process:
+        finishes a renaming of chunks, removes temporary files.
         """
         with self._lock:
             current = read_dataset(self.folder / layout.DATASET_FILE)
             # A dataset.json that was written anew may start after days that have chunks.
             found = chunk_files.scan(self._chunks)
             earliest = min([start, *(date.fromisoformat(day) for day in found)])
-            self.dataset = current.with_requested(window).starting_on(earliest)
+            noted = current.with_requested(window).starting_on(earliest)
+            self.dataset = replace(noted, reused=reused) if reused else noted
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset)
             self._chunks.mkdir(exist_ok=True)

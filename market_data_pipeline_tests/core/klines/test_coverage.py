@@ -110,5 +110,5 @@ def test_absent_minutes_are_counted_by_kind():
 
 def test_only_what_the_exchange_will_never_have_is_final():
     assert {kind for kind in Kind if kind.is_final} == {
-        Kind.NOT_LISTED, Kind.DELISTED, Kind.OUTAGE, Kind.MALFORMED,
+        Kind.NOT_LISTED, Kind.DELISTED, Kind.OUTAGE, Kind.SUSPENDED, Kind.MALFORMED,
     }  # fmt: skip

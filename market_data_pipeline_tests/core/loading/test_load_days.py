@@ -255,7 +255,7 @@ def test_nothing_is_made_for_a_window_before_the_first_kline(made):
 
 def test_a_pair_that_is_not_listed_is_said_before_anything_is_made(made):
     class Unlisted(FakeSource):
-        def life(self):
+        def life(self, since_ms=0, *, between=None, refresh=False):
             raise PairNotListed("the fake exchange lists no such pair")
 
     with pytest.raises(PairNotListed):

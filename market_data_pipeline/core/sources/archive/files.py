@@ -11,10 +11,8 @@ import hashlib
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -27,11 +25,11 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from market_data_pipeline.core.errors import PairNotListed, SourceUnavailable
+from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.sifting import Sifted, sift
-from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.sources.archive.listing import ArchiveDays, start_of, utc_date
 from market_data_pipeline.core.sources.archive.unpack import BadZip, unpack
 from market_data_pipeline.core.sources.breaker import Breaker
 from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge, Transport
@@ -51,9 +49,10 @@ _TRIES = 4
 _TRIES_OF_BAD_FILE = 2
 # One file that fails says little of the archive, and three in a row a lot; later the archive may be back.
 _FILES_THAT_FAIL, _PAUSE_S = 3, 30
-_DAYS_PER_PROBE = 5
-# 2017-08-17, when the exchange opened, in days since the epoch.
-_OLDEST_DAY = 17_395
+# A day near the newest is asked for first: a pair that is traded now has its file.
+_NEAR = timedelta(5)
+# When the exchange opened.
+_OPENED = date(2017, 8, 17)
 _NAME = re.compile(r".+-1m-[0-9]{4}-[0-9]{2}-[0-9]{2}\.zip")
 
 T = TypeVar("T")
@@ -101,6 +100,9 @@ class Archive:
         )
         self._breaker = Breaker(failures=_FILES_THAT_FAIL, pause_s=_PAUSE_S)
         self._fault = ""
+        self._newest_ms = 0
+        folder = self._folder.removeprefix(urlsplit(self.address).path + "/")
+        self._days = ArchiveDays(unquote(folder), base_url=base_url, has_file=self._has_file)
         self._transport = Transport(self.address, connections=CONNECTIONS, deadline_s=deadline_s or _DEADLINE_S)
         # Files arrive over many connections. Threads that unpacked at once would mostly wait for each other, and the
         # reader for them.
@@ -116,45 +118,40 @@ class Archive:
         """
         return self._retried(self._load, self._path(start_ms), Span(start_ms, start_ms + DAY_MS))
 
-    def first_open_ms(self) -> int:
-        """Return the first open time of the first file.
-
-        Found by bisection, because the archive's own address cannot list files. Single days may lack their file, so
-        each probe looks at five days.
+    def days(self, first: date, last: date) -> list[date]:
+        """Return the UTC days from `first` to `last`, both included, that have a file, in order.
 
         Raises:
-            PairNotListed: there is no file of the last days.
             SourceUnavailable: there is no response after all retries.
         """
-        newest = int(time.time() * 1000 - PUBLISHED_AFTER_MS) // DAY_MS - _DAYS_PER_PROBE
-        if not self._has_file(newest):
-            raise PairNotListed(f"{self.address} has no files of the last days of this pair")
-        first, last = _OLDEST_DAY, newest
-        while first < last:
-            middle = (first + last) // 2
-            first, last = (first, middle) if self._has_file(middle) else (middle + 1, last)
-        for day in range(last, last + _DAYS_PER_PROBE):
-            with suppress(NoFile, BadFile):
-                times = open_times(self.day(day * DAY_MS).klines)
-                if len(times):
-                    return int(times[0])
-        raise PairNotListed(f"{self.address} has no files of this pair that can be used")
+        return self._days.between(max(first, _OPENED), last) if first <= last else []
+
+    def has_later_file(self, start_ms: int, now_ms: int) -> bool:
+        """Return whether a UTC day after the one that starts at `start_ms` has a file; asked once, where it has.
+
+        Raises:
+            SourceUnavailable: there is no response after all retries.
+        """
+        if start_ms >= self._newest_ms:
+            later, newest = utc_date(start_ms) + timedelta(1), utc_date(now_ms - PUBLISHED_AFTER_MS) - timedelta(1)
+            found = self.days(max(later, newest - _NEAR), newest) or self.days(later, newest)
+            # The listing may be ahead of the files.
+            if found and self._has_file(found[-1]):
+                self._newest_ms = start_of(found[-1])
+        return start_ms < self._newest_ms
 
     def close(self) -> None:
         """End all waiting, and close the connections."""
         self._stopped.set()
         self._transport.close()
+        self._days.close()
 
     def _path(self, start_ms: int) -> str:
         return f"{self._folder}{datetime.fromtimestamp(start_ms / 1000, UTC):%Y-%m-%d}.zip"
 
-    def _has_file(self, day: int) -> bool:
-        """Whether one of the five days from `day` on (days since the epoch) has a file."""
-        return any(self._has_file_of(day + further) for further in range(_DAYS_PER_PROBE))
-
-    def _has_file_of(self, day: int) -> bool:
+    def _has_file(self, day: date) -> bool:
         try:
-            self._retried(self._get, f"{self._path(day * DAY_MS)}.CHECKSUM", _MOST_CHECKSUM_BYTES)
+            self._retried(self._get, f"{self._path(start_of(day))}.CHECKSUM", _MOST_CHECKSUM_BYTES)
         except NoFile:
             return False
         except BadFile:

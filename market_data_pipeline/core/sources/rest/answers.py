@@ -27,8 +27,6 @@ _LONGEST_HEADER = 60
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _WEIGHT = re.compile(r"[0-9]{1,9}")
 _UNTIL_MS = re.compile(r"until ([0-9]{13})(?![0-9])")
-# Statuses of a pair that will never be traded again; a pair that is halted will be.
-_ENDED = frozenset({"BREAK", "CLOSE", "SETTLING", "DELIVERING", "DELIVERED", "GONE"})
 
 T = TypeVar("T")
 
@@ -46,9 +44,20 @@ class Listing(msgspec.Struct, frozen=True):
     quote: str = msgspec.field(default="", name="quoteAsset")
 
     @property
-    def has_ended(self) -> bool:
-        """True if the pair will never be traded again."""
-        return self.status in _ENDED
+    def is_trading(self) -> bool:
+        """True if the exchange calls the pair traded. Its other statuses are those of a pause as well as of an end."""
+        return self.status == "TRADING"
+
+    @property
+    def is_pending(self) -> bool:
+        """True if the pair is announced and was never traded."""
+        return self.status.startswith("PENDING") or self.status == "PRE_TRADING"
+
+    def delivered_ms(self, now_ms: int) -> int | None:
+        """The minute of a contract's settlement (ms UTC) if that is past, which proves an end; None if it is not."""
+        if self.delivery_ms is None or not 0 < self.delivery_ms <= now_ms:
+            return None
+        return self.delivery_ms // 60_000 * 60_000
 
 
 class ExchangeError(msgspec.Struct, frozen=True):

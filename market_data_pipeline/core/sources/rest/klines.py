@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnavailable
+from market_data_pipeline.core.errors import BadAnswer, NotTradedYet, SourceError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
@@ -35,6 +35,8 @@ _MOST_PREFETCHED = 32 * IN_FLIGHT
 # A pair whose newest kline is this old does not trade now; its status has whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
 REST = frozenset({"rest"})
+# The minute of a settlement may have trades (binance/binance-public-data#497); what follows is flat.
+_SETTLEMENT_ROWS = 60
 # A row has about 180 bytes.
 _MOST_BYTES, _MOST_ROW_BYTES = 4096, 400
 _MOST_REMEMBERED = 20_000
@@ -57,7 +59,7 @@ class RestSource:
         """Send no request yet."""
         self.client = client
         self._market = client.market
-        self._token = token
+        self.token = token
         self._prefetched = PrefetchedPages(
             f"rest-{token}", self._page, threads=IN_FLIGHT, most_prefetched=_MOST_PREFETCHED
         )
@@ -74,12 +76,13 @@ class RestSource:
         """Return the exchange's clock, ms UTC: set by one request, and carried on by this machine's clock."""
         return self.client.now_ms()
 
-    def life(self, *, refresh: bool = False) -> Life:
+    def life(self, since_ms: int = 0, *, between: Span | None = None, refresh: bool = False) -> Life:
         """See `KlineSource.life`. Two light requests, for the first kline and the newest ones.
 
         The first kline, not the listing date: the exchange has none (spot) or a wrong one (futures,
         binance/binance-public-data#427).
         """
+        del since_ms, between  # REST tells its first kline whenever that was
         if self._life is None or refresh:
             self._life = self._request_life()
         return self._life
@@ -94,29 +97,41 @@ class RestSource:
         newest, now_ms = newest_rows.result(), clock.result()
         self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
         if first.num_rows == 0:
-            return Life(now_ms, None)
-        return Life(int(open_times(first)[0]), self._ended(newest or first, now_ms))
+            raise NotTradedYet(
+                f"{self.client.address} lists this {self._market} pair, which has no kline yet: it is not traded yet; "
+                "run the same command again when it is"
+            )
+        return Life(int(open_times(first)[0]), *self._end(newest or first, now_ms))
 
-    def _ended(self, newest: pa.Table, now_ms: int) -> int | None:
-        """Return the open time of the last kline of a pair that is no longer traded, None for one that is.
+    def _end(self, newest: pa.Table, now_ms: int) -> tuple[int | None, bool]:
+        """Return the open time of the last kline of a pair that is not traded now, and whether that is proven its end.
 
         After its end a spot pair has no klines, and a futures pair has flat ones at the last price, which are not data
-        (binance/binance-public-data#201). So the listing is requested only for a pair without trades.
+        (binance/binance-public-data#201). So the listing is requested only for a pair without trades. A settlement
+        that is past proves the end; a status proves nothing.
         """
         newest_ms = int(open_times(newest)[-1])
         flat = self._market is Market.FUTURES and not column(newest, "trades").any()
-        if now_ms - newest_ms <= _SILENT_MS and not flat:
-            return None
-        listing = self.client.listing(self._token)
-        if not listing.has_ended:
-            return None
-        delivered_ms = listing.delivery_ms // MINUTE_MS * MINUTE_MS - MINUTE_MS if listing.delivery_ms else newest_ms
-        return min(newest_ms, delivered_ms)
+        is_silent = now_ms - newest_ms > _SILENT_MS
+        if not is_silent and not flat:
+            return None, False
+        listing = self.client.listing(self.token)
+        if (delivered_ms := listing.delivered_ms(now_ms)) is not None:
+            if newest_ms < delivered_ms:
+                return newest_ms, True
+            after = self._request(
+                lambda body: _parsed(body, _SETTLEMENT_ROWS).klines,
+                paid=True,
+                limit=_SETTLEMENT_ROWS,
+                startTime=delivered_ms,
+            )
+            return last_traded_ms(after, delivered_ms), True
+        return (newest_ms, False) if is_silent and not listing.is_trading else (None, False)
 
     def listed_pair(self) -> str | None:
         """See `KlineSource.listed_pair`. One request, beside those of `life`."""
-        listing = self.client.listing(self._token, paid=False)
-        return pair_of(self._token, listing.base, listing.quote)
+        listing = self.client.listing(self.token, paid=False)
+        return pair_of(self.token, listing.base, listing.quote)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         """See `KlineSource.prefetch`."""
@@ -211,7 +226,7 @@ class RestSource:
 
     def _request(self, read: Callable[[bytes], T], *, paid: bool, limit: int, **params: int) -> T:
         weight = klines_weight(self._market, limit) if paid else 0
-        request = {"symbol": self._token, "interval": "1m", "limit": limit, **params}
+        request = {"symbol": self.token, "interval": "1m", "limit": limit, **params}
         return self.client.get("klines", request, weight, read, most_bytes=_MOST_BYTES + limit * _MOST_ROW_BYTES)
 
     def _closed(self, rows: Parsed) -> Parsed:
@@ -238,6 +253,16 @@ class RestSource:
             self._sent_before |= rows
             _, rule, value = min(new)
             raise WrongAnswer(f"{count_text(len(rows), 'row')} to ask for a second time ({rule}: {str(value)[:80]})")
+
+
+def last_traded_ms(klines: pa.Table, delivered_ms: int) -> int:
+    """Return the open time of the last kline with trades from a settlement on; the minute before it if none has any."""
+    times, trades = open_times(klines), column(klines, "trades")
+    traded = times[(trades > 0) & (times >= delivered_ms)]
+    before = times[times < delivered_ms]
+    if len(traded):
+        return int(traded[-1])
+    return int(before[-1]) if len(before) else delivered_ms - MINUTE_MS
 
 
 def _parsed(body: bytes, limit: int) -> Parsed:

@@ -1,0 +1,179 @@
+"""When the exchange has klines of a pair: what REST and the archive know of it, put together.
+
+Belongs here: the first and the last kline of a pair, the proof of an end, an earlier pair of the same symbol. Does not
+belong here: requests to either source (`sources.rest`, `sources.archive`), klines of a load (`union`).
+
+REST may not know a pair any more, or know only the present pair of a symbol, while the archive has all files. The
+status of a pair proves no end: the exchange has the same one for a pause.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from market_data_pipeline.core.errors import (
+    MarketDataError,
+    NotTradedYet,
+    PairNotListed,
+    PairNotServed,
+    RegionBlocked,
+    SourceError,
+    SourceUnavailable,
+)
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import HISTORY_START_MS
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.sources.archive.files import PUBLISHED_AFTER_MS, Archive, BadFile, NoFile
+from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
+from market_data_pipeline.core.sources.protocol import Life
+from market_data_pipeline.core.sources.rest.klines import RestSource, last_traded_ms
+
+_log = logging.getLogger(__name__)
+
+
+class Lives:
+    """The life of one pair, from REST, from the archive, or from both."""
+
+    def __init__(self, name: str, rest: RestSource, archive: Archive) -> None:
+        """Send no request yet. `name` is that of the source: rest, archive or auto."""
+        self._name, self._rest, self._archive = name, rest, archive
+        self.refusal = ""
+        """Why REST has no klines of the pair, as a line of evidence; empty if it has."""
+        self.is_unreachable = False
+        """True if REST cannot be asked at all, not even for its clock."""
+        self._life: Life | None = None
+        self._since_ms = 1 << 62
+
+    def life(self, since_ms: int = 1 << 62, *, between: Span | None = None, refresh: bool = False) -> Life:
+        """Return when there are klines of the pair, as far back as `since_ms` (ms UTC) needs it; kept.
+
+        `between` is what is known of `Life.between` from an earlier load.
+
+        Raises:
+            PairNotListed: neither source knows the pair.
+            PairNotServed: REST does not serve the pair, and the archive has no file of it.
+            NotTradedYet: the market lists the pair, and there is no kline yet.
+            SourceUnavailable: there is no response after all retries.
+        """
+        if self._life is None or refresh or since_ms < self._since_ms:
+            since_ms = min(since_ms, self._since_ms)
+            self._life = self._of_both(since_ms, between, refresh=refresh)
+            # The files of a pair that REST does not have are looked for in the whole history.
+            self._since_ms = min(since_ms, HISTORY_START_MS) if self.refusal else since_ms
+        return self._life
+
+    def now_ms(self) -> int:
+        """Return the exchange's clock, or this machine's where REST cannot be reached (ms UTC)."""
+        if not self.is_unreachable:
+            try:
+                return self._rest.now_ms()
+            except RegionBlocked:
+                self.life()  # raises unless the archive has the pair
+            except SourceUnavailable:
+                if self._name != "archive":
+                    raise
+                self.life()
+        return round(time.time() * 1000)
+
+    def _of_both(self, since_ms: int, between: Span | None, *, refresh: bool) -> Life:
+        if self._name == "rest":
+            return self._rest.life(refresh=refresh)
+        if self.is_unreachable and not refresh:
+            return self._of_archive(since_ms, None, proves_end=False)
+        try:
+            life = self._rest.life(refresh=refresh)
+        except PairNotListed as error:
+            return self._refused(since_ms, error, "rest: does not list the pair")
+        except PairNotServed as error:
+            return self._refused(since_ms, error, "rest: serves no klines of the pair in its present status")
+        except SourceUnavailable as error:
+            if self._name != "archive" and not isinstance(error, RegionBlocked):
+                raise
+            return self._without_rest(since_ms, error)
+        self.refusal, self.is_unreachable = "", False
+        return self._with_earlier(life, since_ms, between)
+
+    def _without_rest(self, since_ms: int, error: SourceUnavailable) -> Life:
+        try:
+            life = self._of_archive(since_ms, None, proves_end=False)
+        except (PairNotListed, SourceUnavailable):
+            raise error from None
+        if not self.is_unreachable:
+            self.refusal, self.is_unreachable = "rest: not to be asked", True
+            self._rest.warnings.append(f"{error}. Loaded from {self._archive.address} alone, which is a day behind")
+        return life
+
+    def _refused(self, since_ms: int, error: SourceError, refusal: str) -> Life:
+        """The life of a pair that REST has no klines of."""
+        listing = self._rest.client.listing(self._rest.token) if isinstance(error, PairNotServed) else None
+        try:
+            delivered_ms = listing.delivered_ms(self._rest.now_ms()) if listing else None
+            is_gone = listing is None or delivered_ms is not None
+            life = self._of_archive(since_ms, delivered_ms, proves_end=is_gone)
+        except PairNotListed:
+            if listing and listing.is_pending:
+                raise NotTradedYet(f"the pair is listed ({listing.status}) and not traded yet") from None
+            raise error from None
+        self.refusal = refusal
+        return life
+
+    def _of_archive(self, since_ms: int, delivered_ms: int | None, *, proves_end: bool) -> Life:
+        """The life by the archive's files alone.
+
+        Where REST has no klines of the pair (`proves_end`), its end is that of the files if later ones could be there.
+
+        Raises:
+            PairNotListed: there is no file.
+        """
+        published = self._published()
+        days = self._archive.days(utc_date(min(since_ms, HISTORY_START_MS)), published)
+        first_ms, last_ms = self._edge_ms(days, 0, None), self._edge_ms(reversed(days), -1, delivered_ms)
+        if first_ms is None or last_ms is None:
+            raise PairNotListed(f"{self._archive.address} has no files of this pair that can be used")
+        if not proves_end and days[-1] >= published:
+            return Life(first_ms, None)
+        return Life(first_ms, last_ms, proves_end and (delivered_ms is not None or days[-1] < published))
+
+    def _with_earlier(self, life: Life, since_ms: int, known: Span | None) -> Life:
+        """The life with days that only the archive has: those of an earlier pair of the symbol, or REST lost them."""
+        first_day = utc_date(life.first_open_ms)
+        if since_ms >= start_of(first_day):
+            return life
+        is_known = known is not None and known.end_ms == life.first_open_ms
+        last_day = utc_date(known.start_ms - 1) if known and is_known else first_day - timedelta(1)
+        try:
+            days = self._archive.days(utc_date(since_ms), last_day)
+        except SourceUnavailable as error:
+            self._rest.warnings.append(f"whether there are klines before {first_day} is not known: {error}")
+            return life
+        first_ms = self._edge_ms(days, 0, None)
+        last_ms = self._edge_ms(reversed(days), -1, None)
+        if first_ms is None or last_ms is None:
+            return life
+        is_reused = first_day - utc_date(last_ms) > timedelta(1)
+        between = Span(last_ms + MINUTE_MS, life.first_open_ms) if is_reused else None
+        return Life(first_ms, life.last_open_ms, life.ended, between)
+
+    def _edge_ms(self, days: Iterable[date], at: int, delivered_ms: int | None) -> int | None:
+        """The first (`at` 0) or last (-1) open time of the first of these days whose file has klines."""
+        for day in days:
+            try:
+                klines = self._archive.day(start_of(day)).klines
+            except (NoFile, BadFile) as error:
+                _log.warning("the archive's file of %s is not used: %s", day, error)
+                continue
+            if delivered_ms is not None and klines.num_rows and start_of(day) <= delivered_ms:
+                return last_traded_ms(klines, delivered_ms)
+            if klines.num_rows and delivered_ms is None:
+                return int(open_times(klines)[at])
+        return None
+
+    def _published(self) -> date:
+        """The newest UTC day of which the archive should have a file."""
+        try:
+            now_ms = round(time.time() * 1000) if self.is_unreachable else self._rest.now_ms()
+        except MarketDataError:
+            now_ms = round(time.time() * 1000)
+        return utc_date(now_ms - PUBLISHED_AFTER_MS) - timedelta(1)

@@ -1,0 +1,189 @@
+"""Lives of pairs, from the command line: pauses, ends, settlements, symbols that were used again, pairs to come."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
+from market_data_pipeline_tests.support import MarketData, RunningExchange, at, rows_by_day
+
+Open = Callable[[dict[str, Any]], tuple[MarketData, RunningExchange]]
+
+
+@pytest.fixture
+def playing(market_data: Callable[..., MarketData]) -> Callable[..., Any]:
+    """The command line beside an exchange that plays a scenario."""
+
+    @contextmanager
+    def play(scenario: dict[str, Any]) -> Iterator[tuple[MarketData, RunningExchange]]:
+        with scenario_exchange(scenario) as running:
+            yield market_data(running), running
+
+    return play
+
+
+def backfill(run: MarketData, pair: str, start: str, end: str | None = None, *more: str, market: str = "spot") -> Any:
+    until = ("--end", end) if end else ()
+    return run("--market", market, "--pair", pair, "backfill", "--start", start, *until, *more)
+
+
+def proof(run: MarketData) -> dict[str, Any]:
+    """The proof of the only dataset, which must be good."""
+    verified = run("verify", "--json")
+    assert verified.exit_code == 0, verified.output
+    [found] = json.loads(verified.stdout)
+    return dict(found)
+
+
+def test_a_pause_that_was_loaded_in_the_middle_is_whole_once_trading_goes_on(playing: Any) -> None:
+    paused = {"first": "2024-04-01T00:00Z", "last": "2024-05-02T02:09Z", "status": "BREAK"}
+    with playing({"now": "2024-05-02T06:00Z", "spot": {"XYZUSDT": paused}}) as (run, running):
+        first = backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-03")
+        assert first.exit_code == 0, first.output
+        assert "not traded since 2024-05-02T02:10Z" in first.output
+        assert proof(run)["absent_minutes"] == {"open": 1310}
+
+        gap = ["2024-05-02T02:10Z", "2024-05-02T10:00Z"]
+        resumed = {"first": "2024-04-01T00:00Z", "gaps": [gap]}
+        step(running, {"now": "2024-05-04T12:00Z", "spot": {"XYZUSDT": resumed}})
+        assert backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-03").exit_code == 0
+        assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-02": 970}
+        [absence] = proof(run)["absences"]
+    assert (absence["kind"], absence["start_ms"], absence["end_ms"]) == ("suspended", at(gap[0][:-1]), at(gap[1][:-1]))
+    assert absence["evidence"] == ["rest: none, asked twice", "archive: none of them", "BTC/USDT: all of them"]
+
+
+def test_a_pair_that_stays_paused_is_asked_about_by_every_load_and_has_no_empty_days(playing: Any) -> None:
+    paused = {"first": "2024-04-01T00:00Z", "last": "2024-05-02T02:09Z", "status": "BREAK"}
+    with playing({"now": "2024-05-06T12:00Z", "spot": {"XYZUSDT": paused}}) as (run, running):
+        first = backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-06")
+        assert first.exit_code == 0, first.output
+        assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-02": 130}
+        assert proof(run)["absent_minutes"] == {"suspended": 1310}
+
+        resumed = {"first": "2024-04-01T00:00Z", "gaps": [["2024-05-02T02:10Z", "2024-05-04T10:00Z"]]}
+        step(running, {"now": "2024-05-06T12:00Z", "spot": {"XYZUSDT": resumed}})
+        assert backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-06").exit_code == 0
+        assert list(rows_by_day(run.root).values()) == [1440, 130, 0, 840, 1440]
+        assert proof(run)["absent_minutes"] == {"suspended": 3350}
+
+
+def test_a_halt_of_all_pairs_is_an_outage_though_each_is_called_a_break(playing: Any) -> None:
+    paused = {"first": "2017-08-17T04:00Z", "last": "2021-04-25T04:00Z", "status": "BREAK"}
+    with playing({"now": "2021-04-25T06:00Z", "spot": {"BTCUSDT": paused, "ETHUSDT": paused}}) as (run, running):
+        assert backfill(run, "BTC/USDT", "2021-04-25", "2021-04-26").exit_code == 0
+        assert rows_by_day(run.root) == {"2021-04-25": 241}
+        halted = {"first": "2017-08-17T04:00Z", "gaps": [["2021-04-25T04:01Z", "2021-04-25T08:45Z"]]}
+        step(running, {"now": "2021-04-27T12:00Z", "spot": {"BTCUSDT": halted, "ETHUSDT": halted}})
+        assert backfill(run, "BTC/USDT", "2021-04-25", "2021-04-26").exit_code == 0
+        assert rows_by_day(run.root) == {"2021-04-25": 1156}
+        assert proof(run)["absent_minutes"] == {"outage": 284}
+
+
+def test_weeks_without_trading_are_one_line_and_their_days_have_chunks_without_rows(playing: Any) -> None:
+    luna = {"first": "2022-04-01T00:00Z", "gaps": [["2022-05-13T00:40Z", "2022-05-31T06:00Z"]]}
+    with playing({"now": "2022-06-05T00:00Z", "spot": {"LUNAUSDT": luna}}) as (run, _):
+        loaded = backfill(run, "LUNA/USDT", "2022-05-10", "2022-06-03")
+        assert loaded.exit_code == 0, loaded.output
+        assert list(rows_by_day(run.root).values()) == [1440] * 3 + [40] + [0] * 17 + [1080, 1440, 1440]
+        verified = run("verify")
+    assert verified.exit_code == 0
+    lines = [line for line in verified.stdout.splitlines() if line.startswith("  suspended")]
+    assert lines == ["  suspended     26,240 minutes absent, 2022-05-13T00:40Z to 2022-05-31T05:59Z"]
+
+
+def test_finished_days_that_nothing_explains_are_failed_days(playing: Any) -> None:
+    silent = {"first": "2024-04-01T00:00Z", "gaps": [["2024-05-02T00:00Z", "2024-05-04T00:00Z"]], "archive": False}
+    with playing({"now": "2024-05-06T12:00Z", "spot": {"XYZUSDT": silent}}) as (run, _):
+        loaded = backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-05")
+        assert loaded.exit_code == 1
+        assert "2 failed" in loaded.stdout
+        assert "1440 minutes from 2024-05-02T00:00Z are absent and nothing proves" in loaded.stdout
+        assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-04": 1440}
+        assert run("verify").exit_code == 1
+
+
+SETTLED = {
+    "first": "2024-04-20T00:00Z", "last": "2024-05-02T08:59Z", "status": "SETTLING",
+    "deliveryDate": at("2024-05-02T09:00"), "klines_error": [400, {"code": -1122, "msg": "Invalid symbol status."}],
+}  # fmt: skip
+GONE = {"first": "2024-04-20T00:00Z", "last": "2024-05-02T08:59Z", "unlisted": True, "hidden": True}
+
+
+@pytest.mark.parametrize("source", ["auto", "archive"])
+@pytest.mark.parametrize("pair", [SETTLED, GONE], ids=["-1122", "-1121"])
+def test_what_rest_does_not_serve_comes_from_the_archive(playing: Any, pair: dict[str, Any], source: str) -> None:
+    with playing({"now": "2024-05-06T12:00Z", "futures": {"DEADUSDT": pair}}) as (run, _):
+        loaded = backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-04", "--source", source, market="futures")
+        assert loaded.exit_code == 0, loaded.output
+        assert "INSTEAD" not in loaded.output
+        assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-02": 540}
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
+def test_an_end_is_taken_back_when_the_pair_is_traded_again(playing: Any) -> None:
+    with playing({"now": "2024-05-06T12:00Z", "futures": {"DEADUSDT": GONE}}) as (run, running):
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-04", market="futures").exit_code == 0
+        back = {"first": "2024-04-20T00:00Z", "gaps": [["2024-05-02T09:00Z", "2024-05-02T12:00Z"]]}
+        step(running, {"now": "2024-05-06T12:00Z", "futures": {"DEADUSDT": back}})
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-04", market="futures").exit_code == 0
+        assert list(rows_by_day(run.root).values()) == [1440, 1260, 1440]
+        assert proof(run)["absent_minutes"] == {"suspended": 180}
+
+
+def test_the_fallback_is_for_pairs_that_neither_source_knows(playing: Any) -> None:
+    with playing({"now": "2024-05-06T12:00Z"}) as (run, _):
+        loaded = backfill(run, "NOPE/USDT", "2024-05-01", "2024-05-02", market="futures")
+    assert loaded.exit_code == 0
+    assert "does not list NOPE/USDT: working on BTC/USDT INSTEAD" in loaded.stdout
+
+
+def test_both_pairs_of_a_symbol_are_loaded_and_the_reuse_is_said_and_kept(playing: Any) -> None:
+    earlier = {"first": "2025-01-28T00:00Z", "last": "2025-01-31T08:59Z"}
+    lit = {"first": "2025-12-23T17:30Z", "archive_only": earlier}
+    with playing({"now": "2025-12-26T12:00Z", "futures": {"LITUSDT": lit}}) as (run, running):
+        loaded = backfill(run, "LIT/USDT", "2025-01-28", market="futures")
+        assert loaded.exit_code == 0, loaded.output
+        said = "an earlier pair had this symbol until 2025-01-31T09:00Z, this one begins 2025-12-23T17:30Z"
+        assert said in loaded.stdout
+        assert list(rows_by_day(run.root).values()) == [1440, 1440, 1440, 540, 390, 1440, 1440, 720]
+        assert said in run("status").stdout
+        [described] = [json.loads(path.read_text()) for path in run.root.glob("*/*/1m/dataset.json")]
+        assert described["reused"] == {"start": "2025-01-31T09:00Z", "end": "2025-12-23T17:30Z"}
+        assert proof(run)["ok"]
+
+        asked: list[str] = []
+        running.exchange.hooks.append(lambda request: asked.append(request.path))  # type: ignore[func-returns-value]
+        assert backfill(run, "LIT/USDT", "2025-01-28", market="futures").exit_code == 0
+    assert len(asked) <= 15, asked
+
+
+def test_the_minute_of_a_settlement_is_stored_if_it_was_traded(playing: Any) -> None:
+    row = [
+        at("2024-07-11T09:00"), "2.50750000", "2.50750000", "2.47500000", "2.47500000", "12531.00000000",
+        at("2024-07-11T09:01") - 1, "31200.00000000", 133, "100.00000000", "249.00000000", "0",
+    ]  # fmt: skip
+    gal = {
+        "first": "2024-07-01T00:00Z", "flat": [["2024-07-11T09:01Z", "2024-12-01T00:00Z"]], "price": 2.5,
+        "status": "SETTLING", "deliveryDate": at("2024-07-11T09:00"), "rows": [row],
+    }  # fmt: skip
+    with playing({"now": "2024-07-13T12:00Z", "futures": {"GALUSDT": gal}}) as (run, _):
+        assert backfill(run, "GAL/USDT", "2024-07-10", "2024-07-13", market="futures").exit_code == 0
+        assert rows_by_day(run.root) == {"2024-07-10": 1440, "2024-07-11": 541}
+        assert proof(run)["absent_minutes"] == {"delisted": 899}
+
+
+@pytest.mark.parametrize(("market", "status"), [("spot", "BREAK"), ("futures", "PENDING_TRADING")])
+def test_an_announced_pair_is_not_traded_yet_and_loads_when_it_is(playing: Any, market: str, status: str) -> None:
+    new = {"first": "2024-05-05T10:00Z", "status": status}
+    with playing({"now": "2024-05-04T12:00Z", market: {"NEWUSDT": new}}) as (run, running):
+        refused = backfill(run, "NEW/USDT", "2024-05-01", market=market)
+        assert refused.exit_code == 3
+        assert "it is not traded yet" in refused.stderr
+        assert not rows_by_day(run.root)
+        step(running, {"now": "2024-05-05T12:00Z", market: {"NEWUSDT": {"first": "2024-05-05T10:00Z"}}})
+        assert backfill(run, "NEW/USDT", "2024-05-01", market=market).exit_code == 0
+        assert rows_by_day(run.root) == {"2024-05-05": 120}
