@@ -146,8 +146,15 @@ def test_an_address_of_something_else_is_said_in_one_line_and_nothing_is_written
     assert not run.root.exists()
 
 
+def nowhere_served(simulate: Simulate) -> RunningExchange:
+    """An exchange that serves this location neither by REST nor with its archive."""
+    running = simulate()
+    running.exchange.hooks.append(lambda _: "451")
+    return running
+
+
 def test_http_451_is_said_in_one_line_and_nothing_is_written(market_data: Start, simulate: Simulate) -> None:
-    run = market_data(simulate(faults={"451": 1}))
+    run = market_data(nowhere_served(simulate))
     assert_refused(run.run(*SPOT, "backfill", *THREE_DAYS), "HTTP 451", "region", code=3)
     assert not run.root.exists()
 
@@ -607,7 +614,7 @@ def test_health_of_an_exchange_in_the_present_is_all_good(market_data: Start, si
 
 
 def test_health_says_why_a_load_could_not_start(market_data: Start, simulate: Simulate) -> None:
-    run = market_data(simulate(faults={"451": 1}))
+    run = market_data(nowhere_served(simulate))
     run.root.write_bytes(b"mine")
     result = run("health", "--json")
     assert result.exit_code == 1
