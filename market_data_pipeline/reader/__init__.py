@@ -50,5 +50,5 @@ def open_dataset(
             f"market-data --market {on} --pair {name} backfill loads it"
         )
     folder = store.folder(on, name)
-    files = StoredDataset(folder, dataset, ManifestFile(folder / MANIFEST_FILE))
+    files = StoredDataset(folder, dataset, ManifestFile(folder / MANIFEST_FILE, dataset))
     return DatasetKlines(files, zone=dataset.zone, shown_in=parse_zone("UTC"))

@@ -24,9 +24,9 @@ from market_data_pipeline.core.klines.days import day_at
 from market_data_pipeline.core.klines.flaws import Flaw, within
 from market_data_pipeline.core.klines.table import EMPTY, cut
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import sha256_of
+from market_data_pipeline.core.store.atomic import read_file, sha256_of
 from market_data_pipeline.core.store.chunks import files as chunk_files
-from market_data_pipeline.core.store.chunks.encoding import parse_footer
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, parse_footer
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.combined import CombinedFooter, Selection
 from market_data_pipeline.core.store.dataset_file import read_dataset
@@ -157,7 +157,7 @@ class StoredDataset:
 
     def _list_files(self) -> Listing:
         try:
-            return Listing(self.manifest.entries() or {}, chunk_files.scan(self.folder / layout.CHUNKS))
+            return Listing(self.manifest.entries() or {}, chunk_files.scan(self.folder / layout.CHUNKS, self.dataset))
         except OSError as error:
             raise StoreError(
                 f"{self.folder} cannot be read: {error.strerror or error}; check its permissions"
@@ -191,7 +191,7 @@ class StoredDataset:
         path = listing.path(day)
         try:
             # Read whole, because Windows refuses to replace a file that is open.
-            content = path.read_bytes()
+            content = read_file(path, MOST_CHUNK_BYTES)
             if sha256_of(content) != entry.sha256:
                 raise StoreError(f"the chunk {path.name} is not what the manifest lists")
             with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
@@ -217,6 +217,8 @@ class StoredDataset:
         """
         selection = Selection.of_all(self.dataset, [listing.entries[day] for day in sorted(listing.entries)])
         path = layout.combined_path(self.folder, self.dataset.token)
+        if not path.is_file():
+            return None
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 if parse_footer(CombinedFooter, file.metadata.metadata).fingerprint != selection.fingerprint():

@@ -15,6 +15,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from market_data_pipeline.core.errors import UsageError
 
 MINUTE_MS = 60_000
+FIRST_DAY, LAST_DAY = date(1970, 1, 3), date(2199, 12, 30)
+"""The days that a dataset can have. No exchange has klines of others, and they have midnights in every zone."""
+FIRST_MS = int(datetime(1970, 1, 1, tzinfo=UTC).timestamp()) * 1000
+LAST_MS = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1000
 
 _OFFSET = re.compile(r"([+-])(\d{1,2}):?(\d{2})")
 _LOWEST_OFFSET = timedelta(hours=-12)
@@ -146,11 +150,21 @@ def parse_instant(text: str, zone: Zone) -> int:
         if len(text) <= len("2020-01-01"):
             return day_of(zone, date.fromisoformat(text)).start_ms
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone.tzinfo)
+        return -(-round(moment.timestamp() * 1000) // MINUTE_MS) * MINUTE_MS
     except (ValueError, OverflowError):
-        raise UsageError(f"not a date or ISO time: {text!r}; write 2024-03-31 or 2024-03-31T12:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone.tzinfo)
-    return -(-round(moment.timestamp() * 1000) // MINUTE_MS) * MINUTE_MS
+        raise UsageError(f"not a date or ISO time: {text[:80]!r}; write 2024-03-31 or 2024-03-31T12:00Z") from None
+
+
+def require_storable(on: date) -> None:
+    """Refuse a day that no dataset can have.
+
+    Raises:
+        ValueError: it is before 1970 or after the 22nd century.
+    """
+    if not FIRST_DAY <= on <= LAST_DAY:
+        raise ValueError(f"{on} is no day between {FIRST_DAY} and {LAST_DAY}")
 
 
 def iso(instant_ms: int) -> str:

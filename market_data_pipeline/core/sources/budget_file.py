@@ -4,9 +4,11 @@ Belongs here: the record, the file and its lock, and where the count is kept if 
 here: how much may be spent, and when (`governor`).
 """
 
+import errno
 import logging
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,7 +150,7 @@ class BudgetFile:
     def _read(self) -> Budget | None:
         """The budget on disk; None if it is damaged."""
         try:
-            with self._places[0].open("rb") as file:
+            with os.fdopen(_opened(self._places[0]), "rb") as file:
                 return _ADAPTER.validate_json(file.read(_MOST_BYTES), strict=True)
         except FileNotFoundError:
             return Budget.unspent()
@@ -165,6 +167,19 @@ class BudgetFile:
                 os.ftruncate(file, _FILE_BYTES)
         finally:
             os.close(file)
+
+
+def _opened(path: Path) -> int:
+    """The descriptor of a file that is open for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is no file, such as a pipe, which is not waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no file", str(path))
 
 
 def budget_name(host: str, market: str) -> str:

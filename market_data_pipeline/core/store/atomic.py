@@ -2,13 +2,19 @@
 
 Belongs here: the few functions that every writer of the store uses, on every operating system. Does not belong here:
 which files there are (`layout`).
+
+What was reported as written must survive a power cut, so on POSIX the folder of a new, renamed or removed file is
+synced, too. Windows has no such call: NTFS keeps changes of folders in order in its own journal.
 """
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -16,12 +22,15 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from market_data_pipeline.core.errors import StoreUnavailable
+from market_data_pipeline.core.text import size_text
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 TEMPORARY_SUFFIX = ".tmp"
 """What the name of a file ends with while it is written."""
+_NO_FILE = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
 
 
 class FileStamp(NamedTuple):
@@ -61,7 +70,9 @@ def _renamed(path: Path) -> Iterator[Path]:
     temporary = temporary_of(path)
     try:
         yield temporary
+        _make_way(path)
         move(temporary, path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -78,10 +89,74 @@ def temporary_of(path: Path) -> Path:
 @contextmanager
 def appended(path: Path) -> Iterator[IO[bytes]]:
     """The file, open for reading and for appending, which ends up on disk with the block; made if there is none."""
+    _make_way(path)
+    is_new = not path.exists()
     with path.open("a+b") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
+    if is_new:
+        sync_folder(path.parent)
+
+
+def _make_way(path: Path) -> None:
+    """Rename what is at `path` and no file, such as a folder, to a name that is free: nothing is removed."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return
+    if stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and path.is_file()):
+        return
+    names = (path.with_name(f"{path.name}.{number}") for number in count(1))
+    path.rename(next(name for name in names if not os.path.lexists(name)))
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """The content of a file of at most `most_bytes`. What is no file, such as a pipe, is not waited for.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: there is no file, or it is too large; one line.
+        OSError: it cannot be read now.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        # Windows refuses to open a folder.
+        if error.errno in _NO_FILE or path.is_dir():
+            raise ValueError(f"it is no file: {error.strerror}") from None
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is no file")
+        content = file.read(most_bytes + 1) if found.st_size <= most_bytes else b""
+        if max(found.st_size, len(content)) > most_bytes:
+            raise ValueError(f"it is larger than {size_text(most_bytes)}")
+        return content
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk, on file systems that can; nothing on Windows."""
+    if os.name == "nt":
+        return
+    with suppress(PermissionError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and those above it that do not exist, and bring their names to disk."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
 
 
 def copy_whole(source: Path, target: Path) -> None:
@@ -116,8 +191,10 @@ def stamp_of(path: Path) -> FileStamp | None:
     """The file's stamp; None if there is no file."""
     try:
         found = path.stat()
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in {errno.ENOENT, *_NO_FILE}:
+            return None
+        raise
     return FileStamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
 
@@ -133,7 +210,7 @@ def require_writable(root: Path) -> None:
         StoreUnavailable: it does not.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         # A file without a name, or one that the system removes: no other process can take it for its own.
         with TemporaryFile(dir=root, prefix=".writable-"):
             pass

@@ -22,11 +22,12 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, lock_of, streamed
+from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, lock_of, make_folder, streamed
 from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS, footer_metadata, parse_footer
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.records import require_span
 
 ROW_GROUP_ROWS = 131_072
 
@@ -76,6 +77,11 @@ class CombinedFooter:
     chunks: int
     fingerprint: str
 
+    def __post_init__(self) -> None:
+        require_span(self.start_ms, self.end_ms)
+        if self.chunks < 1:
+            raise ValueError(f"it has {self.chunks} chunks")
+
 
 def select(
     store: DatasetStore, *, zone: Zone | None = None, from_index: int | None = None, to_index: int | None = None
@@ -120,7 +126,7 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
     path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
     if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
         return current
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     # One process at a time, as the name of the temporary file is fixed.
     with lock_of(store.folder / layout.COMBINE_LOCK_FILE):
         for leftover in path.parent.glob(f"*{path.suffix}{TEMPORARY_SUFFIX}"):  # of a killed process
@@ -135,12 +141,14 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
 
 def read_combined(path: Path) -> Combined | None:
     """The combined file by its footer; None where there is no readable one."""
+    if not path.is_file():
+        return None
     try:
         with pq.ParquetFile(path) as file:
             footer = parse_footer(CombinedFooter, file.metadata.metadata)
             rows, size_bytes = file.metadata.num_rows, path.stat().st_size
             return Combined(path, footer.chunks, rows, size_bytes, footer.fingerprint, built=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, MemoryError, pa.ArrowException):
         return None
 
 

@@ -5,19 +5,23 @@ written (`dataset_store`).
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.coverage import Span, merge
 from market_data_pipeline.core.klines.dataset import Dataset, parse_market
-from market_data_pipeline.core.klines.days import iso, parse_instant, parse_zone
+from market_data_pipeline.core.klines.days import iso, parse_instant, parse_zone, require_storable
 from market_data_pipeline.core.klines.pair import has_slash, parse_pair
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.atomic import write_whole
+from market_data_pipeline.core.store.atomic import read_file, write_whole
 from market_data_pipeline.core.store.layout import DATASET_FILE
+
+_MOST_BYTES = 4_000_000
+_MOST_CHARACTERS = 100
 
 
 @dataclass(slots=True)
@@ -37,6 +41,12 @@ class _DatasetRecord:
     asked: tuple[_Window, ...]
     reused: _Window | None = None
 
+    def __post_init__(self) -> None:
+        require_storable(self.start)
+        for name in ("market", "pair", "tz"):
+            if len(getattr(self, name)) > _MOST_CHARACTERS:
+                raise ValueError(f"{name} is too long")
+
 
 def read_dataset(path: Path) -> Dataset:
     """The dataset that a `dataset.json` describes.
@@ -45,10 +55,31 @@ def read_dataset(path: Path) -> Dataset:
         StoreError: the file is damaged, or of another version of this package.
     """
     try:
-        return _dataset_of(records.parse(_DatasetRecord, path.read_bytes()))
-    except (OSError, ValueError, UsageError) as error:
+        return _dataset_of(records.parse(_DatasetRecord, _unique_keys(read_file(path, _MOST_BYTES))))
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing; restore it, or move its folder away and run backfill again") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreUnavailable(f"{path} cannot be read: {reason}; make it readable for this user") from error
+    except (ValueError, UsageError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path} is damaged ({reason}); restore it, or move it away and run backfill again") from error
+
+
+def _unique_keys(text: bytes) -> bytes:
+    """The same text.
+
+    Raises:
+        ValueError: an object in it has a key twice, of which either value may be the right one.
+    """
+
+    def checked(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise ValueError(f"a key is there twice: {', '.join(key for key, _ in pairs)[:200]}")
+
+    with suppress(RecursionError, UnicodeDecodeError):  # what the record refuses, too
+        json.loads(text, object_pairs_hook=checked)
+    return text
 
 
 def write_dataset(folder: Path, dataset: Dataset) -> None:
@@ -89,7 +120,9 @@ def _window_of(span: Span) -> _Window:
 
 def _span_of(window: _Window) -> Span:
     utc = parse_zone("UTC")
-    return Span(parse_instant(window.start, utc), parse_instant(window.end, utc))
+    span = Span(parse_instant(window.start, utc), parse_instant(window.end, utc))
+    records.require_span(span.start_ms, span.end_ms)
+    return span
 
 
 def _pair_of(record: _DatasetRecord) -> str:

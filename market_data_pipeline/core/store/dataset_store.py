@@ -13,6 +13,7 @@ No stored value is replaced without a trace: how a new chunk differs from the on
 `revisions` before the new one takes its place.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,7 +31,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import layout, revisions
-from market_data_pipeline.core.store.atomic import lock_of, stamp_of, temporary_of, write_whole
+from market_data_pipeline.core.store.atomic import lock_of, make_folder, stamp_of, temporary_of, write_whole
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
 from market_data_pipeline.core.store.chunks.listing import ChunkList
@@ -142,16 +143,19 @@ class DatasetStore(ChunkList):
         """
         with self._lock:
             current = read_dataset(self.folder / layout.DATASET_FILE)
+            self.refresh()
+            found = self._paths
+            # What is only called like a chunk of this dataset is left alone.
+            own = {day: path for day, path in found.items() if day in self.entries}
             # A dataset.json that was written anew may start after days that have chunks.
-            found = chunk_files.scan(self._chunks)
-            earliest = min([start, *(date.fromisoformat(day) for day in found)])
+            earliest = min([start, *map(date.fromisoformat, own)])
             noted = current.with_requested(window).starting_on(earliest)
             self.dataset = replace(noted, reused=reused) if reused else noted
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset)
-            self._chunks.mkdir(exist_ok=True)
+            make_folder(self._chunks)
             self._remove_unfinished()
-            self._paths = chunk_files.rename(found, self.dataset)
+            self._paths = {**found, **chunk_files.rename(own, self.dataset)}
             if self._paths != found:
                 self._write_manifest()
 
@@ -183,6 +187,9 @@ class DatasetStore(ChunkList):
             self._reread_dataset()
             path = self.chunk_path(day)
             stored = self._stored(day) if path.exists() else None
+            if stored is None and day.key not in self.entries:
+                # What has the day in its name and another index is no chunk of this dataset.
+                path = self._chunks / layout.chunk_name(self.dataset, day.key)
             if stored and new.based_on not in {None, stored.entry.sha256}:
                 raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
             if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
@@ -238,10 +245,10 @@ class DatasetStore(ChunkList):
                 if revision := revisions.note(self.folder, self.dataset, stored, new.chunk):
                     self.revised[revision.day] = revision
             self._unlist(new.day.key)
-        elif path.exists():
+        elif os.path.lexists(path):
             # It is damaged; a copy is kept for a person to look at.
             chunk_files.set_aside(path, keep=True)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         write_whole(path, new.content)
         self._last_written = path, stamp_of(path), new.chunk
 

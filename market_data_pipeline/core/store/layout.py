@@ -13,6 +13,7 @@ Belongs here: how a name is made, and how it is read back. Does not belong here:
         .lock, .combine.lock             held by the process that writes the dataset, or a combined file
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market
+from market_data_pipeline.core.klines.days import require_storable
 from market_data_pipeline.core.klines.pair import is_token, token_of
 
 DATASET_FILE = "dataset.json"
@@ -39,7 +41,7 @@ ALL_CHUNKS = "all"
 CHUNK_EXAMPLE = "binance/BTCUSDT/1m/chunks/chunk_000001_2020-01-01.parquet"
 _PARQUET = ".parquet"
 _EXCHANGES = {market.exchange_id: market for market in Market}
-_CHUNK = re.compile(r"chunk_(?P<index>\d{6,})_(?P<day>\d{4}-\d{2}-\d{2})\.parquet")
+_CHUNK = re.compile(r"chunk_(?P<index>[0-9]{6,9})_(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})\.parquet")
 # No name can have a colon, a backslash, a NUL, a leading slash or a part that is only dots. Tokens may be Chinese.
 _STORED_FILE = re.compile(
     rf"(?P<exchange>{'|'.join(_EXCHANGES)})/(?P<token>[^/]+)/{INTERVAL}/"
@@ -82,7 +84,9 @@ def dataset_folder(root: Path, market: Market, pair: str) -> Path:
 
 def dataset_files(root: Path, market: Market | None = None) -> list[Path]:
     """The `dataset.json` of every dataset that exists, or of those of a market, sorted by path."""
-    return sorted(root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}/{DATASET_FILE}"))
+    folders = root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}")
+    # A link that leads nowhere is a damaged file, which `Path.glob` leaves out.
+    return sorted(path for folder in folders if os.path.lexists(path := folder / DATASET_FILE))
 
 
 def relative_folder(dataset: Dataset, folder: str) -> str:
@@ -98,7 +102,7 @@ def chunk_name(dataset: Dataset, day: str) -> str:
 def parse_chunk_name(name: str) -> ChunkName | None:
     """The index and the day in a file name; None if it is not the name of a chunk."""
     match = _CHUNK.fullmatch(name)
-    if match is None or not _is_date(match["day"]):
+    if match is None or not _is_storable(match["day"]) or int(match["index"]) == 0:
         return None
     return ChunkName(int(match["index"]), match["day"])
 
@@ -141,9 +145,9 @@ def _is_name(text: str) -> bool:
     return is_token(text.translate(dict.fromkeys(map(ord, "_+-"))))
 
 
-def _is_date(text: str) -> bool:
+def _is_storable(day: str) -> bool:
     try:
-        date.fromisoformat(text)
+        require_storable(date.fromisoformat(day))
     except ValueError:
         return False
     return True

@@ -16,12 +16,13 @@ import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.klines.days import Day, require_storable
 from market_data_pipeline.core.klines.flaws import Flaw
+from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.atomic import FileStamp, stamp_of, write_whole
-from market_data_pipeline.core.store.chunks.encoding import Footer
+from market_data_pipeline.core.store.atomic import FileStamp, read_file, stamp_of, write_whole
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer
 from market_data_pipeline.core.store.layout import chunk_name
 from market_data_pipeline.core.store.records import (
     AbsenceRecord,
@@ -33,6 +34,11 @@ from market_data_pipeline.core.store.records import (
 )
 
 _FORMAT = 1
+# A chunk has some 400 bytes here, and more where it has flaws.
+_MOST_BYTES = 512_000_000
+# A day of 26 hours.
+_MOST_ROWS = 1560
+_MOST_SOURCE = 100
 LIVE = "live"
 """In the source of a chunk: some of its klines were read from REST within minutes of closing."""
 
@@ -135,19 +141,39 @@ class _EntryRecord:
     bytes: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        require_storable(self.day)
+        records.require_sha256(self.sha256)
+        if not (0 <= self.rows <= self.expected_rows <= _MOST_ROWS and 0 < self.bytes <= MOST_CHUNK_BYTES):
+            raise ValueError(f"{self.rows} rows of {self.expected_rows} in {self.bytes} bytes")
+        times = [time for time in (self.first_open_time, self.last_open_time) if time is not None]
+        for open_time in times:
+            records.require_minute(open_time)
+        if len(times) != (2 if self.rows else 0) or times != sorted(times):
+            raise ValueError(f"{self.rows} rows from {self.first_open_time} to {self.last_open_time}")
+        ends = [end for absence in self.absences for end in (absence.start_ms, absence.end_ms)]
+        if ends != sorted(ends):
+            raise ValueError("absences overlap or are not sorted")
+        if not self.source or len(self.source) > _MOST_SOURCE:
+            raise ValueError(f"source has {len(self.source)} characters")
+
 
 @dataclass(slots=True)
 class _ManifestRecord:
     format: Literal[1]
     chunks: list[_EntryRecord]
+    market: str = ""
+    pair: str = ""
+    tz: str = ""
 
 
 class ManifestFile:
     """The `manifest.json` of one dataset. It is parsed again only when it has changed."""
 
-    def __init__(self, path: Path) -> None:
-        """Nothing is read yet."""
+    def __init__(self, path: Path, dataset: Dataset) -> None:
+        """Nothing is read yet. A manifest of another dataset is corrupt."""
         self.path = path
+        self.dataset = dataset
         self._stamp: FileStamp | None = None
         self._entries: Mapping[str, Entry] | None = None
 
@@ -157,7 +183,8 @@ class ManifestFile:
         if stamp is not None and stamp == self._stamp:
             return self._entries
         try:
-            self._entries, self._stamp = from_text(self.path.read_bytes()), stamp
+            content = read_file(self.path, _MOST_BYTES)
+            self._entries, self._stamp = from_text(content, self.dataset), stamp
         except FileNotFoundError:
             self._entries, self._stamp = None, None
         except ValueError as error:
@@ -179,14 +206,21 @@ def to_text(dataset: Dataset, entries: Iterable[Entry]) -> bytes:
     return json.dumps(head)[:-1].encode() + b', "chunks": [\n' + lines + b"\n]}\n"
 
 
-def from_text(text: bytes) -> Mapping[str, Entry]:
+def from_text(text: bytes, dataset: Dataset | None = None) -> Mapping[str, Entry]:
     """The entries of a `manifest.json`, by day.
 
     Raises:
-        ValueError: the text is damaged or of another version.
+        ValueError: the text is damaged, of another version, or not of the dataset, if that is given.
     """
-    entries = map(_entry_of, records.parse(_ManifestRecord, text).chunks)
-    return {entry.day: entry for entry in entries}
+    record = records.parse(_ManifestRecord, text)
+    if dataset and record.market:
+        is_of = (record.market, token_of(record.pair), record.tz)
+        if is_of != (dataset.market.value, dataset.token, dataset.zone.name):
+            raise ValueError(f"it is of {record.market} {record.pair[:40]} in {record.tz[:40]}")
+    entries = {entry.day: entry for entry in map(_entry_of, record.chunks)}
+    if len(entries) != len(record.chunks):
+        raise ValueError("it lists a day twice")
+    return entries
 
 
 def _record_of(dataset: Dataset, entry: Entry) -> _EntryRecord:

@@ -12,13 +12,33 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import iso
-from market_data_pipeline.core.store.atomic import write_whole
+from market_data_pipeline.core.store.atomic import read_file, write_whole
+from market_data_pipeline.core.store.records import parse
+
+_MOST_BYTES, _MOST_CHARACTERS = 4096, 255
+
+
+@dataclass(slots=True)
+class _Holder:
+    """Who holds the lock, as the note has it."""
+
+    who: str
+    host: str
+    pid: int
+    since: str
+
+    def __post_init__(self) -> None:
+        if not all(text.isprintable() and len(text) <= _MOST_CHARACTERS for text in (self.who, self.host, self.since)):
+            raise ValueError("a text that no holder writes")
+        if self.pid <= 0:
+            raise ValueError("no process id")
 
 
 class NoteLock:
@@ -44,9 +64,9 @@ class NoteLock:
             return False
         self.holder_was_killed = self._note.exists()
         now = iso(round(time.time() * 1000))
-        holder = {"who": self._who, "host": socket.gethostname(), "pid": os.getpid(), "since": now}
+        holder = _Holder(self._who, socket.gethostname(), os.getpid(), now)
         try:
-            write_whole(self._note, json.dumps(holder).encode())
+            write_whole(self._note, json.dumps(asdict(holder)).encode())
         except BaseException:
             self._lock.release()
             raise
@@ -61,9 +81,9 @@ class NoteLock:
     def holder(self) -> str:
         """The process that holds the lock, in words, from its note."""
         # The holder may be about to write its note, or to release the lock.
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            holder = json.loads(self._note.read_bytes())
-            return f"{holder['who']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+        with suppress(OSError, ValueError):
+            holder = parse(_Holder, read_file(self._note, _MOST_BYTES))
+            return f"{holder.who} (process {holder.pid} on {holder.host}, since {holder.since})"
         return "another process"
 
 

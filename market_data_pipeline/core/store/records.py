@@ -8,18 +8,22 @@ belongs is an error, and so is a missing key; unknown keys are ignored. The byte
 footers are part of a chunk's sha256. Importing pydantic takes 0.1 s, so that waits for the first record.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.days import FIRST_DAY, FIRST_MS, LAST_DAY, LAST_MS, MINUTE_MS
 from market_data_pipeline.core.klines.flaws import Flaw
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 R = TypeVar("R")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MOST_DIGITS = 400
 _adapters: "dict[type[Any], TypeAdapter[Any]]" = {}
 
 
@@ -32,6 +36,11 @@ class AbsenceRecord:
     end_ms: int
     minutes: int
     evidence: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_span(self.start_ms, self.end_ms)
+        if self.minutes != (self.end_ms - self.start_ms) // MINUTE_MS:
+            raise ValueError(f"minutes is {self.minutes}, which is not the length of the span")
 
 
 def absence_record(absence: Absence) -> AbsenceRecord:
@@ -57,6 +66,10 @@ class FlawsRecord:
     open_times: tuple[int, ...]
     values: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        for open_time in self.open_times:
+            require_minute(open_time)
+
 
 def flaws_records(flaws: Iterable[Flaw]) -> tuple[FlawsRecord, ...]:
     """The records of flaws."""
@@ -78,9 +91,43 @@ def flaws_of(records: Iterable[FlawsRecord]) -> tuple[Flaw, ...]:
     flaws = []
     for record in records:
         for open_time, text in zip(record.open_times, record.values, strict=True):
+            if len(text) > _MOST_DIGITS:
+                raise ValueError(f"a value has {len(text)} characters")
             value = int(text) if text.removeprefix("-").isdecimal() else float(text)
             flaws.append(Flaw(open_time, record.rule, value, record.sources))
     return tuple(sorted(flaws, key=lambda flaw: (flaw.open_time, flaw.rule)))
+
+
+def require_minute(instant_ms: int) -> None:
+    """Refuse what is no whole minute, or lies in a year that no dataset can have.
+
+    Raises:
+        ValueError: it is such an instant.
+    """
+    if instant_ms % MINUTE_MS or not FIRST_MS <= instant_ms <= LAST_MS:
+        raise ValueError(f"{instant_ms} is no minute between {FIRST_DAY} and {LAST_DAY}")
+
+
+def require_span(start_ms: int, end_ms: int) -> None:
+    """Refuse a span that is no span of minutes.
+
+    Raises:
+        ValueError: an end is no minute, or the span is empty or ends before it starts.
+    """
+    require_minute(start_ms)
+    require_minute(end_ms)
+    if end_ms <= start_ms:
+        raise ValueError(f"the end {end_ms} is not after the start {start_ms}")
+
+
+def require_sha256(text: str) -> None:
+    """Refuse what is no sha256 as manifests hold it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _SHA256.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is no sha256")
 
 
 def parse(record: type[R], text: str | bytes) -> R:

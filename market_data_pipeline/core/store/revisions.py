@@ -12,17 +12,19 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 
+from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span, merge, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import MINUTE_MS, iso
+from market_data_pipeline.core.klines.days import MINUTE_MS, iso, parse_instant, parse_zone, require_storable
 from market_data_pipeline.core.klines.flaws import attested
 from market_data_pipeline.core.klines.table import FIELDS, common_minutes
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.atomic import appended, sha256_of
+from market_data_pipeline.core.store.atomic import appended, read_file, sha256_of
 from market_data_pipeline.core.store.chunks.encoding import encode
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
@@ -30,6 +32,7 @@ from market_data_pipeline.core.store.manifest import State
 
 _MOST_EXAMPLES = 20
 _LAST_LINES_BYTES = 200_000
+_MOST_BYTES = 1_000_000_000
 _log = logging.getLogger(__name__)
 
 
@@ -131,10 +134,13 @@ def append(folder: Path, revision: Revision) -> None:
 
 def read(folder: Path) -> list[Revision]:
     """The dataset's revisions in the order they were noticed; a line that is not a whole revision is skipped."""
+    path = folder / REVISIONS_FILE
     try:
-        written = (folder / REVISIONS_FILE).read_bytes()
+        written = read_file(path, _MOST_BYTES)
     except FileNotFoundError:
         return []
+    except ValueError as error:
+        raise StoreError(f"{path} cannot be used: {error}; move it away, a new one is begun") from None
     return list(_parsed(written.splitlines()))
 
 
@@ -146,5 +152,21 @@ def _last_of(day: str, written: bytes) -> Revision | None:
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[Revision]:
     for line in lines:
-        with suppress(ValueError):
-            yield records.parse(Revision, line)
+        with suppress(ValueError, UsageError):
+            revision = records.parse(Revision, line)
+            _require_possible(revision)
+            yield revision
+
+
+def _require_possible(revision: Revision) -> None:
+    """Refuse a line of the ledger that no writer writes.
+
+    Raises:
+        ValueError: a day, a span or a hash is none.
+    """
+    require_storable(date.fromisoformat(revision.day))
+    parse_instant(revision.at, parse_zone("UTC"))
+    for span in revision.minutes:
+        records.require_span(span.start_ms, span.end_ms)
+    for sha256 in (revision.old_sha256, revision.new_sha256):
+        records.require_sha256(sha256)

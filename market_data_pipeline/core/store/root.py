@@ -4,6 +4,7 @@ Belongs here: which datasets exist, and making a new one exist. Does not belong 
 happens inside a dataset's folder (`dataset_store`).
 """
 
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
 from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import lock_of, require_writable
+from market_data_pipeline.core.store.atomic import lock_of, make_folder, require_writable
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
@@ -65,7 +66,7 @@ class Store:
             UsageError: the dataset has the symbol of the pair, but another base and quote.
         """
         path = self.folder(market, pair) / layout.DATASET_FILE
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         dataset = self.read(path)
         require_same(pair, dataset.pair)
@@ -79,7 +80,7 @@ class Store:
     def create(self, market: Market, pair: str, *, zone: Zone, start: date) -> DatasetStore:
         """Create the dataset and return its files; if it exists by then, its own zone and start are kept."""
         folder = self.folder(market, pair)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with lock_of(folder / layout.LOCK_FILE):
             dataset = self.find(market, pair)
             if dataset is None:

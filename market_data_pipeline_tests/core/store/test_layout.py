@@ -15,7 +15,7 @@ DATASET = Dataset(Market.FUTURES, "BTC/USDT", UTC_ZONE, date(2020, 1, 1))
 
 @pytest.mark.parametrize(
     ("day", "name"),
-    [("2020-01-01", "chunk_000001_2020-01-01.parquet"), ("4757-11-27", "chunk_1000000_4757-11-27.parquet")],
+    [("2020-01-01", "chunk_000001_2020-01-01.parquet"), ("2199-12-30", "chunk_065743_2199-12-30.parquet")],
 )
 def test_a_chunk_name_is_read_back(day, name):
     assert layout.chunk_name(DATASET, day) == name
@@ -25,6 +25,8 @@ def test_a_chunk_name_is_read_back(day, name):
 @pytest.mark.parametrize(
     "name",
     ["chunk_000001_2020-13-01.parquet", "chunk_00001_2020-01-01.parquet", "chunk_000001_2020-01-01.parquet.tmp",
+     "chunk_000000_2020-01-01.parquet", "chunk_1000000_4757-11-27.parquet", "chunk_000001_0001-01-01.parquet",
+     "chunk_000001_9999-12-31.parquet", "chunk_000001_2020-01-01 (1).parquet", "chunk_00000１_2020-01-01.parquet",
      "BTCUSDT_1m_all.parquet", "notes.txt", ""],
 )  # fmt: skip
 def test_other_names_are_not_those_of_chunks(name):

@@ -28,6 +28,10 @@ from market_data_pipeline.core.store.records import (
 )
 
 FOOTER_KEY = b"market_data"
+MOST_CHUNK_BYTES = 64_000_000
+"""More than the largest chunk, with a reason of its own for each of its minutes."""
+# A day has 1560 minutes at most.
+_MOST_ROWS = 1560
 R = TypeVar("R")
 WRITER_OPTIONS: dict[str, Any] = {
     "compression": "zstd",
@@ -97,11 +101,18 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
     """
     # From memory and of one row group there is nothing to read ahead or in parallel; who has many chunks has threads.
     source = pa.BufferReader(content)
-    with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
-        footer = _footer_of(parse_footer(_FooterRecord, file.metadata.metadata))
-        klines = file.read(use_threads=False)
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
+            if file.metadata.num_rows > _MOST_ROWS:
+                raise ValueError(f"it says that it has {file.metadata.num_rows} rows")
+            footer = _footer_of(parse_footer(_FooterRecord, file.metadata.metadata))
+            klines = file.read(use_threads=False)
+    except (KeyError, TypeError, IndexError, MemoryError, pa.ArrowException) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     if klines.schema.remove_metadata() != SCHEMA:
         raise ValueError("its columns are not the twelve fields of a kline with their types")
+    if klines.num_rows > _MOST_ROWS or any(column.null_count for column in klines.columns):
+        raise ValueError("it has too many rows, or a row without a value")
     return klines, footer
 
 

@@ -20,9 +20,17 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.flaws import Flaw, named_by
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, copy_whole, move, sha256_of
+from market_data_pipeline.core.store.atomic import (
+    TEMPORARY_SUFFIX,
+    copy_whole,
+    make_folder,
+    move,
+    read_file,
+    sha256_of,
+    sync_folder,
+)
 from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
-from market_data_pipeline.core.store.chunks.encoding import Footer
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 
 ReadHashed = Callable[[str, Path], tuple[bytes, str]]
@@ -92,13 +100,19 @@ def new_chunk(
     return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows, based_on)
 
 
-def scan(folder: Path) -> dict[str, Path]:
-    """The chunk files in a folder by day, with any index in their names; empty if there is no folder."""
+def scan(folder: Path, dataset: Dataset) -> dict[str, Path]:
+    """The files in a folder that are called like chunks, by day; empty if there is no folder.
+
+    Of several files of a day the one counts whose index follows from the dataset's start, else the last by name. Any
+    may be in use, as the renaming after an earlier start may be unfinished.
+    """
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - a tenth of the time of Path.iterdir
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {found.day: folder / name for name in names if (found := layout.parse_chunk_name(name))}
+    found = [parsed for name in names if (parsed := layout.parse_chunk_name(name)) and str(parsed) == name]
+    found.sort(key=lambda chunk: chunk.index == dataset.index_of(chunk.day))
+    return {chunk.day: folder / str(chunk) for chunk in found}
 
 
 def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
@@ -123,13 +137,15 @@ def _is_temporary(path: Path) -> bool:
 def set_aside(path: Path, *, keep: bool = False) -> Path:
     """Move a file, or copy it with `keep`, from `chunks/` to `quarantine/` beside it; return where it is now."""
     folder = path.parent.with_name(layout.QUARANTINE)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     names = (f"{path.name}.{number}" for number in count(1))
     target = next(folder / name for name in chain([path.name], names) if not (folder / name).exists())
-    if keep:
+    if keep and path.is_file():
         copy_whole(path, target)
     else:
         move(path, target)
+        sync_folder(folder)
+        sync_folder(path.parent)
     return target
 
 
@@ -161,7 +177,7 @@ def read(path: Path, dataset: Dataset, day: Day, read: ReadHashed | None = None)
 
 
 def _read_hashed(_day: str, path: Path) -> tuple[bytes, str]:
-    content = path.read_bytes()
+    content = read_file(path, MOST_CHUNK_BYTES)
     return content, sha256_of(content)
 
 
@@ -191,4 +207,6 @@ def rename(paths: dict[str, Path], dataset: Dataset) -> dict[str, Path]:
     named = {day: path.with_name(names[day]) for day, path in paths.items() if path.name != names[day]}
     for day, target in named.items():
         move(paths[day], target)
+    for folder in {target.parent for target in named.values()}:
+        sync_folder(folder)
     return {**paths, **named}

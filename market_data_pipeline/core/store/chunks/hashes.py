@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from market_data_pipeline.core.store.atomic import FileStamp, sha256_of, stamp_of
+from market_data_pipeline.core.store.atomic import FileStamp, read_file, sha256_of, stamp_of
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 
 # Two changes within one tick of a file system's clock leave the same time; the coarsest clocks tick every 2 s.
 _SETTLED_AFTER_NS = 2_000_000_000
@@ -33,7 +34,7 @@ class ChunkHashes:
         """The sha256 of the day's file.
 
         Raises:
-            OSError: it cannot be read.
+            OSError, ValueError: it cannot be read, or is no file.
         """
         known = self._known.get(day)
         if known is not None and known.is_settled and known.stamp == stamp_of(path):
@@ -44,10 +45,10 @@ class ChunkHashes:
         """The bytes of the day's file and their sha256.
 
         Raises:
-            OSError: it cannot be read.
+            OSError, ValueError: it cannot be read, or is no file.
         """
         known, stamp = self._known.get(day), stamp_of(path)
-        content = path.read_bytes()
+        content = read_file(path, MOST_CHUNK_BYTES)
         if known is not None and known.is_settled and known.stamp == stamp == stamp_of(path):
             return content, known.sha256
         sha256 = sha256_of(content)

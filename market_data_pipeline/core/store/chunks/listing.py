@@ -35,7 +35,7 @@ class ChunkList:
         self.warnings: list[str] = []
         """What is wrong with the manifest or with chunk files that it does not list, one line each."""
         self._chunks = folder / layout.CHUNKS
-        self._manifest = ManifestFile(folder / layout.MANIFEST_FILE)
+        self._manifest = ManifestFile(folder / layout.MANIFEST_FILE, dataset)
         self._dataset_stamp: FileStamp | None = None
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
@@ -50,7 +50,7 @@ class ChunkList:
         self.warnings.clear()
         self._reread_dataset()
         self._listed = dict(self._manifest.entries(warn=self.warnings.append) or {})
-        self._paths = chunk_files.scan(self._chunks)
+        self._paths = chunk_files.scan(self._chunks, self.dataset)
         self._drop_replaced()
         for day in sorted(self._paths.keys() - self._listed.keys() - self._unlisted.keys()):
             self._adopt(day)
@@ -109,7 +109,7 @@ class ChunkList:
         entry = self.entries.get(day.key)
         try:
             return entry is not None and self._hashes.of(day.key, self.chunk_path(day)) == entry.sha256
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def _read_hashed(self, day: Day) -> Chunk:
@@ -128,8 +128,8 @@ class ChunkList:
         """Read `dataset.json` and the names of all chunks again if another process has moved the start."""
         stamp = stamp_of(self.folder / layout.DATASET_FILE)
         if stamp is not None and stamp != self._dataset_stamp:
-            self.dataset = read_dataset(self.folder / layout.DATASET_FILE)
-            self._paths = chunk_files.scan(self._chunks)
+            self.dataset = self._manifest.dataset = read_dataset(self.folder / layout.DATASET_FILE)
+            self._paths = chunk_files.scan(self._chunks, self.dataset)
             self._dataset_stamp = stamp
 
     def _drop_replaced(self) -> None:
@@ -158,5 +158,5 @@ class ChunkList:
     def _was_moved(self, day: Day) -> bool:
         """True if another process has renamed the day's chunk, as it does when it moves the dataset's start."""
         before = self.chunk_path(day)
-        self._paths = chunk_files.scan(self._chunks)
+        self._paths = chunk_files.scan(self._chunks, self.dataset)
         return day.key in self._paths and self._paths[day.key] != before
