@@ -76,6 +76,9 @@ def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
     """
     path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
     try:
+        # A pipe would be waited for.
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield from _row_differences(file, ChunkRows(store, selection))
     except (OSError, ValueError) as error:
@@ -100,6 +103,8 @@ def _lag(store: DatasetStore, selection: Selection, path: Path) -> str:
 
 def _last_open_ms(path: Path) -> int | None:
     """The open time of the last kline of a combined file, ms UTC, from its metadata; None if that has none."""
+    if not path.is_file():
+        return None
     try:
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]

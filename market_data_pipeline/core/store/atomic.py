@@ -126,10 +126,11 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         if error.errno in _NO_FILE or path.is_dir():
             raise ValueError(f"it is no file: {error.strerror}") from None
         raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise ValueError("it is no file")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is no file")
         content = file.read(most_bytes + 1) if found.st_size <= most_bytes else b""
         if max(found.st_size, len(content)) > most_bytes:
             raise ValueError(f"it is larger than {size_text(most_bytes)}")
