@@ -125,7 +125,7 @@ def _load(case: Case, root: Path, budget: str, url: str, *, refetch: bool = Fals
 
     resolved = resolve(opened, Market(case.market), case.pair, strict=True)
     with closing(resolved.source) as source:
-        window = reachable(case.window, source.life(), source.now_ms())
+        window = reachable(case.window, source.life(), source.now_ms(), parse_zone("UTC"))
         if window is None:
             return ["no klines in the window"]
         store = dataset_of(Store(root / "data"), resolved, zone=parse_zone("UTC"), window=window)
