@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable
 from datetime import date, timedelta
+from itertools import islice
 
 from market_data_pipeline.core.errors import (
     MarketDataError,
@@ -29,6 +30,9 @@ from market_data_pipeline.core.sources.archive.files import PUBLISHED_AFTER_MS, 
 from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.sources.rest.klines import RestSource, last_traded_ms
+
+# Where so many files in a row cannot be used, the next ones are not looked at: an archive may have thousands.
+_MOST_FILES = 5
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +162,7 @@ class Lives:
 
     def _edge_ms(self, days: Iterable[date], at: int, delivered_ms: int | None) -> int | None:
         """The first (`at` 0) or last (-1) open time of the first of these days whose file has klines."""
-        for day in days:
+        for day in islice(days, _MOST_FILES):
             try:
                 klines = self._archive.day(start_of(day)).klines
             except (NoFile, BadFile) as error:
