@@ -110,7 +110,7 @@ def test_revisions_are_shown(browser: Browser, root: Path) -> None:
     minute = at("2021-04-24T10:00")
     change = Change(minute, "volume", 1.0, 2.0)
     known = Revision(
-        "2021-04-24", "2021-04-30T00:00Z", "a", "b", "rest", "archive",
+        "2021-04-24", "2021-04-30T00:00Z", "a" * 64, "b" * 64, "rest", "archive",
         (Span(minute, minute + 60_000),), ("volume", "trades"), (change,),
     )  # fmt: skip
     revisions.append(dataset_folder(root, "spot", "BTCUSDT"), known)
