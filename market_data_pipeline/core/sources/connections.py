@@ -151,6 +151,7 @@ def _bounded(pool_class: Any) -> Any:
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         has_responded = False
+        raw_response: HTTPResponse | None = None
 
         @property
         def is_connected(self) -> bool:
@@ -166,10 +167,19 @@ def _bounded(pool_class: Any) -> Any:
             super().request(*arguments, **options)
 
         def response_class(self, sock: Any, **options: Any) -> HTTPResponse:
-            return HTTPResponse(_BoundedSocket(sock, _of_thread.request), **options)  # type: ignore[arg-type]
+            self.raw_response = HTTPResponse(_BoundedSocket(sock, _of_thread.request), **options)  # type: ignore[arg-type]
+            return self.raw_response
 
         def getresponse(self) -> Any:
-            response = super().getresponse()
+            try:
+                response = super().getresponse()
+            except BaseException:
+                # urllib3 refuses headers without closing what it read them from, which would keep the socket open.
+                if self.raw_response:
+                    self.raw_response.close()
+                raise
+            finally:
+                self.raw_response = None
             self.has_responded = True
             return response
 
