@@ -4,6 +4,7 @@ Does not belong here: any assertion about the project.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -126,6 +127,12 @@ class MarketData:
         unset = {name.upper(): None for name in Settings.model_fields}
         mine = {"MARKET_DATA_DIR": str(self.root), "MARKET_DATA_EXCHANGE_URL": self.url}
         return {**unset, **mine, **self.env, **more}
+
+
+def without_progress(stderr: str) -> str:
+    """What a command wrote to stderr, less the progress lines of a load that takes longer than ten seconds."""
+    lines = stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not re.match(r"(spot|futures) \S+: \d+ of \d+ days, ", line))
 
 
 def dataset_folder(root: Path, market: str, token: str) -> Path:
