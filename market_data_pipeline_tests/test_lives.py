@@ -134,6 +134,21 @@ def test_an_end_is_taken_back_when_the_pair_is_traded_again(playing: Any) -> Non
         assert proof(run)["absent_minutes"] == {"suspended": 180}
 
 
+@pytest.mark.parametrize("source", ["auto", "rest"])
+def test_a_repair_asks_again_about_an_end(playing: Any, source: str) -> None:
+    with playing({"now": "2024-05-06T12:00Z", "futures": {"DEADUSDT": GONE}}) as (run, running):
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-04", market="futures").exit_code == 0
+        still = run("verify", "--repair", MARKET_DATA_SOURCE=source)
+        assert still.exit_code == 0 and "→" not in still.output, still.output
+        back = {"first": "2024-04-20T00:00Z", "gaps": [["2024-05-02T09:00Z", "2024-05-02T12:00Z"]]}
+        step(running, {"now": "2024-05-06T12:00Z", "futures": {"DEADUSDT": back}})
+        repaired = run("verify", "--repair", MARKET_DATA_SOURCE=source)
+        assert repaired.exit_code == 0, repaired.output
+        assert "no klines after 2024-05-02T09:00Z, and the exchange has later ones now" in repaired.output
+        assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-02": 1260}
+        assert proof(run)["absent_minutes"] == {"suspended": 180}
+
+
 def test_the_fallback_is_for_pairs_that_neither_source_knows(playing: Any) -> None:
     with playing({"now": "2024-05-06T12:00Z"}) as (run, _):
         loaded = backfill(run, "NOPE/USDT", "2024-05-01", "2024-05-02", market="futures")

@@ -7,8 +7,8 @@ them (`verify`, `crosscheck`, `combined`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from market_data_pipeline.core.klines.coverage import Span
-from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.klines.coverage import Kind, Span
+from market_data_pipeline.core.klines.days import Day, day_at
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck
 from market_data_pipeline.core.proof.verify import Verification, verify
@@ -42,8 +42,18 @@ class Proof:
 
     @property
     def needs_repair(self) -> bool:
-        """True if `proof.repair` has something to do: something is wrong, or foreign files lie among the chunks."""
-        return not self.ok or bool(self.verification.strangers)
+        """True if `proof.repair` has something to do.
+
+        Something is wrong, foreign files lie among the chunks, or the exchange is to be asked again about an end.
+        """
+        return not self.ok or bool(self.verification.strangers or self.ended)
+
+    @property
+    def ended(self) -> list[Day]:
+        """The days that are good only if the pair's trading has ended in them or before, in order."""
+        absences, zone = self.verification.absences, self.verification.dataset.zone
+        days = {day_at(zone, absence.span.start_ms) for absence in absences if absence.kind is Kind.DELISTED}
+        return sorted(days - set(self.bad_days), key=lambda day: day.start_ms)
 
     @property
     def bad_days(self) -> list[Day]:

@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 
-from market_data_pipeline.core.errors import MarketDataError, StoreError
+from market_data_pipeline.core.errors import MarketDataError, PairNotListed, PairNotServed, StoreError
 from market_data_pipeline.core.klines.coverage import Kind, Span, gaps, intersect, minutes_by_kind
-from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.klines.days import Day, iso
 from market_data_pipeline.core.klines.findings import COVERED
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.loading.day import DayResult
@@ -64,6 +64,10 @@ def repair(
         source: the source of days whose chunk does not require another one.
         on_load: called with the plan of each run of days before it is loaded.
         on_day: called with each day's result.
+
+    Raises:
+        SourceUnavailable: a pair's end is proven, and the exchange cannot be asked again about it; the days that are
+            damaged have been loaded again.
     """
     for path in store.strangers():
         if moved := store.quarantine(path):
@@ -72,6 +76,9 @@ def repair(
     failures: dict[str, str] = {}
     for days in _adjoining(bad_days):
         failures |= _load_again(store, days, open_source, on_load, on_day)
+    for bad in _traded_again(store, proof.ended, open_source, source):
+        failures |= _load_again(store, [bad], open_source, on_load, on_day, refetch=False)
+        bad_days.append(bad)
     store.refresh()
     for bad in bad_days:
         yield _proved_again(store, bad, failures.get(bad.day.key, ""))
@@ -95,6 +102,24 @@ def _bad_days(store: DatasetStore, proof: Proof, source: str) -> Iterator[BadDay
         # A day that was loaded from REST alone is loaded from REST again, so that its chunk is the same to the byte.
         of_day = "rest" if entry and entry.source == "rest" else source
         yield BadDay(day, Span(start_ms, day.end_ms), of_day, "; ".join(finding.problem for finding in errors))
+
+
+def _traded_again(
+    store: DatasetStore, ended: Sequence[Day], open_source: Callable[[str], KlineSource], name: str
+) -> Iterator[BadDay]:
+    """The days with a proven end after which the exchange has klines now: no end is final."""
+    if not ended:
+        return
+    with closing(open_source(name)) as source:
+        try:
+            last_ms = source.life(ended[0].start_ms, between=store.dataset.reused).last_open_ms
+        except (PairNotListed, PairNotServed):
+            return
+    for day in ended:
+        gone = next(found.span for found in store.entries[day.key].absences if found.kind is Kind.DELISTED)
+        if last_ms is None or last_ms >= gone.start_ms:
+            problem = f"no klines after {iso(gone.start_ms)}, and the exchange has later ones now"
+            yield BadDay(day, Span(gone.start_ms, day.end_ms), name, problem)
 
 
 def _first_missing(store: DatasetStore, day: Day) -> int:
@@ -126,6 +151,8 @@ def _load_again(
     open_source: Callable[[str], KlineSource],
     on_load: Callable[[Load], None],
     on_day: Callable[[DayResult], None],
+    *,
+    refetch: bool = True,
 ) -> dict[str, str]:
     """Load the days from their source; return why days failed, by day."""
     span = Span(days[0].span.start_ms, days[-1].span.end_ms)
@@ -134,7 +161,7 @@ def _load_again(
     failures = {}
     try:
         with closing(open_source(days[0].source)) as source, store.loading(window):
-            load = plan_load(store, source, window, refetch=True)
+            load = plan_load(store, source, window, refetch=refetch)
             on_load(load)
             for result in load_days(load):
                 on_day(result)
