@@ -6,17 +6,20 @@ Runs of Dagster's public `execute_in_process` belong to no code location, so the
 functions used instead are imported at the top of this module, so an upgrade of Dagster that lacks one fails at once.
 """
 
+import io
 import os
+import sqlite3
 import sys
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, JobExecutionResult, RunsFilter
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -42,6 +45,7 @@ from market_data_pipeline.instance.names import (
     op_name,
     range_tags,
 )
+from market_data_pipeline.instance.storage import REFUSALS
 
 _UNFINISHED = [
     DagsterRunStatus.NOT_STARTED,
@@ -77,13 +81,13 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
     """Open the Dagster instance of the home, and report runs as failed whose process was killed.
 
     Raises:
-        StoreError: the instance cannot be opened.
+        StoreError: the instance cannot be opened, or (as a StoreUnavailable) its database takes no entry.
     """
     prepare_home(home)
     os.environ["DAGSTER_HOME"] = str(home)
     for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
         warnings.simplefilter("ignore", category)
-    with _opened(home) as instance:
+    with _opened(home) as instance, _refusal_named(home):
         yield instance
 
 
@@ -94,10 +98,40 @@ def _opened(home: Path) -> DagsterInstance:
     except StoreError:
         raise
     except Exception as error:  # a dagster.yaml may name any storage, which may raise any error
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
-        kind = StoreUnavailable if isinstance(error, OSError) else StoreError
+        reason = (" ".join(str(getattr(error, "orig", error)).split()) or type(error).__name__)[:300]
+        kind = StoreUnavailable if isinstance(error, REFUSALS) else StoreError
         raise kind(f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}") from error
     return instance
+
+
+@contextmanager
+def _refusal_named(home: Path) -> Iterator[None]:
+    """Turn the error of a database that takes no entry in the block, of any depth, into one line."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        reason = getattr(error, "orig", None) or error
+        raise StoreUnavailable(
+            f"the database of the Dagster instance of {home} takes no entry: {reason}; check that the disk is not full "
+            "and run the same command again, finished days are kept"
+        ) from error
+
+
+@contextmanager
+def _stderr_unless_refused() -> Iterator[None]:
+    """Hold back what is written to stderr in the block, and drop it if the block ends with a refusal of the database.
+
+    Dagster prints each refusal with its SQL before it raises it.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    except REFUSALS:
+        said.truncate(0)
+        raise
+    finally:
+        sys.stderr.write(said.getvalue())
 
 
 def _end_orphans(instance: DagsterInstance) -> None:
@@ -176,7 +210,7 @@ def _run(
 ) -> RunReport:
     configs = {name: {"config": values} for name, values in ops.items()}
     run_id = str(uuid.uuid4())
-    with alive.held(Path(instance.root_directory), run_id):
+    with alive.held(Path(instance.root_directory), run_id), _stderr_unless_refused():
         created = instance.create_run_for_job(
             job_def=job,
             run_id=run_id,
