@@ -1,25 +1,28 @@
-"""Stored klines for research: `open_dataset(...)`, then pandas, polars, DuckDB or Arrow, as stored or resampled.
+"""Stored klines for research: `open_dataset(...)` for a pair, `open_panel(...)` for many, in four formats.
 
-Belongs here: what a user calls (this module, `klines`), files (`stored`), bins (`resampling`), frames (`formats`). Does
-not belong here: loading and repairing klines (`app.backfill`, `app.repair`).
+Belongs here: what a user calls (this module, `klines`, `panel`), which pairs (`choosing`) and minutes (`windows`) are
+meant, files (`stored`), bins (`resampling`), many pairs side by side (`grid`, `reasons`), frames (`formats`,
+`grid_formats`). Does not belong here: loading and repairing klines (`app.backfill`, `app.repair`).
 May import: `core`, and `settings` where an argument is left out.
 The reader writes nothing and takes no lock, so any number of processes may read while klines are loaded. See
 docs/reader.md.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import parse_market
+from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.store.layout import MANIFEST_FILE
 from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.reader.choosing import choose, find_stored
 from market_data_pipeline.reader.klines import DatasetKlines, Klines, ResampledKlines
-from market_data_pipeline.reader.stored import StoredDataset
+from market_data_pipeline.reader.panel import Panel, PanelView, panel_of
+from market_data_pipeline.reader.stored import READERS, StoredDataset
+from market_data_pipeline.reader.windows import Instant
 
-__all__ = ["DatasetKlines", "Klines", "ResampledKlines", "open_dataset"]
+__all__ = ["DatasetKlines", "Klines", "Panel", "PanelView", "ResampledKlines", "open_dataset", "open_panel"]
 
 
 def open_dataset(
@@ -36,19 +39,60 @@ def open_dataset(
         UsageError: there is no such dataset.
         StoreError: its `dataset.json` is damaged.
     """
-    if pair is None or market is None or root is None:
+    if pair is None:
+        from market_data_pipeline import settings
+
+        pair = settings.load().symbol
+    store, on = _store(market, root)
+    return _klines(store, find_stored(store, on, pair), READERS)
+
+
+def open_panel(
+    pairs: str | Sequence[str],
+    columns: str | Sequence[str] = ("close",),
+    start: Instant = None,
+    end: Instant = None,
+    interval: str = "1m",
+    tz: str | None = None,
+    *,
+    market: str | None = None,
+    root: str | Path | None = None,
+    at: Instant = None,
+) -> Panel:
+    """The stored klines of many pairs of a market in one table, read when a format is asked for.
+
+    Args:
+        pairs: names in any spelling, and globs over what is stored: `*/USDT`, `BTC*`; `!*DOWN/*` leaves pairs out.
+        columns: which columns of the klines.
+        start: the first minute; None for the first that is stored or was requested of any of the pairs.
+        end: the first minute after the window; None for the end of what is stored or was requested.
+        interval: `1m`, or a longer one as `DatasetKlines.resample` takes it.
+        tz: the zone of dates, of bins, and of the times shown; None as for one pair, if all have days of the same zone.
+        market: `spot` or `futures`; None for that of the settings.
+        root: the data root; None for that of the settings.
+        at: keep only the pairs that had klines on this day.
+
+    Raises:
+        UsageError: a pair is not stored or named twice, a glob matches nothing, no pair has klines on the day `at`,
+            there is no such column, interval or zone, or the window ends before it starts.
+        StoreError: the `dataset.json` of a pair is damaged.
+    """
+    store, on = _store(market, root)
+    # The panel reads pairs in threads, so that each of them needs none of its own.
+    chosen = [_klines(store, dataset, 1) for dataset in choose(store, on, pairs)]
+    return panel_of(chosen, columns, start, end, interval, tz).traded_at(at)
+
+
+def _store(market: str | None, root: str | Path | None) -> tuple[Store, Market]:
+    if market is None or root is None:
         from market_data_pipeline import settings  # importing it takes as long as all other imports together
 
         defaults = settings.load()
-        pair, market, root = pair or defaults.symbol, market or defaults.market_type, root or defaults.root
-    store, on = Store(Path(root).expanduser().absolute()), parse_market(market)
-    name = parse_pair(pair, has_contracts=on.has_contracts)
-    dataset = store.find(on, name)
-    if dataset is None:
-        raise UsageError(
-            f"there is no {on} {name} under {store.root}; market-data status lists what is stored, "
-            f"market-data --market {on} --pair {name} backfill loads it"
-        )
-    folder = store.folder(on, name)
-    files = StoredDataset(folder, dataset, ManifestFile(folder / MANIFEST_FILE, dataset))
+        market, root = market or defaults.market_type, root or defaults.root
+    return Store(Path(root).expanduser().absolute()), parse_market(market)
+
+
+def _klines(store: Store, dataset: Dataset, readers: int) -> DatasetKlines:
+    folder = store.folder(dataset.market, dataset.pair)
+    files = StoredDataset(folder, dataset, ManifestFile(folder / MANIFEST_FILE, dataset), readers)
     return DatasetKlines(files, zone=dataset.zone, shown_in=parse_zone("UTC"))

@@ -1,40 +1,31 @@
 """The objects that the reader returns: the klines of a dataset, as stored or resampled.
 
-Belongs here: their methods, and the meaning of windows, columns and zones. Does not belong here: finding a dataset
-(`reader`), files (`stored`), bins (`resampling`), frames (`formats`).
+Belongs here: their methods, and the meaning of columns and zones. Does not belong here: finding a dataset (`reader`),
+windows (`windows`), files (`stored`), bins (`resampling`), frames (`formats`), many pairs (`panel`).
 """
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import Zone, iso, parse_instant, parse_zone
+from market_data_pipeline.core.klines.days import Zone, parse_zone
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.reader import formats
 from market_data_pipeline.reader.resampling import RESAMPLED_FIELDS, Interval, fields_for, parse_interval, resample
 from market_data_pipeline.reader.stored import StoredDataset
+from market_data_pipeline.reader.windows import Instant, window_of
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
     import polars as pl
-
-_YEAR_10000_MS = 253_402_300_800_000
-
-Instant = str | date | datetime | SupportsIndex | None
-"""A date (local midnight), an ISO time, a `datetime` with a zone, or ms UTC; None for the first or last one stored.
-
-A text without offset is local time. A `datetime` without a zone is refused.
-"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -113,29 +104,7 @@ class Klines(ABC):
         return list(dict.fromkeys(names))
 
     def _window(self, start: Instant, end: Instant) -> Span:
-        start_ms, end_ms = self._instant(start), self._instant(end)
-        if start_ms is None or end_ms is None:
-            extent = self._files.extent()
-            if start_ms is None:
-                start_ms = extent.start_ms if end_ms is None else min(extent.start_ms, end_ms)
-            if end_ms is None:
-                end_ms = max(extent.end_ms, start_ms)
-        if end_ms < start_ms:
-            raise UsageError(f"the end {iso(end_ms)} is before the start {iso(start_ms)}; give a later end")
-        return Span(start_ms, end_ms)
-
-    def _instant(self, instant: Instant) -> int | None:
-        if instant is None:
-            return None
-        if isinstance(instant, str):
-            return parse_instant(instant, self.zone)
-        if isinstance(instant, datetime) and instant.tzinfo is None:
-            raise UsageError(f"{instant!r} has no zone; give it one, or write it as a text, which is local time")
-        if isinstance(instant, date):
-            return parse_instant(instant.isoformat(), self.zone)
-        if isinstance(instant, SupportsIndex) and 0 <= (instant_ms := operator.index(instant)) < _YEAR_10000_MS:
-            return instant_ms
-        raise UsageError(f"not an instant: {instant!r}; give a text, a date, a datetime with a zone, or ms UTC")
+        return window_of(start, end, self.zone, self._files.extent)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -155,6 +124,10 @@ class DatasetKlines(Klines):
     def days(self) -> list[str]:
         """The local days that have a chunk, as `YYYY-MM-DD`, in order."""
         return self._files.days()
+
+    def extent(self) -> Span:
+        """From the first to the last day that is stored or was requested; an empty span if there is none."""
+        return self._files.extent()
 
     def absences(self, start: Instant = None, end: Instant = None) -> list[Absence]:
         """The minutes of the window that have no kline, as spans with a kind, in order."""

@@ -34,7 +34,8 @@ from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 
 T = TypeVar("T")
 
-_READERS = min(4, os.cpu_count() or 1)
+READERS = min(4, os.cpu_count() or 1)
+"""How many files are read at once."""
 # Row groups of the combined file have 91 days, so that reading the chunks is faster for up to this many days.
 _FEW_DAYS = 31
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError)
@@ -73,11 +74,12 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class StoredDataset:
-    """A dataset's files. Each call reads them anew. Several threads may use one object."""
+    """A dataset's files. Each call reads them anew, with so many threads. Several threads may use one object."""
 
     folder: Path
     dataset: Dataset
     manifest: ManifestFile
+    readers: int = READERS
 
     def days(self) -> list[str]:
         """Every day that has a chunk file or a manifest entry, in order."""
@@ -113,8 +115,11 @@ class StoredDataset:
         def read(day: str) -> pa.Table:
             return self._with_retry(listing, day, lambda current: self._chunk(current, day, needed))
 
-        with ThreadPoolExecutor(_READERS) as readers:
-            tables += readers.map(read, days)
+        if self.readers == 1:
+            tables += map(read, days)
+        else:
+            with ThreadPoolExecutor(self.readers) as readers:
+                tables += readers.map(read, days)
         klines = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
         return cut(klines, window).select(fields)
 

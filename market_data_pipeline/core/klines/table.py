@@ -38,11 +38,11 @@ EMPTY = pa.Table.from_batches([], SCHEMA)
 
 
 def column(klines: pa.Table, name: str) -> npt.NDArray[Any]:
-    """One field as a numpy array, without a copy where the table has one chunk of memory."""
+    """One column of int64 or float64 as a numpy array, without a copy where the table has one chunk of memory."""
     chunks = klines.column(name)
     whole = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
     values = whole.buffers()[1]
-    kind = np.int64 if name in INTEGER_FIELDS else np.float64
+    kind = np.int64 if pa.types.is_int64(whole.type) else np.float64
     # Not `to_numpy`, whose first call imports pandas.
     return np.empty(0, kind) if values is None else np.frombuffer(values, kind, len(whole), whole.offset * 8)
 
