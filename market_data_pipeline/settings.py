@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         return (self.dagster_home or self.root / "dagster").expanduser().absolute()
 
 
-def load(**replacements: str | None) -> Settings:
+def load(**replacements: str | Path | None) -> Settings:
     """The settings of the environment, with replacements by name for those that are not None.
 
     Raises:

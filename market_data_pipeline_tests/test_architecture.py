@@ -74,7 +74,7 @@ def test_no_module_is_longer_than_one_idea(folder: Path) -> None:
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
-@pytest.mark.parametrize("room", ["api", "app", "cli", "core", "reader", "services", "simulator"])
+@pytest.mark.parametrize("room", ["api", "app", "cli", "core", "python", "reader", "services", "simulator"])
 def test_importing_a_room_does_not_import_dagster(room: str) -> None:
     """Importing Dagster takes seconds: only what starts a run waits for it."""
     program = (

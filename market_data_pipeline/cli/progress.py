@@ -78,9 +78,11 @@ class DayProgress:
             self._console.print(f"{self._name}: {self._days} of {self._total} days, {self._figures()}")
 
     def stop(self) -> None:
-        """Remove the bar."""
+        """Remove the bar, and close the console, of which nothing is used afterwards."""
         if self._task is not None:
             self._bar.stop()
+        if self._console is not talk:
+            self._console.file.close()
 
     def _figures(self) -> str:
         rate = self._klines / max(0.001, time.monotonic() - self._started_at)

@@ -84,11 +84,24 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
         StoreError: the instance cannot be opened, or (as a StoreUnavailable) its database takes no entry.
     """
     prepare_home(home)
-    os.environ["DAGSTER_HOME"] = str(home)
     for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
         warnings.simplefilter("ignore", category)
-    with _opened(home) as instance, _refusal_named(home):
+    with _dagster_home(home), _opened(home) as instance, _refusal_named(home):
         yield instance
+
+
+@contextmanager
+def _dagster_home(home: Path) -> Iterator[None]:
+    """Let Dagster find the home in the environment while the block runs: the next call may be for another one."""
+    before = os.environ.get("DAGSTER_HOME")
+    os.environ["DAGSTER_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("DAGSTER_HOME", None)
+        else:
+            os.environ["DAGSTER_HOME"] = before
 
 
 def _opened(home: Path) -> DagsterInstance:
