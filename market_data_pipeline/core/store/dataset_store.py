@@ -238,9 +238,11 @@ class DatasetStore(ChunkList):
 
     def _put(self, path: Path, new: NewChunk, stored: Chunk | None) -> None:
         """Write the chunk's file. Before that, the stored one is compared, its revision noted, its entry unlisted."""
+        grows = False
         if stored:
             # Live mode adds minutes to the stored ones and changes none: nothing can be lost or revised.
-            if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
+            grows = new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines)
+            if not grows:
                 self._refuse_worse(stored, new.chunk)
                 if revision := revisions.note(self.folder, self.dataset, stored, new.chunk):
                     self.revised[revision.day] = revision
@@ -249,7 +251,8 @@ class DatasetStore(ChunkList):
             # It is damaged; a copy is kept for a person to look at.
             chunk_files.set_aside(path, keep=True)
         make_folder(path.parent)
-        write_whole(path, new.content)
+        # Syncing the folder each minute costs as much as writing. What a power cut takes back is requested again.
+        write_whole(path, new.content, sync_name=not grows or new.chunk.entry.is_over)
         self._last_written = path, stamp_of(path), new.chunk
 
     def _refuse_worse(self, stored: Chunk, new: Chunk) -> None:
