@@ -104,31 +104,32 @@ def _flaw_rules(klines: pa.Table, *, followed: bool) -> dict[str, Rows]:
     }
 
 
-def kline_problems(klines: pa.Table, within: Span) -> Iterator[str]:
-    """What keeps these klines from being stored, who should all open within the span; nothing if they can be."""
+def broken_rules(klines: pa.Table, within: Span) -> tuple[list[str], list[Flaw]]:
+    """What keeps these klines, who should all open within the span, from being stored; their flaws if nothing does."""
     if klines.schema.remove_metadata() != SCHEMA:
-        yield f"columns are {', '.join(klines.schema.names)}, not the twelve fields with their types"
-        return
+        return [f"columns are {', '.join(klines.schema.names)}, not the twelve fields with their types"], []
     if any(field.null_count for field in klines.columns):
-        yield "a value is missing"
-        return
+        return ["a value is missing"], []
     times = open_times(klines)
     outside = (times < within.start_ms) | (times >= within.end_ms)
-    if is_clean(klines) and not outside.any():
-        return
+    clean = is_clean(klines)
+    if clean and not outside.any():
+        return [], []
     rules = {
         **unstorable(klines),
         "open_time is not after the one before": np.append(False, np.diff(times) <= 0)[: len(times)],
         "open_time is outside the day": outside,
     }
-    for rule, rows in rules.items():
-        if rows.any():
-            yield f"{rule}: {int(rows.sum())} klines, first at {iso(int(times[int(rows.argmax())]))}"
+    problems = [
+        f"{rule}: {int(rows.sum())} klines, first at {iso(int(times[int(rows.argmax())]))}"
+        for rule, rows in rules.items()
+        if rows.any()
+    ]
+    return problems, [] if clean or problems else flaws(klines)
 
 
-def flaw_problems(klines: pa.Table, named: Sequence[Flaw]) -> Iterator[str]:
-    """Flaws of storable klines that are not named, and named ones that the klines do not have."""
-    found = [] if is_clean(klines) else flaws(klines)
+def flaw_problems(found: Sequence[Flaw], named: Sequence[Flaw]) -> Iterator[str]:
+    """Flaws that klines have and that are not named, and named ones that they do not have."""
     has, said = ({(flaw.open_time, flaw.rule, flaw.value): flaw for flaw in every} for every in (found, named))
     for flaw in (flaw for key, flaw in has.items() if key not in said):
         yield f"{flaw.text}, and no flaw says so"

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.anomalies import anomalies
-from market_data_pipeline.core.klines.checks import coverage_problems, flaw_problems, is_clean, kline_problems
+from market_data_pipeline.core.klines.checks import broken_rules, coverage_problems, flaw_problems, is_clean
 from market_data_pipeline.core.klines.coverage import (
     Absence,
     Kind,
@@ -252,8 +252,8 @@ def _broken(chunks: dict[Day, Chunk], together: pa.Table) -> Iterator[Finding]:
     if not named and is_clean(together) and all(_lies_within(chunk.klines, day) for day, chunk in chunks.items()):
         return
     for day, chunk in chunks.items():
-        problems = list(kline_problems(chunk.klines, Span(day.start_ms, day.end_ms)))
-        for problem in problems or flaw_problems(chunk.klines, chunk.footer.flaws):
+        problems, found = broken_rules(chunk.klines, Span(day.start_ms, day.end_ms))
+        for problem in problems or flaw_problems(found, chunk.footer.flaws):
             yield Finding(KEEPS_SCHEMA, day.key, problem)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from market_data_pipeline.core.klines.checks import coverage_problems, flaw_problems, flaws, is_clean, kline_problems
+from market_data_pipeline.core.klines.checks import broken_rules, coverage_problems, flaw_problems, flaws, is_clean
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.flaws import Flaw
@@ -16,7 +16,7 @@ HALT = span("2024-03-05T04:00Z", "2024-03-05T05:30Z")
 
 
 def problems(klines: pa.Table) -> list[str]:
-    return list(kline_problems(klines, DAY))
+    return broken_rules(klines, DAY)[0]
 
 
 @pytest.mark.parametrize("absent", [[], [HALT], [DAY]], ids=["whole", "with an outage", "empty"])
@@ -71,11 +71,11 @@ def test_a_kline_that_only_contradicts_itself_is_a_flaw_with_its_minute_and_valu
 def test_a_flaw_that_is_named_is_no_problem_and_any_other_is():
     klines = changed(klines_of(DAY), "trades", 61, -1)
     [flaw] = flaws(klines)
-    assert list(flaw_problems(klines, [flaw])) == []
-    assert list(flaw_problems(klines, [])) == ["2024-03-05T01:01Z trades is negative: -1, and no flaw says so"]
-    [missing] = flaw_problems(klines_of(DAY), [flaw])
+    assert list(flaw_problems(flaws(klines), [flaw])) == []
+    assert list(flaw_problems(flaws(klines), [])) == ["2024-03-05T01:01Z trades is negative: -1, and no flaw says so"]
+    [missing] = flaw_problems(flaws(klines_of(DAY)), [flaw])
     assert missing == "named as a flaw and not one in the klines: 2024-03-05T01:01Z trades is negative: -1"
-    assert len(list(flaw_problems(changed(klines, "trades", 61, -2), [flaw]))) == 2
+    assert len(list(flaw_problems(flaws(changed(klines, "trades", 61, -2)), [flaw]))) == 2
 
 
 def test_the_first_of_several_broken_minutes_is_named_and_all_are_counted():

@@ -6,7 +6,7 @@ here: what the manifest lists (`listing`), writing chunks (`store.dataset_store`
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, StoreError
-from market_data_pipeline.core.klines.checks import coverage_problems, flaw_problems, flaws, is_clean, kline_problems
+from market_data_pipeline.core.klines.checks import broken_rules, coverage_problems, flaw_problems
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
@@ -89,8 +89,8 @@ def new_chunk(
         BadAnswer: a kline cannot be stored.
     """
     span = Span(day.start_ms, day.end_ms)
-    problems = [] if checked else list(kline_problems(klines, span))
-    flawed = () if checked or problems else _named_flaws(klines, said, source)
+    problems, found = ([], []) if checked else broken_rules(klines, span)
+    flawed = _named_flaws(found, said, source)
     footer = Footer(dataset.market, dataset.pair, dataset.zone.name, day.key, source, tuple(absences), flawed)
     problems += coverage_problems(klines, footer.absences, span)
     if problems:
@@ -184,20 +184,20 @@ def _read_hashed(_day: str, path: Path) -> tuple[bytes, str]:
 def chunk_problems(klines: pa.Table, footer: Footer, day: Day) -> list[str]:
     """Every rule that a chunk of these klines and this footer breaks, one line each; empty if it breaks none."""
     span = Span(day.start_ms, day.end_ms)
-    problems = list(kline_problems(klines, span)) or list(flaw_problems(klines, footer.flaws))
+    problems, found = broken_rules(klines, span)
+    problems += [] if problems else flaw_problems(found, footer.flaws)
     return [*problems, *coverage_problems(klines, footer.absences, span)]
 
 
-def _named_flaws(klines: pa.Table, said: Collection[Flaw], source: str) -> tuple[Flaw, ...]:
-    """The flaws of the klines, each with the sources that have it."""
-    if is_clean(klines):
+def _named_flaws(found: Sequence[Flaw], said: Collection[Flaw], source: str) -> tuple[Flaw, ...]:
+    """The flaws of klines, each with the sources that have it."""
+    if not found:
         return ()
     names: dict[int, set[str]] = {}
     for flaw in said:
         names.setdefault(flaw.open_time, set()).update(flaw.sources)
     # A kline that ends early is a flaw only beside other minutes, which its source may not have been asked for.
     of_day = {name.replace(LIVE, "rest") for name in source.split("+")}
-    found = flaws(klines)
     return tuple(replace(flaw, sources=named_by(names.get(flaw.open_time, of_day))) for flaw in found)
 
 
