@@ -5,8 +5,8 @@ Belongs here: what the request means, which days need a run, the report. Does no
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,14 +14,13 @@ from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset, default_start
-from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
+from market_data_pipeline.core.klines.days import Day, days_between, parse_instant
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load, Outcome, note_window, plan_load
-from market_data_pipeline.core.loading.resolve import dataset_of, resolve
-from market_data_pipeline.core.loading.window import parse_window, reachable, refuse_disorder
-from market_data_pipeline.core.sources.protocol import KlineSource, Life
-from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.loading.request import Opened, WindowRequest, no_klines, opened
+from market_data_pipeline.core.loading.window import refuse_disorder
+from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
@@ -54,19 +53,16 @@ class BackfillRequest:
             raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 or more")
         return start_ms, end_ms
 
-    def window(self, known: Dataset | None, now_ms: int) -> Span:
-        """The requested minutes, whole days of the target's zone and of the dataset's unless `align_window` is off.
-
-        Args:
-            known: the dataset if it exists, else it will have the target's zone.
-            now_ms: the present, ms UTC.
+    def wanted(self) -> WindowRequest:
+        """The request in instants.
 
         Raises:
-            UsageError: as `instants`, or the start is in the future.
+            UsageError: as `instants`.
         """
-        start_ms, end_ms = self.instants()
-        align_to = [self.target.zone, known.zone if known else self.target.zone] if self.align_window else []
-        return parse_window(start_ms=start_ms, end_ms=end_ms, now_ms=now_ms, align_to=align_to)
+        target, (start_ms, end_ms) = self.target, self.instants()
+        return WindowRequest(
+            target.market, target.pair, target.zone, start_ms, end_ms, align=self.align_window, strict=self.strict_pair
+        )
 
     def run_config(self, window: Span) -> dict[str, int | str | bool | None]:
         """The run config of `klines_1m`."""
@@ -136,67 +132,27 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
     Raises:
         UsageError, StoreError, SourceError: nothing was loaded.
     """
-    with _requested(settings, request) as (files, source, window, warnings), files.loading(window):
-        load = plan_load(files, source, window, refetch=request.refetch)
+    with _opened(settings, request) as found, found.files.loading(found.window):
+        files, source = found.files, found.source
+        load = plan_load(files, source, found.window, refetch=request.refetch)
         source.prefetch(load.spans)  # the first pages arrive while Dagster is imported
-        report = BackfillReport(files.dataset, files.folder, load.tasks[0].day.key, load.tasks[-1].day.key, warnings)
+        first, last = load.tasks[0].day.key, load.tasks[-1].day.key
+        report = BackfillReport(files.dataset, files.folder, first, last, [*found.warnings])
         on_start(files.dataset, len(load.tasks), source)
 
         def note(result: DayResult) -> None:
             report.note(result)
             on_day(result)
 
-        _run(settings, load, request.run_config(window), report, note)
+        _run(settings, load, request.run_config(found.window), report, note)
         report.warnings += source.warnings
     return report
 
 
-@contextmanager
-def _requested(
-    settings: Settings, request: BackfillRequest
-) -> Iterator[tuple[DatasetStore, KlineSource, Span, list[str]]]:
-    """The files of the requested dataset, its open source, the window as far as there can be klines, and warnings.
-
-    Raises:
-        UsageError, StoreError, SourceError: nothing was written.
-    """
-    target, store = request.target, store_of(settings)
-    request.instants()  # a wrong request is refused before the first request to the exchange
-    known = store.find(target.market, target.pair)  # a damaged dataset.json is refused, too
-    resolved = resolve(opener_of(settings), target.market, target.pair, strict=request.strict_pair, known=known)
-    with closing(resolved.source) as source:
-        now_ms = source.now_ms()
-        window = request.window(store.find(resolved.market, resolved.pair), now_ms)
-        life = source.life(window.start_ms, between=known.reused if known else None)
-        zone = known.zone if known else target.zone
-        within_life = reachable(window, life, now_ms, zone)
-        if within_life is None:
-            raise _no_klines(f"{resolved.market} {resolved.pair}", life.first_open_ms, life.last_open_ms, window)
-        store.require_writable()
-        prepare_home(settings.home)
-        files = dataset_of(store, resolved, zone=target.zone, window=window)
-        fallback = [resolved.warning] if resolved.warning else []
-        yield files, source, within_life, [*files.warnings, *fallback, *_notes(life)]
-
-
-def _notes(life: Life) -> Iterator[str]:
-    """What a user should know of the pair's life, one line each."""
-    if life.between:
-        until, since = iso(life.between.start_ms), iso(life.between.end_ms)
-        yield f"an earlier pair had this symbol until {until}, this one begins {since}"
-    if life.paused_ms is not None:
-        yield (
-            f"not traded since {iso(life.paused_ms)}, and no proof of an end: a pause, or an end that the exchange's "
-            "status does not tell; each later load asks again"
-        )
-
-
-def _no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> UsageError:
-    until = "" if last_ms is None else f" to {iso(last_ms)}"
-    return UsageError(
-        f"{name} has klines from {iso(first_ms)}{until}, none in the requested window {iso(window.start_ms)} to "
-        f"{iso(window.end_ms)}; give another --start or --end"
-    )
+def _opened(settings: Settings, request: BackfillRequest) -> AbstractContextManager[Opened]:
+    """The requested dataset, see `core.loading.request.opened`, with a home of Dagster that can be used."""
+    wanted = request.wanted()  # a wrong request is refused before the first request to the exchange
+    return opened(store_of(settings), opener_of(settings), wanted, lambda: prepare_home(settings.home))
 
 
 def _run(
@@ -262,18 +218,18 @@ def run_window(settings: Settings, request: BackfillRequest) -> RunWindow:
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
     """
-    request.instants()
-    known = store_of(settings).find(request.target.market, request.target.pair)
+    wanted = request.wanted()
+    known = store_of(settings).find(wanted.market, wanted.pair)
     if known:
         now_ms = round(time.time() * 1000)
-        window, start_ms = request.window(known, now_ms), known.first_day.start_ms
+        window, start_ms = wanted.window(known, now_ms), known.first_day.start_ms
         # A dataset that starts later than 2020 starts on the pair's first day, so nothing is missing before it.
         if window.start_ms >= start_ms or known.start > default_start(known.zone):
             within = Span(max(window.start_ms, start_ms), min(window.end_ms, now_ms))
             if within.start_ms >= within.end_ms:
-                raise _no_klines(known.name, start_ms, None, window)
+                raise no_klines(known.name, start_ms, None, window)
             return RunWindow(known, within)
-    with _requested(settings, request) as (files, source, window, warnings):
+    with _opened(settings, request) as found:
         # The code location needs the dataset's first day, which an earlier window moves.
-        note_window(files, window, source.life(window.start_ms), source.now_ms())
-        return RunWindow(files.dataset, window, (*warnings, *source.warnings))
+        note_window(found.files, found.window, found.source.life(found.window.start_ms), found.source.now_ms())
+        return RunWindow(found.files.dataset, found.window, (*found.warnings, *found.source.warnings))

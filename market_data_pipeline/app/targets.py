@@ -4,13 +4,17 @@ Belongs here: parsing the market, pair and zone of a request, with the settings 
 Does not belong here: the use cases (the other modules of `app`).
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import Zone, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
+from market_data_pipeline.core.klines.patterns import parse_patterns
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
@@ -48,6 +52,58 @@ def target_of(settings: Settings, market: str | None = None, pair: str | None = 
         zone=parse_zone(tz or settings.align_tz),
         named=market is not None or pair is not None,
     )
+
+
+def targets_of(
+    settings: Settings,
+    market: str | None,
+    words: Sequence[str],
+    tz: str | None = None,
+    *,
+    among: Callable[[Settings, Market], Iterable[str]] | None = None,
+) -> list[Target]:
+    """The targets of a request about several pairs, in the order of the words; those of one glob by name.
+
+    Args:
+        settings: the defaults.
+        market: `spot` or `futures`.
+        words: pairs in any spelling, globs, and what to leave out, as `core.klines.patterns` reads them.
+        tz: an IANA time zone, or an offset such as `+05:30`.
+        among: gives the pairs of a market that globs choose among; those that are stored if None.
+
+    Raises:
+        UsageError: a word cannot be parsed, names a pair twice, or matches nothing.
+    """
+    of_market, zone = parse_market(market or settings.market_type), parse_zone(tz or settings.align_tz)
+    patterns = parse_patterns(words, has_contracts=of_market.has_contracts)
+    pairs = (among or stored_pairs)(settings, of_market) if patterns.needs_candidates else ()
+    return [Target(of_market, pair, zone, named=True) for pair in patterns.choose(pairs)]
+
+
+def stored_pairs(settings: Settings, market: Market) -> list[str]:
+    """The pairs of a market that have a dataset, damaged ones left out."""
+    store, pairs = store_of(settings), list[str]()
+    for path in store.dataset_files(market):
+        with suppress(StoreError):
+            pairs.append(store.read(path).pair)
+    return pairs
+
+
+def words_of_file(path: Path) -> list[str]:
+    """The words of a file of pairs: one a line, or several with commas or spaces between; `#` begins a comment.
+
+    Raises:
+        UsageError: it cannot be read, or names nothing.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"cannot read {path}: {reason}; give a text file with one pair a line") from None
+    words = [word for line in text.splitlines() for word in re.split(r"[,\s]+", line.partition("#")[0]) if word]
+    if not words:
+        raise UsageError(f"{path} names no pair; write one a line, such as BTC/USDT or */USDT")
+    return words
 
 
 def open_datasets(settings: Settings, target: Target) -> Iterator[DatasetStore]:

@@ -6,7 +6,7 @@ Imports that take long are inside the command that needs them, so that `--help` 
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +14,7 @@ import typer
 from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, errors_in_one_line, exit_unless, fail, load_settings
 
 if TYPE_CHECKING:
-    from market_data_pipeline.app.targets import Target
+    from market_data_pipeline.app.backfill import BackfillRequest
     from market_data_pipeline.core.proof.prove import Proof
     from market_data_pipeline.settings import Settings
 
@@ -30,22 +30,6 @@ End = Annotated[
     typer.Option(metavar=_INSTANT, help="First minute after the window, written the same way; all days if not given."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@dataclass(frozen=True)
-class GlobalOptions:
-    """The options before the command."""
-
-    market: str | None
-    pair: str | None
-    align_tz: str | None
-    strict_pair: bool
-
-    def target(self, settings: "Settings") -> "Target":
-        """The dataset that the options name; the settings give what is left out."""
-        from market_data_pipeline.app.targets import target_of
-
-        return target_of(settings, self.market, self.pair, self.align_tz)
 
 
 @app.command()
@@ -89,8 +73,9 @@ def backfill(
         from market_data_pipeline.cli.progress import day_progress
 
         settings = load_settings(market_data_source=source)
+        targets = context.obj.targets(settings)
         request = backfills.BackfillRequest(
-            context.obj.target(settings),
+            targets[0],
             start=start,
             end=end,
             align_window=align_window,
@@ -99,10 +84,26 @@ def backfill(
             strict_pair=strict_pair or context.obj.strict_pair,
         )
         started_at = time.monotonic()
+        if len(targets) > 1:
+            _backfill_many(settings, [replace(request, target=target) for target in targets])
+            return
         with day_progress() as progress:
             report = backfills.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
         reports.print_backfill(report, time.monotonic() - started_at)
         exit_unless(report.ok, may_pass=report.may_pass)
+
+
+def _backfill_many(settings: "Settings", requests: "list[BackfillRequest]") -> None:
+    """Load several datasets, and print a table of them."""
+    from market_data_pipeline.app.bulk import backfill_many
+    from market_data_pipeline.cli import reports
+    from market_data_pipeline.cli.bulk_progress import bulk_progress
+
+    started_at = time.monotonic()
+    with bulk_progress(len(requests)) as progress:
+        report = backfill_many(settings, requests, on_message=progress.on_message)
+    reports.print_many(report, time.monotonic() - started_at)
+    exit_unless(report.ok, may_pass=report.may_pass)
 
 
 @app.command()
@@ -165,10 +166,10 @@ def verify(
         from market_data_pipeline.cli.console import print_json
 
         settings = load_settings()
-        request = ProofRequest(context.obj.target(settings), start, end, against, every_day)
-        proofs = verify_datasets(settings, request)
+        requests = [ProofRequest(target, start, end, against, every_day) for target in context.obj.targets(settings)]
+        proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
         if repair and _repair(settings, proofs):
-            proofs = verify_datasets(settings, request)
+            proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
         if as_json:
             from market_data_pipeline.app.as_json import proof_json
 
@@ -236,7 +237,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         from market_data_pipeline.cli.console import print_json
 
         settings = load_settings()
-        statuses = statuses_of(settings, context.obj.target(settings))
+        statuses = [status for target in context.obj.targets(settings) for status in statuses_of(settings, target)]
         if as_json:
             from market_data_pipeline.app.as_json import status_json
 

@@ -8,12 +8,13 @@ import atexit
 import gc
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from market_data_pipeline.cli import data_commands, service_commands
-from market_data_pipeline.cli.data_commands import GlobalOptions
+from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import EXIT_CODES
 
 app = typer.Typer(
@@ -34,11 +35,15 @@ def _global_options(
         str | None, typer.Option(metavar="spot|futures", help="Market; the setting MARKET_TYPE if not given.")
     ] = None,
     pair: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="PAIR",
-            help="BTC/USDT, or the exchange's symbol BTCUSDT, or BTC/USDT:USDT; the setting SYMBOL if not given.",
+            metavar="PAIR|GLOB",
+            help="BTC/USDT, or the exchange's symbol BTCUSDT, or BTC/USDT:USDT; the setting SYMBOL if not given. "
+            "Several may be given, and globs: '*/USDT', and '!*DOWN/*' to leave pairs out.",
         ),
+    ] = None,
+    pairs_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A text file with more pairs or globs, one a line.")
     ] = None,
     align_tz: Annotated[
         str | None,
@@ -54,7 +59,7 @@ def _global_options(
         ),
     ] = False,
 ) -> None:
-    context.obj = GlobalOptions(market, pair, align_tz, strict_pair)
+    context.obj = GlobalOptions(market, tuple(pair or ()), pairs_file, align_tz, strict_pair)
 
 
 app.add_typer(data_commands.app)

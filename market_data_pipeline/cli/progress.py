@@ -20,7 +20,7 @@ from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.text import count_text
 
-_LOG_EVERY_S = 10.0
+LOG_EVERY_S = 10.0
 
 
 @contextmanager
@@ -37,7 +37,7 @@ class DayProgress:
     """The progress of one load after another, by day."""
 
     def __init__(self) -> None:
-        self._console = _stderr_console()
+        self._console = stderr_console()
         self._bar = Progress(
             BarColumn(bar_width=16),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} days {task.fields[what]}", markup=False),
@@ -73,7 +73,7 @@ class DayProgress:
         if self._task is not None:
             what = "checking" if self._days == self._total else self._figures()
             self._bar.update(self._task, advance=1, what=what)
-        elif time.monotonic() - self._logged_at >= _LOG_EVERY_S:
+        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
             self._logged_at = time.monotonic()
             self._console.print(f"{self._name}: {self._days} of {self._total} days, {self._figures()}")
 
@@ -91,7 +91,7 @@ class DayProgress:
         return f"{self._klines:,} klines {rate:,.0f}/s{weight}"
 
 
-def _stderr_console() -> Console:
+def stderr_console() -> Console:
     """A console on a copy of stderr, because Dagster redirects stderr itself into the log of the step that runs."""
     try:
         file = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")

@@ -4,12 +4,14 @@ Belongs here: words, order and colours of a result. Does not belong here: the sa
 table (`live_table`).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
+from market_data_pipeline.app.bulk import ManyReport
 from market_data_pipeline.cli.console import out, plain_console, print_warnings, styled, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from market_data_pipeline.app.health import Sign
 
 _MOST_LINES = 40
+# A reason is one line, which a terminal may wrap and `grep` must find.
+_WIDEST = 500
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
 _STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
     "market": "left",
@@ -66,6 +70,39 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
         out.print(f"  failed    {day}: {error}")
     for check in report.failed_checks:
         out.print(f"  check     {check}")
+    if report.error:
+        out.print(f"  error     {report.error}")
+
+
+def print_many(report: ManyReport, seconds: float) -> None:
+    """Print what a backfill of many datasets did, on stdout: sums, then a table of what failed and why."""
+    loaded, failed = list(report.datasets.values()), report.failed
+    outcomes, absent = Counter[str](), Counter[str]()
+    for dataset in loaded:
+        outcomes.update(dataset.outcomes)
+        absent.update(dataset.absent_minutes)
+    days = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
+    out.print(f"{count_text(len(loaded), 'pair')}: {len(loaded) - len(failed):,} good, {len(failed):,} failed")
+    out.print(f"  days      {days or 'none'} in {seconds:.1f} s")
+    out.print(f"  klines    {sum(one.rows for one in loaded):,} in {size_text(sum(one.size_bytes for one in loaded))}")
+    out.print(f"  absent    {kinds_text(absent)}")
+    if flaws := sum(one.flaws for one in loaded):
+        out.print(f"  flaws     {flaws:,} klines break a rule and are kept (verify names them)")
+    noted = [(one.name, warning) for one in loaded for warning in one.warnings]
+    for name, warning in noted[:_MOST_LINES]:
+        out.print(f"  warning   {name}: {warning}")
+    if len(noted) > _MOST_LINES:
+        out.print(f"  ... and {count_text(len(noted) - _MOST_LINES, 'more warning')}")
+    out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
+    if failed:
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for name in ("failed", "days", "why"):
+            table.add_column(name, no_wrap=True)
+        for one in failed:
+            day, why = one.failed[0] if one.failed else ("", one.error or "")
+            more = f" and {len(one.failed) - 1} more" if len(one.failed) > 1 else ""
+            table.add_row(one.name, f"{day}{more}" or "all", one.error or why)
+        plain_console(width=_WIDEST).print(table)
     if report.error:
         out.print(f"  error     {report.error}")
 

@@ -2,6 +2,7 @@
 
 Its rooms, from the outermost to the innermost; each may import those below it:
 
+    bulk       many datasets as one job, several at once
     live       the day that is not over               proof      what is stored, proved and repaired
     loading    from a window to chunks: what to request, what becomes of the responses
     store      the files under the data root          sources    the exchange over the network

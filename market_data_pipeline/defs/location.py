@@ -16,6 +16,7 @@ from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
 from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import assets_of
+from market_data_pipeline.defs.bulk import load_job
 from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
 from market_data_pipeline.defs.jobs import repair_job
 from market_data_pipeline.defs.partitions import partitions_of
@@ -65,11 +66,11 @@ def definitions_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
 
 def jobs_of(tools: Tools) -> dg.Definitions:
     """The jobs that are not about assets, with `tools` as their resource."""
-    return dg.Definitions(jobs=[repair_job], resources={"tools": tools})
+    return dg.Definitions(jobs=[repair_job, load_job], resources={"tools": tools})
 
 
 def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
-    """What Dagster loads: `definitions_of`, the repair job, schedules, sensors, and the checks that send requests.
+    """What Dagster loads: `definitions_of`, jobs, schedules, sensors, and the checks that send requests.
 
     A dataset that cannot be read, or that Dagster refuses, has a check that fails in place of them, and harms no other.
     Runs that the command line starts load `definitions_of` alone, so they evaluate no check that sends a request.
@@ -87,7 +88,9 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     sensors = [
         live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]
-    others = dg.Definitions(asset_checks=checks, jobs=[repair_job], schedules=[nightly_proof], sensors=sensors)
+    others = dg.Definitions(
+        asset_checks=checks, jobs=[repair_job, load_job], schedules=[nightly_proof], sensors=sensors
+    )
     return dg.Definitions.merge(definitions_of(usable, tools), others)
 
 

@@ -50,6 +50,10 @@ class DayRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Also after a BaseException, which Dagster raises in a run that is cancelled.
+        self.close()
+
+    def close(self) -> None:
+        """Log what is left."""
         self._record(is_last=True)
 
     def note(self, result: DayResult) -> None:

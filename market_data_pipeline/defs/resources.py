@@ -5,15 +5,17 @@ Belongs here: the core objects that definitions use. Does not belong here: how t
 https://docs.dagster.io/guides/build/external-resources
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from market_data_pipeline.core.bulk.load import Message
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load
+from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.repair import Repaired
@@ -33,6 +35,7 @@ class Caller:
 
     Attributes:
         load: the planned load of `klines_1m`; if None, the asset plans one.
+        messages: of a load of many datasets that has begun, which the job `load` records; if None, it begins one.
         proofs: the proofs that the job `repair` starts from; if None, the job proves the datasets first.
         on_load: called with each load of a repair, before its first day.
         on_day: called with each day's result.
@@ -40,6 +43,7 @@ class Caller:
     """
 
     load: Load | None = None
+    messages: Generator[tuple[WindowRequest, Message]] | None = None
     proofs: Sequence[Proof] | None = None
     on_load: Callable[[Load], None] = _ignore
     on_day: Callable[[DayResult], None] = _ignore

@@ -15,6 +15,7 @@ REPOSITORY, ASSET_JOB = "__repository__", "__ASSET_JOB"
 
 KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
 PROOF_JOB, REPAIR_JOB, REPAIR_OP = "proof", "repair", "mend"
+LOAD_JOB, LOAD_OP = "load", "load_datasets"
 
 MATCHES_OTHER_SOURCE = "klines_match_other_source"
 FRESH = "newest_kline_is_fresh"

@@ -1,0 +1,103 @@
+"""The progress of a load of many datasets on stderr: a bar in a terminal, else a line every few seconds.
+
+Belongs here: pairs and days done, klines and bytes per second, request weight, time left, the pairs that are loaded
+now. Does not belong here: one dataset (`progress`), what the load did in the end (`reports`).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from market_data_pipeline.cli.console import styled
+from market_data_pipeline.cli.progress import LOG_EVERY_S, stderr_console
+from market_data_pipeline.core.bulk.load import Begun, Ended, Message
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.core.text import size_text
+
+_MOST_NAMES = 3
+
+
+@contextmanager
+def bulk_progress(pairs: int) -> Iterator["BulkProgress"]:
+    """A progress display for so many pairs, which is removed when the block ends."""
+    progress = BulkProgress(pairs)
+    try:
+        yield progress
+    finally:
+        progress.stop()
+
+
+class BulkProgress:
+    """The progress of a load of many datasets."""
+
+    def __init__(self, pairs: int) -> None:
+        self._console = stderr_console()
+        self._bar = Progress(
+            BarColumn(bar_width=16),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} pairs {task.fields[what]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("pairs", total=pairs, what="starting")
+        self._pairs, self._ended = pairs, 0
+        self._days = self._klines = self._bytes = 0
+        self._now: dict[WindowRequest, tuple[int, int]] = {}
+        self._usage: Usage | None = None
+        self._started_at = self._logged_at = time.monotonic()
+        if self._console.is_terminal:
+            self._bar.start()
+
+    def on_message(self, request: WindowRequest, message: Message) -> None:
+        """Count what is told about a dataset; print the errors."""
+        match message:
+            case Begun():
+                self._now[request] = 0, message.days
+            case DayResult():
+                self._note_day(request, message)
+            case Usage():
+                self._usage = message
+            case Ended():
+                self._now.pop(request, None)
+                self._ended += 1
+                if message.error:
+                    self._console.print(styled((f"{request.name} failed:", "red"), f" {message.error}"))
+        self._show()
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+    def _note_day(self, request: WindowRequest, result: DayResult) -> None:
+        self._days += 1
+        if request in self._now:
+            done, of = self._now[request]
+            self._now[request] = done + 1, of
+        if result.outcome is Outcome.LOADED and result.entry:
+            self._klines += result.entry.rows
+            self._bytes += result.entry.size_bytes
+        if result.outcome is Outcome.FAILED:
+            self._console.print(styled((f"{request.name} {result.day.key} failed:", "red"), f" {result.error}"))
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._ended, what=self._figures())
+        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            self._console.print(f"{self._ended} of {self._pairs} pairs, {self._figures()}")
+
+    def _figures(self) -> str:
+        seconds = max(0.001, time.monotonic() - self._started_at)
+        weight = f" weight {self._usage.used}/{self._usage.limit}" if self._usage else ""
+        # The furthest from their end first.
+        slow = sorted(self._now.items(), key=lambda item: item[1][0] - item[1][1])[:_MOST_NAMES]
+        names = ", ".join(f"{request.pair} {done}/{of}" for request, (done, of) in slow)
+        return (
+            f"{self._days:,} days, {self._klines / seconds:,.0f} klines/s, {size_text(int(self._bytes / seconds))}/s"
+            f"{weight}{f', now {names}' if names else ''}"
+        )

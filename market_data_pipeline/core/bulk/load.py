@@ -1,0 +1,132 @@
+"""Load many datasets, several at once, each in a process of its own: decoding klines needs a core.
+
+Belongs here: what a process does for one dataset, and what it tells. Does not belong here: the processes (`workers`),
+loading one dataset (`loading.load_days`), recording what was loaded (`defs`).
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from market_data_pipeline.core.bulk.workers import Died, stream
+from market_data_pipeline.core.errors import PASSING, MarketDataError
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.load_days import load_days
+from market_data_pipeline.core.loading.plan import Outcome, plan_load
+from market_data_pipeline.core.loading.request import WindowRequest, opened
+from market_data_pipeline.core.loading.resolve import OpenSource
+from market_data_pipeline.core.proof.prove import Proof, prove
+from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.status import DatasetStatus, status_of
+
+_USAGE_EVERY_DAYS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How every dataset is loaded. It goes to other processes, so all of it must be picklable.
+
+    Attributes:
+        store: the data root.
+        open_source: opens the source of a pair.
+        log: lets the process write its log lines where those of the installation are.
+        refetch: request also what is stored.
+        row_group_rows: most rows of a Parquet row group in the chunks, None for one group a day.
+    """
+
+    store: Store
+    open_source: OpenSource
+    log: Callable[[], None]
+    refetch: bool = False
+    row_group_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The first message about a dataset: it exists, and so many days are planned."""
+
+    dataset: Dataset
+    folder: Path
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last message about a dataset.
+
+    Attributes:
+        warnings: what a user should know of the dataset.
+        proof: of the days from the first to the last that got a new chunk, None if none did.
+        status: the dataset in numbers, None if it was not loaded at all.
+        error: why it was not loaded at all, None if it was; days that failed have told that themselves.
+        may_pass: True if the error is one of the exchange, the network or the disk.
+    """
+
+    warnings: tuple[str, ...] = ()
+    proof: Proof | None = None
+    status: DatasetStatus | None = None
+    error: str | None = None
+    may_pass: bool = False
+
+
+Message = Begun | DayResult | Usage | Ended
+
+
+def cores() -> int:
+    """How many processes can decode klines at once."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def load_many(
+    requests: Sequence[WindowRequest], work: Work, *, processes: int | None = None
+) -> Generator[tuple[WindowRequest, Message]]:
+    """Load the windows; yield what is told about each. The failure of one dataset changes nothing for the others.
+
+    Of each request come `Begun`, a `DayResult` for each day in order (without its klines) with `Usage` between, and
+    `Ended`; only `Ended` if it cannot begin.
+
+    Args:
+        requests: one for each dataset.
+        work: how each is loaded.
+        processes: how many datasets are loaded at once, one for each core if None.
+    """
+    at_once = min(processes or cores(), len(requests))
+    for request, message in stream(partial(_loaded, work), requests, processes=at_once):
+        yield request, Ended(error=message.reason, may_pass=True) if isinstance(message, Died) else message
+
+
+def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
+    """Load one window; in a process of `load_many`."""
+    try:
+        work.log()
+        with (
+            opened(work.store, work.open_source, request) as found,
+            found.files.loading(found.window),
+        ):
+            load = plan_load(found.files, found.source, found.window, refetch=work.refetch)
+            yield Begun(found.files.dataset, found.files.folder, len(load.tasks))
+            loaded: list[Span] = []
+            for number, result in enumerate(load_days(load, row_group_rows=work.row_group_rows)):
+                if result.outcome is Outcome.LOADED:
+                    loaded.append(Span(result.day.start_ms, result.day.end_ms))
+                yield replace(result, klines=None)
+                if number % _USAGE_EVERY_DAYS == 0:
+                    yield found.source.usage()
+            yield found.source.usage()
+            # What has just been written is read again from the disk.
+            proof = prove(found.files, Span(loaded[0].start_ms, loaded[-1].end_ms)) if loaded else None
+            yield Ended((*found.warnings, *found.source.warnings), proof, status_of(found.files))
+    except MarketDataError as error:
+        yield Ended(error=str(error), may_pass=isinstance(error, PASSING))
+    except OSError as error:
+        what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
+        yield Ended(error=f"{what}; check that the disk is not full", may_pass=True)
+    except Exception as error:  # a fault of this package in one dataset must not end the others
+        yield Ended(error=f"{type(error).__name__}: {error}")

@@ -1,0 +1,129 @@
+"""Work for many processes: a function that yields messages is called for one argument after the other, in each.
+
+Belongs here: starting processes, handing out arguments, passing messages on, processes that die. Does not belong here:
+what the work is (`load`).
+
+The standard library's pools return one result for each call, and end all work when a process dies. Here a process that
+dies takes only the argument that it was working on with it, and another one is started in its place. A process ends
+when the one that started it is gone, however that ended.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, TypeVar
+
+Argument = TypeVar("Argument")
+# A new process, not a copy of this one: Windows has no other, and this one has threads and open databases.
+_context = multiprocessing.get_context("spawn")
+_LONGEST_END_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The last message about an argument whose process died, with the reason in words."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class _Worker(Generic[Argument]):
+    """A process, this side of its pipe, and the argument that it works on."""
+
+    process: SpawnProcess
+    pipe: Any
+    argument: Argument
+
+
+def stream(
+    function: Callable[[Argument], Iterable[Any]], arguments: Iterable[Argument], *, processes: int
+) -> Generator[tuple[Argument, Any]]:
+    """Yield each message with the argument it is about, as it comes: those of one argument in order.
+
+    Args:
+        function: called in the processes; it, the arguments and the messages must be picklable. It should raise no
+            error: one that it does raise ends its process.
+        arguments: handed out in order.
+        processes: how many work at once.
+
+    Raises:
+        OSError: no process can be started.
+    """
+    left = deque(arguments)
+    working: dict[Any, _Worker[Argument]] = {}
+    try:
+        while left and len(working) < processes:
+            worker = _started(function, left.popleft())
+            working[worker.pipe] = worker
+        while working:
+            for pipe in wait(list(working)):
+                worker = working[pipe]
+                try:
+                    is_message, message = worker.pipe.recv()
+                except (EOFError, OSError):
+                    del working[pipe]
+                    yield worker.argument, Died(_ended(worker))
+                    if left:
+                        worker = _started(function, left.popleft())
+                        working[worker.pipe] = worker
+                    continue
+                if is_message:
+                    yield worker.argument, message
+                elif left:
+                    worker.argument = left.popleft()
+                    worker.pipe.send(worker.argument)
+                else:
+                    del working[pipe]
+                    _ended(worker)
+    finally:
+        for worker in working.values():
+            worker.process.terminate()
+        for worker in working.values():
+            _ended(worker)
+
+
+def _started(function: Callable[[Argument], Iterable[Any]], argument: Argument) -> _Worker[Argument]:
+    here, there = _context.Pipe()
+    # Not daemonic: such processes may not start any themselves.
+    process = _context.Process(target=_work, args=(function, there, argument), name="market-data-worker")
+    process.start()
+    there.close()  # with it open here, the end of the process would not be seen
+    return _Worker(process, here, argument)
+
+
+def _ended(worker: _Worker[Argument]) -> str:
+    """Wait for the process, which is at its end, and say how it ended."""
+    worker.pipe.close()
+    worker.process.join(_LONGEST_END_S)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+    code = worker.process.exitcode
+    how = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
+    return f"the process that loaded it {how}; run the same command again, what was loaded is kept"
+
+
+def _work(function: Callable[[Argument], Iterable[Any]], pipe: Connection, argument: Argument) -> None:
+    # Ctrl-C reaches every process of the terminal. The one that started this one ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            for message in function(argument):
+                pipe.send((True, message))
+            pipe.send((False, None))
+            argument = pipe.recv()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # at once: what is on disk is whole at any moment

@@ -1,0 +1,119 @@
+"""A request to load a window of a pair: from what was asked to an open dataset, an open source and the minutes to load.
+
+Belongs here: the order of the questions to the exchange, and what is refused before anything is written. Does not
+belong here: which pair is meant (`resolve`), which minutes (`window`), what each day needs (`plan`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import Zone, iso
+from market_data_pipeline.core.loading.resolve import OpenSource, dataset_of, resolve
+from market_data_pipeline.core.loading.window import parse_window, reachable
+from market_data_pipeline.core.sources.protocol import KlineSource, Life
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRequest:
+    """A window of a pair that is to be loaded.
+
+    Attributes:
+        market: the market.
+        pair: in any spelling that `parse_pair` returns.
+        zone: of the dataset if it is created now; its midnights also widen an aligned window.
+        start_ms: first instant, ms UTC, None for the start of history.
+        end_ms: end, exclusive, ms UTC, None for the present.
+        align: load whole days of the zone and of the dataset's zone, or the minutes of the window alone.
+        strict: refuse a pair that the market does not list, instead of falling back to BTC/USDT.
+    """
+
+    market: Market
+    pair: str
+    zone: Zone
+    start_ms: int | None = None
+    end_ms: int | None = None
+    align: bool = True
+    strict: bool = False
+
+    @property
+    def name(self) -> str:
+        """How the pair is called in messages: `spot BTC/USDT`."""
+        return f"{self.market} {self.pair}"
+
+    def window(self, known: Dataset | None, now_ms: int) -> Span:
+        """The requested minutes.
+
+        Args:
+            known: the dataset if it exists, else it will have the request's zone.
+            now_ms: the present, ms UTC.
+
+        Raises:
+            UsageError: the end is not after the start, or the start is in the future.
+        """
+        align_to = [self.zone, known.zone if known else self.zone] if self.align else []
+        return parse_window(start_ms=self.start_ms, end_ms=self.end_ms, now_ms=now_ms, align_to=align_to)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A request that can be loaded: the dataset's files, its open source, the minutes, and what a user should know."""
+
+    files: DatasetStore
+    source: KlineSource
+    window: Span
+    warnings: tuple[str, ...]
+
+
+@contextmanager
+def opened(
+    store: Store, open_source: OpenSource, request: WindowRequest, before_writing: Callable[[], None] = lambda: None
+) -> Iterator[Opened]:
+    """Open the dataset of a request, which is created if it does not exist, and its source until the block ends.
+
+    The window ends where the exchange has no klines of the pair any more. `before_writing` is called when nothing but
+    the disk can refuse the request.
+
+    Raises:
+        UsageError, StoreError, SourceError: nothing was written.
+    """
+    known = store.find(request.market, request.pair)  # a damaged dataset.json is refused before any request is sent
+    resolved = resolve(open_source, request.market, request.pair, strict=request.strict, known=known)
+    with closing(resolved.source) as source:
+        now_ms = source.now_ms()
+        window = request.window(store.find(resolved.market, resolved.pair), now_ms)
+        life = source.life(window.start_ms, between=known.reused if known else None)
+        within_life = reachable(window, life, now_ms, known.zone if known else request.zone)
+        if within_life is None:
+            raise no_klines(f"{resolved.market} {resolved.pair}", life.first_open_ms, life.last_open_ms, window)
+        store.require_writable()
+        before_writing()
+        files = dataset_of(store, resolved, zone=request.zone, window=window)
+        fallback = [resolved.warning] if resolved.warning else []
+        yield Opened(files, source, within_life, (*files.warnings, *fallback, *_notes(life)))
+
+
+def no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> UsageError:
+    """The refusal of a window in which the exchange has no kline of the pair."""
+    until = "" if last_ms is None else f" to {iso(last_ms)}"
+    return UsageError(
+        f"{name} has klines from {iso(first_ms)}{until}, none in the requested window {iso(window.start_ms)} to "
+        f"{iso(window.end_ms)}; give another --start or --end"
+    )
+
+
+def _notes(life: Life) -> Iterator[str]:
+    """What a user should know of the pair's life, one line each."""
+    if life.between:
+        until, since = iso(life.between.start_ms), iso(life.between.end_ms)
+        yield f"an earlier pair had this symbol until {until}, this one begins {since}"
+    if life.paused_ms is not None:
+        yield (
+            f"not traded since {iso(life.paused_ms)}, and no proof of an end: a pause, or an end that the exchange's "
+            "status does not tell; each later load asks again"
+        )

@@ -1,0 +1,144 @@
+"""The job `load`: many datasets in one run, which records the days of each.
+
+Belongs here: reading the config, calling `core.bulk`, recording what it tells. Does not belong here: loading
+(`core.bulk`), the metadata (`metadata`), the jobs about what is stored (`jobs`).
+"""
+
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from functools import partial
+
+import dagster as dg
+from pydantic import Field
+
+from market_data_pipeline.core.bulk.load import Begun, Ended, Message, Work, load_many
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.dataset import Dataset, parse_market
+from market_data_pipeline.core.klines.days import parse_instant, parse_zone
+from market_data_pipeline.core.klines.pair import parse_pair
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.defs.assets import asset_key, record_combined
+from market_data_pipeline.defs.checks import evaluations_of
+from market_data_pipeline.defs.metadata import manifest_metadata
+from market_data_pipeline.defs.recorder import DayRecorder
+from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.logs import log_to
+from market_data_pipeline.instance.names import KLINES, LOAD_JOB, LOAD_OP, MANIFEST
+from market_data_pipeline.instance.runs import recorded_days
+
+
+class LoadConfig(dg.Config):
+    """Which datasets to load, and which minutes of each."""
+
+    market: str = Field(default="futures", description="spot or futures")
+    pairs: list[str] = Field(default=[], description="BASE/QUOTE or the exchange's symbol, one for each dataset")
+    start: str | None = Field(
+        default=None, description="first minute, a date or an ISO time; 2020-01-01T01:00Z if unset"
+    )
+    end: str | None = Field(default=None, description="first minute after the window; now if unset")
+    tz: str = Field(default="UTC", description="the zone of datasets that are created now")
+    align_window: bool = Field(default=True, description="load whole days, or only the minutes of the window")
+    source: str | None = Field(default=None, description="auto, rest or archive; MARKET_DATA_SOURCE if unset")
+    refetch: bool = Field(default=False, description="request stored klines from the source again")
+    chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; a whole day if unset")
+    processes: int | None = Field(default=None, ge=1, description="datasets at once; as many as cores if unset")
+
+
+@dg.op(name=LOAD_OP, description="Loads datasets, several at once, and records the days of each.")
+def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.ResourceParam[Tools]) -> None:
+    """Load the datasets. The run fails at its end if a dataset or a day failed; the others are loaded and recorded.
+
+    Raises:
+        dg.Failure: a dataset or a day failed; the message names the first.
+    """
+    log_to(tools.logs)
+    messages = tools.caller.messages or _begun(config, tools)
+    recorders: dict[WindowRequest, _Recorder] = {}
+    failed: list[str] = []
+    with closing(messages), ExitStack() as open_until:
+        for request, message in messages:
+            recorder = recorders.setdefault(request, _Recorder(context, tools, open_until))
+            if problem := recorder.note(message):
+                failed.append(f"{request.name} {problem}")
+                context.log.warning(failed[-1])
+    if failed:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise dg.Failure(f"failed: {failed[0]}{more}", allow_retries=False)
+
+
+@dg.job(
+    name=LOAD_JOB,
+    executor_def=dg.in_process_executor,
+    description="Loads many datasets in one run: a window of each pair that the config names.",
+)
+def load_job() -> None:
+    """Run `load_datasets`."""
+    load_datasets()
+
+
+class _Recorder:
+    """Records in Dagster what is told about one dataset: its days, its manifest, and the checks of its new days."""
+
+    def __init__(self, context: dg.OpExecutionContext, tools: Tools, open_until: ExitStack) -> None:
+        self._context, self._tools, self._open_until = context, tools, open_until
+        self._dataset: Dataset | None = None
+        self._days: DayRecorder | None = None
+        self._recorded: set[str] = set()
+
+    def note(self, message: Message) -> str | None:
+        """Record a message; return what failed, if anything did."""
+        match message:
+            case Begun(dataset=dataset):
+                store = self._tools.open_dataset(dataset)
+                self._dataset, self._recorded = dataset, recorded_days(self._context.instance, dataset)
+                recorder = DayRecorder(self._context, asset_key(dataset, KLINES), store)
+                self._days = self._open_until.enter_context(recorder)
+            case DayResult(outcome=outcome):
+                if self._days and not (outcome is not Outcome.LOADED and message.day.key in self._recorded):
+                    self._days.note(message)
+                return f"{message.day.key}: {message.error}" if outcome is Outcome.FAILED else None
+            case Ended():
+                self._end(message)
+                return message.error
+            case Usage():
+                pass
+        return None
+
+    def _end(self, ended: Ended) -> None:
+        if self._days:
+            self._days.close()
+            self._days = None
+        if not (self._dataset and ended.status):
+            return
+        if self._tools.build_combined:
+            record_combined(self._context, self._tools.open_dataset(self._dataset))
+        if ended.proof is None:
+            return
+        metadata = manifest_metadata(ended.status)
+        self._context.log_event(dg.AssetMaterialization(asset_key(self._dataset, MANIFEST), metadata=metadata))
+        for evaluation in evaluations_of(ended.proof):
+            self._context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits
+
+
+def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, Message]]:
+    """The load of a run that the UI or the API started.
+
+    Raises:
+        UsageError: a text cannot be parsed, or no pair is given.
+    """
+    market, zone = parse_market(config.market), parse_zone(config.tz)
+    if not config.pairs:
+        raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
+    start_ms = parse_instant(config.start, zone) if config.start else None
+    end_ms = parse_instant(config.end, zone) if config.end else None
+    pairs = dict.fromkeys(parse_pair(named, has_contracts=market.has_contracts) for named in config.pairs)
+    requests = [
+        WindowRequest(market, pair, zone, start_ms, end_ms, align=config.align_window, strict=True) for pair in pairs
+    ]
+    work = Work(
+        tools.store, tools.opener(config.source), partial(log_to, tools.logs), config.refetch, config.chunk_size
+    )
+    return load_many(requests, work, processes=config.processes)

@@ -1,0 +1,176 @@
+"""Several pairs in one command: loaded side by side, recorded in one run, and no failure hides another pair."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+
+from market_data_pipeline.instance import runs
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
+from market_data_pipeline_tests.support import MarketData, data_files, rows_by_day, wait_until
+
+pytestmark = pytest.mark.slow
+
+PAIRS = [f"P{number}/USDT" for number in range(6)]
+SCENARIO: dict[str, Any] = {
+    "now": "2024-05-06T12:00Z",
+    "futures": {
+        **{pair.replace("/", ""): {"first": "2024-04-01T00:00Z"} for pair in PAIRS},
+        # Klines that begin after the window, and a day that nothing explains.
+        "LATEUSDT": {"first": "2024-05-04T00:00Z"},
+        "HOLEUSDT": {
+            "first": "2024-04-01T00:00Z",
+            "gaps": [["2024-05-01T00:00Z", "2024-05-02T00:00Z"]],
+            "archive": False,
+        },
+    },
+}
+WINDOW = ("--start", "2024-05-01", "--end", "2024-05-04")
+
+
+@pytest.fixture
+def running() -> Iterator[RunningExchange]:
+    with scenario_exchange(SCENARIO) as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def run(market_data: Callable[..., MarketData], running: RunningExchange) -> MarketData:
+    return market_data(running)
+
+
+def of(*pairs: str) -> list[str]:
+    return [word for pair in pairs for word in ("--pair", pair)]
+
+
+def test_pairs_loaded_together_are_those_loaded_alone_and_a_second_run_does_nothing(
+    run: MarketData, market_data: Callable[..., MarketData], running: RunningExchange, tmp_path: Path
+) -> None:
+    together = run(*of(*PAIRS), "backfill", *WINDOW)
+    assert together.exit_code == 0, together.output
+    assert "6 pairs: 6 good, 0 failed" in together.stdout
+    assert "days      18 loaded" in together.stdout
+    alone = MarketData(tmp_path / "alone", running.url)
+    for pair in PAIRS[:2]:
+        assert alone(*of(pair), "backfill", *WINDOW, DAGSTER_HOME=str(tmp_path / "home")).exit_code == 0
+    files = data_files(run.root)
+    assert {name: files[name] for name in data_files(alone.root)} == data_files(alone.root)
+
+    again = run(*of(*PAIRS), "backfill", *WINDOW)
+    assert (again.exit_code, data_files(run.root)) == (0, files)
+    assert "18 unchanged" in again.stdout and "none, as there was nothing to do" in again.stdout
+    verified = run("--pair", "P*", "verify", "--json")
+    assert [(proof["pair"], proof["rows"]) for proof in json.loads(verified.stdout)] == [(one, 4320) for one in PAIRS]
+
+
+def test_one_run_records_the_days_the_manifest_and_the_checks_of_each(run: MarketData) -> None:
+    assert run(*of(*PAIRS[:2]), "backfill", *WINDOW).exit_code == 0
+    with runs.open_instance(run.root / "dagster") as instance:
+        [only] = instance.get_runs()
+        assert (only.job_name, only.is_success) == ("load", True)
+        for token in ("P0USDT", "P1USDT"):
+            key = dg.AssetKey(["binanceusdm", token, "klines_1m"])
+            assert instance.get_materialized_partitions(key) == {"2024-05-01", "2024-05-02", "2024-05-03"}
+            assert instance.get_latest_materialization_event(dg.AssetKey(["binanceusdm", token, "manifest"]))
+        evaluated = [
+            entry.get_dagster_event().asset_check_evaluation_data
+            for entry in instance.all_logs(only.run_id)
+            if entry.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ]
+    assert {check.asset_key.path[1] for check in evaluated} == {"P0USDT", "P1USDT"}
+    assert all(check.passed for check in evaluated)
+
+
+def test_a_pair_that_fails_hides_no_other_and_the_table_says_why(run: MarketData) -> None:
+    pairs = ["P0/USDT", "NOPE/USDT", "LATE/USDT", "P1/USDT", "HOLE/USDT"]
+    done = run(*of(*pairs), "backfill", *WINDOW)
+    assert done.exit_code == 1, done.output
+    assert "5 pairs: 2 good, 3 failed" in done.stdout
+    table = done.stdout[done.stdout.index("why") :]
+    assert "futures does not list NOPE/USDT" in table
+    assert "futures LATE/USDT has klines from 2024-05-04T00:00Z, none in the requested window" in table
+    assert "HOLE/USDT" in table
+    stored = {each["pair"]: each["rows"] for each in json.loads(run("status", "--json").stdout)}
+    assert (stored["P0/USDT"], stored["P1/USDT"], stored["HOLE/USDT"]) == (4320, 4320, 2880)
+    assert stored.keys() == {"P0/USDT", "P1/USDT", "HOLE/USDT"}
+
+
+def killed_while_loading(run: MarketData, strike: Callable[[psutil.Process], None]) -> tuple[int, str]:
+    """How the command ended, with what it said, after `strike` at its process in the middle of the load."""
+    with run.start(*of(*PAIRS), "backfill", "--start", "2024-04-01", "--end", "2024-05-04") as process:
+        wait_until(lambda: len(list(run.root.glob("*/*/1m/chunks/*.parquet"))) > 5)
+        strike(psutil.Process(process.pid))
+        out, err = process.communicate(timeout=120)
+    return process.returncode, out + err
+
+
+def worker_of(process: psutil.Process) -> psutil.Process:
+    found = [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+    return found[0]
+
+
+def loads_on(run: MarketData) -> None:
+    ended = run(*of(*PAIRS), "backfill", "--start", "2024-04-01", "--end", "2024-05-04")
+    assert ended.exit_code == 0, ended.output
+    assert "6 pairs: 6 good" in ended.stdout
+    assert set(rows_by_day(run.root).values()) == {1440}
+    assert run("verify").exit_code == 0
+
+
+def test_a_worker_that_is_killed_costs_its_pair_alone_and_the_same_command_goes_on(run: MarketData) -> None:
+    code, said = killed_while_loading(run, lambda process: worker_of(process).kill())
+    assert code == 3, said
+    assert "6 pairs: 5 good, 1 failed" in said and "the process that loaded it" in said
+    loads_on(run)
+
+
+def test_a_command_that_is_killed_leaves_no_process_and_the_same_command_goes_on(run: MarketData) -> None:
+    workers: list[psutil.Process] = []
+
+    def kill(process: psutil.Process) -> None:
+        workers.extend(process.children())
+        process.kill()
+
+    killed_while_loading(run, kill)
+    assert workers
+    wait_until(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers))
+    loads_on(run)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no way to send one process a Ctrl-C")
+def test_ctrl_c_ends_it_in_one_line_and_the_same_command_goes_on(run: MarketData) -> None:
+    code, said = killed_while_loading(run, lambda process: process.send_signal(signal.SIGINT))
+    assert code == 130, said
+    assert "Traceback" not in said and "interrupted; finished work is kept" in said
+    loads_on(run)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (of("*/NOTHING"), "'*/NOTHING' matches no pair"),
+        (of("P0/USDT", "P0USDT"), "named twice"),
+        (["--pairs-file", "no-such-file.txt"], "cannot read no-such-file.txt"),
+    ],
+)
+def test_bad_words_are_one_line_and_nothing_is_written(run: MarketData, words: list[str], problem: str) -> None:
+    refused = run(*words, "backfill", *WINDOW)
+    assert refused.exit_code == 2
+    [line] = refused.stderr.splitlines()
+    assert problem in line
+    assert not data_files(run.root)
+
+
+def test_a_file_names_pairs_and_comments(run: MarketData, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.txt"
+    file.write_text("# mine\nP0/USDT, P1USDT\n\nP2/USDT:USDT  # ccxt's\n", encoding="utf-8-sig")
+    done = run("--pairs-file", str(file), "backfill", "--start", "2024-05-01", "--end", "2024-05-02")
+    assert done.exit_code == 0, done.output
+    assert "3 pairs: 3 good" in done.stdout
