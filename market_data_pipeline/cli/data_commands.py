@@ -73,6 +73,9 @@ def backfill(
         from market_data_pipeline.cli.progress import day_progress
 
         settings = load_settings(market_data_source=source)
+        universe = context.obj.chosen(settings)
+        if universe:
+            settings, start = load_settings(market_data_source=source or universe.source), start or universe.start
         targets = context.obj.targets(settings)
         request = backfills.BackfillRequest(
             targets[0],

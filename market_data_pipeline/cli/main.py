@@ -45,6 +45,10 @@ def _global_options(
     pairs_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A text file with more pairs or globs, one a line.")
     ] = None,
+    universe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The pairs of [universe.NAME] in market-data.toml under the data root."),
+    ] = None,
     align_tz: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +63,7 @@ def _global_options(
         ),
     ] = False,
 ) -> None:
-    context.obj = GlobalOptions(market, tuple(pair or ()), pairs_file, align_tz, strict_pair)
+    context.obj = GlobalOptions(market, tuple(pair or ()), pairs_file, universe, align_tz, strict_pair)
 
 
 app.add_typer(data_commands.app)

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from market_data_pipeline.app.targets import Target
     from market_data_pipeline.core.klines.dataset import Market
+    from market_data_pipeline.core.store.universes import Universe
     from market_data_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
 class GlobalOptions:
-    """The options before the command; `pairs` are the words of each `--pair`."""
+    """The options before the command; `pairs` are the words of each `--pair`, `universe` names one of the data root."""
 
     market: str | None = None
     pairs: tuple[str, ...] = ()
     pairs_file: Path | None = None
+    universe: str | None = None
     align_tz: str | None = None
     strict_pair: bool = False
 
@@ -48,11 +50,30 @@ class GlobalOptions:
             among: gives the pairs that globs choose among; those that are stored if None.
 
         Raises:
-            UsageError: a pair cannot be parsed, a glob matches nothing, or a pair is named twice.
+            UsageError: a pair cannot be parsed, a glob matches nothing, a pair is named twice, or as `chosen`.
         """
         from market_data_pipeline.app.targets import target_of, targets_of, words_of_file
 
+        market, zone = self.market, self.align_tz
         words = [*self.pairs, *(words_of_file(self.pairs_file) if self.pairs_file else [])]
+        if universe := self.chosen(settings):
+            market, zone, words = universe.market.value, zone or universe.zone, [*universe.pairs, *words]
         if not words:
-            return [target_of(settings, self.market, None, self.align_tz)]
-        return targets_of(settings, self.market, words, self.align_tz, among=among)
+            return [target_of(settings, market, None, zone)]
+        return targets_of(settings, market, words, zone, among=among)
+
+    def chosen(self, settings: "Settings") -> "Universe | None":
+        """The universe that the options name, None if they name none.
+
+        Raises:
+            UsageError: there is no such universe, or it is one of another market than the options name.
+        """
+        if self.universe is None:
+            return None
+        from market_data_pipeline.core.errors import UsageError
+        from market_data_pipeline.core.store.universes import find_universe
+
+        universe = find_universe(settings.root, self.universe)
+        if self.market not in {None, universe.market.value}:
+            raise UsageError(f"the universe {universe.name} is one of {universe.market}; leave out --market")
+        return universe

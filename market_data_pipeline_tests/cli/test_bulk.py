@@ -174,3 +174,23 @@ def test_a_file_names_pairs_and_comments(run: MarketData, tmp_path: Path) -> Non
     done = run("--pairs-file", str(file), "backfill", "--start", "2024-05-01", "--end", "2024-05-02")
     assert done.exit_code == 0, done.output
     assert "3 pairs: 3 good" in done.stdout
+
+
+def test_a_universe_names_market_pairs_zone_and_start(run: MarketData, tmp_path: Path) -> None:
+    run.root.mkdir(parents=True, exist_ok=True)
+    text = (
+        '[universe.mine]\nmarket = "futures"\npairs = ["P0/USDT", "P1/USDT", "!P1USDT"]\n'
+        'zone = "+02:00"\nstart = "2024-05-02"\nsource = "rest"\n'
+    )
+    (run.root / "market-data.toml").write_text(text, encoding="utf-8")
+    done = run("--universe", "mine", "backfill", "--end", "2024-05-04")
+    assert done.exit_code == 0, done.output
+    [stored] = json.loads(run("--universe", "mine", "status", "--json").stdout)
+    assert (stored["pair"], stored["tz"], stored["first_day"]) == ("P0/USDT", "+02:00", "2024-05-02")
+    for words, problem in (
+        (["--universe", "yours"], "no universe 'yours'"),
+        (["--universe", "mine", "--market", "spot"], "the universe mine is one of futures"),
+    ):
+        refused = run(*words, "backfill")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert problem in refused.stderr and len(refused.stderr.splitlines()) == 1
