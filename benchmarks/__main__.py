@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.bench import FULL, QUICK, Bench
-from benchmarks.cases import archives, browse, commands, live, loads, stored
+from benchmarks.cases import archives, browse, commands, live, loads, panels, stored
 from benchmarks.exchange import simulated_exchange
 from benchmarks.processes import PROJECT, BenchmarkFailed
 from benchmarks.report import Section, machine, print_section, write_markdown
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "live": live.live,
     "verify": stored.verify,
     "size": stored.size,
+    "panel": panels.panel,
     "browse": browse.browse,
 }
 _PAGE = PROJECT / "docs" / "benchmarks.md"

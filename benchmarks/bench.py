@@ -36,10 +36,27 @@ class Sizes:
     store_rounds: int = 5
     live_pairs: int = 100
     live_minutes: int = 4
+    panel_pairs: int = 100
+    panel_days: int = 90
 
 
 FULL = Sizes()
-QUICK = Sizes(30, 20, 3, 3, 5, 20, 30, rounds=1, quick_commands=2, store_rounds=1, live_pairs=5, live_minutes=1)
+QUICK = Sizes(
+    30,
+    20,
+    3,
+    3,
+    5,
+    20,
+    30,
+    rounds=1,
+    quick_commands=2,
+    store_rounds=1,
+    live_pairs=5,
+    live_minutes=1,
+    panel_pairs=4,
+    panel_days=5,
+)
 
 
 @dataclass
