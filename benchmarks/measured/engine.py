@@ -12,8 +12,9 @@ from pathlib import Path
 from benchmarks.measured.arguments import load_parser
 from benchmarks.measured.stopwatch import Stopwatch
 from market_data_pipeline.core.klines.coverage import Absence, minutes_by_kind
-from market_data_pipeline.core.klines.dataset import parse_market, parse_pair
+from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
+from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.loading.window import parse_window

@@ -42,7 +42,8 @@ def make(options: argparse.Namespace) -> None:
 
 def panel(options: argparse.Namespace) -> None:
     """The reader's panel."""
-    import pandas  # noqa: F401  (imported by the first frame)
+    import pandas  # noqa: F401  (imported by the first frame, and pydantic by the first manifest)
+    import pydantic.type_adapter  # noqa: F401
 
     from market_data_pipeline.reader import open_panel
 
