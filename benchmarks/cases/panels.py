@@ -19,7 +19,8 @@ def panel(bench: Bench) -> Iterator[Line]:
     The loop: for each pair `pandas.read_parquet` of each day's file, `concat`, `set_index`, then all pairs side by side
     with `concat(axis=1)`. Beside it the same loop of users who give `columns=["open_time", "close"]`. Both trust every
     file; the panel compares each one's sha256 with the manifest. Judged without interpreter start and imports. All
-    files are in the system's cache. The pairs have one pair's days with other prices.
+    files are in the system's cache. The pairs have one pair's days with other prices. The reader uses both cores, the
+    loops one, so what else runs on the machine counts against the reader: with one core it takes half as long again.
     """
     window = bench.window("futures", bench.sizes.panel_days)
     root = bench.new_root()
