@@ -31,6 +31,10 @@ class Patterns:
         """True if pairs to choose among are needed: there is a glob."""
         return bool(self.globs)
 
+    def may_choose(self, token: str) -> bool:
+        """True if a glob may match the pair of this symbol, whatever its base and quote are."""
+        return any(_fits(token_of(glob), token) for glob in self.globs)
+
     def choose(self, candidates: Iterable[str]) -> list[str]:
         """The pairs that are meant: the names in their order, then what the globs match, by name.
 
