@@ -601,11 +601,12 @@ def test_a_chunk_that_comes_back_within_moments_is_waited_for(made, btc):
 
 @pytest.mark.slow
 def test_the_notebook_runs(tmp_path, simulate: Simulate, monkeypatch):
-    window = span("2020-10-23T22:00", "2020-12-01T23:00")
-    made = Store(tmp_path).create(Market.SPOT, "BTC/USDT", zone=ZURICH, start=date(2020, 10, 24))
-    url = simulate().url
-    with closing(open_source("rest", Market.SPOT, "BTC/USDT", budgets=[tmp_path], base_url=url)) as source:
-        list(backfill(made, source, window))
+    until, url = at("2020-12-01T23:00"), simulate().url
+    for pair, day in (("BTC/USDT", date(2020, 10, 24)), ("ETH/USDT", date(2020, 11, 30))):
+        made = Store(tmp_path).create(Market.SPOT, pair, zone=ZURICH, start=date(2020, 1, 1))
+        window = Span(day_of(ZURICH, day).start_ms, until)
+        with closing(open_source("rest", Market.SPOT, pair, budgets=[tmp_path], base_url=url)) as source:
+            list(backfill(made, source, window))
     monkeypatch.setenv("MARKET_DATA_DIR", str(tmp_path))
     notebook = json.loads((CHECKOUT / "docs" / "reader.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -615,4 +616,5 @@ def test_the_notebook_runs(tmp_path, simulate: Simulate, monkeypatch):
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
     assert len(names["figure"].data[0].x) == 25
+    assert names["panel"].pairs == ("BTC/USDT", "ETH/USDT")
     assert str(CHECKOUT) not in json.dumps(notebook)
