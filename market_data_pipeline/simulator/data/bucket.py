@@ -4,7 +4,9 @@ Belongs here: the keys of published files in their order, folders, pages of a li
 Does not belong here: which days a pair has files of (`lives`), the XML (`responses`).
 """
 
-from collections.abc import Iterator
+import sys
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -15,6 +17,7 @@ from market_data_pipeline.simulator.data.pairs import Pair
 
 MOST_KEYS = 1000
 _SHA256_DIGITS = 64
+_AFTER_ALL = chr(sys.maxunicode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,16 @@ class _Folder:
     pair: Pair
     daily: bool
 
+    def zip(self, first: int) -> str:
+        """Return the key of the zip of the period that begins on a day."""
+        day = EPOCH + timedelta(days=first)
+        period = day.isoformat() if self.daily else f"{day:%Y-%m}"
+        return f"{self.path}{self.pair.symbol}-1m-{period}.zip"
+
+    def last_key(self, first: int) -> str:
+        """Return the last key of the period: that of the checksum."""
+        return f"{self.zip(first)}.CHECKSUM"
+
 
 def bucket_page(history: History, query: BucketQuery, now_ms: int) -> BucketPage:
     """Return the page of names after the marker, in the order of their bytes."""
@@ -78,13 +91,30 @@ def _names(history: History, query: BucketQuery, now_ms: int) -> Iterator[tuple[
             continue
         outer = _common(path, query) if path.startswith(query.prefix) else None
         if outer is not None:
-            if outer > query.marker and any(_objects(history, folder, now_ms)):
+            if outer > query.marker and _periods(history, folder, now_ms):
                 yield outer, None
             continue
-        for found in _objects(history, folder, now_ms):
+        yield from _names_in(history, folder, query, now_ms)
+
+
+def _names_in(
+    history: History, folder: _Folder, query: BucketQuery, now_ms: int
+) -> Iterator[tuple[str, StoredObject | None]]:
+    """Yield the names of one folder from the prefix and the marker on; of those with a common part, only that part."""
+    periods = _periods(history, folder, now_ms)
+    at = bisect_left(periods, max(query.prefix, query.marker), key=folder.last_key)
+    while at < len(periods) and folder.last_key(periods[at]).startswith(query.prefix):
+        key = folder.zip(periods[at])
+        common = _common(key, query) if key.startswith(query.prefix) else None
+        if common is not None:
+            yield common, None
+            at = bisect_left(periods, common + _AFTER_ALL, lo=at, key=folder.last_key)
+            continue
+        for found in _objects(history, folder, periods[at]):
             if found.key.startswith(query.prefix):
-                common = _common(found.key, query)
-                yield (found.key, found) if common is None else (common, None)
+                part = _common(found.key, query)
+                yield (found.key, found) if part is None else (part, None)
+        at += 1
 
 
 def _common(name: str, query: BucketQuery) -> str | None:
@@ -103,28 +133,26 @@ def _folders(history: History) -> list[_Folder]:
     return sorted(folders, key=lambda folder: folder.path)
 
 
-def _objects(history: History, folder: _Folder, now_ms: int) -> Iterator[StoredObject]:
-    """Yield the published files of a folder in their order: each zip, then its checksum."""
+def _objects(history: History, folder: _Folder, first: int) -> Iterator[StoredObject]:
+    """Yield the files of a period: the zip, then its checksum."""
+    path, begins = folder.zip(first), EPOCH + timedelta(days=first)
+    last = begins if folder.daily else _next_month(begins) - timedelta(days=1)
+    name = ArchiveName(path, folder.pair.market, folder.pair.symbol, begins, last, is_checksum=False)
+    stored = history.stored(name)
+    yield StoredObject(path, name.published_ms, None if stored is None else stored.stat().st_size)
+    # The digits, two spaces, the name, the end of the line.
+    yield StoredObject(path + ".CHECKSUM", name.published_ms, _SHA256_DIGITS + 3 + len(name.file.encode()))
+
+
+def _periods(history: History, folder: _Folder, now_ms: int) -> Sequence[int]:
+    """Return the first days of the periods that a folder has published files of."""
     until = (now_ms - PUBLICATION_DELAY_MS) // DAY_MS
-    for first, last in _periods(history, folder, until):
-        period = f"{first:%Y-%m-%d}" if folder.daily else f"{first:%Y-%m}"
-        path = f"{folder.path}{folder.pair.symbol}-1m-{period}.zip"
-        name = ArchiveName(path, folder.pair.market, folder.pair.symbol, first, last, is_checksum=False)
-        stored = history.stored(name)
-        yield StoredObject(path, name.published_ms, None if stored is None else stored.stat().st_size)
-        # The digits, two spaces, the name, the end of the line.
-        yield StoredObject(path + ".CHECKSUM", name.published_ms, _SHA256_DIGITS + 3 + len(name.file.encode()))
-
-
-def _periods(history: History, folder: _Folder, until: int) -> Iterator[tuple[date, date]]:
-    days = (EPOCH + timedelta(days=number) for number in history.archived_days(folder.pair, until))
+    days = history.archived_days(folder.pair, until)
     if folder.daily:
-        yield from ((day, day) for day in days)
-        return
-    seen = None
-    for day in days:
-        first = day.replace(day=1)
-        last = (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
-        if first != seen and (last - EPOCH).days < until:
-            seen = first
-            yield first, last
+        return days
+    months = dict.fromkeys((EPOCH + timedelta(days=day)).replace(day=1) for day in days)
+    return [(month - EPOCH).days for month in months if (_next_month(month) - EPOCH).days <= until]
+
+
+def _next_month(first: date) -> date:
+    return (first + timedelta(days=32)).replace(day=1)

@@ -4,7 +4,7 @@ Belongs here: which rows a page has at an instant, what an archive file contains
 Does not belong here: which klines a pair has (`lives`), parameters and errors of HTTP requests (`queries`, `exchange`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class History:
         self._lives = lives
         self._days = ByteCache[RowText](_DAYS_BYTES, lambda day: day.nbytes)
         self._zips = ByteCache[bytes](_ZIPS_BYTES, len)
+        self._archived: dict[PairKey, tuple[int, Sequence[int]]] = {}
 
     @property
     def pairs(self) -> Mapping[PairKey, Pair]:
@@ -84,9 +85,14 @@ class History:
             return None
         return checksum_line(name, packed) if name.is_checksum else packed
 
-    def archived_days(self, pair: Pair, until: int) -> Iterable[int]:
-        """Return the UTC days before `until` that the archive has files of, in order."""
-        return self._lives.archived_days(pair, until)
+    def archived_days(self, pair: Pair, until: int) -> Sequence[int]:
+        """Return the UTC days before `until` that the archive has files of, in order; found once for each `until`."""
+        key = pair.market, pair.symbol
+        kept = self._archived.get(key)
+        if kept is None or kept[0] != until:
+            days = self._lives.archived_days(pair, until)
+            kept = self._archived[key] = until, days if isinstance(days, Sequence) else tuple(days)
+        return kept[1]
 
     def stored(self, name: ArchiveName) -> Path | None:
         """Return the file that is served unchanged as this one of the archive, if there is one."""

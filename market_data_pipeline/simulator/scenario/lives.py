@@ -17,7 +17,7 @@ from market_data_pipeline.simulator.data.clock import DAY_MS, MINUTE_MS
 from market_data_pipeline.simulator.data.halts import Stretch
 from market_data_pipeline.simulator.data.lives import NO_ROWS, Lives
 from market_data_pipeline.simulator.data.pairs import Market, Pair, split_symbol
-from market_data_pipeline.simulator.data.prices import present_minutes, synthetic_day
+from market_data_pipeline.simulator.data.prices import DAY_MINUTES, present_minutes, synthetic_day
 from market_data_pipeline.simulator.data.rows import RowText, render, with_literal_rows
 from market_data_pipeline.simulator.scenario.format import KlinesError, LifeSpec, ScenarioSpec
 
@@ -164,7 +164,16 @@ def _has_file(life: Life, number: int) -> bool:
     text = life.texts.get(number)
     if text is not None:
         return bool(text)
-    return number in life.archived_rows or bool(present_minutes(number, life.absent_in_archive).any())
+    return number in life.archived_rows or _has_minutes(number, life.absent_in_archive)
+
+
+def _has_minutes(number: int, absent_in: Sequence[Stretch]) -> bool:
+    """Return whether a UTC day has a minute outside of the stretches; most days lie outside or inside of one."""
+    start, stop = number * DAY_MINUTES, (number + 1) * DAY_MINUTES
+    near = [stretch for stretch in absent_in if stretch.start < stop and stretch.stop > start]
+    if any(stretch.start <= start and stretch.stop >= stop for stretch in near):
+        return False
+    return not near or bool(present_minutes(number, near).any())
 
 
 def _day(life: Life, number: int, absent_in: Sequence[Stretch], literal: _Rows) -> RowText:
