@@ -87,7 +87,7 @@ GROUP: Any = typer.main.get_command(app)
 
 def options_of(command: Any) -> dict[str, TyperOption]:
     """The command's options by each of their names, `--no-...` too."""
-    options = [option for option in command.params if "--help" not in option.opts]
+    options = [option for option in command.params if isinstance(option, TyperOption) and "--help" not in option.opts]
     return {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
 
 

@@ -4,9 +4,13 @@ Belongs here: the names and values of the fields, on which other programs rely. 
 printed (`cli.reports`).
 """
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
+from market_data_pipeline.app.pairs import ChangesSince
+from market_data_pipeline.core.catalog.catalog import Catalog
+from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.klines.coverage import minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
@@ -76,6 +80,48 @@ def proof_json(proof: Proof) -> dict[str, Any]:
         "combined": proof.combined.value,
         "combined_problem": proof.combined_problem or None,
         "warnings": list(proof.warnings),
+    }
+
+
+def pair_json(pair: ListedPair) -> dict[str, Any]:
+    """A pair of the catalog."""
+    return {
+        "market": pair.market.value,
+        "pair": pair.pair,
+        "symbol": pair.symbol,
+        "base": pair.base,
+        "quote": pair.quote,
+        "kind": pair.kind.value,
+        "status": pair.status.value,
+        "first_day": pair.first_day.isoformat(),
+        "last_day": pair.last_day.isoformat() if pair.last_day else None,
+        "lives": [
+            {"first_day": life.first.isoformat(), "last_day": life.last.isoformat() if life.last else None}
+            for life in pair.lives
+        ],
+        "settlement": None if pair.delivered_ms is None else iso(pair.delivered_ms),
+    }
+
+
+def catalog_json(catalog: Catalog, chosen: Sequence[ListedPair]) -> dict[str, Any]:
+    """The pairs that were chosen from a catalog, and what it lacks."""
+    return {
+        "market": catalog.market.value,
+        "day": catalog.day.isoformat(),
+        "warnings": list(catalog.warnings),
+        "pairs": [pair_json(pair) for pair in chosen],
+    }
+
+
+def changes_json(since: ChangesSince) -> dict[str, Any]:
+    """What changed in a catalog since a day."""
+    return {
+        "since": since.since.isoformat(),
+        "compared_with_snapshot": since.compared,
+        **{
+            field.name: [pair_json(pair) for pair in getattr(since.changes, field.name)]
+            for field in fields(since.changes)
+        },
     }
 
 

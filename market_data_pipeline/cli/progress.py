@@ -7,20 +7,21 @@ the end (`reports`).
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from market_data_pipeline.cli.console import plain_console, styled, talk
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.text import count_text
 
 LOG_EVERY_S = 10.0
+_TOLD_EVERY_S = 5.0
 
 
 @contextmanager
@@ -89,6 +90,20 @@ class DayProgress:
         usage = self._source.usage() if self._source else None
         weight = f" weight {usage.used}/{usage.limit}" if usage else ""
         return f"{self._klines:,} klines {rate:,.0f}/s{weight}"
+
+
+@contextmanager
+def asking(market: Market) -> Iterator[Callable[[int, int], None]]:
+    """Tell on stderr how far a refresh of the catalog is, if it takes long: the first one asks about every pair."""
+    told_s = time.monotonic()
+
+    def on_pairs(done: int, total: int) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= _TOLD_EVERY_S:
+            told_s = time.monotonic()
+            talk.print(f"learning the pairs of {market}: {done:,} of {total:,}")
+
+    yield on_pairs
 
 
 def stderr_console() -> Console:

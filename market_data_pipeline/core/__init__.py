@@ -6,6 +6,7 @@ Its rooms, from the outermost to the innermost; each may import those below it:
     live       the day that is not over               proof      what is stored, proved and repaired
     loading    from a window to chunks: what to request, what becomes of the responses
     store      the files under the data root          sources    the exchange over the network
+    catalog    all pairs of a market that ever were
     klines     values without I/O: days, datasets, minutes, rules
 
 `errors` has every error that a person can meet, `text` the numbers that several faces show.

@@ -5,12 +5,16 @@ Belongs here: which setting becomes which parameter. Does not belong here: logic
 """
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
+from market_data_pipeline.core.catalog.ports import Archive, Exchange
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.resolve import OpenSource
-from market_data_pipeline.core.sources.opening import LiveSources, open_source
+from market_data_pipeline.core.sources.opening import LiveSources, open_market, open_source
+from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.settings import Settings
 
@@ -25,6 +29,21 @@ def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
     return partial(
         open_source,
         source or settings.market_data_source,
+        budgets=settings.budgets,
+        base_url=settings.market_data_exchange_url,
+        extra_sleep_s=settings.extra_sleep_sec,
+    )
+
+
+def catalog_store_of(settings: Settings, market: Market) -> CatalogStore:
+    """The snapshots of a market's catalog in the data root of the settings."""
+    return CatalogStore(settings.root, market)
+
+
+def market_opener_of(settings: Settings) -> Callable[[Market], AbstractContextManager[tuple[Exchange, Archive]]]:
+    """The function that opens a whole market, by REST and by the archive's listing."""
+    return partial(
+        open_market,
         budgets=settings.budgets,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,

@@ -3,7 +3,8 @@
 Belongs here: the names that users may give, and the addresses. Does not belong here: how a source works.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.sources.protocol import KlineSource, Usage
 
 if TYPE_CHECKING:
+    from market_data_pipeline.core.catalog.ports import Archive, Exchange
     from market_data_pipeline.core.sources.rest.client import RestClient
 
 SOURCES = ("auto", "rest", "archive")
@@ -138,6 +140,24 @@ class LiveSources:
         self._client.stop()
         for source in self._sources.values():
             source.close()
+
+
+@contextmanager
+def open_market(
+    market: Market, *, budgets: Sequence[Path], base_url: str | None = None, extra_sleep_s: float = 0
+) -> "Iterator[tuple[Exchange, Archive]]":
+    """The whole market by REST and by the archive's listing, until the end of the block.
+
+    The arguments are those of `open_source`. No request is sent yet.
+    """
+    from market_data_pipeline.core.catalog.refresh import AT_ONCE
+    from market_data_pipeline.core.sources.archive.market import ArchiveMarket
+    from market_data_pipeline.core.sources.rest.market import RestMarket
+
+    exchange = RestMarket(_client(market, budgets=budgets, base_url=base_url, extra_sleep_s=extra_sleep_s))
+    archive = ArchiveMarket(market, base_url=base_url, connections=AT_ONCE)
+    with closing(exchange), closing(archive):
+        yield exchange, archive
 
 
 def _client(market: Market, *, base_url: str | None, **options: Any) -> "RestClient":

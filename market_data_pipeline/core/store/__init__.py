@@ -3,5 +3,5 @@
 Belongs here: layout, chunks (in a room of their own), manifest, `dataset.json`, revisions, combined files, locks. Only
 this room writes to the folders of datasets. Does not belong here: what to load (`loading`), whether the whole store is
 good (`proof`).
-May import: `core.klines`, `core.errors`.
+May import: `core.catalog`, `core.klines`, `core.errors`.
 """

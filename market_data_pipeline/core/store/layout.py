@@ -11,6 +11,9 @@ Belongs here: how a name is made, and how it is read back. Does not belong here:
         quarantine/                      files that were moved out of chunks/
         loading/                         one lock for each load that is under way; its name has the minutes
         .lock, .combine.lock             held by the process that writes the dataset, or a combined file
+    <root>/catalog/<exchange_id>/        the catalog of a market
+        2024-05-15.parquet               all pairs as they were known on a UTC day
+        learned.parquet                  what a refresh that is under way, or was interrupted, has learned
 """
 
 import os
@@ -31,6 +34,8 @@ CHUNKS = "chunks"
 COMBINED = "combined"
 QUARANTINE = "quarantine"
 LOADING = "loading"
+CATALOG = "catalog"
+LEARNED_FILE = "learned.parquet"
 LIVE_ERROR_FILE = ".live.error"
 """Why live mode of the dataset ended by an error, until it is followed again."""
 LOCK_FILE = ".lock"
@@ -42,6 +47,7 @@ CHUNK_EXAMPLE = "binance/BTCUSDT/1m/chunks/chunk_000001_2020-01-01.parquet"
 _PARQUET = ".parquet"
 _EXCHANGES = {market.exchange_id: market for market in Market}
 _CHUNK = re.compile(r"chunk_(?P<index>[0-9]{6,9})_(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})\.parquet")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # No name can have a colon, a backslash, a NUL, a leading slash or a part that is only dots. Tokens may be Chinese.
 _STORED_FILE = re.compile(
     rf"(?P<exchange>{'|'.join(_EXCHANGES)})/(?P<token>[^/]+)/{INTERVAL}/"
@@ -87,6 +93,22 @@ def dataset_files(root: Path, market: Market | None = None) -> list[Path]:
     folders = root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}")
     # A link that leads nowhere is a damaged file, which `Path.glob` leaves out.
     return sorted(path for folder in folders if os.path.lexists(path := folder / DATASET_FILE))
+
+
+def catalog_folder(root: Path, market: Market) -> Path:
+    """The folder of a market's catalog, whether it exists or not."""
+    return root / CATALOG / market.exchange_id
+
+
+def snapshot_path(folder: Path, day: date) -> Path:
+    """Where the snapshot of a UTC day lies in the folder of a catalog."""
+    return folder / f"{day.isoformat()}{_PARQUET}"
+
+
+def snapshot_days(folder: Path) -> list[date]:
+    """The days that have a snapshot, in order; other files are left out."""
+    names = (path.stem for path in folder.glob(f"*{_PARQUET}"))
+    return sorted(date.fromisoformat(name) for name in names if _DAY.fullmatch(name) and _is_storable(name))
 
 
 def relative_folder(dataset: Dataset, folder: str) -> str:

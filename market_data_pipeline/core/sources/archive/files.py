@@ -40,7 +40,7 @@ DAY_MS = 86_400_000
 CONNECTIONS = 48
 # Futures files are published at about 08:40 UTC of the next day (binance/binance-public-data#440), spot files sooner.
 PUBLISHED_AFTER_MS = 9 * 3_600_000
-_FOLDERS = {Market.SPOT: "spot", Market.FUTURES: "futures/um"}
+FOLDERS = {Market.SPOT: "spot", Market.FUTURES: "futures/um"}
 # A zip has about 70 kB, and 48 of them share the line: in this time all come over a line of half a megabit.
 _DEADLINE_S = 60
 _MOST_ZIP_BYTES, _MOST_CHECKSUM_BYTES = 512_000, 4096
@@ -88,7 +88,7 @@ class Archive:
         """
         self.address = (base_url or ADDRESS).rstrip("/")
         name = quote(token)
-        self._folder = f"{urlsplit(self.address).path}/data/{_FOLDERS[market]}/daily/klines/{name}/1m/{name}-1m-"
+        self._folder = f"{urlsplit(self.address).path}/data/{FOLDERS[market]}/daily/klines/{name}/1m/{name}-1m-"
         self._stopped = threading.Event()
         self._retrying = Retrying(
             retry=retry_if_exception_type((_PassingFault, BadFile)),

@@ -1,9 +1,7 @@
 """Which UTC days the archive has files of: a listing of its bucket, or a request for each day where there is none.
 
-Belongs here: the listing's address, its pages, and what takes its place. Does not belong here: the files (`files`).
-
-The bucket is listed at another address than the files are served from, a thousand names a page.
-https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html
+Belongs here: the days of one pair, and what takes the listing's place. Does not belong here: the pages of a listing
+(`bucket`), the files (`files`).
 """
 
 import logging
@@ -11,18 +9,12 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from urllib.parse import quote, urlsplit
 
-from market_data_pipeline.core.sources.transport import NoResponse, Transport
+from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.core.sources.archive.bucket import Bucket
 
-LISTING_ADDRESS = "https://s3-ap-northeast-1.amazonaws.com"
-_BUCKET = "data.binance.vision"
-# A thousand names have about 400 kB.
-_MOST_PAGE_BYTES, _MOST_PAGES = 1 << 21, 100
-_DEADLINE_S = 20
 _AT_ONCE = 48
-_NAMES = re.compile(rb"<Key>([^<]*-1m-(\d{4}-\d{2}-\d{2})\.zip)</Key>")
-_TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>")
+_NAME = re.compile(r".*-1m-(\d{4}-\d{2}-\d{2})\.zip")
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +30,8 @@ class ArchiveDays:
             base_url: replaces the listing's own address.
             has_file: asks the archive whether it has the file of a day.
         """
-        address = (base_url or LISTING_ADDRESS).rstrip("/")
-        self._path = f"{urlsplit(address).path}/{_BUCKET}"
         self._folder, self._has_file = folder, has_file
-        self._transport = Transport(address, connections=1, deadline_s=_DEADLINE_S)
+        self._bucket = Bucket(base_url=base_url, connections=1)
 
     def between(self, first: date, last: date) -> list[date]:
         """Return the days from `first` to `last`, both included, that have a file, in order.
@@ -54,30 +44,23 @@ class ArchiveDays:
 
     def close(self) -> None:
         """Close the connection."""
-        self._transport.close()
+        self._bucket.close()
 
     def _listed(self, first: date, last: date) -> list[date] | None:
         """The days by the listing; None if it cannot be had."""
         folder = self._folder.rpartition("/")[0] + "/"
         # Names are in the order of their bytes, so the marker is the name that would stand before the first day's.
-        marker, days = f"{self._folder}{first - timedelta(1)}.zip.CHECKSUM", list[date]()
-        for _ in range(_MOST_PAGES):
-            query = f"?delimiter=/&prefix={quote(folder, safe='')}&marker={quote(marker, safe='')}"
-            try:
-                response = self._transport.request(self._path + query, most_bytes=_MOST_PAGE_BYTES)
-            except NoResponse as error:
-                _log.warning("the archive cannot be listed: %s", error)
-                return None
-            if response.status != 200 or b"<ListBucketResult" not in response.body[:1000]:
-                _log.warning("the archive cannot be listed: HTTP %d", response.status)
-                return None
-            names = _NAMES.findall(response.body)
-            days += [day for _, text in names if (day := _date(text)) and first <= day <= last]
-            if not names or not _TRUNCATED.search(response.body) or (days and days[-1] >= last):
-                return sorted(set(days))
-            marker = f"{self._folder}{names[-1][1].decode()}.zip.CHECKSUM"
-        _log.warning("the archive cannot be listed: more than %d pages", _MOST_PAGES)
-        return None
+        marker, days = f"{self._folder}{first - timedelta(1)}.zip.CHECKSUM", set[date]()
+        try:
+            for page in self._bucket.pages(folder, delimiter="/", marker=marker):
+                named = [day for key in page.keys if (day := day_of_key(key))]
+                days |= {day for day in named if first <= day <= last}
+                if not named or named[-1] >= last:
+                    break
+        except SourceUnavailable as error:
+            _log.warning("%s", error)
+            return None
+        return sorted(days)
 
     def _asked(self, first: date, last: date) -> list[date]:
         days = [first + timedelta(number) for number in range((last - first).days + 1)]
@@ -96,8 +79,10 @@ def start_of(day: date) -> int:
     return (day - date(1970, 1, 1)).days * 86_400_000
 
 
-def _date(text: bytes) -> date | None:
+def day_of_key(key: str) -> date | None:
+    """The UTC day of a zip's name; None for another name."""
+    match = _NAME.fullmatch(key)
     try:
-        return date.fromisoformat(text.decode())
+        return date.fromisoformat(match[1]) if match else None
     except ValueError:
         return None

@@ -60,6 +60,13 @@ class Listing(msgspec.Struct, frozen=True):
         return self.delivery_ms // 60_000 * 60_000
 
 
+class MarketListing(Listing, frozen=True):
+    """The same with what the exchange says of a contract: its kind, and when it was listed (ms UTC)."""
+
+    contract: str = msgspec.field(default="", name="contractType")
+    began_ms: int | None = msgspec.field(default=None, name="onboardDate")
+
+
 class ExchangeError(msgspec.Struct, frozen=True):
     """An error of the exchange: https://developers.binance.com/docs/binance-spot-api-docs/errors."""
 
@@ -80,8 +87,16 @@ class _ExchangeInfo(msgspec.Struct):
     symbols: list[Listing]
 
 
+class _WholeMarket(msgspec.Struct):
+    symbols: list[msgspec.Raw]
+
+
 _CLOCK = msgspec.json.Decoder(_Clock)
 _EXCHANGE_INFO = msgspec.json.Decoder(_ExchangeInfo)
+_WHOLE_MARKET = msgspec.json.Decoder(_WholeMarket)
+_MARKET_LISTING = msgspec.json.Decoder(MarketListing)
+_OPEN_TIMES = msgspec.json.Decoder(list[list[msgspec.Raw]])
+_OPEN_TIME = msgspec.json.Decoder(int)
 _ERROR = msgspec.json.Decoder(ExchangeError)
 
 
@@ -106,6 +121,38 @@ def listing(body: bytes, token: str) -> Listing | None:
         ValueError: the answer is not a list of pairs.
     """
     return next((found for found in _decode(_EXCHANGE_INFO, body).symbols if found.symbol == token), None)
+
+
+def market_listings(body: bytes) -> tuple[list[MarketListing], int]:
+    """All listings in the answer of `exchangeInfo`, and how many entries are none: one odd entry hides no other.
+
+    Raises:
+        ValueError: the answer is not a list of pairs.
+    """
+    listings, odd = list[MarketListing](), 0
+    for entry in _decode(_WHOLE_MARKET, body).symbols:
+        try:
+            listings.append(_decode(_MARKET_LISTING, bytes(entry)))
+        except ValueError:
+            odd += 1
+    return listings, odd
+
+
+def only_open_time_ms(body: bytes) -> int | None:
+    """The open time of the one kline in an answer of `klines`, ms UTC; None if there is none.
+
+    Raises:
+        ValueError: the answer is not one kline of the exchange.
+    """
+    rows = _decode(_OPEN_TIMES, body)
+    if not rows:
+        return None
+    if len(rows) > 1 or not rows[0]:
+        raise ValueError(f"{len(rows)} klines, though 1 was requested")
+    time_ms = _decode(_OPEN_TIME, bytes(rows[0][0]))
+    if not is_plausible_ms(time_ms):
+        raise ValueError("a kline of a time at which there was no exchange")
+    return time_ms
 
 
 def exchange_error(body: bytes) -> ExchangeError | None:

@@ -1,0 +1,98 @@
+"""All pairs that the REST API lists, and the first and the newest kline of one.
+
+Belongs here: the requests for them, and their weights. Does not belong here: what they tell of a pair
+(`core.catalog`), klines as such (`rest.klines`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+
+from market_data_pipeline.core.catalog.ports import Listed
+from market_data_pipeline.core.errors import PairNotListed, PairNotServed
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.pair import is_token, pair_of
+from market_data_pipeline.core.sources.rest import answers
+from market_data_pipeline.core.sources.rest.answers import MarketListing
+from market_data_pipeline.core.sources.rest.client import RestClient
+from market_data_pipeline.core.sources.rest.klines import klines_weight
+from market_data_pipeline.core.text import count_text
+
+# All of spot have 17 to 20 MB, with the permissions that are not asked for here; futures have 2 MB.
+_MOST_BYTES = 1 << 26
+_WEIGHT = {Market.SPOT: 20, Market.FUTURES: 1}
+_LEAN = {Market.SPOT: {"showPermissionSets": "false"}, Market.FUTURES: {}}
+_MOST_KLINE_BYTES = 4096
+
+
+class RestMarket:
+    """See `core.catalog.ports.Exchange`."""
+
+    def __init__(self, client: RestClient) -> None:
+        """Send no request yet."""
+        self._client = client
+        self._odd = ""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """See `Exchange.warnings`."""
+        return [*self._client.warnings, *filter(None, [self._odd])]
+
+    def now_ms(self) -> int:
+        """See `Exchange.now_ms`."""
+        return self._client.now_ms()
+
+    def listed(self) -> Mapping[str, Listed]:
+        """See `Exchange.listed`. One request."""
+        market = self._client.market
+        found, odd = self._client.get(
+            "exchangeInfo", dict(_LEAN[market]), _WEIGHT[market], answers.market_listings, most_bytes=_MOST_BYTES
+        )
+        usable = [listing for listing in found if is_token(listing.symbol)]
+        odd += len(found) - len(usable)
+        if odd:
+            self._odd = (
+                f"{self._client.address} lists {count_text(odd, 'pair')} in a form that cannot be read: left out"
+            )
+        now_ms = self._client.now_ms()
+        return {listing.symbol: _listed(listing, now_ms) for listing in usable}
+
+    def first_day(self, symbol: str) -> date | None:
+        """See `Exchange.first_day`."""
+        return self._day_of_kline(symbol, startTime=0)
+
+    def last_day(self, symbol: str) -> date | None:
+        """See `Exchange.last_day`."""
+        return self._day_of_kline(symbol)
+
+    def close(self) -> None:
+        """End all waiting, and close the connections."""
+        self._client.stop()
+
+    def _day_of_kline(self, symbol: str, **params: int) -> date | None:
+        request = {"symbol": symbol, "interval": "1m", "limit": 1, **params}
+        weight = klines_weight(self._client.market, 1)
+        try:
+            time_ms = self._client.get(
+                "klines", request, weight, answers.only_open_time_ms, most_bytes=_MOST_KLINE_BYTES
+            )
+        except (PairNotListed, PairNotServed):
+            return None
+        return None if time_ms is None else _utc_day(time_ms)
+
+
+def _listed(listing: MarketListing, now_ms: int) -> Listed:
+    pair = pair_of(listing.symbol, listing.base, listing.quote)
+    began_ms = listing.began_ms
+    return Listed(
+        pair=pair or listing.symbol,
+        base=listing.base,
+        quote=listing.quote,
+        contract=listing.contract,
+        is_trading=listing.is_trading,
+        began=_utc_day(began_ms) if began_ms is not None and answers.is_plausible_ms(began_ms) else None,
+        delivered_ms=None if listing.is_trading else listing.delivered_ms(now_ms),
+    )
+
+
+def _utc_day(time_ms: int) -> date:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).date()
