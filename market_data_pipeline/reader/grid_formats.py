@@ -91,8 +91,8 @@ def _of_column(
     if name in TIMES:
         marked = np.where(present, rows, np.iinfo(np.int64).min).view("datetime64[ms]")
         times = [pd.Series(row).dt.tz_localize("UTC").dt.tz_convert(zone.tzinfo).array for row in marked]
-        frame = pd.DataFrame(dict(enumerate(times)), index=index)
+        frame = pd.DataFrame(dict(enumerate(times)), index=index, copy=False)
     else:
         numbers = [pd.arrays.IntegerArray(row, ~has) for row, has in zip(rows, present, strict=True)]
-        frame = pd.DataFrame(dict(enumerate(numbers)), index=index)
+        frame = pd.DataFrame(dict(enumerate(numbers)), index=index, copy=False)
     return frame.set_axis(labels, axis=1)

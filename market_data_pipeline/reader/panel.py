@@ -179,7 +179,8 @@ class _Long(PanelView):
 
         def with_pair(at: int, klines: pa.Table) -> pa.Table:
             codes = pa.array(np.full(klines.num_rows, at, np.int32))
-            named = klines.add_column(1, "pair", pa.DictionaryArray.from_arrays(codes, names))
+            # In one piece, as the many pieces of chunks take a third more memory, and their readers more time.
+            named = klines.combine_chunks().add_column(1, "pair", pa.DictionaryArray.from_arrays(codes, names))
             return named.cast(schema)
 
         kinds = [("pair", pa.dictionary(pa.int32(), pa.string())), *((name, type_of(name)) for name in panel.columns)]
