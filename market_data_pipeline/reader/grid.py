@@ -3,7 +3,7 @@
 Belongs here: the times of a window, reading pairs in threads into their places, the reason of each empty place. Does
 not belong here: reading one pair (`klines`), which reason a minute has (`reasons`), frames (`grid_formats`).
 
-Memory is that of the result and, in each thread, of the klines of one pair in one block of days.
+Memory is that of the result and, in each thread, of a block of one pair's klines.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,8 +30,8 @@ Ints = npt.NDArray[np.int64]
 HAS_VALUE = -1
 """The code of a place that has a value."""
 
-# As long as a row group of the combined file.
-_BLOCK_MS = 91 * 1440 * MINUTE_MS
+# So many values of one pair are read at once, 8 MB: a year of one column, two months of all of them.
+_BLOCK_VALUES = 1 << 20
 # Bins of a month may begin before their window, and Windows has no local time before 1970.
 _EARLIEST_MS = FIRST_MS + 365 * 1440 * MINUTE_MS
 
@@ -62,11 +62,11 @@ class Axis:
         """The start of each bin, ms UTC."""
         return self.edges[:-1]
 
-    def blocks(self) -> list[Span]:
-        """The window in parts of whole bins, each of some days."""
-        blocks, at, bins = [], 0, len(self.edges) - 1
+    def blocks(self, columns: int) -> list[Span]:
+        """The window in parts of whole bins, each with so many minutes as can be read at once of so many columns."""
+        blocks, at, bins, length_ms = [], 0, len(self.edges) - 1, _BLOCK_VALUES // columns * MINUTE_MS
         while at < bins:
-            following = int(np.searchsorted(self.edges, self.edges[at] + _BLOCK_MS, side="right")) - 1
+            following = int(np.searchsorted(self.edges, self.edges[at] + length_ms, side="right")) - 1
             end = max(at + 1, min(following, bins))
             blocks.append(self._within(int(self.edges[at]), int(self.edges[end])))
             at = end
@@ -150,7 +150,7 @@ def read_each(
         at, block = task
         return use(at, pairs[at].to_arrow(block.start_ms, block.end_ms, names))
 
-    blocks = axis.blocks()
+    blocks = axis.blocks(len(names))
     return _in_threads(read, [(at, block) for at in range(len(pairs)) for block in blocks])
 
 

@@ -441,12 +441,17 @@ def test_blocks_of_days_join_without_a_seam(tmp_path):
     window = span("2023-12-20T00:00Z", "2024-04-05T00:00Z")
     make(tmp_path, "BTC/USDT", PairSource(page_minutes=14_400), window)
     stored = reference(tmp_path, "BTC/USDT")
-    assert as_ms(panel(tmp_path).wide().to_pandas())["BTC/USDT"].tolist() == stored["close"].tolist()
+    # Of all columns, two months are read at once.
+    columns = [name for name in FIELDS if name != "open_time"]
+    found = panel(tmp_path, "*", columns).wide().to_arrow()
+    assert all(found[f"{name}_BTC/USDT"].to_pylist() == stored[name].tolist() for name in columns)
+    assert panel(tmp_path, "*", columns).long().to_arrow()["trades"].to_pylist() == stored["trades"].tolist()
+    columns = ["open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_base_volume", "minutes"]
     for interval, tz in (("1mo", "Europe/Zurich"), ("1w", "Europe/Zurich"), ("4h", "Europe/Zurich")):
         one = open_dataset("BTC/USDT", market="spot", root=tmp_path).resample(interval, tz).to_pandas()
-        many = panel(tmp_path, "*", ["close", "volume", "minutes"], interval=interval, tz=tz).wide().to_pandas()
-        found = many.xs("BTC/USDT", axis=1, level="pair").astype({"minutes": "int64"})
-        pd.testing.assert_frame_equal(found, one[["close", "volume", "minutes"]], check_names=False, check_exact=True)
+        many = panel(tmp_path, "*", columns, interval=interval, tz=tz).wide().to_pandas()
+        found = many.xs("BTC/USDT", axis=1, level="pair").astype({"minutes": "int64", "trades": "int64"})
+        pd.testing.assert_frame_equal(found, one[columns], check_names=False, check_exact=True)
 
 
 @pytest.mark.slow
