@@ -25,7 +25,7 @@ from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.store.manifest import State
-from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
+from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE, NO_PAIR_IS_LOST
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
 from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, HOSTILE_FILES
@@ -240,7 +240,7 @@ def route_row(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
 
 def test_every_check_kind_state_column_and_fault_is_on_its_page() -> None:
     dagster, store, simulator = text("docs/dagster.md"), text("docs/store.md"), text("docs/simulator.md")
-    checks = [*CHECKS, MATCHES_OTHER_SOURCE, FRESH, CAN_BE_READ]
+    checks = [*CHECKS, MATCHES_OTHER_SOURCE, FRESH, CAN_BE_READ, NO_PAIR_IS_LOST]
     assert [name for name in checks if f"`{name}`" not in dagster] == []
     assert [kind for kind in Kind if f"`{kind}`" not in store] == []
     assert [state for state in State if f"`{state}`" not in store] == []

@@ -19,6 +19,7 @@ from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.bulk import load_job
 from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
 from market_data_pipeline.defs.jobs import repair_job
+from market_data_pipeline.defs.markets.pairs import market_definitions
 from market_data_pipeline.defs.partitions import partitions_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
@@ -70,7 +71,7 @@ def jobs_of(tools: Tools) -> dg.Definitions:
 
 
 def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
-    """What Dagster loads: `definitions_of`, jobs, schedules, sensors, and the checks that send requests.
+    """What Dagster loads: `definitions_of`, catalogs, jobs, schedules, sensors, and the checks that send requests.
 
     A dataset that cannot be read, or that Dagster refuses, has a check that fails in place of them, and harms no other.
     Runs that the command line starts load `definitions_of` alone, so they evaluate no check that sends a request.
@@ -91,7 +92,7 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     others = dg.Definitions(
         asset_checks=checks, jobs=[repair_job, load_job], schedules=[nightly_proof], sensors=sensors
     )
-    return dg.Definitions.merge(definitions_of(usable, tools), others)
+    return dg.Definitions.merge(definitions_of(usable, tools), market_definitions(), others)
 
 
 def _refusal(dataset: Dataset) -> str:

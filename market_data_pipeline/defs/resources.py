@@ -6,11 +6,13 @@ https://docs.dagster.io/guides/build/external-resources
 """
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from market_data_pipeline.core.bulk.load import Message
+from market_data_pipeline.core.catalog.ports import Archive, Exchange
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.day import DayResult
@@ -19,9 +21,10 @@ from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.repair import Repaired
+from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
+from market_data_pipeline.instance.composition import live_market_of, market_opener_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
 
 
@@ -59,6 +62,7 @@ class Tools:
         source: the source that the settings name: auto, rest or archive.
         opener: returns the function that opens sources of a name; None means the name that the settings give.
         open_live: makes the live market; the text names this process to others that follow the same datasets.
+        open_market: opens a whole market by REST and by the archive's listing.
         build_combined: whether each run of `klines_1m` also builds the combined file (BUILD_COMBINED_ON_BACKFILL).
         logs: the folder of `loader.log`.
         caller: the command that runs Dagster in this process, if one does.
@@ -68,9 +72,14 @@ class Tools:
     source: str
     opener: Callable[[str | None], OpenSource]
     open_live: Callable[[Market, str], LiveMarket]
+    open_market: Callable[[Market], AbstractContextManager[tuple[Exchange, Archive]]]
     build_combined: bool
     logs: Path
     caller: Caller = field(default_factory=Caller)
+
+    def catalog(self, market: Market) -> CatalogStore:
+        """The snapshots of a market's catalog."""
+        return CatalogStore(self.store.root, market)
 
     def open_dataset(self, dataset: Dataset) -> DatasetStore:
         """Open the dataset's files, with the zone and start that `dataset.json` has if it exists.
@@ -88,6 +97,7 @@ def tools_of(settings: Settings) -> Tools:
         source=settings.market_data_source,
         opener=partial(opener_of, settings),
         open_live=partial(live_market_of, settings),
+        open_market=market_opener_of(settings),
         build_combined=settings.build_combined_on_backfill,
         logs=settings.logs,
     )

@@ -13,6 +13,7 @@ LOCATION, LOCATION_MODULE = "market_data_pipeline", "market_data_pipeline.defini
 # Dagster's names of the repository and of the job that materializes assets.
 REPOSITORY, ASSET_JOB = "__repository__", "__ASSET_JOB"
 
+PAIRS, PAIRS_JOB, NO_PAIR_IS_LOST = "pairs", "refresh_pairs", "no_pair_is_lost"
 KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
 PROOF_JOB, REPAIR_JOB, REPAIR_OP = "proof", "repair", "mend"
 LOAD_JOB, LOAD_OP = "load", "load_datasets"
@@ -73,6 +74,11 @@ def dagster_name(text: str) -> str:
 def asset_path(dataset: Dataset, name: str) -> list[str]:
     """The key of a dataset's asset: `[exchange_id, PAIR_TOKEN, name]`."""
     return [dataset.market.exchange_id, dagster_name(dataset.token), name]
+
+
+def pairs_path(market: Market) -> list[str]:
+    """The key of a market's catalog: `[exchange_id, "pairs"]`."""
+    return [market.exchange_id, PAIRS]
 
 
 def asset_path_of_folder(exchange_id: str, token: str, name: str) -> list[str]:
