@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from market_data_pipeline.app.pairs import ChangesSince
+from market_data_pipeline.app.market.pairs import ChangesSince
 from market_data_pipeline.core.catalog.catalog import Catalog
 from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.klines.coverage import minutes_by_kind, total_minutes

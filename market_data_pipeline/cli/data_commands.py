@@ -7,6 +7,7 @@ Imports that take long are inside the command that needs them, so that `--help` 
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, errors_in_one_line
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.backfill import BackfillRequest
+    from market_data_pipeline.core.klines.dataset import Market
     from market_data_pipeline.core.proof.prove import Proof
     from market_data_pipeline.settings import Settings
 
@@ -76,7 +78,7 @@ def backfill(
         universe = context.obj.chosen(settings)
         if universe:
             settings, start = load_settings(market_data_source=source or universe.source), start or universe.start
-        targets = context.obj.targets(settings)
+        targets = context.obj.targets(settings, partial(_traded_pairs, tz=context.obj.align_tz, start=start, end=end))
         request = backfills.BackfillRequest(
             targets[0],
             start=start,
@@ -96,14 +98,22 @@ def backfill(
         exit_unless(report.ok, may_pass=report.may_pass)
 
 
+def _traded_pairs(settings: "Settings", market: "Market", **window: str | None) -> list[str]:
+    """The pairs of the catalog that were traded in the window."""
+    from market_data_pipeline.app.market.universe import traded_pairs  # only globs need it
+
+    return traded_pairs(settings, market, **window)
+
+
 def _backfill_many(settings: "Settings", requests: "list[BackfillRequest]") -> None:
     """Load several datasets, and print a table of them."""
-    from market_data_pipeline.app.bulk import backfill_many
-    from market_data_pipeline.cli import reports
-    from market_data_pipeline.cli.bulk_progress import bulk_progress
+    from market_data_pipeline.app.market.bulk import backfill_many
+    from market_data_pipeline.cli.market import reports
+    from market_data_pipeline.cli.market.progress import bulk_progress
 
     started_at = time.monotonic()
-    with bulk_progress(len(requests)) as progress:
+    with bulk_progress() as progress:
+        progress.on_start(len(requests))
         report = backfill_many(settings, requests, on_message=progress.on_message)
     reports.print_many(report, time.monotonic() - started_at)
     exit_unless(report.ok, may_pass=report.may_pass)

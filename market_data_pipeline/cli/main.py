@@ -13,7 +13,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from market_data_pipeline.cli import data_commands, market_commands, service_commands
+from market_data_pipeline.cli import data_commands, service_commands
+from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import EXIT_CODES
 

@@ -4,18 +4,13 @@ Belongs here: words, order and colours of a result. Does not belong here: the sa
 table (`live_table`).
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
-from market_data_pipeline.app.bulk import ManyReport
-from market_data_pipeline.app.pairs import ChangesSince
 from market_data_pipeline.cli.console import out, plain_console, print_warnings, styled, talk
-from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
@@ -32,10 +27,7 @@ if TYPE_CHECKING:
     from market_data_pipeline.app.health import Sign
 
 _MOST_LINES = 40
-# A reason is one line, which a terminal may wrap and `grep` must find.
-_WIDEST = 500
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
-_PAIR_COLUMNS = ("pair", "symbol", "kind", "status", "first day", "last day", "lives")
 _STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
     "market": "left",
     "pair": "left",
@@ -74,39 +66,6 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
         out.print(f"  failed    {day}: {error}")
     for check in report.failed_checks:
         out.print(f"  check     {check}")
-    if report.error:
-        out.print(f"  error     {report.error}")
-
-
-def print_many(report: ManyReport, seconds: float) -> None:
-    """Print what a backfill of many datasets did, on stdout: sums, then a table of what failed and why."""
-    loaded, failed = list(report.datasets.values()), report.failed
-    outcomes, absent = Counter[str](), Counter[str]()
-    for dataset in loaded:
-        outcomes.update(dataset.outcomes)
-        absent.update(dataset.absent_minutes)
-    days = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
-    out.print(f"{count_text(len(loaded), 'pair')}: {len(loaded) - len(failed):,} good, {len(failed):,} failed")
-    out.print(f"  days      {days or 'none'} in {seconds:.1f} s")
-    out.print(f"  klines    {sum(one.rows for one in loaded):,} in {size_text(sum(one.size_bytes for one in loaded))}")
-    out.print(f"  absent    {kinds_text(absent)}")
-    if flaws := sum(one.flaws for one in loaded):
-        out.print(f"  flaws     {flaws:,} klines break a rule and are kept (verify names them)")
-    noted = [(one.name, warning) for one in loaded for warning in one.warnings]
-    for name, warning in noted[:_MOST_LINES]:
-        out.print(f"  warning   {name}: {warning}")
-    if len(noted) > _MOST_LINES:
-        out.print(f"  ... and {count_text(len(noted) - _MOST_LINES, 'more warning')}")
-    out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
-    if failed:
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for name in ("failed", "days", "why"):
-            table.add_column(name, no_wrap=True)
-        for one in failed:
-            day, why = one.failed[0] if one.failed else ("", one.error or "")
-            more = f" and {len(one.failed) - 1} more" if len(one.failed) > 1 else ""
-            table.add_row(one.name, f"{day}{more}" or "all", one.error or why)
-        plain_console(width=_WIDEST).print(table)
     if report.error:
         out.print(f"  error     {report.error}")
 
@@ -232,45 +191,3 @@ def print_health(signs: "Sequence[Sign]") -> None:
     for sign in signs:
         mark = ("ok ", "green") if sign.ok else ("BAD", "red")
         out.print(styled(mark, f" {sign.name:<14} {sign.detail}"))
-
-
-def print_pairs(pairs: Sequence[ListedPair]) -> None:
-    """Print a table with one line for each pair; `lives` has the days of each life where there are several."""
-    if not pairs:
-        talk.print("no pair fits")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in _PAIR_COLUMNS:
-        table.add_column(name, no_wrap=True)
-    for pair in pairs:
-        table.add_row(*_pair_cells(pair))
-    plain_console(width=max(out.width, 300)).print(table)
-
-
-def print_changes(since: ChangesSince) -> None:
-    """Print one line for each pair that changed, and what became of it."""
-    if not since.compared:
-        talk.print(f"no snapshot of {since.since} or before: told by the days on which pairs were traded")
-    if since.changes.nothing:
-        talk.print(f"nothing has changed since {since.since}")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("change", *_PAIR_COLUMNS):
-        table.add_column(name, no_wrap=True)
-    for field in fields(since.changes):
-        for pair in getattr(since.changes, field.name):
-            table.add_row(field.name, *_pair_cells(pair))
-    plain_console(width=max(out.width, 300)).print(table)
-
-
-def _pair_cells(pair: ListedPair) -> tuple[str, ...]:
-    lives = [f"{life.first}..{life.last or ''}" for life in pair.lives]
-    return (
-        pair.pair,
-        pair.symbol,
-        pair.kind.value,
-        pair.status.value,
-        pair.first_day.isoformat(),
-        pair.last_day.isoformat() if pair.last_day else "-",
-        " ".join(lives) if len(lives) > 1 else "1",
-    )

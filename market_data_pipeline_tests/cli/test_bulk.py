@@ -13,7 +13,7 @@ import pytest
 
 from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.server import RunningExchange
-from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
+from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
 from market_data_pipeline_tests.support import MarketData, data_files, rows_by_day, wait_until
 
 pytestmark = pytest.mark.slow
@@ -100,6 +100,17 @@ def test_a_pair_that_fails_hides_no_other_and_the_table_says_why(run: MarketData
     stored = {each["pair"]: each["rows"] for each in json.loads(run("status", "--json").stdout)}
     assert (stored["P0/USDT"], stored["P1/USDT"], stored["HOLE/USDT"]) == (4320, 4320, 2880)
     assert stored.keys() == {"P0/USDT", "P1/USDT", "HOLE/USDT"}
+
+
+def test_an_exchange_that_does_not_answer_is_not_asked_for_every_pair(run: MarketData) -> None:
+    names = [f"A{number}/USDT" for number in range(20)]
+    done = run(
+        *of(*names), "backfill", *WINDOW, MARKET_DATA_EXCHANGE_URL="http://127.0.0.1:9", MARKET_DATA_SOURCE="rest"
+    )
+    assert done.exit_code == 3, done.output
+    assert "20 pairs: 0 good, 20 failed" in done.stdout
+    assert done.stdout.count("not tried, because the exchange did not answer") >= 20 - 5 - 8
+    assert not data_files(run.root)
 
 
 def killed_while_loading(run: MarketData, strike: Callable[[psutil.Process], None]) -> tuple[int, str]:
@@ -194,3 +205,56 @@ def test_a_universe_names_market_pairs_zone_and_start(run: MarketData, tmp_path:
         refused = run(*words, "backfill")
         assert (refused.exit_code, refused.stdout) == (2, "")
         assert problem in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+def universe(run: MarketData, **keys: Any) -> None:
+    run.root.mkdir(parents=True, exist_ok=True)
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    (run.root / "market-data.toml").write_text("\n".join(["[universe.mine]", *lines, ""]), encoding="utf-8")
+
+
+def live_pairs(run: MarketData) -> set[str]:
+    return {each["pair"] for each in json.loads(run("status", "--json").stdout) if each["live"]}
+
+
+def test_a_glob_of_a_backfill_means_the_pairs_that_were_traded_in_the_window(run: MarketData) -> None:
+    done = run("--pair", "P*", "--pair", "L*", "--pair", "!P[3-9]*", "backfill", *WINDOW)
+    assert done.exit_code == 2 and "'L*' matches no pair" in done.stderr
+    assert not data_files(run.root)
+    done = run("--pair", "P*", "--pair", "!P[3-9]*", "backfill", *WINDOW)
+    assert done.exit_code == 0, done.output
+    assert "3 pairs: 3 good" in done.stdout
+
+
+def test_a_universe_grows_with_the_market_and_pairs_that_have_ended_rest(
+    run: MarketData, running: RunningExchange
+) -> None:
+    universe(run, market="futures", pairs=["P[01]/USDT", "N*"], start="2024-05-01", live=True)
+    refused = run("universe", "apply", "mine")
+    assert (refused.exit_code, data_files(run.root)) == (2, {})
+    assert "'N*' matches no pair" in refused.stderr
+
+    universe(run, market="futures", pairs=["P[01]/USDT"], start="2024-05-01", live=True)
+    assert run("universe", "show", "mine").stdout.split() == ["P0/USDT", "P1/USDT"]
+    assert "mine      futures  P[01]/USDT" in run("universe", "list").stdout
+    first = run("universe", "apply", "mine")
+    assert first.exit_code == 0, first.output
+    assert "2 pairs: 2 good" in first.stdout and "from now on: P0/USDT, P1/USDT" in first.stdout
+    assert live_pairs(run) == {"P0/USDT", "P1/USDT"}
+
+    gone = {
+        "first": "2024-04-01T00:00Z", "last": "2024-05-06T08:59Z", "status": "SETTLING",
+        "deliveryDate": "2024-05-06T09:00Z",
+    }  # fmt: skip
+    futures = {**SCENARIO["futures"], "P1USDT": gone, "P10USDT": {"first": "2024-05-06T00:00Z"}}
+    step(running, {"now": "2024-05-08T12:00Z", "futures": futures})
+    universe(run, market="futures", pairs=["P[01]*/USDT"], start="2024-05-01", live=True)
+    second = run("universe", "apply", "mine")
+    assert second.exit_code == 0, second.output
+    assert "3 pairs: 3 good" in second.stdout
+    assert live_pairs(run) == {"P0/USDT", "P10/USDT"}
+    before = data_files(run.root)
+    third = run("universe", "apply", "mine")
+    assert third.exit_code == 0
+    after = data_files(run.root)
+    assert [name for name in after if "P1USDT/" in name and after[name] != before[name]] == []

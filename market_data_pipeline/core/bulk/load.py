@@ -6,12 +6,13 @@ loading one dataset (`loading.load_days`), recording what was loaded (`defs`).
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from market_data_pipeline.core.bulk.workers import Died, stream
-from market_data_pipeline.core.errors import PASSING, MarketDataError
+from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult
@@ -25,6 +26,8 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
 
 _USAGE_EVERY_DAYS = 20
+# Each such pair was tried for half a minute.
+_MOST_UNREACHABLE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Ended:
         status: the dataset in numbers, None if it was not loaded at all.
         error: why it was not loaded at all, None if it was; days that failed have told that themselves.
         may_pass: True if the error is one of the exchange, the network or the disk.
+        is_unreachable: True if the exchange does not answer, or refuses all requests.
     """
 
     warnings: tuple[str, ...] = ()
@@ -72,6 +76,7 @@ class Ended:
     status: DatasetStatus | None = None
     error: str | None = None
     may_pass: bool = False
+    is_unreachable: bool = False
 
 
 Message = Begun | DayResult | Usage | Ended
@@ -89,6 +94,8 @@ def load_many(
 ) -> Generator[tuple[WindowRequest, Message]]:
     """Load the windows; yield what is told about each. The failure of one dataset changes nothing for the others.
 
+    Where the exchange does not answer for several pairs in a row, those that are left are not tried.
+
     Of each request come `Begun`, a `DayResult` for each day in order (without its klines) with `Usage` between, and
     `Ended`; only `Ended` if it cannot begin.
 
@@ -98,8 +105,20 @@ def load_many(
         processes: how many datasets are loaded at once, one for each core if None.
     """
     at_once = min(processes or cores(), len(requests))
-    for request, message in stream(partial(_loaded, work), requests, processes=at_once):
-        yield request, Ended(error=message.reason, may_pass=True) if isinstance(message, Died) else message
+    left, unreachable = dict.fromkeys(requests), 0
+    with closing(stream(partial(_loaded, work), requests, processes=at_once)) as told:
+        for request, message in told:
+            if isinstance(message, Died):
+                message = Ended(error=message.reason, may_pass=True)
+            yield request, message
+            if isinstance(message, Ended):
+                del left[request]
+                unreachable = unreachable + 1 if message.is_unreachable else 0
+            if unreachable == _MOST_UNREACHABLE:
+                break
+    for request in left:
+        error = f"not tried, because the exchange did not answer for {unreachable} pairs in a row"
+        yield request, Ended(error=error, may_pass=True, is_unreachable=True)
 
 
 def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
@@ -124,7 +143,8 @@ def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
             proof = prove(found.files, Span(loaded[0].start_ms, loaded[-1].end_ms)) if loaded else None
             yield Ended((*found.warnings, *found.source.warnings), proof, status_of(found.files))
     except MarketDataError as error:
-        yield Ended(error=str(error), may_pass=isinstance(error, PASSING))
+        unreachable = isinstance(error, SourceUnavailable)
+        yield Ended(error=str(error), may_pass=isinstance(error, PASSING), is_unreachable=unreachable)
     except OSError as error:
         what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
         yield Ended(error=f"{what}; check that the disk is not full", may_pass=True)

@@ -8,7 +8,7 @@ Belongs here: reading the file. Does not belong here: which pairs a word means (
     zone = "UTC"            # the zone of datasets that are created; ALIGN_TZ if left out
     start = "2021-01-01"    # of loads; 2020-01-01T01:00Z if left out
     source = "auto"         # of loads; MARKET_DATA_SOURCE if left out
-    live = false            # whether live mode keeps the pairs current that are traded
+    live = true             # whether live mode keeps the pairs current that are traded; left alone if left out
 """
 
 import tomllib
@@ -38,7 +38,7 @@ class Universe:
         zone: the zone of datasets that are created, None for that of the settings.
         start: first instant of loads, None for the start of history.
         source: auto, rest or archive, None for that of the settings.
-        live: whether live mode keeps the pairs current that are traded.
+        live: whether live mode keeps the pairs current that are traded, None to leave their marks alone.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Universe:
     zone: str | None = None
     start: str | None = None
     source: str | None = None
-    live: bool = False
+    live: bool | None = None
 
 
 def read_universes(root: Path) -> dict[str, Universe]:

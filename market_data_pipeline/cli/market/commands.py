@@ -1,17 +1,22 @@
-"""The commands about a whole market: `pairs`.
+"""The commands about a whole market: `pairs`, and `universe list`, `universe show`, `universe apply`.
 
 Belongs here: their options, and which use case they call. Does not belong here: the use cases (`app`), how results look
 (`reports`), the commands about datasets (`data_commands`).
 """
 
+import time
 from datetime import date
 from typing import Annotated
 
 import typer
 
-from market_data_pipeline.cli.outcome import errors_in_one_line, load_settings
+from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
 
 app = typer.Typer()
+universe = typer.Typer(help="Named choices of pairs, in market-data.toml under the data root.", no_args_is_help=True)
+app.add_typer(universe, name="universe")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As in [universe.NAME].")]
 
 
 @app.command()
@@ -40,10 +45,10 @@ def pairs(
 ) -> None:
     """List every pair of a market that ever had klines, with the days on which it was traded."""
     with errors_in_one_line():
-        from market_data_pipeline.app import pairs as catalogs
         from market_data_pipeline.app.as_json import catalog_json, changes_json
-        from market_data_pipeline.cli import reports
+        from market_data_pipeline.app.market import pairs as catalogs
         from market_data_pipeline.cli.console import print_json, print_warnings
+        from market_data_pipeline.cli.market import reports
         from market_data_pipeline.cli.progress import asking
         from market_data_pipeline.core.klines.dataset import parse_market
 
@@ -62,6 +67,50 @@ def pairs(
             print_json(catalog_json(catalog, chosen))
         else:
             reports.print_pairs(chosen)
+
+
+@universe.command("list")
+def list_universes() -> None:
+    """List the universes of the file."""
+    with errors_in_one_line():
+        from market_data_pipeline.cli.market import reports
+        from market_data_pipeline.core.store.universes import read_universes
+
+        reports.print_universes(list(read_universes(load_settings().root).values()))
+
+
+@universe.command()
+def show(name: Name) -> None:
+    """List the pairs that a universe means today."""
+    with errors_in_one_line():
+        from market_data_pipeline.app.market.universe import targets_of_universe
+        from market_data_pipeline.cli.outcome import say
+        from market_data_pipeline.core.store.universes import find_universe
+
+        settings = load_settings()
+        for target in targets_of_universe(settings, find_universe(settings.root, name)):
+            say(target.pair)
+
+
+@universe.command()
+def apply(name: Name) -> None:
+    """Bring the store to what the file says: load what is missing, and set the marks of live mode.
+
+    New pairs join. Pairs that have ended are completed once and then rest.
+    """
+    with errors_in_one_line():
+        from market_data_pipeline.app.market.universe import apply_universe
+        from market_data_pipeline.cli.market import reports
+        from market_data_pipeline.cli.market.progress import bulk_progress
+        from market_data_pipeline.core.store.universes import find_universe
+
+        settings, started_at = load_settings(), time.monotonic()
+        found = find_universe(settings.root, name)
+        with bulk_progress() as progress:
+            applied = apply_universe(settings, found, on_start=progress.on_start, on_message=progress.on_message)
+        reports.print_many(applied.report, time.monotonic() - started_at)
+        reports.print_marks(applied.marked, applied.unmarked)
+        exit_unless(applied.report.ok, may_pass=applied.report.may_pass)
 
 
 def _day(text: str | None) -> date | None:

@@ -23,9 +23,9 @@ _MOST_NAMES = 3
 
 
 @contextmanager
-def bulk_progress(pairs: int) -> Iterator["BulkProgress"]:
-    """A progress display for so many pairs, which is removed when the block ends."""
-    progress = BulkProgress(pairs)
+def bulk_progress() -> Iterator["BulkProgress"]:
+    """A progress display that is removed when the block ends."""
+    progress = BulkProgress()
     try:
         yield progress
     finally:
@@ -35,7 +35,7 @@ def bulk_progress(pairs: int) -> Iterator["BulkProgress"]:
 class BulkProgress:
     """The progress of a load of many datasets."""
 
-    def __init__(self, pairs: int) -> None:
+    def __init__(self) -> None:
         self._console = stderr_console()
         self._bar = Progress(
             BarColumn(bar_width=16),
@@ -44,14 +44,19 @@ class BulkProgress:
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task("pairs", total=pairs, what="starting")
-        self._pairs, self._ended = pairs, 0
+        self._task = self._bar.add_task("pairs", total=None, what="choosing")
+        self._pairs = self._ended = 0
         self._days = self._klines = self._bytes = 0
         self._now: dict[WindowRequest, tuple[int, int]] = {}
         self._usage: Usage | None = None
         self._started_at = self._logged_at = time.monotonic()
         if self._console.is_terminal:
             self._bar.start()
+
+    def on_start(self, pairs: int) -> None:
+        """Show that so many pairs are to be loaded."""
+        self._pairs, self._started_at = pairs, time.monotonic()
+        self._bar.update(self._task, total=pairs, what="starting")
 
     def on_message(self, request: WindowRequest, message: Message) -> None:
         """Count what is told about a dataset; print the errors."""

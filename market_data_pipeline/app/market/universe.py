@@ -1,0 +1,126 @@
+"""A universe against the catalog: which pairs it means now, and bringing the store to what `market-data.toml` says.
+
+Belongs here: pairs that have klines in a window, marks of live mode. Does not belong here: the file
+(`core.store.universes`), the catalog (`pairs`), loading (`bulk`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+
+from market_data_pipeline.app.backfill import BackfillRequest
+from market_data_pipeline.app.live import mark
+from market_data_pipeline.app.market.bulk import ManyReport, backfill_many
+from market_data_pipeline.app.market.pairs import load_catalog
+from market_data_pipeline.app.targets import Target, targets_of
+from market_data_pipeline.core.bulk.load import Message
+from market_data_pipeline.core.catalog.catalog import Catalog
+from market_data_pipeline.core.catalog.pairs import ListedPair
+from market_data_pipeline.core.klines.coverage import Span, intersect
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import day_at, parse_instant, parse_zone
+from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.core.store.universes import Universe
+from market_data_pipeline.settings import Settings
+
+_DAY_MS = 86_400_000
+_FOREVER_MS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying a universe did: the load, and the datasets that were marked live, or not any more."""
+
+    report: ManyReport
+    marked: tuple[Dataset, ...]
+    unmarked: tuple[Dataset, ...]
+
+
+def traded_pairs(
+    settings: Settings, market: Market, *, tz: str | None = None, start: str | None = None, end: str | None = None
+) -> list[str]:
+    """The pairs of the catalog that were traded in a window: what globs of a load choose among.
+
+    Args:
+        settings: the defaults.
+        market: the market.
+        tz: the zone of a date.
+        start: first instant as the user wrote it, None for the first day.
+        end: end, exclusive, None for now.
+
+    Raises:
+        UsageError: a text is no instant or zone.
+        SourceUnavailable: there is no catalog, and neither the exchange nor its archive answers.
+    """
+    zone = parse_zone(tz or settings.align_tz)
+    start_ms = day_at(zone, parse_instant(start, zone)).start_ms if start else -_FOREVER_MS
+    end_ms = day_at(zone, parse_instant(end, zone) - 1).end_ms if end else _FOREVER_MS
+    window = Span(start_ms, end_ms)
+    return [pair.pair for pair in load_catalog(settings, market).pairs if _is_traded(pair, window)]
+
+
+def targets_of_universe(settings: Settings, universe: Universe) -> list[Target]:
+    """The pairs that a universe means now: those of its words that were traded since its start.
+
+    Raises:
+        UsageError: a glob matches nothing.
+        SourceUnavailable: there is no catalog, and neither the exchange nor its archive answers.
+    """
+    among = partial(traded_pairs, tz=universe.zone, start=universe.start)
+    return targets_of(settings, universe.market.value, universe.pairs, universe.zone, among=among)
+
+
+def apply_universe(
+    settings: Settings,
+    universe: Universe,
+    *,
+    on_start: Callable[[int], None],
+    on_message: Callable[[WindowRequest, Message], None],
+) -> Applied:
+    """Bring the store to what the file says: load what is missing of each pair, then set the marks of live mode.
+
+    New pairs join, pairs that have ended are completed once and then rest: nothing is asked about days that they have.
+
+    Args:
+        settings: the settings.
+        universe: what to apply.
+        on_start: called with the number of pairs.
+        on_message: called with each request and what is told about it.
+
+    Raises:
+        UsageError, StoreUnavailable, SourceUnavailable: nothing was loaded.
+    """
+    if universe.source:
+        settings = settings.model_copy(update={"market_data_source": universe.source})
+    targets = targets_of_universe(settings, universe)
+    on_start(len(targets))
+    report = backfill_many(
+        settings, [BackfillRequest(target, start=universe.start) for target in targets], on_message=on_message
+    )
+    if universe.live is None:
+        return Applied(report, (), ())
+    wanted = _traded(load_catalog(settings, universe.market)) if universe.live else set()
+    datasets = [loaded.dataset for loaded in report.datasets.values() if loaded.dataset]
+    changed = [dataset for dataset in datasets if dataset.live != (dataset.token in wanted)]
+    for dataset in changed:
+        mark(settings, Target(dataset.market, dataset.pair, dataset.zone, named=True), live=not dataset.live)
+    return Applied(
+        report,
+        tuple(dataset for dataset in changed if not dataset.live),
+        tuple(dataset for dataset in changed if dataset.live),
+    )
+
+
+def _traded(catalog: Catalog) -> set[str]:
+    return {pair.symbol for pair in catalog.pairs if pair.is_trading}
+
+
+def _is_traded(pair: ListedPair, window: Span) -> bool:
+    """True if the pair has a life, which is whole UTC days, that reaches into the window."""
+    lives = (Span(_ms(life.first), _ms(life.last) + _DAY_MS if life.last else _FOREVER_MS) for life in pair.lives)
+    return bool(intersect(lives, [window]))
+
+
+def _ms(day: date) -> int:
+    return (day - date(1970, 1, 1)).days * _DAY_MS

@@ -1,0 +1,123 @@
+"""The results of the commands about a whole market, as people read them in a terminal.
+
+Belongs here: words, order and colours of a result. Does not belong here: the same as JSON (`app.as_json`), the results
+of commands about datasets (`cli.reports`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+
+from rich.table import Table
+
+from market_data_pipeline.app.market.bulk import ManyReport
+from market_data_pipeline.app.market.pairs import ChangesSince
+from market_data_pipeline.cli.console import out, plain_console, talk
+from market_data_pipeline.core.catalog.pairs import ListedPair
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.store.universes import UNIVERSES_FILE, Universe
+from market_data_pipeline.core.text import count_text, kinds_text, size_text
+
+_MOST_LINES = 40
+# A reason is one line, which a terminal may wrap and `grep` must find.
+_WIDEST = 500
+_PAIR_COLUMNS = ("pair", "symbol", "kind", "status", "first day", "last day", "lives")
+
+
+def print_many(report: ManyReport, seconds: float) -> None:
+    """Print what a backfill of many datasets did, on stdout: sums, then a table of what failed and why."""
+    loaded, failed = list(report.datasets.values()), report.failed
+    outcomes, absent = Counter[str](), Counter[str]()
+    for dataset in loaded:
+        outcomes.update(dataset.outcomes)
+        absent.update(dataset.absent_minutes)
+    days = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
+    out.print(f"{count_text(len(loaded), 'pair')}: {len(loaded) - len(failed):,} good, {len(failed):,} failed")
+    out.print(f"  days      {days or 'none'} in {seconds:.1f} s")
+    out.print(f"  klines    {sum(one.rows for one in loaded):,} in {size_text(sum(one.size_bytes for one in loaded))}")
+    out.print(f"  absent    {kinds_text(absent)}")
+    if flaws := sum(one.flaws for one in loaded):
+        out.print(f"  flaws     {flaws:,} klines break a rule and are kept (verify names them)")
+    noted = [(one.name, warning) for one in loaded for warning in one.warnings]
+    for name, warning in noted[:_MOST_LINES]:
+        out.print(f"  warning   {name}: {warning}")
+    if len(noted) > _MOST_LINES:
+        out.print(f"  ... and {count_text(len(noted) - _MOST_LINES, 'more warning')}")
+    out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
+    if failed:
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for name in ("failed", "days", "why"):
+            table.add_column(name, no_wrap=True)
+        for one in failed:
+            day, why = one.failed[0] if one.failed else ("", one.error or "")
+            more = f" and {len(one.failed) - 1} more" if len(one.failed) > 1 else ""
+            table.add_row(one.name, f"{day}{more}" or "all", one.error or why)
+        plain_console(width=_WIDEST).print(table)
+    if report.error:
+        out.print(f"  error     {report.error}")
+
+
+def print_universes(universes: Sequence[Universe]) -> None:
+    """Print the universes of a data root: market, words, and how they are loaded."""
+    if not universes:
+        talk.print(f"no universe; write [universe.NAME] into {UNIVERSES_FILE} under the data root")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("universe", "market", "pairs", "zone", "start", "source", "live"):
+        table.add_column(name, no_wrap=True)
+    for each in universes:
+        live = "-" if each.live is None else "yes" if each.live else "no"
+        how = (each.zone or "-", each.start or "-", each.source or "-", live)
+        table.add_row(each.name, each.market.value, " ".join(each.pairs), *how)
+    plain_console(width=_WIDEST).print(table)
+
+
+def print_marks(marked: Sequence[Dataset], unmarked: Sequence[Dataset]) -> None:
+    """Print which datasets live mode follows now that it did not, and the other way round."""
+    for what, datasets in (("live", marked), ("not live", unmarked)):
+        if datasets:
+            names = ", ".join(dataset.pair for dataset in datasets[:_MOST_LINES])
+            more = f" and {len(datasets) - _MOST_LINES} more" if len(datasets) > _MOST_LINES else ""
+            out.print(f"  {what:8}  from now on: {names}{more}")
+
+
+def print_pairs(pairs: Sequence[ListedPair]) -> None:
+    """Print a table with one line for each pair; `lives` has the days of each life where there are several."""
+    if not pairs:
+        talk.print("no pair fits")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in _PAIR_COLUMNS:
+        table.add_column(name, no_wrap=True)
+    for pair in pairs:
+        table.add_row(*_pair_cells(pair))
+    plain_console(width=max(out.width, 300)).print(table)
+
+
+def print_changes(since: ChangesSince) -> None:
+    """Print one line for each pair that changed, and what became of it."""
+    if not since.compared:
+        talk.print(f"no snapshot of {since.since} or before: told by the days on which pairs were traded")
+    if since.changes.nothing:
+        talk.print(f"nothing has changed since {since.since}")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("change", *_PAIR_COLUMNS):
+        table.add_column(name, no_wrap=True)
+    for field in fields(since.changes):
+        for pair in getattr(since.changes, field.name):
+            table.add_row(field.name, *_pair_cells(pair))
+    plain_console(width=max(out.width, 300)).print(table)
+
+
+def _pair_cells(pair: ListedPair) -> tuple[str, ...]:
+    lives = [f"{life.first}..{life.last or ''}" for life in pair.lives]
+    return (
+        pair.pair,
+        pair.symbol,
+        pair.kind.value,
+        pair.status.value,
+        pair.first_day.isoformat(),
+        pair.last_day.isoformat() if pair.last_day else "-",
+        " ".join(lives) if len(lives) > 1 else "1",
+    )
