@@ -11,6 +11,7 @@ from typing import Any
 from market_data_pipeline.app.market.pairs import ChangesSince
 from market_data_pipeline.core.catalog.catalog import Catalog
 from market_data_pipeline.core.catalog.pairs import ListedPair
+from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
 from market_data_pipeline.core.klines.coverage import minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
@@ -100,6 +101,20 @@ def pair_json(pair: ListedPair) -> dict[str, Any]:
             for life in pair.lives
         ],
         "settlement": None if pair.delivered_ms is None else iso(pair.delivered_ms),
+        "successor": _rename_json(successor(pair.market, pair.symbol), "new"),
+        "predecessor": _rename_json(predecessor(pair.market, pair.symbol), "old"),
+    }
+
+
+def _rename_json(rename: Rename | None, other: str) -> dict[str, Any] | None:
+    """The other pair of a rename: `old` or `new`. `ratio` is how many units of the new asset one of the old became."""
+    if rename is None:
+        return None
+    return {
+        "pair": getattr(rename, other),
+        "day": rename.day.isoformat() if rename.day else None,
+        "ratio": rename.ratio,
+        "sources": list(rename.sources),
     }
 
 

@@ -124,6 +124,18 @@ def test_the_table_has_each_pair_with_its_status_and_days(market_data: MadeOf, s
     }
 
 
+def test_a_renamed_pair_names_its_successor_with_ratio_and_sources(market_data: MadeOf, small: RunningExchange) -> None:
+    old = {"first": "2021-01-03T00:00Z", "last": "2022-01-11T09:59Z", "hidden": True, "unlisted": True}
+    step(small, {**SMALL, "spot": {"BTTUSDT": old, "BTTCUSDT": {"first": "2022-01-18T08:00Z"}}})
+    run = market_data(small, **SPOT)
+    table = lines_of(run)
+    assert table["BTTUSDT"][7:] == ["to", "BTTC/USDT", "1:1000"]
+    assert table["BTTCUSDT"][7:] == ["from", "BTT/USDT", "1:1000"]
+    [pair] = listed(run, "BTT/USDT")
+    assert (pair["predecessor"], pair["successor"]["pair"], pair["successor"]["ratio"]) == (None, "BTTC/USDT", 1000)
+    assert all(source.startswith("https://") for source in pair["successor"]["sources"])
+
+
 def test_options_choose_by_quote_status_and_day(market_data: MadeOf, small: RunningExchange) -> None:
     run = market_data(small, **SPOT)
     assert symbols(run, "--quote", "eur") == {"ADAEUR"}

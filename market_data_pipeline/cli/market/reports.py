@@ -14,6 +14,7 @@ from market_data_pipeline.app.market.bulk import ManyReport
 from market_data_pipeline.app.market.pairs import ChangesSince
 from market_data_pipeline.cli.console import out, plain_console, talk
 from market_data_pipeline.core.catalog.pairs import ListedPair
+from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store.universes import UNIVERSES_FILE, Universe
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
@@ -21,7 +22,7 @@ from market_data_pipeline.core.text import count_text, kinds_text, size_text
 _MOST_LINES = 40
 # A reason is one line, which a terminal may wrap and `grep` must find.
 _WIDEST = 500
-_PAIR_COLUMNS = ("pair", "symbol", "kind", "status", "first day", "last day", "lives")
+_PAIR_COLUMNS = ("pair", "symbol", "kind", "status", "first day", "last day", "lives", "renamed")
 
 
 def print_many(report: ManyReport, seconds: float) -> None:
@@ -120,4 +121,16 @@ def _pair_cells(pair: ListedPair) -> tuple[str, ...]:
         pair.first_day.isoformat(),
         pair.last_day.isoformat() if pair.last_day else "-",
         " ".join(lives) if len(lives) > 1 else "1",
+        _renamed(pair),
     )
+
+
+def _renamed(pair: ListedPair) -> str:
+    """The predecessor and the successor of a pair, and at what ratio if that is not 1."""
+    before, after = predecessor(pair.market, pair.symbol), successor(pair.market, pair.symbol)
+    told = [f"from {before.old}{_ratio(before)}"] if before else []
+    return ", ".join([*told, f"to {after.new}{_ratio(after)}"] if after else told)
+
+
+def _ratio(rename: Rename) -> str:
+    return "" if rename.ratio == 1 else f" 1:{rename.ratio:g}"
