@@ -11,8 +11,11 @@ import dagster as dg
 import psutil
 import pytest
 
+from market_data_pipeline.defs.location import jobs_of
+from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.defs.loading import settings_of
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
 from market_data_pipeline_tests.support import MarketData, data_files, rows_by_day, wait_until
 
@@ -75,6 +78,9 @@ def test_one_run_records_the_days_the_manifest_and_the_checks_of_each(run: Marke
     with runs.open_instance(run.root / "dagster") as instance:
         [only] = instance.get_runs()
         assert (only.job_name, only.is_success) == ("load", True)
+        # With this config the UI runs it again.
+        config = only.run_config["ops"]["load_datasets"]["config"]
+        assert (config["market"], config["pairs"], config["start"]) == ("futures", PAIRS[:2], "2024-05-01")
         for token in ("P0USDT", "P1USDT"):
             key = dg.AssetKey(["binanceusdm", token, "klines_1m"])
             assert instance.get_materialized_partitions(key) == {"2024-05-01", "2024-05-02", "2024-05-03"}
@@ -86,6 +92,20 @@ def test_one_run_records_the_days_the_manifest_and_the_checks_of_each(run: Marke
         ]
     assert {check.asset_key.path[1] for check in evaluated} == {"P0USDT", "P1USDT"}
     assert all(check.passed for check in evaluated)
+
+
+def test_the_job_of_the_ui_loads_the_pairs_of_its_config(run: MarketData, running: RunningExchange) -> None:
+    settings = settings_of(run.root, running.url)
+    config = {"market": "futures", "pairs": ["P0USDT", "P1/USDT"], "start": "2024-05-01", "end": "2024-05-03"}
+    with runs.open_instance(run.root / "dagster") as instance:
+        ended = runs.run_op(instance, jobs_of(tools_of(settings)), "load", "load_datasets", config=config, tags={})
+        assert ended.success, ended.error
+        refused = runs.run_op(instance, jobs_of(tools_of(settings)), "load", "load_datasets", config={}, tags={})
+    assert refused.error is not None and "the run config names no pairs" in refused.error
+    assert {each["pair"]: each["rows"] for each in json.loads(run("status", "--json").stdout)} == {
+        "P0/USDT": 2880,
+        "P1/USDT": 2880,
+    }
 
 
 def test_a_pair_that_fails_hides_no_other_and_the_table_says_why(run: MarketData) -> None:

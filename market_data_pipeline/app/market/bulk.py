@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from market_data_pipeline.app.backfill import BackfillRequest
 from market_data_pipeline.core.bulk.load import Begun, Ended, Message, Work, load_many
@@ -155,7 +155,7 @@ def backfill_many(
     log = partial(log_to, settings.logs)
     work = Work(store_of(settings), opener_of(settings), log, first.refetch, first.chunk_size)
     with closing(load_many(wanted, work, processes=processes)) as told:
-        _record(settings, _noted(told, report, on_message), report)
+        _record(settings, _noted(told, report, on_message), report, _run_config(settings, requests))
     return report
 
 
@@ -168,7 +168,23 @@ def _noted(
         yield request, message
 
 
-def _record(settings: Settings, told: Generator[Told], report: ManyReport) -> None:
+def _run_config(settings: Settings, requests: Sequence[BackfillRequest]) -> dict[str, Any]:
+    """The config with which the UI can run the same load again."""
+    first = requests[0]
+    return {
+        "market": first.target.market.value,
+        "pairs": [request.target.pair for request in requests],
+        "start": first.start,
+        "end": first.end,
+        "tz": first.target.zone.name,
+        "align_window": first.align_window,
+        "source": settings.market_data_source,
+        "refetch": first.refetch,
+        "chunk_size": first.chunk_size,
+    }
+
+
+def _record(settings: Settings, told: Generator[Told], report: ManyReport, config: dict[str, Any]) -> None:
     """Record what is told in a run, from the first message on that Dagster does not know."""
     from market_data_pipeline.instance import runs  # takes seconds, in which the first days are loaded
 
@@ -181,7 +197,7 @@ def _record(settings: Settings, told: Generator[Told], report: ManyReport) -> No
 
         messages = _joined(before, told)
         tools = replace(tools_of(settings), caller=Caller(messages=messages))
-        ended = runs.run_op(instance, jobs_of(tools), LOAD_JOB, LOAD_OP, config={}, tags={})
+        ended = runs.run_op(instance, jobs_of(tools), LOAD_JOB, LOAD_OP, config=config, tags={})
     report.run_id = ended.run_id
     if not report.failed:
         report.error, report.run_may_pass = ended.error, ended.may_pass
