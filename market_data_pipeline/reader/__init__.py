@@ -11,11 +11,13 @@ docs/reader.md.
 from collections.abc import Sequence
 from pathlib import Path
 
+from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.layout import MANIFEST_FILE
 from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.reader.choosing import choose, find_stored
 from market_data_pipeline.reader.klines import DatasetKlines, Klines, ResampledKlines
 from market_data_pipeline.reader.panel import Panel, PanelView, panel_of
@@ -48,7 +50,7 @@ def open_dataset(
 
 
 def open_panel(
-    pairs: str | Sequence[str],
+    pairs: str | Sequence[str] = (),
     columns: str | Sequence[str] = ("close",),
     start: Instant = None,
     end: Instant = None,
@@ -58,6 +60,7 @@ def open_panel(
     market: str | None = None,
     root: str | Path | None = None,
     at: Instant = None,
+    universe: str | None = None,
 ) -> Panel:
     """The stored klines of many pairs of a market in one table, read when a format is asked for.
 
@@ -71,13 +74,19 @@ def open_panel(
         market: `spot` or `futures`; None for that of the settings.
         root: the data root; None for that of the settings.
         at: keep only the pairs that had klines on this day.
+        universe: take the market and the pairs of this universe of `market-data.toml`, and those of `pairs` beside it.
 
     Raises:
         UsageError: a pair is not stored or named twice, a glob matches nothing, no pair has klines on the day `at`,
-            there is no such column, interval or zone, or the window ends before it starts.
+            there is no such column, interval, zone or universe, or the window ends before it starts.
         StoreError: the `dataset.json` of a pair is damaged.
     """
     store, on = _store(market, root)
+    if universe is not None:
+        named = find_universe(store.root, universe)
+        if market is not None and named.market is not on:
+            raise UsageError(f"the universe {universe} is one of {named.market}; leave out market")
+        on, pairs = named.market, [*named.pairs, *([pairs] if isinstance(pairs, str) else pairs)]
     # The panel reads pairs in threads, so that each of them needs none of its own.
     chosen = [_klines(store, dataset, 1) for dataset in choose(store, on, pairs)]
     return panel_of(chosen, columns, start, end, interval, tz).traded_at(at)

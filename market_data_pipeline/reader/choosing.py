@@ -43,7 +43,7 @@ def find_stored(store: Store, market: Market, pair: str) -> Dataset:
 
 
 def _written(pairs: str | Sequence[str]) -> list[str]:
-    """Names and globs as the user wrote them. A universe, which is a name for such a list, has its place here."""
+    """Names and globs as the user wrote them."""
     written = [pairs] if isinstance(pairs, str) else list(pairs)
     if wrong := [each for each in written if not isinstance(each, str)]:
         raise UsageError(f"not a pair: {wrong[0]!r}; name pairs such as 'BTC/USDT' or '*/USDT'")

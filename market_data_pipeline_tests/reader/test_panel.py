@@ -1,5 +1,6 @@
 """A panel has the klines of many pairs side by side, exactly as stored, and says why a place is empty."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -168,6 +169,18 @@ def test_the_parts_that_are_not_named_come_from_the_settings(spot, monkeypatch):
     monkeypatch.setenv("MARKET_DATA_DIR", str(spot))
     monkeypatch.setenv("MARKET_TYPE", "spot")
     assert open_panel("*/BTC").pairs == ("ETH/BTC",)
+
+
+def test_a_universe_names_the_pairs_and_the_market(spot, tmp_path):
+    root = shutil.copytree(spot, tmp_path / "root")
+    text = '[universe.mine]\nmarket = "spot"\npairs = ["*/BTC"]\n'
+    (root / "market-data.toml").write_text(text, encoding="utf-8")
+    assert open_panel(universe="mine", root=root).pairs == ("ETH/BTC",)
+    assert open_panel("BTC/USDT", universe="mine", root=root).pairs == ("BTC/USDT", "ETH/BTC")
+    with pytest.raises(UsageError, match="no universe 'yours'"):
+        open_panel(universe="yours", root=root)
+    with pytest.raises(UsageError, match="is one of spot; leave out market"):
+        open_panel(universe="mine", root=root, market="futures")
 
 
 def test_on_a_day_are_the_pairs_that_had_klines_then(spot):
