@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from market_data_pipeline.python.calls import MarketDataWarning, backfill, combine, status, verify
+    from market_data_pipeline.python.market import pairs, universe
     from market_data_pipeline.reader import open_dataset, open_panel
 
 __version__ = "0.1.0"
-__all__ = ["MarketDataWarning", "backfill", "combine", "open_dataset", "open_panel", "status", "verify"]
+__all__ = [
+    "MarketDataWarning",
+    "backfill",
+    "combine",
+    "open_dataset",
+    "open_panel",
+    "pairs",
+    "status",
+    "universe",
+    "verify",
+]
+_ROOMS = {"open_dataset": "reader", "open_panel": "reader", "pairs": "python.market", "universe": "python.market"}
 
 
 def __getattr__(name: str) -> Any:
@@ -19,8 +31,7 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    of_reader = name.startswith("open_")
-    value = getattr(import_module(f"{__name__}.reader" if of_reader else f"{__name__}.python.calls"), name)
+    value = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'python.calls')}"), name)
     globals()[name] = value  # so that this function is asked once
     return value
 

@@ -82,7 +82,7 @@ def backfill(
     """
     from market_data_pipeline.app import backfill as backfills
 
-    settings = _settings(root, source)
+    settings = settings_of(root, source)
     request = BackfillRequest(
         target_of(settings, market, pair, tz),
         start=instant_text(start),
@@ -94,7 +94,7 @@ def backfill(
     )
     with _as_in_python(), _shown(progress) as (on_start, on_day):
         report = backfills.backfill(settings, request, on_start=on_start, on_day=on_day)
-    _warn([*report.warnings, *_shortcomings(report)])
+    warn([*report.warnings, *_shortcomings(report)])
     return report
 
 
@@ -129,7 +129,7 @@ def verify(
     """
     from market_data_pipeline.app.verify import ProofRequest, verify_datasets
 
-    settings = _settings(root)
+    settings = settings_of(root)
     request = ProofRequest(
         target_of(settings, market, pair), instant_text(start), instant_text(end), against, every_day
     )
@@ -137,7 +137,7 @@ def verify(
         proofs = verify_datasets(settings, request)
         if repair and _repair(settings, proofs, progress=progress):
             proofs = verify_datasets(settings, request)
-    _warn(warning for proof in proofs for warning in proof.warnings)
+    warn(warning for proof in proofs for warning in proof.warnings)
     return proofs
 
 
@@ -167,14 +167,14 @@ def combine(
     from market_data_pipeline.app.combine import combine_dataset
     from market_data_pipeline.instance.names import COMBINED
 
-    settings = _settings(root)
+    settings = settings_of(root)
     with _as_in_python():
         ended = combine_dataset(
             settings, target_of(settings, market, pair), tz=tz, from_index=from_index, to_index=to_index
         )
     if ended.error or not ended.success:
         raise (Unavailable if ended.may_pass else MarketDataError)(ended.error or "the run failed")
-    _warn(ended.failed_checks)
+    warn(ended.failed_checks)
     numbers = ended.results[COMBINED]
     return CombinedFile(
         path=Path(numbers["file"]),
@@ -201,14 +201,15 @@ def status(
     """
     from market_data_pipeline.app.status import statuses_of
 
-    settings = _settings(root)
+    settings = settings_of(root)
     with _as_in_python():
         statuses = statuses_of(settings, target_of(settings, market, pair))
-    _warn(warning for each in statuses for warning in each.warnings)
+    warn(warning for each in statuses for warning in each.warnings)
     return statuses
 
 
-def _settings(root: str | Path | None, source: str | None = None) -> Settings:
+def settings_of(root: str | Path | None, source: str | None = None) -> Settings:
+    """The settings of the environment, with another data root or source where they are given."""
     folder = None if root is None else Path(root)
     return environment.load(market_data_dir=folder, market_data_source=source)
 
@@ -245,7 +246,8 @@ def _shortcomings(report: BackfillReport) -> Iterator[str]:
     yield f"{report.dataset.name}: {'; '.join([*failed, *reasons, *filter(None, [report.error])])}"
 
 
-def _warn(texts: Iterable[str]) -> None:
+def warn(texts: Iterable[str]) -> None:
+    """Give each text as a MarketDataWarning of the user's line."""
     for text in texts:
         warnings.warn(text, MarketDataWarning, stacklevel=_CALLER)
 

@@ -1,0 +1,64 @@
+"""Pairs of a market and of universes, as Python functions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline import MarketDataWarning, pairs, universe
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
+
+GONE = {
+    "first": "2024-04-20T00:00Z",
+    "last": "2024-05-02T08:59Z",
+    "status": "SETTLING",
+    "deliveryDate": "2024-05-02T09:00Z",
+}
+SCENARIO = {"now": "2024-05-06T12:00Z", "futures": {"GONEUSDT": GONE, "NEWUSDT": {"first": "2024-05-04T00:00Z"}}}
+
+
+@pytest.fixture
+def running() -> Iterator[RunningExchange]:
+    with scenario_exchange(SCENARIO) as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def root(tmp_path: Path, running: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("MARKET_DATA_DIR", str(tmp_path / "root"))
+    monkeypatch.setenv("MARKET_DATA_EXCHANGE_URL", running.url)
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+def test_pairs_are_those_that_ever_were_or_those_of_a_day(root: Path) -> None:
+    assert [(each.pair, each.status) for each in pairs()] == [
+        ("BTC/USDT", "trading"),
+        ("GONE/USDT", "ended"),
+        ("NEW/USDT", "trading"),
+    ]
+    assert [each.pair for each in pairs("*/USDT", at="2024-05-01")] == ["BTC/USDT", "GONE/USDT"]
+    assert [each.pair for each in pairs(["*", "!BTC*"], status="trading")] == ["NEW/USDT"]
+    with pytest.raises(UsageError, match="no date"):
+        pairs(at="soon")
+
+
+def test_a_universe_means_the_pairs_of_its_words(root: Path) -> None:
+    text = '[universe.mine]\nmarket = "futures"\npairs = ["*/USDT", "!BTC/*"]\n'
+    (root / "market-data.toml").write_text(text, encoding="utf-8")
+    assert universe("mine") == ["GONE/USDT", "NEW/USDT"]
+    assert universe("mine", at="2024-05-05") == ["NEW/USDT"]
+    with pytest.raises(UsageError, match="no universe 'yours'"):
+        universe("yours")
+
+
+def test_an_old_catalog_is_a_warning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pairs()
+    monkeypatch.setenv("MARKET_DATA_EXCHANGE_URL", "http://127.0.0.1:9")
+    with pytest.warns(MarketDataWarning, match="the catalog of futures is of 2024-05-06"):
+        assert [each.pair for each in pairs("G*")] == ["GONE/USDT"]
