@@ -332,3 +332,31 @@ def test_others_read_a_snapshot_without_options(market_data: MadeOf, small: Runn
     assert polars.read_parquet(path)["symbol"].to_list() == names
     with duckdb.connect() as database:
         assert [row[0] for row in database.sql(f"SELECT symbol FROM '{path.as_posix()}'").fetchall()] == names
+
+
+def test_names_that_no_pair_and_no_day_can_have_are_left_out(market_data: MadeOf, small: RunningExchange) -> None:
+    folder = "data/spot/daily/klines/"
+    names = ["OKUSDT", "A" * 500, "..", "a b", "&lt;b&gt;", "\x01"]
+
+    def odd(request: RequestInfo) -> Response | None:
+        if request.area != "listing":
+            return None
+        prefix = request.params["prefix"]
+        stem = f"{folder}OKUSDT/1m/OKUSDT-1m-"
+        parts = (
+            [f"{prefix}{name}/" for name in names]
+            if prefix == folder
+            else [f"{stem}{year}-" for year in ("0000", "9999")]
+        )
+        keys = [f"{stem}{day}.zip" for day in ("0000-01-01", "2023-02-30", "9999-12-31", "2023-02-27", "2023-03-01")]
+        body = "".join(f"<CommonPrefixes><Prefix>{part}</Prefix></CommonPrefixes>" for part in parts)
+        body += "" if prefix == folder else "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+        return Response(f"<ListBucketResult>{body}</ListBucketResult>", media_type="application/xml")
+
+    small.exchange.hooks.append(odd)
+    run = market_data(small, **SPOT)
+    odd_entry = {"first": "2024-01-03T00:00Z", "base": "B" * 400}
+    step(small, {**SMALL, "spot": {"BTCUSDT": SMALL["spot"]["BTCUSDT"], "ODDUSDT": odd_entry}})
+    assert lines_of(run)["OKUSDT"][4:6] == ["2023-02-27", "2023-03-01"]
+    # Read from the snapshot, which holds nothing that it could not hold.
+    assert symbols(run) == {"BTCUSDT", "ETHUSDT", "OKUSDT"}

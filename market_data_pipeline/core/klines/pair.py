@@ -79,6 +79,11 @@ def is_token(text: str) -> bool:
     return all(map(_is_name, text.split("_")))
 
 
+def is_symbol(text: str) -> bool:
+    """True if the exchange can have a pair with this symbol, and a store a folder for it."""
+    return len(text) <= _MOST_CHARACTERS and text not in _RESERVED and is_token(text)
+
+
 def pair_of(token: str, base: str, quote: str) -> str | None:
     """The pair of a symbol whose base and quote the exchange gives; None if the symbol is not made of them."""
     rest = token[len(base) :]

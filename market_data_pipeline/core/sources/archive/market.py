@@ -13,13 +13,16 @@ from datetime import date
 
 from market_data_pipeline.core.catalog.ports import PairFiles
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.pair import is_token
+from market_data_pipeline.core.klines.days import FIRST_DAY, LAST_DAY
+from market_data_pipeline.core.klines.pair import is_symbol
 from market_data_pipeline.core.sources.archive.bucket import Bucket
 from market_data_pipeline.core.sources.archive.files import FOLDERS
 from market_data_pipeline.core.sources.archive.listing import day_of_key
 
 _TRIES = 3
-_YEAR, _MONTH = re.compile(r".*-1m-(\d{4})-"), re.compile(r".*-1m-(\d{4})-(0[1-9]|1[0-2])-")
+# Years that a dataset can have.
+_YEARS = "(19[7-9][0-9]|2[01][0-9]{2})"
+_YEAR, _MONTH = re.compile(rf".*-1m-{_YEARS}-"), re.compile(rf".*-1m-{_YEARS}-(0[1-9]|1[0-2])-")
 
 
 class ArchiveMarket:
@@ -39,7 +42,7 @@ class ArchiveMarket:
     def symbols(self) -> Sequence[str]:
         """See `Archive.symbols`. What is no symbol is left out."""
         names = {folder.removeprefix(self._folder).rstrip("/") for folder in self._names(self._folder, "/")[0]}
-        return sorted(name for name in names if name and is_token(name))
+        return sorted(name for name in names if is_symbol(name))
 
     def files(self, symbol: str) -> PairFiles:
         """See `Archive.files`."""
@@ -98,7 +101,9 @@ class _Files:
 
 
 def _days(keys: Sequence[str]) -> list[date]:
-    return sorted({day for key in keys if (day := day_of_key(key))})
+    """The days of zips, without those that no dataset can have."""
+    days = {day for key in keys if (day := day_of_key(key))}
+    return sorted(day for day in days if FIRST_DAY <= day <= LAST_DAY)
 
 
 def _month(year: str, month: str) -> date:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from market_data_pipeline.core.catalog.ports import Listed
 from market_data_pipeline.core.errors import PairNotListed, PairNotServed
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.pair import is_token, pair_of
+from market_data_pipeline.core.klines.pair import is_symbol, pair_of
 from market_data_pipeline.core.sources.rest import answers
 from market_data_pipeline.core.sources.rest.answers import MarketListing
 from market_data_pipeline.core.sources.rest.client import RestClient
@@ -22,6 +22,7 @@ _MOST_BYTES = 1 << 26
 _WEIGHT = {Market.SPOT: 20, Market.FUTURES: 1}
 _LEAN = {Market.SPOT: {"showPermissionSets": "false"}, Market.FUTURES: {}}
 _MOST_KLINE_BYTES = 4096
+_MOST_CHARACTERS = 50
 
 
 class RestMarket:
@@ -47,7 +48,7 @@ class RestMarket:
         found, odd = self._client.get(
             "exchangeInfo", dict(_LEAN[market]), _WEIGHT[market], answers.market_listings, most_bytes=_MOST_BYTES
         )
-        usable = [listing for listing in found if is_token(listing.symbol)]
+        usable = [listing for listing in found if _is_usable(listing)]
         odd += len(found) - len(usable)
         if odd:
             self._odd = (
@@ -78,6 +79,11 @@ class RestMarket:
         except (PairNotListed, PairNotServed):
             return None
         return None if time_ms is None else _utc_day(time_ms)
+
+
+def _is_usable(listing: MarketListing) -> bool:
+    assets = (listing.base, listing.quote)
+    return is_symbol(listing.symbol) and all(len(asset) <= _MOST_CHARACTERS and asset.isprintable() for asset in assets)
 
 
 def _listed(listing: MarketListing, now_ms: int) -> Listed:
