@@ -157,10 +157,7 @@ def _not_trading(known: Known, listed: Listed, exchange: Exchange) -> tuple[Trad
     if last is None or (known.newest is not None and last >= known.newest):
         # Its last days have no file yet.
         last = max(filter(None, (last, exchange.last_day(known.symbol))), default=known.before_on or life.first)
-    if listed.delivered_ms is not None:
-        # Flat klines may follow a settlement, which are not data.
-        last = max(life.first, min(last, _utc_day(listed.delivered_ms - 1)))
-    return (*earlier, TradedDays(life.first, last))
+    return _until_settlement((*earlier, TradedDays(life.first, last)), listed.delivered_ms)
 
 
 def _unlisted(known: Known) -> tuple[PairStatus, tuple[TradedDays, ...]]:
@@ -170,9 +167,11 @@ def _unlisted(known: Known) -> tuple[PairStatus, tuple[TradedDays, ...]]:
             return PairStatus.PAUSED, ()
         status = PairStatus.PAUSED if before.is_trading else before.status
         return status, _closed(before.lives, known.before_on)
+    settled_ms = before.delivered_ms if before else None
     last = lives[-1].last
     is_over = known.newest is not None and last is not None and last < known.newest
-    return PairStatus.ENDED if is_over else PairStatus.PAUSED, lives
+    status = PairStatus.ENDED if is_over or settled_ms is not None else PairStatus.PAUSED
+    return status, _until_settlement(lives, settled_ms)
 
 
 def _by_files(known: Known) -> tuple[PairStatus, tuple[TradedDays, ...]]:
@@ -208,6 +207,14 @@ def _by_rule(symbol: str) -> tuple[str, str, str]:
         if quoted := _QUOTE.fullmatch(rest):
             return pair, base, quoted[1]
     return symbol, "", ""
+
+
+def _until_settlement(lives: tuple[TradedDays, ...], delivered_ms: int | None) -> tuple[TradedDays, ...]:
+    """The lives without the days after the settlement: flat klines may follow it, which are not data."""
+    *earlier, life = lives
+    if delivered_ms is None or life.last is None or (settled := _utc_day(delivered_ms - 1)) < life.first:
+        return lives
+    return (*earlier, TradedDays(life.first, min(life.last, settled)))
 
 
 def _lives_before(known: Known) -> tuple[TradedDays, ...]:

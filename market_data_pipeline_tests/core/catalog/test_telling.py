@@ -165,6 +165,27 @@ def test_a_pair_that_vanished_everywhere_stays_with_the_day_on_which_it_was_last
     assert told(None, (), before=before) == (PairStatus.PAUSED, lives(("2022-01-10", "2024-05-10")))
 
 
+def test_a_settled_contract_that_the_exchange_drops_gets_no_flat_days() -> None:
+    settled_ms = at_ms("2022-05-14T09:00")
+    before = ListedPair(
+        Market.FUTURES,
+        "XYZ/USDT",
+        "XYZ",
+        "USDT",
+        PairKind.PERPETUAL,
+        PairStatus.ENDED,
+        lives(("2022-01-10", "2022-05-14")),
+        settled_ms,
+    )
+    # Files of flat klines go on for weeks, here up to the newest day.
+    pair = tell(known(None, lives(("2022-01-10", "2024-05-14")), Rest(), before))
+    assert pair is not None
+    assert (pair.status, pair.lives, pair.delivered_ms) == (PairStatus.ENDED, before.lives, settled_ms)
+    # A later life of the symbol is not cut.
+    again = lives(("2022-01-10", "2022-06-14"), ("2023-01-10", "2023-02-14"))
+    assert told(None, again, before=before) == (PairStatus.ENDED, again)
+
+
 def test_files_alone_prove_no_end() -> None:
     def by_files(*spans: tuple[str, str | None]) -> PairStatus:
         pair = tell(known(None, lives(*spans), None))
