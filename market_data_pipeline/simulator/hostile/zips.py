@@ -60,11 +60,11 @@ def _overlapping(name: str, text: bytes) -> bytes:
 
 def _tar(name: str, text: bytes) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as packed:
+    with tarfile.open(fileobj=file, mode="w") as packed:
         entry = tarfile.TarInfo(name)
         entry.size = len(text)
         packed.addfile(entry, io.BytesIO(text))
-    return file.getvalue()
+    return gzip.compress(file.getvalue(), mtime=0)  # the file must be the same each time
 
 
 def _whole(name: str, text: bytes) -> bytes:
