@@ -20,7 +20,7 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster import DagsterInstance, DagsterRunStatus, JobExecutionResult, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, JobExecutionResult, RunsFilter
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
@@ -255,14 +255,18 @@ def _report(result: JobExecutionResult) -> RunReport:
     }
     error = _error_of(result)
     message, may_pass = (_message_of(error), error.cls_name in _names(PASSING)) if error else (None, False)
+    if not (message or result.success or failed):
+        message = "the run failed, and nothing says why; see it in the Dagster UI"
     return RunReport(result.run_id, result.success, tuple(failed), message, numbers, may_pass)
 
 
 def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
-    """The error of each failed step, without the errors of Dagster that wrap it."""
+    """The error of each failed step, and of a run that ended between its steps, without Dagster's that wrap it."""
     for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
-            error = event.step_failure_data.error
+        error = event.step_failure_data.error if event.is_step_failure else None
+        if event.event_type is DagsterEventType.RUN_FAILURE:
+            error = event.job_failure_data.error
+        if error:
             while error.cause and str(error.cls_name).startswith("Dagster"):
                 error = error.cause
             yield error

@@ -59,7 +59,7 @@ class LoadedDataset:
     flaws: int = 0
     warnings: tuple[str, ...] = ()
     failed: list[tuple[str, str]] = field(default_factory=list)
-    error: str | None = None
+    error: str | None = "not loaded to its end: the load was ended before"
     may_pass: bool = True
 
     @property
