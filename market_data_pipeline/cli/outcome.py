@@ -31,15 +31,14 @@ def load_settings(**options: str | None) -> "Settings":
 def errors_in_one_line() -> Iterator[None]:
     """Turn an expected error of the block into one line on stderr and an exit code."""
     from market_data_pipeline.core.errors import MarketDataError
+    from market_data_pipeline.core.text import refusal_of_disk
 
     try:
         yield
     except MarketDataError as error:
         fail(str(error), _code_of(error))
     except OSError as error:
-        # A full disk, a folder of another user, a read-only mount.
-        what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
-        fail(f"{what}; check that the disk is not full and that you may write to the folder", NOT_NOW)
+        fail(refusal_of_disk(error), NOT_NOW)
     except KeyboardInterrupt:
         fail("interrupted; finished work is kept, run the same command again to continue", INTERRUPTED)
 

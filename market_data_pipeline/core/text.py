@@ -24,6 +24,12 @@ def count_text(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def refusal_of_disk(error: OSError) -> str:
+    """An error of the disk in one line: a full disk, a folder of another user, a read-only mount."""
+    what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
+    return f"{what}; check that the disk is not full and that you may write to the folder"
+
+
 def one_line(text: str, most: int) -> str:
     """What others sent, as one line of at most so many characters that a terminal does not act upon."""
     words = " ".join(text.split())[:most]

@@ -17,7 +17,7 @@ from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, Unavailable
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.status import DatasetStatus
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import count_text, refusal_of_disk
 from market_data_pipeline.reader.windows import Instant, instant_text
 from market_data_pipeline.settings import Settings
 
@@ -261,7 +261,4 @@ def _as_in_python() -> Iterator[None]:
             warnings.filterwarnings("ignore", "coroutine '.*shutdown_asyncgens' was never awaited", RuntimeWarning)
             yield
     except OSError as error:
-        what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
-        raise StoreUnavailable(
-            f"{what}; check that the disk is not full and that you may write to the folder"
-        ) from error
+        raise StoreUnavailable(refusal_of_disk(error)) from error
