@@ -5,7 +5,7 @@ Belongs here: reading the config, calling `core.bulk`, recording what it tells. 
 """
 
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from functools import partial
 
 import dagster as dg
@@ -44,7 +44,6 @@ class LoadConfig(dg.Config):
     source: str | None = Field(default=None, description="auto, rest or archive; MARKET_DATA_SOURCE if unset")
     refetch: bool = Field(default=False, description="request stored klines from the source again")
     chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; a whole day if unset")
-    processes: int | None = Field(default=None, ge=1, description="datasets at once; as many as cores if unset")
 
 
 @dg.op(name=LOAD_OP, description="Loads datasets, several at once, and records the days of each.")
@@ -58,12 +57,20 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
     messages = tools.caller.messages or _begun(config, tools)
     recorders: dict[WindowRequest, _Recorder] = {}
     failed: list[str] = []
-    with closing(messages), ExitStack() as open_until:
-        for request, message in messages:
-            recorder = recorders.setdefault(request, _Recorder(context, tools, open_until))
-            if problem := recorder.note(message):
-                failed.append(f"{request.name} {problem}")
-                context.log.warning(failed[-1])
+    try:
+        with closing(messages):
+            for request, message in messages:
+                if request not in recorders:
+                    recorders[request] = _Recorder(context, tools)
+                if problem := recorders[request].note(message):
+                    failed.append(f"{request.name} {problem}")
+                    context.log.warning(failed[-1])
+                if isinstance(message, Ended):
+                    del recorders[request]  # memory must not grow with the number of pairs
+    finally:
+        # Also after a BaseException, which Dagster raises in a run that is cancelled.
+        for recorder in recorders.values():
+            recorder.close()
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise dg.Failure(f"failed: {failed[0]}{more}", allow_retries=False)
@@ -82,8 +89,8 @@ def load_job() -> None:
 class _Recorder:
     """Records in Dagster what is told about one dataset: its days, its manifest, and the checks of its new days."""
 
-    def __init__(self, context: dg.OpExecutionContext, tools: Tools, open_until: ExitStack) -> None:
-        self._context, self._tools, self._open_until = context, tools, open_until
+    def __init__(self, context: dg.OpExecutionContext, tools: Tools) -> None:
+        self._context, self._tools = context, tools
         self._dataset: Dataset | None = None
         self._days: DayRecorder | None = None
         self._recorded: set[str] = set()
@@ -94,8 +101,7 @@ class _Recorder:
             case Begun(dataset=dataset):
                 store = self._tools.open_dataset(dataset)
                 self._dataset, self._recorded = dataset, recorded_days(self._context.instance, dataset)
-                recorder = DayRecorder(self._context, asset_key(dataset, KLINES), store)
-                self._days = self._open_until.enter_context(recorder)
+                self._days = DayRecorder(self._context, asset_key(dataset, KLINES), store)
             case DayResult(outcome=outcome):
                 if self._days and not (outcome is not Outcome.LOADED and message.day.key in self._recorded):
                     self._days.note(message)
@@ -107,10 +113,14 @@ class _Recorder:
                 pass
         return None
 
-    def _end(self, ended: Ended) -> None:
+    def close(self) -> None:
+        """Record the days that are left."""
         if self._days:
             self._days.close()
             self._days = None
+
+    def _end(self, ended: Ended) -> None:
+        self.close()
         if not (self._dataset and ended.status):
             return
         if self._tools.build_combined:
@@ -141,4 +151,4 @@ def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, M
     work = Work(
         tools.store, tools.opener(config.source), partial(log_to, tools.logs), config.refetch, config.chunk_size
     )
-    return load_many(requests, work, processes=config.processes)
+    return load_many(requests, work)

@@ -17,7 +17,7 @@ from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import settings_of
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
-from market_data_pipeline_tests.support import MarketData, data_files, rows_by_day, wait_until
+from market_data_pipeline_tests.support import MarketData, data_files, flip_a_byte, rows_by_day, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +120,19 @@ def test_a_pair_that_fails_hides_no_other_and_the_table_says_why(run: MarketData
     stored = {each["pair"]: each["rows"] for each in json.loads(run("status", "--json").stdout)}
     assert (stored["P0/USDT"], stored["P1/USDT"], stored["HOLE/USDT"]) == (4320, 4320, 2880)
     assert stored.keys() == {"P0/USDT", "P1/USDT", "HOLE/USDT"}
+
+
+def test_a_damaged_combined_file_fails_its_pair_and_says_so(run: MarketData) -> None:
+    one_day = ("--start", "2024-05-01", "--end", "2024-05-02")
+    assert run(*of("P0/USDT", "P1/USDT"), "backfill", *one_day).exit_code == 0
+    assert run(*of("P0/USDT"), "combine").exit_code == 0
+    [combined] = run.root.glob("*/P0USDT/1m/combined/*.parquet")
+    flip_a_byte(combined)
+    done = run(*of("P0/USDT", "P1/USDT"), "backfill", *one_day, "--refetch")
+    assert done.exit_code == 1, done.output
+    assert "2 pairs: 1 good, 1 failed" in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("futures P0/USDT  ")]
+    assert line.split()[2] == "combined"
 
 
 def test_an_exchange_that_does_not_answer_is_not_asked_for_every_pair(run: MarketData) -> None:

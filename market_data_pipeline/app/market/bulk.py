@@ -18,6 +18,8 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.core.proof.combined import Agreement
+from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
@@ -38,7 +40,6 @@ class LoadedDataset:
     Attributes:
         name: market and pair.
         dataset: None if it could not be opened.
-        days: how many were planned.
         outcomes: how many days had each outcome.
         rows, size_bytes: of all its days.
         absent_minutes: by kind.
@@ -51,7 +52,6 @@ class LoadedDataset:
 
     name: str
     dataset: Dataset | None = None
-    days: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     size_bytes: int = 0
@@ -71,18 +71,25 @@ class LoadedDataset:
         """Count a message."""
         match message:
             case Begun():
-                self.dataset, self.days, self.name = message.dataset, message.days, message.dataset.name
+                self.dataset, self.name = message.dataset, message.dataset.name
             case DayResult():
                 self._note_day(message)
             case Ended():
                 self.warnings, self.error = message.warnings, message.error
                 self.may_pass &= message.error is None or message.may_pass
                 if message.proof and not message.proof.ok:
-                    problem = message.proof.verification.errors[0]
-                    self.failed.append((problem.day, problem.problem))
-                    self.may_pass = False
+                    self._note_proof(message.proof)
             case Usage():
                 pass
+
+    def _note_proof(self, proof: Proof) -> None:
+        """Count what the proof of the new days found, but for days that have failed already."""
+        self.may_pass = False
+        known = {day for day, _ in self.failed}
+        errors = [(found.day, found.problem) for found in proof.verification.errors]
+        if proof.combined is Agreement.DAMAGED:
+            errors.append(("combined", proof.combined_problem))
+        self.failed += [(what, problem) for what, problem in errors if what not in known]
 
     def _note_day(self, result: DayResult) -> None:
         self.outcomes[result.outcome.value] = self.outcomes.get(result.outcome.value, 0) + 1
@@ -129,7 +136,6 @@ def backfill_many(
     settings: Settings,
     requests: Sequence[BackfillRequest],
     *,
-    processes: int | None = None,
     on_message: Callable[[WindowRequest, Message], None],
 ) -> ManyReport:
     """Load the requested windows, several datasets at once, and record them in one Dagster run of this process.
@@ -139,7 +145,6 @@ def backfill_many(
     Args:
         settings: the settings.
         requests: one for each dataset; they differ in nothing but the target.
-        processes: how many datasets are loaded at once, one for each core if None.
         on_message: called with each request and what is told about it.
 
     Raises:
@@ -154,7 +159,7 @@ def backfill_many(
     first = requests[0]
     log = partial(log_to, settings.logs)
     work = Work(store_of(settings), opener_of(settings), log, first.refetch, first.chunk_size)
-    with closing(load_many(wanted, work, processes=processes)) as told:
+    with closing(load_many(wanted, work)) as told:
         _record(settings, _noted(told, report, on_message), report, _run_config(settings, requests))
     return report
 

@@ -4,12 +4,12 @@ Belongs here: what a process does for one dataset, and what it tells. Does not b
 loading one dataset (`loading.load_days`), recording what was loaded (`defs`).
 """
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from market_data_pipeline.core.bulk.workers import Died, stream
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
@@ -24,7 +24,9 @@ from market_data_pipeline.core.proof.prove import Proof, prove
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
+from market_data_pipeline.core.text import refusal_of_disk
 
+_log = logging.getLogger(__name__)
 _USAGE_EVERY_DAYS = 20
 # Each such pair was tried for half a minute.
 _MOST_UNREACHABLE = 5
@@ -54,7 +56,6 @@ class Begun:
     """The first message about a dataset: it exists, and so many days are planned."""
 
     dataset: Dataset
-    folder: Path
     days: int
 
 
@@ -82,16 +83,14 @@ class Ended:
 Message = Begun | DayResult | Usage | Ended
 
 
-def cores() -> int:
+def _cores() -> int:
     """How many processes can decode klines at once."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def load_many(
-    requests: Sequence[WindowRequest], work: Work, *, processes: int | None = None
-) -> Generator[tuple[WindowRequest, Message]]:
+def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[WindowRequest, Message]]:
     """Load the windows; yield what is told about each. The failure of one dataset changes nothing for the others.
 
     Where the exchange does not answer for several pairs in a row, those that are left are not tried.
@@ -102,9 +101,8 @@ def load_many(
     Args:
         requests: one for each dataset.
         work: how each is loaded.
-        processes: how many datasets are loaded at once, one for each core if None.
     """
-    at_once = min(processes or cores(), len(requests))
+    at_once = min(_cores(), len(requests))
     left, unreachable = dict.fromkeys(requests), 0
     with closing(stream(partial(_loaded, work), requests, processes=at_once)) as told:
         for request, message in told:
@@ -130,7 +128,7 @@ def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
             found.files.loading(found.window),
         ):
             load = plan_load(found.files, found.source, found.window, refetch=work.refetch)
-            yield Begun(found.files.dataset, found.files.folder, len(load.tasks))
+            yield Begun(found.files.dataset, len(load.tasks))
             loaded: list[Span] = []
             for number, result in enumerate(load_days(load, row_group_rows=work.row_group_rows)):
                 if result.outcome is Outcome.LOADED:
@@ -146,7 +144,7 @@ def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
         unreachable = isinstance(error, SourceUnavailable)
         yield Ended(error=str(error), may_pass=isinstance(error, PASSING), is_unreachable=unreachable)
     except OSError as error:
-        what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
-        yield Ended(error=f"{what}; check that the disk is not full", may_pass=True)
+        yield Ended(error=refusal_of_disk(error), may_pass=True)
     except Exception as error:  # a fault of this package in one dataset must not end the others
+        _log.exception("%s", request.name)
         yield Ended(error=f"{type(error).__name__}: {error}")
