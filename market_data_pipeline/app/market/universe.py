@@ -6,7 +6,6 @@ Belongs here: pairs that have klines in a window, marks of live mode. Does not b
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 
 from market_data_pipeline.app.backfill import BackfillRequest
@@ -19,12 +18,12 @@ from market_data_pipeline.core.catalog.catalog import Catalog
 from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset, Market
-from market_data_pipeline.core.klines.days import day_at, parse_instant, parse_zone
+from market_data_pipeline.core.klines.days import day_at, day_of, parse_instant, parse_zone
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.store.universes import Universe
 from market_data_pipeline.settings import Settings
 
-_DAY_MS = 86_400_000
+_UTC = parse_zone("UTC")
 _FOREVER_MS = 1 << 62
 
 
@@ -118,9 +117,8 @@ def _traded(catalog: Catalog) -> set[str]:
 
 def _is_traded(pair: ListedPair, window: Span) -> bool:
     """True if the pair has a life, which is whole UTC days, that reaches into the window."""
-    lives = (Span(_ms(life.first), _ms(life.last) + _DAY_MS if life.last else _FOREVER_MS) for life in pair.lives)
+    lives = (
+        Span(day_of(_UTC, life.first).start_ms, day_of(_UTC, life.last).end_ms if life.last else _FOREVER_MS)
+        for life in pair.lives
+    )
     return bool(intersect(lives, [window]))
-
-
-def _ms(day: date) -> int:
-    return (day - date(1970, 1, 1)).days * _DAY_MS
