@@ -10,10 +10,11 @@ have a header since 2022, and milliseconds.
 import io
 import struct
 import zipfile
-import zlib
 from dataclasses import replace
+from typing import cast
 
 import pyarrow.compute as pc
+from zlib_ng import zlib_ng
 
 from market_data_pipeline.core.klines.parsing import Parsed, from_csv
 from market_data_pipeline.core.klines.table import open_times
@@ -21,9 +22,9 @@ from market_data_pipeline.core.klines.table import open_times
 # The largest day of BTC/USDT that was seen has 220 kB, and three more digits in both times add 9 kB.
 MOST_CSV_BYTES = 1_000_000
 # What `zipfile` raises for a file that is none: of all numbers in it, any can be wrong.
-_NO_ZIP = (
+_NO_ZIP: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
-    zlib.error,
+    cast("type[Exception]", zlib_ng.error),
     struct.error,
     EOFError,
     NotImplementedError,
@@ -34,6 +35,10 @@ _NO_ZIP = (
 # Milliseconds reach this value in the year 5138, microseconds passed it in 1973.
 _LEAST_US = 10**14
 _ENCRYPTED = 0x1
+# The header of the file in the zip, from its signature to the lengths of the name and of what follows the name.
+_HEADER = struct.Struct("<4s22xHH")
+_SIGNATURE = b"PK\x03\x04"
+_WITHOUT_WRAPPER = -15
 
 
 class BadZip(Exception):
@@ -66,12 +71,27 @@ def _csv(packed: bytes) -> bytes:
         # The other methods of zip cannot be unpacked piece by piece.
         if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             raise ValueError(f"compressed by method {entry.compress_type}")
-        with file.open(entry) as content:
-            # A read with a size unpacks no more than that; one without unpacks everything before it looks at the size.
-            lines = content.read(entry.file_size + 1)
+    lines = _inflated(packed, entry)
     if len(lines) != entry.file_size:
         raise ValueError(f"{len(lines)} bytes, though {entry.file_size} are declared")
+    if zlib_ng.crc32(lines) != entry.CRC:
+        raise ValueError("wrong CRC")
     return lines
+
+
+def _inflated(packed: bytes, entry: zipfile.ZipInfo) -> bytes:
+    """The content of the file in a zip, or one byte more than it declares.
+
+    Not read by `zipfile`, which uses zlib: zlib-ng takes less than half of the time.
+    """
+    signature, *lengths = _HEADER.unpack_from(packed, entry.header_offset)
+    if signature != _SIGNATURE:
+        raise ValueError("no file where one is declared")
+    begin = entry.header_offset + _HEADER.size + sum(lengths)
+    content = packed[begin : begin + entry.compress_size]
+    if entry.compress_type == zipfile.ZIP_STORED:
+        return content
+    return zlib_ng.decompressobj(_WITHOUT_WRAPPER).decompress(content, entry.file_size + 1)
 
 
 def _in_ms(rows: Parsed) -> Parsed:
