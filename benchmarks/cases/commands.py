@@ -16,7 +16,7 @@ _IMPORTED = (
     "market_data_pipeline.cli.reports",
     "market_data_pipeline.cli.progress",
     "market_data_pipeline.app.backfill",
-    "market_data_pipeline.core.sources.union",
+    "market_data_pipeline.core.sources.union.source",
     "market_data_pipeline.instance.runs",
     "upath.implementations.local",
 )

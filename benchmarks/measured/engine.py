@@ -18,8 +18,8 @@ from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.loading.window import parse_window
-from market_data_pipeline.core.sources import union as _imported_before_the_stopwatch  # noqa: F401
 from market_data_pipeline.core.sources.opening import SOURCES, open_source
+from market_data_pipeline.core.sources.union import source as _imported_before_the_stopwatch  # noqa: F401
 from market_data_pipeline.core.store.root import Store
 
 

@@ -172,7 +172,7 @@ def _source(
 ) -> KlineSource:
     from market_data_pipeline.core.sources.archive.files import Archive
     from market_data_pipeline.core.sources.rest.klines import RestSource
-    from market_data_pipeline.core.sources.union import ExchangeSource
+    from market_data_pipeline.core.sources.union.source import ExchangeSource
 
     token = token_of(pair)
     other = "ETH/USDT" if token == "BTCUSDT" else "BTC/USDT"

@@ -104,9 +104,29 @@ class Archive:
         folder = self._folder.removeprefix(urlsplit(self.address).path + "/")
         self._days = ArchiveDays(unquote(folder), base_url=base_url, has_file=self._has_file)
         self._transport = Transport(self.address, connections=CONNECTIONS, deadline_s=deadline_s or _DEADLINE_S)
-        # Files arrive over many connections. Threads that unpacked at once would mostly wait for each other, and the
-        # reader for them.
-        self._unpacking = threading.Lock()
+
+    def packed(self, start_ms: int) -> bytes:
+        """Return the zip of the UTC day that starts at `start_ms`, which its checksum is right for.
+
+        Raises:
+            NoFile: the archive has no file of the day, or not yet.
+            BadFile: the checksum is wrong, or that of another file.
+            SourceUnavailable: there is no response after all retries, or there was none for several files before.
+        """
+        return self._retried(self._download, self._path(start_ms))
+
+    def rows(self, packed: bytes, start_ms: int) -> Sifted:
+        """Return the rows of a zip of the UTC day that starts at `start_ms`. No request is sent.
+
+        Raises:
+            BadFile: the format is wrong, or rows are of other days, out of order or doubled.
+        """
+        try:
+            return sift(unpack(packed), Span(start_ms, start_ms + DAY_MS), "archive")
+        except BadZip as error:
+            raise BadFile(f"it cannot be read ({error})") from error
+        except ValueError as error:
+            raise BadFile(str(error)) from error
 
     def day(self, start_ms: int) -> Sifted:
         """Return the rows of the UTC day that starts at `start_ms`.
@@ -116,7 +136,7 @@ class Archive:
             BadFile: the checksum or the format is wrong, or rows are of other days, out of order or doubled.
             SourceUnavailable: there is no response after all retries, or there was none for several files before.
         """
-        return self._retried(self._load, self._path(start_ms), Span(start_ms, start_ms + DAY_MS))
+        return self._retried(lambda: self.rows(self._download(self._path(start_ms)), start_ms))
 
     def days(self, first: date, last: date) -> list[date]:
         """Return the UTC days from `first` to `last`, both included, that have a file, in order.
@@ -173,19 +193,13 @@ class Archive:
         tries = _TRIES_OF_BAD_FILE if isinstance(error, BadFile) else _TRIES
         return self._stopped.is_set() or self._breaker.is_open or state.attempt_number >= tries
 
-    def _load(self, path: str, day: Span) -> Sifted:
+    def _download(self, path: str) -> bytes:
         packed = self._get(path, _MOST_ZIP_BYTES)
         checksum, *named = self._get(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES).split() or [b""]
         if checksum.decode("latin-1") != hashlib.sha256(packed).hexdigest():
             raise BadFile("its checksum is wrong")
         _refuse_other_file(unquote(path.rpartition("/")[2]), named)
-        with self._unpacking:
-            try:
-                return sift(unpack(packed), day, "archive")
-            except BadZip as error:
-                raise BadFile(f"it cannot be read ({error})") from error
-            except ValueError as error:
-                raise BadFile(str(error)) from error
+        return packed
 
     def _get(self, path: str, most_bytes: int) -> bytes:
         if self._stopped.is_set():

@@ -1,0 +1,198 @@
+"""The pages of a load: from the archive's files where it should have the day, from REST elsewhere.
+
+Belongs here: which of the two a page is requested from, what replaces a file that is missing, bad or flawed, what is
+done in which thread. Does not belong here: the requests to either (`sources.rest`, `sources.archive`), evidence for
+absent minutes (`source`).
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from functools import reduce
+
+from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnavailable
+from market_data_pipeline.core.klines.coverage import Span, gaps, merge
+from market_data_pipeline.core.klines.sifting import NOTHING, Sifted, both
+from market_data_pipeline.core.klines.table import EMPTY, open_times
+from market_data_pipeline.core.sources.archive.files import CONNECTIONS, DAY_MS, PUBLISHED_AFTER_MS
+from market_data_pipeline.core.sources.prefetch import PrefetchedPages
+from market_data_pipeline.core.sources.protocol import Page
+from market_data_pipeline.core.sources.rest.klines import REST, RestSource
+from market_data_pipeline.core.sources.union.files import NO_FILE, ArchiveFiles
+from market_data_pipeline.core.sources.union.lives import Lives
+
+ARCHIVE = frozenset({"archive"})
+# A zip has 70 kB, and the klines of a UTC day 138 kB.
+_MOST_PREFETCHED = 3 * CONNECTIONS
+# How many pages are unpacked before the first of them is read, so that REST is asked for several at once.
+_UNPACKED_AHEAD = 16
+_MOST_GAPS = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """The zip of the UTC day that a span is in."""
+
+    span: Span
+    content: bytes
+
+
+class UnionPages:
+    """The pages of one pair, of the archive and REST together, or of the archive alone.
+
+    Threads download, and the reader of the pages unpacks: that needs Python's lock, for which threads would only wait.
+    """
+
+    def __init__(self, name: str, rest: RestSource, files: ArchiveFiles, lives: Lives) -> None:
+        """Send no request yet; `name` is `auto` or `archive`."""
+        self._name, self._rest, self._files, self._lives = name, rest, files, lives
+        self._prefetched = PrefetchedPages("archive", self._load, threads=CONNECTIONS, most_prefetched=_MOST_PREFETCHED)
+
+    def start(self, spans: Iterable[Span]) -> None:
+        """Start requests for the first pages of the spans, and return at once."""
+        self._prefetched.start(self._pieces(spans))
+
+    def read(self, spans: Iterable[Span]) -> Iterator[Page]:
+        """Yield the pages of the spans in order. While REST is asked for what a file lacks, the next are unpacked.
+
+        Raises:
+            SourceUnavailable: there is no response after all retries.
+        """
+        unpacked = deque[Future[Page]]()
+        with closing(self._prefetched.ended(self._pieces(spans))) as loaded:
+            for each in loaded:
+                unpacked.append(self._unpacked(each))
+                if len(unpacked) > _UNPACKED_AHEAD:
+                    yield unpacked.popleft().result()
+            while unpacked:
+                yield unpacked.popleft().result()
+
+    def close(self) -> None:
+        """Cancel the pages that were not read, and wait for the threads."""
+        self._prefetched.close()
+
+    # --- inside
+
+    def _pieces(self, spans: Iterable[Span]) -> Iterator[Span]:
+        """Cut the spans into UTC days where the archive has them, into pages of REST where it has not."""
+        published_ms = self._lives.now_ms() - PUBLISHED_AFTER_MS
+        for span in spans:
+            start_ms = span.start_ms
+            while start_ms < span.end_ms:
+                day_end_ms = start_ms // DAY_MS * DAY_MS + DAY_MS
+                by_day = self._name == "archive" or bool(self._lives.refusal) or day_end_ms <= published_ms
+                end_ms = min(day_end_ms if by_day else start_ms + self._rest.page_ms, span.end_ms)
+                yield Span(start_ms, end_ms)
+                start_ms = end_ms
+
+    def _load(self, span: Span) -> "Page | _Packed":
+        """Return the file of the span's day; the page where there is no file, or where REST is asked first."""
+        if self._name == "auto" and self._is_short(span):
+            return self._of_rest_first(span)
+        packed, lacks = self._files.packed(span)
+        return self._of_both(span, NOTHING, lacks) if packed is None else _Packed(span, packed)
+
+    def _unpacked(self, loaded: "Future[Page | _Packed]") -> "Future[Page]":
+        """What has the page or the error, now or when REST has answered."""
+        page = Future[Page]()
+        if error := loaded.exception():
+            page.set_exception(error)
+            return page
+        file = loaded.result()
+        if isinstance(file, Page):
+            page.set_result(file)
+            return page
+        rows = self._files.unpacked(file.span, file.content)
+        if rows is None:
+            return self._prefetched.submit(self._of_second_download, file.span)
+        if not self._suffices(file.span, rows):
+            return self._prefetched.submit(self._of_both, file.span, rows, "")
+        page.set_result(_page(file.span, rows, ARCHIVE))
+        return page
+
+    def _of_second_download(self, span: Span) -> Page:
+        return self._of_both(span, *self._files.rows(span))
+
+    def _is_short(self, span: Span) -> bool:
+        """True if the span is one page of REST: one request there, and two to the archive.
+
+        A span that begins or ends at midnight is part of a longer load, as local days are, and its file is needed
+        anyway.
+        """
+        if self._lives.refusal:
+            return False
+        at_midnight = not span.start_ms % DAY_MS or not span.end_ms % DAY_MS
+        is_published = span.start_ms // DAY_MS * DAY_MS + DAY_MS <= self._lives.now_ms() - PUBLISHED_AFTER_MS
+        return span.end_ms - span.start_ms <= self._rest.page_ms and not (at_midnight and is_published)
+
+    @property
+    def _only_archive(self) -> bool:
+        """True if REST is not to be asked for klines, or refuses to have any of the pair."""
+        return self._name == "archive" or self._is_refused
+
+    @property
+    def _is_refused(self) -> bool:
+        return bool(self._lives.refusal) and not self._lives.is_unreachable
+
+    def _suffices(self, span: Span, of_file: Sifted) -> bool:
+        """True if REST has nothing to add to the rows of a file."""
+        return self._only_archive or not (of_file.flaws or gaps(open_times(of_file.klines), span))
+
+    def _of_both(self, span: Span, of_file: Sifted, lacks: str) -> Page:
+        """Return the page of a file's rows, and of what REST has of the minutes that it lacks or has flawed."""
+        if self._is_refused:
+            # Only the archive can have the pair's klines; what it lacks is looked into by `recheck`.
+            return _page(span, of_file, ARCHIVE, None if lacks.startswith(NO_FILE) else lacks or None)
+        if self._name == "archive" or (not lacks and self._suffices(span, of_file)):
+            return _page(span, of_file, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None)
+        if lacks:
+            _log.warning("%s; asking REST", lacks)
+        try:
+            by_rest = self._second_opinion(span, of_file)
+        except BadAnswer as error:
+            return Page(span, EMPTY, REST, str(error))
+        found = both(of_file, by_rest)
+        # Where REST has but the same flawed klines, the archive's are all there is.
+        from_archive = ARCHIVE if of_file.klines.num_rows else frozenset()
+        from_rest = frozenset() if found.klines.equals(of_file.klines) else REST
+        return _page(span, found, from_archive | from_rest or REST)
+
+    def _of_rest_first(self, span: Span) -> Page:
+        """Return a page of REST; with the archive's rows beside it where REST's break a rule."""
+        try:
+            by_rest = self._rest.sifted(span)
+        except BadAnswer as error:
+            return Page(span, EMPTY, REST, str(error))
+        if by_rest.clean:
+            return _page(span, by_rest, REST)
+        archived, _ = self._files.evidence(span, self._lives.now_ms())
+        doubted = merge([*by_rest.doubtful, *gaps(open_times(by_rest.klines), span)])
+        of_archive = reduce(both, map(archived.part, doubted), NOTHING)
+        return _page(span, both(of_archive, by_rest), REST | ARCHIVE if of_archive.klines.num_rows else REST)
+
+    def _second_opinion(self, span: Span, of_file: Sifted) -> Sifted:
+        """Return what REST has of the minutes that the file lacks or has flawed; of the whole span if they are many."""
+        missing = gaps(open_times(of_file.klines), span)
+        doubted = merge([*missing, *of_file.doubtful])
+        asked = doubted if len(doubted) <= _MOST_GAPS else [span]
+        if not missing and self._lives.is_unreachable:
+            return NOTHING
+        try:
+            return reduce(both, map(self._rest.sifted, asked), NOTHING)
+        except SourceUnavailable:
+            raise
+        except SourceError as error:
+            if missing:
+                raise
+            # The file has these minutes, flawed as they are.
+            _log.warning("%s; the archive's klines are kept", error)
+            return NOTHING
+
+
+def _page(span: Span, found: Sifted, sources: frozenset[str], error: str | None = None) -> Page:
+    return Page(span, found.klines, sources, error, not error and found.clean, found.flaws, found.bad_rows)

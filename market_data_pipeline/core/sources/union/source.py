@@ -1,0 +1,151 @@
+"""The exchange as one source: REST and the archive together, and the evidence of both for absent minutes.
+
+Belongs here: the proof that minutes never had klines. Does not belong here: pages (`pages`), when the pair was traded
+(`lives`), the requests to either (`sources.rest`, `sources.archive`).
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+
+from market_data_pipeline.core.errors import MarketDataError, SourceError
+from market_data_pipeline.core.klines.coverage import Kind, Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.flaws import merged
+from market_data_pipeline.core.klines.sifting import Sifted
+from market_data_pipeline.core.klines.table import EMPTY, cut
+from market_data_pipeline.core.sources.archive.files import Archive
+from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
+from market_data_pipeline.core.sources.rest.klines import RestSource
+from market_data_pipeline.core.sources.union.files import HAS_LATER, HAS_NONE, ArchiveFiles
+from market_data_pipeline.core.sources.union.lives import Lives
+from market_data_pipeline.core.sources.union.pages import ARCHIVE, UnionPages
+
+# How far around a gap the reference pair is requested, so that an empty response is not taken for a halt.
+_AROUND_MS = 30 * MINUTE_MS
+# A halt does not begin and end in the same minute for every pair.
+_EDGE_MINUTES, _LONG_MINUTES = 2, 20
+
+_log = logging.getLogger(__name__)
+
+
+class ExchangeSource:
+    """Klines of one pair from REST, from the archive, or from both."""
+
+    def __init__(self, name: str, rest: RestSource, archive: Archive, reference: tuple[str, RestSource]) -> None:
+        """Send no request yet.
+
+        Args:
+            name: `rest`, `archive`, or `auto`: the archive for days that it should have, REST for all others.
+            rest: the REST API.
+            archive: the archive's files.
+            reference: the name and source of another pair, one that is traded whenever the market is open.
+        """
+        self._name, self._rest, self._archive, self._reference = name, rest, archive, reference
+        self._lives = Lives(name, rest, archive)
+        self._files = ArchiveFiles(archive, alone=name == "archive")
+        self._pages = UnionPages(name, rest, self._files, self._lives)
+
+    @property
+    def warnings(self) -> list[str]:
+        """See `KlineSource.warnings`."""
+        return self._rest.warnings
+
+    def now_ms(self) -> int:
+        """Return the exchange's clock, or this machine's where only the archive can be reached (ms UTC)."""
+        return self._lives.now_ms()
+
+    def life(self, since_ms: int = 1 << 62, *, between: Span | None = None, refresh: bool = False) -> Life:
+        """See `KlineSource.life`."""
+        return self._lives.life(since_ms, between=between, refresh=refresh)
+
+    def listed_pair(self) -> str | None:
+        """See `KlineSource.listed_pair`. Only REST has it, and the archive alone does without."""
+        if self._name == "archive":
+            return None
+        try:
+            return self._rest.listed_pair()
+        except SourceError as error:
+            _log.warning("base and quote are not known from the exchange: %s", error)
+            return None
+
+    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+        """See `KlineSource.newest`. Only REST has the newest minutes."""
+        return self._rest.newest(span, paid=paid)
+
+    def prefetch(self, spans: Iterable[Span]) -> None:
+        """See `KlineSource.prefetch`."""
+        if self._name == "rest":
+            self._rest.prefetch(spans)
+        else:
+            self._pages.start(spans)
+
+    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
+        """See `KlineSource.pages`."""
+        return self._rest.pages(spans) if self._name == "rest" else self._pages.read(spans)
+
+    def recheck(self, gap: Span) -> Recheck:
+        """See `KlineSource.recheck`.
+
+        It is proven that minutes have no klines where REST has none, requested twice, or none of the pair at all, and
+        either the archive has none, or on spot the reference pair has none. The archive has none if the file of the
+        day has none, or if later days have a file and this one has not; a bad file proves nothing. Where the reference
+        pair has klines of the minutes, this pair alone was `suspended`; else it is an `outage`. Futures have klines
+        also while the market is halted, so there another pair that has none proves nothing by itself.
+        """
+        refusal = self._lives.refusal
+        by_rest = Recheck(EMPTY, evidence=(refusal,)) if refusal else self._rest.recheck(gap)
+        if by_rest.klines.num_rows:
+            return replace(by_rest, bad_rows=())  # the minutes that are still absent are asked for again
+        archived, of_archive = self._files.evidence(gap, self.now_ms())
+        if archived.klines.num_rows and self._name != "rest":
+            return Recheck(archived.klines, ARCHIVE, flaws=archived.flaws)
+        of_archive_too = archived.bad_rows if self._name != "rest" else ()
+        if bad_rows := merged((*by_rest.bad_rows, *of_archive_too)):
+            return Recheck(EMPTY, bad_rows=bad_rows)
+        other_trades, of_reference = self._other_pair(gap)
+        kind = self._kind(of_archive, archived, other_trades)
+        return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), kind=kind)
+
+    def _kind(self, of_archive: str, archived: Sifted, other_trades: bool | None) -> Kind:
+        """What the evidence of the archive and of the reference pair (None: it says nothing) proves of a gap."""
+        in_archive = not archived.klines.num_rows and of_archive in {HAS_NONE, HAS_LATER}
+        if self._lives.is_unreachable or archived.klines.num_rows:
+            return Kind.UNEXPLAINED
+        if other_trades is False and (in_archive or self._rest.client.market is Market.SPOT):
+            return Kind.OUTAGE
+        if not in_archive:
+            return Kind.UNEXPLAINED
+        if other_trades:
+            return Kind.SUSPENDED
+        return Kind.OUTAGE if of_archive == HAS_NONE else Kind.UNEXPLAINED
+
+    def usage(self) -> Usage:
+        """See `KlineSource.usage`."""
+        return self._rest.usage()
+
+    def close(self) -> None:
+        """End all waiting, then the threads."""
+        self._archive.close()
+        self._rest.close()
+        self._pages.close()
+        self._reference[1].close()
+
+    def _other_pair(self, gap: Span) -> tuple[bool | None, tuple[str, ...]]:
+        """Return whether the reference pair has klines in the gap, None if that says nothing; and the evidence."""
+        pair, source = self._reference
+        if self._lives.is_unreachable:
+            return None, ()
+        try:
+            klines = source.klines(Span(gap.start_ms - _AROUND_MS, gap.end_ms + _AROUND_MS))
+        except MarketDataError as error:
+            return None, (f"{pair}: {error}",)
+        inside = cut(klines, gap).num_rows
+        if klines.num_rows == inside == 0:
+            return None, (f"{pair}: none around them either",)
+        halted = inside <= (_EDGE_MINUTES if gap.minutes > _LONG_MINUTES else 0)
+        has = "none" if not inside else "all" if inside == gap.minutes else f"{inside}"
+        return not halted, (f"{pair}: {has} of them",)
