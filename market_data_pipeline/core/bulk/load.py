@@ -13,14 +13,13 @@ from functools import partial
 
 from market_data_pipeline.core.bulk.workers import Died, stream
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
-from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.load_days import load_days
-from market_data_pipeline.core.loading.plan import Outcome, plan_load
+from market_data_pipeline.core.loading.plan import plan_load
 from market_data_pipeline.core.loading.request import WindowRequest, opened
 from market_data_pipeline.core.loading.resolve import OpenSource
-from market_data_pipeline.core.proof.prove import Proof, prove
+from market_data_pipeline.core.proof.prove import NewDays, Proof
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
@@ -129,17 +128,15 @@ def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
         ):
             load = plan_load(found.files, found.source, found.window, refetch=work.refetch)
             yield Begun(found.files.dataset, len(load.tasks))
-            loaded: list[Span] = []
+            new_days = NewDays(found.files)
             for number, result in enumerate(load_days(load, row_group_rows=work.row_group_rows)):
-                if result.outcome is Outcome.LOADED:
-                    loaded.append(Span(result.day.start_ms, result.day.end_ms))
+                if result.klines is not None:
+                    new_days.add(result.day, result.klines)
                 yield replace(result, klines=None)
                 if number % _USAGE_EVERY_DAYS == 0:
                     yield found.source.usage()
             yield found.source.usage()
-            # What has just been written is read again from the disk.
-            proof = prove(found.files, Span(loaded[0].start_ms, loaded[-1].end_ms)) if loaded else None
-            yield Ended((*found.warnings, *found.source.warnings), proof, status_of(found.files))
+            yield Ended((*found.warnings, *found.source.warnings), new_days.proof(), status_of(found.files))
     except MarketDataError as error:
         unreachable = isinstance(error, SourceUnavailable)
         yield Ended(error=str(error), may_pass=isinstance(error, PASSING), is_unreachable=unreachable)

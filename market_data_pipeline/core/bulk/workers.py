@@ -8,6 +8,7 @@ dies takes only the argument that it was working on with it, and another one is 
 when the one that started it is gone, however that ended.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -116,6 +117,9 @@ def _work(function: Callable[[Argument], Iterable[Any]], pipe: Connection, argum
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
+            # What is imported stays. The collector would go through it again and again, for 5 % of a load's CPU.
+            gc.collect()
+            gc.freeze()
             for message in function(argument):
                 pipe.send((True, message))
             pipe.send((False, None))

@@ -7,11 +7,13 @@ them (`verify`, `crosscheck`, `combined`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.days import Day, day_at
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck
-from market_data_pipeline.core.proof.verify import Verification, verify
+from market_data_pipeline.core.proof.verify import DAYS_TOGETHER, Verification, verify, verify_days
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
@@ -84,3 +86,40 @@ def prove(store: DatasetStore, window: Span | None = None, comparison: Compariso
     if comparison:
         compared = crosscheck(store, comparison.source, against=comparison.name, days=comparison.days)
     return Proof(verification, compared, *combined_agreement(store), tuple(store.warnings))
+
+
+class NewDays:
+    """The days that a load writes, proven while their klines are in memory: their files are hashed, and not decoded.
+
+    Days between them that the load left as they are, are read from the disk.
+    """
+
+    def __init__(self, store: DatasetStore) -> None:
+        """Read nothing yet."""
+        self._store = store
+        self._klines: dict[str, pa.Table] = {}
+        self._span: Span | None = None
+        self._verification: Verification | None = None
+
+    def add(self, day: Day, klines: pa.Table) -> None:
+        """Note a day whose chunk has been written from these klines. Days come in order."""
+        self._klines[day.key] = klines
+        self._span = Span(self._span.start_ms if self._span else day.start_ms, day.end_ms)
+        if len(self._klines) == DAYS_TOGETHER:
+            self._verify()
+
+    def proof(self) -> Proof | None:
+        """The proof from the first to the last of the days; None if there is none."""
+        self._verify()
+        if self._verification is None:
+            return None
+        self._verification.note_awaited()
+        return Proof(self._verification, None, *combined_agreement(self._store), tuple(self._store.warnings))
+
+    def _verify(self) -> None:
+        if not self._klines or self._span is None:
+            return
+        if self._verification is None:
+            self._verification = Verification(self._store.dataset, strangers=self._store.strangers())
+        verify_days(self._store, self._span, self._verification, self._klines)
+        self._klines, self._span = {}, Span(self._span.end_ms, self._span.end_ms)

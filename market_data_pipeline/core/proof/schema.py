@@ -4,6 +4,7 @@ Belongs here: the schema and what breaks it. Does not belong here: reading chunk
 import and costs the same for one day as for many, so it is imported when it is needed, and given many days at a time.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandera.pandas as pandera
 
 
+@cache
 def schema() -> "pandera.DataFrameSchema":
     """The pandera schema of a table of klines: twelve fields, their types, their ranges, rising open times."""
     import pandera.pandas as pandera

@@ -5,7 +5,7 @@ themselves (`klines.checks`, `klines.anomalies`, `schema`), repair (`repair`), t
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -51,9 +51,10 @@ from market_data_pipeline.core.text import count_text
 if TYPE_CHECKING:
     import pandera.pandas as pandera
 
-# Pandera is paid per call: a hundred days are 14 MB of klines.
-_DAYS_TOGETHER = 100
+DAYS_TOGETHER = 100
+"""How many days are checked at once: pandera is paid per call, and a hundred days are 14 MB of klines."""
 _READERS, _DAYS_AHEAD = 2, 8
+_NONE: Mapping[str, pa.Table] = {}
 
 
 @dataclass(slots=True)
@@ -86,6 +87,12 @@ class Verification:
             self.absences += look.chunk.entry.absences
             self.flaws += look.chunk.entry.flaws
 
+    def note_awaited(self) -> None:
+        """Tell of the minutes that are being loaded, once all days are counted."""
+        if self.awaited:
+            awaits = f"{count_text(self.awaited, 'requested minute')} from here on: a load of them is under way"
+            self.findings.append(Finding(JOINED, self.first_awaited, awaits, Severity.NOTICE))
+
     @property
     def ok(self) -> bool:
         """True if nothing is damaged and nothing is unexplained."""
@@ -109,20 +116,28 @@ class Verification:
 def verify(store: DatasetStore, window: Span | None = None) -> Verification:
     """Read and hash every chunk of the dataset, or those of the days that `window` touches, and check each."""
     result = Verification(store.dataset, strangers=store.strangers())
+    verify_days(store, window, result)
+    result.note_awaited()
+    return result
+
+
+def verify_days(
+    store: DatasetStore, window: Span | None, result: Verification, written: Mapping[str, pa.Table] = _NONE
+) -> None:
+    """Add the days that `window` touches, None for all, to a verification of others.
+
+    `written` has by day the klines of chunks that this process has just written: these are hashed, and not decoded.
+    """
     expected = schema()
     with ThreadPoolExecutor(_READERS) as readers:
-        looks = _look_ahead(store, _days(store, window), readers)
-        while together := list(islice(looks, _DAYS_TOGETHER)):
+        looks = _look_ahead(store, _days(store, window), written, readers)
+        while together := list(islice(looks, DAYS_TOGETHER)):
             proven = {}
             for look in _second_looks(store, together):
                 result.note(look)
                 if look.chunk:
                     proven[look.day] = look.chunk
             result.findings += _findings_together(proven, result, expected)
-    if result.awaited:
-        awaits = f"{count_text(result.awaited, 'requested minute')} from here on: a load of them is under way"
-        result.findings.append(Finding(JOINED, result.first_awaited, awaits, Severity.NOTICE))
-    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +150,11 @@ class _Look:
     awaited: int = 0
 
 
-def _look_ahead(store: DatasetStore, days: Iterable[Day], readers: ThreadPoolExecutor) -> Iterator[_Look]:
+def _look_ahead(
+    store: DatasetStore, days: Iterable[Day], written: Mapping[str, pa.Table], readers: ThreadPoolExecutor
+) -> Iterator[_Look]:
     """A look at each day, a few days ahead: reading and decoding need no lock."""
-    waiting = (readers.submit(_look, store, day) for day in days)
+    waiting = (readers.submit(_look, store, day, klines=written.get(day.key)) for day in days)
     reading = deque(islice(waiting, _DAYS_AHEAD))
     while reading:
         future = reading.popleft()
@@ -173,7 +190,7 @@ def _touches(window: Span, day: Day) -> bool:
     return day.start_ms < window.end_ms and window.start_ms < day.end_ms
 
 
-def _look(store: DatasetStore, day: Day, loading: Sequence[Span] = ()) -> _Look:
+def _look(store: DatasetStore, day: Day, loading: Sequence[Span] = (), *, klines: pa.Table | None = None) -> _Look:
     """What the day's chunk is now; `loading` are minutes whose load is under way, which may be absent for that."""
     requested = intersect([Span(day.start_ms, day.end_ms)], store.dataset.requested)
     expected = subtract(requested, loading)
@@ -183,7 +200,7 @@ def _look(store: DatasetStore, day: Day, loading: Sequence[Span] = ()) -> _Look:
         lacks = f"no chunk for {count_text(total_minutes(expected), 'requested minute')}"
         return _Look(day, None, (Finding(JOINED, day.key, lacks),) if expected else (), awaited)
     try:
-        chunk = store.read(day)
+        chunk = store.read(day) if klines is None else store.read_written(day, klines)
     except StoreError as error:
         return _Look(day, None, (Finding(MATCHES_MANIFEST, day.key, str(error)),))
     if chunk.entry != entry:

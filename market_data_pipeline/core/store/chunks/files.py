@@ -176,6 +176,24 @@ def read(path: Path, dataset: Dataset, day: Day, read: ReadHashed | None = None)
     return Chunk(entry, klines, footer)
 
 
+def written(path: Path, dataset: Dataset, day: Day, klines: pa.Table, entry: Entry) -> Chunk | None:
+    """The day's chunk if its file has the sha256 of the entry, None if not; it was encoded from these klines.
+
+    Raises:
+        StoreError: there is no file, or it cannot be read.
+    """
+    try:
+        _, sha256 = _read_hashed(day.key, path)
+    except FileNotFoundError:
+        raise StoreError(f"the chunk {path.name} is missing") from None
+    except (ValueError, OSError) as error:
+        raise StoreError(f"the chunk {path.name} cannot be read: {' '.join(str(error).split())}") from error
+    if sha256 != entry.sha256:
+        return None
+    named = (dataset.market, dataset.pair, dataset.zone.name, day.key)
+    return Chunk(entry, klines, Footer(*named, entry.source, entry.absences, entry.flaws))
+
+
 def _read_hashed(_day: str, path: Path) -> tuple[bytes, str]:
     content = read_file(path, MOST_CHUNK_BYTES)
     return content, sha256_of(content)

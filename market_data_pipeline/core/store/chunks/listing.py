@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
+import pyarrow as pa
+
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
@@ -79,6 +81,16 @@ class ChunkList:
             StoreError: there is none, or it is not a whole chunk of this dataset and day.
         """
         return chunk_files.read(self.chunk_path(day), self.dataset, day)
+
+    def read_written(self, day: Day, klines: pa.Table) -> Chunk:
+        """As `read`, of a chunk that this process wrote from these klines: its file is hashed, and not decoded.
+
+        Raises:
+            StoreError: there is none, or it is not a whole chunk of this dataset and day.
+        """
+        entry = self.entries.get(day.key)
+        chunk = chunk_files.written(self.chunk_path(day), self.dataset, day, klines, entry) if entry else None
+        return chunk or self.read(day)
 
     def is_intact(self, day: Day) -> bool:
         """True if the day's chunk is on disk and has the sha256 of its entry; an unchanged file is hashed once."""
