@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.bench import FULL, QUICK, Bench
-from benchmarks.cases import archives, browse, commands, live, loads, panels, stored
+from benchmarks.cases import archives, browse, commands, live, loads, market, panels, stored
 from benchmarks.exchange import simulated_exchange
 from benchmarks.processes import PROJECT, BenchmarkFailed
 from benchmarks.report import Section, machine, print_section, write_markdown
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "spot-long": loads.spot_long,
     "futures-long": loads.futures_long,
     "archive": archives.archive,
+    "market": market.market,
     "naive": loads.naive,
     "memory": loads.memory,
     "dagster": commands.dagster,

@@ -38,6 +38,7 @@ class Sizes:
     live_minutes: int = 4
     panel_pairs: int = 100
     panel_days: int = 90
+    market_pairs: int = 100
 
 
 FULL = Sizes()
@@ -56,6 +57,7 @@ QUICK = Sizes(
     live_minutes=1,
     panel_pairs=4,
     panel_days=5,
+    market_pairs=5,
 )
 
 
@@ -85,6 +87,10 @@ class Bench:
         with self._watched(window, by_rest=source == "rest"):
             run = self._engine(window, root or self.new_root(), self.exchange.url, source)
         return self._verified("engine", window, run, window.rows)
+
+    def engine_from(self, window: Window, url: str, *, source: str) -> Run:
+        """Load by the engine alone from another exchange, on a fresh data root."""
+        return self._verified("engine", window, self._engine(window, self.new_root(), url, source), window.rows)
 
     def engine_elsewhere(self, window: Window, root: Path, url: str) -> Run:
         """Load by the engine from another exchange; each minute that it lacks must be an outage."""

@@ -15,6 +15,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.processes import PROJECT, BenchmarkFailed
 from market_data_pipeline.simulator.data.halts import halts_between
 
@@ -79,8 +81,14 @@ class Window:
 class Exchange:
     """A running simulated exchange."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process_id: int) -> None:
         self.url = url
+        self._process_id = process_id
+
+    def cpu_s(self) -> float:
+        """The seconds of CPU that it has taken so far."""
+        times = psutil.Process(self._process_id).cpu_times()
+        return times.user + times.system
 
     def stats(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.get("/simulator/stats"))
@@ -151,7 +159,7 @@ def simulated_exchange(*, rtt_ms: int = RTT_MS, archive: Path | None = None) -> 
         words = process.stdout.readline().split()
         if not words:
             raise BenchmarkFailed("the simulated exchange did not start")
-        exchange = Exchange(words[-1])
+        exchange = Exchange(words[-1], process.pid)
         exchange.get("/api/v3/ping")
         yield exchange
     finally:
