@@ -9,12 +9,14 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from market_data_pipeline.app.market.pairs import ChangesSince
+from market_data_pipeline.app.market.planning import LoadPlan
 from market_data_pipeline.core.catalog.catalog import Catalog
 from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
 from market_data_pipeline.core.klines.coverage import minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.loading.cost import Cost
 from market_data_pipeline.core.proof.crosscheck import CrossCheck
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.records import absence_record, content
@@ -137,6 +139,34 @@ def changes_json(since: ChangesSince) -> dict[str, Any]:
             field.name: [pair_json(pair) for pair in getattr(since.changes, field.name)]
             for field in fields(since.changes)
         },
+    }
+
+
+def plan_json(plan: LoadPlan) -> dict[str, Any]:
+    """What a load will take: `pairs` one by one, `total` with the requests for the catalog."""
+    catalog = {
+        "requests": plan.catalog.traffic.requests,
+        "weight": plan.catalog.weight,
+        "download_bytes": plan.catalog.traffic.received_bytes,
+    }
+    return {"pairs": [cost_json(cost) for cost in plan.costs], "catalog": catalog, "total": cost_json(plan.total)}
+
+
+def cost_json(cost: Cost) -> dict[str, Any]:
+    """What a load of one pair will take. `seconds_at_limit` is the time that the weight takes, nothing else."""
+    return {
+        "name": cost.name,
+        "days": dict(cost.days),
+        "sources": dict(cost.sources),
+        "requests": cost.requests,
+        "weight": cost.weight,
+        "weight_per_minute": cost.weight_per_minute,
+        "seconds_at_limit": round(cost.seconds_at_limit, 1),
+        "download_bytes": cost.download_bytes,
+        "stored_bytes": cost.stored_bytes,
+        "klines": cost.klines,
+        "warnings": list(cost.warnings),
+        "error": cost.error,
     }
 
 

@@ -14,7 +14,7 @@ from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset, default_start
-from market_data_pipeline.core.klines.days import Day, days_between, parse_instant
+from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load, Outcome, note_window, plan_load
@@ -44,11 +44,14 @@ class BackfillRequest:
         """Start and end, ms UTC, None for the defaults.
 
         Raises:
-            UsageError: a text is no instant, the end is not after the start, or `chunk_size` is no number of rows.
+            UsageError: a text is no instant, the end is not after the start or before the market opened, or
+                `chunk_size` is no number of rows.
         """
         start_ms = parse_instant(self.start, self.target.zone) if self.start else None
         end_ms = parse_instant(self.end, self.target.zone) if self.end else None
         refuse_disorder(start_ms, end_ms)
+        if end_ms is not None and end_ms <= (opened_ms := self.target.market.opened_ms):
+            raise UsageError(f"{self.target.market} has klines from {iso(opened_ms)}, none before; give a later --end")
         if self.chunk_size is not None and self.chunk_size < 1:
             raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 or more")
         return start_ms, end_ms

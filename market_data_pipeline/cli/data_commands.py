@@ -8,11 +8,19 @@ Imports that take long are inside the command that needs them, so that `--help` 
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, errors_in_one_line, exit_unless, fail, load_settings
+from market_data_pipeline.cli.outcome import (
+    FAILED,
+    NOT_NOW,
+    errors_in_one_line,
+    exit_unless,
+    fail,
+    load_settings,
+    require_plan,
+)
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.backfill import BackfillRequest
@@ -67,18 +75,26 @@ def backfill(
         bool, typer.Option("--refetch", help="Load days again that are already stored and complete.")
     ] = False,
     strict_pair: Annotated[bool, typer.Option("--strict-pair", help="As the option before the command.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the load will take: requests, weight, sizes. Nothing is written.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --plan: print JSON.")] = False,
 ) -> None:
     """Load the days of a window. Days that are already stored and complete are skipped."""
     with errors_in_one_line():
         from market_data_pipeline.app import backfill as backfills
+        from market_data_pipeline.app.market.pairs import Asked
         from market_data_pipeline.cli import reports
+        from market_data_pipeline.cli.market.planning import print_plan
         from market_data_pipeline.cli.progress import day_progress
 
-        settings = load_settings(market_data_source=source)
+        require_plan(plan, as_json)
+        settings, asked = load_settings(market_data_source=source), Asked() if plan else None
         universe = context.obj.chosen(settings)
         if universe:
             settings, start = load_settings(market_data_source=source or universe.source), start or universe.start
-        targets = context.obj.targets(settings, partial(_traded_pairs, tz=context.obj.align_tz, start=start, end=end))
+        among = partial(_traded_pairs, tz=context.obj.align_tz, start=start, end=end, asked=asked)
+        targets = context.obj.targets(settings, among)
         request = backfills.BackfillRequest(
             targets[0],
             start=start,
@@ -88,9 +104,13 @@ def backfill(
             refetch=refetch,
             strict_pair=strict_pair or context.obj.strict_pair,
         )
+        requests = [replace(request, target=target) for target in targets]
+        if asked is not None:
+            print_plan(settings, requests, asked, as_json=as_json)
+            return
         started_at = time.monotonic()
         if len(targets) > 1:
-            _backfill_many(settings, [replace(request, target=target) for target in targets])
+            _backfill_many(settings, requests)
             return
         with day_progress() as progress:
             report = backfills.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
@@ -98,7 +118,7 @@ def backfill(
         exit_unless(report.ok, may_pass=report.may_pass)
 
 
-def _traded_pairs(settings: "Settings", market: "Market", **window: str | None) -> list[str]:
+def _traded_pairs(settings: "Settings", market: "Market", **window: Any) -> list[str]:
     """The pairs of the catalog that were traded in the window."""
     from market_data_pipeline.app.market.universe import traded_pairs  # only globs need it
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import TYPE_CHECKING
 
-from market_data_pipeline.core.catalog.ports import Archive, Exchange
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.resolve import OpenSource
@@ -17,6 +17,10 @@ from market_data_pipeline.core.sources.opening import LiveSources, open_market, 
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from market_data_pipeline.core.sources.archive.market import ArchiveMarket
+    from market_data_pipeline.core.sources.rest.market import RestMarket
 
 
 def store_of(settings: Settings) -> Store:
@@ -40,7 +44,9 @@ def catalog_store_of(settings: Settings, market: Market) -> CatalogStore:
     return CatalogStore(settings.root, market)
 
 
-def market_opener_of(settings: Settings) -> Callable[[Market], AbstractContextManager[tuple[Exchange, Archive]]]:
+def market_opener_of(
+    settings: Settings,
+) -> "Callable[[Market], AbstractContextManager[tuple[RestMarket, ArchiveMarket]]]":
     """The function that opens a whole market, by REST and by the archive's listing."""
     return partial(
         open_market,

@@ -4,9 +4,12 @@ Belongs here: when it is refreshed, what is used where that is not possible, whi
 belong here: refreshing (`core.catalog.refresh`), the words for pairs (`core.klines.patterns`), printing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from market_data_pipeline.core.catalog.catalog import Catalog, Changes, as_of, changes_between
 from market_data_pipeline.core.catalog.pairs import ListedPair, PairStatus, Snapshot
@@ -15,6 +18,7 @@ from market_data_pipeline.core.errors import SourceError, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.pair import has_slash, require_same, token_of
 from market_data_pipeline.core.klines.patterns import Patterns, parse_patterns
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.instance.composition import catalog_store_of, market_opener_of
 from market_data_pipeline.settings import Settings
@@ -40,6 +44,14 @@ class Choice:
     status: PairStatus | None = None
 
 
+@dataclass(slots=True)
+class Asked:
+    """What a catalog that is not kept took: requests, bytes and request weight."""
+
+    traffic: Traffic = Traffic()
+    weight: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ChangesSince:
     """What changed since a day. `compared` is False where no snapshot of that time was kept: the lives tell it then."""
@@ -55,6 +67,7 @@ def load_catalog(
     *,
     refresh: bool = False,
     on_pairs: OnPairs = lambda done, total: None,
+    asked: Asked | None = None,
 ) -> Catalog:
     """The catalog of a market, of today where the exchange or its archive answers, else the newest that there is.
 
@@ -63,6 +76,7 @@ def load_catalog(
         market: the market.
         refresh: ask the exchange also where the newest snapshot is of today.
         on_pairs: called during a refresh with how many pairs are known, and of how many.
+        asked: if given, nothing is written, and what a refresh sends is added to it.
 
     Raises:
         SourceUnavailable: there is no snapshot, and neither the exchange nor the archive answers.
@@ -72,13 +86,33 @@ def load_catalog(
     # The exchange's clock is asked for only where this machine's is on another day.
     if newest is not None and newest.day == datetime.now(UTC).date() and not refresh:
         return _catalog(newest, store)
-    with market_opener_of(settings)(market) as (exchange, archive):
+    with market_opener_of(settings)(market) as (exchange, archive), _kept_in(store, newest, asked) as kept:
         try:
-            return _catalog(refresh_catalog(market, exchange, archive, store, again=refresh, on_pairs=on_pairs), store)
+            return _catalog(refresh_catalog(market, exchange, archive, kept, again=refresh, on_pairs=on_pairs), store)
         except SourceError as error:
             if newest is None:
                 raise
             return _catalog(newest, store, f"the catalog of {market} is of {newest.day}: {error}")
+        finally:
+            if asked is not None:
+                asked.traffic += exchange.traffic + archive.traffic
+                asked.weight += exchange.spent
+
+
+@contextmanager
+def _kept_in(store: CatalogStore, newest: Snapshot | None, asked: Asked | None) -> Iterator[CatalogStore]:
+    """Where a refresh keeps its snapshot: with `asked` in a folder that is removed when the block ends."""
+    if asked is None:
+        yield store
+        return
+    with TemporaryDirectory(prefix="market-data-") as folder:
+        scratch = CatalogStore(Path(folder), store.market)
+        with scratch.lock():
+            if newest is not None:
+                scratch.write(newest)
+            if learned := store.learned(today := datetime.now(UTC).date()):
+                scratch.keep_learned(today, learned.values())
+        yield scratch
 
 
 def choice_of(market: Market, words: Sequence[str], quote: str | None, at: date | None, status: str) -> Choice:

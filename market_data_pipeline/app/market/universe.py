@@ -11,7 +11,7 @@ from functools import partial
 from market_data_pipeline.app.backfill import BackfillRequest
 from market_data_pipeline.app.live import mark
 from market_data_pipeline.app.market.bulk import ManyReport, backfill_many
-from market_data_pipeline.app.market.pairs import load_catalog
+from market_data_pipeline.app.market.pairs import Asked, load_catalog
 from market_data_pipeline.app.targets import Target, targets_of
 from market_data_pipeline.core.bulk.load import Message
 from market_data_pipeline.core.catalog.catalog import Catalog
@@ -37,7 +37,13 @@ class Applied:
 
 
 def traded_pairs(
-    settings: Settings, market: Market, *, tz: str | None = None, start: str | None = None, end: str | None = None
+    settings: Settings,
+    market: Market,
+    *,
+    tz: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    asked: Asked | None = None,
 ) -> list[str]:
     """The pairs of the catalog that were traded in a window: what globs of a load choose among.
 
@@ -47,6 +53,7 @@ def traded_pairs(
         tz: the zone of a date.
         start: first instant as the user wrote it, None for the first day.
         end: end, exclusive, None for now.
+        asked: as for `load_catalog`.
 
     Raises:
         UsageError: a text is no instant or zone.
@@ -56,18 +63,34 @@ def traded_pairs(
     start_ms = day_at(zone, parse_instant(start, zone)).start_ms if start else -_FOREVER_MS
     end_ms = day_at(zone, parse_instant(end, zone) - 1).end_ms if end else _FOREVER_MS
     window = Span(start_ms, end_ms)
-    return [pair.pair for pair in load_catalog(settings, market).pairs if _is_traded(pair, window)]
+    return [pair.pair for pair in load_catalog(settings, market, asked=asked).pairs if _is_traded(pair, window)]
 
 
-def targets_of_universe(settings: Settings, universe: Universe) -> list[Target]:
+def targets_of_universe(settings: Settings, universe: Universe, *, asked: Asked | None = None) -> list[Target]:
     """The pairs that a universe means now: those of its words that were traded since its start.
+
+    With `asked` nothing is written, as in `load_catalog`.
 
     Raises:
         UsageError: a glob matches nothing.
         SourceUnavailable: there is no catalog, and neither the exchange nor its archive answers.
     """
-    among = partial(traded_pairs, tz=universe.zone, start=universe.start)
+    among = partial(traded_pairs, tz=universe.zone, start=universe.start, asked=asked)
     return targets_of(settings, universe.market.value, universe.pairs, universe.zone, among=among)
+
+
+def requests_of_universe(
+    settings: Settings, universe: Universe, *, asked: Asked | None = None
+) -> tuple[Settings, list[BackfillRequest]]:
+    """What applying a universe loads, and the settings for it; `asked` as in `targets_of_universe`, which see.
+
+    Raises:
+        UsageError, SourceUnavailable: as `targets_of_universe`.
+    """
+    if universe.source:
+        settings = settings.model_copy(update={"market_data_source": universe.source})
+    targets = targets_of_universe(settings, universe, asked=asked)
+    return settings, [BackfillRequest(target, start=universe.start) for target in targets]
 
 
 def apply_universe(
@@ -90,13 +113,9 @@ def apply_universe(
     Raises:
         UsageError, StoreUnavailable, SourceUnavailable: nothing was loaded.
     """
-    if universe.source:
-        settings = settings.model_copy(update={"market_data_source": universe.source})
-    targets = targets_of_universe(settings, universe)
-    on_start(len(targets))
-    report = backfill_many(
-        settings, [BackfillRequest(target, start=universe.start) for target in targets], on_message=on_message
-    )
+    settings, requests = requests_of_universe(settings, universe)
+    on_start(len(requests))
+    report = backfill_many(settings, requests, on_message=on_message)
     if universe.live is None:
         return Applied(report, (), ())
     wanted = _traded(load_catalog(settings, universe.market)) if universe.live else set()

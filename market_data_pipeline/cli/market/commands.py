@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
+from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings, require_plan
 
 app = typer.Typer()
 universe = typer.Typer(help="Named choices of pairs, in market-data.toml under the data root.", no_args_is_help=True)
@@ -93,19 +93,33 @@ def show(name: Name) -> None:
 
 
 @universe.command()
-def apply(name: Name) -> None:
+def apply(
+    name: Name,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the load will take: requests, weight, sizes. Nothing is written.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --plan: print JSON.")] = False,
+) -> None:
     """Bring the store to what the file says: load what is missing, and set the marks of live mode.
 
     New pairs join. Pairs that have ended are completed once and then rest.
     """
     with errors_in_one_line():
-        from market_data_pipeline.app.market.universe import apply_universe
+        from market_data_pipeline.app.market.pairs import Asked
+        from market_data_pipeline.app.market.universe import apply_universe, requests_of_universe
         from market_data_pipeline.cli.market import reports
+        from market_data_pipeline.cli.market.planning import print_plan
         from market_data_pipeline.cli.market.progress import bulk_progress
         from market_data_pipeline.core.store.universes import find_universe
 
+        require_plan(plan, as_json)
         settings, started_at = load_settings(), time.monotonic()
         found = find_universe(settings.root, name)
+        if plan:
+            asked = Asked()
+            of_universe, requests = requests_of_universe(settings, found, asked=asked)
+            print_plan(of_universe, requests, asked, as_json=as_json)
+            return
         with bulk_progress() as progress:
             applied = apply_universe(settings, found, on_start=progress.on_start, on_message=progress.on_message)
         reports.print_many(applied.report, time.monotonic() - started_at)

@@ -75,8 +75,9 @@ class BulkProgress:
         self._show()
 
     def stop(self) -> None:
-        """Remove the bar."""
-        self._bar.stop()
+        """Remove the bar; where there is none, rich would print an empty line."""
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def _note_day(self, request: WindowRequest, result: DayResult) -> None:
         self._days += 1

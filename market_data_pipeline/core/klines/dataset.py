@@ -30,6 +30,12 @@ class Market(StrEnum):
         return {"spot": "binance", "futures": "binanceusdm"}[self.value]
 
     @property
+    def opened_ms(self) -> int:
+        """When the market had its first kline, ms UTC."""
+        at = {"spot": datetime(2017, 8, 17, 4, tzinfo=UTC), "futures": datetime(2019, 9, 8, 17, 57, tzinfo=UTC)}
+        return int(at[self.value].timestamp()) * 1000
+
+    @property
     def has_contracts(self) -> bool:
         """Whether its pairs are contracts, which ccxt writes with what they settle in: `BTC/USDT:USDT`."""
         return self is Market.FUTURES

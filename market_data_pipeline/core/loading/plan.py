@@ -89,6 +89,12 @@ def plan_load(store: DatasetStore, source: KlineSource, window: Span, *, refetch
     """
     now_ms, life = source.now_ms(), source.life(window.start_ms, between=store.dataset.reused)
     note_window(store, window, life, now_ms)
+    return decide_load(store, source, window, refetch=refetch)
+
+
+def decide_load(store: DatasetStore, source: KlineSource, window: Span, *, refetch: bool = False) -> Load:
+    """As `plan_load`, without a note: nothing is written. The dataset need not exist."""
+    now_ms, life = source.now_ms(), source.life(window.start_ms, between=store.dataset.reused)
     days = days_between(store.dataset.zone, window.start_ms, window.end_ms)
     tasks = [_task(store, day, window, life, now_ms, refetch=refetch) for day in days]
     return Load(store, source, tuple(tasks), life, settled_before(now_ms))

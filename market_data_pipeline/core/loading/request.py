@@ -12,7 +12,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone, iso
-from market_data_pipeline.core.loading.resolve import OpenSource, dataset_of, resolve
+from market_data_pipeline.core.loading.resolve import OpenSource, Resolved, dataset_of, resolve
 from market_data_pipeline.core.loading.window import parse_window, reachable
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -70,6 +70,46 @@ class Opened:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A request after the exchange was asked, and before anything is written.
+
+    `known` is the dataset if it exists, `window` is as it was asked for, and `within_life` the part of it in which the
+    exchange can have klines.
+    """
+
+    resolved: Resolved
+    known: Dataset | None
+    window: Span
+    within_life: Span
+    life: Life
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know, one line each."""
+        return (*([self.resolved.warning] if self.resolved.warning else []), *_notes(self.life))
+
+
+@contextmanager
+def found(store: Store, open_source: OpenSource, request: WindowRequest) -> Iterator[Found]:
+    """Ask the exchange about a request; the source is open until the block ends. Nothing is written.
+
+    Raises:
+        UsageError, StoreError, SourceError: it cannot be loaded.
+    """
+    known = store.find(request.market, request.pair)  # a damaged dataset.json is refused before any request is sent
+    resolved = resolve(open_source, request.market, request.pair, strict=request.strict, known=known)
+    with closing(resolved.source) as source:
+        now_ms = source.now_ms()
+        worked_on = store.find(resolved.market, resolved.pair)
+        window = request.window(worked_on, now_ms)
+        life = source.life(window.start_ms, between=known.reused if known else None)
+        within_life = reachable(window, life, now_ms, known.zone if known else request.zone)
+        if within_life is None:
+            raise no_klines(f"{resolved.market} {resolved.pair}", life.first_open_ms, life.last_open_ms, window)
+        yield Found(resolved, worked_on, window, within_life, life)
+
+
 @contextmanager
 def opened(
     store: Store, open_source: OpenSource, request: WindowRequest, before_writing: Callable[[], None] = lambda: None
@@ -82,20 +122,11 @@ def opened(
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
     """
-    known = store.find(request.market, request.pair)  # a damaged dataset.json is refused before any request is sent
-    resolved = resolve(open_source, request.market, request.pair, strict=request.strict, known=known)
-    with closing(resolved.source) as source:
-        now_ms = source.now_ms()
-        window = request.window(store.find(resolved.market, resolved.pair), now_ms)
-        life = source.life(window.start_ms, between=known.reused if known else None)
-        within_life = reachable(window, life, now_ms, known.zone if known else request.zone)
-        if within_life is None:
-            raise no_klines(f"{resolved.market} {resolved.pair}", life.first_open_ms, life.last_open_ms, window)
+    with found(store, open_source, request) as asked:
         store.require_writable()
         before_writing()
-        files = dataset_of(store, resolved, zone=request.zone, window=window)
-        fallback = [resolved.warning] if resolved.warning else []
-        yield Opened(files, source, within_life, (*files.warnings, *fallback, *_notes(life)))
+        files = dataset_of(store, asked.resolved, zone=request.zone, window=asked.window)
+        yield Opened(files, asked.resolved.source, asked.within_life, (*files.warnings, *asked.warnings))
 
 
 def no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> UsageError:

@@ -15,8 +15,9 @@ from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.sources.protocol import KlineSource, Usage
 
 if TYPE_CHECKING:
-    from market_data_pipeline.core.catalog.ports import Archive, Exchange
+    from market_data_pipeline.core.sources.archive.market import ArchiveMarket
     from market_data_pipeline.core.sources.rest.client import RestClient
+    from market_data_pipeline.core.sources.rest.market import RestMarket
 
 SOURCES = ("auto", "rest", "archive")
 # Serves spot's market data where the exchange's own address answers 451; there is none for futures.
@@ -145,7 +146,7 @@ class LiveSources:
 @contextmanager
 def open_market(
     market: Market, *, budgets: Sequence[Path], base_url: str | None = None, extra_sleep_s: float = 0
-) -> "Iterator[tuple[Exchange, Archive]]":
+) -> "Iterator[tuple[RestMarket, ArchiveMarket]]":
     """The whole market by REST and by the archive's listing, until the end of the block.
 
     The arguments are those of `open_source`. No request is sent yet.

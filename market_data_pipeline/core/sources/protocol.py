@@ -4,7 +4,7 @@ Belongs here: the protocol that use cases are written against, and the values it
 particular source.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,8 @@ import pyarrow as pa
 from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.flaws import BadRow, Flaw
+from market_data_pipeline.core.sources.planning.forecast import Expected
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,19 @@ class KlineSource(PageSource, Protocol):
 
     def usage(self) -> Usage:
         """Return the request weight used so far."""
+
+    def expect(self, days: Iterable[Sequence[Span]], absent: Sequence[Span] = ()) -> list[Expected]:
+        """Return what `pages` will send for the spans of these days, and `recheck` for minutes without klines.
+
+        Listings are requested for it, and one kline for a hole in them. `absent` are minutes of which it is known that
+        they have no klines.
+
+        Raises:
+            SourceUnavailable: there is no response after all retries.
+        """
+
+    def traffic(self) -> Traffic:
+        """Return what was answered so far."""
 
     def close(self) -> None:
         """End all waiting and close the connections."""

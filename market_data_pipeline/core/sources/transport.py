@@ -21,6 +21,7 @@ from market_data_pipeline.core.sources.connections import (
     open_pool,
     set_request_of_thread,
 )
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.proxies import ProxySettings, proxy_settings_for
 from market_data_pipeline.core.text import one_line
 
@@ -68,6 +69,8 @@ class Transport:
         self._deadline_s = deadline_s
         self._direct = direct
         self._lock = threading.Lock()
+        self.traffic = Traffic()
+        """What was answered so far."""
         self._in_flight: set[RequestInFlight] = set()
         self._closed = False
 
@@ -106,7 +109,10 @@ class Transport:
         set_request_of_thread(request)
         try:
             response = self._send(request, method, path, headers, body)
-            return Response(response.status, response.reason or "", response.headers, _body(response, most_bytes))
+            content = _body(response, most_bytes)
+            with self._lock:
+                self.traffic += Traffic(1, response.tell())
+            return Response(response.status, response.reason or "", response.headers, content)
         except (HTTPError, OSError, ValueError) as error:
             if request.is_closed:
                 raise NoResponse("the connections were closed") from error

@@ -9,8 +9,8 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html
 
 import re
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from html import unescape
 from urllib.parse import urlencode, urlsplit
 
@@ -25,6 +25,7 @@ from tenacity import (
 
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.sources.breaker import Breaker
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.transport import NoResponse, Transport
 
 ADDRESS = "https://s3-ap-northeast-1.amazonaws.com"
@@ -36,6 +37,7 @@ _DEADLINE_S = 20
 _FAILURES, _PAUSE_S = 3, 30
 _FOLDERS = re.compile(rb"<CommonPrefixes>\s*<Prefix>([^<]*)</Prefix>")
 _KEYS = re.compile(rb"<Key>([^<]*)</Key>")
+_SIZE = re.compile(rb"<Size>\s*(\d{1,12})\s*</Size>")
 _NEXT = re.compile(rb"<NextMarker>([^<]*)</NextMarker>")
 _TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>")
 
@@ -46,11 +48,15 @@ class _PassingFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BucketPage:
-    """The names on one page: folders end with the delimiter, `keys` are files. `marker` is None on the last page."""
+    """The names on one page: folders end with the delimiter, `keys` are files. `marker` is None on the last page.
+
+    `sizes` has the bytes of each file of which the page says them.
+    """
 
     folders: tuple[str, ...]
     keys: tuple[str, ...]
     marker: str | None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Bucket:
@@ -99,7 +105,7 @@ class Bucket:
         following = None
         if _TRUNCATED.search(body):
             following = max((*_texts(_NEXT, body), *folders[-1:], *keys[-1:]), default=None)
-        return BucketPage(folders, keys, following)
+        return BucketPage(folders, keys, following, _sizes(body))
 
     def pages(self, prefix: str, *, delimiter: str, marker: str = "") -> Iterator[BucketPage]:
         """Yield all pages after the marker.
@@ -114,6 +120,11 @@ class Bucket:
                 return
             marker = page.marker
         raise SourceUnavailable(f"the archive cannot be listed: more than {_MOST_PAGES} pages")
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was answered so far."""
+        return self._transport.traffic
 
     def close(self) -> None:
         """End all waiting, and close the connections."""
@@ -132,3 +143,12 @@ class Bucket:
 
 def _texts(pattern: "re.Pattern[bytes]", body: bytes) -> tuple[str, ...]:
     return tuple(unescape(text.decode("utf-8", "replace")) for text in pattern.findall(body))
+
+
+def _sizes(body: bytes) -> dict[str, int]:
+    """The sizes of the files by their names; of a file, the size stands behind its name."""
+    found = {}
+    for part in body.split(b"<Contents>")[1:]:
+        if (key := _KEYS.search(part)) and (size := _SIZE.search(part)):
+            found[unescape(key[1].decode("utf-8", "replace"))] = int(size[1])
+    return found

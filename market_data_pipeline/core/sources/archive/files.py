@@ -32,11 +32,12 @@ from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.sources.archive.listing import ArchiveDays, start_of, utc_date
 from market_data_pipeline.core.sources.archive.unpack import BadZip, unpack
 from market_data_pipeline.core.sources.breaker import Breaker
+from market_data_pipeline.core.sources.planning.division import DAY_MS
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge, Transport
 from market_data_pipeline.core.text import one_line
 
 ADDRESS = "https://data.binance.vision"
-DAY_MS = 86_400_000
 CONNECTIONS = 48
 # Futures files are published at about 08:40 UTC of the next day (binance/binance-public-data#440), spot files sooner.
 PUBLISHED_AFTER_MS = 9 * 3_600_000
@@ -145,6 +146,19 @@ class Archive:
             SourceUnavailable: there is no response after all retries.
         """
         return self._days.between(max(first, _OPENED), last) if first <= last else []
+
+    def sizes(self, first: date, last: date) -> dict[date, int | None]:
+        """Return the bytes of the file of each of these days that has one, None where they are not known.
+
+        Raises:
+            SourceUnavailable: there is no response after all retries.
+        """
+        return self._days.sizes(max(first, _OPENED), last) if first <= last else {}
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the archive and its listing have answered so far."""
+        return self._transport.traffic + self._days.traffic
 
     def has_later_file(self, start_ms: int, now_ms: int) -> bool:
         """Return whether a UTC day after the one that starts at `start_ms` has a file; asked once, where it has.

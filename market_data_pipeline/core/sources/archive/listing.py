@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.sources.archive.bucket import Bucket
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 
 _AT_ONCE = 48
 _NAME = re.compile(r".*-1m-(\d{4}-\d{2}-\d{2})\.zip")
@@ -40,27 +41,41 @@ class ArchiveDays:
             SourceUnavailable: neither the listing nor the archive answers.
         """
         listed = self._listed(first, last)
-        return self._asked(first, last) if listed is None else listed
+        return self._asked(first, last) if listed is None else sorted(listed)
+
+    def sizes(self, first: date, last: date) -> dict[date, int | None]:
+        """Return the bytes of the file of each of these days that has one, None where the listing does not say.
+
+        Raises:
+            SourceUnavailable: neither the listing nor the archive answers.
+        """
+        listed = self._listed(first, last)
+        return dict.fromkeys(self._asked(first, last)) if listed is None else listed
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the listing has answered so far."""
+        return self._bucket.traffic
 
     def close(self) -> None:
         """Close the connection."""
         self._bucket.close()
 
-    def _listed(self, first: date, last: date) -> list[date] | None:
-        """The days by the listing; None if it cannot be had."""
+    def _listed(self, first: date, last: date) -> dict[date, int | None] | None:
+        """The days by the listing, with the sizes of their files; None if it cannot be had."""
         folder = self._folder.rpartition("/")[0] + "/"
         # Names are in the order of their bytes, so the marker is the name that would stand before the first day's.
-        marker, days = f"{self._folder}{first - timedelta(1)}.zip.CHECKSUM", set[date]()
+        marker, days = f"{self._folder}{first - timedelta(1)}.zip.CHECKSUM", dict[date, int | None]()
         try:
             for page in self._bucket.pages(folder, delimiter="/", marker=marker):
-                named = [day for key in page.keys if (day := day_of_key(key))]
-                days |= {day for day in named if first <= day <= last}
-                if not named or named[-1] >= last:
+                named = {day: key for key in page.keys if (day := day_of_key(key))}
+                days |= {day: page.sizes.get(key) for day, key in named.items() if first <= day <= last}
+                if not named or max(named) >= last:
                     break
         except SourceUnavailable as error:
             _log.warning("%s", error)
             return None
-        return sorted(days)
+        return days
 
     def _asked(self, first: date, last: date) -> list[date]:
         days = [first + timedelta(number) for number in range((last - first).days + 1)]

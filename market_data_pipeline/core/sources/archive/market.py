@@ -18,6 +18,7 @@ from market_data_pipeline.core.klines.pair import is_symbol
 from market_data_pipeline.core.sources.archive.bucket import Bucket
 from market_data_pipeline.core.sources.archive.files import FOLDERS
 from market_data_pipeline.core.sources.archive.listing import day_of_key
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 
 _TRIES = 3
 # Years that a dataset can have.
@@ -67,6 +68,11 @@ class ArchiveMarket:
     def days(self, stem: str, month: date) -> list[date]:
         """Return the days of a month that have a file; `stem` is what all names of the pair begin with."""
         return _days(self._names(f"{stem}{month:%Y-%m}-", "")[1])
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was answered so far."""
+        return self._bucket.traffic
 
     def close(self) -> None:
         """End all waiting, and close the connections."""

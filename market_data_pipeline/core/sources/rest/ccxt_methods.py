@@ -17,6 +17,7 @@ import ccxt
 
 from market_data_pipeline.core.errors import SourceError
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.transport import Response, Transport
 
 # The market's names of the endpoints; ccxt makes its methods of them.
@@ -85,6 +86,10 @@ class RawExchange:
         """See `Transport.proxy_hint`."""
         return self._session.transport(self.address).proxy_hint
 
+    def traffic(self) -> Traffic:
+        """What was answered so far."""
+        return self._session.traffic()
+
     def close(self) -> None:
         """Close the connections. Requests in flight fail."""
         self._session.close()
@@ -106,6 +111,10 @@ class _Session:
             if origin not in self._transports:
                 self._transports[origin] = Transport(origin, connections=self._connections)
             return self._transports[origin]
+
+    def traffic(self) -> Traffic:
+        with self._lock:
+            return sum((transport.traffic for transport in self._transports.values()), Traffic())
 
     def request(self, method: str, url: str, *, data: bytes | None, headers: Mapping[str, str], **_: Any) -> "_Nothing":
         transport = self.transport(url)

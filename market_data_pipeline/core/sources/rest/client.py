@@ -99,6 +99,7 @@ class RestClient:
         self._public_url = public_url
         self._deadline_s, self._patience_s, self._waits_for_weight = deadline_s, patience_s, waits_for_weight
         self._raw = RawExchange(market, base_url=base_url, connections=connections)
+        self.traffic = self._raw.traffic
         self._stopped = threading.Event()
         self._reached = False
         self._answered_s = 0.0
@@ -149,7 +150,6 @@ class RestClient:
         """
         by_symbol = {"symbol": token} if self.market is Market.SPOT else {}
         weight = 20 if self.market is Market.SPOT else 1
-
         try:
             found = self.get(
                 "exchangeInfo",

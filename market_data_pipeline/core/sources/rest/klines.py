@@ -160,6 +160,20 @@ class RestSource:
             bad_rows=found.bad_rows,
         )
 
+    def weight_of(self, minutes: int) -> int:
+        """Return the weight of a request for so many minutes."""
+        return klines_weight(self._market, minutes)
+
+    def first_in(self, span: Span) -> int | None:
+        """Return the open time of the first kline of a span, by one request; None if there is none.
+
+        Raises:
+            SourceError: there is no response after all retries, or it is something else.
+        """
+        bounds = {"startTime": span.start_ms, "endTime": span.end_ms - 1}
+        found = self._request(lambda body: _parsed(body, 1).klines, paid=True, limit=1, **bounds)
+        return int(open_times(found)[0]) if found.num_rows else None
+
     def klines(self, span: Span) -> pa.Table:
         """Return all klines of a span that can be stored; raises as `sifted`."""
         return self.sifted(span).klines

@@ -11,6 +11,7 @@ from market_data_pipeline.core.catalog.ports import Listed
 from market_data_pipeline.core.errors import PairNotListed, PairNotServed
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.pair import is_symbol, pair_of
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.rest import answers
 from market_data_pipeline.core.sources.rest.answers import MarketListing
 from market_data_pipeline.core.sources.rest.client import RestClient
@@ -64,6 +65,16 @@ class RestMarket:
     def last_day(self, symbol: str) -> date | None:
         """See `Exchange.last_day`."""
         return self._day_of_kline(symbol)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was answered so far."""
+        return self._client.traffic()
+
+    @property
+    def spent(self) -> int:
+        """The request weight that was spent so far."""
+        return self._client.governor.spent
 
     def close(self) -> None:
         """End all waiting, and close the connections."""

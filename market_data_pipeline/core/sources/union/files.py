@@ -13,7 +13,8 @@ from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.klines.sifting import NOTHING, Sifted, both
-from market_data_pipeline.core.sources.archive.files import DAY_MS, Archive, BadFile, NoFile
+from market_data_pipeline.core.sources.archive.files import Archive, BadFile, NoFile
+from market_data_pipeline.core.sources.planning.division import DAY_MS
 from market_data_pipeline.core.sources.prefetch import pieces
 
 HAS_NONE = "archive: none of them"

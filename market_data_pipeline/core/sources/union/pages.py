@@ -17,7 +17,9 @@ from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnava
 from market_data_pipeline.core.klines.coverage import Span, gaps, merge
 from market_data_pipeline.core.klines.sifting import NOTHING, Sifted, both
 from market_data_pipeline.core.klines.table import EMPTY, open_times
-from market_data_pipeline.core.sources.archive.files import CONNECTIONS, DAY_MS, PUBLISHED_AFTER_MS
+from market_data_pipeline.core.sources.archive.files import CONNECTIONS, PUBLISHED_AFTER_MS
+from market_data_pipeline.core.sources.planning.division import Division
+from market_data_pipeline.core.sources.planning.forecast import MOST_GAPS
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages
 from market_data_pipeline.core.sources.protocol import Page
 from market_data_pipeline.core.sources.rest.klines import REST, RestSource
@@ -29,7 +31,6 @@ ARCHIVE = frozenset({"archive"})
 _MOST_PREFETCHED = 3 * CONNECTIONS
 # How many pages are unpacked before the first of them is read, so that REST is asked for several at once.
 _UNPACKED_AHEAD = 16
-_MOST_GAPS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,12 @@ class UnionPages:
             while unpacked:
                 yield unpacked.popleft().result()
 
+    @property
+    def division(self) -> Division:
+        """Which minutes are requested from which source."""
+        published_ms = self._lives.now_ms() - PUBLISHED_AFTER_MS
+        return Division(self._name, self._rest.page_ms, published_ms, refused=bool(self._lives.refusal))
+
     def close(self) -> None:
         """Cancel the pages that were not read, and wait for the threads."""
         self._prefetched.close()
@@ -79,20 +86,11 @@ class UnionPages:
     # --- inside
 
     def _pieces(self, spans: Iterable[Span]) -> Iterator[Span]:
-        """Cut the spans into UTC days where the archive has them, into pages of REST where it has not."""
-        published_ms = self._lives.now_ms() - PUBLISHED_AFTER_MS
-        for span in spans:
-            start_ms = span.start_ms
-            while start_ms < span.end_ms:
-                day_end_ms = start_ms // DAY_MS * DAY_MS + DAY_MS
-                by_day = self._name == "archive" or bool(self._lives.refusal) or day_end_ms <= published_ms
-                end_ms = min(day_end_ms if by_day else start_ms + self._rest.page_ms, span.end_ms)
-                yield Span(start_ms, end_ms)
-                start_ms = end_ms
+        return self.division.pieces(spans)
 
     def _load(self, span: Span) -> "Page | _Packed":
         """Return the file of the span's day; the page where there is no file, or where REST is asked first."""
-        if self._name == "auto" and self._is_short(span):
+        if self.division.is_of_rest(span):
             return self._of_rest_first(span)
         packed, lacks = self._files.packed(span)
         return self._of_both(span, NOTHING, lacks) if packed is None else _Packed(span, packed)
@@ -117,18 +115,6 @@ class UnionPages:
 
     def _of_second_download(self, span: Span) -> Page:
         return self._of_both(span, *self._files.rows(span))
-
-    def _is_short(self, span: Span) -> bool:
-        """True if the span is one page of REST: one request there, and two to the archive.
-
-        A span that begins or ends at midnight is part of a longer load, as local days are, and its file is needed
-        anyway.
-        """
-        if self._lives.refusal:
-            return False
-        at_midnight = not span.start_ms % DAY_MS or not span.end_ms % DAY_MS
-        is_published = span.start_ms // DAY_MS * DAY_MS + DAY_MS <= self._lives.now_ms() - PUBLISHED_AFTER_MS
-        return span.end_ms - span.start_ms <= self._rest.page_ms and not (at_midnight and is_published)
 
     @property
     def _only_archive(self) -> bool:
@@ -179,7 +165,7 @@ class UnionPages:
         """Return what REST has of the minutes that the file lacks or has flawed; of the whole span if they are many."""
         missing = gaps(open_times(of_file.klines), span)
         doubted = merge([*missing, *of_file.doubtful])
-        asked = doubted if len(doubted) <= _MOST_GAPS else [span]
+        asked = doubted if len(doubted) <= MOST_GAPS else [span]
         if not missing and self._lives.is_unreachable:
             return NOTHING
         try:

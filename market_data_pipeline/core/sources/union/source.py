@@ -5,27 +5,28 @@ Belongs here: the proof that minutes never had klines. Does not belong here: pag
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import MarketDataError, SourceError
-from market_data_pipeline.core.klines.coverage import Kind, Span
+from market_data_pipeline.core.klines.coverage import Kind, Span, merge
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.flaws import merged
 from market_data_pipeline.core.klines.sifting import Sifted
 from market_data_pipeline.core.klines.table import EMPTY, cut
 from market_data_pipeline.core.sources.archive.files import Archive
+from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
+from market_data_pipeline.core.sources.planning.forecast import AROUND_MS, Expected, Forecast
+from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.klines import RestSource
 from market_data_pipeline.core.sources.union.files import HAS_LATER, HAS_NONE, ArchiveFiles
 from market_data_pipeline.core.sources.union.lives import Lives
 from market_data_pipeline.core.sources.union.pages import ARCHIVE, UnionPages
 
-# How far around a gap the reference pair is requested, so that an empty response is not taken for a halt.
-_AROUND_MS = 30 * MINUTE_MS
 # A halt does not begin and end in the same minute for every pair.
 _EDGE_MINUTES, _LONG_MINUTES = 2, 20
 
@@ -127,6 +128,19 @@ class ExchangeSource:
         """See `KlineSource.usage`."""
         return self._rest.usage()
 
+    def expect(self, days: Iterable[Sequence[Span]], absent: Sequence[Span] = ()) -> list[Expected]:
+        """See `KlineSource.expect`."""
+        days, division = list(days), self._pages.division
+        pieces, sizes = list(division.pieces(merge(span for spans in days for span in spans))), dict[date, int | None]()
+        if by_day := [piece for piece in pieces if not division.is_of_rest(piece)]:
+            sizes = self._archive.sizes(utc_date(by_day[0].start_ms), utc_date(by_day[-1].end_ms - 1))
+        forecast = Forecast(division, self._rest.weight_of, {start_of(day): size for day, size in sizes.items()})
+        return forecast.of(pieces, days, absent, self._rest.first_in)
+
+    def traffic(self) -> Traffic:
+        """See `KlineSource.traffic`."""
+        return self._rest.client.traffic() + self._archive.traffic
+
     def close(self) -> None:
         """End all waiting, then the threads."""
         self._archive.close()
@@ -140,7 +154,7 @@ class ExchangeSource:
         if self._lives.is_unreachable:
             return None, ()
         try:
-            klines = source.klines(Span(gap.start_ms - _AROUND_MS, gap.end_ms + _AROUND_MS))
+            klines = source.klines(Span(gap.start_ms - AROUND_MS, gap.end_ms + AROUND_MS))
         except MarketDataError as error:
             return None, (f"{pair}: {error}",)
         inside = cut(klines, gap).num_rows

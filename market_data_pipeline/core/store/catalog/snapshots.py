@@ -60,7 +60,7 @@ class CatalogStore:
         """Open no file yet."""
         self.folder = layout.catalog_folder(root, market)
         self.warnings: list[str] = []
-        self._market = market
+        self.market = market
 
     def days(self) -> list[date]:
         """The UTC days that have a snapshot, in order."""
@@ -77,7 +77,7 @@ class CatalogStore:
                 continue
             path = layout.snapshot_path(self.folder, day)
             try:
-                snapshot = _decode(read_file(path, _MOST_BYTES), self._market)
+                snapshot = _decode(read_file(path, _MOST_BYTES), self.market)
                 if snapshot.day != day:
                     raise ValueError(f"it is the snapshot of {snapshot.day}")
             except (ValueError, OSError) as error:
@@ -97,7 +97,7 @@ class CatalogStore:
     def learned(self, day: date) -> Mapping[str, ListedPair]:
         """What an interrupted refresh of the day has learned, by symbol; nothing of another day."""
         try:
-            found = _decode(read_file(self.folder / layout.LEARNED_FILE, _MOST_BYTES), self._market)
+            found = _decode(read_file(self.folder / layout.LEARNED_FILE, _MOST_BYTES), self.market)
         except (ValueError, OSError):
             return {}
         return found.by_symbol() if found.day == day else {}
@@ -105,7 +105,7 @@ class CatalogStore:
     def keep_learned(self, day: date, pairs: Iterable[ListedPair]) -> None:
         """Keep what a refresh of the day has learned so far; the caller holds the lock."""
         ordered = tuple(sorted(pairs, key=lambda pair: pair.symbol))
-        write_whole(self.folder / layout.LEARNED_FILE, _encode(Snapshot(self._market, day, ordered)))
+        write_whole(self.folder / layout.LEARNED_FILE, _encode(Snapshot(self.market, day, ordered)))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
