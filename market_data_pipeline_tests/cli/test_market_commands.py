@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pandas
 import polars
+import pyarrow.parquet
 import pytest
 from starlette.responses import Response
 
@@ -227,6 +228,81 @@ def test_without_the_listing_and_a_snapshot_days_are_those_of_rest(market_data: 
     assert table["RESTUSDT"][3:6] == ["paused", "2023-01-03", "2024-05-15"]
     assert table["ADAEUR"][3:6] == ["trading", "2024-01-03", "-"]
     assert "GONEUSDT" not in table
+
+
+def lives(run: MarketData, *options: str) -> dict[str, list[tuple[str, str | None]]]:
+    """The first and last day of each life, by symbol."""
+    return {
+        pair["symbol"]: [(life["first_day"], life["last_day"]) for life in pair["lives"]]
+        for pair in listed(run, *options)
+    }
+
+
+@pytest.mark.parametrize("options", [(), ("--refresh",)])
+def test_lives_that_a_refused_listing_hid_are_told_once_it_answers(
+    market_data: MadeOf, small: RunningExchange, options: tuple[str, ...]
+) -> None:
+    old = {"first": "2022-01-03T00:00Z", "last": "2022-05-03T08:59Z"}
+    twice = {
+        "TWICEUSDT": {"first": "2023-10-02T08:00Z", "archive_only": old},
+        "RESTUSDT": {**SMALL["spot"]["RESTUSDT"], "archive_only": old},
+    }
+    scenario = {**SMALL, "spot": {**SMALL["spot"], **twice}}
+    step(small, {**scenario, "fail": [{"path": "/", "area": "listing", "status": 403}]})
+    run = market_data(small, **SPOT)
+    assert lives(run)["TWICEUSDT"] == [("2023-10-02", None)]
+    step(small, scenario)
+    told = lives(run, *options)
+    assert told["TWICEUSDT"] == [("2022-01-03", "2022-05-03"), ("2023-10-02", None)]
+    assert told["RESTUSDT"] == [("2022-01-03", "2022-05-03"), ("2023-01-03", "2024-05-15")]
+    assert "GONEUSDT" in told
+    counted = small.exchange.stats()
+    assert lives(run) == told
+    assert since(small, counted)["listing"] == 0
+
+
+def test_a_pair_that_resumes_after_months_has_a_new_life_before_its_file_is_there(
+    market_data: MadeOf, small: RunningExchange
+) -> None:
+    run = market_data(small, **SPOT)
+    listed(run)
+    paused = {"first": "2023-01-03T00:00Z", "last": "2024-01-10T09:59Z", "status": "BREAK"}
+    resumed = {"first": "2023-01-03T00:00Z", "gaps": [["2024-01-10T10:00Z", "2024-05-17T10:00Z"]]}
+    expected = [("2023-01-03", "2024-01-10"), ("2024-05-17", None)]
+    for now, pair, told in [
+        ("2024-05-16T12:00Z", paused, [("2023-01-03", "2024-01-10")]),
+        ("2024-05-17T12:00Z", resumed, expected),
+        ("2024-05-18T12:00Z", resumed, expected),
+        ("2024-05-20T12:00Z", resumed, expected),
+    ]:
+        step(small, {**SMALL, "now": now, "spot": {**SMALL["spot"], "LONGUSDT": pair}})
+        assert lives(run)["LONGUSDT"] == told, now
+    assert "LONGUSDT" not in symbols(run, "--at", "2024-03-03")
+
+
+def test_a_pause_of_months_between_two_refreshes_is_told(market_data: MadeOf, small: RunningExchange) -> None:
+    before = {"now": "2022-05-15T12:00Z", "spot": {"LONGUSDT": {"first": "2021-01-03T00:00Z"}}}
+    with scenario_exchange(before) as earlier:
+        assert lives(market_data(earlier, **SPOT))["LONGUSDT"] == [("2021-01-03", None)]
+    paused = {"first": "2021-01-03T00:00Z", "gaps": [["2023-01-10T10:00Z", "2023-04-17T10:00Z"]]}
+    step(small, {**SMALL, "spot": {**SMALL["spot"], "LONGUSDT": paused}})
+    told = lives(market_data(small, **SPOT))["LONGUSDT"]
+    assert told == [("2021-01-03", "2023-01-10"), ("2023-04-17", None)]
+
+
+def test_a_snapshot_of_an_earlier_version_is_read_and_its_lives_are_asked_for_again(
+    market_data: MadeOf, small: RunningExchange
+) -> None:
+    run = market_data(small, **SPOT)
+    expected = lives(run)
+    path = run.root / "catalog" / "binance" / "2024-05-15.parquet"
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.drop_columns(["files_until"]), path)
+    assert lives(run) == expected
+    counted = small.exchange.stats()
+    assert lives(run, "--refresh") == expected
+    assert since(small, counted)["listing"] > len(expected)
+    assert "files_until" in pyarrow.parquet.read_schema(path).names
 
 
 def test_where_the_exchange_serves_nobody_the_archive_tells(market_data: MadeOf, small: RunningExchange) -> None:

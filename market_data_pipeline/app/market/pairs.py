@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from market_data_pipeline.core.catalog.catalog import Catalog, Changes, as_of, changes_between
 from market_data_pipeline.core.catalog.pairs import ListedPair, PairStatus, Snapshot
+from market_data_pipeline.core.catalog.refresh import is_todays
 from market_data_pipeline.core.catalog.refresh import refresh as refresh_catalog
 from market_data_pipeline.core.errors import SourceError, UsageError
 from market_data_pipeline.core.klines.dataset import Market
@@ -84,7 +85,7 @@ def load_catalog(
     store = catalog_store_of(settings, market)
     newest = store.newest()
     # The exchange's clock is asked for only where this machine's is on another day.
-    if newest is not None and newest.day == datetime.now(UTC).date() and not refresh:
+    if newest is not None and is_todays(newest, datetime.now(UTC).date()) and not refresh:
         return _catalog(newest, store)
     with market_opener_of(settings)(market) as (exchange, archive), _kept_in(store, newest, asked) as kept:
         try:

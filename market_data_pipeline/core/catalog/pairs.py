@@ -58,6 +58,8 @@ class ListedPair:
         lives: when it was traded, in order: several spans for a symbol that was used again, and for one that was not
             traded for a whole month.
         delivered_ms: the settlement of a contract that has ended, ms UTC; None if there was or is known none.
+        files_until: the newest UTC day of which the archive had a file when it was last asked for all files of the
+            pair; None if it had none, or was never asked: then the lives may lack all that REST does not tell.
     """
 
     market: Market
@@ -68,6 +70,7 @@ class ListedPair:
     status: PairStatus
     lives: tuple[TradedDays, ...]
     delivered_ms: int | None = None
+    files_until: date | None = None
 
     @property
     def symbol(self) -> str:
@@ -98,13 +101,19 @@ class ListedPair:
 class Snapshot:
     """All pairs of a market as they were known on a UTC day of the exchange's clock.
 
-    `gaps` says in one line each what could not be had.
+    Attributes:
+        market: the market.
+        day: the day.
+        pairs: by symbol.
+        gaps: what could not be had, in one line each.
+        without_archive: True if the archive could not be listed.
     """
 
     market: Market
     day: date
     pairs: tuple[ListedPair, ...]
     gaps: tuple[str, ...] = ()
+    without_archive: bool = False
 
     def by_symbol(self) -> Mapping[str, ListedPair]:
         """The pairs by their symbols."""

@@ -57,8 +57,8 @@ class Exchange(Protocol):
     def warnings(self) -> Sequence[str]:
         """What a user should know of the answers, one line each."""
 
-    def first_day(self, symbol: str) -> date | None:
-        """Return the UTC day of the first kline that REST has of a pair; None if it has none.
+    def first_day(self, symbol: str, since: date | None = None) -> date | None:
+        """Return the UTC day of the first kline that REST has of a pair, on `since` or later; None if it has none.
 
         Raises:
             SourceUnavailable: there is no response after all retries.

@@ -4,8 +4,8 @@ Belongs here: what is asked, in which order and how much at once, and what is do
 belong here: what the answers mean for one pair (`telling`), files (`store.catalog.snapshots`).
 
 A pair whose days cannot have changed is not asked about: one that is traded and was before, and one whose settlement is
-the same as before. An end is never final, so one request finds out whether another pair that is not traded has later
-files.
+the same as before. That takes a file of the life that it is in, as only files tell earlier lives and long pauses. An
+end is never final, so one request finds out whether another pair that is not traded has later files.
 """
 
 import time
@@ -26,6 +26,8 @@ from market_data_pipeline.core.text import count_text
 AT_ONCE = 32
 # What an interrupted refresh asks again is what it learned in this time.
 _SAVED_EVERY_S = 5
+# No whole month without a file fits between two snapshots that are not further apart.
+_NO_PAUSE_WITHIN = timedelta(28)
 # A pair that is always traded: its newest file is the archive's newest.
 _WITNESS = token_of(FALLBACK_PAIR)
 
@@ -81,18 +83,23 @@ def refresh(
     with snapshots.lock():
         before = snapshots.newest()
         clock = _clock(exchange)
-        if before is not None and before.day == clock.day and not again:
+        if before is not None and is_todays(before, clock.day) and not again:
             return before
         snapshot = _learn(_world(market, exchange, archive, clock), before, snapshots, on_pairs)
         snapshots.write(snapshot)
         return snapshot
 
 
+def is_todays(snapshot: Snapshot, today: date) -> bool:
+    """True if a refresh on that day need not ask again. Without the archive a snapshot lacks lives."""
+    return snapshot.day == today and not snapshot.without_archive
+
+
 def _learn(
     world: _World, before: Snapshot | None, snapshots: Snapshots, on_pairs: Callable[[int, int], object]
 ) -> Snapshot:
     known = before.by_symbol() if before else {}
-    learned = dict(snapshots.learned(world.day))
+    learned = {symbol: pair for symbol, pair in snapshots.learned(world.day).items() if _has_files(world, pair)}
     told, unknown = dict(learned), list[str]()
     for symbol in sorted({*world.listed, *world.folders, *known} - told.keys()):
         if (kept := _kept(world, symbol, known.get(symbol), before)) is not None:
@@ -112,7 +119,8 @@ def _learn(
         gaps.append(f"{count_text(len(failures), 'pair')} could not be asked about, such as {min(failures)}")
     if world.exchange is not None:
         gaps += world.exchange.warnings
-    return Snapshot(world.market, world.day, tuple(told[symbol] for symbol in sorted(told)), tuple(dict.fromkeys(gaps)))
+    pairs = tuple(told[symbol] for symbol in sorted(told))
+    return Snapshot(world.market, world.day, pairs, tuple(dict.fromkeys(gaps)), world.archive is None)
 
 
 def _clock(exchange: Exchange) -> _Clock:
@@ -158,14 +166,21 @@ def _world(market: Market, exchange: Exchange, archive: Archive, clock: _Clock) 
 def _kept(world: _World, symbol: str, known: ListedPair | None, before: Snapshot | None) -> ListedPair | None:
     """The pair of the snapshot before, where nothing has to be asked about it."""
     listed = world.listed.get(symbol)
-    if known is None or before is None or listed is None:
+    if known is None or before is None or listed is None or not _has_files(world, known):
         return None
     if listed.is_trading:
         is_another = listed.began is not None and listed.began > before.day
-        is_same = known.is_trading and not is_another
+        is_same = known.is_trading and not is_another and world.day - before.day < _NO_PAUSE_WITHIN
     else:
         is_same = known.status is PairStatus.ENDED and listed.delivered_ms == known.delivered_ms is not None
     return with_listing(known, listed, world.newest) if is_same else None
+
+
+def _has_files(world: _World, pair: ListedPair) -> bool:
+    """True if the files of the life that a pair is in are known, or the archive has none that could be asked for."""
+    if world.archive is None or pair.symbol not in world.folders:
+        return True
+    return pair.files_until is not None and pair.files_until >= pair.lives[-1].first
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +234,7 @@ def _ask(world: _World, symbol: str, known: ListedPair | None, before_on: date |
             files = _files(world, symbol, listed)
         except SourceUnavailable as error:
             failure = f"{symbol}: {error}"
-        facts = Known(world.market, symbol, listed, world.exchange, files, world.newest, known, before_on)
+        facts = Known(world.market, symbol, listed, world.exchange, files, world.newest, world.day, known, before_on)
         return _Answer(tell(facts), failure)
     except SourceError as error:
         return _Answer(known, f"{symbol}: {error}")
@@ -227,7 +242,7 @@ def _ask(world: _World, symbol: str, known: ListedPair | None, before_on: date |
 
 def _has_same_days(world: _World, known: ListedPair, listed: Listed | None) -> bool:
     """Whether one request says that the pair's days are those of the snapshot before."""
-    if world.archive is None or (listed is not None and listed.is_trading):
+    if world.archive is None or not _has_files(world, known) or (listed is not None and listed.is_trading):
         return False
     if known.last_day is not None:
         return known.symbol not in world.folders or not world.archive.has_later(known.symbol, known.last_day)

@@ -34,6 +34,7 @@ class Known:
         exchange: REST, None if it gives no answers: then nothing is said by `listed`.
         files: the archive's lives, closed and in order; None if they could not be had.
         newest: the newest day that the archive has of any pair; None if it is not known.
+        today: the UTC day of the exchange's clock.
         before: the pair in the snapshot before, None if it is not in it.
         before_on: the day of that snapshot.
     """
@@ -44,6 +45,7 @@ class Known:
     exchange: Exchange | None
     files: tuple[TradedDays, ...] | None
     newest: date | None
+    today: date
     before: ListedPair | None
     before_on: date | None
 
@@ -138,11 +140,22 @@ def _trading(known: Known, exchange: Exchange) -> tuple[TradedDays, ...]:
     *earlier, last = lives
     if last.last is None or (known.newest is not None and last.last >= known.newest):
         return (*earlier, TradedDays(last.first, None))
-    # Newer files are missing: the archive lacks them, or this is another pair, which has none yet.
-    first = exchange.first_day(known.symbol)
-    if first is not None and first - last.last > _DAY:
+    # Newer files are missing: the archive lacks them, or trading has begun anew and has none yet.
+    first = exchange.first_day(known.symbol, last.last + _DAY) or known.today
+    if first - last.last > _DAY and (_has_month_between(last.last, first) or _is_another(known, exchange, first)):
         return (*lives, TradedDays(first, None))
     return (*earlier, TradedDays(last.first, None))
+
+
+def _is_another(known: Known, exchange: Exchange, first: date) -> bool:
+    """True if REST has no kline before that day: it forgets those of an earlier pair of the symbol."""
+    oldest = exchange.first_day(known.symbol)
+    return oldest is not None and oldest >= first
+
+
+def _has_month_between(last: date, first: date) -> bool:
+    """True if a whole month lies between two days, which ends a life."""
+    return _next_month(_next_month(last.replace(day=1))) <= first.replace(day=1)
 
 
 def _not_trading(known: Known, listed: Listed, exchange: Exchange) -> tuple[TradedDays, ...]:
@@ -196,7 +209,10 @@ def _named(known: Known, status: PairStatus, lives: tuple[TradedDays, ...]) -> L
         delivered_ms = None
     else:
         delivered_ms = listed.delivered_ms if listed else before.delivered_ms if before else None
-    return ListedPair(known.market, pair, base, quote, kind, status, lives, delivered_ms)
+    files_until = before.files_until if before else None
+    if known.files:
+        files_until = known.files[-1].last
+    return ListedPair(known.market, pair, base, quote, kind, status, lives, delivered_ms, files_until)
 
 
 def _by_rule(symbol: str) -> tuple[str, str, str]:

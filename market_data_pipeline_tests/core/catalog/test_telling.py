@@ -11,7 +11,7 @@ from market_data_pipeline.core.catalog.ports import Listed
 from market_data_pipeline.core.catalog.telling import Known, lives_of, tell
 from market_data_pipeline.core.klines.dataset import Market
 
-NEWEST = date(2024, 5, 14)
+NEWEST, TODAY = date(2024, 5, 14), date(2024, 5, 15)
 TRADING = Listed("XYZ/USDT", "XYZ", "USDT", "PERPETUAL", True, None, None)
 BREAK = replace(TRADING, is_trading=False)
 
@@ -31,9 +31,9 @@ class Rest:
     def listed(self) -> dict[str, Listed]:
         raise AssertionError
 
-    def first_day(self, symbol: str) -> date | None:
+    def first_day(self, symbol: str, since: date | None = None) -> date | None:
         self.asked.append("first")
-        return self.first
+        return max(self.first, since) if self.first and since else self.first
 
     def last_day(self, symbol: str) -> date | None:
         self.asked.append("last")
@@ -65,7 +65,9 @@ def lives(*spans: tuple[str, str | None]) -> tuple[TradedDays, ...]:
 def known(
     listed: Listed | None, files: tuple[TradedDays, ...] | None, rest: Rest | None, before: ListedPair | None = None
 ) -> Known:
-    return Known(Market.FUTURES, "XYZUSDT", listed, rest, files, NEWEST, before, date(2024, 5, 10) if before else None)
+    return Known(
+        Market.FUTURES, "XYZUSDT", listed, rest, files, NEWEST, TODAY, before, date(2024, 5, 10) if before else None
+    )
 
 
 def told(
@@ -126,6 +128,12 @@ def test_a_traded_pair_whose_files_ended_long_ago_is_another_one_if_rest_says_so
     again = told(TRADING, files, Rest(first=date(2024, 5, 14)))
     assert again == (PairStatus.TRADING, lives(("2022-01-10", "2022-05-14"), ("2024-05-14", None)))
     assert told(TRADING, files, Rest(first=date(2022, 1, 10))) == (PairStatus.TRADING, lives(("2022-01-10", None)))
+
+
+def test_a_traded_pair_without_newer_files_or_klines_begins_anew_after_a_whole_month() -> None:
+    long_ago, lately = lives(("2022-01-10", "2024-03-31")), lives(("2022-01-10", "2024-04-01"))
+    assert told(TRADING, long_ago, Rest())[1] == (*long_ago, TradedDays(TODAY, None))
+    assert told(TRADING, lately, Rest())[1] == lives(("2022-01-10", None))
 
 
 def test_a_pair_without_a_kline_is_in_no_catalog() -> None:

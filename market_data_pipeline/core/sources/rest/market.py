@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from market_data_pipeline.core.catalog.ports import Listed
 from market_data_pipeline.core.errors import PairNotListed, PairNotServed
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.klines.pair import is_symbol, pair_of
 from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.rest import answers
@@ -24,6 +25,7 @@ _WEIGHT = {Market.SPOT: 20, Market.FUTURES: 1}
 _LEAN = {Market.SPOT: {"showPermissionSets": "false"}, Market.FUTURES: {}}
 _MOST_KLINE_BYTES = 4096
 _MOST_CHARACTERS = 50
+_UTC = parse_zone("UTC")
 
 
 class RestMarket:
@@ -58,9 +60,9 @@ class RestMarket:
         now_ms = self._client.now_ms()
         return {listing.symbol: _listed(listing, now_ms) for listing in usable}
 
-    def first_day(self, symbol: str) -> date | None:
+    def first_day(self, symbol: str, since: date | None = None) -> date | None:
         """See `Exchange.first_day`."""
-        return self._day_of_kline(symbol, startTime=0)
+        return self._day_of_kline(symbol, startTime=0 if since is None else day_of(_UTC, since).start_ms)
 
     def last_day(self, symbol: str) -> date | None:
         """See `Exchange.last_day`."""

@@ -41,6 +41,7 @@ _SCHEMA = pa.schema(
         pa.field("last_day", pa.date32()),
         pa.field("lives", pa.list_(_LIFE)),
         pa.field("delivered_ms", pa.int64()),
+        pa.field("files_until", pa.date32()),
     ]
 )
 
@@ -51,6 +52,7 @@ class _FooterRecord:
     market: str
     day: date
     gaps: tuple[str, ...] = ()
+    without_archive: bool = False
 
 
 class CatalogStore:
@@ -120,7 +122,7 @@ def _encode(snapshot: Snapshot) -> bytes:
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, _SCHEMA, compression="zstd", store_schema=False, write_page_checksum=True) as writer:
-        footer = _FooterRecord(1, snapshot.market.value, snapshot.day, snapshot.gaps)
+        footer = _FooterRecord(1, snapshot.market.value, snapshot.day, snapshot.gaps, snapshot.without_archive)
         writer.add_key_value_metadata(footer_metadata(footer))
         writer.write_table(table)
     return sink.getvalue()
@@ -139,6 +141,7 @@ def _row(pair: ListedPair) -> dict[str, Any]:
         "last_day": pair.last_day,
         "lives": [{"first": life.first, "last": life.last} for life in pair.lives],
         "delivered_ms": pair.delivered_ms,
+        "files_until": pair.files_until,
     }
 
 
@@ -160,7 +163,7 @@ def _decode(content: bytes, market: Market) -> Snapshot:
         pairs = tuple(_pair_of(row, market) for row in rows)
         if len({pair.symbol for pair in pairs}) < len(pairs):
             raise ValueError("it has a symbol twice")
-        return Snapshot(market, footer.day, pairs, footer.gaps)
+        return Snapshot(market, footer.day, pairs, footer.gaps, footer.without_archive)
     except (KeyError, TypeError, IndexError, AttributeError, MemoryError, pa.ArrowException) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -176,6 +179,7 @@ def _pair_of(row: Mapping[str, Any], market: Market) -> ListedPair:
         PairStatus(row["status"]),
         lives,
         row["delivered_ms"],
+        row.get("files_until"),  # snapshots of earlier versions have none
     )
     _require_possible(pair.symbol, lives)
     if pair.market is not market or row["symbol"] != pair.symbol or pair.is_trading != (pair.last_day is None):
