@@ -3,7 +3,8 @@
 Belongs here: putting these parts together. Does not belong here: the parts. `market-data serve` serves the app.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -11,6 +12,7 @@ from market_data_pipeline import __version__
 from market_data_pipeline.api.context import context_of
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.pages.browse import router as browse
+from market_data_pipeline.api.pages.rendering import prepare
 from market_data_pipeline.api.pages.static import static_files
 from market_data_pipeline.api.problems import ProblemDetails, handle_all
 from market_data_pipeline.api.routes import changing, reading
@@ -42,6 +44,7 @@ def create_app(
         # FastAPI's pages of the OpenAPI document load scripts from other hosts. The document is at /openapi.json.
         docs_url=None,
         redoc_url=None,
+        lifespan=_served,
     )
     app.state.context = context_of(settings, Dagster(dagster_url, public_url=public_dagster_url))
     handle_all(app)
@@ -52,6 +55,14 @@ def create_app(
     app.add_middleware(Guard, hosts=hosts)
     _complete_document(app, token_needed=settings.market_data_api_token is not None)
     return app
+
+
+@asynccontextmanager
+async def _served(app: FastAPI) -> AsyncIterator[None]:
+    """Read ahead what the first page needs, while the app is served."""
+    app.state.context.summaries.read_ahead()
+    prepare()
+    yield
 
 
 def _complete_document(app: FastAPI, *, token_needed: bool) -> None:

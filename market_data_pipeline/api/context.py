@@ -8,8 +8,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from market_data_pipeline.api.catalog import Catalog
 from market_data_pipeline.api.dagster_client import Dagster
+from market_data_pipeline.api.datasets.catalog import Catalog
+from market_data_pipeline.api.datasets.proofs import ProofWatcher
+from market_data_pipeline.api.datasets.summaries import Summaries
 from market_data_pipeline.api.health import HealthCheck
 from market_data_pipeline.api.progress import RunWatcher
 from market_data_pipeline.instance.composition import store_of
@@ -18,18 +20,29 @@ from market_data_pipeline.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The settings, the stored datasets, the Dagster webserver, the progress of its runs, and the health check."""
+    """The settings, the stored datasets and their numbers, the Dagster webserver, its checks and runs, the health."""
 
     settings: Settings
     catalog: Catalog
+    summaries: Summaries
     dagster: Dagster
+    proof_watcher: ProofWatcher
     run_watcher: RunWatcher
     health_check: HealthCheck
 
 
 def context_of(settings: Settings, dagster: Dagster) -> Context:
     """The context of an app. Reads no file and sends no request."""
-    return Context(settings, Catalog(store_of(settings)), dagster, RunWatcher(dagster), HealthCheck(settings, dagster))
+    catalog = Catalog(store_of(settings))
+    return Context(
+        settings=settings,
+        catalog=catalog,
+        summaries=Summaries(catalog),
+        dagster=dagster,
+        proof_watcher=ProofWatcher(dagster),
+        run_watcher=RunWatcher(dagster),
+        health_check=HealthCheck(settings, dagster),
+    )
 
 
 def _context(request: Request) -> Context:

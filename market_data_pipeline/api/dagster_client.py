@@ -211,6 +211,19 @@ class Dagster:
         result = self._query(queries.SENSOR, sensor=_sensor(market))
         return bool(result["__typename"] == "Sensor" and result["sensorState"]["status"] == "RUNNING")
 
+    # --- checks
+
+    def executions(self, checks: Sequence[tuple[Sequence[str], str]], *, limit: int) -> list[list[dict[str, Any]]]:
+        """The last executions of each check, given as its asset's key and its name, newest first, in that order.
+
+        Raises:
+            DagsterUnavailable: no response.
+        """
+        fields = [queries.EXECUTIONS % (json.dumps(list(path)), json.dumps(name), limit) for path, name in checks]
+        aliased = " ".join(f"c{number}: {field}" for number, field in enumerate(fields))
+        found = self._fields(f"{{ {aliased} }} {queries.EXECUTION}")
+        return [found[f"c{number}"] for number in range(len(fields))]
+
     def require_reachable(self) -> None:
         """Send the smallest query.
 
@@ -223,6 +236,11 @@ class Dagster:
 
     def _query(self, query: str, *, timeout_s: float = _TIMEOUT_S, **variables: Any) -> Any:
         """Send a query that has one field, and return that field of the response."""
+        (field,) = self._fields(query, timeout_s=timeout_s, **variables).values()
+        return field
+
+    def _fields(self, query: str, *, timeout_s: float = _TIMEOUT_S, **variables: Any) -> dict[str, Any]:
+        """Send a query, and return the fields of the response, at least one."""
         try:
             response = self._transport.request(
                 f"{urlsplit(self.url).path}/graphql",
@@ -233,13 +251,15 @@ class Dagster:
                 most_bytes=_MOST_BYTES,
                 deadline_s=timeout_s,
             )
-            (field,) = json.loads(response.body)["data"].values()
+            fields: dict[str, Any] = json.loads(response.body)["data"]
+            if not fields.keys():
+                raise ValueError("the response has no field")
         except (NoResponse, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, NoResponse) else type(error).__name__
             raise DagsterUnavailable(
                 f"the Dagster webserver at {self.url} does not answer ({reason}); start it with market-data up"
             ) from error
-        return field
+        return fields
 
     def _summary(self, run: Any) -> RunSummary:
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}

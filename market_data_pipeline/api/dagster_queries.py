@@ -33,4 +33,7 @@ START_SENSOR = """mutation($sensor: SensorSelector!) { startSensor(sensorSelecto
   ... on PythonError { message } } }"""
 SENSOR = """query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { __typename
   ... on Sensor { sensorState { status } } ... on PythonError { message } } }"""
+EXECUTIONS = """assetCheckExecutions(assetKey: {path: %s}, checkName: %s, limit: %d) { ...execution }"""
+EXECUTION = """fragment execution on AssetCheckExecution {
+  status timestamp evaluation { timestamp success severity description } }"""
 VERSION = "{ version }"

@@ -148,6 +148,7 @@ async def run_events(context: InjectedContext, progress: RunProgress) -> AsyncIt
             has_ended = progress.status in _ENDED
             yield ServerSentEvent(event="end" if has_ended else "progress", data=progress)
             if has_ended:
+                context.proof_watcher.expect_news()
                 return
             last = progress
         await asyncio.sleep(_EVENTS_INTERVAL_S)

@@ -1,6 +1,9 @@
 """A webserver that responds to the API's queries as Dagster does, and runs nothing."""
 
+import json
 import math
+import re
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -35,10 +38,27 @@ _RESULTS: dict[str, Any] = {
 }
 
 
-def fake_dagster(*, found: float = math.inf, **results: Any) -> tuple[FastAPI, list[dict[str, Any]]]:
+_EXECUTIONS = re.compile(
+    r"(c\d+): assetCheckExecutions\(assetKey: \{path: (\[.*?\])\}, checkName: (\".*?\"), limit: (\d+)\)"
+)
+
+
+def execution(
+    passed: bool | None = True, *, status: str = "", severity: str = "ERROR", text: str = "", at_s: float = 0
+):
+    """An execution of a check; without `passed` it has no result."""
+    result = {"timestamp": at_s, "success": passed, "severity": severity, "description": text}
+    status = status or ("IN_PROGRESS" if passed is None else "SUCCEEDED" if passed else "FAILED")
+    return {"status": status, "timestamp": at_s, "evaluation": None if passed is None else result}
+
+
+def fake_dagster(
+    *, found: float = math.inf, checks: Mapping[tuple[str, str], list[dict[str, Any]]] | None = None, **results: Any
+) -> tuple[FastAPI, list[dict[str, Any]]]:
     """The app, and the queries that it receives, in order.
 
-    The run is found so many times, then it is deleted. `results` are used in place of its own, by field.
+    The run is found so many times, then it is deleted. `checks` has the executions of a check, newest first, by asset
+    (`exchange_id/PAIR_TOKEN/name`) and name. `results` are used in place of its own, by field.
     """
     app, received = FastAPI(), []
     fields, asked = _RESULTS | results, count()
@@ -50,6 +70,12 @@ def fake_dagster(*, found: float = math.inf, **results: Any) -> tuple[FastAPI, l
         if "runOrError" in query["query"]:
             known = query["variables"]["id"] == RUN_ID and next(asked) < found
             return {"data": {"runOrError": RUN if known else {"__typename": "RunNotFoundError"}}}
+        if executions := _EXECUTIONS.findall(query["query"]):
+            known = {
+                alias: (checks or {}).get(("/".join(json.loads(path)), json.loads(name)), [])[: int(limit)]
+                for alias, path, name, limit in executions
+            }
+            return {"data": known}
         name = next(name for name in fields if name in query["query"])
         return {"data": {name: fields[name]}}
 

@@ -7,19 +7,22 @@ Belongs here: routes of pages, and the content of each page. Does not belong her
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
-from market_data_pipeline.api.catalog import DatasetView, Inventory
 from market_data_pipeline.api.context import InjectedContext
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
+from market_data_pipeline.api.datasets.catalog import DatasetView, Inventory
+from market_data_pipeline.api.datasets.verdict import lag_minutes
 from market_data_pipeline.api.models import MarketName, PairName
 from market_data_pipeline.api.pages import chart, preview
 from market_data_pipeline.api.pages import rendering as pages
-from market_data_pipeline.api.pages.calendar import DayState, counted, coverage
+from market_data_pipeline.api.pages.calendar import DayState, counted
+from market_data_pipeline.api.pages.calendar import coverage as days_covered
+from market_data_pipeline.api.pages.choice import Choice, Searched, Sort, SortGiven, StateGiven
+from market_data_pipeline.api.pages.overview import coverage_map, overview
 from market_data_pipeline.api.pages.stored_files import MOST_CHARACTERS, StoredFile, stored_file
 from market_data_pipeline.api.problems import MEDIA_TYPE, FieldProblem, Problem
 from market_data_pipeline.core.errors import StoreError
@@ -50,6 +53,9 @@ MarketGiven = Annotated[MarketName | None, Query(description="spot or futures; b
 PairGiven = Annotated[
     PairName | None, Query(description="BASE/QUOTE or the symbol, together with market; all pairs if not given")
 ]
+MonthGiven = Annotated[
+    str | None, Query(pattern=r"^(19|20|21)\d\d-(0[1-9]|1[0-2])$", description="the last month, such as 2024-03")
+]
 
 router = APIRouter(
     route_class=pages.PageRoute, default_response_class=HTMLResponse, responses=_PROBLEMS, tags=["pages"]
@@ -61,16 +67,34 @@ def browse(
     context: InjectedContext,
     market: MarketGiven = None,
     pair: PairGiven = None,
-    page: Annotated[int, Query(ge=1, le=100_000, description="page of the list of chunks, newest first, from 1")] = 1,
+    q: Searched = "",
+    state: StateGiven = None,
+    sort: SortGiven = Sort.NAME.value,
+    page: Annotated[
+        int, Query(ge=1, le=100_000, description="page of datasets, or of a dataset's chunks, newest first, from 1")
+    ] = 1,
 ) -> HTMLResponse:
     """The page of all datasets, or of a dataset with its days and files."""
-    of_market = parse_market(market) if market else None
     if pair is None:
-        return _datasets(context, of_market)
-    if of_market is None:
+        return overview(context, Choice(q=q, market=market, state=state, sort=sort), page)
+    if market is None:
         problem = "give a market with the pair, spot or futures"
         raise Problem(422, "The request is not valid", problem, [FieldProblem(field="market", problem=problem)])
-    return _dataset(context, _inventory(context, of_market, pair), page)
+    return _dataset(context, _inventory(context, parse_market(market), pair), page)
+
+
+@router.get("/browse/coverage")
+def coverage(
+    context: InjectedContext,
+    market: MarketGiven = None,
+    q: Searched = "",
+    state: StateGiven = None,
+    sort: SortGiven = Sort.NAME.value,
+    page: Annotated[int, Query(ge=1, le=100_000, description="page of datasets, from 1")] = 1,
+    until: MonthGiven = None,
+) -> HTMLResponse:
+    """The heat map of coverage: a row for each dataset, a cell for each month."""
+    return coverage_map(context, Choice(q=q, market=market, state=state, sort=sort), page, until)
 
 
 @router.get("/browse/runs")
@@ -139,26 +163,14 @@ def _inventory(context: InjectedContext, market: Market, pair: str) -> Inventory
     return inventory
 
 
-def _datasets(context: InjectedContext, market: Market | None) -> HTMLResponse:
-    views, now_ms = list(context.catalog.views(market)), _now_ms()
-    summaries = [_summary(view, now_ms) for view in views if isinstance(view, DatasetView)]
-    return pages.render(
-        "browse.html",
-        markets={name: list(rows) for name, rows in groupby(summaries, key=lambda row: row["status"].dataset.market)},
-        unreadable=[view for view in views if not isinstance(view, DatasetView)],
-        root=context.settings.root,
-        settings=context.settings,
-    )
-
-
 def _summary(view: DatasetView, now_ms: int) -> Mapping[str, Any]:
-    lag = pages.lag_minutes(view.since_ms, now_ms)
+    lag = lag_minutes(view.since_ms, now_ms)
     return {"status": view.status, "lag": lag, "late": view.dataset.live and (lag is None or lag > ALLOWED_MINUTES)}
 
 
 def _dataset(context: InjectedContext, inventory: Inventory, page: int) -> HTMLResponse:
     view, now_ms = inventory.view, _now_ms()
-    years = coverage(view.dataset, view.entries, inventory.damaged, now_ms)
+    years = days_covered(view.dataset, view.entries, inventory.damaged, now_ms)
     chunks = f"/browse/file?{pages.query(file=layout.relative_folder(view.dataset, layout.CHUNKS))}"
     ledger = revisions.read(view.status.folder)
     entries = view.entries[::-1][(page - 1) * FILES_A_PAGE : page * FILES_A_PAGE]

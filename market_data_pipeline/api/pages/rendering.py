@@ -23,10 +23,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from market_data_pipeline.api.pages.calendar import Cell
+from market_data_pipeline.api.pages.heatmap import Cell as MonthCell
 from market_data_pipeline.api.pages.static import static_url
 from market_data_pipeline.api.problems import Problem
 from market_data_pipeline.core.errors import MarketDataError
-from market_data_pipeline.core.klines.days import MINUTE_MS, iso
+from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.text import size_text
 
 _HOUR, _DAY = 60, 1440
@@ -35,6 +36,12 @@ _HOUR, _DAY = 60, 1440
 def render(template: str, *, http_status: int = 200, **content: Any) -> HTMLResponse:
     """The page that the template makes of `content`."""
     return HTMLResponse(_TEMPLATES.get_template(template).render(**content), http_status)
+
+
+def prepare() -> None:
+    """Compile all templates, so that the first page need not."""
+    for name in _TEMPLATES.list_templates():
+        _TEMPLATES.get_template(name)
 
 
 class PageRoute(APIRoute):
@@ -88,14 +95,14 @@ def moment(seconds: float | None) -> str:
     return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def moment_iso(seconds: float) -> str:
+    """Seconds since 1970 as `2024-03-31T12:00:05Z`, which a program can read."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def newest(open_ms: int) -> str:
     """An open time as `2024-03-31 12:00 UTC`."""
     return iso(open_ms).replace("T", " ").replace("Z", " UTC")
-
-
-def lag_minutes(since_ms: int | None, now_ms: int) -> int | None:
-    """The closed minutes from `since_ms`, the first that is not stored (ms UTC), to now; None if nothing is stored."""
-    return None if since_ms is None else max(0, (now_ms // MINUTE_MS * MINUTE_MS - since_ms) // MINUTE_MS)
 
 
 # The next functions write HTML without a template: a template takes several times as long for thousands of cells.
@@ -109,6 +116,20 @@ def _day(cell: Cell, link: str | None) -> str:
     if link is None:
         return f'<span class="cell {state}" role="img" aria-label="{text}" title="{text}"></span>'
     return f'<a class="cell {state}" href="{html.escape(link)}" title="{text}"></a>'
+
+
+def month_cells(cells: Iterable[MonthCell | None]) -> Markup:
+    """The table cells of the months of a dataset."""
+    return Markup("".join(map(_month, cells)))
+
+
+def _month(cell: MonthCell | None) -> str:
+    if cell is None:
+        return "<td>"
+    text = html.escape(cell.text)
+    # A reader of screens takes the title for the name only of a cell that has no text.
+    label = f' aria-label="{text}"' if cell.mark else ""
+    return f'<td class="{cell.state.value}" title="{text}"{label}>{cell.mark}'
 
 
 def value_cells(values: Iterable[str]) -> Markup:
@@ -132,11 +153,12 @@ def _environment() -> Environment:
         "thousands": "{:,}".format,
         "size": size_text,
         "moment": moment,
+        "moment_iso": moment_iso,
         "newest": newest,
         "ago": ago,
         "values": value_cells,
     }
-    environment.globals |= {"query": query, "static": static_url, "day_cells": day_cells}
+    environment.globals |= {"query": query, "static": static_url, "day_cells": day_cells, "month_cells": month_cells}
     # orjson writes numpy's arrays, and NaN as null. The filter `tojson` then escapes what would end a script element.
     environment.policies["json.dumps_function"] = _json
     return environment

@@ -2,9 +2,11 @@
 
 import html
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ import httpx
 from fastapi.testclient import TestClient
 
 from market_data_pipeline.api.app import create_app
-from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.days import parse_instant, parse_zone
+from market_data_pipeline.core.klines.coverage import Absence, Span
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import MINUTE_MS, day_of, parse_instant, parse_zone
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.loading.window import parse_window
 from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.dataset_file import write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry, State, to_text
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.settings import Settings
 
@@ -53,6 +59,41 @@ def load(root: Path, url: str, **what: str) -> DatasetStore:
     return files
 
 
+def store_days(
+    root: Path,
+    pair: str,
+    days: int,
+    *,
+    market: Market = Market.SPOT,
+    first: str = "2024-01-01",
+    absent: Mapping[int, Absence] | None = None,
+    without: Collection[int] = (),
+    live: bool = False,
+) -> Dataset:
+    """A dataset of so many days in UTC, of which only the notes are written, no klines.
+
+    `absent` has an absence by the number of its day, `without` the days that have no chunk.
+    """
+    store, zone, start = Store(root), parse_zone("UTC"), date.fromisoformat(first)
+    last = day_of(zone, start + timedelta(days - 1))
+    requested = Span(day_of(zone, start).start_ms, last.end_ms)
+    dataset = Dataset(market, pair, zone, start, (requested,), live)
+    entries = []
+    for number in sorted(set(range(days)) - set(without)):
+        day = day_of(zone, start + timedelta(number))
+        absences = tuple(filter(None, [(absent or {}).get(number)]))
+        rows = 1440 - sum(absence.span.minutes for absence in absences)
+        bounds = (day.start_ms, day.end_ms - MINUTE_MS)
+        entries.append(
+            Entry(day.key, rows, 1440, *bounds, absences, "archive", 60_000, f"{number:064x}", State.ARCHIVED)
+        )
+    folder = store.folder(market, pair)
+    folder.mkdir(parents=True)
+    write_dataset(folder, dataset)
+    (folder / layout.MANIFEST_FILE).write_bytes(to_text(dataset, entries))
+    return dataset
+
+
 @dataclass(frozen=True)
 class Page:
     """An answer, as a reader sees it."""
@@ -74,6 +115,22 @@ class Page:
         """What the days of the calendar say, by day."""
         found = re.findall(r'<(?:a|span) class="cell [^>]*title="(\d{4}-\d{2}-\d{2}) ([^"]*)"', self.answer.text)
         return {day: html.unescape(said) for day, said in found}
+
+    @property
+    def pairs(self) -> list[str]:
+        """The pairs in a list of datasets or in the heat map, in their order."""
+        return re.findall(r'<th scope="row"[^>]*><a [^>]*>([^<]*)</a>', self.answer.text)
+
+    @property
+    def months(self) -> dict[str, str]:
+        """What the cells of the heat map say, by month."""
+        found = re.findall(r'<td class="\w+" title="(\d{4}-\d{2}) ([^"]*)"', self.answer.text)
+        return {month: html.unescape(said) for month, said in found}
+
+    def of(self, pair: str) -> str:
+        """The words of the row of a pair."""
+        row = next(row for row in self.answer.text.split("<tr") if f">{pair}</a>" in row)
+        return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", "<tr" + row)).split())
 
     @property
     def rows(self) -> list[list[str]]:
@@ -100,7 +157,14 @@ class Browser:
         self.client = TestClient(app, base_url="http://127.0.0.1:8000", headers={"Accept": "text/html"})
 
     def __call__(self, path: str = "/browse", **query: Any) -> Page:
-        return Page(self.client.get(path, params=query or None))
+        """The page; one that is not complete yet is asked for again, as its script does."""
+        page = Page(self.client.get(path, params=query or None))
+        until = time.monotonic() + 60
+        while "data-again" in page.answer.text:
+            assert time.monotonic() < until, "it is never complete"
+            time.sleep(0.05)
+            page = Page(self.client.get(path, params=query or None))
+        return page
 
     def dataset(self, market: str = "spot", pair: str = "BTC/USDT", **query: Any) -> Page:
         return self("/browse", market=market, pair=pair, **query)

@@ -46,10 +46,12 @@ def test_an_empty_root_says_how_to_begin(tmp_path: Path) -> None:
 
 def test_all_datasets_with_their_numbers(browser: Browser) -> None:
     text = browser().text
-    assert "BTC/USDT Europe/Zurich 2021-04-24 to 2021-04-26 3 4,036" in text
+    assert "BTC/USDT spot, Europe/Zurich" in text
+    assert "3 2021-04-24 to 2021-04-26 4,036" in text
     assert "2021-04-26 21:59 UTC" in text
     assert "outage 284 min" in text
-    assert "ETH/USDT UTC 2024-02-01 to 2024-02-01 1 1,440" in text
+    assert "ETH/USDT futures, UTC" in text
+    assert "1 2024-02-01 to 2024-02-01 1,440" in text
     assert "ETH/USDT" not in browser("/browse", market="spot").text
 
 
@@ -57,7 +59,7 @@ def test_a_damaged_dataset_is_said_and_hides_nothing(browser: Browser, root: Pat
     (dataset_folder(root, "futures", "ETHUSDT") / "dataset.json").write_text("oops")
     text = browser().text
     assert "binanceusdm/ETHUSDT/1m cannot be read" in text
-    assert "BTC/USDT Europe/Zurich 2021-04-24" in text
+    assert "BTC/USDT spot, Europe/Zurich" in text
     page = browser.dataset("futures", "ETH/USDT")
     assert page.status == 500
     assert "is damaged" in page.text

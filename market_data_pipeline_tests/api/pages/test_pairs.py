@@ -37,8 +37,9 @@ def browser(root: Path) -> Browser:
 
 def test_the_page_of_all_datasets_links_to_each(browser: Browser) -> None:
     page = browser()
-    assert f"{LIFE} UTC 2024-05-02 to 2024-05-03" in page.text
+    assert f"{LIFE} spot, UTC" in page.text
     assert "BTC/USDT_240531" in page.text
+    assert "2 2024-05-02 to 2024-05-03 2,880" in page.text
     links = [link for link in page.links if "pair=" in link]
     assert all(link.isascii() for link in links)
     assert {parse_qs(urlsplit(link).query)["pair"][0] for link in links} == {"BTC/USDT", LIFE, "BTC/USDT_240531"}

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from pydantic import SecretStr
 
 from market_data_pipeline.api.app import create_app
 from market_data_pipeline.settings import Settings
-from market_data_pipeline_tests.api.conftest import Api, served
-from market_data_pipeline_tests.support import dataset_folder, flip_a_byte
+from market_data_pipeline_tests.api.conftest import NOWHERE, Api, served
+from market_data_pipeline_tests.api.pages.browsing import store_days
+from market_data_pipeline_tests.support import dataset_folder, flip_a_byte, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("api")]
 PAIR = {"market": "spot", "pair": "SIM07/USDT"}
@@ -82,15 +84,15 @@ def told(page: Page, text: str) -> None:
 
 def test_a_backfill_is_started_and_seen_to_finish(page: Page) -> None:
     page.goto("/browse")
-    page.select_option("[name=market]", "spot")
+    page.select_option(".start [name=market]", "spot")
     page.fill("[name=pair]", "SIM06/USDT")
     page.fill("[name=start]", "2024-13-01")
-    page.click("button[type=submit]")
+    page.click(".start button[type=submit]")
     expect(page.locator(".problem")).to_contain_text("not a date or ISO time")
     expect(page.locator("[name=start]")).to_be_focused()
     page.fill("[name=start]", "2024-01-01")
     page.fill("[name=end]", "2024-01-21")
-    page.click("button[type=submit]")
+    page.click(".start button[type=submit]")
     expect(page.locator(".run progress")).to_be_visible()
     told(page, r"backfill success, 20 of 20 days, 28,800 klines")
     page.click("text=Show the dataset as it is now")
@@ -148,6 +150,10 @@ def test_the_buttons_do_what_they_say(page: Page, loaded: Api) -> None:
     expect(page.locator(".cell.damaged[title]")).to_have_attribute("title", re.compile("2024-01-04 damaged"))
     page.get_by_role("button", name="Verify").click()
     told(page, r"verify success, \d of \d checks did not pass")
+    page.goto("/browse?q=sim07")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="SIM07/USDT"))
+    expect(row).to_contain_text("failed chunks_match_manifest", timeout=_PATIENCE_MS, use_inner_text=True)
+    page.goto(DATASET)
     page.get_by_role("button", name="Repair").click()
     told(page, "repair success, 2,880 klines, 2 repaired")
     page.get_by_role("link", name="Show the dataset as it is now").first.click()
@@ -155,6 +161,9 @@ def test_the_buttons_do_what_they_say(page: Page, loaded: Api) -> None:
     expect(page.locator(".cell.damaged[title]")).to_have_count(0)
     page.get_by_role("button", name="Verify").click()
     told(page, "verify success, all checks passed")
+    page.goto("/browse?q=sim07")
+    expect(row).to_contain_text("all checks passed", timeout=_PATIENCE_MS)
+    page.goto(DATASET)
     page.get_by_role("button", name="Combine").click()
     told(page, "combine success")
     page.goto(DATASET)
@@ -187,6 +196,39 @@ def test_a_backfill_is_canceled(page: Page, loaded: Api) -> None:
     expect(page.locator(".run .note")).to_have_count(0)
 
 
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_one_of_many_datasets_is_found(browser: Browser, tmp_path: Path, scripts: bool) -> None:
+    for number in range(105):
+        store_days(tmp_path, f"N{number:03d}/USDT", 40 + number, without=[5] if number == 77 else ())
+    app = create_app(Settings(market_data_dir=tmp_path), dagster_url=NOWHERE)
+    with served(app) as url, visiting(browser, url, java_script_enabled=scripts) as page:
+        page.goto("/browse")
+        if not scripts:
+            wait_until(lambda: page.reload() is not None and page.locator("[data-again]").count() == 0)
+        expect(page.locator("[data-again]")).to_have_count(0)
+        expect(page.locator("tbody tr")).to_have_count(100)
+        page.get_by_role("link", name="Next").click()
+        expect(page.locator("tbody tr")).to_have_count(5)
+        page.get_by_role("columnheader", name="Days").get_by_role("link").click()
+        expect(page.get_by_role("columnheader", name="Days")).to_have_attribute("aria-sort", "descending")
+        expect(page.locator("tbody th a").first).to_have_text("N104/USDT")
+        page.get_by_role("link", name="warning 1").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        expect(page.locator("tbody tr")).to_contain_text("no chunk for 1 requested day")
+        page.get_by_role("link", name="Coverage by month").click()
+        expect(page.get_by_role("cell", name="2024-01 unexplained")).to_have_text("!")
+        page.get_by_label("Search").fill("n00")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("#many")).to_contain_text("No dataset is like that")
+        page.get_by_role("link", name="Show all").click()
+        expect(page.locator("tbody tr")).to_have_count(50)
+        page.get_by_label("Search").fill("n00")
+        page.keyboard.press("Enter")
+        expect(page.locator("tbody tr")).to_have_count(10)
+        page.get_by_role("link", name="N003/USDT").click()
+        expect(page.locator("h1")).to_have_text("N003/USDT spot")
+
+
 def test_a_token_is_asked_for(browser: Browser, loaded: Api) -> None:
     settings = Settings(market_data_dir=loaded.root, market_data_api_token=SecretStr("open sesame"))
     with served(create_app(settings, dagster_url=loaded.ui.url)) as url, visiting(browser, url) as page:
@@ -210,7 +252,7 @@ def test_nothing_sticks_out(browser: Browser, loaded: Api, scheme: str, width: i
         page.goto(DATASET)
         file = page.locator("a.cell").first.get_attribute("href")
         runs = DATASET.replace("?", "/runs?")
-        for path in ("/browse", DATASET, file, runs, "/browse?market=spot&pair=NO/SUCH"):
+        for path in ("/browse", "/browse/coverage", DATASET, file, runs, "/browse?market=spot&pair=NO/SUCH"):
             page.goto(str(path))
             wide = page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
             assert wide <= 0, f"{path} is {wide} px too wide"

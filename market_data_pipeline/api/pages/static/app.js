@@ -1,4 +1,5 @@
-// Starts runs and shows their progress, switches live mode, moves in the calendar by arrow keys, opens files by double-click.
+// Starts runs and shows their progress, switches live mode, completes lists, moves in the calendar by arrow keys, opens
+// files by double-click.
 // Belongs here: requests to the API, and showing the responses. Does not belong here: the chart (chart.js), content that
 // needs no script (templates).
 "use strict";
@@ -251,6 +252,35 @@
   // After a reload, show the run that the page showed before.
   const noted = JSON.parse(sessionStorage.getItem(STARTED) || "null");
   if (noted && panel() && noted.on === location.pathname + location.search) watch(noted);
+
+  // --- lists that are not complete yet: the page is asked for again until the server has read everything
+
+  const AGAIN_MS = [500, 1000, 2000, 4000];
+
+  async function showMore(times) {
+    const place = document.querySelector("[data-again]");
+    if (!place) return;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS[Math.min(times, AGAIN_MS.length - 1)]));
+    try {
+      const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const part = new DOMParser().parseFromString(await response.text(), "text/html").getElementById(place.id);
+      // What a person points at with the keyboard must not go away.
+      if (part && !place.contains(document.activeElement)) {
+        place.replaceWith(part);
+        showNewest();
+      }
+    } catch {
+      // The page stays as it is, and says that it is not complete.
+    }
+    showMore(times + 1);
+  }
+  showMore(0);
+
+  // The newest months are at the end of the heat map.
+  function showNewest() {
+    document.querySelectorAll("[data-end]").forEach((map) => (map.scrollLeft = map.scrollWidth));
+  }
+  showNewest();
 
   // --- calendar: Tab enters it, arrow keys move in it
 

@@ -1,23 +1,23 @@
-"""The datasets of the store, for pages. A dataset stays open, and is read again only after its files have changed.
+"""Datasets with all of their entries, for pages. A dataset stays open, and is read again after its files have changed.
 
-Belongs here: what is kept between requests, and which chunks are damaged, judged by their size. Does not belong here:
-the content of files (`core.store`), the check of chunks by hash (`core.proof`), pages (`pages.browse`).
+Belongs here: the datasets that stay open, and which chunks are damaged, judged by their size. Does not belong here:
+numbers of all datasets (`summaries`), the content of files (`core.store`), the check of chunks by hash (`core.proof`).
 """
 
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import stamp_of
+from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
@@ -26,6 +26,9 @@ from market_data_pipeline.core.store.status import DatasetStatus, status_of
 _WATCHED = (layout.DATASET_FILE, layout.MANIFEST_FILE, layout.REVISIONS_FILE, layout.CHUNKS)
 # Two changes within one tick of a file system's clock leave the same time stamp, so newer stamps are not relied on.
 _SETTLED_AFTER_NS = 2_000_000_000
+# The entries of one dataset of 2,500 days take more than a megabyte.
+_MOST_OPEN = 32
+Stamps = tuple[FileStamp | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +62,33 @@ class Inventory:
     damaged: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A dataset that cannot be read: its folder relative to the data root, and the reason."""
+def stamps_of(path: Path) -> Stamps:
+    """What shows that the files of the dataset with this `dataset.json` have changed."""
+    return tuple(stamp_of(path.with_name(name)) for name in _WATCHED)
 
-    folder: str
-    problem: str
+
+def are_settled(stamps: Stamps) -> bool:
+    """False for stamps so new that a further change might leave the same ones."""
+    newest_ns = max((stamp.modified_ns for stamp in stamps if stamp), default=0)
+    return time.time_ns() - newest_ns > _SETTLED_AFTER_NS
 
 
 class Catalog:
-    """The datasets of a data root. Threads may share it."""
+    """The datasets of a data root, of which those used last stay open. Threads may share it."""
 
     def __init__(self, store: Store) -> None:
         """Files are read at the first call that needs them."""
-        self._store = store
+        self.store = store
         self._lock = threading.Lock()
-        self._open: dict[Path, _OpenDataset] = {}
+        self._open: OrderedDict[Path, _OpenDataset] = OrderedDict()
 
-    def views(self, market: Market | None = None) -> Iterator[DatasetView | Unreadable]:
-        """All datasets, or those of a market, by market and pair; `Unreadable` for one that cannot be read."""
-        for path in self._store.dataset_files(market):
-            try:
-                yield self._opened(path).view()
-            except (MarketDataError, OSError) as error:
-                folder = path.parent.relative_to(self._store.root).as_posix()
-                yield Unreadable(folder, " ".join(str(error).split()))
+    def view(self, path: Path) -> DatasetView:
+        """The dataset with this `dataset.json`.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        return self._opened(path).view()
 
     def inventory(self, market: Market, pair: str) -> Inventory | None:
         """A dataset and its files, None if there is no such dataset.
@@ -92,7 +97,7 @@ class Catalog:
             StoreError: its `dataset.json` is damaged.
             UsageError: the dataset has the symbol of the pair, but another base and quote.
         """
-        path = self._store.folder(market, pair) / layout.DATASET_FILE
+        path = self.store.folder(market, pair) / layout.DATASET_FILE
         if not path.exists():
             return None
         inventory = self._opened(path).inventory()
@@ -101,7 +106,11 @@ class Catalog:
 
     def _opened(self, path: Path) -> "_OpenDataset":
         with self._lock:
-            return self._open.setdefault(path, _OpenDataset(self._store, path))
+            opened = self._open.setdefault(path, _OpenDataset(self.store, path))
+            self._open.move_to_end(path)
+            if len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
+            return opened
 
 
 class _OpenDataset:
@@ -112,7 +121,7 @@ class _OpenDataset:
         self._lock = threading.Lock()
         self._files: DatasetStore | None = None
         self._view: DatasetView | None = None
-        self._stamps: object = None
+        self._stamps: Stamps | None = None
         self._read_at = -1.0
 
     def view(self) -> DatasetView:
@@ -140,7 +149,7 @@ class _OpenDataset:
         return view, files, dict(_differences(view.entries, files))
 
     def _read(self) -> DatasetView:
-        stamps = [stamp_of(self._path.with_name(name)) for name in _WATCHED]
+        stamps = stamps_of(self._path)
         if self._view is not None and stamps == self._stamps:
             return self._view
         dataset = self._store.read(self._path)
@@ -148,8 +157,7 @@ class _OpenDataset:
             self._files = self._store.open(dataset)
         else:
             self._files.refresh()
-        newest_ns = max(stamp.modified_ns for stamp in stamps if stamp)
-        self._stamps = stamps if time.time_ns() - newest_ns > _SETTLED_AFTER_NS else None
+        self._stamps = stamps if are_settled(stamps) else None
         entries = tuple(sorted(self._files.entries.values(), key=lambda entry: entry.day))
         return DatasetView(status_of(self._files), entries, since_ms(self._files))
 
