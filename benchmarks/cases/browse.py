@@ -1,4 +1,4 @@
-"""The browse page: how soon a page answers on loopback, on a dataset of years.
+"""The browse page: how soon a page answers on loopback, on a dataset of years, and on a thousand of them.
 
 Belongs here: which pages are requested. Does not belong here: how they are made.
 """
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 
 import requests
@@ -15,9 +16,16 @@ import requests
 from benchmarks.bench import Bench
 from benchmarks.processes import PROJECT, BenchmarkFailed, Spread, environment
 from benchmarks.results import Line, Unit
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import day_of, parse_zone
+from market_data_pipeline.core.store.dataset_file import write_dataset
+from market_data_pipeline.core.store.layout import MANIFEST_FILE
+from market_data_pipeline.core.store.manifest import Entry, State, to_text
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.services.addresses import Address, free_port
 
-_GOAL_S = 0.100
+_GOAL_S, _MANY_GOAL_S = 0.100, 0.200
 _TIMES = 40
 _NO_DAGSTER = "http://127.0.0.1:9"
 
@@ -25,8 +33,15 @@ _NO_DAGSTER = "http://127.0.0.1:9"
 def browse(bench: Bench) -> Iterator[Line]:
     """Pages of the largest store, requested one after the other over HTTP; the first request is not counted.
 
-    No request goes to Dagster: its runs are a part of the page that the browser loads later.
+    No request goes to Dagster: its runs are a part of the page that the browser loads later. Then pages of many
+    datasets that have their notes (`dataset.json`, manifest) and no chunks: the first page of a new server, pages
+    while it reads all manifests, and after that.
     """
+    yield from _one(bench)
+    yield from _many(bench)
+
+
+def _one(bench: Bench) -> Iterator[Line]:
     root = bench.whole_root
     chunks = sorted(root.glob("*/*/1m/chunks/*.parquet"))
     name = chunks[len(chunks) // 2].relative_to(root).as_posix()
@@ -41,6 +56,50 @@ def browse(bench: Bench) -> Iterator[Line]:
             _seconds(session, url + path)
             taken = tuple(_seconds(session, url + path) for _ in range(_TIMES))
             yield Line(f"{len(chunks)} chunks: {what}", Unit.SECONDS, Spread(taken), None, "", None, _GOAL_S, True)
+
+
+def _many(bench: Bench) -> Iterator[Line]:
+    root = bench.new_root()
+    _store_many(root, bench.sizes.browse_datasets, bench.whole.days)
+    what = f"{bench.sizes.browse_datasets} datasets of {bench.whole.days} days"
+    pages = {
+        "the list": "/browse",
+        "the list, sorted by size, last page": f"/browse?sort=-size&page={-(-bench.sizes.browse_datasets // 100)}",
+        "a search": "/browse?q=n01+usdt",
+        "the heat map": "/browse/coverage",
+    }
+    with _served(root) as url, requests.Session() as session:
+        first, began_s, meanwhile = _seconds(session, f"{url}/browse"), time.perf_counter(), []
+        while "data-again" in session.get(f"{url}/browse", timeout=60).text:
+            meanwhile += [_seconds(session, url + path) for path in pages.values()]
+            time.sleep(0.5)
+        bench.say(f"{what} were read in {time.perf_counter() - began_s:.1f} s")
+        measured = {"the first page of a new server": [first], "pages while the server reads all": meanwhile or [first]}
+        measured |= {name: [_seconds(session, url + path) for _ in range(_TIMES)] for name, path in pages.items()}
+        for name, taken in measured.items():
+            spread = Spread(tuple(taken))
+            yield Line(f"{what}: {name}", Unit.SECONDS, spread, None, "", None, _MANY_GOAL_S, absolute=True)
+
+
+def _store_many(root: Path, datasets: int, days: int) -> None:
+    """Datasets with equal manifests of so many days."""
+    store, zone, start = Store(root), parse_zone("UTC"), date(2020, 1, 1)
+    entries = []
+    for number in range(days):
+        day = day_of(zone, start + timedelta(number))
+        entries.append(
+            Entry(
+                day.key, 1440, 1440, day.start_ms, day.end_ms - 60_000, (), "archive", 60_000, "0" * 64, State.ARCHIVED
+            )
+        )
+    requested = (Span(day_of(zone, start).start_ms, day.end_ms),)
+    manifest = to_text(Dataset(Market.SPOT, "N000/USDT", zone, start), entries)
+    for number in range(datasets):
+        dataset = Dataset(Market.SPOT, f"N{number:03d}/USDT", zone, start, requested)
+        folder = store.folder(dataset.market, dataset.pair)
+        folder.mkdir(parents=True)
+        write_dataset(folder, dataset)
+        (folder / MANIFEST_FILE).write_bytes(manifest.replace(b"N000/USDT", dataset.pair.encode(), 1))
 
 
 def _seconds(session: requests.Session, url: str) -> float:
