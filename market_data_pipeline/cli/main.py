@@ -79,7 +79,9 @@ def main() -> NoReturn:
     gc.set_threshold(50_000)
     # At the end Python looks through all of them once more, which takes half a second after Dagster was imported.
     atexit.register(gc.freeze)
-    logging.getLogger("market_data_pipeline").addHandler(logging.NullHandler())
+    # Without a handler their errors go to stderr. That of Dagster's databases has one, with traceback, at a Ctrl-C.
+    for name in ("market_data_pipeline", "sqlalchemy.pool"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         # A Windows console or pipe with a legacy code page cannot print `→` or a bar.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

@@ -13,6 +13,8 @@ from concurrent_log_handler import ConcurrentRotatingFileHandler
 
 from market_data_pipeline.core.errors import StoreUnavailable
 
+# Ours, and that of Dagster's databases, which reports a connection that could not be closed.
+_LOGGERS = ("market_data_pipeline", "sqlalchemy.pool")
 # The file is rotated at this size, and so many old ones are kept.
 _MOST_BYTES, _KEPT_FILES = 5_000_000, 5
 
@@ -23,9 +25,9 @@ def log_to(folder: Path) -> None:
     Raises:
         StoreUnavailable: the folder cannot be created.
     """
-    logger = logging.getLogger("market_data_pipeline")
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     path = folder / "loader.log"
-    if any(getattr(handler, "baseFilename", None) == str(path) for handler in logger.handlers):
+    if any(getattr(handler, "baseFilename", None) == str(path) for handler in loggers[0].handlers):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,8 +38,9 @@ def log_to(folder: Path) -> None:
     formatter = logging.Formatter("%(asctime)sZ %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    for logger in loggers:
+        logger.addHandler(handler)
+    loggers[0].setLevel(logging.INFO)
 
 
 class _LoaderLog(ConcurrentRotatingFileHandler):

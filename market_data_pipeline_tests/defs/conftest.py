@@ -23,5 +23,6 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading]:
     ):
         yield set_up
     for handler in set(logger.handlers) - set(before):
-        logger.removeHandler(handler)
+        for each in (logger, logging.getLogger("sqlalchemy.pool")):
+            each.removeHandler(handler)
         handler.close()

@@ -17,7 +17,8 @@ def logger() -> Iterator[logging.Logger]:
     before = logger.handlers[:], logger.level
     yield logger
     for handler in set(logger.handlers) - set(before[0]):
-        logger.removeHandler(handler)
+        for each in (logger, logging.getLogger("sqlalchemy.pool")):
+            each.removeHandler(handler)
         handler.close()
     logger.setLevel(before[1])
 
@@ -28,6 +29,15 @@ def test_lines_are_kept_once_however_often_the_log_is_asked_for(tmp_path: Path, 
     logger.getChild("somewhere").info("a line")
     (line,) = (tmp_path / "logs" / "loader.log").read_text().splitlines()
     assert line.endswith(" INFO a line")
+
+
+def test_what_dagsters_databases_report_is_kept_too_and_not_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_to(tmp_path)
+    logging.getLogger("sqlalchemy.pool.impl.QueuePool").error("a connection could not be closed")
+    assert (tmp_path / "loader.log").read_text().endswith(" ERROR a connection could not be closed\n")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_that_cannot_be_is_said_in_one_line(tmp_path: Path) -> None:
