@@ -20,6 +20,7 @@ from market_data_pipeline.instance.names import (
     COMBINED,
     KLINES,
     LOCATION,
+    PAIRS_TAG,
     PARTITION_TAG,
     PROOF_JOB,
     RANGE_END_TAG,
@@ -56,6 +57,7 @@ class RunSummary:
     `what` is backfill, verify, combine, repair or run. `status` is queued, running, success, failure or canceled.
     `began_s` and `ended_s` are seconds since 1970, None before the run has begun or ended. `days` are its first and
     last day, None for a run without days. `asset_roots` has the `exchange_id/PAIR_TOKEN` of its assets and checks.
+    `pairs` is of how many pairs a load of many is, None for other runs.
     """
 
     run_id: str
@@ -66,6 +68,7 @@ class RunSummary:
     days: tuple[str, str] | None
     url: str
     asset_roots: frozenset[str] = frozenset()
+    pairs: int | None = None
 
     @property
     def is_over(self) -> bool:
@@ -276,6 +279,7 @@ class Dagster:
             days=(first, last) if first and last else (day, day) if day else None,
             url=f"{self.public_url}/runs/{run['runId']}",
             asset_roots=frozenset("/".join(path[:2]) for path in [*assets, *checked]),
+            pairs=int(pairs) if (pairs := tags.get(PAIRS_TAG, "")).isdigit() else None,
         )
 
 

@@ -49,14 +49,32 @@ class _Request(BaseModel):
     pair: PairName | None = None
 
 
+PairWord = Annotated[str, Field(min_length=1, max_length=80, examples=["BTC/USDT", "*/USDT", "!*DOWN/*"])]
+
+
 class Backfill(_Request):
-    """The days to load. No field is required."""
+    """The days to load. No field is required. With `pairs` or `universe` it is a load of many pairs."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"market": "futures", "pair": "BTC/USDT", "start": "2024-01-01", "end": "2024-02-01"}]
+            "examples": [
+                {"market": "futures", "pair": "BTC/USDT", "start": "2024-01-01", "end": "2024-02-01"},
+                {"market": "futures", "pairs": ["*/USDT", "!*DOWN/*"], "start": "2024-01-01"},
+                {"universe": "usdt-perps"},
+            ]
         },
+    )
+
+    pairs: list[PairWord] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="pairs, globs, and what to leave out, instead of `pair`; globs mean the pairs that were traded "
+        "in the window",
+    )
+    universe: str | None = Field(
+        default=None, min_length=1, max_length=100, description="the pairs of [universe.NAME] in market-data.toml, too"
     )
 
     start: Instant | None = Field(
@@ -108,7 +126,8 @@ class Started(BaseModel):
     events_url: str = Field(
         description="URL of the run's progress as server-sent events", examples=["/runs/0b3a7f0e/events"]
     )
-    dataset: DatasetName | None = Field(description="the dataset of the run; null for all datasets")
+    dataset: DatasetName | None = Field(description="the dataset of the run; null for many or all datasets")
+    pairs: int | None = Field(default=None, description="number of pairs of a load of many", examples=[412])
     days: int | None = Field(default=None, description="number of days in the run", examples=[31])
     first_day: str | None = Field(default=None, examples=["2024-01-01"])
     last_day: str | None = Field(default=None, examples=["2024-01-31"])
@@ -150,10 +169,16 @@ class Progress(BaseModel):
     days_done: int = Field(description="days that the run has loaded, or found complete", examples=[12])
     days_asked: int | None = Field(description="days in the run; null for a run without days", examples=[31])
     rows: int = Field(description="klines in these days")
+    pairs_asked: int | None = Field(default=None, description="pairs in a load of many; null for other runs")
+    pairs_loaded: int | None = Field(
+        default=None, description="pairs of a load of many that are done and got new days; null for other runs"
+    )
     error: str | None = Field(description="why the run failed or was canceled, in one line")
     warnings: list[str] = Field(description="the last warnings and errors that the run logged, at most 20")
-    checks: list[CheckResult]
-    results: dict[str, dict[str, Any]] = Field(description="metadata by asset, such as the rows of the combined file")
+    checks: list[CheckResult] = Field(description="at most 200, those that did not pass first")
+    results: dict[str, dict[str, Any]] = Field(
+        description="metadata by asset, such as the rows of the combined file; none of a load of many"
+    )
 
 
 class CancelRequested(BaseModel):

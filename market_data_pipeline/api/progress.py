@@ -13,10 +13,10 @@ from typing import Any
 
 from market_data_pipeline.api.dagster_client import Dagster, RunSummary
 from market_data_pipeline.api.models import CheckResult, Progress
-from market_data_pipeline.instance.names import KLINES
+from market_data_pipeline.instance.names import KLINES, MANIFEST
 
 _RUNS_REMEMBERED = 200
-_WARNINGS_SHOWN = 20
+_WARNINGS_SHOWN, _CHECKS_SHOWN = 20, 200
 _ROWS = "dagster/partition_row_count"
 
 
@@ -25,7 +25,8 @@ class _Tally:
     """The sums over the events up to `cursor`."""
 
     cursor: str | None = None
-    rows_by_day: dict[str, int] = field(default_factory=dict)
+    rows_by_day: dict[tuple[str, str], int] = field(default_factory=dict)
+    manifests: set[str] = field(default_factory=set)
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
@@ -38,7 +39,7 @@ class _Tally:
             case "MaterializationEvent":
                 self._note_materialized(event)
             case "AssetCheckEvaluationEvent":
-                self.checks.append(_check(event["evaluation"]))
+                self._note_check(_check(event["evaluation"]))
             case "ExecutionStepOutputEvent" if event["metadataEntries"]:
                 self.results["run"] = _values(event["metadataEntries"])
             case "ExecutionStepFailureEvent" | "RunFailureEvent" | "RunCanceledEvent":
@@ -49,9 +50,18 @@ class _Tally:
     def _note_materialized(self, event: dict[str, Any]) -> None:
         values, path = _values(event["metadataEntries"]), event["assetKey"]["path"]
         if path[-1] == KLINES and event["partition"]:
-            self.rows_by_day[event["partition"]] = values.get(_ROWS) or 0
+            self.rows_by_day["/".join(path), event["partition"]] = values.get(_ROWS) or 0
         elif values:
             self.results[path[-1]] = values
+        if path[-1] == MANIFEST:
+            self.manifests.add("/".join(path))
+
+    def _note_check(self, check: CheckResult) -> None:
+        """Keep so many results, those that did not pass first: a load of 500 pairs has thousands."""
+        self.checks.append(check)
+        if len(self.checks) > _CHECKS_SHOWN:
+            last_passed = next((at for at in reversed(range(len(self.checks))) if self.checks[at].passed), -1)
+            del self.checks[last_passed]
 
 
 class RunWatcher:
@@ -96,10 +106,12 @@ def _progress(run: RunSummary, tally: _Tally) -> Progress:
         days_done=len(tally.rows_by_day),
         days_asked=_number_of_days(run.days),
         rows=sum(tally.rows_by_day.values()),
+        pairs_asked=run.pairs,
+        pairs_loaded=None if run.pairs is None else len(tally.manifests),
         error=tally.error if run.status in {"failure", "canceled"} else None,
         warnings=tally.warnings,
-        checks=tally.checks,
-        results=tally.results,
+        checks=sorted(tally.checks, key=lambda check: check.passed),
+        results=tally.results if run.pairs is None else {},
     )
 
 

@@ -5,6 +5,7 @@ Belongs here: which run belongs to a request, and what has to exist before the r
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from market_data_pipeline.api.context import Context
@@ -12,16 +13,23 @@ from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.models import Backfill, DatasetName, Live, Started, Verify
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.live import find_or_create_dataset, mark
-from market_data_pipeline.app.targets import open_datasets, target_of
+from market_data_pipeline.app.market.bulk import run_config
+from market_data_pipeline.app.market.universe import traded_pairs
+from market_data_pipeline.app.targets import open_datasets, target_of, targets_of
+from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import select
+from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.instance.names import (
     CHECKS,
     COMBINED,
     DATASET_TAG,
     KLINES,
+    LOAD_JOB,
+    LOAD_OP,
     MANIFEST,
+    PAIRS_TAG,
     PROOF_JOB,
     REPAIR_JOB,
     REPAIR_OP,
@@ -39,12 +47,14 @@ _CHECK_NAMES = {
 
 
 def backfill(context: Context, request: Backfill) -> Started:
-    """Create the dataset if it does not exist, and start a run over the days of the window.
+    """Create the dataset if it does not exist, and start a run over the days of the window; or a load of many pairs.
 
     Raises:
         UsageError, StoreError, SourceError: see `app.backfill.run_window`; no run was started.
         DagsterUnavailable: the run could not be started.
     """
+    if request.pairs is not None or request.universe is not None:
+        return _backfill_many(context, request)
     settings, dagster = context.settings, context.dagster
     backfill_request = BackfillRequest(
         target_of(settings, request.market, request.pair, request.tz),
@@ -71,6 +81,42 @@ def backfill(context: Context, request: Backfill) -> Started:
     ).model_copy(
         update={"days": len(days), "first_day": days[0].key, "last_day": days[-1].key, "warnings": list(load.warnings)}
     )
+
+
+def _backfill_many(context: Context, request: Backfill) -> Started:
+    """Start one run of the job `load`, which creates the datasets.
+
+    Raises:
+        UsageError: a word cannot be parsed, names a pair twice or matches nothing; there is no such universe.
+        SourceUnavailable: globs need the catalog, which there is not, and nobody answers.
+        DagsterUnavailable: the run could not be started.
+    """
+    if request.pair is not None:
+        raise UsageError("pair names one pair, pairs and universe name many; give pair alone, or put it into pairs")
+    settings = context.settings
+    found = find_universe(settings.root, request.universe) if request.universe else None
+    if found and request.market not in {None, found.market.value}:
+        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
+    market, zone = (found.market.value if found else request.market), request.tz or (found.zone if found else None)
+    start, source = (
+        request.start or (found.start if found else None),
+        request.source or (found.source if found else None),
+    )
+    among = partial(traded_pairs, tz=zone, start=start, end=request.end)
+    words = [*(found.pairs if found else ()), *(request.pairs or ())]
+    options: dict[str, Any] = {"align_window": request.align_window, "refetch": request.refetch}
+    # What needs no catalog is checked before it is read.
+    BackfillRequest(target_of(settings, market, None, zone), start=start, end=request.end).instants()
+    context.dagster.require_reachable()
+    requests = [
+        BackfillRequest(target, start=start, end=request.end, chunk_size=request.chunk_size, **options)
+        for target in targets_of(settings, market, words, zone, among=among)
+    ]
+    with_source = settings.model_copy(update={"market_data_source": source}) if source else settings
+    config = {"ops": {LOAD_OP: {"config": run_config(with_source, requests)}}}
+    tags = _tags("backfill", None) | {PAIRS_TAG: str(len(requests))}
+    run_id = context.dagster.launch(job=LOAD_JOB, config=config, tags=tags)
+    return _response(context, run_id, None).model_copy(update={"pairs": len(requests)})
 
 
 def verify(context: Context, request: Verify) -> Started:

@@ -12,16 +12,19 @@ import dagster as dg
 from pydantic import Field
 
 from market_data_pipeline.core.bulk.load import Begun, Ended, Message, Work, load_many
+from market_data_pipeline.core.catalog.catalog import traded_pairs
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Dataset, parse_market
+from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
-from market_data_pipeline.core.klines.pair import parse_pair
+from market_data_pipeline.core.klines.patterns import parse_patterns
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.checks import evaluations_of
+from market_data_pipeline.defs.markets.pairs import catalog_of
 from market_data_pipeline.defs.metadata import manifest_metadata
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
@@ -33,15 +36,27 @@ from market_data_pipeline.instance.runs import recorded_days
 class LoadConfig(dg.Config):
     """Which datasets to load, and which minutes of each."""
 
-    market: str = Field(default="futures", description="spot or futures")
-    pairs: list[str] = Field(default=[], description="BASE/QUOTE or the exchange's symbol, one for each dataset")
+    market: str | None = Field(
+        default=None, description="spot or futures; that of the universe, or else futures, if unset"
+    )
+    pairs: list[str] = Field(
+        default=[],
+        description="BASE/QUOTE or the exchange's symbol; globs such as */USDT; !*DOWN/* leaves out what it matches",
+    )
+    universe: str | None = Field(default=None, description="the pairs of [universe.NAME] in market-data.toml, too")
     start: str | None = Field(
-        default=None, description="first minute, a date or an ISO time; 2020-01-01T01:00Z if unset"
+        default=None,
+        description="first minute, a date or an ISO time; that of the universe, or else 2020-01-01T01:00Z, if unset",
     )
     end: str | None = Field(default=None, description="first minute after the window; now if unset")
-    tz: str = Field(default="UTC", description="the zone of datasets that are created now")
+    tz: str | None = Field(
+        default=None,
+        description="the zone of datasets that are created now; that of the universe, or UTC, if unset",
+    )
     align_window: bool = Field(default=True, description="load whole days, or only the minutes of the window")
-    source: str | None = Field(default=None, description="auto, rest or archive; MARKET_DATA_SOURCE if unset")
+    source: str | None = Field(
+        default=None, description="auto, rest or archive; that of the universe, or else MARKET_DATA_SOURCE, if unset"
+    )
     refetch: bool = Field(default=False, description="request stored klines from the source again")
     chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; a whole day if unset")
 
@@ -79,7 +94,7 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
 @dg.job(
     name=LOAD_JOB,
     executor_def=dg.in_process_executor,
-    description="Loads many datasets in one run: a window of each pair that the config names.",
+    description="Loads many datasets in one run: a window of each pair that the config names, by name or glob.",
 )
 def load_job() -> None:
     """Run `load_datasets`."""
@@ -137,18 +152,24 @@ def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, M
     """The load of a run that the UI or the API started.
 
     Raises:
-        UsageError: a text cannot be parsed, or no pair is given.
+        UsageError: a text cannot be parsed, no pair is given, or a glob matches nothing.
     """
-    market, zone = parse_market(config.market), parse_zone(config.tz)
-    if not config.pairs:
-        raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
-    start_ms = parse_instant(config.start, zone) if config.start else None
+    found = find_universe(tools.store.root, config.universe) if config.universe else None
+    market = parse_market(config.market or (found.market.value if found else Market.FUTURES.value))
+    if found and market is not found.market:
+        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market in the run config")
+    zone = parse_zone(config.tz or (found.zone if found else None) or "UTC")
+    start, source = config.start or (found.start if found else None), config.source or (found.source if found else None)
+    start_ms = parse_instant(start, zone) if start else None
     end_ms = parse_instant(config.end, zone) if config.end else None
-    pairs = dict.fromkeys(parse_pair(named, has_contracts=market.has_contracts) for named in config.pairs)
+    words = [*(found.pairs if found else ()), *config.pairs]
+    if not words:
+        raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
+    patterns = parse_patterns(words, has_contracts=market.has_contracts)
+    among = traded_pairs(catalog_of(tools, market).pairs, zone, start_ms, end_ms) if patterns.needs_candidates else []
     requests = [
-        WindowRequest(market, pair, zone, start_ms, end_ms, align=config.align_window, strict=True) for pair in pairs
+        WindowRequest(market, pair, zone, start_ms, end_ms, align=config.align_window, strict=True)
+        for pair in patterns.choose(among)
     ]
-    work = Work(
-        tools.store, tools.opener(config.source), partial(log_to, tools.logs), config.refetch, config.chunk_size
-    )
+    work = Work(tools.store, tools.opener(source), partial(log_to, tools.logs), config.refetch, config.chunk_size)
     return load_many(requests, work)

@@ -50,6 +50,8 @@ PARTITION_TAG = "dagster/partition"
 DATASET_TAG, WHY_TAG, DAYS_TAG = "market_data/dataset", "market_data/live", "market_data/days"
 WHAT_TAG = "market_data/what"
 """What a user requested: backfill, verify, combine or repair."""
+PAIRS_TAG = "market_data/pairs"
+"""Of how many pairs a run is that is of many."""
 
 
 _IN_NAMES = frozenset(ascii_uppercase + digits + "_")

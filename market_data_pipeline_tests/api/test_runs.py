@@ -66,6 +66,41 @@ def test_the_fallback_is_in_the_answer(loaded: Api) -> None:
     assert "does not list NOSUCH/USDT" in refused.json()["detail"]
 
 
+def test_a_load_of_many_pairs_is_one_run(loaded: Api) -> None:
+    universe = '[universe.few]\nmarket = "spot"\npairs = ["SIM0[3-4]/USDT"]\nstart = "2024-02-01"\n'
+    (loaded.root / "market-data.toml").write_text(universe, encoding="utf-8")
+    request = {"universe": "few", "pairs": ["SIM05USDT", "!SIM04/USDT"], "end": "2024-02-04"}
+    started = loaded.post("/backfill", json=request)
+    assert started.status_code == 202, started.text
+    assert (started.json()["pairs"], started.json()["dataset"]) == (2, None)
+    ended = loaded.ended(started)
+    assert ended["status"] == "success", ended
+    assert (ended["what"], ended["pairs_asked"], ended["pairs_loaded"]) == ("backfill", 2, 2)
+    assert (ended["days_done"], ended["rows"], ended["days_asked"]) == (6, 6 * 1440, None)
+    assert {check["asset"].split("/")[1] for check in ended["checks"]} == {"SIM03USDT", "SIM05USDT"}
+    stored = {each["pair"]: each["rows"] for each in loaded.get("/status").json()}
+    assert (stored["SIM03/USDT"], stored["SIM05/USDT"]) == (3 * 1440, 3 * 1440)
+
+
+@pytest.mark.parametrize(
+    ("request_body", "problem"),
+    [
+        ({"universe": "nosuch"}, "no universe 'nosuch'"),
+        ({"pairs": ["NOSUCH*"]}, "'NOSUCH*' matches no pair"),
+        ({"pairs": ["SIM03/USDT", "SIM03USDT"]}, "named twice"),
+        ({"pairs": ["SIM03/USDT"], "pair": "SIM04/USDT"}, "pair names one pair"),
+        ({"pairs": ["SIM03/USDT"], "start": "2016-01-01", "end": "2017-01-01"}, "spot has klines from"),
+        ({"pairs": []}, "pairs: "),
+    ],
+)
+def test_a_load_of_many_that_cannot_be_is_refused(api: Api, request_body: dict[str, Any], problem: str) -> None:
+    before = {path for path in api.root.glob("binance*/*")}
+    refused = api.post("/backfill", json={"market": "spot", **request_body})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    assert problem in refused.json()["detail"]
+    assert {path for path in api.root.glob("binance*/*")} == before
+
+
 def test_damage_is_found_and_repaired(loaded: Api) -> None:
     (path,) = dataset_folder(loaded.root, "spot", "SIM02USDT").glob("chunks/*_2024-02-03.parquet")
     good = path.read_bytes()

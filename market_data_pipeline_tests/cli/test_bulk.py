@@ -108,6 +108,31 @@ def test_the_job_of_the_ui_loads_the_pairs_of_its_config(run: MarketData, runnin
     }
 
 
+def test_the_job_of_the_ui_takes_globs_and_a_universe(run: MarketData, running: RunningExchange) -> None:
+    settings = settings_of(run.root, running.url)
+    universe(run, market="futures", pairs=["P[01]/USDT"], start="2024-05-01", zone="+02:00", source="rest")
+    refusals = {
+        "'Q*' matches no pair": {"pairs": ["Q*"]},
+        "named twice": {"pairs": ["P0USDT", "P0/USDT"]},
+        "no universe 'yours'": {"universe": "yours"},
+        "is one of futures": {"universe": "mine", "market": "spot"},
+    }
+    with runs.open_instance(run.root / "dagster") as instance:
+
+        def ended(config: dict[str, Any]) -> Any:
+            return runs.run_op(instance, jobs_of(tools_of(settings)), "load", "load_datasets", config=config, tags={})
+
+        for problem, config in refusals.items():
+            assert problem in (ended(config).error or ""), config
+        assert not data_files(run.root)
+        both = ended({"universe": "mine", "pairs": ["P*", "!P[3-9]*"], "end": "2024-05-03"})
+        assert both.success, both.error
+    stored = json.loads(run("status", "--json").stdout)
+    assert {(each["pair"], each["tz"], each["first_day"], each["last_day"]) for each in stored} == {
+        (f"P{number}/USDT", "+02:00", "2024-05-01", "2024-05-02") for number in range(3)
+    }
+
+
 def test_a_pair_that_fails_hides_no_other_and_the_table_says_why(run: MarketData) -> None:
     pairs = ["P0/USDT", "NOPE/USDT", "LATE/USDT", "P1/USDT", "HOLE/USDT"]
     done = run(*of(*pairs), "backfill", *WINDOW)

@@ -160,7 +160,7 @@ def backfill_many(
     log = partial(log_to, settings.logs)
     work = Work(store_of(settings), opener_of(settings), log, first.refetch, first.chunk_size)
     with closing(load_many(wanted, work)) as told:
-        _record(settings, _noted(told, report, on_message), report, _run_config(settings, requests))
+        _record(settings, _noted(told, report, on_message), report, run_config(settings, requests))
     return report
 
 
@@ -173,8 +173,8 @@ def _noted(
         yield request, message
 
 
-def _run_config(settings: Settings, requests: Sequence[BackfillRequest]) -> dict[str, Any]:
-    """The config with which the UI can run the same load again."""
+def run_config(settings: Settings, requests: Sequence[BackfillRequest]) -> dict[str, Any]:
+    """The config of the job `load` for these requests."""
     first = requests[0]
     return {
         "market": first.target.market.value,

@@ -14,17 +14,13 @@ from market_data_pipeline.app.market.bulk import ManyReport, backfill_many
 from market_data_pipeline.app.market.pairs import Asked, load_catalog
 from market_data_pipeline.app.targets import Target, targets_of
 from market_data_pipeline.core.bulk.load import Message
+from market_data_pipeline.core.catalog import catalog
 from market_data_pipeline.core.catalog.catalog import Catalog
-from market_data_pipeline.core.catalog.pairs import ListedPair
-from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset, Market
-from market_data_pipeline.core.klines.days import day_at, day_of, parse_instant, parse_zone
+from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.store.universes import Universe
 from market_data_pipeline.settings import Settings
-
-_UTC = parse_zone("UTC")
-_FOREVER_MS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +56,8 @@ def traded_pairs(
         SourceUnavailable: there is no catalog, and neither the exchange nor its archive answers.
     """
     zone = parse_zone(tz or settings.align_tz)
-    start_ms = day_at(zone, parse_instant(start, zone)).start_ms if start else -_FOREVER_MS
-    end_ms = day_at(zone, parse_instant(end, zone) - 1).end_ms if end else _FOREVER_MS
-    window = Span(start_ms, end_ms)
-    return [pair.pair for pair in load_catalog(settings, market, asked=asked).pairs if _is_traded(pair, window)]
+    start_ms, end_ms = (parse_instant(text, zone) if text else None for text in (start, end))
+    return catalog.traded_pairs(load_catalog(settings, market, asked=asked).pairs, zone, start_ms, end_ms)
 
 
 def targets_of_universe(settings: Settings, universe: Universe, *, asked: Asked | None = None) -> list[Target]:
@@ -130,14 +124,5 @@ def apply_universe(
     )
 
 
-def _traded(catalog: Catalog) -> set[str]:
-    return {pair.symbol for pair in catalog.pairs if pair.is_trading}
-
-
-def _is_traded(pair: ListedPair, window: Span) -> bool:
-    """True if the pair has a life, which is whole UTC days, that reaches into the window."""
-    lives = (
-        Span(day_of(_UTC, life.first).start_ms, day_of(_UTC, life.last).end_ms if life.last else _FOREVER_MS)
-        for life in pair.lives
-    )
-    return bool(intersect(lives, [window]))
+def _traded(of_market: Catalog) -> set[str]:
+    return {pair.symbol for pair in of_market.pairs if pair.is_trading}

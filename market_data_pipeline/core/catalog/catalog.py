@@ -4,13 +4,18 @@ Belongs here: what can be asked of a snapshot, or of two. Does not belong here: 
 pairs a user's words mean (`klines.patterns`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 from market_data_pipeline.core.catalog.pairs import ListedPair, PairStatus, Snapshot, TradedDays
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import Zone, day_at, day_of, parse_zone
+
+_UTC = parse_zone("UTC")
+_FOREVER_MS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,29 @@ def changes_between(before: Snapshot, after: Snapshot) -> Changes:
         resumed=_turned(known, after, PairStatus.TRADING),
         lost=tuple(pair for pair in before.pairs if pair.symbol not in now),
     )
+
+
+def traded_pairs(pairs: Iterable[ListedPair], zone: Zone, start_ms: int | None, end_ms: int | None) -> list[str]:
+    """The pairs that were traded in a window, which is widened to whole days of a zone.
+
+    Args:
+        pairs: of a catalog.
+        zone: the zone.
+        start_ms: first instant, ms UTC, None for the first day.
+        end_ms: end, exclusive, ms UTC, None for now.
+    """
+    start_ms = -_FOREVER_MS if start_ms is None else day_at(zone, start_ms).start_ms
+    window = Span(start_ms, _FOREVER_MS if end_ms is None else day_at(zone, end_ms - 1).end_ms)
+    return [pair.pair for pair in pairs if _is_traded(pair, window)]
+
+
+def _is_traded(pair: ListedPair, window: Span) -> bool:
+    """True if the pair has a life, which is whole UTC days, that reaches into the window."""
+    lives = (
+        Span(day_of(_UTC, life.first).start_ms, day_of(_UTC, life.last).end_ms if life.last else _FOREVER_MS)
+        for life in pair.lives
+    )
+    return bool(intersect(lives, [window]))
 
 
 def as_of(snapshot: Snapshot, day: date) -> Snapshot:

@@ -14,6 +14,7 @@ import dagster as dg
 from market_data_pipeline.core.catalog.catalog import Changes, changes_between
 from market_data_pipeline.core.catalog.pairs import ListedPair, PairStatus, Snapshot
 from market_data_pipeline.core.catalog.refresh import refresh
+from market_data_pipeline.core.errors import SourceError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.text import count_text
@@ -22,6 +23,22 @@ from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import NO_PAIR_IS_LOST, PAIRS_JOB, pairs_path
 
 _MOST_NAMES = 50
+
+
+def catalog_of(tools: Tools, market: Market) -> Snapshot:
+    """The catalog of a market, of today; the newest that there is where neither the exchange nor its archive answers.
+
+    Raises:
+        SourceUnavailable: there is none.
+    """
+    snapshots = tools.catalog(market)
+    with tools.open_market(market) as (exchange, archive):
+        try:
+            return refresh(market, exchange, archive, snapshots)
+        except SourceError:
+            if (newest := snapshots.newest()) is None:
+                raise
+            return newest
 
 
 def pairs_key(market: Market) -> dg.AssetKey:
