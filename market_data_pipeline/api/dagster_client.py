@@ -55,9 +55,8 @@ class RunSummary:
     """A run: its kind, status, times and days.
 
     `what` is backfill, verify, combine, repair or run. `status` is queued, running, success, failure or canceled.
-    `began_s` and `ended_s` are seconds since 1970, None before the run has begun or ended. `days` are its first and
-    last day, None for a run without days. `asset_roots` has the `exchange_id/PAIR_TOKEN` of its assets and checks.
-    `pairs` is of how many pairs a load of many is, None for other runs.
+    Times are seconds since 1970, None before it has begun or ended. `days` are its first and last day, None if it has
+    none. `asset_roots` has the `exchange_id/PAIR_TOKEN` of its assets and checks. `pairs` counts those of a load of many.
     """
 
     run_id: str
@@ -268,8 +267,7 @@ class Dagster:
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
         assets = [key["path"] for key in run["assetSelection"] or []]
         checked = [check["assetKey"]["path"] for check in run["assetCheckSelection"] or []]
-        first, last = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG)
-        day = tags.get(PARTITION_TAG)
+        first, last, day = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG), tags.get(PARTITION_TAG)
         return RunSummary(
             run_id=run["runId"],
             what=tags.get(WHAT_TAG) or _what(run["pipelineName"], assets, checked),
