@@ -56,7 +56,7 @@ class RunSummary:
 
     `what` is backfill, verify, combine, repair or run. `status` is queued, running, success, failure or canceled.
     Times are seconds since 1970, None before it has begun or ended. `days` are its first and last day, None if it has
-    none. `asset_roots` has the `exchange_id/PAIR_TOKEN` of its assets and checks. `pairs` counts those of a load of many.
+    none. `asset_roots` has the `exchange_id/PAIR_TOKEN` of its assets and checks, `pairs` is set for a load of many.
     """
 
     run_id: str
