@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +62,14 @@ class Inventory:
     damaged: Mapping[str, str]
 
 
-def stamps_of(path: Path) -> Stamps:
-    """What shows that the files of the dataset with this `dataset.json` have changed."""
-    return tuple(stamp_of(path.with_name(name)) for name in _WATCHED)
+def watched_of(path: Path) -> tuple[Path, ...]:
+    """The files of the dataset with this `dataset.json` whose stamps show that it has changed."""
+    return tuple(path.with_name(name) for name in _WATCHED)
+
+
+def stamps_of(watched: Iterable[Path]) -> Stamps:
+    """The stamps of files."""
+    return tuple(map(stamp_of, watched))
 
 
 def are_settled(stamps: Stamps) -> bool:
@@ -118,6 +123,7 @@ class _OpenDataset:
 
     def __init__(self, store: Store, path: Path) -> None:
         self._store, self._path = store, path
+        self._watched = watched_of(path)
         self._lock = threading.Lock()
         self._files: DatasetStore | None = None
         self._view: DatasetView | None = None
@@ -149,7 +155,7 @@ class _OpenDataset:
         return view, files, dict(_differences(view.entries, files))
 
     def _read(self) -> DatasetView:
-        stamps = stamps_of(self._path)
+        stamps = stamps_of(self._watched)
         if self._view is not None and stamps == self._stamps:
             return self._view
         dataset = self._store.read(self._path)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView, Stamps, are_settled, stamps_of
+from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView, Stamps, are_settled, stamps_of, watched_of
 from market_data_pipeline.api.datasets.months import Month, missing_days, months_of
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
@@ -64,12 +64,13 @@ class Known:
 class _Kept:
     """The last reading of a dataset, `today` the day that was current then.
 
-    `stamps` are those of its files before it; None if they were too new to show the next change, or nothing was read.
+    `stamps` are those of `watched` before it; None if they were too new to show the next change, or nothing was read.
     """
 
     dataset: Dataset | None = None
     summary: Summary | None = None
     problem: str = ""
+    watched: tuple[Path, ...] = ()
     stamps: Stamps | None = None
     today: date | None = None
 
@@ -125,7 +126,7 @@ class Summaries:
 
     def _is_due(self, path: Path, todays: dict[str, date]) -> bool:
         kept = self._kept.get(path)
-        if kept is None or kept.stamps is None or kept.stamps != stamps_of(path):
+        if kept is None or kept.stamps is None or kept.stamps != stamps_of(kept.watched):
             return True
         if kept.dataset is None:
             return False
@@ -179,17 +180,18 @@ class Summaries:
                 self._condition.notify_all()
 
     def _read(self, path: Path) -> _Kept:
-        stamps = stamps_of(path)
+        watched = watched_of(path)
+        stamps = stamps_of(watched)
         relied_on = stamps if are_settled(stamps) else None
         try:
             view = self._catalog.view(path)
             today = _today(view.dataset)
-            return _Kept(view.dataset, _summary(view, today, stamps), stamps=relied_on, today=today)
+            return _Kept(view.dataset, _summary(view, today, stamps), "", watched, relied_on, today)
         except (MarketDataError, OSError) as error:
-            return _Kept(problem=" ".join(str(error).split()), stamps=relied_on)
+            return _Kept(problem=" ".join(str(error).split()), watched=watched, stamps=relied_on)
         except Exception as error:
             _log.exception("%s cannot be read", path)
-            return _Kept(problem=f"{type(error).__name__}, see the log of the server", stamps=relied_on)
+            return _Kept(problem=f"{type(error).__name__}, see the server's log", watched=watched, stamps=relied_on)
 
 
 def _summary(view: DatasetView, today: date, stamps: Stamps) -> Summary:
