@@ -50,7 +50,7 @@ class ChunkList:
     def refresh(self) -> None:
         """Read what other processes have written since."""
         self.warnings.clear()
-        self._reread_dataset()
+        self._dataset_was_reread()
         self._listed = dict(self._manifest.entries(warn=self.warnings.append) or {})
         self._paths = chunk_files.scan(self._chunks, self.dataset)
         self._drop_replaced()
@@ -138,11 +138,17 @@ class ChunkList:
 
     def _reread_dataset(self) -> None:
         """Read `dataset.json` and the names of all chunks again if another process has moved the start."""
-        stamp = stamp_of(self.folder / layout.DATASET_FILE)
-        if stamp is not None and stamp != self._dataset_stamp:
-            self.dataset = self._manifest.dataset = read_dataset(self.folder / layout.DATASET_FILE)
+        if self._dataset_was_reread():
             self._paths = chunk_files.scan(self._chunks, self.dataset)
-            self._dataset_stamp = stamp
+
+    def _dataset_was_reread(self) -> bool:
+        """Read `dataset.json` again if it has changed; True if it has."""
+        stamp = stamp_of(self.folder / layout.DATASET_FILE)
+        if stamp is None or stamp == self._dataset_stamp:
+            return False
+        self.dataset = self._manifest.dataset = read_dataset(self.folder / layout.DATASET_FILE)
+        self._dataset_stamp = stamp
+        return True
 
     def _drop_replaced(self) -> None:
         """Remove from this object's unlisted entries each chunk file that another process has replaced since."""
