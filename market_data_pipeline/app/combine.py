@@ -1,15 +1,18 @@
-"""Combine: write a combined file if its chunks have changed, in a Dagster run of this process.
+"""Combine: write combined files whose chunks have changed, of one dataset or many, in a Dagster run of this process.
 
 Belongs here: the run of a request. Does not belong here: writing the file (`core.store.combined`), printing.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from market_data_pipeline.app.targets import Target, open_datasets
+from market_data_pipeline.core.errors import PASSING, StoreError
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.store.combined import select
-from market_data_pipeline.instance.names import COMBINED
+from market_data_pipeline.core.store.combined import Combined, select
+from market_data_pipeline.instance.names import COMBINE_JOB, COMBINE_OP, COMBINED
 from market_data_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,3 +55,84 @@ def combine_dataset(
     with runs.open_instance(settings.home) as instance:
         definitions = definitions_of([files.dataset], tools_of(settings))
         return runs.run(instance, definitions, files.dataset, [COMBINED], config={COMBINED: config})
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedOne:
+    """What became of one of many datasets: its file, None if there is none, and what is wrong, empty if nothing is."""
+
+    name: str
+    combined: Combined | None
+    problem: str = ""
+    may_pass: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedMany:
+    """What combining many datasets did. `error` is why the run failed, None if it did not or a dataset says why."""
+
+    results: tuple[CombinedOne, ...]
+    run_id: str | None = None
+    error: str | None = None
+
+    @property
+    def failed(self) -> list[CombinedOne]:
+        """The datasets with which something is wrong."""
+        return [one for one in self.results if one.problem]
+
+    @property
+    def ok(self) -> bool:
+        """True if every file is there and good."""
+        return not (self.failed or self.error)
+
+    @property
+    def may_pass(self) -> bool:
+        """False if something failed for another reason than the disk."""
+        return all(one.may_pass for one in self.failed)
+
+
+def combine_datasets(
+    settings: Settings,
+    targets: Sequence[Target],
+    *,
+    tz: str | None = None,
+    from_index: int | None = None,
+    to_index: int | None = None,
+) -> CombinedMany:
+    """Write the combined files of many datasets in one Dagster run. The failure of one hides no other.
+
+    The arguments are those of `combine_dataset`.
+
+    Raises:
+        UsageError: a dataset or the zone does not exist; nothing was written.
+        StoreUnavailable: the home of Dagster cannot be used.
+    """
+    from market_data_pipeline.defs.location import jobs_of
+    from market_data_pipeline.defs.resources import Caller, tools_of
+    from market_data_pipeline.instance import runs
+
+    zone = parse_zone(tz) if tz else None
+    datasets, results = list[Dataset](), list[CombinedOne]()
+    for target in targets:
+        try:
+            datasets += [files.dataset for files in open_datasets(settings, replace(target, named=True))]
+        except StoreError as error:
+            results.append(CombinedOne(f"{target.market} {target.pair}", None, str(error), isinstance(error, PASSING)))
+
+    def note(dataset: Dataset, combined: Combined | None, problem: str, may_pass: bool) -> None:
+        results.append(CombinedOne(dataset.name, combined, problem, may_pass))
+
+    if not datasets:
+        return CombinedMany(tuple(results))
+    config = {
+        "market": targets[0].market.value,
+        "pairs": [dataset.pair for dataset in datasets],
+        "tz": zone.name if zone else None,
+        "from_index": from_index,
+        "to_index": to_index,
+    }
+    with runs.open_instance(settings.home) as instance:
+        tools = replace(tools_of(settings), caller=Caller(datasets=datasets, on_combined=note))
+        ended = runs.run_op(instance, jobs_of(tools), COMBINE_JOB, COMBINE_OP, config=config, tags={})
+    why = None if any(one.problem for one in results) else ended.error
+    return CombinedMany(tuple(results), ended.run_id, why)

@@ -8,8 +8,8 @@ import math
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +19,26 @@ from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import require_writable
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.instance.composition import live_sources_of, opener_of, store_of
+from market_data_pipeline.core.text import count_text
+from market_data_pipeline.instance.composition import (
+    catalog_store_of,
+    live_sources_of,
+    market_opener_of,
+    opener_of,
+    store_of,
+)
 from market_data_pipeline.instance.home import INSTANCE_FILE
 from market_data_pipeline.settings import Settings
 
 _LEAST_FREE_BYTES = 1_000_000_000
 _MOST_CLOCK_ERROR_MS = 30_000
+_MOST_NAMES = 10
 # The index of Dagster's SQLite event log; a home with another storage has none.
 _EVENT_INDEX = Path("history", "runs", "index.db")
 
@@ -55,6 +64,44 @@ def check_health(settings: Settings, target: Target) -> Iterator[Sign]:
     yield from _live(settings)
 
 
+def check_health_of_many(settings: Settings, targets: Sequence[Target]) -> Iterator[Sign]:
+    """The same of several pairs: one sign for all that are good, and one for each live dataset that is not."""
+    yield from _root(settings)
+    yield _datasets(settings, targets)
+    yield _dagster(settings.home)
+    yield from _exchange(settings, targets[0])
+    yield _listed(settings, targets)
+    signs = list(_live(settings, {(target.market, token_of(target.pair)) for target in targets}))
+    yield from (sign for sign in signs if not sign.ok)
+    if good := sum(sign.ok for sign in signs):
+        yield Sign("live", ok=True, detail=f"{good} of {count_text(len(signs), 'live dataset')} are current")
+
+
+def _listed(settings: Settings, targets: Sequence[Target]) -> Sign:
+    """Whether the exchange, or the catalog that is stored, knows the pairs; one request."""
+    market, store = targets[0].market, store_of(settings)
+    known = catalog_store_of(settings, market).newest()
+    ever = set() if known is None else {pair.symbol for pair in known.pairs}
+    ever |= {dataset.token for dataset in _readable(store, market)}
+    try:
+        with market_opener_of(settings)(market) as (exchange, _):
+            listed = exchange.listed()
+    except MarketDataError as error:
+        return Sign("pairs", ok=False, detail=str(error))
+    unknown = [target.pair for target in targets if token_of(target.pair) not in {*listed, *ever}]
+    if unknown:
+        more = f" and {len(unknown) - _MOST_NAMES} more" if len(unknown) > _MOST_NAMES else ""
+        return Sign("pairs", ok=False, detail=f"{market} does not list {', '.join(unknown[:_MOST_NAMES])}{more}")
+    trading = sum(token_of(target.pair) in listed and listed[token_of(target.pair)].is_trading for target in targets)
+    return Sign("pairs", ok=True, detail=f"{trading:,} of {count_text(len(targets), 'pair')} are traded on {market}")
+
+
+def _readable(store: Store, market: Market) -> Iterator[Dataset]:
+    for path in store.dataset_files(market):
+        with suppress(MarketDataError):
+            yield store.read(path)
+
+
 def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
@@ -71,16 +118,21 @@ def _root(settings: Settings) -> Iterator[Sign]:
     yield Sign("disk", ok=free >= _LEAST_FREE_BYTES, detail=f"{free / 1e9:.1f} GB free")
 
 
-def _datasets(settings: Settings) -> Sign:
+def _datasets(settings: Settings, targets: Sequence[Target] | None = None) -> Sign:
+    """Whether the datasets can be read; those of `targets` are counted, all are named without them."""
     try:
         datasets = list(store_of(settings).datasets())
     except MarketDataError as error:
         return Sign("datasets", ok=False, detail=str(error))
+    if targets is not None:
+        wanted = {(target.market, token_of(target.pair)) for target in targets}
+        stored = sum((dataset.market, dataset.token) in wanted for dataset in datasets)
+        return Sign("datasets", ok=True, detail=f"{stored:,} of {count_text(len(targets), 'pair')} are stored")
     return Sign("datasets", ok=True, detail=", ".join(dataset.name for dataset in datasets) or "none yet")
 
 
-def _live(settings: Settings) -> Iterator[Sign]:
-    """How far each dataset that is marked live is behind the exchange."""
+def _live(settings: Settings, among: Collection[tuple[Market, str]] | None = None) -> Iterator[Sign]:
+    """How far each dataset that is marked live is behind the exchange; of those of these markets and symbols."""
     store, live = store_of(settings), list[Dataset]()
     for path in store.dataset_files():
         try:
@@ -88,6 +140,8 @@ def _live(settings: Settings) -> Iterator[Sign]:
         except MarketDataError as error:
             yield Sign("live", ok=False, detail=str(error))
         else:
+            if among is not None and (dataset.market, dataset.token) not in among:
+                continue
             live += [dataset] if dataset.live else []
             if (note := path.with_name(layout.LIVE_ERROR_FILE)).exists():
                 reason = note.read_text(encoding="utf-8", errors="replace")

@@ -37,11 +37,12 @@ _PAUSE_AFTER_FAILURE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LiveRequest:
-    """What to follow, and for how many minutes; None follows until it is stopped."""
+    """What to follow, and for how many minutes; None follows until it is stopped. `datasets` replace the target's."""
 
     target: Target
     minutes: int | None = None
     strict_pair: bool = False
+    datasets: tuple[Dataset, ...] = ()
 
 
 class Watcher(Protocol):
@@ -187,6 +188,8 @@ def follow(
 
 def _requested(settings: Settings, request: LiveRequest, report: LiveReport) -> list[Dataset]:
     """The dataset that the user named, else all that are marked live, else the default one, created if it is new."""
+    if request.datasets:
+        return list(request.datasets)
     marked = [] if request.target.named else [dataset for dataset in store_of(settings).datasets() if dataset.live]
     if marked:
         store_of(settings).require_writable()

@@ -8,10 +8,11 @@ Imports that take long are inside the command that needs them, so that `--help` 
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from market_data_pipeline.cli.market import datasets as many
 from market_data_pipeline.cli.outcome import (
     FAILED,
     NOT_NOW,
@@ -23,8 +24,6 @@ from market_data_pipeline.cli.outcome import (
 )
 
 if TYPE_CHECKING:
-    from market_data_pipeline.app.backfill import BackfillRequest
-    from market_data_pipeline.core.klines.dataset import Market
     from market_data_pipeline.core.proof.prove import Proof
     from market_data_pipeline.settings import Settings
 
@@ -93,7 +92,7 @@ def backfill(
         universe = context.obj.chosen(settings)
         if universe:
             settings, start = load_settings(market_data_source=source or universe.source), start or universe.start
-        among = partial(_traded_pairs, tz=context.obj.align_tz, start=start, end=end, asked=asked)
+        among = partial(many.traded_pairs, tz=context.obj.align_tz, start=start, end=end, asked=asked)
         targets = context.obj.targets(settings, among)
         request = backfills.BackfillRequest(
             targets[0],
@@ -110,33 +109,12 @@ def backfill(
             return
         started_at = time.monotonic()
         if len(targets) > 1:
-            _backfill_many(settings, requests)
+            many.backfill_many(settings, requests)
             return
         with day_progress() as progress:
             report = backfills.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
         reports.print_backfill(report, time.monotonic() - started_at)
         exit_unless(report.ok, may_pass=report.may_pass)
-
-
-def _traded_pairs(settings: "Settings", market: "Market", **window: Any) -> list[str]:
-    """The pairs of the catalog that were traded in the window."""
-    from market_data_pipeline.app.market.universe import traded_pairs  # only globs need it
-
-    return traded_pairs(settings, market, **window)
-
-
-def _backfill_many(settings: "Settings", requests: "list[BackfillRequest]") -> None:
-    """Load several datasets, and print a table of them."""
-    from market_data_pipeline.app.market.bulk import backfill_many
-    from market_data_pipeline.cli.market import reports
-    from market_data_pipeline.cli.market.progress import bulk_progress
-
-    started_at = time.monotonic()
-    with bulk_progress() as progress:
-        progress.on_start(len(requests))
-        report = backfill_many(settings, requests, on_message=progress.on_message)
-    reports.print_many(report, time.monotonic() - started_at)
-    exit_unless(report.ok, may_pass=report.may_pass)
 
 
 @app.command()
@@ -162,12 +140,18 @@ def live(
         from market_data_pipeline.cli import live_table
 
         settings = load_settings()
-        target = context.obj.target(settings)
-        if mark is not None:
-            live_table.print_marked(live_mode.mark(settings, target, live=mark))
+        targets = context.obj.targets(settings)
+        if mark is not None and len(targets) > 1:
+            many.mark_many(settings, targets, live=mark)
             return
-        request = live_mode.LiveRequest(target, minutes, strict_pair=context.obj.strict_pair)
-        report = live_table.follow(settings, request)
+        if mark is not None:
+            live_table.print_marked(live_mode.mark(settings, targets[0], live=mark))
+            return
+        if len(targets) > 1:
+            report = live_table.follow_many(settings, targets, minutes)
+        else:
+            request = live_mode.LiveRequest(targets[0], minutes, strict_pair=context.obj.strict_pair)
+            report = live_table.follow(settings, request)
         live_table.print_session(report)
         exit_unless(not report.errors, may_pass=report.may_pass)
 
@@ -243,7 +227,7 @@ def combine(
     ] = None,
     to_index: Annotated[int | None, typer.Option(metavar="N", help="Index of the last chunk, included.")] = None,
 ) -> None:
-    """Combine all chunks into one Parquet file. It is written only if a chunk has changed."""
+    """Combine all chunks of a dataset into one Parquet file. It is written only if a chunk has changed."""
     with errors_in_one_line():
         from market_data_pipeline.app.combine import combine_dataset
         from market_data_pipeline.cli import reports
@@ -251,9 +235,11 @@ def combine(
         from market_data_pipeline.instance.names import COMBINED
 
         settings = load_settings()
-        report = combine_dataset(
-            settings, context.obj.target(settings), tz=tz, from_index=from_index, to_index=to_index
-        )
+        targets = context.obj.targets(settings)
+        if len(targets) > 1:
+            many.combine_many(settings, targets, tz=tz, from_index=from_index, to_index=to_index)
+            return
+        report = combine_dataset(settings, targets[0], tz=tz, from_index=from_index, to_index=to_index)
         if report.error or not report.success:
             fail(report.error or "the run failed", NOT_NOW if report.may_pass else FAILED)
         reports.print_combined(report.results[COMBINED])
@@ -287,12 +273,14 @@ def health(context: typer.Context, as_json: Json = False) -> None:
     The exit code is 0 only if all are good.
     """
     with errors_in_one_line():
-        from market_data_pipeline.app.health import check_health
+        from market_data_pipeline.app.health import check_health, check_health_of_many
         from market_data_pipeline.cli import reports
         from market_data_pipeline.cli.console import print_json
 
         settings = load_settings()
-        signs = list(check_health(settings, context.obj.target(settings)))
+        targets = context.obj.targets(settings)
+        check = check_health(settings, targets[0]) if len(targets) == 1 else check_health_of_many(settings, targets)
+        signs = list(check)
         if as_json:
             print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
         else:

@@ -19,6 +19,8 @@ from rich.table import Table
 from market_data_pipeline.app import live
 from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live import LiveReport, LiveRequest
+from market_data_pipeline.app.market.live import find_or_create_datasets
+from market_data_pipeline.app.targets import Target
 from market_data_pipeline.cli.console import out, print_warnings, styled, talk
 from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -32,6 +34,8 @@ from market_data_pipeline.services.signals import set_on_stop
 from market_data_pipeline.settings import Settings
 
 _MOST_TROUBLES = 5
+# What fits on a screen, with the lines below the table.
+_MOST_ROWS = 25
 
 
 @dataclass(slots=True)
@@ -108,7 +112,11 @@ class LiveTable:
         for name in ("market", "pair", "newest kline", "lag", "revised", ""):
             table.add_column(name, justify="right" if name in {"lag", "revised"} else "left", no_wrap=bool(name))
         with self._lock:
-            for row in sorted(self._rows.values(), key=lambda row: not _problem_of(row.update)):
+            rows = sorted(self._rows.values(), key=lambda row: not _problem_of(row.update))
+            if len(rows) > _MOST_ROWS:
+                # Of many, those that are late or have a problem, then the slowest.
+                rows.sort(key=lambda row: (not _problem_of(row.update), -row.lag_s))
+            for row in rows[:_MOST_ROWS]:
                 newest = row.update.last_open_ms if row.update else None
                 table.add_row(
                     row.dataset.market.value,
@@ -118,9 +126,9 @@ class LiveTable:
                     f"{row.revised:,}" if row.revised else "-",
                     styled((_problem_of(row.update), "yellow")),
                 )
-            table.caption = "\n".join(
-                ["; ".join(self._footer.values()) or "waiting for the end of the minute", *self._troubles]
-            )
+            more = [_totals(rows)] if len(rows) > _MOST_ROWS else []
+            footer = "; ".join(self._footer.values()) or "waiting for the end of the minute"
+            table.caption = "\n".join([*more, footer, *self._troubles])
         table.caption_justify = "left"
         return table
 
@@ -143,6 +151,16 @@ def follow(settings: Settings, request: LiveRequest) -> LiveReport:
         return live.follow(settings, request, stopped=stopped, on_load=on_load, watch=watch)
 
 
+def follow_many(settings: Settings, targets: Sequence[Target], minutes: int | None) -> LiveReport:
+    """Keep several datasets current; what cannot be followed is told first, and is an error of the session."""
+    named = find_or_create_datasets(settings, targets)
+    print_warnings([f"{name} is not followed: {error}" for name, error in named.errors.items()])
+    report = follow(settings, LiveRequest(targets[0], minutes, datasets=tuple(named.datasets)))
+    report.errors |= named.errors
+    report.passing |= named.passing
+    return report
+
+
 def print_marked(dataset: Dataset) -> None:
     """Print what the sensors do with the dataset from now on."""
     sensor = sensor_name(dataset.market)
@@ -162,6 +180,15 @@ def print_session(report: LiveReport, console: Console = talk) -> None:
     )
     for name, error in report.errors.items():
         console.print(styled((f"{name}: {error}", "red")))
+
+
+def _totals(rows: Sequence[_Row]) -> str:
+    """The line for all datasets, of which the table has not all."""
+    followed = [row for row in rows if row.update]
+    problems = ", ".join(f"{count} {what}" for what, count in _problem_counts(followed).items()) or "no problem"
+    added = sum(row.update.added for row in followed if row.update)
+    slowest = max((row.lag_s for row in rows), default=0.0)
+    return f"all {count_text(len(rows), 'pair')}: {count_text(added, 'kline')}, slowest {slowest:.2f} s, {problems}"
 
 
 def _problem_of(update: Update | None) -> str:

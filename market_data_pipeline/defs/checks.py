@@ -23,6 +23,7 @@ from market_data_pipeline.core.proof.combined import Agreement, combined_agreeme
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.verify import Verification, verify
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.text import kinds_text
 from market_data_pipeline.defs.assets import asset_key
@@ -75,16 +76,24 @@ def evaluations_of(proof: Proof) -> Iterator[dg.AssetCheckEvaluation]:
     verification = proof.verification
     results = [_chunk_result(verification, name) for name in CHECKS if name != COMBINED_EQUALS_CHUNKS]
     results.append(_combined_result(verification.dataset, proof.combined, proof.combined_problem))
-    for result in results:
-        if result.asset_key and result.check_name:
-            yield dg.AssetCheckEvaluation(
-                asset_key=result.asset_key,
-                check_name=result.check_name,
-                passed=result.passed,
-                severity=result.severity,
-                description=result.description,
-                metadata=result.metadata,
-            )
+    yield from map(_evaluation, results)
+
+
+def combined_evaluation(store: DatasetStore) -> dg.AssetCheckEvaluation:
+    """The result of the check of the combined file as an event, for an op that has just written it."""
+    return _evaluation(_combined_result(store.dataset, *combined_agreement(store)))
+
+
+def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    assert result.asset_key is not None and result.check_name is not None
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
 
 
 def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:

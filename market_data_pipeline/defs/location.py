@@ -19,6 +19,7 @@ from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.bulk import load_job
 from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
 from market_data_pipeline.defs.jobs import repair_job
+from market_data_pipeline.defs.markets.combining import combine_job
 from market_data_pipeline.defs.markets.pairs import market_definitions
 from market_data_pipeline.defs.partitions import partitions_of
 from market_data_pipeline.defs.resources import Tools
@@ -67,7 +68,7 @@ def definitions_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
 
 def jobs_of(tools: Tools) -> dg.Definitions:
     """The jobs that are not about assets, with `tools` as their resource."""
-    return dg.Definitions(jobs=[repair_job, load_job], resources={"tools": tools})
+    return dg.Definitions(jobs=[repair_job, load_job, combine_job], resources={"tools": tools})
 
 
 def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
@@ -90,7 +91,7 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
         live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]
     others = dg.Definitions(
-        asset_checks=checks, jobs=[repair_job, load_job], schedules=[nightly_proof], sensors=sensors
+        asset_checks=checks, jobs=[repair_job, load_job, combine_job], schedules=[nightly_proof], sensors=sensors
     )
     return dg.Definitions.merge(definitions_of(usable, tools), market_definitions(), others)
 

@@ -22,6 +22,7 @@ from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
+from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_market_of, market_opener_of, opener_of, store_of
@@ -39,17 +40,21 @@ class Caller:
     Attributes:
         load: the planned load of `klines_1m`; if None, the asset plans one.
         messages: of a load of many datasets that has begun, which the job `load` records; if None, it begins one.
+        datasets: those that the job `combine` combines; if None, its config names them.
         proofs: the proofs that the job `repair` starts from; if None, the job proves the datasets first.
         on_load: called with each load of a repair, before its first day.
         on_day: called with each day's result.
+        on_combined: called with each dataset, its file, and what is wrong, which may pass or not.
         on_repaired: called with each bad day or file after its repair.
     """
 
     load: Load | None = None
     messages: Generator[tuple[WindowRequest, Message]] | None = None
+    datasets: Sequence[Dataset] | None = None
     proofs: Sequence[Proof] | None = None
     on_load: Callable[[Load], None] = _ignore
     on_day: Callable[[DayResult], None] = _ignore
+    on_combined: Callable[[Dataset, Combined | None, str, bool], None] = _ignore
     on_repaired: Callable[[Dataset, Repaired], None] = _ignore
 
 

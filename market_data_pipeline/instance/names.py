@@ -17,6 +17,7 @@ PAIRS, PAIRS_JOB, NO_PAIR_IS_LOST = "pairs", "refresh_pairs", "no_pair_is_lost"
 KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
 PROOF_JOB, REPAIR_JOB, REPAIR_OP = "proof", "repair", "mend"
 LOAD_JOB, LOAD_OP = "load", "load_datasets"
+COMBINE_JOB, COMBINE_OP = "combine", "combine_datasets"
 
 MATCHES_OTHER_SOURCE = "klines_match_other_source"
 FRESH = "newest_kline_is_fresh"

@@ -10,6 +10,7 @@ from dataclasses import fields
 
 from rich.table import Table
 
+from market_data_pipeline.app.combine import CombinedMany
 from market_data_pipeline.app.market.bulk import ManyReport
 from market_data_pipeline.app.market.pairs import ChangesSince
 from market_data_pipeline.cli.console import out, plain_console, talk
@@ -56,6 +57,26 @@ def print_many(report: ManyReport, seconds: float) -> None:
         plain_console(width=_WIDEST).print(table)
     if report.error:
         out.print(f"  error     {report.error}")
+
+
+def print_combined_many(done: CombinedMany) -> None:
+    """Print a table of combined files, then what failed and why."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("pair", "outcome", "klines", "chunks", "size", "file"):
+        table.add_column(name, no_wrap=True, justify="right" if name in {"klines", "chunks", "size"} else "left")
+    for one in done.results:
+        if file := one.combined:
+            outcome = "built" if file.built else "unchanged"
+            sizes = (f"{file.rows:,}", f"{file.chunks:,}", size_text(file.size_bytes))
+            table.add_row(one.name, outcome, *sizes, str(file.path))
+    if table.rows:
+        plain_console(width=_WIDEST).print(table)
+    out.print(
+        f"{count_text(len(done.results), 'pair')}: {len(done.results) - len(done.failed):,} good, "
+        f"{len(done.failed):,} failed"
+    )
+    for one in done.failed:
+        out.print(f"  failed    {one.name}: {one.problem}")
 
 
 def print_universes(universes: Sequence[Universe]) -> None:

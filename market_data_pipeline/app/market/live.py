@@ -1,0 +1,59 @@
+"""Live mode of several pairs that a user names: their datasets, and their marks.
+
+Belongs here: what is done where one of them cannot be had. Does not belong here: following datasets (`app.live`), one
+dataset (`app.live`), which pairs a user's words mean (`app.targets`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from market_data_pipeline.app.live import find_or_create_dataset, mark
+from market_data_pipeline.app.targets import Target
+from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable, StoreUnavailable, UsageError
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.settings import Settings
+
+
+@dataclass(slots=True)
+class NamedDatasets:
+    """The datasets of several pairs; `errors` has why one cannot be had, by its name, `passing` those that may pass."""
+
+    datasets: list[Dataset] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    passing: set[str] = field(default_factory=set)
+
+
+def find_or_create_datasets(settings: Settings, targets: Sequence[Target]) -> NamedDatasets:
+    """Find the datasets of the targets, or create ones that begin today. One that cannot be had hides no other.
+
+    Raises:
+        UsageError: none can be had.
+        SourceUnavailable, StoreUnavailable: the exchange does not answer, or the disk takes no file.
+    """
+    named = NamedDatasets()
+    for target in targets:
+        try:
+            named.datasets.append(find_or_create_dataset(settings, target, strict_pair=True)[0])
+        except (SourceUnavailable, StoreUnavailable):
+            raise
+        except MarketDataError as error:
+            name = f"{target.market} {target.pair}"
+            named.errors[name] = str(error)
+            named.passing |= {name} if isinstance(error, PASSING) else set()
+    if not named.datasets:
+        raise UsageError("; ".join(named.errors.values()))
+    return named
+
+
+def mark_many(settings: Settings, targets: Sequence[Target], *, live: bool) -> list[Dataset]:
+    """Mark datasets as `app.live.mark` does; return those that were not so before.
+
+    Raises:
+        UsageError: there is no such dataset; nothing was marked.
+    """
+    store = store_of(settings)
+    known = [(target, store.find(target.market, target.pair)) for target in targets]
+    if missing := [f"{target.market} {target.pair}" for target, dataset in known if dataset is None]:
+        raise UsageError(f"{missing[0]} is not in {store.root}; run market-data backfill first")
+    return [mark(settings, target, live=live) for target, dataset in known if dataset and dataset.live is not live]

@@ -1,0 +1,64 @@
+"""The commands about data where they are about several datasets: what `data_commands` calls then.
+
+Belongs here: a use case for many, its results, its exit code. Does not belong here: options (`data_commands`), the use
+cases (`app`), how results look (`reports`).
+Imports that take long are inside the functions, as in `data_commands`.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, exit_unless, fail
+
+if TYPE_CHECKING:
+    from market_data_pipeline.app.backfill import BackfillRequest
+    from market_data_pipeline.app.targets import Target
+    from market_data_pipeline.core.klines.dataset import Market
+    from market_data_pipeline.settings import Settings
+
+
+def traded_pairs(settings: "Settings", market: "Market", **window: Any) -> list[str]:
+    """The pairs of the catalog that were traded in the window."""
+    from market_data_pipeline.app.market import universe  # only globs need it
+
+    return universe.traded_pairs(settings, market, **window)
+
+
+def backfill_many(settings: "Settings", requests: "Sequence[BackfillRequest]") -> None:
+    """Load several datasets, and print a table of them."""
+    from market_data_pipeline.app.market import bulk
+    from market_data_pipeline.cli.market import reports
+    from market_data_pipeline.cli.market.progress import bulk_progress
+
+    started_at = time.monotonic()
+    with bulk_progress() as progress:
+        progress.on_start(len(requests))
+        report = bulk.backfill_many(settings, requests, on_message=progress.on_message)
+    reports.print_many(report, time.monotonic() - started_at)
+    exit_unless(report.ok, may_pass=report.may_pass)
+
+
+def combine_many(settings: "Settings", targets: "Sequence[Target]", **selection: Any) -> None:
+    """Write the combined files of several datasets, and print a table of them."""
+    from market_data_pipeline.app.combine import combine_datasets
+    from market_data_pipeline.cli.market import reports
+
+    done = combine_datasets(settings, targets, **selection)
+    reports.print_combined_many(done)
+    if done.error:
+        fail(done.error, NOT_NOW if done.may_pass else FAILED)
+    exit_unless(done.ok, may_pass=done.may_pass)
+
+
+def mark_many(settings: "Settings", targets: "Sequence[Target]", *, live: bool) -> None:
+    """Mark several datasets as live, or not live; print which of them were not so before."""
+    from market_data_pipeline.app.market import live as live_mode
+    from market_data_pipeline.cli.console import out
+    from market_data_pipeline.cli.market import reports
+    from market_data_pipeline.core.text import count_text
+
+    changed = live_mode.mark_many(settings, targets, live=live)
+    reports.print_marks(changed if live else (), () if live else changed)
+    if same := len(targets) - len(changed):
+        out.print(f"  {count_text(same, 'dataset')} {'was' if same == 1 else 'were'} so before")
