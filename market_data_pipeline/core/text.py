@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from rich import filesize
 
+_HOUR, _DAY = 60, 1440
+
 
 def size_text(size_bytes: int) -> str:
     """Bytes in the decimal unit that fits: `138.0 kB`."""
@@ -17,6 +19,13 @@ def size_text(size_bytes: int) -> str:
 def kinds_text(minutes: Mapping[str, int]) -> str:
     """Minutes per kind of absence: `outage 284 min, open 12 min`, or `nothing`."""
     return ", ".join(f"{kind} {count:,} min" for kind, count in minutes.items()) or "nothing"
+
+
+def age_text(minutes: int) -> str:
+    """A number of minutes in minutes, hours or days: `5 min`, `3 h`, `12 days`."""
+    if minutes < 2 * _HOUR:
+        return f"{minutes} min"
+    return f"{minutes // _HOUR} h" if minutes < 2 * _DAY else f"{minutes // _DAY:,} days"
 
 
 def count_text(count: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from market_data_pipeline.api.datasets.summaries import Known, Summary
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import age_text, count_text
 
 
 class State(StrEnum):
@@ -74,7 +74,7 @@ def verdict(known: Known, proof: Proof | None, now_ms: int) -> Verdict:
     is_late = known.dataset.live and summary is not None and (lag is None or lag > ALLOWED_MINUTES)
     wrong, odd = list(_wrong(summary, proof)), list(_odd(summary, proof))
     if is_late:
-        odd.append("live, but " + ("nothing is stored" if lag is None else f"{lag:,} min behind"))
+        odd.append("live, but " + ("nothing is stored" if lag is None else f"{age_text(lag)} behind"))
     if wrong or odd:
         state = State.FAILED if wrong else State.WARNING
     elif summary is None or proof is None:

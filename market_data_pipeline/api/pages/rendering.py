@@ -28,9 +28,7 @@ from market_data_pipeline.api.pages.static import static_url
 from market_data_pipeline.api.problems import Problem
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.days import iso
-from market_data_pipeline.core.text import size_text
-
-_HOUR, _DAY = 60, 1440
+from market_data_pipeline.core.text import age_text, size_text
 
 
 def render(template: str, *, http_status: int = 200, **content: Any) -> HTMLResponse:
@@ -81,13 +79,6 @@ def number(value: float) -> str:
     if "e" in text:
         text = np.format_float_positional(value, trim="-")
     return text.removesuffix(".0")
-
-
-def ago(minutes: int) -> str:
-    """A number of minutes in minutes, hours or days: `5 min`, `3 h`, `12 days`."""
-    if minutes < 2 * _HOUR:
-        return f"{minutes} min"
-    return f"{minutes // _HOUR} h" if minutes < 2 * _DAY else f"{minutes // _DAY:,} days"
 
 
 def moment(seconds: float | None) -> str:
@@ -155,7 +146,7 @@ def _environment() -> Environment:
         "moment": moment,
         "moment_iso": moment_iso,
         "newest": newest,
-        "ago": ago,
+        "ago": age_text,
         "values": value_cells,
     }
     environment.globals |= {"query": query, "static": static_url, "day_cells": day_cells, "month_cells": month_cells}
