@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "naive": loads.naive,
     "memory": loads.memory,
     "dagster": commands.dagster,
+    "bookkeeping": commands.bookkeeping,
     "startup": commands.startup,
     "nothing-to-do": commands.nothing_to_do,
     "live": live.live,

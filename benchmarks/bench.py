@@ -147,6 +147,13 @@ class Bench:
         command = ("-m", "market_data_pipeline", *arguments)
         return python(*command, root=root, url=self.exchange.url, checkout=self.checkout)
 
+    def bookkeeping(self, days: int) -> Run:
+        """Record days in Dagster that were not loaded."""
+        root = self.new_root()
+        run = python("-m", "benchmarks.measured.bookkeeping", "--root", str(root), "--days", str(days), root=root)
+        self.say(f"bookkeeping {days} days: work {work(run):.2f} s, {run.facts['bytes'] / days:.0f} bytes a day")
+        return run
+
     def store_job(self, job: str, window: Window, root: Path, *, rows: int | None = None) -> Run:
         """A job of `measured.store_jobs`; it must have seen every kline of the window, or as many as `rows`."""
         named = ["--market", window.market, "--pair", window.pair, "--root", str(root)]

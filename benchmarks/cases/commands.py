@@ -1,13 +1,13 @@
 """Benchmarks of whole commands: what Dagster adds to a load, and how long a command takes that has little to do.
 
-Belongs here: dagster, startup, nothing-to-do. Does not belong here: loading itself (`loads`), reading a store
-(`stored`).
+Belongs here: dagster, bookkeeping, startup, nothing-to-do. Does not belong here: loading itself (`loads`), reading a
+store (`stored`).
 """
 
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
-from benchmarks.processes import Run, Spread, alternating, python, seen_peak, wall
+from benchmarks.processes import Run, Spread, alternating, python, seen_peak, wall, work
 from benchmarks.results import Line, Unit, compared
 
 # What a backfill with nothing to do imports: all but a few small modules, as `-X importtime` shows.
@@ -45,6 +45,22 @@ def dagster(bench: Bench) -> Iterator[Line]:
     yield _added(f"futures, {year.days} days", whole, engine, year.days, goal=1.50)
     whole, engine = (list(runs) for runs in zip(*again, strict=True))
     yield _added(f"the same again: nothing to do on {year.days} days", whole, engine, year.days)
+
+
+def bookkeeping(bench: Bench) -> Iterator[Line]:
+    """What a day costs in Dagster alone: a run that records days without loading them, on a fresh SQLite home.
+
+    Made up are the days, as the store's manifest describes whole ones. Real are the run, the recorder, the storage and
+    the partitions. Measured are the run's creation, its days and its end; bytes are those of the index and the run's
+    own database, with the pages in their write-ahead logs.
+    """
+    days = bench.sizes.archive_days
+    recorded = [bench.bookkeeping(days) for _ in range(bench.sizes.rounds)]
+    per_day = Spread(tuple(work(run) / days for run in recorded))
+    note = f"{per_day.shown(lambda seconds: f'{seconds * 1000:.2f} ms')} per day, most memory {seen_peak(recorded)}"
+    yield Line(f"{days} days: time per day", Unit.SECONDS, per_day, goal=0.003, absolute=True, note=note)
+    size = Spread(tuple(run.facts["bytes"] / days for run in recorded))
+    yield Line(f"{days} days: event log per day", Unit.BYTES, size, goal=4096, absolute=True)
 
 
 def _added(what: str, whole: list[Run], engine: list[Run], days: int, *, goal: float | None = None) -> Line:

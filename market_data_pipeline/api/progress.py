@@ -13,11 +13,10 @@ from typing import Any
 
 from market_data_pipeline.api.dagster_client import Dagster, RunSummary
 from market_data_pipeline.api.models import CheckResult, Progress
-from market_data_pipeline.instance.names import KLINES, MANIFEST
+from market_data_pipeline.instance.names import KLINES, MANIFEST, ROWS
 
 _RUNS_REMEMBERED = 200
 _WARNINGS_SHOWN, _CHECKS_SHOWN = 20, 200
-_ROWS = "dagster/partition_row_count"
 
 
 @dataclass(slots=True)
@@ -50,7 +49,7 @@ class _Tally:
     def _note_materialized(self, event: dict[str, Any]) -> None:
         values, path = _values(event["metadataEntries"]), event["assetKey"]["path"]
         if path[-1] == KLINES and event["partition"]:
-            self.rows_by_day["/".join(path), event["partition"]] = values.get(_ROWS) or 0
+            self.rows_by_day["/".join(path), event["partition"]] = values.get(ROWS) or 0
         elif values:
             self.results[path[-1]] = values
         if path[-1] == MANIFEST:

@@ -15,6 +15,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.klines.pair import quote_of
 from market_data_pipeline.core.loading.load_days import load_days
 from market_data_pipeline.core.loading.plan import Load, plan_load
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
@@ -28,6 +29,8 @@ from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path, dagster_name
 from market_data_pipeline.instance.storage import ALREADY_RECORDED
+
+_LONGEST_TAG = 63
 
 
 class KlinesConfig(dg.Config):
@@ -63,13 +66,18 @@ def asset_key(dataset: Dataset, name: str) -> dg.AssetKey:
 
 
 def group_of(dataset: Dataset) -> str:
-    """The dataset's group in the asset graph: `futures_NEARUSDT`."""
-    return f"{dataset.market}_{dagster_name(dataset.token)}"
+    """The dataset's group in the asset graph, that of its market and quote: `futures_USDT`."""
+    return f"{dataset.market}_{dagster_name(quote_of(dataset.pair))}"
+
+
+def tags_of(dataset: Dataset) -> dict[str, str]:
+    """Tags of the dataset's assets, to select assets by: `tag:quote=USDT`."""
+    return {"market": dataset.market.value, "quote": dagster_name(quote_of(dataset.pair))[:_LONGEST_TAG]}
 
 
 def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
     """The three assets of one dataset."""
-    group = group_of(dataset)
+    group, tags = group_of(dataset), tags_of(dataset)
     facts = {"market": dataset.market.value, "pair": dataset.pair, "zone": dataset.zone.name}
 
     @dg.asset(
@@ -79,6 +87,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         metadata={**facts, "dagster/column_schema": column_schema()},
         description=f"1-minute klines of {dataset.name}: one zstd Parquet chunk per day in {dataset.zone.name}.",
         group_name=group,
+        tags=tags,
         kinds={"binance", "parquet"},
     )
     def klines_1m(
@@ -103,6 +112,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         metadata=facts,
         description="manifest.json: the rows, absent minutes with their reasons, bytes and sha256 of each chunk.",
         group_name=group,
+        tags=tags,
         kinds={"binance", "json"},
     )
     def manifest(tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
@@ -116,6 +126,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
         metadata={**facts, "dagster/column_schema": column_schema()},
         description="One Parquet file of all chunks in order; written only if a chunk changed.",
         group_name=group,
+        tags=tags,
         kinds={"binance", "parquet"},
     )
     def combined(config: CombinedConfig, tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:

@@ -100,10 +100,7 @@ class LiveEvents:
 def _day_event(
     store: DatasetStore, entry: Entry, instance: dg.DagsterInstance
 ) -> dg.AssetMaterialization | dg.AssetObservation:
-    day = store.dataset.day(entry.day)
-    chunk = store.trusted(day)
-    klines = chunk.klines if chunk and chunk.entry.rows == entry.rows else None
-    result = DayResult(day, Outcome.LOADED, entry, klines=klines)
+    result = DayResult(store.dataset.day(entry.day), Outcome.LOADED, entry)
     key = asset_key(store.dataset, KLINES)
     event = dg.AssetObservation if entry.day in instance.get_materialized_partitions(key) else dg.AssetMaterialization
     return event(key, partition=entry.day, metadata=day_metadata(store, result))

@@ -4,29 +4,27 @@ Belongs here: values of `core` as Dagster metadata. Does not belong here: comput
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import numpy as np
-import numpy.typing as npt
 
 from market_data_pipeline.core.klines.coverage import Absence, evidence_of, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.klines.flaws import Flaw
-from market_data_pipeline.core.klines.table import SCHEMA, column
+from market_data_pipeline.core.klines.table import SCHEMA
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.layout import MANIFEST_FILE, REVISIONS_FILE
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
-from market_data_pipeline.core.text import kinds_text
+from market_data_pipeline.core.text import kinds_text, size_text
+from market_data_pipeline.instance.names import ROWS
 
 _MOST_CHANGES = 5
 _MOST_FLAWS = 5
-_WIDTH, _HEIGHT, _POINTS = 320, 40, 64
+_SHORT = 12
 _COLUMN_MEANING = {
     "open_time": "first ms of the minute, UTC; unique",
     "open": "price of the first trade",
@@ -56,35 +54,25 @@ def column_schema() -> dg.TableSchema:
 
 
 def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
-    """Metadata of a day: rows, absent minutes with their evidence, source, file and sha256, and a chart of its prices.
+    """Metadata of a day: its rows, its absent minutes, its chunk and where that is; on odd days what is odd.
 
-    Args:
-        store: the dataset's files; the day's chunk is read if the result has no klines.
-        result: of loading the day.
+    Dagster takes 150 bytes for an entry, so what belongs together is one. The chart of a day and the rest of its
+    numbers are on the browse page and in the manifest.
     """
     entry = result.entry
     if entry is None:
-        return {"outcome": result.outcome.value, "dagster/partition_row_count": 0, "expected_rows": result.day.minutes}
-    metadata: dict[str, Any] = {"outcome": result.outcome.value}
-    if entry.rows:
-        klines = store.read(result.day).klines if result.klines is None else result.klines
-        metadata["close"] = price_chart(column(klines, "close"))
-    metadata |= {
-        "dagster/partition_row_count": entry.rows,
-        "expected_rows": entry.expected_rows,
-        "complete": entry.complete,
-        "state": entry.state.value,
+        return {ROWS: 0, "chunk": result.outcome.value}
+    metadata: dict[str, Any] = {
+        ROWS: entry.rows,
         "absent": absences_text(entry.absences),
-        **({"evidence": "; ".join(evidence)} if (evidence := evidence_of(entry.absences)) else {}),
-        **({"flaws": flaws_text(entry.flaws)} if entry.flaws else {}),
-        "source": entry.source,
-        "bytes": entry.size_bytes,
-        "sha256": entry.sha256,
+        "chunk": f"{result.outcome}, {entry.state}, {entry.source}, {size_text(entry.size_bytes)}, "
+        f"sha256 {entry.sha256[:_SHORT]}…",
         "file": dg.MetadataValue.path(store.chunk_path(result.day)),
     }
-    if entry.first_open_time is not None and entry.last_open_time is not None:
-        metadata["first_open_time"] = iso(entry.first_open_time)
-        metadata["last_open_time"] = iso(entry.last_open_time)
+    if evidence := evidence_of(entry.absences):
+        metadata["evidence"] = "; ".join(evidence)
+    if entry.flaws:
+        metadata["flaws"] = flaws_text(entry.flaws)
     if revision := result.revision:
         metadata["revised_minutes"] = total_minutes(revision.minutes)
         metadata["revised"] = revision_text(revision)
@@ -139,32 +127,14 @@ def flaws_text(flaws: Sequence[Flaw]) -> str:
 def revision_text(revision: Revision) -> dg.MarkdownMetadataValue:
     """Markdown: which fields differ from the previous chunk, and a list of the first values that do."""
     fields = ", ".join(f"`{name}`" for name in revision.fields)
-    before = f"{revision.old_source} {revision.old_sha256[:12]}…"
-    after = f"{revision.new_source} {revision.new_sha256[:12]}…"
+    before = f"{revision.old_source} {revision.old_sha256[:_SHORT]}…"
+    after = f"{revision.new_source} {revision.new_sha256[:_SHORT]}…"
     changes = [
         f"- {iso(change.open_time)} {change.field}: {change.old} → {change.new}"
         for change in revision.examples[:_MOST_CHANGES]
     ]
     more = f"\n\nMore in `{REVISIONS_FILE}`." if len(revision.examples) > _MOST_CHANGES else ""
     return dg.MetadataValue.md(f"{fields}; {before} → {after}\n\n" + "\n".join(changes) + more)
-
-
-def price_chart(closes: npt.NDArray[np.float64]) -> dg.MarkdownMetadataValue:
-    """Markdown: a line chart of the day's closing prices, with the first, last, lowest and highest price below it.
-
-    It has less than 1000 characters, as Dagster's UI hides longer Markdown behind a link.
-    """
-    sampled = closes[np.linspace(0, len(closes) - 1, min(_POINTS, len(closes))).astype(int)]
-    low, high = float(closes.min()), float(closes.max())
-    heights = (high - sampled) * ((_HEIGHT - 2) / (high - low)) if high > low else np.full(len(sampled), _HEIGHT / 2)
-    widths = np.linspace(0, _WIDTH, len(sampled))
-    points = " ".join(f"{round(x)} {round(y) + 1}" for x, y in zip(widths.tolist(), heights.tolist(), strict=True))
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">'
-        f'<polyline points="{points}" fill="none" stroke="#4f43dd"/></svg>'
-    )
-    caption = f"{closes[0]:g} → {closes[-1]:g}, lowest {low:g}, highest {high:g}"
-    return dg.MetadataValue.md(f"![close](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})\n\n{caption}")
 
 
 def findings_table(findings: Sequence[tuple[str, str]]) -> dg.TableMetadataValue:

@@ -6,7 +6,6 @@ Belongs here: when a materialization is logged. Does not belong here: its metada
 
 import logging
 import time
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -95,6 +94,6 @@ class DayRecorder:
             if is_last:
                 raise
             # Days that are dropped here are recorded by the next load, which asks Dagster what it has.
-            self._finished = [replace(result, klines=None) for result in finished[-_MOST_KEPT:]]
+            self._finished = finished[-_MOST_KEPT:]
             counts = len(finished), len(self._finished)
             _log.warning("Dagster did not record %d days; the last %d are told again: %s", *counts, error)

@@ -45,6 +45,9 @@ CHECKS = {
 }
 """The checks that prove a dataset: the asset and the description of each. The descriptions hold for a passed check."""
 
+ROWS = "dagster/partition_row_count"
+"""Metadata of a day: its number of rows. Dagster shows it in the list of partitions."""
+
 # Tags of runs. Dagster reads the first three: the first and the last day of a run, or its only one.
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PARTITION_TAG = "dagster/partition"

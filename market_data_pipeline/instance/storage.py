@@ -1,13 +1,13 @@
-"""Dagster's SQLite storage with its connections kept open and its events stored in batches.
+"""Dagster's SQLite storage with its connections kept open, and its events stored in batches and in few bytes.
 
 Belongs here: code that uses private parts of Dagster's storage and events. Does not belong here: when events are logged
-(`defs.recorder`).
+(`defs.recorder`), what is left out of an event (`brevity`), which days a run plans (`planned`).
 Dagster's own SQLite storage opens and closes a database for every event, which takes 20 to 30 ms for each day of a run.
 This storage takes about 2 ms.
 It is written for dagster 1.13 and uses these members of `SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`,
 `_initialized_dbs`, `_base_dir`, `_event_to_row`, `_store_asset_event`, `_store_asset_event_tags`. Files, folders and
-schema are the same as of the default storage, so each can open a home that the other has written. Tests compare the
-rows of both: run them after an upgrade of Dagster.
+tables are those of the default storage, so each can open a home that the other has written. Tests compare the rows of
+both: run them after an upgrade of Dagster.
 """
 
 import os
@@ -33,13 +33,15 @@ from dagster._core.events import (
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from filelock import FileLock
 
-from market_data_pipeline.instance.databases import created_by_one, damage_named
+from market_data_pipeline.instance.brevity import in_index, in_run
+from market_data_pipeline.instance.databases import create_run_database, created_by_one, damage_named
+from market_data_pipeline.instance.planned import PlannedRanges
 from market_data_pipeline.settings import Settings
 
 ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
@@ -89,7 +91,7 @@ class PooledSqliteStorage(DagsterSqliteStorage):
         return cls.from_local(base_dir=home, inst_data=inst_data)
 
 
-class PooledSqliteEventLogStorage(SqliteEventLogStorage):
+class PooledSqliteEventLogStorage(PlannedRanges):
     """Keeps the index database and those of the last few runs open, and stores a batch with one commit per database.
 
     One lock serialises all use, as in the parent class, so one connection per database serves any number of threads.
@@ -127,12 +129,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     def _new_engine(self, shard: str) -> sa.Engine:
         url, arguments = self.conn_string_for_shard(shard), {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
         if shard not in self._initialized_dbs:
-            # Creating the schema needs several connections at the same time, and one commit per table and index.
+            # Creating tables needs several connections at the same time, and one commit per table and index.
             engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments)
             sa.event.listen(engine, "connect", _use_write_ahead_log)
             # The webserver reads a run's events while the run creates its database.
             home, database = Path(self._base_dir).parents[1], Path(self.path_for_shard(shard))
             with damage_named(home, database), FileLock(database.with_name(_LOCK), timeout=_LONGEST_WAIT_S):
+                if not database.exists():
+                    create_run_database(engine)
                 self._initdb(engine)
             self._initialized_dbs.add(shard)
         return sa.create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
@@ -171,6 +175,9 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         if pending:
             self._thread.pending = []
             self.store_event_batch(pending)
+        if kind in BATCH_WRITABLE_EVENTS:
+            self.store_event_batch([event])
+            return
         super().store_event(event)
         self._notify_watchers(event.run_id)
         if kind and EVENT_TYPE_TO_PIPELINE_RUN_STATUS.get(kind) in FINISHED_STATUSES:
@@ -186,10 +193,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             self._store_batch_of_run(run_id, events_of_run)
 
     def _store_batch_of_run(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
-        rows = [self._event_to_row(event) for event in events]
+        rows = [self._event_to_row(in_run(event)) for event in events]
         with self.run_connection(run_id) as connection:
             connection.execute(SqlEventLogStorageTable.insert(), rows)
-        mirrored = [(event, row) for event, row in zip(events, rows, strict=True) if _kind(event) in _MIRRORED_IN_INDEX]
+        mirrored = [
+            (event, row | {"event": in_index(event)})
+            for event, row in zip(events, rows, strict=True)
+            if _kind(event) in _MIRRORED_IN_INDEX
+        ]
         with self.index_connection() as connection:
             stored = [(event, _insert(connection, row)) for event, row in mirrored]
             self._index_assets(connection, [(event, id_) for event, id_ in stored if _kind(event) in ASSET_EVENTS])

@@ -77,11 +77,11 @@ def test_a_thread_of_a_market_that_ends_is_an_error_of_the_session(
     assert signs(settings, target) == []
 
 
-def test_the_thread_for_dagster_tells_how_it_ended(load: Load, settings: Settings) -> None:
-    """The callback for troubles raises in that thread, as the chunk of the update is gone."""
+def test_the_thread_for_dagster_tells_how_it_ended(load: Load, settings: Settings, tmp_path: Path) -> None:
+    """The callback for troubles raises in that thread, as Dagster has no home."""
     dataset, update = updated(load, settings)
-    for chunk in settings.market_data_dir.rglob("chunk_*.parquet"):
-        chunk.unlink()
+    home = tmp_path / "other"
+    home.write_text("a file where the folder should be")
     ended, has_ended = list[BaseException](), threading.Event()
 
     def fail(trouble: str) -> None:
@@ -91,7 +91,7 @@ def test_the_thread_for_dagster_tells_how_it_ended(load: Load, settings: Setting
         ended.append(error)
         has_ended.set()
 
-    with DagsterThread(settings, fail, on_end) as thread:
+    with DagsterThread(settings.model_copy(update={"dagster_home": home}), fail, on_end) as thread:
         thread.record(dataset, update)
         assert has_ended.wait(60)
     assert [type(error) for error in ended] == [SystemExit]

@@ -80,9 +80,9 @@ class Loading:
 
     def materializations(self, report: runs.RunReport, dataset: Dataset, asset: str) -> list[dg.AssetMaterialization]:
         """The materializations of one asset in one run, in order."""
-        logs = self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-        events = [entry.asset_materialization for entry in logs]
-        return [event for event in events if event and event.asset_key == asset_key(dataset, asset)]
+        recorded = self.instance.fetch_materializations(asset_key(dataset, asset), limit=1000, ascending=True).records
+        events = [record.asset_materialization for record in recorded if record.run_id == report.run_id]
+        return [event for event in events if event]
 
     def days(self, report: runs.RunReport, dataset: Dataset) -> list[str | None]:
         return [event.partition for event in self.materializations(report, dataset, KLINES)]

@@ -64,15 +64,15 @@ def graph_of(settings: Settings) -> dict[str, str]:
 
 def test_every_dataset_of_the_store_and_the_default_one_has_its_assets(settings):
     assert graph_of(settings) == {
-        "binance/BTCUSDT/klines_1m": "spot_BTCUSDT",
-        "binance/BTCUSDT/manifest": "spot_BTCUSDT <- binance/BTCUSDT/klines_1m",
-        "binance/BTCUSDT/combined": "spot_BTCUSDT <- binance/BTCUSDT/manifest",
-        "binanceusdm/NEARUSDT/klines_1m": "futures_NEARUSDT",
-        "binanceusdm/NEARUSDT/manifest": "futures_NEARUSDT <- binanceusdm/NEARUSDT/klines_1m",
-        "binanceusdm/NEARUSDT/combined": "futures_NEARUSDT <- binanceusdm/NEARUSDT/manifest",
-        "binanceusdm/BTCUSDT/klines_1m": "futures_BTCUSDT",
-        "binanceusdm/BTCUSDT/manifest": "futures_BTCUSDT <- binanceusdm/BTCUSDT/klines_1m",
-        "binanceusdm/BTCUSDT/combined": "futures_BTCUSDT <- binanceusdm/BTCUSDT/manifest",
+        "binance/BTCUSDT/klines_1m": "spot_USDT",
+        "binance/BTCUSDT/manifest": "spot_USDT <- binance/BTCUSDT/klines_1m",
+        "binance/BTCUSDT/combined": "spot_USDT <- binance/BTCUSDT/manifest",
+        "binanceusdm/NEARUSDT/klines_1m": "futures_USDT",
+        "binanceusdm/NEARUSDT/manifest": "futures_USDT <- binanceusdm/NEARUSDT/klines_1m",
+        "binanceusdm/NEARUSDT/combined": "futures_USDT <- binanceusdm/NEARUSDT/manifest",
+        "binanceusdm/BTCUSDT/klines_1m": "futures_USDT",
+        "binanceusdm/BTCUSDT/manifest": "futures_USDT <- binanceusdm/BTCUSDT/klines_1m",
+        "binanceusdm/BTCUSDT/combined": "futures_USDT <- binanceusdm/BTCUSDT/manifest",
     }
 
 

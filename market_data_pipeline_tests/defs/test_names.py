@@ -86,7 +86,7 @@ def test_every_dataset_has_its_assets_and_shows_its_pair(settings):
     node = graph.get(dg.AssetKey(["binance", LIFE, "klines_1m"]))
     assert node.metadata["pair"] == "币安人生/USDT"
     assert "spot 币安人生/USDT" in str(node.description)
-    assert node.group_name == f"spot_{LIFE}"
+    assert (node.group_name, node.tags["quote"]) == ("spot_USDT", "USDT")
 
 
 @pytest.mark.parametrize(

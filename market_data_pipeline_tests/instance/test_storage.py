@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,16 @@ def opened(home: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def dataset(
-    bad_days: tuple[str, ...] = (), mark: Any = ALREADY_RECORDED, error: type[BaseException] = dg.Failure
+    bad_days: tuple[str, ...] = (),
+    mark: Any = ALREADY_RECORDED,
+    error: type[BaseException] = dg.Failure,
+    look: Callable[[], None] = lambda: None,
 ) -> list[Any]:
-    """A dataset's assets and checks; the first one logs each of its days itself."""
+    """A dataset's assets and checks; the first one logs each of its days itself, after a look."""
 
     @dg.asset(key=KEY, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
     def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        look()
         with stored_together(context.instance):
             for day in [day for day in context.partition_keys if day not in bad_days]:
                 tags = {"dagster/data_version": f"v-{day}"}
@@ -155,6 +159,8 @@ def test_finished_days_stay_when_the_run_fails_or_is_interrupted(
 
 
 def test_stores_the_rows_that_dagster_would(tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Dagster's own setting for one event of all days that a run plans.
+    monkeypatch.setenv("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
     left = {}
     for name, config in (("pooled", POOLED), ("plain", PLAIN)):
         home = copy(empty_home, tmp_path / name)
@@ -174,6 +180,38 @@ def test_plain_dagster_and_the_pooled_log_read_each_other(
             run(instance, dataset(), last=last)
             assert len(instance.get_materialized_partitions(KEY)) == days
             assert all(instance.all_logs(record.run_id) for record in instance.get_runs())
+
+
+def test_shows_the_days_of_runs_as_dagster_does_that_stores_an_event_for_each_planned_day(
+    tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = {}
+    for name, config in (("pooled", POOLED), ("plain", PLAIN)):
+        with opened(copy(empty_home, tmp_path / name), config, monkeypatch) as instance:
+            shown[name] = list(shown_of_runs(instance))
+    assert shown["pooled"] == shown["plain"]
+    in_progress, failed, again, _ = (statuses for statuses, _ in shown["pooled"])
+    assert in_progress == ["IN_PROGRESS"] * 6 + [None]
+    assert failed == ["MATERIALIZED"] * 4 + ["FAILED", "MATERIALIZED", None]
+    assert again == ["MATERIALIZED"] * 4 + ["IN_PROGRESS", "MATERIALIZED", None]
+
+
+def shown_of_runs(instance: dg.DagsterInstance) -> Iterator[tuple[list[str | None], list[int | None]]]:
+    """The status of days, and the run that planned each last, of one that fails, of one that mends it, after a wipe."""
+    days = [f"2020-01-0{number}" for number in range(1, 8)]
+    seen, runs = [], []
+
+    def look() -> None:
+        planned = [instance.get_latest_planned_materialization_info(KEY, day) for day in days]
+        runs[:] = [record.dagster_run.run_id for record in reversed(instance.get_run_records())]
+        seen.append((statuses(instance, *days), [runs.index(info.run_id) if info else None for info in planned]))
+
+    run(instance, dataset(bad_days=("2020-01-05",), look=look), last="2020-01-06")
+    look()
+    run(instance, dataset(look=look), first="2020-01-05", last="2020-01-05")
+    instance.wipe_assets([KEY])
+    look()
+    return iter(seen)
 
 
 def test_a_block_keeps_the_order_and_stores_at_its_end(pooled: dg.DagsterInstance) -> None:

@@ -69,6 +69,11 @@ def token_of(pair: str) -> str:
     return pair.replace("/", "")
 
 
+def quote_of(pair: str) -> str:
+    """The asset that the pair's prices are in, `USDT`, of a contract, too."""
+    return pair.partition("/")[2].partition("_")[0]
+
+
 def has_slash(pair: str) -> bool:
     """True if base and quote are told apart; False for a symbol."""
     return "/" in pair
