@@ -1,6 +1,6 @@
 """The code location that Dagster loads: definitions of every dataset of the data root.
 
-Dagster shows a new dataset after the code location has been reloaded.
+Dagster shows a new dataset after the code location has been reloaded, which `app.code_location` sees to.
 """
 
 import warnings

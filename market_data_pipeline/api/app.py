@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from market_data_pipeline import __version__
-from market_data_pipeline.api.context import context_of
+from market_data_pipeline.api.context import Context, context_of
 from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.pages.browse import router as browse
 from market_data_pipeline.api.pages.rendering import prepare
@@ -59,10 +59,12 @@ def create_app(
 
 @asynccontextmanager
 async def _served(app: FastAPI) -> AsyncIterator[None]:
-    """Read ahead what the first page needs, while the app is served."""
-    app.state.context.summaries.read_ahead()
+    """Read ahead for the first page. While the app is served, datasets of other programs appear in Dagster."""
+    context: Context = app.state.context
+    context.summaries.read_ahead()
     prepare()
-    yield
+    with context.code_location.followed():
+        yield
 
 
 def _complete_document(app: FastAPI, *, token_needed: bool) -> None:

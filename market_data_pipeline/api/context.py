@@ -14,18 +14,20 @@ from market_data_pipeline.api.datasets.proofs import ProofWatcher
 from market_data_pipeline.api.datasets.summaries import Summaries
 from market_data_pipeline.api.health import HealthCheck
 from market_data_pipeline.api.progress import RunWatcher
+from market_data_pipeline.app.code_location import CodeLocation
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The settings, the stored datasets and their numbers, the Dagster webserver, its checks and runs, the health."""
+    """The settings, the datasets and their numbers, Dagster with its code location, checks and runs, the health."""
 
     settings: Settings
     catalog: Catalog
     summaries: Summaries
     dagster: Dagster
+    code_location: CodeLocation
     proof_watcher: ProofWatcher
     run_watcher: RunWatcher
     health_check: HealthCheck
@@ -33,12 +35,14 @@ class Context:
 
 def context_of(settings: Settings, dagster: Dagster) -> Context:
     """The context of an app. Reads no file and sends no request."""
-    catalog = Catalog(store_of(settings))
+    store = store_of(settings)
+    catalog = Catalog(store)
     return Context(
         settings=settings,
         catalog=catalog,
         summaries=Summaries(catalog),
         dagster=dagster,
+        code_location=CodeLocation(store, dagster),
         proof_watcher=ProofWatcher(dagster),
         run_watcher=RunWatcher(dagster),
         health_check=HealthCheck(settings, dagster),

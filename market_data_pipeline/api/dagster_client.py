@@ -76,7 +76,7 @@ class RunSummary:
 
 
 class Dagster:
-    """A Dagster webserver. Threads may share it."""
+    """A Dagster webserver. Threads may share it. Without a response each request raises DagsterUnavailable."""
 
     def __init__(self, url: str, *, public_url: str | None = None) -> None:
         """Connect later, at the first request.
@@ -132,31 +132,19 @@ class Dagster:
         return str(result["run"]["runId"])
 
     def run(self, run_id: str) -> RunSummary | None:
-        """The run with this id, None if there is none.
-
-        Raises:
-            DagsterUnavailable: no response.
-        """
+        """The run with this id, None if there is none."""
         result = self._query(queries.RUN, id=run_id)
         return self._summary(result) if result["__typename"] == "Run" else None
 
     def last_runs(self, dataset: Dataset, *, limit: int = 10) -> list[RunSummary]:
-        """The newest runs of a dataset, newest first, found among the newest runs of all datasets.
-
-        Raises:
-            DagsterUnavailable: no response.
-        """
+        """The newest runs of a dataset, newest first, found among the newest runs of all datasets."""
         result = self._query(queries.RUNS, limit=_RUNS_SEARCHED)
         root = "/".join(asset_path(dataset, KLINES)[:2])
         summaries = [self._summary(run) for run in result.get("results", [])]
         return [summary for summary in summaries if root in summary.asset_roots][:limit]
 
     def events(self, run_id: str, cursor: str | None) -> tuple[list[dict[str, Any]], str, bool]:
-        """Up to 1000 events of a run after the cursor, the cursor of the next call, and whether there are more events.
-
-        Raises:
-            DagsterUnavailable: no response.
-        """
+        """Up to 1000 events of a run after the cursor, the cursor of the next call, and whether there are more."""
         result = self._query(queries.EVENTS, id=run_id, cursor=cursor)
         if result["__typename"] != "EventConnection":
             raise DagsterUnavailable(f"Dagster does not return the events of run {run_id}")
@@ -175,13 +163,14 @@ class Dagster:
     # --- the code location
 
     def has_asset(self, asset: Sequence[str], *, since: str) -> bool:
-        """Whether the code location has the asset, with `since` (YYYY-MM-DD) as its first partition.
-
-        Raises:
-            DagsterUnavailable: no response.
-        """
+        """Whether the code location has the asset, with `since` (YYYY-MM-DD) as its first partition."""
         result = self._query(queries.ASSET, key={"path": list(asset)})
         return bool(result["__typename"] == "AssetNode" and result["partitionKeyConnection"]["results"][:1] == [since])
+
+    def dataset_roots(self) -> set[str]:
+        """The `exchange_id/PAIR_TOKEN` of each dataset that the code location has."""
+        paths = [node["assetKey"]["path"] for node in self._query(queries.ASSETS)]
+        return {"/".join(path[:2]) for path in paths if path[-1] == KLINES}
 
     def reload(self) -> None:
         """Reload the code location, so that it finds new datasets. This takes some seconds.
@@ -205,33 +194,21 @@ class Dagster:
             raise DagsterUnavailable(f"the sensor {sensor_name(market)} cannot be started: {_reason(result)}")
 
     def sensor_is_on(self, market: Market) -> bool:
-        """Whether the market's live sensor is turned on.
-
-        Raises:
-            DagsterUnavailable: no response.
-        """
+        """Whether the market's live sensor is turned on."""
         result = self._query(queries.SENSOR, sensor=_sensor(market))
         return bool(result["__typename"] == "Sensor" and result["sensorState"]["status"] == "RUNNING")
 
     # --- checks
 
     def executions(self, checks: Sequence[tuple[Sequence[str], str]], *, limit: int) -> list[list[dict[str, Any]]]:
-        """The last executions of each check, given as its asset's key and its name, newest first, in that order.
-
-        Raises:
-            DagsterUnavailable: no response.
-        """
+        """The last executions of each check, given as its asset's key and its name, newest first, in that order."""
         fields = [queries.EXECUTIONS % (json.dumps(list(path)), json.dumps(name), limit) for path, name in checks]
         aliased = " ".join(f"c{number}: {field}" for number, field in enumerate(fields))
         found = self._fields(f"{{ {aliased} }} {queries.EXECUTION}")
         return [found[f"c{number}"] for number in range(len(fields))]
 
     def require_reachable(self) -> None:
-        """Send the smallest query.
-
-        Raises:
-            DagsterUnavailable: no response.
-        """
+        """Send the smallest query."""
         self._query(queries.VERSION)
 
     # --- inside

@@ -26,6 +26,7 @@ fragment entry on MetadataEntry { label ... on IntMetadataEntry { intValue } ...
   ... on TableMetadataEntry { table { records } } }"""
 ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename
   ... on AssetNode { partitionKeyConnection(limit: 1, ascending: true) { results } } } }"""
+ASSETS = "{ assetNodes { assetKey { path } } }"
 RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryLocationName: $location) { __typename
   ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
   ... on Error { message } } }"""

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from market_data_pipeline.api.context import Context
-from market_data_pipeline.api.dagster_client import Dagster
 from market_data_pipeline.api.models import Backfill, DatasetName, Live, Started, Verify
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.live import find_or_create_dataset, mark
@@ -70,7 +69,7 @@ def backfill(context: Context, request: Backfill) -> Started:
     load = run_window(with_source, backfill_request)
     days, dataset = load.days, load.dataset
     config = backfill_request.run_config(load.window) | {"source": request.source}
-    _require_asset(dagster, dataset)
+    context.code_location.require(dataset)
     return _start(
         context,
         "backfill",
@@ -136,7 +135,7 @@ def verify(context: Context, request: Verify) -> Started:
         return _response(context, run_id, dataset)
     if dataset is None:
         return _response(context, context.dagster.launch(job=PROOF_JOB, tags=_tags("verify", None)), None)
-    _require_asset(context.dagster, dataset)
+    context.code_location.require(dataset)
     checks = [(asset_path(dataset, asset), name) for asset, names in _CHECK_NAMES.items() for name in names]
     return _response(context, context.dagster.launch(checks=checks, tags=_tags("verify", dataset)), dataset)
 
@@ -160,7 +159,7 @@ def combine(
     files = next(open_datasets(context.settings, target))
     zone = parse_zone(tz) if tz else None
     select(files, zone=zone, from_index=from_index, to_index=to_index)  # raises if it is empty, before a run is started
-    _require_asset(context.dagster, files.dataset)
+    context.code_location.require(files.dataset)
     config = {"tz": zone.name if zone else None, "from_index": from_index, "to_index": to_index}
     return _start(
         context, "combine", files.dataset, [COMBINED], config={op_name(files.dataset, COMBINED): {"config": config}}
@@ -178,7 +177,7 @@ def go_live(context: Context, market: str | None, pair: str | None, tz: str | No
     dagster.require_reachable()
     dataset, warnings = find_or_create_dataset(settings, target)
     mark(settings, target_of(settings, dataset.market.value, dataset.pair), live=True)
-    _require_asset(dagster, dataset)
+    context.code_location.require(dataset)
     dagster.start_sensor(dataset.market)
     return _live(dataset, live=True, warnings=warnings)
 
@@ -190,12 +189,6 @@ def stop_live(context: Context, market: str | None, pair: str | None) -> Live:
         UsageError, StoreError: there is no such dataset, or it cannot be read.
     """
     return _live(mark(context.settings, target_of(context.settings, market, pair), live=False), live=False)
-
-
-def _require_asset(dagster: Dagster, dataset: Dataset) -> None:
-    """Reload the code location if it lacks the dataset: one that is new, or whose first day is another since."""
-    if not dagster.has_asset(asset_path(dataset, KLINES), since=dataset.start.isoformat()):
-        dagster.reload()
 
 
 def _tags(what: str, dataset: Dataset | None) -> dict[str, str]:

@@ -243,6 +243,25 @@ def test_what_a_killed_one_left_behind_is_ended_by_the_next(
     assert again.is_up
 
 
+def test_a_dataset_that_a_command_creates_appears_in_dagster(tmp_path: Path, simulate: Simulate) -> None:
+    root, exchange = tmp_path / "root", simulate()
+    with started(root, exchange.url) as up:
+        assert ["binance", "ETHUSDT", "klines_1m"] not in assets_of(up)
+        command = MarketData(root, exchange.url, {"PYTHONPATH": str(CHECKOUT)})
+        done = command.run(
+            "--market", "spot", "--pair", "ETH/USDT", "backfill", "--start", "2024-05-01", "--end", "2024-05-02"
+        )
+        assert done.returncode == 0, done.stderr
+        up.wait_for(lambda: ["binance", "ETHUSDT", "klines_1m"] in assets_of(up))
+
+
+def assets_of(up: Up) -> list[list[str]]:
+    """The keys of the assets that the Dagster UI shows."""
+    query = {"query": "{ assetNodes { assetKey { path } } }"}
+    answer = requests.post(f"http://127.0.0.1:{up.dagster_port}/graphql", json=query, timeout=30)
+    return [node["assetKey"]["path"] for node in answer.json()["data"]["assetNodes"]]
+
+
 def run_up(root: Path, port: int, dagster_port: int, *more: str, **env: str) -> "subprocess.CompletedProcess[str]":
     run = MarketData(root, "http://127.0.0.1:9", {"PYTHONPATH": str(CHECKOUT), **env})
     return run.run("up", *ports(port, dagster_port), *more)

@@ -1,0 +1,130 @@
+"""Keeps Dagster's code location to the datasets of the data root.
+
+Belongs here: noticing that they differ, and when it is time to reload. Does not belong here: GraphQL
+(`api.dagster_client`), what is defined for a dataset (`defs.location`).
+Dagster reads which datasets there are when it loads the code location. Commands and other programs create datasets
+beside it, and tell nobody.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from market_data_pipeline.core.errors import StoreError, Unavailable
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.instance.names import KLINES, asset_path
+
+_LOOK_EVERY_S = 5.0
+# Loading a thousand datasets takes a core for seconds, so that a command that creates many is not followed one by one.
+_REST_TIMES = 10
+_log = logging.getLogger(__name__)
+
+
+class Dagster(Protocol):
+    """What is asked of the Dagster webserver."""
+
+    def dataset_roots(self) -> set[str]:
+        """The `exchange_id/PAIR_TOKEN` of each dataset in the code location."""
+
+    def has_asset(self, asset: Sequence[str], *, since: str) -> bool:
+        """Whether the code location has the asset, with `since` as its first partition."""
+
+    def reload(self) -> None:
+        """Reload the code location."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Defined:
+    """What the definitions of a dataset depend on; nothing of a file that cannot be read."""
+
+    root: str = ""
+    pair: str = ""
+    zone: str = ""
+    start: str = ""
+
+
+class CodeLocation:
+    """The code location of a data root, as Dagster has loaded it. Threads may share it."""
+
+    def __init__(self, store: Store, dagster: Dagster) -> None:
+        """Read no file and send no request yet."""
+        self._store, self._dagster = store, dagster
+        self._lock = threading.Lock()
+        self._read: dict[Path, tuple[FileStamp | None, _Defined]] = {}
+        self._loaded: Mapping[Path, _Defined] | None = None
+
+    def require(self, dataset: Dataset) -> None:
+        """Reload the code location if it lacks the dataset: one that is new, or whose first day is another since.
+
+        Raises:
+            Unavailable: no response, or the code location cannot be loaded.
+        """
+        if not self._dagster.has_asset(asset_path(dataset, KLINES), since=dataset.start.isoformat()):
+            with self._lock:
+                self._reload(self._present())
+
+    def look(self) -> None:
+        """Reload the code location if datasets came, went or moved their first day since it was loaded.
+
+        Raises:
+            Unavailable: no response, or the code location cannot be loaded.
+        """
+        with self._lock:
+            present = self._present()
+            if present == self._loaded:
+                return
+            stored = {defined.root for defined in present.values() if defined.root}
+            if self._loaded is None and stored <= self._dagster.dataset_roots():
+                self._loaded = present
+            else:
+                self._reload(present)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Look every five seconds while the block runs."""
+        ended = threading.Event()
+        threading.Thread(target=self._follow, args=(ended,), name="code location", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _follow(self, ended: threading.Event) -> None:
+        rest_s = _LOOK_EVERY_S
+        while not ended.wait(rest_s):
+            began_s = time.monotonic()
+            try:
+                self.look()
+            except (Unavailable, OSError) as error:  # there may be no webserver yet; it is asked again
+                _log.info("the code location was not reloaded: %s", error)
+            rest_s = max(_LOOK_EVERY_S, _REST_TIMES * (time.monotonic() - began_s))
+
+    def _reload(self, present: Mapping[Path, _Defined]) -> None:
+        self._dagster.reload()
+        self._loaded = present
+
+    def _present(self) -> Mapping[Path, _Defined]:
+        """What is defined by each `dataset.json`. Those that did not change are not read again."""
+        known, self._read = self._read, {}
+        for path in self._store.dataset_files():
+            stamp = stamp_of(path)
+            if path in known and known[path][0] == stamp:
+                self._read[path] = known[path]
+            else:
+                self._read[path] = stamp, self._defined(path)
+        return {path: defined for path, (_, defined) in self._read.items()}
+
+    def _defined(self, path: Path) -> _Defined:
+        try:
+            dataset = self._store.read(path)
+        except StoreError:
+            return _Defined()
+        root = "/".join(asset_path(dataset, KLINES)[:2])
+        return _Defined(root, dataset.pair, dataset.zone.name, dataset.start.isoformat())
