@@ -50,9 +50,28 @@ class _Request(BaseModel):
 
 
 PairWord = Annotated[str, Field(min_length=1, max_length=80, examples=["BTC/USDT", "*/USDT", "!*DOWN/*"])]
+PairWords = Annotated[
+    list[PairWord],
+    Field(min_length=1, max_length=1000, description="pairs, globs, and what to leave out, instead of `pair`"),
+]
+UniverseName = Annotated[
+    str, Field(min_length=1, max_length=100, description="the pairs of [universe.NAME] in market-data.toml, too")
+]
 
 
-class Backfill(_Request):
+class ManyPairs(_Request):
+    """The datasets of a request: that of a pair, or those of many."""
+
+    pairs: PairWords | None = None
+    universe: UniverseName | None = None
+
+    @property
+    def is_of_many(self) -> bool:
+        """True if it names many."""
+        return self.pairs is not None or self.universe is not None
+
+
+class Backfill(ManyPairs):
     """The days to load. No field is required. With `pairs` or `universe` it is a load of many pairs."""
 
     model_config = ConfigDict(
@@ -64,17 +83,6 @@ class Backfill(_Request):
                 {"universe": "usdt-perps"},
             ]
         },
-    )
-
-    pairs: list[PairWord] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1000,
-        description="pairs, globs, and what to leave out, instead of `pair`; globs mean the pairs that were traded "
-        "in the window",
-    )
-    universe: str | None = Field(
-        default=None, min_length=1, max_length=100, description="the pairs of [universe.NAME] in market-data.toml, too"
     )
 
     start: Instant | None = Field(
@@ -99,14 +107,23 @@ class Backfill(_Request):
     strict_pair: bool = Field(default=False, description="refuse a pair that the market does not list")
 
 
-class Verify(_Request):
-    """The dataset to check: one if market or pair is given, else all."""
+class Verify(ManyPairs):
+    """The datasets to check: one if market or pair is given, many with `pairs` or `universe`, else all."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"market": "futures", "pair": "BTC/USDT"}, {}]}
+        extra="forbid",
+        json_schema_extra={"examples": [{"market": "futures", "pair": "BTC/USDT"}, {"universe": "usdt-perps"}, {}]},
     )
 
     repair: bool = Field(default=False, description="load days again that are damaged or have unexplained minutes")
+
+
+class Combine(ManyPairs):
+    """What to combine."""
+
+    tz: ZoneName | None = None
+    from_index: int | None = None
+    to_index: int | None = None
 
 
 class DatasetName(BaseModel):
@@ -127,7 +144,7 @@ class Started(BaseModel):
         description="URL of the run's progress as server-sent events", examples=["/runs/0b3a7f0e/events"]
     )
     dataset: DatasetName | None = Field(description="the dataset of the run; null for many or all datasets")
-    pairs: int | None = Field(default=None, description="number of pairs of a load of many", examples=[412])
+    pairs: int | None = Field(default=None, description="number of pairs of a run of many", examples=[412])
     days: int | None = Field(default=None, description="number of days in the run", examples=[31])
     first_day: str | None = Field(default=None, examples=["2024-01-01"])
     last_day: str | None = Field(default=None, examples=["2024-01-31"])
@@ -169,9 +186,10 @@ class Progress(BaseModel):
     days_done: int = Field(description="days that the run has loaded, or found complete", examples=[12])
     days_asked: int | None = Field(description="days in the run; null for a run without days", examples=[31])
     rows: int = Field(description="klines in these days")
-    pairs_asked: int | None = Field(default=None, description="pairs in a load of many; null for other runs")
+    pairs_asked: int | None = Field(default=None, description="pairs in a run of many; null for other runs")
     pairs_loaded: int | None = Field(
-        default=None, description="pairs of a load of many that are done and got new days; null for other runs"
+        default=None,
+        description="pairs of a run of many that are done, and got new days or a combined file; null for other runs",
     )
     error: str | None = Field(description="why the run failed or was canceled, in one line")
     warnings: list[str] = Field(description="the last warnings and errors that the run logged, at most 20")

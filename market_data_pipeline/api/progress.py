@@ -13,7 +13,7 @@ from typing import Any
 
 from market_data_pipeline.api.dagster_client import Dagster, RunSummary
 from market_data_pipeline.api.models import CheckResult, Progress
-from market_data_pipeline.instance.names import KLINES, MANIFEST, ROWS
+from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, ROWS
 
 _RUNS_REMEMBERED = 200
 _WARNINGS_SHOWN, _CHECKS_SHOWN = 20, 200
@@ -25,7 +25,7 @@ class _Tally:
 
     cursor: str | None = None
     rows_by_day: dict[tuple[str, str], int] = field(default_factory=dict)
-    manifests: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
@@ -52,8 +52,8 @@ class _Tally:
             self.rows_by_day["/".join(path), event["partition"]] = values.get(ROWS) or 0
         elif values:
             self.results[path[-1]] = values
-        if path[-1] == MANIFEST:
-            self.manifests.add("/".join(path))
+        if path[-1] in {MANIFEST, COMBINED}:
+            self.done.add("/".join(path[:2]))
 
     def _note_check(self, check: CheckResult) -> None:
         """Keep so many results, those that did not pass first: a load of 500 pairs has thousands."""
@@ -106,7 +106,7 @@ def _progress(run: RunSummary, tally: _Tally) -> Progress:
         days_asked=_number_of_days(run.days),
         rows=sum(tally.rows_by_day.values()),
         pairs_asked=run.pairs,
-        pairs_loaded=None if run.pairs is None else len(tally.manifests),
+        pairs_loaded=None if run.pairs is None else len(tally.done),
         error=tally.error if run.status in {"failure", "canceled"} else None,
         warnings=tally.warnings,
         checks=sorted(tally.checks, key=lambda check: check.passed),

@@ -19,13 +19,16 @@ from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.api.models import (
     Backfill,
     CancelRequested,
+    Combine,
     Health,
     Live,
     MarketName,
     PairName,
+    PairWords,
     Progress,
     Started,
     Status,
+    UniverseName,
     Verify,
     ZoneName,
 )
@@ -107,9 +110,14 @@ def combine(
     to_index: Index = None,
     market: Market = None,
     pair: Pair = None,
+    pairs: Annotated[PairWords | None, Query()] = None,
+    universe: Annotated[UniverseName | None, Query()] = None,
 ) -> Started:
     """Start a run that writes chunks into one Parquet file, unless the file already has exactly these chunks."""
-    return run_requests.combine(context, market, pair, tz=tz, from_index=from_index, to_index=to_index)
+    request = Combine(
+        market=market, pair=pair, pairs=pairs, universe=universe, tz=tz, from_index=from_index, to_index=to_index
+    )
+    return run_requests.combine(context, request)
 
 
 @changing.post("/live", status_code=202, responses=_CHANGES, tags=["live"])

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from market_data_pipeline.api.context import Context
-from market_data_pipeline.api.models import Backfill, DatasetName, Live, Started, Verify
+from market_data_pipeline.api.models import Backfill, Combine, DatasetName, Live, ManyPairs, Started, Verify
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.live import find_or_create_dataset, mark
 from market_data_pipeline.app.market.bulk import run_config
@@ -19,9 +19,11 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import select
-from market_data_pipeline.core.store.universes import find_universe
+from market_data_pipeline.core.store.universes import Universe, find_universe
 from market_data_pipeline.instance.names import (
     CHECKS,
+    COMBINE_JOB,
+    COMBINE_OP,
     COMBINED,
     DATASET_TAG,
     KLINES,
@@ -52,7 +54,7 @@ def backfill(context: Context, request: Backfill) -> Started:
         UsageError, StoreError, SourceError: see `app.backfill.run_window`; no run was started.
         DagsterUnavailable: the run could not be started.
     """
-    if request.pairs is not None or request.universe is not None:
+    if request.is_of_many:
         return _backfill_many(context, request)
     settings, dagster = context.settings, context.dagster
     backfill_request = BackfillRequest(
@@ -90,19 +92,13 @@ def _backfill_many(context: Context, request: Backfill) -> Started:
         SourceUnavailable: globs need the catalog, which there is not, and nobody answers.
         DagsterUnavailable: the run could not be started.
     """
-    if request.pair is not None:
-        raise UsageError("pair names one pair, pairs and universe name many; give pair alone, or put it into pairs")
     settings = context.settings
-    found = find_universe(settings.root, request.universe) if request.universe else None
-    if found and request.market not in {None, found.market.value}:
-        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
+    found = _universe(context, request)
     market, zone = (found.market.value if found else request.market), request.tz or (found.zone if found else None)
-    start, source = (
-        request.start or (found.start if found else None),
-        request.source or (found.source if found else None),
-    )
+    start = request.start or (found.start if found else None)
+    source = request.source or (found.source if found else None)
     among = partial(traded_pairs, tz=zone, start=start, end=request.end)
-    words = [*(found.pairs if found else ()), *(request.pairs or ())]
+    words = _words(request, found)
     options: dict[str, Any] = {"align_window": request.align_window, "refetch": request.refetch}
     # What needs no catalog is checked before it is read.
     BackfillRequest(target_of(settings, market, None, zone), start=start, end=request.end).instants()
@@ -115,7 +111,38 @@ def _backfill_many(context: Context, request: Backfill) -> Started:
     config = {"ops": {LOAD_OP: {"config": run_config(with_source, requests)}}}
     tags = _tags("backfill", None) | {PAIRS_TAG: str(len(requests))}
     run_id = context.dagster.launch(job=LOAD_JOB, config=config, tags=tags)
-    return _response(context, run_id, None).model_copy(update={"pairs": len(requests)})
+    return _response(context, run_id, None, pairs=len(requests))
+
+
+def _universe(context: Context, request: ManyPairs) -> Universe | None:
+    """The universe that a request about many pairs names, None if it names none.
+
+    Raises:
+        UsageError: there is no such universe, it is one of another market, or the request names a pair, too.
+    """
+    if request.pair is not None:
+        raise UsageError("pair names one pair, pairs and universe name many; give pair alone, or put it into pairs")
+    found = find_universe(context.settings.root, request.universe) if request.universe else None
+    if found and request.market not in {None, found.market.value}:
+        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
+    return found
+
+
+def _words(request: ManyPairs, found: Universe | None) -> list[str]:
+    return [*(found.pairs if found else ()), *(request.pairs or ())]
+
+
+def _stored(context: Context, request: ManyPairs) -> list[Dataset]:
+    """The datasets of a request about many pairs, of which globs choose among those that are stored.
+
+    Raises:
+        UsageError: as `_universe`; a glob matches nothing, a pair is named twice, or has no dataset.
+        StoreError: a dataset cannot be read.
+    """
+    found = _universe(context, request)
+    market = found.market.value if found else request.market
+    targets = targets_of(context.settings, market, _words(request, found))
+    return [files.dataset for target in targets for files in open_datasets(context.settings, target)]
 
 
 def verify(context: Context, request: Verify) -> Started:
@@ -125,6 +152,8 @@ def verify(context: Context, request: Verify) -> Started:
         UsageError, StoreError: there is no such dataset, or it cannot be read.
         DagsterUnavailable: the run could not be started.
     """
+    if request.is_of_many:
+        return _verify_many(context, request)
     target = target_of(context.settings, request.market, request.pair)
     datasets = [files.dataset for files in open_datasets(context.settings, target)]
     dataset = datasets[0] if target.named else None
@@ -140,27 +169,47 @@ def verify(context: Context, request: Verify) -> Started:
     return _response(context, context.dagster.launch(checks=checks, tags=_tags("verify", dataset)), dataset)
 
 
-def combine(
-    context: Context,
-    market: str | None,
-    pair: str | None,
-    *,
-    tz: str | None,
-    from_index: int | None,
-    to_index: int | None,
-) -> Started:
-    """Start a run that writes a combined file, or leaves it as it is if it is up to date.
+def _verify_many(context: Context, request: Verify) -> Started:
+    """Start one run that evaluates the checks of many datasets, or repairs them."""
+    datasets = _stored(context, request)
+    tags = {PAIRS_TAG: str(len(datasets))}
+    if request.repair:
+        op_config = {"market": datasets[0].market.value, "pairs": [dataset.pair for dataset in datasets]}
+        config = {"ops": {REPAIR_OP: {"config": op_config}}}
+        run_id = context.dagster.launch(job=REPAIR_JOB, config=config, tags=_tags("repair", None) | tags)
+    else:
+        for dataset in datasets:
+            context.code_location.require(dataset)
+        checks = [
+            (asset_path(dataset, asset), name)
+            for dataset in datasets
+            for asset, names in _CHECK_NAMES.items()
+            for name in names
+        ]
+        run_id = context.dagster.launch(checks=checks, tags=_tags("verify", None) | tags)
+    return _response(context, run_id, None, pairs=len(datasets))
+
+
+def combine(context: Context, request: Combine) -> Started:
+    """Start a run that writes a combined file, or leaves it as it is if it is up to date; or those of many datasets.
 
     Raises:
         UsageError, StoreError: there is no such dataset, or nothing to combine.
         DagsterUnavailable: the run could not be started.
     """
-    target = target_of(context.settings, market or context.settings.market_type, pair)
+    zone = parse_zone(request.tz) if request.tz else None
+    selected = {"from_index": request.from_index, "to_index": request.to_index}
+    config = {"tz": zone.name if zone else None, **selected}
+    if request.is_of_many:
+        datasets = _stored(context, request)
+        op_config = {**config, "market": datasets[0].market.value, "pairs": [dataset.pair for dataset in datasets]}
+        tags = _tags("combine", None) | {PAIRS_TAG: str(len(datasets))}
+        run_id = context.dagster.launch(job=COMBINE_JOB, config={"ops": {COMBINE_OP: {"config": op_config}}}, tags=tags)
+        return _response(context, run_id, None, pairs=len(datasets))
+    target = target_of(context.settings, request.market or context.settings.market_type, request.pair)
     files = next(open_datasets(context.settings, target))
-    zone = parse_zone(tz) if tz else None
-    select(files, zone=zone, from_index=from_index, to_index=to_index)  # raises if it is empty, before a run is started
+    select(files, zone=zone, **selected)  # raises if it is empty, before a run is started
     context.code_location.require(files.dataset)
-    config = {"tz": zone.name if zone else None, "from_index": from_index, "to_index": to_index}
     return _start(
         context, "combine", files.dataset, [COMBINED], config={op_name(files.dataset, COMBINED): {"config": config}}
     )
@@ -214,13 +263,14 @@ def _start(
     return _response(context, run_id, dataset)
 
 
-def _response(context: Context, run_id: str, dataset: Dataset | None) -> Started:
+def _response(context: Context, run_id: str, dataset: Dataset | None, pairs: int | None = None) -> Started:
     return Started(
         run_id=run_id,
         url=f"{context.dagster.public_url}/runs/{run_id}",
         status_url=f"/runs/{run_id}",
         events_url=f"/runs/{run_id}/events",
         dataset=_name(dataset) if dataset else None,
+        pairs=pairs,
     )
 
 

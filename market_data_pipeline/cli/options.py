@@ -27,19 +27,6 @@ class GlobalOptions:
     align_tz: str | None = None
     strict_pair: bool = False
 
-    def target(self, settings: "Settings") -> "Target":
-        """The dataset that the options name; the settings give what is left out.
-
-        Raises:
-            UsageError: they name several, or it cannot be parsed.
-        """
-        from market_data_pipeline.core.errors import UsageError
-
-        targets = self.targets(settings)
-        if len(targets) > 1:
-            raise UsageError(f"this command takes one pair, and {len(targets)} are named; give one --pair")
-        return targets[0]
-
     def targets(
         self, settings: "Settings", among: "Callable[[Settings, Market], Iterable[str]] | None" = None
     ) -> "list[Target]":

@@ -36,10 +36,11 @@ PROOF = dg.define_asset_job(
 
 
 class RepairConfig(dg.Config):
-    """Which datasets to repair: all of the store, those of a market, or those of a pair."""
+    """Which datasets to repair: all of the store, those of a market, or those of pairs."""
 
     market: str | None = Field(default=None, description="spot or futures; both if unset")
     pair: str | None = Field(default=None, description="BASE/QUOTE or the exchange's symbol; all if unset")
+    pairs: list[str] = Field(default=[], description="several, in place of pair")
 
 
 @dg.op(name=REPAIR_OP, description="Proves datasets, loads bad days again, and proves them again.")
@@ -85,17 +86,20 @@ def _proofs(config: RepairConfig, tools: Tools) -> Iterator[Proof]:
         yield from tools.caller.proofs
         return
     market = parse_market(config.market) if config.market else None
-    pair = parse_pair(config.pair) if config.pair else None
+    pairs = {token_of(pair): pair for pair in map(parse_pair, [*config.pairs, *([config.pair] if config.pair else [])])}
     selected = [
         dataset
         for dataset in tools.store.datasets()
-        if market in {None, dataset.market} and (pair is None or token_of(pair) == dataset.token)
+        if market in {None, dataset.market} and (not pairs or dataset.token in pairs)
     ]
-    if not selected:
-        raise UsageError(f"{tools.store.root} has no {market or ''} {pair or 'dataset'}; load it first")
+    missing = [pair for token, pair in pairs.items() if token not in {dataset.token for dataset in selected}]
+    if missing or not selected:
+        raise UsageError(
+            f"{tools.store.root} has no {market or ''} {missing[0] if missing else 'dataset'}; load it first"
+        )
     for dataset in selected:
-        if pair:
-            require_same(pair, dataset.pair)
+        if pairs:
+            require_same(pairs[dataset.token], dataset.pair)
         yield prove(tools.open_dataset(dataset))
 
 

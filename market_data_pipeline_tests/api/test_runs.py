@@ -82,6 +82,47 @@ def test_a_load_of_many_pairs_is_one_run(loaded: Api) -> None:
     assert (stored["SIM03/USDT"], stored["SIM05/USDT"]) == (3 * 1440, 3 * 1440)
 
 
+def test_many_pairs_are_verified_repaired_and_combined_in_one_run_each(loaded: Api) -> None:
+    (loaded.root / "market-data.toml").write_text(
+        '[universe.two]\nmarket = "spot"\npairs = ["SIM06/USDT", "SIM07/USDT"]\n', encoding="utf-8"
+    )
+    request = {"universe": "two", "start": "2024-02-01", "end": "2024-02-03"}
+    assert loaded.ended(loaded.post("/backfill", json=request))["status"] == "success"
+    verified = loaded.post("/verify", json={"market": "spot", "pairs": ["SIM0[67]*"]})
+    assert verified.json()["pairs"] == 2, verified.text
+    ended = loaded.ended(verified)
+    assert (ended["status"], ended["what"], ended["pairs_asked"]) == ("success", "verify", 2), ended
+    assert {check["asset"].split("/")[1] for check in ended["checks"]} == {"SIM06USDT", "SIM07USDT"}
+    (path,) = dataset_folder(loaded.root, "spot", "SIM07USDT").glob("chunks/*_2024-02-02.parquet")
+    good = path.read_bytes()
+    path.write_bytes(good[:-100] + bytes(100))
+    repaired = loaded.ended(loaded.post("/verify", json={"universe": "two", "repair": True}))
+    assert (repaired["status"], path.read_bytes()) == ("success", good), repaired
+    combined = loaded.ended(loaded.post("/combine", params={"universe": "two"}))
+    assert (combined["status"], combined["what"], combined["pairs_loaded"]) == ("success", "combine", 2), combined
+    for token in ("SIM06USDT", "SIM07USDT"):
+        assert list(dataset_folder(loaded.root, "spot", token).glob("combined/*.parquet"))
+
+
+@pytest.mark.parametrize("route", ["/verify", "/combine"])
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        ({"universe": "nosuch"}, "no universe 'nosuch'"),
+        ({"pairs": ["NOSUCH*"]}, "'NOSUCH*' matches no pair"),
+        ({"pairs": ["SIM02/USDT", "SIM02USDT"]}, "named twice"),
+        ({"pairs": ["SIM02/USDT", "SIM99/USDT"]}, "spot SIM99/USDT is not in"),
+    ],
+)
+def test_a_request_about_many_that_cannot_be_is_refused(
+    loaded: Api, route: str, named: dict[str, Any], problem: str
+) -> None:
+    options: dict[str, Any] = {"params" if route == "/combine" else "json": {"market": "spot", **named}}
+    refused = loaded.post(route, **options)
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    assert problem in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("request_body", "problem"),
     [
