@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from market_data_pipeline.python.calls import MarketDataWarning, backfill, combine, status, verify
+    from market_data_pipeline.python.many import backfill_many, combine_many, plan
     from market_data_pipeline.python.market import pairs, universe
     from market_data_pipeline.reader import open_dataset, open_panel
 
@@ -15,15 +16,23 @@ __version__ = "0.1.0"
 __all__ = [
     "MarketDataWarning",
     "backfill",
+    "backfill_many",
     "combine",
+    "combine_many",
     "open_dataset",
     "open_panel",
     "pairs",
+    "plan",
     "status",
     "universe",
     "verify",
 ]
-_ROOMS = {"open_dataset": "reader", "open_panel": "reader", "pairs": "python.market", "universe": "python.market"}
+_ROOMS = {
+    "open_dataset": "reader",
+    "open_panel": "reader",
+    **dict.fromkeys(("backfill_many", "combine_many", "plan"), "python.many"),
+    **dict.fromkeys(("pairs", "universe"), "python.market"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,17 +6,19 @@ Belongs here: from parameters to a use case of `app`, and from its warnings to P
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from market_data_pipeline import settings as environment
 from market_data_pipeline.app.backfill import BackfillReport, BackfillRequest, OnDay, OnStart
-from market_data_pipeline.app.targets import target_of
-from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, Unavailable
+from market_data_pipeline.app.targets import Target, target_of, targets_of
+from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, Unavailable, UsageError
+from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.status import DatasetStatus
+from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.core.text import count_text, refusal_of_disk
 from market_data_pipeline.reader.windows import Instant, instant_text
 from market_data_pipeline.settings import Settings
@@ -92,16 +94,17 @@ def backfill(
         refetch=refetch,
         strict_pair=strict_pair,
     )
-    with _as_in_python(), _shown(progress) as (on_start, on_day):
+    with as_in_python(), _shown(progress) as (on_start, on_day):
         report = backfills.backfill(settings, request, on_start=on_start, on_day=on_day)
     warn([*report.warnings, *_shortcomings(report)])
     return report
 
 
 def verify(
-    pair: str | None = None,
+    pair: str | Sequence[str] | None = None,
     *,
     market: str | None = None,
+    universe: str | None = None,
     start: Instant = None,
     end: Instant = None,
     repair: bool = False,
@@ -113,8 +116,9 @@ def verify(
     """Check that stored klines are complete and undamaged, like `market-data verify`: one Proof per dataset.
 
     Args:
-        pair: in any spelling; None, with `market` None too, for all datasets.
+        pair: in any spelling, a glob, or several of these; None, with `market` None too, for all datasets.
         market: `spot` or `futures`.
+        universe: the pairs of a universe of `market-data.toml`, too.
         start: the first minute whose day is checked, None for the first day.
         end: the first minute after the window, None for the last day.
         repair: load again what is damaged or unexplained, and check once more.
@@ -130,13 +134,14 @@ def verify(
     from market_data_pipeline.app.verify import ProofRequest, verify_datasets
 
     settings = settings_of(root)
-    request = ProofRequest(
-        target_of(settings, market, pair), instant_text(start), instant_text(end), against, every_day
-    )
-    with _as_in_python():
-        proofs = verify_datasets(settings, request)
+    requests = [
+        ProofRequest(target, instant_text(start), instant_text(end), against, every_day)
+        for target in targets_for(settings, pair, market, universe=universe)
+    ]
+    with as_in_python():
+        proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
         if repair and _repair(settings, proofs, progress=progress):
-            proofs = verify_datasets(settings, request)
+            proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
     warn(warning for proof in proofs for warning in proof.warnings)
     return proofs
 
@@ -168,7 +173,7 @@ def combine(
     from market_data_pipeline.instance.names import COMBINED
 
     settings = settings_of(root)
-    with _as_in_python():
+    with as_in_python():
         ended = combine_dataset(
             settings, target_of(settings, market, pair), tz=tz, from_index=from_index, to_index=to_index
         )
@@ -186,13 +191,18 @@ def combine(
 
 
 def status(
-    pair: str | None = None, *, market: str | None = None, root: str | Path | None = None
+    pair: str | Sequence[str] | None = None,
+    *,
+    market: str | None = None,
+    universe: str | None = None,
+    root: str | Path | None = None,
 ) -> list[DatasetStatus]:
     """What is stored, as the manifests list it, like `market-data status`: one DatasetStatus per dataset.
 
     Args:
-        pair: in any spelling; None, with `market` None too, for all datasets.
+        pair: in any spelling, a glob, or several of these; None, with `market` None too, for all datasets.
         market: `spot` or `futures`.
+        universe: the pairs of a universe of `market-data.toml`, too.
         root: the data root; None for that of the settings.
 
     Raises:
@@ -202,10 +212,36 @@ def status(
     from market_data_pipeline.app.status import statuses_of
 
     settings = settings_of(root)
-    with _as_in_python():
-        statuses = statuses_of(settings, target_of(settings, market, pair))
+    with as_in_python():
+        targets = targets_for(settings, pair, market, universe=universe)
+        statuses = [status for target in targets for status in statuses_of(settings, target)]
     warn(warning for each in statuses for warning in each.warnings)
     return statuses
+
+
+def targets_for(
+    settings: Settings,
+    pairs: str | Sequence[str] | None,
+    market: str | None,
+    tz: str | None = None,
+    *,
+    universe: str | None = None,
+    among: Callable[[Settings, Market], Iterable[str]] | None = None,
+) -> list[Target]:
+    """The targets that a caller names, see `app.targets.targets_of`; the default one if none is named.
+
+    Raises:
+        UsageError: a word or the universe means nothing, or the universe is one of another market.
+    """
+    words = [pairs] if isinstance(pairs, str) else [*(pairs or ())]
+    if universe is not None:
+        found = find_universe(settings.root, universe)
+        if market not in {None, found.market.value}:
+            raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
+        market, tz, words = found.market.value, tz or found.zone, [*found.pairs, *words]
+    elif not words and pairs is not None:
+        raise UsageError("no pair is named; name one such as 'BTC/USDT', a glob such as '*/USDT', or a universe")
+    return targets_of(settings, market, words, tz, among=among) if words else [target_of(settings, market, None, tz)]
 
 
 def settings_of(root: str | Path | None, source: str | None = None) -> Settings:
@@ -253,7 +289,7 @@ def warn(texts: Iterable[str]) -> None:
 
 
 @contextmanager
-def _as_in_python() -> Iterator[None]:
+def as_in_python() -> Iterator[None]:
     """Turn an error of the disk in the block into one of this package, and leave Python's warnings as they are."""
     try:
         with warnings.catch_warnings():
