@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.cli.test_bulk import of, universe
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
-from market_data_pipeline_tests.support import MarketData
+from market_data_pipeline_tests.support import MarketData, Simulate, chunk_files, flip_a_byte
 
 GONE = {"first": "2024-01-03T00:00Z", "last": "2024-04-28T11:59Z", "hidden": True, "unlisted": True}
 HALTED = {"first": "2024-01-03T00:00Z", "gaps": [["2024-04-25T00:00Z", "2024-04-27T00:00Z"]]}
@@ -126,6 +127,27 @@ def test_minutes_that_are_known_to_be_absent_are_asked_about_again(run: MarketDa
     total, took = plan_and_load(run, running, *words, "--refetch")
     took.pop("stored_bytes")
     assert_within_a_tenth(total, took)
+
+
+@pytest.mark.slow
+def test_a_damaged_chunk_is_in_the_plan_and_stays_as_it_is(run: MarketData, running: RunningExchange) -> None:
+    words = ("--market", "spot", *of("OLD/USDT"), "backfill", "--start", "2024-04-22", "--end", "2024-04-25")
+    assert run(*words).exit_code == 0
+    flip_a_byte(chunk_files(run.root)["2024-04-23"])
+    total, took = plan_and_load(run, running, *words)
+    assert total["days"] == {"to load": 1, "unchanged": 2}
+    assert_within_a_tenth(total, took)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["auto", "rest"])
+def test_real_klines_take_what_their_plan_says(
+    market_data: Callable[..., MarketData], simulate: Simulate, real_archive: Path, source: str
+) -> None:
+    running = simulate(archive_dir=real_archive, now=datetime(2023, 11, 14, 12, tzinfo=UTC), weights=False)
+    words = ("--market", "futures", *of("FIL/USDT"), "backfill", "--source", source)
+    run = market_data(running)
+    assert_within_a_tenth(*plan_and_load(run, running, *words, "--start", "2023-11-01", "--end", "2023-11-11"))
 
 
 def test_the_table_names_each_pair_the_sum_and_what_the_time_is_made_of(run: MarketData) -> None:

@@ -193,10 +193,10 @@ def _measured(load: Load, pieces: Sequence[Expected], row_group_rows: int | None
 
     of_files = [one for one in pieces if one.files and not one.rest_rows]
     of_archive = [one for one in of_files if _is_whole(one)] or of_files
-    of_rest = sorted((one for one in pieces if one.rest_rows and not one.files), key=lambda one: one.klines)
-    at = {len(of_archive) * (2 * number + 1) // (2 * _MOST_SAMPLES) for number in range(_MOST_SAMPLES)}
-    files = [_downloads(load.source, of_archive[number]) for number in sorted(at)] if of_archive else []
-    pages = [_downloads(load.source, one) for one in of_rest[-1:]]
+    of_rest = [one for one in pieces if one.rest_rows and not one.files]
+    largest = max((one.klines for one in of_rest), default=0)
+    files = [_downloads(load.source, one) for one in _spread(of_archive)]
+    pages = [_downloads(load.source, one) for one in _spread([one for one in of_rest if one.klines == largest])]
     files, pages = ([one for one in some if one[1].num_rows] for some in (files, pages))
     # Each column costs something beside its values, which a chunk without rows does not show.
     of_all = [klines for _, klines in (*files, *pages)]
@@ -215,6 +215,12 @@ def _measured(load: Load, pieces: Sequence[Expected], row_group_rows: int | None
         stored=stored / rows if rows else _USUAL_STORED_BYTES,
         stored_of_file=stored_of_files / file_bytes if file_bytes and _is_whole(of_archive[0]) else None,
     )
+
+
+def _spread(pieces: Sequence[Expected]) -> list[Expected]:
+    """Some of the pieces, from all of their time."""
+    at = {len(pieces) * (2 * number + 1) // (2 * _MOST_SAMPLES) for number in range(_MOST_SAMPLES)}
+    return [pieces[number] for number in sorted(at)] if pieces else []
 
 
 def _is_whole(one: Expected) -> bool:
