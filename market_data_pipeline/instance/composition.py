@@ -5,9 +5,10 @@ Belongs here: which setting becomes which parameter. Does not belong here: logic
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from market_data_pipeline.core.klines.dataset import Market
@@ -28,12 +29,15 @@ def store_of(settings: Settings) -> Store:
     return Store(settings.root, manifest_interval_s=settings.manifest_write_interval_sec)
 
 
-def opener_of(settings: Settings, source: str | None = None) -> OpenSource:
-    """The function that opens a pair's source: `source` (auto, rest or archive), or the one of the settings if None."""
+def opener_of(settings: Settings, source: str | None = None, *, budgets: Sequence[Path] | None = None) -> OpenSource:
+    """The function that opens a pair's source: `source` (auto, rest or archive), or the one of the settings if None.
+
+    `budgets` are the folders for the file of the weight budget, None for those of the settings.
+    """
     return partial(
         open_source,
         source or settings.market_data_source,
-        budgets=settings.budgets,
+        budgets=settings.budgets if budgets is None else budgets,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
     )

@@ -11,7 +11,7 @@ import pytest
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.cli.test_bulk import of, universe
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
-from market_data_pipeline_tests.support import MarketData, Simulate, chunk_files, flip_a_byte
+from market_data_pipeline_tests.support import STATE_VARIABLES, MarketData, Simulate, chunk_files, flip_a_byte
 
 GONE = {"first": "2024-01-03T00:00Z", "last": "2024-04-28T11:59Z", "hidden": True, "unlisted": True}
 HALTED = {"first": "2024-01-03T00:00Z", "gaps": [["2024-04-25T00:00Z", "2024-04-27T00:00Z"]]}
@@ -127,6 +127,17 @@ def test_minutes_that_are_known_to_be_absent_are_asked_about_again(run: MarketDa
     total, took = plan_and_load(run, running, *words, "--refetch")
     took.pop("stored_bytes")
     assert_within_a_tenth(total, took)
+
+
+def test_a_plan_keeps_no_budget_under_the_data_root(
+    run: MarketData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    for name in STATE_VARIABLES:
+        monkeypatch.setenv(name, str(tmp_path / "state"))
+    planned = run(*of("OLD/USDT"), "backfill", "--start", "2024-05-01", "--plan")
+    assert planned.exit_code == 0, planned.output
+    assert not run.root.exists()
 
 
 @pytest.mark.slow

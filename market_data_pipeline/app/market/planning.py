@@ -15,6 +15,7 @@ from market_data_pipeline.app.market.pairs import Asked
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
 from market_data_pipeline.core.loading.cost import Cost, How, cost_of
 from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.settings import Settings
 
@@ -83,7 +84,7 @@ def plan_backfill(
     wanted = [request.wanted() if is_one else replace(request.wanted(), strict=True) for request in requests]
     how = How(requests[0].refetch, requests[0].chunk_size)
     if is_one:
-        return LoadPlan((cost_of(store_of(settings), opener_of(settings), wanted[0], how),), catalog)
+        return LoadPlan((cost_of(store_of(settings), _opener(settings), wanted[0], how),), catalog)
     many = _Many(settings, how)
     costs = list[Cost]()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as threads:
@@ -93,11 +94,17 @@ def plan_backfill(
     return LoadPlan(tuple(costs), catalog)
 
 
+def _opener(settings: Settings) -> OpenSource:
+    """As for a load, but for the budget in the data root, which is used where the user's folder takes no file."""
+    elsewhere = [folder for folder in settings.budgets if not folder.is_relative_to(settings.root)]
+    return opener_of(settings, budgets=elsewhere)
+
+
 class _Many:
     """The costs of several pairs; once the exchange does not answer for some in a row, others are not tried."""
 
     def __init__(self, settings: Settings, how: How) -> None:
-        self._store, self._open_source, self._how = store_of(settings), opener_of(settings), how
+        self._store, self._open_source, self._how = store_of(settings), _opener(settings), how
         self._lock = threading.Lock()
         self._unreachable = 0
 
