@@ -34,7 +34,7 @@ class Sizes:
     rounds: int = 3
     quick_commands: int = 15
     store_rounds: int = 5
-    live_pairs: int = 100
+    live_pairs: tuple[int, ...] = (100, 500)
     live_minutes: int = 4
     panel_pairs: int = 100
     panel_days: int = 90
@@ -54,7 +54,7 @@ QUICK = Sizes(
     rounds=1,
     quick_commands=2,
     store_rounds=1,
-    live_pairs=5,
+    live_pairs=(5,),
     live_minutes=1,
     panel_pairs=4,
     panel_days=5,

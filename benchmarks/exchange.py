@@ -144,11 +144,14 @@ class Exchange:
 
 
 @contextmanager
-def simulated_exchange(*, rtt_ms: int = RTT_MS, archive: Path | None = None) -> Iterator[Exchange]:
+def simulated_exchange(
+    *, rtt_ms: int = RTT_MS, archive: Path | None = None, scenario: Path | None = None
+) -> Iterator[Exchange]:
     """Start `market-data simulate` on a free port; it ends with the block."""
     command = [sys.executable, "-m", "market_data_pipeline", "simulate", "--port", "0", "--rtt-ms", str(rtt_ms)]
+    options = {"--archive": archive, "--scenario": scenario}
     process = subprocess.Popen(
-        [*command, *(["--archive", str(archive)] if archive else [])],
+        [*command, *(text for name, path in options.items() if path for text in (name, str(path)))],
         cwd=PROJECT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

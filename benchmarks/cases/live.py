@@ -3,30 +3,37 @@
 Belongs here: what is measured, and its goal. Does not belong here: the ticks themselves (`measured.live_minutes`).
 """
 
+import json
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
-from benchmarks.exchange import simulated_exchange
+from benchmarks.exchange import Exchange, simulated_exchange
 from benchmarks.processes import Spread, python
 from benchmarks.results import Line, Unit
 
 
 def live(bench: Bench) -> Iterator[Line]:
-    """Datasets of one market followed for some minutes by one process, today's chunk of each being written anew.
+    """Datasets of one market followed for some minutes by one process.
 
-    The exchange is a process on the same machine that answers at once, or after 150 ms. A kline counts as on disk when
-    its chunk has been renamed; the exchange hears the first question 0.3 s after the minute's end, which is in the
-    number. Local work is the CPU time of the process over all updates of a tick: asking, parsing, rules, encoding,
-    writing.
+    The exchange is a process on the same machine that answers at once, or after 150 ms; its own CPU is in the notes. A
+    kline counts as on disk when its update says so: the journal is synced. From then on readers see it. The exchange
+    hears the first question 0.3 s after the minute's end, which is in the number. Local work is the CPU time of the
+    process over a minute: asking, parsing, rules, the journal, and the chunks whose turn it is. Bytes are what the
+    process had written to disk, as Linux counts it.
     """
-    for rtt_ms in (0, 150):
-        with simulated_exchange(rtt_ms=rtt_ms) as exchange:
-            what = f"{bench.sizes.live_pairs} futures pairs, {rtt_ms} ms away"
-            yield from _followed(bench, what, exchange.url, bench.sizes.live_pairs)
+    scenario = bench.folder / "pairs.json"
+    pairs = range(1, max(bench.sizes.live_pairs) + 1)
+    scenario.write_text(
+        json.dumps({"spot": {"BTCUSDT": {}}, "futures": {f"SIM{n:03}USDT": {} for n in pairs} | {"BTCUSDT": {}}})
+    )
+    for count in bench.sizes.live_pairs:
+        for rtt_ms in (0, 150):
+            with simulated_exchange(rtt_ms=rtt_ms, scenario=scenario) as exchange:
+                yield from _followed(bench, f"{count} futures pairs, {rtt_ms} ms away", exchange, count)
 
 
-def _followed(bench: Bench, what: str, url: str, pairs: int) -> Iterator[Line]:
-    options = ["--pairs", f"{pairs}", "--minutes", f"{bench.sizes.live_minutes}", "--url", url]
+def _followed(bench: Bench, what: str, exchange: Exchange, pairs: int) -> Iterator[Line]:
+    options = ["--pairs", f"{pairs}", "--minutes", f"{bench.sizes.live_minutes}", "--url", exchange.url]
     root = bench.new_root()
     run = python(
         "-m",
@@ -37,11 +44,16 @@ def _followed(bench: Bench, what: str, url: str, pairs: int) -> Iterator[Line]:
         "--root",
         str(root),
         root=bench.folder,
+        checkout=bench.checkout,
     )
-    late = [each[max(0, round(len(each) * 0.95) - 1)] for each in run.facts["late_s"]]
+    facts = run.facts
+    late = [each[max(0, round(len(each) * 0.95) - 1)] for each in facts["late_s"]]
     yield Line(
         f"{what}: on disk after the minute's end, p95", Unit.SECONDS, Spread(tuple(late)), None, "", None, 1.0, True
     )
-    ticks, work = Spread(tuple(run.facts["ticks_s"])), Spread(tuple(run.facts["cpu_s"]))
-    yield Line(f"{what}: the tick", Unit.SECONDS, ticks, None, "", None, 20, True)
-    yield Line(f"{what}: local work per update and pair", Unit.SECONDS, work, None, "", None, 0.020, True)
+    of = {name: Spread(tuple(facts[name])) for name in ("ticks_s", "cpu_s", "written_bytes")}
+    yield Line(f"{what}: the tick", Unit.SECONDS, of["ticks_s"], None, "", None, 20, True)
+    yield Line(f"{what}: local work per pair and minute", Unit.SECONDS, of["cpu_s"], None, "", None, 0.002, True)
+    note = f"today's chunk has {Unit.BYTES.show(facts['chunk_bytes'])}"
+    written = Spread((sum(facts["written_bytes"]) / len(facts["written_bytes"]),))
+    yield Line(f"{what}: written per pair and minute", Unit.BYTES, written, None, "", None, 4096, True, note)

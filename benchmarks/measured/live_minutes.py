@@ -13,10 +13,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import day_at, parse_zone
+from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
@@ -32,29 +34,48 @@ def main() -> None:
     gc.set_threshold(50_000)  # as the command line does
     settings = Settings(market_data_dir=options.root, market_data_exchange_url=options.url)
     market = parse_market(options.market)
-    # Pairs that the simulated exchange lists for this.
-    pairs = [f"SIM{number:02}/USDT" for number in range(1, options.pairs + 1)]
+    pairs = [f"SIM{number:03}/USDT" for number in range(1, options.pairs + 1)]
     with ThreadPoolExecutor(4) as pool:
         datasets = list(pool.map(lambda pair: _loaded(settings, market, pair), pairs))
     live, stopped = live_market_of(settings, market, "a benchmark"), threading.Event()
     live.follow(datasets)
-    late_s, ticks_s, cpu_s = [], [], []
-    for number in range(options.minutes + _FIRST_TICKS):
-        edge_ms = live.await_minute(stopped)
-        if edge_ms is None:
-            raise SystemExit("stopped")
-        cpu, began, delays_s = time.process_time(), time.perf_counter(), []
-        for update in live.tick(edge_ms, patience_s=_PATIENCE_S, stopped=stopped):
-            delays_s.append(time.time() - edge_ms / 1000)
-            if number >= _FIRST_TICKS and update.added != 1:
-                raise SystemExit(f"not one kline more: {update}")
-        if number >= _FIRST_TICKS:
-            ticks_s.append(time.perf_counter() - began)
-            cpu_s.append((time.process_time() - cpu) / len(delays_s))
-            late_s.append(sorted(delays_s))
-        live.flush()
+    minutes = [_minute(live, stopped) for _ in range(options.minutes + _FIRST_TICKS)][_FIRST_TICKS:]
     live.close()
-    sys.stdout.write(json.dumps({"late_s": late_s, "ticks_s": ticks_s, "cpu_s": cpu_s}) + "\n")
+    store = store_of(settings)
+    chunk_bytes = sum(store.open(dataset).newest.size_bytes for dataset in datasets) / len(datasets)  # type: ignore[union-attr]
+    facts = {name: [minute[name] for minute in minutes] for name in minutes[0]}
+    sys.stdout.write(json.dumps(facts | {"chunk_bytes": chunk_bytes}) + "\n")
+
+
+def _minute(live: LiveMarket, stopped: threading.Event) -> dict[str, Any]:
+    """One minute: how late each update was, and what the minute cost, with all that comes after the tick."""
+    edge_ms = live.await_minute(stopped)
+    if edge_ms is None:
+        raise SystemExit("stopped")
+    cpu, wrote, began, delays_s = time.process_time(), _written_bytes(), time.perf_counter(), []
+    for update in live.tick(edge_ms, patience_s=_PATIENCE_S, stopped=stopped):
+        delays_s.append(time.time() - edge_ms / 1000)
+        last = update
+    took_s = time.perf_counter() - began
+    ticked = time.process_time()
+    live.flush()
+    return {
+        "late_s": sorted(delays_s),
+        "ticks_s": took_s,
+        "tick_cpu_s": (ticked - cpu) / len(delays_s),
+        "cpu_s": (time.process_time() - cpu) / len(delays_s),
+        "written_bytes": (_written_bytes() - wrote) / len(delays_s),
+        "one_each": last.added == 1 and last.error is None,
+    }
+
+
+def _written_bytes() -> int:
+    """What this process has had written to disk so far, as Linux counts it; 0 on other systems."""
+    path = Path("/proc/self/io")
+    if not path.exists():
+        return 0
+    numbers = dict(line.split(": ") for line in path.read_text(encoding="ascii").splitlines())
+    return int(numbers["write_bytes"])
 
 
 def _loaded(settings: Settings, market: Market, pair: str) -> Dataset:

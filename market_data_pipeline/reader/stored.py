@@ -8,7 +8,7 @@ manifest, reading again when a file was replaced or renamed meanwhile. Does not 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -28,8 +28,10 @@ from market_data_pipeline.core.store.atomic import read_file, sha256_of
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, parse_footer
 from market_data_pipeline.core.store.chunks.files import Chunk
+from market_data_pipeline.core.store.chunks.growing import grown, lacked
 from market_data_pipeline.core.store.combined import CombinedFooter, Selection
 from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.journal.segments import Owner, journaled
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 
 T = TypeVar("T")
@@ -208,12 +210,20 @@ class StoredDataset:
         return listing.final_entry(day) or self._unlisted(listing, day).entry
 
     def _unlisted(self, listing: Listing, day: str) -> Chunk:
-        """A chunk that has no final entry, checked by the rules for a new chunk instead."""
+        """A chunk that has no final entry, with what only the journal has of its day.
+
+        It is checked by the rules for a new chunk instead.
+        """
         path, on = listing.path(day), self.dataset.day(day)
+        # Before the chunk: klines leave the journal only after their chunk has them.
+        klines = journaled(self.folder, Owner.of(self.dataset))
         chunk = chunk_files.read(path, self.dataset, on)
         if problems := chunk_files.chunk_problems(chunk.klines, chunk.footer, on):
             raise StoreError(f"the chunk {path.name} breaks a rule: {'; '.join(problems)}")
-        return chunk
+        if (new := lacked(chunk.klines, klines, on)).num_rows == 0:
+            return chunk
+        joined, footer = grown(chunk.klines, chunk.footer, new)
+        return Chunk(replace(chunk.entry, absences=footer.absences), joined, footer)
 
     def _combined(self, listing: Listing, span: Span, fields: list[str]) -> pa.Table | None:
         """The klines of the span from the combined file; None if it is absent, damaged, or made from other chunks.

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.support import (
     MarketData,
@@ -44,8 +45,11 @@ def manifest_of(root: Path, market: str = "spot", token: str = "ETHUSDT") -> dic
 
 
 def newest(root: Path) -> int:
-    files = chunk_files(root)
-    return int(klines_of(files[max(files)]).column("open_time")[-1].as_py()) if files else 0
+    """Open time of the newest kline that a reader sees, ms UTC; 0 for none."""
+    if not chunk_files(root):
+        return 0
+    klines = open_dataset("ETH/USDT", market="spot", root=root).to_arrow("2024-05-15T22:00Z", columns=["open_time"])
+    return int(klines.column(0).cast("int64")[-1].as_py()) if klines.num_rows else 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows delivers no SIGTERM")

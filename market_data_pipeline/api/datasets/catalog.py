@@ -8,17 +8,20 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.journal.segments import last_journaled_ms
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
@@ -28,7 +31,13 @@ _WATCHED = (layout.DATASET_FILE, layout.MANIFEST_FILE, layout.REVISIONS_FILE, la
 _SETTLED_AFTER_NS = 2_000_000_000
 # The entries of one dataset of 2,500 days take more than a megabyte.
 _MOST_OPEN = 32
-Stamps = tuple[FileStamp | None, ...]
+
+
+class Stamps(NamedTuple):
+    """What shows that a dataset has changed: the stamps of `_WATCHED`, and its newest kline in the journal (ms UTC)."""
+
+    files: tuple[FileStamp | None, ...]
+    journaled_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +76,17 @@ def watched_of(path: Path) -> tuple[Path, ...]:
     return tuple(path.with_name(name) for name in _WATCHED)
 
 
-def stamps_of(watched: Iterable[Path]) -> Stamps:
-    """The stamps of files."""
-    return tuple(map(stamp_of, watched))
+def stamps_of(watched: Sequence[Path]) -> Stamps:
+    """What shows that a dataset has changed, from its files of `watched_of`."""
+    journaled_ms = None
+    with suppress(StoreError):  # reading the dataset says so
+        journaled_ms = last_journaled_ms(watched[0].parent)
+    return Stamps(tuple(map(stamp_of, watched)), journaled_ms)
 
 
 def are_settled(stamps: Stamps) -> bool:
     """False for stamps so new that a further change might leave the same ones."""
-    newest_ns = max((stamp.modified_ns for stamp in stamps if stamp), default=0)
+    newest_ns = max((stamp.modified_ns for stamp in stamps.files if stamp), default=0)
     return time.time_ns() - newest_ns > _SETTLED_AFTER_NS
 
 

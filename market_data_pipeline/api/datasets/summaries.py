@@ -197,7 +197,7 @@ class Summaries:
 def _summary(view: DatasetView, today: date, stamps: Stamps) -> Summary:
     missing = missing_days(view.dataset, view.entries, today)
     months = months_of(view.dataset, view.entries, missing)
-    manifest = stamps[1]
+    manifest = stamps.files[1]
     return Summary(view.status, months, len(missing), view.since_ms, manifest.modified_ns / 1e9 if manifest else 0.0)
 
 

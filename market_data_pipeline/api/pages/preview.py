@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_data_pipeline.core.errors import StoreError, UsageError
-from market_data_pipeline.core.klines.days import Zone, day_of, parse_zone
+from market_data_pipeline.core.klines.coverage import Kind
+from market_data_pipeline.core.klines.days import Day, Zone, day_of, parse_zone
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
 from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
 from market_data_pipeline.core.store.chunks.encoding import Footer, parse_footer
+from market_data_pipeline.core.store.chunks.growing import grown, lacked
 from market_data_pipeline.core.store.combined import CombinedFooter
+from market_data_pipeline.core.store.journal.segments import Owner, journaled
 
 # All minutes of a day with 25 hours.
 MOST_ROWS = 1500
@@ -46,7 +49,7 @@ class Preview:
 
 
 def of_chunk(path: Path, *, offset: int, limit: int) -> Preview:
-    """Read a page of a chunk.
+    """Read a page of a chunk, with what only the journal has of its day.
 
     Raises:
         StoreError: the file does not exist, is damaged, or is not a chunk of this project.
@@ -56,6 +59,8 @@ def of_chunk(path: Path, *, offset: int, limit: int) -> Preview:
         klines, footer = chunk_encoding.decode(content)
         zone = parse_zone(footer.tz)
         day = day_of(zone, date.fromisoformat(footer.day))
+        if any(absence.kind is Kind.OPEN for absence in footer.absences):
+            klines, footer = _with_journal(path.parent.parent, klines, footer, day)
     except _DAMAGED as error:
         raise _unreadable(path, error, "run market-data verify --repair") from error
     return Preview(
@@ -100,6 +105,11 @@ def of_combined(path: Path, *, offset: int, limit: int) -> Preview:
             )
     except _DAMAGED as error:
         raise _unreadable(path, error, "run market-data combine") from error
+
+
+def _with_journal(folder: Path, klines: pa.Table, footer: Footer, day: Day) -> tuple[pa.Table, Footer]:
+    new = lacked(klines, journaled(folder, Owner(footer.pair, footer.tz)), day)
+    return grown(klines, footer, new) if new.num_rows else (klines, footer)
 
 
 def _rows(file: pq.ParquetFile, offset: int, limit: int) -> pa.Table:

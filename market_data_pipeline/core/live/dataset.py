@@ -8,18 +8,19 @@ A kline that is read a moment after its close is provisional: the exchange may s
 last minutes again, and a changed value is a revision like any other.
 """
 
-import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import PairNotListed, PairNotServed, SourceUnavailable
+from market_data_pipeline.core.errors import MarketDataError, PairNotListed, PairNotServed, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span, subtract
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, days_between
-from market_data_pipeline.core.klines.table import EMPTY, column, cut, open_times
-from market_data_pipeline.core.live.freshness import since_ms
+from market_data_pipeline.core.klines.table import EMPTY, Bits, column, cut, open_times
+from market_data_pipeline.core.live.freshness import since_chunk_ms
+from market_data_pipeline.core.live.newest import Newest, Patience
+from market_data_pipeline.core.live.open_day import OpenDay
 from market_data_pipeline.core.loading.day import DayLoader
 from market_data_pipeline.core.loading.fetch import FetchedDay, recheck
 from market_data_pipeline.core.loading.plan import Outcome, Task
@@ -30,7 +31,7 @@ from market_data_pipeline.core.store.manifest import LIVE, Entry
 REREAD_MINUTES = 3
 # More than this is a backfill's work: it does not fit into one request on every market.
 MOST_MINUTES = 480
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
+_LONGEST_PAUSE_S = 2.0
 # After this long without a trade, or without a kline, the pair may not be listed any more.
 _SILENT_MINUTES = 10
 _LIFE_KEPT_S = 600
@@ -65,50 +66,21 @@ class Update:
     may_pass: bool = False
 
 
-@dataclass(slots=True)
-class Patience:
-    """How long the klines of a tick are requested, shared by all of its threads.
-
-    Attributes:
-        until_s: the end, monotonic seconds.
-        stopped: ends all waiting when it is set.
-        first_pause_s: seconds between the first two requests for a kline that is not there yet.
-        at_once: held during a request, so it limits how many run at the same time.
-        paid: True if the weight of each dataset's first request is paid already.
-        unavailable: set when a request got no response at all; the other datasets then send none.
-    """
-
-    until_s: float
-    stopped: threading.Event
-    first_pause_s: float = _FIRST_PAUSE_S
-    at_once: AbstractContextManager[object] = field(default_factory=nullcontext)
-    paid: bool = False
-    unavailable: SourceUnavailable | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """The newest klines of a dataset, by day.
-
-    Attributes:
-        wanted: the minutes that were requested.
-        settled_ms: the end of the newest kline, ms UTC: absent minutes before it were requested twice.
-        days: what was fetched of each day; none if there is no kline.
-        life: when the exchange has klines of the pair.
-    """
-
-    wanted: Span
-    settled_ms: int
-    days: tuple[FetchedDay, ...]
-    life: Life
-
-
 class LiveDataset:
-    """A dataset that is kept current. A tick is `missing`, then `fetch` in any thread, then `store_newest`."""
+    """A dataset that is kept current. A tick is `missing`, then `fetch` in any thread, then the klines are stored.
 
-    def __init__(self, store: DatasetStore, source: KlineSource) -> None:
-        """Send no request."""
+    They are stored by `store_newest`, or in the journal if `growth` has them; then `note_journaled` is told.
+    """
+
+    def __init__(
+        self, store: DatasetStore, source: KlineSource, *, on_folded: Callable[[], None] = lambda: None
+    ) -> None:
+        """Send no request. `on_folded` is called when the chunk has all klines of the journal."""
         self.store = store
+        self._on_folded = on_folded
+        self._open_day = OpenDay(store)
+        self._folded: dict[str, Entry] = {}
+        self._trouble: Exception | None = None
         self._source = source
         self._requested: Span | None = None
         self.damaged: Day | None = None
@@ -124,14 +96,33 @@ class LiveDataset:
     @property
     def last_open_ms(self) -> int | None:
         """Open time of the newest stored kline, ms UTC; None for none."""
+        if (journaled_ms := self._open_day.last_open_ms) is not None:
+            return journaled_ms
         newest = self.store.newest
         if newest is None or newest.last_open_time is not None:
             return newest.last_open_time if newest else None
         return max((entry.last_open_time or 0 for entry in self.store.entries.values()), default=0) or None
 
+    @property
+    def since_ms(self) -> int | None:
+        """The first minute that may still get a kline, ms UTC; None without a chunk."""
+        journaled_ms, stored_ms = self._open_day.last_open_ms, since_chunk_ms(self.store)
+        # Another process may have stored later ones.
+        return stored_ms if journaled_ms is None or stored_ms is None else max(stored_ms, journaled_ms + MINUTE_MS)
+
+    @property
+    def pending_minutes(self) -> int:
+        """How many klines are in the journal and not in the chunk yet."""
+        return self._open_day.pending_minutes
+
+    @property
+    def pending_day(self) -> Day | None:
+        """The day of these klines; None if there are none."""
+        return self._open_day.day
+
     def missing(self, edge_ms: int) -> Span | None:
         """The minutes before the edge (ms UTC) that a tick has to request; None if they are more than a tick's work."""
-        start_ms = since_ms(self.store)
+        start_ms = self.since_ms
         if start_ms is None or edge_ms - start_ms > MOST_MINUTES * MINUTE_MS:
             return None
         return Span(min(start_ms, edge_ms - REREAD_MINUTES * MINUTE_MS), edge_ms)
@@ -148,7 +139,7 @@ class LiveDataset:
             SourceError: no response, or one that is not klines.
         """
         if time.monotonic() - self._life_read_s >= _LIFE_KEPT_S:
-            ended_ms, start_ms = self._source.life(refresh=True).last_open_ms, since_ms(self.store)
+            ended_ms, start_ms = self._source.life(refresh=True).last_open_ms, self.since_ms
             self._life_read_s = time.monotonic()
             self._ended = ended_ms is not None and start_ms is not None and start_ms > ended_ms
         return Update(self.name, self.last_open_ms, is_behind=not self._ended, has_ended=self._ended)
@@ -173,16 +164,50 @@ class LiveDataset:
             patience.unavailable = patience.unavailable or error
             raise
 
+    def growth(self, newest: Newest) -> Bits | None:
+        """The new klines if the journal may have them, which may be none; None if `store_newest` has to store them.
+
+        Raises:
+            StoreError: the chunk cannot be read.
+        """
+        if len(newest.days) != 1 or newest.life.last_open_ms is not None or self._ended or self._trouble:
+            return None
+        return self._open_day.growth(newest.days[0], newest.settled_ms)
+
+    def note_journaled(self, newest: Newest, rows: Bits) -> Update:
+        """The update of a tick whose new klines, those of `growth`, are in the journal now."""
+        self.damaged = None
+        self._open_day.add(rows)
+        self._note_newest(newest)
+        is_late = newest.settled_ms < newest.wanted.end_ms
+        return Update(self.name, self.last_open_ms, len(rows), entries=self._take_folded(), is_late=is_late)
+
+    def fold(self) -> None:
+        """Bring what only the journal has into the chunk.
+
+        Raises:
+            MarketDataError, OSError: that failed; the klines stay in the journal, and the next tick tries it again.
+        """
+        try:
+            entry = self._open_day.fold()
+        except (MarketDataError, OSError) as error:
+            self._trouble = error
+            raise
+        self._trouble = None
+        if entry:
+            self._folded[entry.day] = entry
+            self._on_folded()
+
     def store_newest(self, newest: Newest) -> Update:
-        """Store what was fetched; minutes after its last kline stay open."""
+        """Store in the chunks what was fetched; minutes after its last kline stay open."""
         before_ms = self.last_open_ms or 0
         if not newest.days:
             return Update(self.name, self.last_open_ms, is_late=not self._ended, has_ended=self._ended)
         self.damaged = next((fetched.task.day for fetched in newest.days if self._is_damaged(fetched.task.day)), None)
         if self.damaged:
             return Update(self.name, self.last_open_ms, is_behind=True)
-        start_ms = min(self._requested.start_ms, newest.wanted.start_ms) if self._requested else newest.wanted.start_ms
-        self._requested = Span(start_ms, newest.settled_ms)
+        self.fold()
+        self._note_newest(newest)
         if any(fetched.absences for fetched in newest.days):
             self._note_requested()
         loader = DayLoader(self.store, newest.life, newest.settled_ms)
@@ -193,20 +218,30 @@ class LiveDataset:
             last_open_ms=self.last_open_ms,
             added=sum(int((open_times(fetched.klines) > before_ms).sum()) for fetched in newest.days),
             revised=sum(span.minutes for result in results if result.revision for span in result.revision.minutes),
-            entries=tuple(result.entry for result in results if result.outcome is Outcome.LOADED and result.entry),
+            entries=self._take_folded(result.entry for result in results if result.outcome is Outcome.LOADED),
             is_late=newest.settled_ms < newest.wanted.end_ms and not self._ended,
             has_ended=self._ended,
             error=f"{failed[0].day.key}: {failed[0].error}" if failed else None,
             may_pass=bool(failed) and all(result.may_pass for result in failed),
         )
 
-    def flush(self) -> None:
-        """Write the manifest and the requested minutes, which are not written each minute; then reread the store."""
+    def flush(self, *, open_days: bool = True) -> None:
+        """Write the requested minutes and the manifest, see `DatasetStore.flush`; then reread the store."""
         self._note_requested()
-        self.store.flush()
+        self.store.flush(open_days=open_days)
         self.store.refresh()
 
     # --- inside
+
+    def _take_folded(self, entries: Iterable[Entry | None] = ()) -> tuple[Entry, ...]:
+        """The entries that no update has told yet, the newer ones of each day."""
+        told = self._folded | {entry.day: entry for entry in entries if entry}
+        self._folded = {}
+        return tuple(told.values())
+
+    def _note_newest(self, newest: Newest) -> None:
+        start_ms = min(self._requested.start_ms, newest.wanted.start_ms) if self._requested else newest.wanted.start_ms
+        self._requested = Span(start_ms, newest.settled_ms)
 
     def _newest_or_none(self, wanted: Span, patience: Patience) -> tuple[Life, pa.Table]:
         """As `_newest`; no klines where REST does not know or serve the pair any more, which its life then tells."""
@@ -249,6 +284,11 @@ class LiveDataset:
         return silent and time.monotonic() - self._life_read_s >= _LIFE_KEPT_S
 
     def _note_requested(self) -> None:
-        # Only absent minutes depend on whether they were requested, so it need not be written each minute.
-        if self._requested and subtract([self._requested], self.store.dataset.requested):
-            self.store.note_requested(self._requested, self.store.dataset.start)
+        # Only absent minutes depend on whether they were requested, so it need not be written each minute. Those that
+        # the chunk lacks as only the journal has them are noted once they are folded.
+        if self._requested is None:
+            return
+        end_ms = min(self._requested.end_ms, self._open_day.first_open_ms or self._requested.end_ms)
+        requested = Span(self._requested.start_ms, end_ms)
+        if subtract([requested], self.store.dataset.requested):
+            self.store.note_requested(requested, self.store.dataset.start)

@@ -33,7 +33,15 @@ class Freshness:
 
 
 def since_ms(store: DatasetStore) -> int | None:
-    """The first minute after the newest kline that may still get a kline, ms UTC; None without a chunk."""
+    """The first minute after the newest stored kline that may still get a kline, ms UTC; None without a chunk."""
+    in_chunks_ms = since_chunk_ms(store)
+    if in_chunks_ms is None or store.journaled_ms is None:
+        return in_chunks_ms
+    return max(in_chunks_ms, store.journaled_ms + MINUTE_MS)
+
+
+def since_chunk_ms(store: DatasetStore) -> int | None:
+    """The same after the newest kline of a chunk, whatever the journal has."""
     newest = store.newest
     if newest is None:
         return None

@@ -12,19 +12,22 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from functools import partial
-from queue import SimpleQueue
 
-from market_data_pipeline.core.errors import PASSING, Banned, MarketDataError, SourceUnavailable, StoreError
+from market_data_pipeline.core.errors import Banned, MarketDataError, SourceUnavailable, StoreError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
-from market_data_pipeline.core.live.dataset import LiveDataset, Newest, Patience, Update
+from market_data_pipeline.core.live.dataset import LiveDataset, Update
+from market_data_pipeline.core.live.journaling import MarketJournal
+from market_data_pipeline.core.live.newest import Newest, Patience
 from market_data_pipeline.core.live.runs_due import DueDays, due_days
+from market_data_pipeline.core.live.storing import Storing, failed
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import write_whole
 from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.journal.segments import Owner
 from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.root import Store
 
@@ -38,8 +41,6 @@ _PAUSE_WHILE_LATE_S = 5.0
 # Fetching all datasets and then storing all of them takes a quarter less than doing both at once, as the processor's
 # caches stay warm. Responses that take longer come from far away, and leave time to store in between.
 _FETCH_FIRST_S = 0.25
-# Storing holds Python's lock half of the time, so more threads would only make every dataset late.
-_STORING_THREADS = 2
 
 
 class LiveMarket:
@@ -67,7 +68,8 @@ class LiveMarket:
         self._locks: dict[str, NoteLock] = {}
         self._followed: dict[str, LiveDataset] = {}
         self._fetching = ThreadPoolExecutor(LIVE_CONNECTIONS, thread_name_prefix=f"fetch-{sources.market}")
-        self._storing = ThreadPoolExecutor(_STORING_THREADS, thread_name_prefix=f"store-{sources.market}")
+        self._journal = MarketJournal(store, sources.market)
+        self._storing = Storing(self._journal, f"{sources.market}")
         self._was_late = False
         self._edge_ms = 0
 
@@ -99,6 +101,8 @@ class LiveMarket:
         for name in self._followed.keys() - wanted.keys():
             self._release(name)
         elsewhere = {}
+        if wanted.keys() - self._followed.keys():
+            self._journal.take_over()
         for name in wanted.keys() - self._followed.keys():
             if holder := self._take(wanted[name]):
                 elsewhere[name] = holder
@@ -148,20 +152,17 @@ class LiveMarket:
             else:
                 fetched[live] = self._fetching.submit(self._fetch, live, span, patience)
         wait(fetched.values(), timeout=_FETCH_FIRST_S)
-        stored: SimpleQueue[Future[Update]] = SimpleQueue()
-        for live, newest in fetched.items():
-            newest.add_done_callback(partial(self._store_when_fetched, live, stored))
-        for _ in fetched:
-            update = stored.get().result()
+        for update in self._storing.stored(fetched):
             self._was_late |= update.is_late
             yield update
 
     def flush(self) -> None:
-        """Write the manifests, if `manifest_interval_s` has passed since the last time."""
+        """Fold the datasets whose turn it is; write the manifests, if `manifest_interval_s` has passed since then."""
+        self._journal.fold_due(self.followed, self._edge_ms)
         if time.monotonic() - self._flushed_s >= self._interval_s:
             self._flushed_s = time.monotonic()
             for live in self.followed:
-                live.flush()
+                live.flush(open_days=False)
 
     def due_days(self) -> list[DueDays]:
         """The days that need a run, at most one range of them for each dataset."""
@@ -184,9 +185,10 @@ class LiveMarket:
     def close(self) -> None:
         """End all waiting and the threads, write the manifests, and release the datasets."""
         self._sources.close()
-        for threads in (self._fetching, self._storing):
-            threads.shutdown(cancel_futures=True)
+        self._fetching.shutdown(cancel_futures=True)
+        self._storing.close()
         with ExitStack() as stack:  # each is released, though the manifest of another cannot be written
+            stack.callback(self._journal.close)
             for name in list(self._followed):
                 stack.callback(self._release, name)
 
@@ -208,24 +210,7 @@ class LiveMarket:
         try:
             return live.check_life() if missing is None else live.fetch(missing, patience)
         except (MarketDataError, OSError) as error:
-            return _failed(live, error)
-
-    def _store_when_fetched(
-        self, live: LiveDataset, stored: "SimpleQueue[Future[Update]]", fetched: "Future[Newest | Update]"
-    ) -> None:
-        try:
-            self._storing.submit(self._store_fetched, live, fetched).add_done_callback(stored.put)
-        except Exception as error:  # raised here it would be lost, and the tick would wait for the update forever
-            failed: Future[Update] = Future()
-            failed.set_exception(error)
-            stored.put(failed)
-
-    def _store_fetched(self, live: LiveDataset, fetched: "Future[Newest | Update]") -> Update:
-        newest = fetched.result()
-        try:
-            return live.store_newest(newest) if isinstance(newest, Newest) else newest
-        except (MarketDataError, OSError) as error:  # for example a full disk, which may have room in a minute
-            return _failed(live, error)
+            return failed(live, error)
 
     def _early_s(self, edge_ms: int) -> float:
         """Seconds until a request has to be sent to arrive soon after this instant."""
@@ -238,12 +223,19 @@ class LiveMarket:
             return lock.holder()
         (folder / layout.LIVE_ERROR_FILE).unlink(missing_ok=True)
         self._sources.open_budget()
-        self._followed[dataset.name] = LiveDataset(self._store.open(dataset), self._sources.of(dataset.pair))
+        folded = partial(self._journal.note_folded, Owner.of(dataset))
+        self._followed[dataset.name] = LiveDataset(
+            self._store.open(dataset), self._sources.of(dataset.pair), on_folded=folded
+        )
         return None
 
     def _release(self, name: str) -> None:
         try:
-            self._followed.pop(name).flush()
+            live = self._followed.pop(name)
+            try:
+                live.fold()
+            finally:
+                live.flush()
         finally:
             self._locks.pop(name).release()
 
@@ -253,9 +245,3 @@ class LiveMarket:
         except SourceUnavailable as error:
             _log.warning("the exchange's clock could not be read: %s", error)
         return self._sources.now_ms()
-
-
-def _failed(live: LiveDataset, error: Exception) -> Update:
-    _log.warning("%s: %s", live.name, error)
-    text, may_pass = " ".join(str(error).split()), isinstance(error, PASSING)
-    return Update(live.name, live.last_open_ms, error=text, may_pass=may_pass)

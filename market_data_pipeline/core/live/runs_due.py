@@ -11,7 +11,6 @@ from enum import StrEnum
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, day_at, days_between
 from market_data_pipeline.core.live.dataset import MOST_MINUTES, LiveDataset
-from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.loading.window import SETTLING_MS
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State
@@ -65,7 +64,7 @@ def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True) -> DueDay
         now_ms: the exchange's clock, ms UTC.
         archived: False leaves out `TO_ARCHIVE`, for sources without the archive.
     """
-    store, start_ms = live.store, since_ms(live.store)
+    store, start_ms = live.store, live.since_ms
     today = day_at(store.dataset.zone, now_ms)
     if start_ms is None:
         return DueDays(store, Reason.MISSING, today, today)

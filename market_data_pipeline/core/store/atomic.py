@@ -41,13 +41,12 @@ class FileStamp(NamedTuple):
     inode: int
 
 
-def write_whole(path: Path, content: bytes, *, sync_name: bool = True) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Make `path` hold `content`: temporary file in the same folder, fsync, rename.
 
-    As with `streamed`, a caller that may be one of several writers of `path` holds a lock. Without `sync_name`, a power
-    cut may bring back the file that was replaced.
+    As with `streamed`, a caller that may be one of several writers of `path` holds a lock.
     """
-    with _renamed(path, sync_name=sync_name) as temporary, temporary.open("wb") as file:
+    with _renamed(path) as temporary, temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -66,15 +65,14 @@ def streamed(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _renamed(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
+def _renamed(path: Path) -> Iterator[Path]:
     """The temporary file beside `path`, renamed to it after the block, or removed if the block raised."""
     temporary = temporary_of(path)
     try:
         yield temporary
         _make_way(path)
         move(temporary, path)
-        if sync_name:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

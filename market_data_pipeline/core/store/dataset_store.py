@@ -6,8 +6,8 @@ Belongs here: publishing, listing and locking. Does not belong here: reading (`c
 The manifest is written seldom, so one rule makes it safe to kill the process anywhere: **on disk it lists only chunks
 that have not changed since they were listed.** A chunk that is about to be replaced is taken off the list first. A
 chunk on disk that is not listed is read, checked and adopted at the next opening. A listed chunk that is gone or
-differs is damaged, and stays listed until it is repaired. A day that is not over is the exception: live mode replaces
-its chunk each minute, so its entry on disk is old, and a chunk that differs is adopted like one that is not listed.
+differs is damaged, and stays listed until it is repaired. A day that is not over is the exception: live mode goes on
+replacing its chunk, so its entry on disk is old, and a chunk that differs is adopted like one that is not listed.
 
 No stored value is replaced without a trace: how a new chunk differs from the one on disk is in the ledger of
 `revisions` before the new one takes its place.
@@ -206,10 +206,16 @@ class DatasetStore(ChunkList):
             self.flush()
         return entry
 
-    def flush(self) -> None:
-        """Write the manifest if there is anything that it does not list yet."""
+    def flush(self, *, open_days: bool = True) -> None:
+        """Write the manifest if there is anything that it does not list yet.
+
+        Without `open_days` a listed day that is not over is left out: its entry on disk may be old.
+        """
         self._flushed_at = time.monotonic()
-        if self._unlisted or not self._manifest.path.exists():
+        unlisted = (
+            day for day, entry in self._unlisted.items() if open_days or entry.is_over or day not in self._listed
+        )
+        if any(unlisted) or not self._manifest.path.exists():
             with self._lock:
                 self._reread_dataset()
                 self._write_manifest()
@@ -238,11 +244,9 @@ class DatasetStore(ChunkList):
 
     def _put(self, path: Path, new: NewChunk, stored: Chunk | None) -> None:
         """Write the chunk's file. Before that, the stored one is compared, its revision noted, its entry unlisted."""
-        grows = False
         if stored:
             # Live mode adds minutes to the stored ones and changes none: nothing can be lost or revised.
-            grows = new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines)
-            if not grows:
+            if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
                 self._refuse_worse(stored, new.chunk)
                 if revision := revisions.note(self.folder, self.dataset, stored, new.chunk):
                     self.revised[revision.day] = revision
@@ -251,8 +255,7 @@ class DatasetStore(ChunkList):
             # It is damaged; a copy is kept for a person to look at.
             chunk_files.set_aside(path, keep=True)
         make_folder(path.parent)
-        # Syncing the folder each minute costs as much as writing. What a power cut takes back is requested again.
-        write_whole(path, new.content, sync_name=not grows or new.chunk.entry.is_over)
+        write_whole(path, new.content)
         self._last_written = path, stamp_of(path), new.chunk
 
     def _refuse_worse(self, stored: Chunk, new: Chunk) -> None:

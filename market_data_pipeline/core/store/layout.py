@@ -11,6 +11,7 @@ Belongs here: how a name is made, and how it is read back. Does not belong here:
         quarantine/                      files that were moved out of chunks/
         loading/                         one lock for each load that is under way; its name has the minutes
         .lock, .combine.lock             held by the process that writes the dataset, or a combined file
+    <root>/<exchange_id>/.journal/       klines of open days that no chunk has yet, of all datasets of the market
     <root>/catalog/<exchange_id>/        the catalog of a market
         2024-05-15.parquet               all pairs as they were known on a UTC day
         learned.parquet                  what a refresh that is under way, or was interrupted, has learned
@@ -34,6 +35,9 @@ CHUNKS = "chunks"
 COMBINED = "combined"
 QUARANTINE = "quarantine"
 LOADING = "loading"
+JOURNAL = ".journal"
+JOURNAL_SUFFIX = ".journal"
+"""What the name of a segment of a journal ends with."""
 CATALOG = "catalog"
 LEARNED_FILE = "learned.parquet"
 LIVE_ERROR_FILE = ".live.error"
@@ -86,6 +90,16 @@ class StoredName:
 def dataset_folder(root: Path, market: Market, pair: str) -> Path:
     """The folder of a dataset, whether it exists or not."""
     return root / market.exchange_id / token_of(pair) / INTERVAL
+
+
+def journal_folder(folder: Path) -> Path:
+    """Where the journal of the market is that the dataset in this folder belongs to."""
+    return folder.parents[1] / JOURNAL
+
+
+def market_journal(root: Path, market: Market) -> Path:
+    """Where the journal of a market is, whether it exists or not."""
+    return root / market.exchange_id / JOURNAL
 
 
 def dataset_files(root: Path, market: Market | None = None) -> list[Path]:

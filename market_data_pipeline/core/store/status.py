@@ -54,7 +54,7 @@ def status_of(store: DatasetStore) -> DatasetStatus:
         size_bytes=sum(entry.size_bytes for entry in entries),
         first_day=entries[0].day if entries else None,
         last_day=entries[-1].day if entries else None,
-        newest_open_ms=max((entry.last_open_time for entry in entries if entry.last_open_time), default=None),
+        newest_open_ms=store.newest_open_ms,
         states={state.value: count for state in State if (count := sum(entry.state is state for entry in entries))},
         absent_minutes=minutes_by_kind(absence for entry in entries for absence in entry.absences),
         flaws=sum(len(entry.flaws) for entry in entries),

@@ -11,7 +11,8 @@ import pytest
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
-from market_data_pipeline.core.live.dataset import LiveDataset, Patience, Update
+from market_data_pipeline.core.live.dataset import LiveDataset, Update
+from market_data_pipeline.core.live.newest import Patience
 from market_data_pipeline.core.live.runs_due import DueDays, Reason, due_days
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.proof.verify import verify

@@ -23,6 +23,7 @@ from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
 from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.journal.segments import last_journaled_ms
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 from market_data_pipeline.core.store.revisions import Revision
 
@@ -36,6 +37,8 @@ class ChunkList:
         self.dataset = dataset
         self.warnings: list[str] = []
         """What is wrong with the manifest or with chunk files that it does not list, one line each."""
+        self.journaled_ms: int | None = None
+        """Open time of the newest kline in the journal, ms UTC; None if it has none of the dataset."""
         self._chunks = folder / layout.CHUNKS
         self._manifest = ManifestFile(folder / layout.MANIFEST_FILE, dataset)
         self._dataset_stamp: FileStamp | None = None
@@ -50,6 +53,8 @@ class ChunkList:
     def refresh(self) -> None:
         """Read what other processes have written since."""
         self.warnings.clear()
+        # Before the chunks: klines leave the journal only after their chunk has them.
+        self.journaled_ms = self._last_journaled_ms()
         self._dataset_was_reread()
         self._listed = dict(self._manifest.entries(warn=self.warnings.append) or {})
         self._paths = chunk_files.scan(self._chunks, self.dataset)
@@ -69,6 +74,12 @@ class ChunkList:
         """The entry of the last day that has one."""
         last = max(chain(self._listed, self._unlisted), default=None)
         return None if last is None else self.entries[last]
+
+    @property
+    def newest_open_ms(self) -> int | None:
+        """Open time of the newest kline that is stored, in a chunk or in the journal, ms UTC; None for none."""
+        times = [entry.last_open_time for entry in self.entries.values()]
+        return max((time_ms for time_ms in (*times, self.journaled_ms) if time_ms is not None), default=None)
 
     def chunk_path(self, day: Day) -> Path:
         """Where the day's chunk is, or would be."""
@@ -135,6 +146,13 @@ class ChunkList:
         path, stamp, chunk = self._last_written
         is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and stamp == stamp_of(path)
         return chunk if is_it else None
+
+    def _last_journaled_ms(self) -> int | None:
+        try:
+            return last_journaled_ms(self.folder)
+        except StoreError as error:
+            self.warnings.append(str(error))
+            return None
 
     def _reread_dataset(self) -> None:
         """Read `dataset.json` and the names of all chunks again if another process has moved the start."""

@@ -1,0 +1,51 @@
+"""Folding: klines of the journal become part of their day's chunk.
+
+Belongs here: the chunk of a day with klines that were stored in the journal. Does not belong here: the journal
+(`store.journal`), when to fold (`live`), klines that were just fetched (`day`).
+"""
+
+import pyarrow as pa
+
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.days import Day
+from market_data_pipeline.core.store.chunks.files import new_chunk
+from market_data_pipeline.core.store.chunks.growing import grown, lacked
+from market_data_pipeline.core.store.dataset_store import DatasetStore, Overtaken
+from market_data_pipeline.core.store.manifest import LIVE, Entry
+
+_MOST_TRIES = 5
+
+
+def fold(store: DatasetStore, day: Day, klines: pa.Table) -> Entry:
+    """Add the klines of the day whose minutes its chunk lacks, and return the chunk's entry.
+
+    A minute that the chunk has stays as it is: another process, such as a backfill, may have stored it meanwhile.
+
+    Raises:
+        StoreError: the day has no chunk that is intact, or another process goes on writing it.
+        BadAnswer: the klines cannot be stored.
+    """
+    for _ in range(_MOST_TRIES):
+        stored = store.trusted(day)
+        if stored is None:
+            raise StoreError(
+                f"the chunk of {store.dataset.name} {day.key} is damaged or gone; a run has to load the day"
+            )
+        lacking = lacked(stored.klines, klines, day)
+        if lacking.num_rows == 0:
+            return stored.entry
+        joined, footer = grown(stored.klines, stored.footer, lacking)
+        new = new_chunk(
+            store.dataset,
+            day,
+            joined,
+            footer.absences,
+            source="+".join(sorted({*stored.footer.source.split("+"), LIVE})),
+            said=stored.footer.flaws,
+            based_on=stored.entry.sha256,
+        )
+        try:
+            return store.publish(new)
+        except Overtaken:
+            continue
+    raise StoreError(f"{store.dataset.name} {day.key}: another process goes on writing its chunk")

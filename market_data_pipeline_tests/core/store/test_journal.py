@@ -1,0 +1,126 @@
+"""The journal of a market: what is read of it, wherever it was cut, and who may remove which part of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.table import Bits, bits_of, of_bits
+from market_data_pipeline.core.store.journal.segments import (
+    Owner,
+    journaled,
+    last_journaled_ms,
+    record,
+    rows_of,
+    segments,
+)
+from market_data_pipeline.core.store.journal.writing import JournalWriter
+from market_data_pipeline_tests.core.fakes import at, klines_at
+
+BTC, ETH, ODD = Owner("BTC/USDT", "UTC"), Owner("ETH/USDT", "Europe/Zurich"), Owner("币安人生/USDT", "+05:30")
+NOON = at("2024-03-05T12:00Z")
+
+
+def rows(first: int, count: int = 1) -> Bits:
+    return bits_of(klines_at(range(NOON + first * MINUTE_MS, NOON + (first + count) * MINUTE_MS, MINUTE_MS)))
+
+
+def minutes_of(found: dict[Owner, tuple[Bits, ...]], owner: Owner) -> list[int]:
+    return [(int(row[0]) - NOON) // MINUTE_MS for piece in found.get(owner, ()) for row in piece]
+
+
+RECORDS = [
+    record([(BTC, rows(0)), (ETH, rows(0, 3))]),
+    record([(ODD, rows(7, 2))]),
+    record([(BTC, rows(1)), (ETH, rows(3)), (ODD, rows(9))]),
+]
+ENDS = np.cumsum([0, *map(len, RECORDS)]).tolist()
+
+
+def folder_of(root: Path, token: str) -> Path:
+    return root / "binance" / token / "1m"
+
+
+def test_the_bits_of_klines_are_klines_again() -> None:
+    klines = klines_at(range(NOON, NOON + 5 * MINUTE_MS, MINUTE_MS))
+    assert of_bits(bits_of(klines)).equals(klines)
+
+
+def test_a_segment_that_was_cut_at_any_byte_has_the_whole_records_before_it() -> None:
+    content = b"".join(RECORDS)
+    whole = [rows_of(content[:end]) for end in ENDS]
+    for cut in range(len(content) + 1):
+        records = sum(end <= cut for end in ENDS) - 1
+        found = rows_of(content[:cut])
+        assert {owner: minutes_of(found, owner) for owner in found} == {
+            owner: minutes_of(whole[records], owner) for owner in whole[records]
+        }
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.integers(0, ENDS[-1] - 1), byte=st.integers(1, 255), garbage=st.binary(max_size=40))
+def test_a_changed_byte_ends_the_reading_and_never_makes_other_klines(place: int, byte: int, garbage: bytes) -> None:
+    content = bytearray(b"".join(RECORDS))
+    content[place] ^= byte
+    records = max(number for number, end in enumerate(ENDS) if end <= place)
+    expected, found = rows_of(b"".join(RECORDS[:records])), rows_of(bytes(content) + garbage)
+    assert found.keys() == expected.keys()
+    assert all(
+        np.array_equal(one, other) for owner in found for one, other in zip(found[owner], expected[owner], strict=True)
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_what_is_no_segment_has_no_klines(content: bytes) -> None:
+    assert rows_of(content) == {} or content.startswith(RECORDS[0])
+
+
+def test_klines_are_read_until_they_are_folded_and_then_their_segment_is_removed(tmp_path: Path) -> None:
+    journal = tmp_path / "binance" / ".journal"
+    writer = JournalWriter(journal)
+    assert journaled(folder_of(tmp_path, "BTCUSDT"), BTC).num_rows == 0
+    writer.append([(BTC, rows(0)), (ETH, rows(0))])
+    writer.append([(BTC, rows(1))])
+    assert journaled(folder_of(tmp_path, "BTCUSDT"), BTC).num_rows == 2
+    assert last_journaled_ms(folder_of(tmp_path, "ETHUSDT")) == NOON
+    # A dataset of the same pair in another zone is another one.
+    assert journaled(folder_of(tmp_path, "BTCUSDT"), Owner("BTC/USDT", "Asia/Tokyo")).num_rows == 0
+    writer.note_folded(BTC)
+    writer.close()
+    assert journaled(folder_of(tmp_path, "ETHUSDT"), ETH).num_rows == 1
+    taken: list[Owner] = []
+    JournalWriter(journal).take_over(lambda owner, _: bool(taken.append(owner)))
+    assert taken == [BTC, ETH]
+    assert len(segments(journal)) == 1
+    JournalWriter(journal).take_over(lambda *_: True)
+    assert list(journal.iterdir()) == []
+
+
+def test_nobody_takes_over_from_a_process_that_goes_on(tmp_path: Path) -> None:
+    journal = tmp_path / "binance" / ".journal"
+    one, other = JournalWriter(journal), JournalWriter(journal)
+    one.append([(BTC, rows(0))])
+    other.append([(ETH, rows(0))])
+
+    def refuse(owner: Owner, _: list[Bits]) -> bool:
+        raise AssertionError(owner)
+
+    other.take_over(refuse)
+    one.note_folded(BTC)
+    one.close()
+    assert [minutes_of(rows_of(path.read_bytes()), ETH) for path in segments(journal)] == [[0]]
+    other.note_folded(ETH)
+    other.close()
+    assert list(journal.iterdir()) == []
+
+
+def test_a_segment_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path) -> None:
+    journal = tmp_path / "binance" / ".journal"
+    (journal / "1-a.journal").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"1-a\.journal cannot be read: it is no file"):
+        journaled(folder_of(tmp_path, "BTCUSDT"), BTC)
