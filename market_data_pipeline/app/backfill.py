@@ -64,7 +64,14 @@ class BackfillRequest:
         """
         target, (start_ms, end_ms) = self.target, self.instants()
         return WindowRequest(
-            target.market, target.pair, target.zone, start_ms, end_ms, align=self.align_window, strict=self.strict_pair
+            target.market,
+            target.pair,
+            target.zone,
+            start_ms,
+            end_ms,
+            align=self.align_window,
+            strict=self.strict_pair,
+            in_catalog=target.in_catalog,
         )
 
     def run_config(self, window: Span) -> dict[str, int | str | bool | None]:

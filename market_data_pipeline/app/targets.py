@@ -22,15 +22,21 @@ from market_data_pipeline.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The market, pair and zone of a request. `named` is False if the user gave neither market nor pair.
+    """The market, pair and zone of a request.
 
-    `pair` is as `parse_pair` returns it: the symbol if the user gave that. The dataset has base and quote.
+    Attributes:
+        market: the market.
+        pair: as `parse_pair` returns it: the symbol if the user gave that. The dataset has base and quote.
+        zone: the zone.
+        named: False if the user gave neither market nor pair.
+        in_catalog: True if `pair` is as the catalog has it, so that the exchange need not be asked for base and quote.
     """
 
     market: Market
     pair: str
     zone: Zone
     named: bool
+    in_catalog: bool = False
 
 
 def target_of(settings: Settings, market: str | None = None, pair: str | None = None, tz: str | None = None) -> Target:
@@ -76,8 +82,8 @@ def targets_of(
     """
     of_market, zone = parse_market(market or settings.market_type), parse_zone(tz or settings.align_tz)
     patterns = parse_patterns(words, has_contracts=of_market.has_contracts)
-    pairs = (among or stored_pairs)(settings, of_market) if patterns.needs_candidates else ()
-    return [Target(of_market, pair, zone, named=True) for pair in patterns.choose(pairs)]
+    pairs = set((among or stored_pairs)(settings, of_market)) if patterns.needs_candidates else set[str]()
+    return [Target(of_market, pair, zone, named=True, in_catalog=pair in pairs) for pair in patterns.choose(pairs)]
 
 
 def stored_pairs(settings: Settings, market: Market) -> list[str]:

@@ -53,6 +53,14 @@ def of(*pairs: str) -> list[str]:
     return [word for pair in pairs for word in ("--pair", pair)]
 
 
+def test_pairs_of_a_glob_have_base_and_quote_from_the_catalog(run: MarketData, running: RunningExchange) -> None:
+    done = run("--pair", "P?/USDT", "backfill", *WINDOW)
+    assert done.exit_code == 0, done.output
+    assert "6 pairs: 6 good, 0 failed" in done.stdout
+    assert running.exchange.stats()["futures"]["endpoints"]["exchangeInfo"] == 1  # the catalog's
+    assert [one["pair"] for one in json.loads(run("status", "--json").stdout)] == PAIRS
+
+
 def test_pairs_loaded_together_are_those_loaded_alone_and_a_second_run_does_nothing(
     run: MarketData, market_data: Callable[..., MarketData], running: RunningExchange, tmp_path: Path
 ) -> None:

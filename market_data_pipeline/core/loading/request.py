@@ -31,6 +31,7 @@ class WindowRequest:
         end_ms: end, exclusive, ms UTC, None for the present.
         align: load whole days of the zone and of the dataset's zone, or the minutes of the window alone.
         strict: refuse a pair that the market does not list, instead of falling back to BTC/USDT.
+        in_catalog: `pair` has base and quote as the exchange's own list has them.
     """
 
     market: Market
@@ -40,6 +41,7 @@ class WindowRequest:
     end_ms: int | None = None
     align: bool = True
     strict: bool = False
+    in_catalog: bool = False
 
     @property
     def name(self) -> str:
@@ -98,7 +100,9 @@ def found(store: Store, open_source: OpenSource, request: WindowRequest) -> Iter
         UsageError, StoreError, SourceError: it cannot be loaded.
     """
     known = store.find(request.market, request.pair)  # a damaged dataset.json is refused before any request is sent
-    resolved = resolve(open_source, request.market, request.pair, strict=request.strict, known=known)
+    resolved = resolve(
+        open_source, request.market, request.pair, strict=request.strict, known=known, in_catalog=request.in_catalog
+    )
     with closing(resolved.source) as source:
         now_ms = source.now_ms()
         worked_on = store.find(resolved.market, resolved.pair)

@@ -11,7 +11,7 @@ from market_data_pipeline.core.errors import PairNotListed, UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import FALLBACK_PAIR, Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
-from market_data_pipeline.core.klines.pair import pair_by_rule, require_same
+from market_data_pipeline.core.klines.pair import has_slash, pair_by_rule, require_same
 from market_data_pipeline.core.loading.window import dataset_start
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -35,7 +35,13 @@ class Resolved:
 
 
 def resolve(
-    open_source: OpenSource, market: Market, pair: str, *, strict: bool, known: Dataset | None = None
+    open_source: OpenSource,
+    market: Market,
+    pair: str,
+    *,
+    strict: bool,
+    known: Dataset | None = None,
+    in_catalog: bool = False,
 ) -> Resolved:
     """The pair if the market lists it or ever did, else BTC/USDT with a warning.
 
@@ -45,6 +51,8 @@ def resolve(
         pair: the pair as named, in any spelling that `parse_pair` returns.
         strict: refuse an unknown pair instead of falling back.
         known: the pair's dataset if there is one: it has base and quote, which the exchange is asked for otherwise.
+        in_catalog: the pair has base and quote from the catalog. On futures the exchange has no shorter answer about
+            one pair than its list of all, 2 MB for each pair of a load of many.
 
     Raises:
         UsageError: the pair is unknown, and `strict`; or it has another base and quote than the exchange's.
@@ -52,7 +60,7 @@ def resolve(
     """
     source = open_source(market, pair)
     try:
-        pair = _listed(source, pair, known)
+        pair = _listed(source, pair, known, in_catalog=in_catalog)
     except PairNotListed:
         source.close()
         if strict:
@@ -67,16 +75,16 @@ def resolve(
     return Resolved(market, FALLBACK_PAIR, fallback, warning)
 
 
-def _listed(source: KlineSource, named: str, known: Dataset | None) -> str:
+def _listed(source: KlineSource, named: str, known: Dataset | None, *, in_catalog: bool) -> str:
     """The pair with base and quote, where the market lists it or ever did.
 
     Raises:
         PairNotListed: it never did.
         UsageError: the pair has another base and quote, or it is not clear which.
     """
-    if known:
+    if known or (in_catalog and has_slash(named)):
         source.life()
-        return known.pair
+        return known.pair if known else named
     with ThreadPoolExecutor(1) as beside:  # of the requests that `life` sends, so that no load waits for it
         listed = beside.submit(source.listed_pair)
         source.life()
