@@ -19,6 +19,8 @@ class Unit(StrEnum):
     def show(self, value: float) -> str:
         """A value as people read it."""
         if self is Unit.SECONDS:
+            if value < 0.01:
+                return f"{value * 1000:.1f} ms"
             return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s" if value < 20 else f"{value:.1f} s"
         return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.1f} kB"
 

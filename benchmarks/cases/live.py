@@ -10,6 +10,9 @@ from benchmarks.bench import Bench
 from benchmarks.exchange import Exchange, simulated_exchange
 from benchmarks.processes import Spread, python
 from benchmarks.results import Line, Unit
+from market_data_pipeline.core.live.journaling import FOLDED_EVERY_MINUTES
+
+_ROWS_OF_A_DAY = 1440
 
 
 def live(bench: Bench) -> Iterator[Line]:
@@ -19,7 +22,7 @@ def live(bench: Bench) -> Iterator[Line]:
     kline counts as on disk when its update says so: the journal is synced. From then on readers see it. The exchange
     hears the first question 0.3 s after the minute's end, which is in the number. Local work is the CPU time of the
     process over a minute: asking, parsing, rules, the journal, and the chunks whose turn it is. Bytes are what the
-    process had written to disk, as Linux counts it.
+    process had written to disk, as Linux counts it, with chunks of the mean size of a day instead of that at the time.
     """
     scenario = bench.folder / "pairs.json"
     pairs = range(1, max(bench.sizes.live_pairs) + 1)
@@ -34,7 +37,7 @@ def live(bench: Bench) -> Iterator[Line]:
 
 def _followed(bench: Bench, what: str, exchange: Exchange, pairs: int) -> Iterator[Line]:
     options = ["--pairs", f"{pairs}", "--minutes", f"{bench.sizes.live_minutes}", "--url", exchange.url]
-    root = bench.new_root()
+    root, before_s = bench.new_root(), exchange.cpu_s()
     run = python(
         "-m",
         "benchmarks.measured.live_minutes",
@@ -47,13 +50,17 @@ def _followed(bench: Bench, what: str, exchange: Exchange, pairs: int) -> Iterat
         checkout=bench.checkout,
     )
     facts = run.facts
+    served = (exchange.cpu_s() - before_s) / run.wall_s
     late = [each[max(0, round(len(each) * 0.95) - 1)] for each in facts["late_s"]]
     yield Line(
         f"{what}: on disk after the minute's end, p95", Unit.SECONDS, Spread(tuple(late)), None, "", None, 1.0, True
     )
     of = {name: Spread(tuple(facts[name])) for name in ("ticks_s", "cpu_s", "written_bytes")}
-    yield Line(f"{what}: the tick", Unit.SECONDS, of["ticks_s"], None, "", None, 20, True)
+    note = f"the exchange took {served:.2f} of a core"
+    yield Line(f"{what}: the tick", Unit.SECONDS, of["ticks_s"], None, "", None, 20, True, note)
     yield Line(f"{what}: local work per pair and minute", Unit.SECONDS, of["cpu_s"], None, "", None, 0.002, True)
-    note = f"today's chunk has {Unit.BYTES.show(facts['chunk_bytes'])}"
-    written = Spread((sum(facts["written_bytes"]) / len(facts["written_bytes"]),))
+    measured = sum(facts["written_bytes"]) / len(facts["written_bytes"])
+    grew = facts["chunk_bytes"] * (1 - _ROWS_OF_A_DAY / 2 / facts["chunk_rows"])
+    note = f"{Unit.BYTES.show(measured)} when today's chunk had {Unit.BYTES.show(facts['chunk_bytes'])}"
+    written = Spread((measured - grew / FOLDED_EVERY_MINUTES,))
     yield Line(f"{what}: written per pair and minute", Unit.BYTES, written, None, "", None, 4096, True, note)

@@ -39,15 +39,20 @@ def main() -> None:
         datasets = list(pool.map(lambda pair: _loaded(settings, market, pair), pairs))
     live, stopped = live_market_of(settings, market, "a benchmark"), threading.Event()
     live.follow(datasets)
-    minutes = [_minute(live, stopped) for _ in range(options.minutes + _FIRST_TICKS)][_FIRST_TICKS:]
+    for _ in range(_FIRST_TICKS):
+        _minute(live, stopped, is_measured=False)
+    minutes = [_minute(live, stopped, is_measured=True) for _ in range(options.minutes)]
     live.close()
     store = store_of(settings)
-    chunk_bytes = sum(store.open(dataset).newest.size_bytes for dataset in datasets) / len(datasets)  # type: ignore[union-attr]
+    chunks = [entry for dataset in datasets if (entry := store.open(dataset).newest)]
+    rows, chunk_bytes = (
+        sum(values) / len(chunks) for values in zip(*((c.rows, c.size_bytes) for c in chunks), strict=True)
+    )
     facts = {name: [minute[name] for minute in minutes] for name in minutes[0]}
-    sys.stdout.write(json.dumps(facts | {"chunk_bytes": chunk_bytes}) + "\n")
+    sys.stdout.write(json.dumps(facts | {"chunk_rows": rows, "chunk_bytes": chunk_bytes}) + "\n")
 
 
-def _minute(live: LiveMarket, stopped: threading.Event) -> dict[str, Any]:
+def _minute(live: LiveMarket, stopped: threading.Event, *, is_measured: bool) -> dict[str, Any]:
     """One minute: how late each update was, and what the minute cost, with all that comes after the tick."""
     edge_ms = live.await_minute(stopped)
     if edge_ms is None:
@@ -55,7 +60,8 @@ def _minute(live: LiveMarket, stopped: threading.Event) -> dict[str, Any]:
     cpu, wrote, began, delays_s = time.process_time(), _written_bytes(), time.perf_counter(), []
     for update in live.tick(edge_ms, patience_s=_PATIENCE_S, stopped=stopped):
         delays_s.append(time.time() - edge_ms / 1000)
-        last = update
+        if is_measured and update.added != 1:
+            raise SystemExit(f"not one kline more: {update}")
     took_s = time.perf_counter() - began
     ticked = time.process_time()
     live.flush()
@@ -65,7 +71,6 @@ def _minute(live: LiveMarket, stopped: threading.Event) -> dict[str, Any]:
         "tick_cpu_s": (ticked - cpu) / len(delays_s),
         "cpu_s": (time.process_time() - cpu) / len(delays_s),
         "written_bytes": (_written_bytes() - wrote) / len(delays_s),
-        "one_each": last.added == 1 and last.error is None,
     }
 
 

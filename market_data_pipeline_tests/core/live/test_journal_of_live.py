@@ -236,6 +236,29 @@ def test_a_journal_that_takes_nothing_is_one_line_and_the_next_tick_heals(place:
     assert place.newest_read() == at("2024-05-15T12:01")
 
 
+def test_a_disk_that_is_full_is_one_line_and_the_next_tick_heals(simulate: Simulate, small_disk: Path) -> None:
+    running = simulate(now=datetime.fromisoformat(NOON).replace(tzinfo=UTC), weights=False)
+    place = Place(running, small_disk / "root")
+    place.load()
+    live = place.follow()
+    tick(live)
+    filling = small_disk / "filling"
+    filling.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    for _ in range(3):
+        running.exchange.clock.advance(60)
+        [refused] = tick(live)
+        assert "No space left" in (refused.error or "")
+        assert "\n" not in (refused.error or "")
+        assert len(place.segments()) <= 1
+    filling.unlink()
+    running.exchange.clock.advance(60)
+    [healed] = tick(live)
+    assert (healed.added, healed.error) == (4, None)
+    assert place.newest_read() == at("2024-05-15T12:03")
+    live.close()
+    assert verify(place.open()).findings == []
+
+
 def test_two_processes_with_datasets_of_one_market_have_segments_of_their_own(place: Place) -> None:
     place.load("BTC/USDT")
     place.load("ETH/USDT")

@@ -73,6 +73,7 @@ class JournalWriter:
                 self._open = None
                 with suppress(OSError):
                     os.truncate(segment.path, segment.size_bytes)
+                    self._remove_empty()
                 raise
             segment.size_bytes += len(content)
             segment.owners.update(owner for owner, _ in klines)
