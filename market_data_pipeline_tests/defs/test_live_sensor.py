@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import RunningExchange, serve
 from market_data_pipeline_tests.dagster_dev import Ui, dagster_dev, wait_for
@@ -124,11 +125,11 @@ def state_of(root: Path, day: str) -> str | None:
 def a_new_pair_goes_live_without_a_restart(ui: Ui, tool: MarketData) -> None:
     new = ("--market", "futures", "--pair", "BTC/USDT")
     assert tool(*new, "backfill", "--start", "2023-10-30").exit_code == 0
-    folder = dataset_folder(tool.root, "futures", "BTCUSDT")
-    before = max(folder.glob("chunks/*.parquet")).read_bytes()
+    stored = open_dataset("BTC/USDT", market="futures", root=tool.root)
+    before = stored.to_arrow("2023-10-30").num_rows
     assert tool(*new, "live", "--mark").exit_code == 0
     assert ui.ask(RELOAD)["__typename"] == "WorkspaceLocationEntry"
-    wait_for(lambda: max(folder.glob("chunks/*.parquet")).read_bytes() != before, ui.log)
+    wait_for(lambda: stored.to_arrow("2023-10-30").num_rows > before, ui.log)
     wait_for(lambda: any(seen["datasets"] == 2 and RELOAD_NOTE not in seen for seen in cursors_of(ui)), ui.log)
 
 
@@ -185,10 +186,10 @@ def test_a_day_in_the_daemon_with_kills_ends_confirmed_archived_and_equal_to_a_b
         assert any(why.startswith("to_archive") and why.endswith(DAY) for why in loaded), loaded
         node = ui.ask(EVENTS, key=KEY, days=[DAY])
         states = {
-            entry["text"]
+            entry["text"].split(", ")[1]
             for event in node["assetMaterializations"]
             for entry in event["metadataEntries"]
-            if entry["label"] == "state"
+            if entry["label"] == "chunk"
         }
         assert {"provisional", "confirmed", "archived"} <= states
         at_real_speed_live_mode_is_current(ui, exchange)
