@@ -20,6 +20,7 @@ from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.dataset import LiveDataset, Update
 from market_data_pipeline.core.live.journaling import MarketJournal
 from market_data_pipeline.core.live.newest import Newest, Patience
+from market_data_pipeline.core.live.open_files import allow_open_files
 from market_data_pipeline.core.live.runs_due import DueDays, due_days
 from market_data_pipeline.core.live.storing import Storing, failed
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
@@ -101,6 +102,7 @@ class LiveMarket:
         for name in self._followed.keys() - wanted.keys():
             self._release(name)
         elsewhere = {}
+        allow_open_files(len(wanted) + LIVE_CONNECTIONS)
         if wanted.keys() - self._followed.keys():
             self._journal.take_over()
         for name in wanted.keys() - self._followed.keys():
