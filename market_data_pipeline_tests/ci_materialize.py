@@ -39,8 +39,8 @@ class Load:
     rows: int
 
     @property
-    def group(self) -> str:
-        return f"{self.market}_{self.pair.replace('/', '')}"
+    def name(self) -> str:
+        return f"{self.market} {self.pair}"
 
 
 # On the middle day of each: 284 minutes that the exchange was down, and 25 hours.
@@ -73,7 +73,7 @@ def materialize(instance: dg.DagsterInstance, load: Load) -> Iterator[str]:
     """Materialize every asset of one dataset in one run, print a table of it, and say what is not as it should be."""
     repository = code_location()
     graph = repository.asset_graph
-    keys = [key for key in graph.toposorted_asset_keys if graph.get(key).group_name == load.group]
+    keys = [key for key in graph.toposorted_asset_keys if graph.get(key).metadata.get("pair") == load.pair]
     result = repository.get_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=keys,
@@ -82,7 +82,7 @@ def materialize(instance: dg.DagsterInstance, load: Load) -> Iterator[str]:
         raise_on_error=False,
     )
     if not result.success:
-        yield f"the run of {load.group} failed"
+        yield f"the run of {load.name} failed"
     for key in keys:
         yield from row(key, load, result)
 

@@ -2,9 +2,9 @@
 
 Belongs here: when a day or a dataset's freshness gets an event. Does not belong here: ticks (`sensors`,
 `core.live.market`), the metadata of a day (`metadata`).
-A day gets an event with its first klines, once an hour while it grows, and when it is over. Freshness gets one when it
-changes. Only the first event of a day is a materialization, the others are observations: after each materialization the
-page of the asset shows no check result until the checks are evaluated again.
+A day gets an event when its chunk is written first, once an hour while that grows, and when the day is over. Freshness
+gets one when it changes. Only the first event of a day is a materialization, the others are observations: after each
+materialization the page of the asset shows no check result until the checks are evaluated again.
 """
 
 import time

@@ -17,6 +17,7 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance.names import FRESH
+from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import settings_of
@@ -76,24 +77,27 @@ def test_without_a_live_dataset_a_tick_names_the_command_that_marks_one(settings
     assert "live --mark" in tick().skip_message
 
 
-def test_a_tick_stores_the_minute_and_only_the_first_one_records_the_day(settings, instance, running):
+def test_a_tick_stores_the_minute_and_the_day_is_recorded_once_when_its_chunk_has_grown(settings, instance, running):
     dataset = loaded(settings)
     tick = ticking(settings, instance, dataset)
     first = tick()
     assert first.run_requests == []
-    recorded = [
-        (event.partition if isinstance(event, dg.AssetMaterialization) else event.check_name)
-        for event in first.asset_events
-    ]
-    assert recorded == [TODAY, FRESH]
-    assert first.asset_events[1].passed
+    [fresh] = first.asset_events
+    assert (fresh.check_name, fresh.passed) == (FRESH, True)
     advance(running, minutes=1)
     second = tick()
     assert second.asset_events == []
     assert "klines 1, datasets 1, " in second.skip_message
     cursor = json.loads(second.cursor)
     assert (cursor["klines"], cursor["late"], cursor["behind"]) == (1, 0, 0)
-    assert tools_of(settings).store.open(dataset).entries[TODAY].rows == 12 * 60 + 1
+    stored = open_dataset(dataset.pair, market=dataset.market.value, root=settings.root)
+    assert stored.to_arrow(f"{TODAY}T00:00").num_rows == 12 * 60 + 1
+    recorded = []
+    for _ in range(15):
+        advance(running, minutes=1)
+        recorded += tick().asset_events
+    assert [(type(event), event.partition) for event in recorded] == [(dg.AssetMaterialization, TODAY)]
+    assert tools_of(settings).store.open(dataset).entries[TODAY].rows > 12 * 60 + 1
 
 
 def test_the_end_of_the_day_is_recorded_and_a_run_is_requested_to_confirm_it(settings, instance, running):
@@ -103,7 +107,7 @@ def test_the_end_of_the_day_is_recorded_and_a_run_is_requested_to_confirm_it(set
     advance(running, hours=6)
     tick()
     advance(running, hours=5, minutes=59)
-    assert tick().asset_events == []
+    assert [event.partition for event in tick().asset_events] == [TODAY]
     advance(running, minutes=2)
     after_midnight = tick()
     assert [event.partition for event in after_midnight.asset_events] == [TODAY, "2024-05-16"]
