@@ -4,7 +4,6 @@ Dagster shows a new dataset after the code location has been reloaded, which `ap
 """
 
 import gc
-import warnings
 
 import dagster as dg
 
@@ -15,8 +14,6 @@ from market_data_pipeline.settings import Settings
 # A thousand datasets are millions of objects, which stay. At the default threshold the collector goes through them so
 # often that loading takes a third longer. The command line sets the same.
 gc.set_threshold(50_000)
-# The parameter is used on purpose, and each process of Dagster would print the warning once per dataset.
-warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 @dg.definitions

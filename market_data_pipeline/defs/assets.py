@@ -5,8 +5,9 @@ use case (`core`), what the metadata of an asset contains (`metadata`).
 https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import dagster as dg
 from pydantic import Field
@@ -27,7 +28,7 @@ from market_data_pipeline.defs.partitions import partitions_of, span_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path, dagster_name
+from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path, dagster_name, op_name
 from market_data_pipeline.instance.storage import ALREADY_RECORDED
 
 _LONGEST_TAG = 63
@@ -60,9 +61,22 @@ class CombinedConfig(dg.Config):
     rebuild: bool = Field(default=False, description="write the file even if no chunk changed")
 
 
+_KLINES_CONFIG = KlinesConfig.to_config_schema().as_field()
+_COMBINED_CONFIG = CombinedConfig.to_config_schema().as_field()
+_COLUMNS = column_schema()
+
+AFTER = dg.In(dg.Nothing)
+"""An op's input that passes nothing: the op runs after the asset of that input."""
+
+
 def asset_key(dataset: Dataset, name: str) -> dg.AssetKey:
     """`[exchange_id, PAIR_TOKEN, name]`."""
     return dg.AssetKey(asset_path(dataset, name))
+
+
+def inputs_of(*keys: dg.AssetKey) -> dict[str, dg.AssetKey]:
+    """The inputs of an op that runs after these assets, by the names that Dagster's decorators give them."""
+    return {"_".join(key.path): key for key in keys}
 
 
 def group_of(dataset: Dataset) -> str:
@@ -77,65 +91,112 @@ def tags_of(dataset: Dataset) -> dict[str, str]:
 
 def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
     """The three assets of one dataset."""
-    group, tags = group_of(dataset), tags_of(dataset)
+    return [
+        _asset(
+            dataset,
+            KLINES,
+            _load,
+            description=f"1-minute klines of {dataset.name}: one zstd Parquet chunk per day in {dataset.zone.name}.",
+            parquet=True,
+            config=_KLINES_CONFIG,
+            partitions=partitions_of(dataset),
+        ),
+        _asset(
+            dataset,
+            MANIFEST,
+            _flush,
+            description="manifest.json: the rows, absent minutes with their reasons, bytes and sha256 of each chunk.",
+            after=KLINES,
+        ),
+        _asset(
+            dataset,
+            COMBINED,
+            _combine,
+            description="One Parquet file of all chunks in order; written only if a chunk changed.",
+            parquet=True,
+            after=MANIFEST,
+            config=_COMBINED_CONFIG,
+        ),
+    ]
+
+
+def _asset(
+    dataset: Dataset,
+    name: str,
+    materialize: Callable[..., Iterator[dg.MaterializeResult]],
+    *,
+    description: str,
+    parquet: bool = False,
+    after: str | None = None,
+    config: dg.Field | None = None,
+    partitions: dg.DailyPartitionsDefinition | None = None,
+) -> dg.AssetsDefinition:
+    """The same as `@dg.asset` makes, in less time.
+
+    The decorator reads the signature of its function many times and converts the config class, for each dataset anew.
+    """
+    key = asset_key(dataset, name)
+    before = inputs_of(asset_key(dataset, after)) if after else {}
     facts = {"market": dataset.market.value, "pair": dataset.pair, "zone": dataset.zone.name}
-
-    @dg.asset(
-        key=asset_key(dataset, KLINES),
-        partitions_def=partitions_of(dataset),
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        metadata={**facts, "dagster/column_schema": column_schema()},
-        description=f"1-minute klines of {dataset.name}: one zstd Parquet chunk per day in {dataset.zone.name}.",
-        group_name=group,
-        tags=tags,
-        kinds={"binance", "parquet"},
+    return dg.AssetsDefinition(
+        keys_by_input_name=before,
+        keys_by_output_name={"result": key},
+        node_def=dg.OpDefinition(
+            partial(materialize, dataset),
+            op_name(dataset, name),
+            ins=dict.fromkeys(before, AFTER),
+            outs={"result": dg.Out()},
+            description=description,
+            config_schema=config,
+            required_resource_keys={"tools"},
+        ),
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=before.values(),
+                description=description,
+                metadata=facts | ({"dagster/column_schema": _COLUMNS} if parquet else {}),
+                group_name=group_of(dataset),
+                tags=tags_of(dataset),
+                kinds={"binance", "parquet" if parquet else "json"},
+                partitions_def=partitions,
+            )
+        ],
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
     )
-    def klines_1m(
-        context: dg.AssetExecutionContext, config: KlinesConfig, tools: dg.ResourceParam[Tools]
-    ) -> dg.MaterializeResult:
-        log_to(tools.logs)
-        with (
-            _planned(dataset, sorted(context.partition_keys), config, tools) as load,
-            DayRecorder(context, context.asset_key, load.store) as recorder,
-        ):
-            for result in load_days(load, row_group_rows=config.chunk_size):
-                recorder.note(result)
-                tools.caller.on_day(result)
-        if tools.build_combined and not _is_selected(context, asset_key(dataset, COMBINED)):
-            record_combined(context, load.store)
-        recorder.raise_if_failed()
-        return dg.MaterializeResult(metadata={**ALREADY_RECORDED})
 
-    @dg.asset(
-        key=asset_key(dataset, MANIFEST),
-        deps=[klines_1m],
-        metadata=facts,
-        description="manifest.json: the rows, absent minutes with their reasons, bytes and sha256 of each chunk.",
-        group_name=group,
-        tags=tags,
-        kinds={"binance", "json"},
-    )
-    def manifest(tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
-        store = tools.open_dataset(dataset)
-        store.flush()
-        return dg.MaterializeResult(metadata=manifest_metadata(status_of(store)))
 
-    @dg.asset(
-        key=asset_key(dataset, COMBINED),
-        deps=[manifest],
-        metadata={**facts, "dagster/column_schema": column_schema()},
-        description="One Parquet file of all chunks in order; written only if a chunk changed.",
-        group_name=group,
-        tags=tags,
-        kinds={"binance", "parquet"},
-    )
-    def combined(config: CombinedConfig, tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult:
-        store = tools.open_dataset(dataset)
-        zone = parse_zone(config.tz) if config.tz else None
-        selection = select(store, zone=zone, from_index=config.from_index, to_index=config.to_index)
-        return dg.MaterializeResult(metadata=combined_metadata(combine(store, selection, rebuild=config.rebuild)))
+def _load(dataset: Dataset, context: dg.AssetExecutionContext, _: object) -> Iterator[dg.MaterializeResult]:
+    tools: Tools = context.resources.tools
+    config = KlinesConfig(**context.op_execution_context.op_config)
+    log_to(tools.logs)
+    with (
+        _planned(dataset, sorted(context.partition_keys), config, tools) as load,
+        DayRecorder(context, context.asset_key, load.store) as recorder,
+    ):
+        for result in load_days(load, row_group_rows=config.chunk_size):
+            recorder.note(result)
+            tools.caller.on_day(result)
+    if tools.build_combined and not _is_selected(context, asset_key(dataset, COMBINED)):
+        record_combined(context, load.store)
+    recorder.raise_if_failed()
+    yield dg.MaterializeResult(metadata={**ALREADY_RECORDED})
 
-    return [klines_1m, manifest, combined]
+
+def _flush(dataset: Dataset, context: dg.AssetExecutionContext, _: object) -> Iterator[dg.MaterializeResult]:
+    tools: Tools = context.resources.tools
+    store = tools.open_dataset(dataset)
+    store.flush()
+    yield dg.MaterializeResult(metadata=manifest_metadata(status_of(store)))
+
+
+def _combine(dataset: Dataset, context: dg.AssetExecutionContext, _: object) -> Iterator[dg.MaterializeResult]:
+    tools: Tools = context.resources.tools
+    config = CombinedConfig(**context.op_execution_context.op_config)
+    store = tools.open_dataset(dataset)
+    zone = parse_zone(config.tz) if config.tz else None
+    selection = select(store, zone=zone, from_index=config.from_index, to_index=config.to_index)
+    yield dg.MaterializeResult(metadata=combined_metadata(combine(store, selection, rebuild=config.rebuild)))
 
 
 @contextmanager

@@ -6,9 +6,10 @@ The checks in `CHECKS` are evaluated from one read of the whole dataset, so a pa
 https://docs.dagster.io/guides/test/asset-checks
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from market_data_pipeline.core.proof.verify import Verification, verify
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.text import kinds_text
-from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.assets import AFTER, asset_key, inputs_of
 from market_data_pipeline.defs.metadata import findings_table
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.names import (
@@ -36,6 +37,7 @@ from market_data_pipeline.instance.names import (
     COMBINED_EQUALS_CHUNKS,
     FRESH,
     KLINES,
+    MANIFEST,
     MATCHES_OTHER_SOURCE,
     asset_path_of_folder,
     op_name,
@@ -45,30 +47,71 @@ _MOST_FINDINGS = 50
 _SAMPLE_DAYS = 5
 # The archive publishes a day within this time, and REST changes no kline of it any more.
 _SETTLED_AFTER_MS = 2 * 86_400_000
+_NOT_ALWAYS, _NO_CONFIG = dg.Out(None, is_required=False), dg.Field(dg.Shape({}))
+_REQUESTING_CHECKS = {
+    FRESH: (KLINES, "A live dataset has the newest closed klines of the exchange."),
+    MATCHES_OTHER_SOURCE: (
+        KLINES,
+        "A sample of days, a new one each night, has the values of the source that it was not loaded from.",
+    ),
+}
 
 
-def checks_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """The checks in `CHECKS` of one dataset, which one step evaluates."""
+def checks_of(dataset: Dataset, *, requesting: bool = False) -> dg.AssetChecksDefinition:
+    """The checks of one dataset, which one step evaluates: those in `CHECKS`, and if asked those that send requests.
 
-    @dg.multi_asset_check(
-        name=op_name(dataset, "checks"),
-        specs=[
-            dg.AssetCheckSpec(name, asset=asset_key(dataset, asset), description=description)
-            for name, (asset, description) in CHECKS.items()
-        ],
+    The same as `@dg.multi_asset_check` makes, in less time; see `assets_of`.
+    """
+    of_assets = CHECKS | (_REQUESTING_CHECKS if requesting else {})
+    specs = [
+        dg.AssetCheckSpec(name, asset=asset_key(dataset, asset), description=description)
+        for name, (asset, description) in of_assets.items()
+    ]
+    before = inputs_of(*(asset_key(dataset, asset) for asset in (KLINES, MANIFEST, COMBINED)))
+    outputs = {spec.get_python_identifier(): spec for spec in specs}
+    return dg.AssetChecksDefinition.create(
+        keys_by_input_name=before,
+        node_def=dg.OpDefinition(
+            partial(_evaluate, dataset),
+            op_name(dataset, "checks"),
+            ins=dict.fromkeys(before, AFTER),
+            outs=dict.fromkeys(outputs, _NOT_ALWAYS),
+            config_schema=_NO_CONFIG,
+            required_resource_keys={"tools"},
+        ),
+        check_specs_by_output_name=outputs,
         can_subset=True,
     )
-    def checks(context: dg.AssetCheckExecutionContext, tools: dg.ResourceParam[Tools]) -> Iterator[dg.AssetCheckResult]:
-        store = tools.open_dataset(dataset)
-        selected = {key.name for key in context.selected_asset_check_keys}
-        if chunk_checks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
-            verification = verify(store)
-            for name in chunk_checks:
-                yield _chunk_result(verification, name)
-        if COMBINED_EQUALS_CHUNKS in selected:
-            yield _combined_result(store.dataset, *combined_agreement(store))
 
-    return checks
+
+def _evaluate(dataset: Dataset, context: dg.AssetCheckExecutionContext, _: object) -> Iterator[dg.AssetCheckResult]:
+    """The results of the selected checks. If one can't be evaluated, the others are, and then the step fails."""
+    tools: Tools = context.resources.tools
+    selected = {key.name for key in context.selected_asset_check_keys}
+    evaluations = [_stored_results(dataset, selected & CHECKS.keys(), tools)]
+    evaluations += [evaluate(dataset, tools) for name, evaluate in _REQUESTING.items() if name in selected]
+    failure: Exception | None = None
+    for results in evaluations:
+        try:
+            yield from results
+        except Exception as error:
+            if failure:
+                context.log.warning(f"{type(error).__name__}: {error}")
+            failure = failure or error
+    if failure:
+        raise failure
+
+
+def _stored_results(dataset: Dataset, selected: Set[str], tools: Tools) -> Iterator[dg.AssetCheckResult]:
+    if not selected:
+        return
+    store = tools.open_dataset(dataset)
+    if chunk_checks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
+        verification = verify(store)
+        for name in chunk_checks:
+            yield _chunk_result(verification, name)
+    if COMBINED_EQUALS_CHUNKS in selected:
+        yield _combined_result(store.dataset, *combined_agreement(store))
 
 
 def evaluations_of(proof: Proof) -> Iterator[dg.AssetCheckEvaluation]:
@@ -96,55 +139,44 @@ def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     )
 
 
-def cross_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """The check that compares stored klines with the source that they were not loaded from, REST or the archive."""
-
-    @dg.asset_check(
-        name=MATCHES_OTHER_SOURCE,
-        asset=asset_key(dataset, KLINES),
-        description="A sample of days, a new one each night, has the values of the source that it was not loaded from.",
-    )
-    def compare(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
-        store = tools.open_dataset(dataset)
-        now = datetime.now(UTC)
-        settled = Span(0, int(now.timestamp() * 1000) - _SETTLED_AFTER_MS)
-        days = sample(store, settled, _SAMPLE_DAYS, f"{now:%Y-%m-%d}")
-        crosschecks = []
-        for against in ("rest", "archive"):
-            of_other = [day for day in days if (against == "rest") == ("archive" in store.entries[day.key].source)]
-            if of_other:
-                with closing(tools.opener(against)(dataset.market, dataset.pair)) as source:
-                    crosschecks.append(crosscheck(store, source, against=against, days=of_other))
-        return _comparison_result(crosschecks)
-
-    return compare
+def _comparison_results(dataset: Dataset, tools: Tools) -> Iterator[dg.AssetCheckResult]:
+    """Whether stored klines equal those of the source that they were not loaded from, REST or the archive."""
+    store = tools.open_dataset(dataset)
+    now = datetime.now(UTC)
+    settled = Span(0, int(now.timestamp() * 1000) - _SETTLED_AFTER_MS)
+    days = sample(store, settled, _SAMPLE_DAYS, f"{now:%Y-%m-%d}")
+    crosschecks = []
+    for against in ("rest", "archive"):
+        of_other = [day for day in days if (against == "rest") == ("archive" in store.entries[day.key].source)]
+        if of_other:
+            with closing(tools.opener(against)(dataset.market, dataset.pair)) as source:
+                crosschecks.append(crosscheck(store, source, against=against, days=of_other))
+    yield _comparison_result(dataset, crosschecks)
 
 
-def freshness_check_of(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """The check that a live dataset has the exchange's newest closed klines."""
-
-    @dg.asset_check(
-        name=FRESH,
-        asset=asset_key(dataset, KLINES),
-        description="A live dataset has the newest closed klines of the exchange.",
-    )
-    def compare_with_exchange(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
-        stored = tools.store.find(dataset.market, dataset.pair)
-        if stored is None or not stored.live:
-            return dg.AssetCheckResult(passed=True, description="not live, so it is not expected to be current")
+def _freshness_results(dataset: Dataset, tools: Tools) -> Iterator[dg.AssetCheckResult]:
+    """Whether a live dataset has the exchange's newest closed klines."""
+    passed, description, metadata = True, "not live, so it is not expected to be current", dict[str, Any]()
+    if (stored := tools.store.find(dataset.market, dataset.pair)) and stored.live:
         with closing(tools.opener(None)(dataset.market, dataset.pair)) as source:
             try:
                 fresh = freshness(tools.store.open(stored), source)
             except SourceError as error:
-                return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
-        return dg.AssetCheckResult(
-            passed=fresh.ok,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=fresh.detail,
-            metadata={} if fresh.lag_minutes is None else {"lag_minutes": fresh.lag_minutes},
-        )
+                passed, description = False, str(error)
+            else:
+                passed, description = fresh.ok, fresh.detail
+                metadata = {} if fresh.lag_minutes is None else {"lag_minutes": fresh.lag_minutes}
+    yield dg.AssetCheckResult(
+        asset_key=asset_key(dataset, KLINES),
+        check_name=FRESH,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
+    )
 
-    return compare_with_exchange
+
+_REQUESTING = {FRESH: _freshness_results, MATCHES_OTHER_SOURCE: _comparison_results}
 
 
 def damage_check_of(store: Store, path: Path, refusal: str) -> dg.AssetChecksDefinition:
@@ -174,7 +206,7 @@ def damage_check_of(store: Store, path: Path, refusal: str) -> dg.AssetChecksDef
     return read
 
 
-def _comparison_result(crosschecks: list[CrossCheck]) -> dg.AssetCheckResult:
+def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.AssetCheckResult:
     days = sum(checked.days for checked in crosschecks)
     differing = [
         (checked.against, day, minutes) for checked in crosschecks for day, minutes in checked.differing_days.items()
@@ -193,6 +225,8 @@ def _comparison_result(crosschecks: list[CrossCheck]) -> dg.AssetCheckResult:
     else:
         description = f"{days} days, equal" if days else "no day is old enough to be compared"
     return dg.AssetCheckResult(
+        asset_key=asset_key(dataset, KLINES),
+        check_name=MATCHES_OTHER_SOURCE,
         passed=not differing and (days > 0 or not not_compared),
         severity=dg.AssetCheckSeverity.ERROR if differing else dg.AssetCheckSeverity.WARN,
         description=description,

@@ -17,7 +17,7 @@ from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.bulk import load_job
-from market_data_pipeline.defs.checks import checks_of, cross_check_of, damage_check_of, freshness_check_of
+from market_data_pipeline.defs.checks import checks_of, damage_check_of
 from market_data_pipeline.defs.jobs import repair_job
 from market_data_pipeline.defs.markets.combining import combine_job
 from market_data_pipeline.defs.markets.pairs import market_definitions
@@ -56,11 +56,17 @@ def _read_undamaged(store: Store, path: Path) -> Dataset | None:
         return None
 
 
-def definitions_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
-    """The assets of these datasets and the checks that read only the store, with `tools` as their resource."""
+def definitions_of(datasets: list[Dataset], tools: Tools, *, requesting: bool = False) -> dg.Definitions:
+    """The assets of these datasets and their checks, with `tools` as their resource.
+
+    Args:
+        datasets: the datasets.
+        tools: the core objects that the definitions use.
+        requesting: also the checks that send requests; without it, only those that read the store.
+    """
     return dg.Definitions(
         assets=[asset for dataset in datasets for asset in assets_of(dataset)],
-        asset_checks=[checks_of(dataset) for dataset in datasets],
+        asset_checks=[checks_of(dataset, requesting=requesting) for dataset in datasets],
         resources={"tools": tools},
         executor=dg.in_process_executor,
     )
@@ -84,16 +90,14 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
         else:
             usable.append(dataset)
     problems |= {path: "" for path in store.dataset_files() if _read_undamaged(store, path) is None}
-    checks = [cross_check_of(dataset) for dataset in usable]
-    checks += [damage_check_of(store, path, problem) for path, problem in problems.items()]
-    checks += [freshness_check_of(dataset) for dataset in usable]
+    checks = [damage_check_of(store, path, problem) for path, problem in problems.items()]
     sensors = [
         live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]
     others = dg.Definitions(
         asset_checks=checks, jobs=[repair_job, load_job, combine_job], schedules=[nightly_proof], sensors=sensors
     )
-    return dg.Definitions.merge(definitions_of(usable, tools), market_definitions(), others)
+    return dg.Definitions.merge(definitions_of(usable, tools, requesting=True), market_definitions(), others)
 
 
 def _refusal(dataset: Dataset) -> str:

@@ -13,6 +13,7 @@ import pytest
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
@@ -178,6 +179,22 @@ def test_a_live_dataset_that_is_behind_the_exchange_is_a_warning(loaded: Loading
     assert check.description and check.description.startswith("stored up to 2023-10-30T23:00Z")
     assert "behind the exchange; turn the live sensor on" in check.description
     assert values(check.metadata)["lag_minutes"] > 3
+
+
+def test_a_check_that_cannot_be_evaluated_fails_the_run_and_hides_no_other_check(loaded: Loading):
+    loaded.store(NEAR).mark_live(True)  # so its freshness check opens the source that `location` refuses
+    result = prove(loaded)
+    assert not result.success
+    assert outcomes(result).keys() == all_checks(*DATASETS) - {("binanceusdm", FRESH)}
+
+
+def test_one_check_alone_can_be_evaluated(loaded: Loading):
+    definitions = location(loaded, DATASETS)
+    chosen = dg.AssetCheckKey(asset_key(NEAR, KLINES), MATCHES_OTHER_SOURCE)
+    alone = dg.define_asset_job("alone", dg.AssetSelection.checks(chosen))
+    job = dg.Definitions.merge(definitions, dg.Definitions(jobs=[alone])).resolve_job_def("alone")
+    result = job.execute_in_process(instance=loaded.instance)
+    assert outcomes(result) == {("binanceusdm", MATCHES_OTHER_SOURCE): True}
 
 
 def test_a_flipped_byte_fails_the_check_of_that_dataset_and_no_other(loaded: Loading):
