@@ -41,12 +41,13 @@ class FileStamp(NamedTuple):
     inode: int
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, syncs_folder: bool = True) -> None:
     """Make `path` hold `content`: temporary file in the same folder, fsync, rename.
 
-    As with `streamed`, a caller that may be one of several writers of `path` holds a lock.
+    As with `streamed`, a caller that may be one of several writers of `path` holds a lock. Without `syncs_folder` the
+    caller does that (`sync_folder`) before it tells anyone that the file is there.
     """
-    with _renamed(path) as temporary, temporary.open("wb") as file:
+    with _renamed(path, syncs_folder=syncs_folder) as temporary, temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -65,14 +66,15 @@ def streamed(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _renamed(path: Path) -> Iterator[Path]:
+def _renamed(path: Path, *, syncs_folder: bool = True) -> Iterator[Path]:
     """The temporary file beside `path`, renamed to it after the block, or removed if the block raised."""
     temporary = temporary_of(path)
     try:
         yield temporary
         _make_way(path)
         move(temporary, path)
-        sync_folder(path.parent)
+        if syncs_folder:
+            sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

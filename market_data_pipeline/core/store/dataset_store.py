@@ -30,8 +30,7 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.store import layout, revisions
-from market_data_pipeline.core.store.atomic import lock_of, make_folder, stamp_of, temporary_of, write_whole
+from market_data_pipeline.core.store import atomic, layout, revisions
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
 from market_data_pipeline.core.store.chunks.listing import ChunkList
@@ -68,6 +67,7 @@ class DatasetStore(ChunkList):
         """
         self.revised: dict[str, Revision] = {}
         """By day, the revision that the last `publish` of the day by this object noted."""
+        self._is_together = self._is_unsynced = False
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
         super().__init__(folder, dataset)
@@ -80,7 +80,7 @@ class DatasetStore(ChunkList):
 
     @cached_property
     def _lock(self) -> "BaseFileLock":
-        return lock_of(self.folder / layout.LOCK_FILE)
+        return atomic.lock_of(self.folder / layout.LOCK_FILE)
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
@@ -153,7 +153,7 @@ class DatasetStore(ChunkList):
             self.dataset = replace(noted, reused=reused) if reused else noted
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset)
-            make_folder(self._chunks)
+            atomic.make_folder(self._chunks)
             self._remove_unfinished()
             self._paths = {**found, **chunk_files.rename(own, self.dataset)}
             if self._paths != found:
@@ -162,7 +162,7 @@ class DatasetStore(ChunkList):
     def _remove_unfinished(self) -> None:
         """Remove temporary files of a killed process, but only of files that are written under this lock, now held."""
         written_here = (self.folder / name for name in (layout.DATASET_FILE, layout.MANIFEST_FILE))
-        for leftover in (*map(temporary_of, written_here), *chunk_files.unfinished(self._chunks)):
+        for leftover in (*map(atomic.temporary_of, written_here), *chunk_files.unfinished(self._chunks)):
             leftover.unlink(missing_ok=True)
 
     def mark_live(self, live: bool) -> None:
@@ -170,6 +170,17 @@ class DatasetStore(ChunkList):
         with self._lock:
             self.dataset = replace(read_dataset(self.folder / layout.DATASET_FILE), live=live)
             write_dataset(self.folder, self.dataset)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Publish several days under one lock, with one sync of their folder: what they are called is on disk then."""
+        with self._lock:
+            self._is_together = True
+            try:
+                yield
+            finally:
+                self._is_together = False
+                self._sync_chunks()
 
     def publish(self, new: NewChunk) -> Entry:
         """Write the day's chunk and give it an entry, which is returned; note which values it revises.
@@ -254,9 +265,10 @@ class DatasetStore(ChunkList):
         elif os.path.lexists(path):
             # It is damaged; a copy is kept for a person to look at.
             chunk_files.set_aside(path, keep=True)
-        make_folder(path.parent)
-        write_whole(path, new.content)
-        self._last_written = path, stamp_of(path), new.chunk
+        atomic.make_folder(path.parent)
+        atomic.write_whole(path, new.content, syncs_folder=not self._is_together)
+        self._is_unsynced |= self._is_together
+        self._last_written = path, atomic.stamp_of(path), new.chunk
 
     def _refuse_worse(self, stored: Chunk, new: Chunk) -> None:
         lost = np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
@@ -270,8 +282,14 @@ class DatasetStore(ChunkList):
         if listed is not None and listed.is_over:
             self._write_manifest(without=day)
 
+    def _sync_chunks(self) -> None:
+        if self._is_unsynced:
+            self._is_unsynced = False
+            atomic.sync_folder(self._chunks)
+
     def _write_manifest(self, without: str | None = None) -> None:
         self._drop_replaced()
+        self._sync_chunks()  # what the manifest lists must be there after a power cut
         on_disk = self._manifest.entries()
         merged = {**(self._listed if on_disk is None else on_disk), **self._unlisted}
         merged.pop(without or "", None)

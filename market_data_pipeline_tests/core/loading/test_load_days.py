@@ -15,8 +15,9 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, parse_zone
 from market_data_pipeline.core.loading.day import DayResult
-from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.loading.load_days import backfill, load_days
+from market_data_pipeline.core.loading.plan import Outcome, plan_load
+from market_data_pipeline.core.store.atomic import temporary_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, at, day, klines_of, span, whole
@@ -109,11 +110,29 @@ def test_a_damaged_chunk_is_loaded_again_as_far_as_it_was_ever_asked_for(made):
 
 def test_pages_are_asked_for_no_further_than_the_days_that_are_read(made):
     source = FakeSource()
-    results = backfill(made, source, span("2024-03-01", "2024-04-01"))
+    results = backfill(made, source, span("2023-01-01", "2024-01-01"))
     next(results)
-    assert len(source.asked) <= 5
+    assert len(source.asked) <= 60  # 32 days are published together, of 365
     results.close()
     assert source.closed_iterators == 1
+
+
+def test_days_before_one_that_the_disk_refuses_are_told(made):
+    planned = plan_load(made, FakeSource(), THREE_DAYS)
+    temporary_of(made.chunk_path(day("2024-03-06"))).mkdir()
+    results = load_days(planned)
+    assert next(results).day.key == "2024-03-05"
+    with pytest.raises(OSError, match="2024-03-06"):
+        next(results)
+    assert list(made.entries) == ["2024-03-05"]
+
+
+def test_days_are_on_disk_before_they_are_told(made):
+    """What another process reads after the first result is what the load goes on from."""
+    results = backfill(made, FakeSource(), THREE_DAYS)
+    first = next(results)
+    assert dataset_in(made.folder.parents[2]).read(first.day).entry == first.entry
+    assert [result.outcome for result in results] == [Outcome.LOADED] * 2
 
 
 @pytest.mark.parametrize("page_minutes", [1, 499, 1000, 1440, 100_000])
@@ -412,30 +431,38 @@ def test_a_failed_day_keeps_the_chunk_it_had(made):
     assert chunks_of(made) == before
 
 
+# More days than are published together.
+MANY_DAYS = span("2024-03-05", "2024-04-24")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, SystemExit])
 def test_a_load_that_is_stopped_keeps_what_it_finished_and_is_continued(tmp_path, made, error):
     source = FakeSource()
-    results = backfill(made, source, THREE_DAYS)
+    results = backfill(made, source, MANY_DAYS)
     next(results)
     with pytest.raises(error):
         results.throw(error)
     assert source.closed_iterators == 1
     again = dataset_in(tmp_path)
     assert (again.folder / "manifest.json").exists()
-    assert list(again.entries) == [DAY.key]
+    kept = list(again.entries)
+    assert DAY.key in kept
+    assert len(kept) < 50
     source.forget()
-    assert outcomes(load(again, source, THREE_DAYS)) == ["unchanged", "loaded", "loaded"]
-    assert source.asked_minutes == [span("2024-03-06", "2024-03-08")]
+    assert outcomes(load(again, source, MANY_DAYS)) == ["unchanged"] * len(kept) + ["loaded"] * (50 - len(kept))
+    assert source.asked_minutes == [Span(day(max(kept)).end_ms, MANY_DAYS.end_ms)]
 
 
 def test_a_load_that_was_killed_outright_is_continued(tmp_path, made):
     source = FakeSource()
-    results = backfill(made, source, THREE_DAYS)
+    results = backfill(made, source, MANY_DAYS)
     next(results)
     again = dataset_in(tmp_path)
-    assert outcomes(load(again, source, THREE_DAYS)) == ["unchanged", "loaded", "loaded"]
+    kept = len(again.entries)
+    assert 1 <= kept < 50
+    assert outcomes(load(again, source, MANY_DAYS)) == ["unchanged"] * kept + ["loaded"] * (50 - kept)
     results.close()
-    assert list(dataset_in(tmp_path).entries) == ["2024-03-05", "2024-03-06", "2024-03-07"]
+    assert len(dataset_in(tmp_path).entries) == 50
 
 
 # --- zones and starts
