@@ -7,6 +7,7 @@ themselves (`klines.checks`, `klines.anomalies`, `schema`), repair (`repair`), t
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -126,11 +127,11 @@ def verify_days(
 ) -> None:
     """Add the days that `window` touches, None for all, to a verification of others.
 
-    `written` has by day the klines of chunks that this process has just written: these are hashed, and not decoded.
+    `written` has by day the klines of chunks that this process has just written. These are hashed, and not decoded, and
+    the rules suffice for them: the schema is a second opinion about files of the past.
     """
-    expected = schema()
-    with ThreadPoolExecutor(_READERS) as readers:
-        looks = _look_ahead(store, _days(store, window), written, readers)
+    expected = None if written else schema()
+    with _looks(store, _days(store, window), written) as looks:
         while together := list(islice(looks, DAYS_TOGETHER)):
             proven = {}
             for look in _second_looks(store, together):
@@ -150,11 +151,19 @@ class _Look:
     awaited: int = 0
 
 
-def _look_ahead(
-    store: DatasetStore, days: Iterable[Day], written: Mapping[str, pa.Table], readers: ThreadPoolExecutor
-) -> Iterator[_Look]:
+@contextmanager
+def _looks(store: DatasetStore, days: Iterable[Day], written: Mapping[str, pa.Table]) -> Iterator[Iterator[_Look]]:
+    """A look at each day. Files are decoded by threads, which is worth nothing where there is little to decode."""
+    if written:
+        yield (_look(store, day, klines=written.get(day.key)) for day in days)
+        return
+    with ThreadPoolExecutor(_READERS) as readers:
+        yield _look_ahead(store, days, readers)
+
+
+def _look_ahead(store: DatasetStore, days: Iterable[Day], readers: ThreadPoolExecutor) -> Iterator[_Look]:
     """A look at each day, a few days ahead: reading and decoding need no lock."""
-    waiting = (readers.submit(_look, store, day, klines=written.get(day.key)) for day in days)
+    waiting = (readers.submit(_look, store, day) for day in days)
     reading = deque(islice(waiting, _DAYS_AHEAD))
     while reading:
         future = reading.popleft()
@@ -230,7 +239,7 @@ def _uncovered(day: Day, chunk: Chunk, requested: list[Span], loading: Sequence[
 
 
 def _findings_together(
-    chunks: dict[Day, Chunk], result: Verification, expected: "pandera.DataFrameSchema"
+    chunks: dict[Day, Chunk], result: Verification, expected: "pandera.DataFrameSchema | None"
 ) -> Iterator[Finding]:
     """Findings of many days at once: broken rules, flaws and anomalies, each on its day."""
     if not chunks:
@@ -238,7 +247,9 @@ def _findings_together(
     # The rules have judged flawed klines; the schema and the rules for odd values would find the same again.
     klines = {day: _without_flaws(chunk) for day, chunk in chunks.items()}
     together = pa.concat_tables(klines.values()).combine_chunks()
-    broken = [*_broken(chunks, together), *(_blamed(klines, expected) if schema_problem(together, expected) else ())]
+    broken = list(_broken(chunks, together))
+    if expected and schema_problem(together, expected):
+        broken += _blamed(klines, expected)
     yield from broken
     for day, chunk in chunks.items():
         for flaw in chunk.footer.flaws:
