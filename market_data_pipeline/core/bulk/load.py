@@ -11,11 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
+import pyarrow as pa
+
 from market_data_pipeline.core.bulk.workers import Died, stream
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult
-from market_data_pipeline.core.loading.load_days import load_days
+from market_data_pipeline.core.loading.load_days import load_together
 from market_data_pipeline.core.loading.plan import plan_load
 from market_data_pipeline.core.loading.request import WindowRequest, opened
 from market_data_pipeline.core.loading.resolve import OpenSource
@@ -26,7 +28,6 @@ from market_data_pipeline.core.store.status import DatasetStatus, status_of
 from market_data_pipeline.core.text import refusal_of_disk
 
 _log = logging.getLogger(__name__)
-_USAGE_EVERY_DAYS = 20
 # Each such pair was tried for half a minute.
 _MOST_UNREACHABLE = 5
 
@@ -101,16 +102,17 @@ def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[
         requests: one for each dataset.
         work: how each is loaded.
     """
-    at_once = min(_cores(), len(requests))
+    cores = _cores()
+    at_once = min(cores, len(requests))
     left, unreachable = dict.fromkeys(requests), 0
-    with closing(stream(partial(_loaded, work), requests, processes=at_once)) as told:
-        for request, message in told:
-            if isinstance(message, Died):
-                message = Ended(error=message.reason, may_pass=True)
-            yield request, message
-            if isinstance(message, Ended):
-                del left[request]
-                unreachable = unreachable + 1 if message.is_unreachable else 0
+    with closing(stream(partial(_loaded, work, at_once < cores), requests, processes=at_once)) as told:
+        for request, said in told:
+            messages = [Ended(error=said.reason, may_pass=True)] if isinstance(said, Died) else said
+            for message in messages:
+                yield request, message
+                if isinstance(message, Ended):
+                    del left[request]
+                    unreachable = unreachable + 1 if message.is_unreachable else 0
             if unreachable == _MOST_UNREACHABLE:
                 break
     for request in left:
@@ -118,8 +120,10 @@ def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[
         yield request, Ended(error=error, may_pass=True, is_unreachable=True)
 
 
-def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
-    """Load one window; in a process of `load_many`."""
+def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator[Sequence[Message]]:
+    """Load one window, and yield messages, some at a time; in a process of `load_many`."""
+    # Arrow would start a thread each time it reads CSV, to notice Ctrl-C, which this process ignores.
+    pa.enable_signal_handlers(False)
     try:
         work.log()
         with (
@@ -127,21 +131,19 @@ def _loaded(work: Work, request: WindowRequest) -> Iterator[Message]:
             found.files.loading(found.window),
         ):
             load = plan_load(found.files, found.source, found.window, refetch=work.refetch)
-            yield Begun(found.files.dataset, len(load.tasks))
+            yield [Begun(found.files.dataset, len(load.tasks))]
             new_days = NewDays(found.files)
-            for number, result in enumerate(load_days(load, row_group_rows=work.row_group_rows)):
-                if result.klines is not None:
-                    new_days.add(result.day, result.klines)
-                yield replace(result, klines=None)
-                if number % _USAGE_EVERY_DAYS == 0:
-                    yield found.source.usage()
-            yield found.source.usage()
-            yield Ended((*found.warnings, *found.source.warnings), new_days.proof(), status_of(found.files))
+            for results in load_together(load, row_group_rows=work.row_group_rows, has_core_free=has_core_free):
+                for result in results:
+                    if result.klines is not None:
+                        new_days.add(result.day, result.klines)
+                yield [*(replace(result, klines=None) for result in results), found.source.usage()]
+            yield [Ended((*found.warnings, *found.source.warnings), new_days.proof(), status_of(found.files))]
     except MarketDataError as error:
         unreachable = isinstance(error, SourceUnavailable)
-        yield Ended(error=str(error), may_pass=isinstance(error, PASSING), is_unreachable=unreachable)
+        yield [Ended(error=str(error), may_pass=isinstance(error, PASSING), is_unreachable=unreachable)]
     except OSError as error:
-        yield Ended(error=refusal_of_disk(error), may_pass=True)
+        yield [Ended(error=refusal_of_disk(error), may_pass=True)]
     except Exception as error:  # a fault of this package in one dataset must not end the others
         _log.exception("%s", request.name)
-        yield Ended(error=f"{type(error).__name__}: {error}")
+        yield [Ended(error=f"{type(error).__name__}: {error}")]

@@ -53,7 +53,8 @@ class PrefetchedPages(Generic[Loaded]):
             in_flight.extend(self._future(span) for span in islice(spans, max(self._ahead, len(self._started))))
             while in_flight:
                 future = in_flight.popleft()
-                wait([future])
+                if not future.done():
+                    wait([future])
                 in_flight.extend(self._future(span) for span in islice(spans, 1))
                 yield future
         finally:
