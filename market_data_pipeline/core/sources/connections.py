@@ -26,8 +26,11 @@ from market_data_pipeline.core.sources.proxies import ProxySettings
 
 # A server that sends no byte for so long sends none at all, however far the deadline is.
 LONGEST_SILENCE_S = 20
-# A timeout is set only if it changes by more: each change gives Python's lock away, which fifty threads compete for.
+# A timeout is shortened only by more: each change gives Python's lock away, which fifty threads compete for.
 _TOLERANCE_S = 0.05
+
+# A file of the archive has 70 kB.
+_BUFFER_BYTES = 1 << 17
 
 _of_thread = threading.local()
 
@@ -111,6 +114,25 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
+class _Steady:
+    """A socket that is set to a timeout only if it has another one.
+
+    urllib3 sets it twice for each request, mostly to the same value, and each time gives Python's lock away.
+    """
+
+    def settimeout(self, value: float | None) -> None:
+        if value != self.gettimeout():  # type: ignore[attr-defined]
+            super().settimeout(value)  # type: ignore[misc]
+
+
+class _SteadySocket(_Steady, socket.socket):
+    pass
+
+
+class _SteadyTlsSocket(_Steady, ssl.SSLSocket):
+    pass
+
+
 class _BoundedReader(io.RawIOBase):
     """Reads a socket with the time that is left for the request."""
 
@@ -143,13 +165,14 @@ class _BoundedSocket:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         del mode
-        return io.BufferedReader(self._reader)
+        return io.BufferedReader(self._reader, _BUFFER_BYTES)
 
 
 def _bounded(pool_class: Any) -> Any:
     """A pool class like this one, whose connections keep the deadline of the thread's request."""
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        sock: Any
         has_responded = False
         raw_response: HTTPResponse | None = None
 
@@ -161,6 +184,10 @@ def _bounded(pool_class: Any) -> Any:
         def connect(self) -> None:
             self.has_responded = False
             super().connect()
+            if type(self.sock) is socket.socket:
+                timeout_s = self.sock.gettimeout()
+                self.sock = _SteadySocket(fileno=self.sock.detach())
+                self.sock.settimeout(timeout_s)
 
         def request(self, *arguments: Any, **options: Any) -> None:
             _of_thread.request.reuses_connection = self.has_responded
@@ -204,4 +231,6 @@ def _tls(settings: ProxySettings) -> ssl.SSLContext:
     if not Path(path).exists():
         raise ValueError(f"there are no certificates at {path}; check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE")
     is_folder = Path(path).is_dir()
-    return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
+    context = ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
+    context.sslsocket_class = _SteadyTlsSocket
+    return context
