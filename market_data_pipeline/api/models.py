@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
+from market_data_pipeline.core.klines.patterns import is_pattern
 
 _UTC = parse_zone("UTC")
 
@@ -56,6 +57,19 @@ PairWords = Annotated[
 ]
 UniverseName = Annotated[
     str, Field(min_length=1, max_length=100, description="the pairs of [universe.NAME] in market-data.toml, too")
+]
+
+
+LiveWord = Annotated[
+    str,
+    Field(max_length=80, examples=["BTC/USDT", "*/USDT", "!*DOWN/*"]),
+    _valid(lambda word: None if is_pattern(word) else parse_pair(word)),
+]
+LiveWords = Annotated[
+    list[LiveWord],
+    Field(
+        max_length=1000, description="one pair, SYMBOL if not given; or many: several pairs, globs, `!` to leave out"
+    ),
 ]
 
 
@@ -162,6 +176,21 @@ class Live(BaseModel):
     warnings: list[str] = Field(
         default=[], description="where the result differs from the request, such as another pair"
     )
+
+
+class LiveDataset(DatasetName):
+    """A dataset of a request about many, which live mode keeps current from now on, or does not any more."""
+
+    was_live: bool = Field(description="whether live mode kept it current before")
+
+
+class LiveMany(BaseModel):
+    """Whether live mode keeps the datasets of a request about many pairs current."""
+
+    pairs: int = Field(description="number of datasets", examples=[412])
+    live: bool
+    sensor: str = Field(description="the Dagster sensor that keeps them current", examples=["binanceusdm_live"])
+    datasets: list[LiveDataset] = Field(description="by the words of the request; those of one glob by name")
 
 
 class CheckResult(BaseModel):

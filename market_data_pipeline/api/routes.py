@@ -1,7 +1,7 @@
 """The routes for programs: start, watch and cancel runs; the status of datasets; health.
 
 Belongs here: methods, paths, HTTP statuses and their descriptions in the OpenAPI document. Does not belong here: what a
-route does (`run_requests`, `progress`), pages (`pages.browse`).
+route does (`run_requests`, `live_requests`, `progress`), pages (`pages.browse`).
 """
 
 import asyncio
@@ -13,15 +13,18 @@ from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from market_data_pipeline.api import run_requests
+from market_data_pipeline.api import live_requests, run_requests
 from market_data_pipeline.api.context import InjectedContext
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
+from market_data_pipeline.api.live_requests import LivePairs
 from market_data_pipeline.api.models import (
     Backfill,
     CancelRequested,
     Combine,
     Health,
     Live,
+    LiveMany,
+    LiveWords,
     MarketName,
     PairName,
     PairWords,
@@ -45,6 +48,9 @@ _DELETED = {"status": "canceled", "error": "the run was deleted in Dagster; what
 
 Market = Annotated[MarketName | None, Query()]
 Pair = Annotated[PairName | None, Query()]
+Pairs = Annotated[PairWords | None, Query()]
+UniverseOf = Annotated[UniverseName | None, Query()]
+LivePair = Annotated[LiveWords | None, Query()]
 Zone = Annotated[ZoneName | None, Query()]
 RunId = Annotated[
     str, Path(pattern=r"^[0-9A-Za-z-]{1,64}$", description="`run_id` in the response that started the run")
@@ -110,8 +116,8 @@ def combine(
     to_index: Index = None,
     market: Market = None,
     pair: Pair = None,
-    pairs: Annotated[PairWords | None, Query()] = None,
-    universe: Annotated[UniverseName | None, Query()] = None,
+    pairs: Pairs = None,
+    universe: UniverseOf = None,
 ) -> Started:
     """Start a run that writes chunks into one Parquet file, unless the file already has exactly these chunks."""
     request = Combine(
@@ -121,15 +127,28 @@ def combine(
 
 
 @changing.post("/live", status_code=202, responses=_CHANGES, tags=["live"])
-def go_live(context: InjectedContext, tz: Zone = None, market: Market = None, pair: Pair = None) -> Live:
-    """Turn live mode on for a dataset, which is made if it does not exist, and start the market's sensor."""
-    return run_requests.go_live(context, market, pair, tz)
+def go_live(
+    context: InjectedContext,
+    tz: Zone = None,
+    market: Market = None,
+    pair: LivePair = None,
+    pairs: Pairs = None,
+    universe: UniverseOf = None,
+) -> Live | LiveMany:
+    """Turn live mode on for datasets, which are made if they do not exist, and start the market's sensor."""
+    return live_requests.go_live(context, LivePairs(market, pair or (), pairs, universe, tz))
 
 
 @changing.delete("/live", status_code=202, responses=_CHANGES, tags=["live"])
-def stop_live(context: InjectedContext, market: Market = None, pair: Pair = None) -> Live:
-    """Turn live mode off for a dataset."""
-    return run_requests.stop_live(context, market, pair)
+def stop_live(
+    context: InjectedContext,
+    market: Market = None,
+    pair: LivePair = None,
+    pairs: Pairs = None,
+    universe: UniverseOf = None,
+) -> Live | LiveMany:
+    """Turn live mode off for datasets."""
+    return live_requests.stop_live(context, LivePairs(market, pair or (), pairs, universe))
 
 
 @reading.get("/runs/{run_id}", responses=_READS | _problems(s404="There is no such run"), tags=["runs"])

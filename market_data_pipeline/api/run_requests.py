@@ -1,7 +1,7 @@
-"""The Dagster run that a request starts, and the requests that turn live mode on or off for a dataset.
+"""The Dagster run that a request starts.
 
 Belongs here: which run belongs to a request, and what has to exist before the run can start. Does not belong here: HTTP
-(`routes`), GraphQL (`dagster_client`), the meaning of fields that all faces share (`app`).
+(`routes`), live mode (`live_requests`), GraphQL (`dagster_client`), the meaning of fields that all faces share (`app`).
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 
 from market_data_pipeline.api.context import Context
-from market_data_pipeline.api.models import Backfill, Combine, DatasetName, Live, ManyPairs, Started, Verify
+from market_data_pipeline.api.models import Backfill, Combine, DatasetName, ManyPairs, Started, Verify
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
-from market_data_pipeline.app.live import find_or_create_dataset, mark
 from market_data_pipeline.app.market.bulk import run_config
 from market_data_pipeline.app.market.universe import traded_pairs
 from market_data_pipeline.app.targets import open_datasets, target_of, targets_of
@@ -39,7 +38,6 @@ from market_data_pipeline.instance.names import (
     dataset_tag,
     op_name,
     range_tags,
-    sensor_name,
 )
 
 _CHECK_NAMES = {
@@ -122,8 +120,17 @@ def _universe(context: Context, request: ManyPairs) -> Universe | None:
     """
     if request.pair is not None:
         raise UsageError("pair names one pair, pairs and universe name many; give pair alone, or put it into pairs")
-    found = find_universe(context.settings.root, request.universe) if request.universe else None
-    if found and request.market not in {None, found.market.value}:
+    return universe_of(context, request.universe, request.market)
+
+
+def universe_of(context: Context, name: str | None, market: str | None) -> Universe | None:
+    """The universe of this name, None without a name.
+
+    Raises:
+        UsageError: there is no such universe, or it is one of another market than the request names.
+    """
+    found = find_universe(context.settings.root, name) if name else None
+    if found and market not in {None, found.market.value}:
         raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
     return found
 
@@ -215,31 +222,6 @@ def combine(context: Context, request: Combine) -> Started:
     )
 
 
-def go_live(context: Context, market: str | None, pair: str | None, tz: str | None) -> Live:
-    """Create the dataset if it does not exist, mark it live, and turn on the market's sensor.
-
-    Raises:
-        UsageError, StoreError, SourceError, DagsterUnavailable: a step failed. The request may be sent again.
-    """
-    settings, dagster = context.settings, context.dagster
-    target = target_of(settings, market, pair, tz)
-    dagster.require_reachable()
-    dataset, warnings = find_or_create_dataset(settings, target)
-    mark(settings, target_of(settings, dataset.market.value, dataset.pair), live=True)
-    context.code_location.require(dataset)
-    dagster.start_sensor(dataset.market)
-    return _live(dataset, live=True, warnings=warnings)
-
-
-def stop_live(context: Context, market: str | None, pair: str | None) -> Live:
-    """Mark the dataset as not live. The sensor stays on for the other datasets of the market.
-
-    Raises:
-        UsageError, StoreError: there is no such dataset, or it cannot be read.
-    """
-    return _live(mark(context.settings, target_of(context.settings, market, pair), live=False), live=False)
-
-
 def _tags(what: str, dataset: Dataset | None) -> dict[str, str]:
     return {WHAT_TAG: what} | ({DATASET_TAG: dataset_tag(dataset)} if dataset else {})
 
@@ -269,14 +251,11 @@ def _response(context: Context, run_id: str, dataset: Dataset | None, pairs: int
         url=f"{context.dagster.public_url}/runs/{run_id}",
         status_url=f"/runs/{run_id}",
         events_url=f"/runs/{run_id}/events",
-        dataset=_name(dataset) if dataset else None,
+        dataset=name_of(dataset) if dataset else None,
         pairs=pairs,
     )
 
 
-def _live(dataset: Dataset, *, live: bool, warnings: list[str] | None = None) -> Live:
-    return Live(dataset=_name(dataset), live=live, sensor=sensor_name(dataset.market), warnings=warnings or [])
-
-
-def _name(dataset: Dataset) -> DatasetName:
+def name_of(dataset: Dataset) -> DatasetName:
+    """The dataset as responses name it."""
     return DatasetName(market=dataset.market.value, pair=dataset.pair, tz=dataset.zone.name)

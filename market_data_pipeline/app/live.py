@@ -23,7 +23,8 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
-from market_data_pipeline.core.loading.resolve import dataset_of, resolve
+from market_data_pipeline.core.loading.resolve import resolve
+from market_data_pipeline.core.loading.window import dataset_start
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
@@ -128,12 +129,18 @@ def find_or_create_dataset(
     prepare_home(settings.home)
     if known := store.find(target.market, target.pair):
         return known, []
+    new, warnings = new_dataset(settings, target, strict_pair=strict_pair)
+    return store.create(new.market, new.pair, zone=new.zone, start=new.start).dataset, warnings
+
+
+def new_dataset(settings: Settings, target: Target, *, strict_pair: bool) -> tuple[Dataset, list[str]]:
+    """The dataset that `find_or_create_dataset` creates, which see. Nothing is written."""
     resolved = resolve(opener_of(settings), target.market, target.pair, strict=strict_pair)
     with closing(resolved.source) as source:
         now_ms = source.now_ms()
         today = Span(day_at(target.zone, now_ms).start_ms, now_ms)
-        files = dataset_of(store, resolved, zone=target.zone, window=today)
-    return files.dataset, [resolved.warning] if resolved.warning else []
+        start = dataset_start(target.zone, source.life(today.start_ms), today)
+    return Dataset(resolved.market, resolved.pair, target.zone, start), [resolved.warning] if resolved.warning else []
 
 
 def follow(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,6 +200,60 @@ def test_live_makes_the_dataset_and_turns_the_sensor_on(loaded: Api) -> None:
     assert status["live"] is True
     assert loaded.delete("/live", params=pair).json()["live"] is False
     assert loaded.get("/status", params=pair).json()[0]["live"] is False
+
+
+def test_live_mode_of_many_pairs(loaded: Api) -> None:
+    (loaded.root / "market-data.toml").write_text(
+        '[universe.live]\nmarket = "futures"\npairs = ["SIM04/USDT", "SIM05/USDT"]\nzone = "+05:30"\n', encoding="utf-8"
+    )
+    at_half_past = {"market": "futures", "tz": "+05:30"}
+    answer = loaded.post("/live", params={"universe": "live"})
+    assert answer.status_code == 202, answer.text
+    new = [{**at_half_past, "pair": f"SIM0{n}/USDT", "was_live": False} for n in (4, 5)]
+    assert answer.json() == {"pairs": 2, "live": True, "sensor": "binanceusdm_live", "datasets": new}
+    # Runs about them start at once: the code location has them.
+    verified = loaded.post("/verify", json={"market": "futures", "pairs": ["SIM04/USDT", "SIM05/USDT"]})
+    assert loaded.ended(verified)["status"] == "success"
+
+    words = {"market": "futures", "pair": ["SIM0[45]*", "SIM06USDT", "!SIM05/USDT"]}
+    of_words = loaded.post("/live", params=words).json()["datasets"]
+    assert [(one["pair"], one["tz"], one["was_live"]) for one in of_words] == [
+        ("SIM06/USDT", "UTC", False),
+        ("SIM04/USDT", "+05:30", True),
+    ]
+    stopped = loaded.delete("/live", params={"market": "futures", "pairs": ["SIM04/USDT", "SIM06/USDT"]})
+    assert (stopped.status_code, stopped.json()["pairs"], stopped.json()["live"]) == (202, 2, False)
+    live = {one["pair"]: one["live"] for one in loaded.get("/status").json() if one["market"] == "futures"}
+    assert (live["SIM04/USDT"], live["SIM05/USDT"], live["SIM06/USDT"]) == (False, True, False)
+    (still_live,) = loaded.delete("/live", params={"market": "futures", "pairs": "SIM05/USDT"}).json()["datasets"]
+    assert still_live["was_live"] is True
+
+
+@pytest.mark.parametrize("method", ["post", "delete"])
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        ({"universe": "nosuch"}, "no universe 'nosuch'"),
+        ({"pair": "NOSUCH*"}, "'NOSUCH*' matches no pair"),
+        ({"pair": ["SIM02/USDT", "SIM02USDT"]}, "named twice"),
+        ({"pair": "!SIM02/USDT"}, "no pair is named"),
+        ({"pair": ["SIM08/USDT", "NOSUCH/USDT"]}, "NOSUCH/USDT"),
+        ({"pair": ["SIM02/USDT", "/"]}, "pair: "),
+    ],
+)
+def test_live_mode_of_pairs_that_cannot_be_is_refused(
+    loaded: Api, method: str, named: dict[str, Any], problem: str
+) -> None:
+    def stored() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in loaded.root.glob("binance*/*/1m/dataset.json")}
+
+    before = stored()
+    refused = getattr(loaded, method)("/live", params={"market": "spot", **named})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    if method == "delete" and "SIM08/USDT" in named.get("pair", ""):
+        problem = "spot SIM08/USDT is not in"
+    assert problem in refused.json()["detail"]
+    assert stored() == before
 
 
 def test_status_health_and_unknown_things(loaded: Api) -> None:

@@ -5,14 +5,18 @@ dataset (`app.live`), which pairs a user's words mean (`app.targets`).
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from market_data_pipeline.app.live import find_or_create_dataset, mark
+from market_data_pipeline.app.live import find_or_create_dataset, mark, new_dataset
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
+
+_AT_ONCE = 8
 
 
 @dataclass(slots=True)
@@ -44,6 +48,30 @@ def find_or_create_datasets(settings: Settings, targets: Sequence[Target]) -> Na
     if not named.datasets:
         raise UsageError("; ".join(named.errors.values()))
     return named
+
+
+def go_live_many(settings: Settings, targets: Sequence[Target]) -> list[Dataset]:
+    """Mark the datasets of the targets as live; create those that are missing, which begin today.
+
+    Returns:
+        The datasets as they were before, those that were created without the mark.
+
+    Raises:
+        UsageError, StoreError, SourceError: the market does not list a pair, or it cannot be had; nothing was written.
+    """
+    store = store_of(settings)
+    store.require_writable()
+
+    def found(target: Target) -> Dataset:
+        known = store.find(target.market, target.pair)
+        return known or new_dataset(settings, target, strict_pair=True)[0]
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # for the requests about pairs that are new
+        before = list(pool.map(found, targets))
+    prepare_home(settings.home)
+    for dataset in before:
+        store.create(dataset.market, dataset.pair, zone=dataset.zone, start=dataset.start).mark_live(True)
+    return before
 
 
 def mark_many(settings: Settings, targets: Sequence[Target], *, live: bool) -> list[Dataset]:

@@ -67,7 +67,7 @@ def parse_patterns(words: Sequence[str], *, has_contracts: bool) -> Patterns:
     texts = [word.strip() for word in words]
     named: dict[str, tuple[str, str]] = {}
     for text in texts:
-        if text.startswith("!") or _is_glob(text):
+        if is_pattern(text):
             continue
         name = parse_pair(text, has_contracts=has_contracts)
         if token_of(name) in named:
@@ -83,6 +83,11 @@ def parse_patterns(words: Sequence[str], *, has_contracts: bool) -> Patterns:
         globs,
         tuple(text if _is_glob(text) else parse_pair(text, has_contracts=has_contracts) for text in left_out),
     )
+
+
+def is_pattern(word: str) -> bool:
+    """True if the word is no name: it is a glob, or leaves something out."""
+    return word.strip().startswith("!") or _is_glob(word)
 
 
 def _is_glob(text: str) -> bool:
