@@ -4,7 +4,8 @@ Belongs here: sockets, pools, TLS, tunnels. Does not belong here: requests and t
 reading the environment (`sources.proxies`).
 
 urllib3 has a timeout for each read of a socket. A server that sends a byte now and then never reaches it, so here each
-read gets the time that is left until the request's deadline.
+read gets the time that is left until the request's deadline. It has one for each address of a host, too. Here all
+addresses share the time, so that one that is dead leaves the next ones theirs.
 """
 
 import io
@@ -12,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.client import HTTPResponse
 from importlib.util import find_spec
@@ -21,6 +23,8 @@ from urllib.parse import urlsplit
 
 import certifi
 import urllib3
+from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.util.connection import allowed_gai_family
 
 from market_data_pipeline.core.sources.proxies import ProxySettings
 
@@ -33,6 +37,9 @@ _TOLERANCE_S = 0.05
 _BUFFER_BYTES = 1 << 17
 
 _of_thread = threading.local()
+
+Resolve = Callable[[str, int], Sequence[str]]
+"""Gives the IP addresses of a host, which it gets with the port."""
 
 
 class RequestInFlight:
@@ -91,8 +98,22 @@ def set_request_of_thread(request: RequestInFlight) -> None:
     _of_thread.request = request
 
 
-def open_pool(origin: str, settings: ProxySettings, *, connections: int) -> urllib3.HTTPConnectionPool:
+def addresses_of(host: str, port: int) -> list[str]:
+    """The IP addresses of a host, in the order in which to try them.
+
+    Raises:
+        OSError: there is none.
+    """
+    found = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+def open_pool(
+    origin: str, settings: ProxySettings, *, connections: int, resolve: Resolve = addresses_of
+) -> urllib3.HTTPConnectionPool:
     """Return a pool of connections to an origin (scheme, host, port) that keep to the deadline of their request.
+
+    `resolve` gives the addresses of a host. It is not asked about a SOCKS proxy.
 
     Raises:
         ValueError, OSError: the proxy or the certificates of the settings cannot be used.
@@ -101,8 +122,10 @@ def open_pool(origin: str, settings: ProxySettings, *, connections: int) -> urll
     tls = _tls(settings) if "https" in {urlsplit(origin).scheme, urlsplit(settings.proxy or "").scheme} else None
     options: dict[str, Any] = {"maxsize": connections, "ssl_context": tls}
     pools = _proxied(settings, options) if settings.proxy else urllib3.PoolManager(**options)
+    is_socks = (settings.proxy or "").startswith("socks")
     pools.pool_classes_by_scheme = {
-        scheme: _bounded(pool_class) for scheme, pool_class in pools.pool_classes_by_scheme.items()
+        scheme: _bounded(pool_class, None if is_socks else resolve)
+        for scheme, pool_class in pools.pool_classes_by_scheme.items()
     }
     return pools.connection_from_url(origin)
 
@@ -168,8 +191,35 @@ class _BoundedSocket:
         return io.BufferedReader(self._reader, _BUFFER_BYTES)
 
 
-def _bounded(pool_class: Any) -> Any:
-    """A pool class like this one, whose connections keep the deadline of the thread's request."""
+def _opened(connection: Any, open_socket: Callable[[], Any], resolve: Resolve) -> Any:
+    """A socket to the first address of the connection's host that answers; all share the time that is left."""
+    request, host = _of_thread.request, connection.host
+    try:
+        addresses = resolve(host, connection.port)
+    except socket.gaierror as error:
+        raise NameResolutionError(host, connection, error) from error
+    ends_s = time.monotonic() + request.time_left_s()
+    for left in range(len(addresses), 0, -1):
+        connection.host = addresses[-left]
+        connection.timeout = max(ends_s - time.monotonic(), _TOLERANCE_S) / left
+        try:
+            opened = open_socket()
+            connection.timeout = max(ends_s - time.monotonic(), _TOLERANCE_S)  # for TLS, too
+            opened.settimeout(connection.timeout)
+            return opened
+        except HTTPError:
+            if left == 1:
+                raise
+        finally:
+            connection.host = host  # TLS compares it with the certificate
+    raise OSError("the host has no address")
+
+
+def _bounded(pool_class: Any, resolve: Resolve | None) -> Any:
+    """A pool class like this one, whose connections keep the deadline of the thread's request.
+
+    Without `resolve`, the class looks up hosts by itself.
+    """
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         sock: Any
@@ -188,6 +238,9 @@ def _bounded(pool_class: Any) -> Any:
                 timeout_s = self.sock.gettimeout()
                 self.sock = _SteadySocket(fileno=self.sock.detach())
                 self.sock.settimeout(timeout_s)
+
+        def _new_conn(self) -> Any:
+            return _opened(self, super()._new_conn, resolve) if resolve else super()._new_conn()
 
         def request(self, *arguments: Any, **options: Any) -> None:
             _of_thread.request.reuses_connection = self.has_responded

@@ -17,6 +17,8 @@ from urllib3.exceptions import HTTPError
 
 from market_data_pipeline.core.sources.connections import (
     RequestInFlight,
+    Resolve,
+    addresses_of,
     innermost,
     open_pool,
     set_request_of_thread,
@@ -54,7 +56,15 @@ class Response:
 class Transport:
     """Requests to one address over connections that stay open. Threads may share it."""
 
-    def __init__(self, address: str, *, connections: int, deadline_s: float = 60, direct: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        connections: int,
+        deadline_s: float = 60,
+        direct: bool = False,
+        resolve: Resolve = addresses_of,
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
@@ -62,12 +72,14 @@ class Transport:
             connections: how many connections are kept open.
             deadline_s: how long a request may take, from its start to the last byte of the response.
             direct: use no proxy, whatever the environment names.
+            resolve: gives the IP addresses of a host.
         """
         parts = urlsplit(address)
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._connections = connections
         self._deadline_s = deadline_s
         self._direct = direct
+        self._resolve = resolve
         self._lock = threading.Lock()
         self.traffic = Traffic()
         """What was answered so far."""
@@ -150,7 +162,7 @@ class Transport:
 
     @cached_property
     def _pool(self) -> urllib3.HTTPConnectionPool:
-        return open_pool(self.origin, self._settings, connections=self._connections)
+        return open_pool(self.origin, self._settings, connections=self._connections, resolve=self._resolve)
 
     @cached_property
     def _is_forwarded(self) -> bool:

@@ -3,13 +3,15 @@
 import gzip
 import re
 import socket
+import sys
 import threading
 import time
 import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -313,6 +315,46 @@ def test_an_address_where_nothing_listens_is_named_by_its_reason(opened):
         nobody.bind(("127.0.0.1", 0))
         with pytest.raises(NoResponse, match=r"(?i)refused"):
             get(opened(f"http://127.0.0.1:{nobody.getsockname()[1]}"))
+
+
+@contextmanager
+def black_holes(port: int, hosts: list[str]) -> Iterator[None]:
+    """Listeners whose queues are full, so that the system answers no further connection."""
+    with ExitStack() as stack:
+        for host in hosts:
+            server = stack.enter_context(socket.create_server((host, port), backlog=0))
+            for _ in range(4):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(server.getsockname())
+        yield
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems have one loopback address, or refuse where Linux waits"
+)
+def test_all_addresses_of_a_host_share_the_time_to_connect(listening, opened):
+    port = urlsplit(listening(answering(OK))).port or 0
+    dead = [f"127.0.0.{n}" for n in range(2, 6)]
+    found: dict[str, list[str]] = {"dead.test": dead, "first-dead.test": [*dead, "127.0.0.1"]}
+
+    def resolve(host: str, port: int) -> list[str]:
+        return found[host]
+
+    with black_holes(port, dead):
+        began_s = time.monotonic()
+        with pytest.raises(NoResponse, match="not complete within 1 s"):
+            get(opened(f"http://dead.test:{port}", deadline_s=1, direct=True, resolve=resolve))
+        assert 0.9 < time.monotonic() - began_s < 2
+        assert get(opened(f"http://first-dead.test:{port}", deadline_s=5, direct=True, resolve=resolve)) == (
+            200,
+            b"whole",
+        )
+
+
+def test_a_host_that_has_no_address_is_named_by_its_reason(opened):
+    with pytest.raises(NoResponse, match="[Nn]ame|nodename"):
+        get(opened("http://nowhere.invalid", direct=True))
 
 
 def test_closing_ends_the_waiting_for_an_answer(listening, opened):
