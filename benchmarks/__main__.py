@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "memory": loads.memory,
     "dagster": commands.dagster,
     "bookkeeping": commands.bookkeeping,
+    "location": commands.location,
     "startup": commands.startup,
     "nothing-to-do": commands.nothing_to_do,
     "live": live.live,

@@ -39,7 +39,7 @@ class Sizes:
     panel_pairs: int = 100
     panel_days: int = 90
     market_pairs: int = 100
-    browse_datasets: int = 1000
+    datasets: int = 1000
 
 
 FULL = Sizes()
@@ -59,7 +59,7 @@ QUICK = Sizes(
     panel_pairs=4,
     panel_days=5,
     market_pairs=5,
-    browse_datasets=20,
+    datasets=20,
 )
 
 

@@ -60,11 +60,11 @@ def _one(bench: Bench) -> Iterator[Line]:
 
 def _many(bench: Bench) -> Iterator[Line]:
     root = bench.new_root()
-    _store_many(root, bench.sizes.browse_datasets, bench.whole.days)
-    what = f"{bench.sizes.browse_datasets} datasets of {bench.whole.days} days"
+    _store_many(root, bench.sizes.datasets, bench.whole.days)
+    what = f"{bench.sizes.datasets} datasets of {bench.whole.days} days"
     pages = {
         "the list": "/browse",
-        "the list, sorted by size, last page": f"/browse?sort=-size&page={-(-bench.sizes.browse_datasets // 100)}",
+        "the list, sorted by size, last page": f"/browse?sort=-size&page={-(-bench.sizes.datasets // 100)}",
         "a search": "/browse?q=n01+usdt",
         "the heat map": "/browse/coverage",
     }

@@ -1,14 +1,18 @@
 """Benchmarks of whole commands: what Dagster adds to a load, and how long a command takes that has little to do.
 
-Belongs here: dagster, bookkeeping, startup, nothing-to-do. Does not belong here: loading itself (`loads`), reading a
-store (`stored`).
+Belongs here: dagster, bookkeeping, location, startup, nothing-to-do. Does not belong here: loading itself (`loads`),
+reading a store (`stored`).
 """
 
 from collections.abc import Iterator
+from datetime import date
 
 from benchmarks.bench import Bench
 from benchmarks.processes import Run, Spread, alternating, python, seen_peak, wall, work
 from benchmarks.results import Line, Unit, compared
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.root import Store
 
 # What a backfill with nothing to do imports: all but a few small modules, as `-X importtime` shows.
 _IMPORTED = (
@@ -61,6 +65,21 @@ def bookkeeping(bench: Bench) -> Iterator[Line]:
     yield Line(f"{days} days: time per day", Unit.SECONDS, per_day, goal=0.003, absolute=True, note=note)
     size = Spread(tuple(run.facts["bytes"] / days for run in recorded))
     yield Line(f"{days} days: event log per day", Unit.BYTES, size, goal=4096, absolute=True)
+
+
+def location(bench: Bench) -> Iterator[Line]:
+    """What the code server of Dagster does before a page can show many datasets: CPU of one process, without imports.
+
+    Definitions, repository, snapshot, and the JSON of it that is sent. The datasets have a dataset.json and no chunk.
+    """
+    datasets, store = bench.sizes.datasets, Store(bench.new_root())
+    for number in range(datasets):
+        store.create(Market.SPOT, f"N{number:03d}/USDT", zone=parse_zone("UTC"), start=date(2020, 1, 1))
+    loaded = [python("-m", "benchmarks.measured.location", root=store.root) for _ in range(bench.sizes.rounds)]
+    seconds = Spread(tuple(run.facts["cpu_seconds_of_work"] for run in loaded))
+    sent = Unit.BYTES.show(loaded[0].facts["bytes"])
+    note = f"{sent} sent, most memory {seen_peak(loaded)}"
+    yield Line(f"{datasets} datasets: CPU", Unit.SECONDS, seconds, goal=5.0, absolute=True, note=note)
 
 
 def _added(what: str, whole: list[Run], engine: list[Run], days: int, *, goal: float | None = None) -> Line:
