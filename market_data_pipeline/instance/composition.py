@@ -7,6 +7,7 @@ Belongs here: which setting becomes which parameter. Does not belong here: logic
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,12 @@ def opener_of(settings: Settings, source: str | None = None, *, budgets: Sequenc
         budgets=settings.budgets if budgets is None else budgets,
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
+        end_of=partial(_end_of, settings.root),
     )
+
+
+def _end_of(root: Path, market: Market, symbol: str) -> date | None:
+    return CatalogStore(root, market).end_of(symbol)
 
 
 def catalog_store_of(settings: Settings, market: Market) -> CatalogStore:

@@ -318,6 +318,25 @@ def test_where_the_exchange_serves_nobody_the_archive_tells(market_data: MadeOf,
     assert "FRESHUSDT" not in table
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_where_the_exchange_serves_nobody_an_end_that_the_catalog_knows_is_one(
+    market_data: MadeOf, small: RunningExchange, known: bool
+) -> None:
+    run = market_data(small, **SPOT)
+    if known:
+        assert "GONEUSDT" in symbols(run)
+    step(small, {**SMALL, "fail": [{"path": "/api/", "status": 451}]})
+    done = run("--pair", "GONEUSDT", "backfill", "--start", "2023-06-06", "--end", "2023-06-10")
+    assert "does not serve this location (HTTP 451)" in done.stderr
+    if known:
+        assert done.exit_code == 0, done.output
+        assert "2 loaded" in done.stdout
+        assert "delisted 720 min" in done.stdout
+    else:
+        assert done.exit_code == 3
+        assert "no proof of an end" in done.stderr
+
+
 def test_without_a_network_the_newest_snapshot_is_used(market_data: MadeOf, small: RunningExchange) -> None:
     run = market_data(small, **SPOT)
     known = listed(run)

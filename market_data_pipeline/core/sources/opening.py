@@ -3,8 +3,10 @@
 Belongs here: the names that users may give, and the addresses. Does not belong here: how a source works.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,9 @@ _MOST_LATENCY_MS = 150
 # CPU time of one request, about.
 _REQUEST_CPU_S = 0.0006
 
+EndOf = Callable[[Market, str], date | None]
+"""Gives the last UTC day of a symbol whose end was proven before, None if none was."""
+
 
 def open_source(
     name: str,
@@ -42,6 +47,7 @@ def open_source(
     extra_sleep_s: float = 0,
     patience_s: float | None = None,
     deadline_s: float | None = None,
+    end_of: EndOf = lambda market, symbol: None,
 ) -> KlineSource:
     """Return the source called `name` for a pair. It has sent no request yet.
 
@@ -54,6 +60,7 @@ def open_source(
         extra_sleep_s: an additional wait before each request.
         patience_s: how long faults of REST are retried, None for as long as usual.
         deadline_s: how long one request may take, None for as long as usual.
+        end_of: asked about the pair where REST cannot be.
 
     Raises:
         UsageError: there is no source of this name.
@@ -63,7 +70,7 @@ def open_source(
     given = {"patience_s": patience_s, "deadline_s": deadline_s}
     limits = {limit: seconds for limit, seconds in given.items() if seconds is not None}
     client = _client(market, budgets=budgets, base_url=base_url, extra_sleep_s=extra_sleep_s, **limits)
-    return _source(name, pair, client, base_url, deadline_s)
+    return _source(name, pair, client, base_url, deadline_s, end_of)
 
 
 class LiveSources:
@@ -169,7 +176,12 @@ def _client(market: Market, *, base_url: str | None, **options: Any) -> "RestCli
 
 
 def _source(
-    name: str, pair: str, client: "RestClient", base_url: str | None, deadline_s: float | None = None
+    name: str,
+    pair: str,
+    client: "RestClient",
+    base_url: str | None,
+    deadline_s: float | None = None,
+    end_of: EndOf = lambda market, symbol: None,
 ) -> KlineSource:
     from market_data_pipeline.core.sources.archive.files import Archive
     from market_data_pipeline.core.sources.rest.klines import RestSource
@@ -179,4 +191,4 @@ def _source(
     other = "ETH/USDT" if token == "BTCUSDT" else "BTC/USDT"
     reference = other, RestSource(client, token_of(other))
     archive = Archive(client.market, token, base_url=base_url, deadline_s=deadline_s)
-    return ExchangeSource(name, RestSource(client, token), archive, reference)
+    return ExchangeSource(name, RestSource(client, token), archive, reference, partial(end_of, client.market, token))

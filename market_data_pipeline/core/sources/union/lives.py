@@ -9,7 +9,8 @@ status of a pair proves no end: the exchange has the same one for a pause.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import islice
 
@@ -40,9 +41,18 @@ _log = logging.getLogger(__name__)
 class Lives:
     """The life of one pair, from REST, from the archive, or from both."""
 
-    def __init__(self, name: str, rest: RestSource, archive: Archive) -> None:
-        """Send no request yet. `name` is that of the source: rest, archive or auto."""
-        self._name, self._rest, self._archive = name, rest, archive
+    def __init__(
+        self, name: str, rest: RestSource, archive: Archive, end_of: Callable[[], date | None] = lambda: None
+    ) -> None:
+        """Send no request yet.
+
+        Args:
+            name: that of the source: rest, archive or auto.
+            rest: the REST API.
+            archive: the archive's files.
+            end_of: gives the last UTC day of a pair whose end was proven before; asked where REST cannot be.
+        """
+        self._name, self._rest, self._archive, self._end_of = name, rest, archive, end_of
         self.refusal = ""
         """Why REST has no klines of the pair, as a line of evidence; empty if it has."""
         self.is_unreachable = False
@@ -85,7 +95,7 @@ class Lives:
         if self._name == "rest":
             return self._rest.life(refresh=refresh)
         if self.is_unreachable and not refresh:
-            return self._of_archive(since_ms, None, proves_end=False)
+            return self._of_archive_alone(since_ms)
         try:
             life = self._rest.life(refresh=refresh)
         except PairNotListed as error:
@@ -101,13 +111,24 @@ class Lives:
 
     def _without_rest(self, since_ms: int, error: SourceUnavailable) -> Life:
         try:
-            life = self._of_archive(since_ms, None, proves_end=False)
+            life = self._of_archive_alone(since_ms)
         except (PairNotListed, SourceUnavailable):
             raise error from None
         if not self.is_unreachable:
             self.refusal, self.is_unreachable = "rest: not to be asked", True
             self._rest.warnings.append(f"{error}. Loaded from {self._archive.address} alone, which is a day behind")
         return life
+
+    def _of_archive_alone(self, since_ms: int) -> Life:
+        """The life without REST. Files prove no end; one that was proven before counts while there is no later file.
+
+        Raises:
+            PairNotListed: there is no file.
+        """
+        life = self._of_archive(since_ms, None, proves_end=False)
+        if life.last_open_ms is None:
+            return life
+        return replace(life, ended=utc_date(life.last_open_ms) == self._end_of())
 
     def _refused(self, since_ms: int, error: SourceError, refusal: str) -> Life:
         """The life of a pair that REST has no klines of."""

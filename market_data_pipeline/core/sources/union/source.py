@@ -5,7 +5,7 @@ Belongs here: the proof that minutes never had klines. Does not belong here: pag
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -36,7 +36,14 @@ _log = logging.getLogger(__name__)
 class ExchangeSource:
     """Klines of one pair from REST, from the archive, or from both."""
 
-    def __init__(self, name: str, rest: RestSource, archive: Archive, reference: tuple[str, RestSource]) -> None:
+    def __init__(
+        self,
+        name: str,
+        rest: RestSource,
+        archive: Archive,
+        reference: tuple[str, RestSource],
+        end_of: Callable[[], date | None] = lambda: None,
+    ) -> None:
         """Send no request yet.
 
         Args:
@@ -44,9 +51,10 @@ class ExchangeSource:
             rest: the REST API.
             archive: the archive's files.
             reference: the name and source of another pair, one that is traded whenever the market is open.
+            end_of: see `Lives`.
         """
         self._name, self._rest, self._archive, self._reference = name, rest, archive, reference
-        self._lives = Lives(name, rest, archive)
+        self._lives = Lives(name, rest, archive, end_of)
         self._files = ArchiveFiles(archive, alone=name == "archive")
         self._pages = UnionPages(name, rest, self._files, self._lives)
 

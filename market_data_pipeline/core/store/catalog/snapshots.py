@@ -89,6 +89,12 @@ class CatalogStore:
             else:
                 yield snapshot
 
+    def end_of(self, symbol: str) -> date | None:
+        """The last UTC day of a pair that has ended, as the newest snapshot has it; None if it proves no end."""
+        newest = self.newest()
+        pair = newest.by_symbol().get(symbol) if newest else None
+        return pair.last_day if pair and pair.status is PairStatus.ENDED else None
+
     def write(self, snapshot: Snapshot) -> Path:
         """Write the snapshot of its day, and forget what was learned for it; the caller holds the lock."""
         path = layout.snapshot_path(self.folder, snapshot.day)
