@@ -26,8 +26,10 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 _Encode: TypeAlias = Callable[[], NewChunk]
 
 _log = logging.getLogger(__name__)
+# Where a second thread encodes, so many days wait for it.
+_ENCODED_AHEAD = 2
 # Days that are published together share a lock and a sync of their folder, and one step for several of them after the
-# other takes less time than all steps of one after the other. They wait no longer for one another than this.
+# other takes less time than all steps of one after the other. While pages come, they wait for one another no longer.
 _MOST_TOGETHER, _LONGEST_WAIT_S = 32, 0.2
 
 
@@ -56,8 +58,8 @@ def load_together(
 ) -> Iterator[Sequence[DayResult]]:
     """As `load_days`; yield the results of days that were published together.
 
-    With `has_core_free` a second thread encodes chunks. Where each core has a load of its own, two threads of one would
-    only wait for each other.
+    With `has_core_free` a second thread encodes chunks, and each day is published when it is ready. Where each core
+    has a load of its own, two threads of one would only wait for each other; there several days are published together.
     """
     loader = DayLoader(load.store, load.life, load.settled_ms, row_group_rows)
     begun: list[_Begun | DayResult] = []
@@ -70,9 +72,14 @@ def load_together(
                 if not begun:
                     began_s = time.monotonic()
                 begun.append(_begin(load, loader, task, pages, encode_in))
-                if len(begun) == _MOST_TOGETHER or time.monotonic() - began_s > _LONGEST_WAIT_S:
-                    yield from _finish(loader, begun)
-                    begun = []
+                if has_core_free:
+                    ready, begun = begun[:-_ENCODED_AHEAD], begun[-_ENCODED_AHEAD:]
+                elif len(begun) == _MOST_TOGETHER or time.monotonic() - began_s > _LONGEST_WAIT_S:
+                    ready, begun = begun, []
+                else:
+                    continue
+                if ready:
+                    yield from _finish(loader, ready)
             yield from _finish(loader, begun)
     finally:
         load.store.flush()
