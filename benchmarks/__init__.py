@@ -5,10 +5,11 @@
     bench        one run of one side, with the proof that it did its work
     checkouts    `python -m benchmarks.checkouts FOLDER`: this checkout against another one, command by command
     exchange     the simulated exchange that all sides load from
+    databases    a database on Postgres for a benchmark
     processes    a command as a process: its wall time, CPU time and memory; runs in turns
     results      lines, ratios and verdicts
     report       the table in the terminal, and docs/benchmarks.md
 
 Belongs here: measuring from outside, with whole processes. Does not belong here: assertions about what the package does
-(`market_data_pipeline_tests`). The package imports nothing from here.
+(`market_data_pipeline_tests`, whose hosts are used here, too). The package imports nothing from here.
 """

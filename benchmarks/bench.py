@@ -40,6 +40,9 @@ class Sizes:
     panel_days: int = 90
     market_pairs: int = 100
     datasets: int = 1000
+    recorded_days: int = 900
+    host_pairs: int = 40
+    host_days: int = 90
 
 
 FULL = Sizes()
@@ -60,6 +63,9 @@ QUICK = Sizes(
     panel_days=5,
     market_pairs=5,
     datasets=20,
+    recorded_days=30,
+    host_pairs=6,
+    host_days=3,
 )
 
 
@@ -127,7 +133,7 @@ class Bench:
             run = self.command("--market", window.market, *arguments, root=root)
         if nothing_to_do and self.costs[-1]["files"]:
             raise BenchmarkFailed(f"a backfill with nothing to do requested {self.costs[-1]['files']} files")
-        if (rows := _rows_listed(root)) != window.rows:
+        if (rows := rows_listed(root)) != window.rows:
             raise BenchmarkFailed(f"backfill stored {rows} rows, not {window.rows}:\n{run.output}")
         self.say(f"backfill {window.market} {window.days} days: {run.wall_s:.2f} s")
         return run
@@ -202,6 +208,7 @@ class Bench:
         print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def _rows_listed(root: Path) -> int:
+def rows_listed(root: Path) -> int:
+    """The rows of all chunks that the manifests below the data root list."""
     manifests = root.glob("*/*/1m/manifest.json")
     return sum(chunk["rows"] for manifest in manifests for chunk in json.loads(manifest.read_bytes())["chunks"])

@@ -145,11 +145,11 @@ class Exchange:
 
 @contextmanager
 def simulated_exchange(
-    *, rtt_ms: int = RTT_MS, archive: Path | None = None, scenario: Path | None = None
+    *, rtt_ms: int = RTT_MS, archive: Path | None = None, scenario: Path | None = None, host: str = "127.0.0.1"
 ) -> Iterator[Exchange]:
     """Start `market-data simulate` on a free port; it ends with the block."""
     command = [sys.executable, "-m", "market_data_pipeline", "simulate", "--port", "0", "--rtt-ms", str(rtt_ms)]
-    options = {"--archive": archive, "--scenario": scenario}
+    options = {"--archive": archive, "--scenario": scenario, "--host": host}
     process = subprocess.Popen(
         [*command, *(text for name, path in options.items() if path for text in (name, str(path)))],
         cwd=PROJECT,

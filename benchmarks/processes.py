@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -25,10 +25,15 @@ _LOOK_EVERY_S = 0.02
 # To find the children takes some ms of a core.
 _CHILDREN_EVERY = 20
 _LONGEST_RUN_S = 1800
+NONE: Mapping[str, str] = {}
 
 
 class BenchmarkFailed(Exception):
     """A measured run did not do what it should have done, so its time means nothing."""
+
+
+class NotHere(BenchmarkFailed):
+    """This machine lacks what the benchmark needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,17 @@ def seen_peak(runs: Sequence[Run]) -> str:
 
 
 def python(
-    *arguments: str, root: Path, url: str | None = None, checkout: Path = PROJECT, with_children: bool = False
+    *arguments: str,
+    root: Path | str,
+    url: str | None = None,
+    checkout: Path = PROJECT,
+    with_children: bool = False,
+    variables: Mapping[str, str] = NONE,
 ) -> Run:
     """Run this interpreter with the arguments, on the data root and the exchange, with the modules of the checkout.
 
-    With `with_children` the memory is that of the process and its children together.
+    With `with_children` the memory is that of the process and its children together. `variables` are added to the
+    environment.
 
     Raises:
         BenchmarkFailed: it ended with an error, or took more than half an hour.
@@ -90,7 +101,7 @@ def python(
     process = subprocess.Popen(
         command,
         cwd=checkout,
-        env={**environment(root, url), "PYTHONPATH": str(checkout)},
+        env={**environment(root, url), "PYTHONPATH": str(checkout), **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -146,7 +157,7 @@ def _rss_bytes(process: psutil.Process) -> int:
         return 0
 
 
-def environment(root: Path, url: str | None) -> dict[str, str]:
+def environment(root: Path | str, url: str | None) -> dict[str, str]:
     """This environment without the user's settings, and with .pyc files, as an installed program has them."""
     ours = {name.upper() for name in Settings.model_fields} | {"PYTHONDONTWRITEBYTECODE"}
     kept = {name: value for name, value in os.environ.items() if name.upper() not in ours}

@@ -7,6 +7,7 @@ import gc
 
 import dagster as dg
 
+from market_data_pipeline.api.metrics.server import serve_metrics
 from market_data_pipeline.defs.location import datasets_of, location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.settings import Settings
@@ -20,5 +21,6 @@ gc.set_threshold(50_000)
 def defs() -> dg.Definitions:
     """Make the definitions from the environment's settings, each time Dagster loads the code location."""
     settings = Settings()
+    serve_metrics(settings)
     tools = tools_of(settings)
     return location_of(datasets_of(tools.store, settings), tools)

@@ -4,12 +4,18 @@ Belongs here: their names, defaults and meanings. Does not belong here: what dep
 docs/settings.md lists every variable; a test compares that page with this module.
 """
 
+import hashlib
+import os
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from market_data_pipeline.core.store.storage.protocol import StorePath
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -18,14 +24,31 @@ def _default_data_dir() -> Path:
     return Path("C:/MarketData") if sys.platform == "win32" else Path.home() / "MarketData"
 
 
+def _address(url: SecretStr | None) -> SecretStr | None:
+    if url and not re.fullmatch(r"https?://[^\s/@?#]+(?:[/?]\S*)?", url.get_secret_value()):
+        raise ValueError("give a URL, https://host/path")
+    return url
+
+
+def _data_root(given: Any) -> Any:
+    """An address, of a bucket or of what is none, as text, anything else as a path."""
+    is_address = isinstance(given, str) and re.match(r"\w+://|(s3|gs|az):", given, re.IGNORECASE)
+    return Path(given) if isinstance(given, str) and not is_address else given
+
+
 class Settings(BaseSettings):
     """The settings of one process, which do not change. An empty environment variable counts as unset."""
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
-    market_data_dir: Annotated[Path, Field(description="data root: chunks, manifests, combined files")] = Field(
-        default_factory=_default_data_dir
-    )
+    market_data_dir: Annotated[
+        Path | str,
+        BeforeValidator(_data_root),
+        Field(
+            description="data root: chunks, manifests, combined files; a folder, or `s3://bucket/prefix` "
+            "([in a bucket](store.md#in-a-bucket))"
+        ),
+    ] = Field(default_factory=_default_data_dir)
     market_type: Annotated[str, Field(description="market of the default dataset, `spot` or `futures`")] = "futures"
     symbol: Annotated[str, Field(description="pair of the default dataset")] = "BTC/USDT"
     align_tz: Annotated[str, Field(description="time zone whose midnights start a day, an IANA name or `±HH:MM`")] = (
@@ -63,33 +86,109 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="bearer token that the HTTP API requires for requests that change something"),
     ] = None
+    market_data_egress: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$",
+            description="name of the IP address that requests are sent from; all who give the same name share "
+            "[one budget](#budgets)",
+        ),
+    ] = None
+    market_data_metrics_address: Annotated[
+        str | None,
+        Field(
+            pattern=r"^([^\s:/]+:|\[[0-9A-Fa-f:.]+\]:)?[0-9]{1,5}$",
+            description="`port` or `host:port` at which live mode, code servers and workers serve `/metrics`; "
+            "without a host, on this machine only",
+        ),
+    ] = None
+    market_data_alert_url: Annotated[
+        SecretStr | None,
+        AfterValidator(_address),
+        Field(
+            description="webhook that Dagster's sensor `alerts` sends news of failed runs and checks to "
+            "([alerts](monitoring.md#alerts))"
+        ),
+    ] = None
+    market_data_runs_kept_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=36_500,
+            description="days that a run is kept in Dagster after its end; 0 keeps all "
+            "([old runs](operations.md#old-runs))",
+        ),
+    ] = 90
+    market_data_proof_days: Annotated[
+        int,
+        Field(ge=1, le=3650, description="the nightly proof reads each chunk again within so many days"),
+    ] = 7
+    market_data_proof_hours: Annotated[
+        float,
+        Field(
+            gt=0, le=24, description="the nightly proof takes at most so many hours, then tells what it has not read"
+        ),
+    ] = 4
     dagster_home: Annotated[Path | None, Field(description="folder of the Dagster instance")] = None
 
     @property
-    def root(self) -> Path:
-        """The data root, absolute."""
-        return self.market_data_dir.expanduser().absolute()
+    def root(self) -> "StorePath":
+        """The data root, absolute.
+
+        Raises:
+            UsageError: `market_data_dir` is the address of none.
+        """
+        from market_data_pipeline.core.store.storage.places import root_at
+
+        return root_at(self.market_data_dir)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of what stays on this machine, absolute: the data root, or one of its own if that is a bucket."""
+        if isinstance(self.market_data_dir, Path):
+            return self.market_data_dir.expanduser().absolute()
+        from platformdirs import user_data_path
+
+        # An address has no `+`, so each root has a name of its own.
+        name = self.market_data_dir.rstrip("/").replace("://", "-").replace("/", "+")
+        return user_data_path("market_data_pipeline", appauthor=False) / name
 
     @property
     def budgets(self) -> tuple[Path, ...]:
         """The folders for the request-weight budgets: the user's, then one of the data root."""
         from platformdirs import user_state_path
 
-        under_root = self.root / ".governor"
+        under_root = self.folder / ".governor"
         try:
             return user_state_path("market_data_pipeline", appauthor=False) / "budgets", under_root
         except RuntimeError:  # a user without a home
             return (under_root,)
 
     @property
+    def summaries(self) -> Path | None:
+        """The file that keeps the numbers of the browse page of this data root; None for a user without a home."""
+        from platformdirs import user_state_path
+
+        name = hashlib.sha256(str(self.root).encode()).hexdigest()[:32]
+        try:
+            return user_state_path("market_data_pipeline", appauthor=False) / "summaries" / f"{name}.json"
+        except RuntimeError:
+            return None
+
+    @property
     def logs(self) -> Path:
         """The folder of the logs, absolute."""
-        return (self.log_dir or self.root / "logs").expanduser().absolute()
+        return (self.log_dir or self.folder / "logs").expanduser().absolute()
 
     @property
     def home(self) -> Path:
         """The folder of the Dagster instance, absolute."""
-        return (self.dagster_home or self.root / "dagster").expanduser().absolute()
+        return (self.dagster_home or self.folder / "dagster").expanduser().absolute()
+
+
+def variable(name: str) -> str | None:
+    """The value of an environment variable that a file names, such as `dagster.yaml`; None if it is not set."""
+    return os.environ.get(name)
 
 
 def load(**replacements: str | Path | None) -> Settings:
@@ -101,8 +200,13 @@ def load(**replacements: str | Path | None) -> Settings:
     from market_data_pipeline.core.errors import UsageError
 
     try:
-        return Settings().model_copy(update={name: value for name, value in replacements.items() if value is not None})
+        given = {name: value for name, value in replacements.items() if value is not None}
+        if "market_data_dir" in given:
+            given["market_data_dir"] = _data_root(given["market_data_dir"])
+        return Settings().model_copy(update=given)
     except ValidationError as errors:
         first = errors.errors()[0]
         name = str(first["loc"][0]).upper()
-        raise UsageError(f"{name}={first['input']!r} cannot be used: {first['msg']}") from None
+        is_secret = SecretStr in get_args(Settings.model_fields[name.lower()].annotation)
+        shown = name if is_secret else f"{name}={first['input']!r}"
+        raise UsageError(f"{shown} cannot be used: {first['msg']}") from None

@@ -83,13 +83,17 @@ def materialize(instance: dg.DagsterInstance, load: Load) -> Iterator[str]:
     )
     if not result.success:
         yield f"the run of {load.name} failed"
+    # The result of a run has no events of days; they are stored as the days finish.
+    logs = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    stored = [entry.asset_materialization for entry in logs if entry.asset_materialization]
     for key in keys:
-        yield from row(key, load, result)
+        yield from row(key, load, [one for one in stored if one.asset_key == key], result)
 
 
-def row(key: dg.AssetKey, load: Load, result: dg.ExecuteInProcessResult) -> Iterator[str]:
+def row(
+    key: dg.AssetKey, load: Load, made: list[dg.AssetMaterialization], result: dg.ExecuteInProcessResult
+) -> Iterator[str]:
     """Print one line about an asset."""
-    made = [event.materialization for event in result.get_asset_materialization_events() if event.asset_key == key]
     checks = [check for check in result.get_asset_check_evaluations() if check.asset_key == key]
     rows = sum(said.value for one in made for name, said in one.metadata.items() if name in ROW_COUNTS)
     days = sum(one.partition is not None for one in made)

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline_tests import servers
+from market_data_pipeline_tests.hosts import Network, NoHosts, network
+from market_data_pipeline_tests.servers import Link, postgres_database
 from market_data_pipeline_tests.support import NOON, STATE_VARIABLES, MarketData, Simulate
 
 
@@ -101,3 +105,44 @@ def real_archive() -> Path:
         refuse = pytest.fail if os.environ.get("MARKET_DATA_REQUIRE_REAL") else pytest.skip
         refuse(f"no real klines at {folder}")
     return folder
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """Make an empty database of the Postgres server for tests; its URL."""
+    with postgres_database() as url:
+        yield url
+
+
+@pytest.fixture
+def link(postgres: str) -> Iterator[Link]:
+    """Make a way to that server which can be cut."""
+    server = sa.make_url(postgres)
+    made = Link(str(server.host), server.port or 5432)
+    yield made
+    made.cut()
+
+
+@pytest.fixture
+def hosts() -> Iterator[Network]:
+    """Make three hosts, which begin with nothing."""
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(network(3))
+        except NoHosts as error:
+            servers.missing("hosts", str(error))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a SeaweedFS; its address."""
+    with servers.seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run moto; its address."""
+    with servers.moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url

@@ -34,7 +34,7 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
-from market_data_pipeline_tests.support import span
+from market_data_pipeline_tests.support import budget_in, span
 
 # Beside pairs that trade, one of each market that has ended: of such a pair exchangeInfo is asked for its status.
 ENDED = {"first": "2024-05-01T00:00Z", "last": "2024-05-02T09:59Z"}
@@ -121,7 +121,7 @@ def _load(case: Case, root: Path, budget: str, url: str, *, refetch: bool = Fals
     def opened(market: Market, pair: str) -> KlineSource:
         limits = {"patience_s": PATIENCE_S, "deadline_s": DEADLINE_S} if budget == "hostile" else {}
         # With a budget of its own, as a person waits until a refusal is over.
-        return open_source(case.source, market, pair, budgets=[root / budget], base_url=url, **limits)
+        return open_source(case.source, market, pair, budget_of=budget_in(root / budget), base_url=url, **limits)
 
     resolved = resolve(opened, Market(case.market), case.pair, strict=True)
     with closing(resolved.source) as source:

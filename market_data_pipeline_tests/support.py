@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from market_data_pipeline.cli.main import app
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.sources.budgets.budget import BudgetOf
+from market_data_pipeline.core.sources.budgets.file import BudgetFile
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
@@ -81,6 +84,11 @@ def wait_until(true: Callable[[], bool], within_s: float = 120) -> None:
         time.sleep(0.01)
 
 
+def budget_in(folder: Path) -> BudgetOf:
+    """The request-weight budgets in files of a folder."""
+    return partial(BudgetFile, folders=[folder])
+
+
 def record(exchange: SimulatedExchange) -> list[RequestInfo]:
     """A list that every further request is added to."""
     seen: list[RequestInfo] = []
@@ -95,6 +103,8 @@ class MarketData:
     root: Path
     url: str
     env: dict[str, str] = field(default_factory=dict)
+    # Words before those of each process, such as for another host.
+    under: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str | Path, **env: str) -> Result:
         """Run a command in this process."""
@@ -104,7 +114,7 @@ class MarketData:
         """Start a command in a process of its own."""
         given = {**os.environ, **self._env(env)}
         return subprocess.Popen(
-            [sys.executable, "-m", "market_data_pipeline", *map(str, arguments)],
+            [*self.under, sys.executable, "-m", "market_data_pipeline", *map(str, arguments)],
             cwd=CHECKOUT,
             env={name: value for name, value in given.items() if value is not None},
             stdout=subprocess.PIPE,
@@ -154,13 +164,13 @@ def klines_of(path: Path) -> pa.Table:
 
 
 def data_files(root: Path) -> dict[str, bytes]:
-    """The data of a store: no locks, logs or weight budget, nothing of Dagster's, and not what was set aside."""
+    """The data of a store: no locks, logs, weight budget or notes of proofs, nothing of Dagster's or set aside."""
     return dict(_data_files(root))
 
 
 def _data_files(root: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(root.glob("binance*/**/*")):
-        if path.is_file() and path.name != ".lock" and path.parent.name != "quarantine":
+        if path.is_file() and path.name not in {".lock", "proof.json"} and path.parent.name != "quarantine":
             yield path.relative_to(root).as_posix(), path.read_bytes()
 
 

@@ -155,14 +155,36 @@ def test_postgres_changes_the_storage_and_nothing_else() -> None:
     assert the_copies()["deploy/dagster.postgres.yaml"] == f"{home}/dagster.yaml"
 
 
-def test_postgres_is_an_extra_that_fits_dagster_and_is_locked() -> None:
-    (extra,) = re.findall(r'"/build\[(\w+)\]"', text("Dockerfile"))
-    wanted = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"][extra]
-    assert wanted == [
-        f"dagster-postgres==0.{16 + int(version('dagster').split('.')[1])}.{version('dagster').split('.')[2]}"
-    ]
+def test_workers_change_the_launcher_and_the_patience_of_the_queue() -> None:
+    alone, workers = (
+        yaml.safe_load(text("deploy/dagster.postgres.yaml")),
+        yaml.safe_load(text("deploy/dagster.celery.yaml")),
+    )
+    assert workers.pop("run_launcher")["config"] == {"broker": {"env": "CELERY_BROKER_URL"}}
+    for settings in (alone, workers):
+        settings["run_queue"] = {name: value for name, value in settings["run_queue"].items() if "failure" not in name}
+        del settings["run_monitoring"]["start_timeout_seconds"]
+    assert workers == alone
+    assert the_copies()["deploy/dagster.celery.yaml"] == "/app/workers/dagster.yaml"
+
+
+def test_the_extras_of_the_image_fit_dagster_and_are_locked() -> None:
+    (extras,) = re.findall(r'"/build\[([\w,]+)\]"', text("Dockerfile"))
+    known = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
+    assert set(extras.split(",")) == known.keys() - {"dev"}
+    release = f"0.{16 + int(version('dagster').split('.')[1])}.{version('dagster').split('.')[2]}"
+    of_dagster = {name for extra in known.values() for name in extra if name.startswith("dagster-")}
+    assert of_dagster == {f"dagster-{name}=={release}" for name in ("celery", "k8s", "postgres")}
     locked = re.findall(r"^([a-z0-9-]+)(?:\[\w+\])?==", text("requirements.lock"), flags=re.MULTILINE)
-    assert {"dagster-postgres", "psycopg2-binary"} <= set(locked)
+    assert {
+        "celery",
+        "dagster-celery",
+        "dagster-k8s",
+        "dagster-postgres",
+        "obstore",
+        "psycopg2-binary",
+        "redis",
+    } <= set(locked)
 
 
 def test_packages_come_from_the_lock_and_from_no_address() -> None:

@@ -32,7 +32,7 @@ from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, H
 
 TOP = Path(__file__).parents[1]
 PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md")])
-# Variables in the docs that are read by others: pip, requests, Postgres, Git Bash; and one for the tests.
+# Variables in the docs that are read by others: pip, requests, Postgres, Git Bash, a dagster.yaml; and those of tests.
 VARIABLES_OF_OTHERS = {
     "HTTPS_PROXY",
     "HTTP_PROXY",
@@ -43,8 +43,24 @@ VARIABLES_OF_OTHERS = {
     "POSTGRES_PASSWORD",
     "POSTGRES_USER",
     "MSYS_NO_PATHCONV",
+    "DAGSTER_CURRENT_IMAGE",
     "XDG_STATE_HOME",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ENDPOINT_URL",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "CELERY_BROKER_URL",
     "MARKET_DATA_REAL_KLINES",
+    "MARKET_DATA_REQUIRE_REAL",
+    "MARKET_DATA_REQUIRE_SERVICES",
+    "MARKET_DATA_TEST_POSTGRES",
+    "MARKET_DATA_TEST_RABBITMQ",
+    "MARKET_DATA_TEST_REDIS",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_SESSION_TOKEN",
 }
 
 

@@ -33,7 +33,7 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
-from market_data_pipeline_tests.support import at
+from market_data_pipeline_tests.support import at, budget_in
 
 # Until a minute before the exchange's now: today's day is loaded in part. On spot the outage lies within.
 NOW = {"spot": datetime(2021, 4, 26, 10, 0, 30, tzinfo=UTC), "futures": datetime(2023, 10, 30, 10, 0, 30, tzinfo=UTC)}
@@ -55,7 +55,9 @@ def truth(market: str) -> pa.Table:
     with (
         TemporaryDirectory() as root,
         serving(market, {}, 0, now=later) as url,
-        closing(open_source("rest", Market(market), "BTC/USDT", budgets=[Path(root)], base_url=url)) as source,
+        closing(
+            open_source("rest", Market(market), "BTC/USDT", budget_of=budget_in(Path(root)), base_url=url)
+        ) as source,
     ):
         return pa.concat_tables([page.klines for page in source.pages([WINDOW[market]])]).combine_chunks()
 
@@ -71,7 +73,7 @@ def serving(market: str, faults: dict[str, float], seed: int, now: datetime | No
 
 def load(root: Path, url: str, market: str, zone: str, source: str = "auto") -> list[DayResult]:
     """One backfill, refetching if the source is REST alone; empty if the exchange could not be reached."""
-    with closing(open_source(source, Market(market), "BTC/USDT", budgets=[root], base_url=url)) as opened:
+    with closing(open_source(source, Market(market), "BTC/USDT", budget_of=budget_in(root), base_url=url)) as opened:
         try:
             return list(backfill(store_at(root, market, zone), opened, WINDOW[market], refetch=source == "rest"))
         except SourceUnavailable as error:
@@ -121,7 +123,7 @@ def assert_mends(root: Path, url: str, market: str, zone: str) -> None:
     """A load without faults, and then of the days that differ from REST, ends with the truth."""
     load(root, url, market, zone)
     store = store_at(root, market, zone)
-    with closing(open_source("rest", Market(market), "BTC/USDT", budgets=[root], base_url=url)) as rest:
+    with closing(open_source("rest", Market(market), "BTC/USDT", budget_of=budget_in(root), base_url=url)) as rest:
         compared = crosscheck(store, rest, against="rest", days=sample(store, None, None))
     assert compared.not_compared == []
     assert set(compared.differing_days) == wrong_days(store, market)

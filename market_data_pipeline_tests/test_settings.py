@@ -24,6 +24,12 @@ VARIABLES = {
     "MARKET_DATA_SOURCE": ("rest", "rest"),
     "MARKET_DATA_EXCHANGE_URL": ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
     "MARKET_DATA_API_TOKEN": ("open sesame", SecretStr("open sesame")),
+    "MARKET_DATA_EGRESS": ("office-1", "office-1"),
+    "MARKET_DATA_METRICS_ADDRESS": ("0.0.0.0:9101", "0.0.0.0:9101"),
+    "MARKET_DATA_ALERT_URL": ("https://hooks.example/secret", SecretStr("https://hooks.example/secret")),
+    "MARKET_DATA_RUNS_KEPT_DAYS": ("30", 30),
+    "MARKET_DATA_PROOF_DAYS": ("30", 30),
+    "MARKET_DATA_PROOF_HOURS": ("0.5", 0.5),
     "DAGSTER_HOME": ("/home/of/dagster", Path("/home/of/dagster")),
 }
 
@@ -46,6 +52,7 @@ def test_the_defaults_are_those_that_are_documented() -> None:
     assert (settings.market_type, settings.symbol, settings.align_tz) == ("futures", "BTC/USDT", "UTC")
     assert settings.build_combined_on_backfill is False
     assert (settings.manifest_write_interval_sec, settings.extra_sleep_sec) == (300, 0)
+    assert (settings.market_data_proof_days, settings.market_data_proof_hours) == (7, 4)
     assert settings.market_data_source == "auto"
     assert settings.market_data_exchange_url is settings.log_dir is settings.dagster_home is None
 
@@ -104,6 +111,7 @@ def test_paths_may_start_at_home_or_where_one_stands(monkeypatch: pytest.MonkeyP
         ("MANIFEST_WRITE_INTERVAL_SEC", "nan"),
         ("EXTRA_SLEEP_SEC", "-0.5"),
         ("EXTRA_SLEEP_SEC", "inf"),
+        ("MARKET_DATA_RUNS_KEPT_DAYS", "-1"),
         ("BUILD_COMBINED_ON_BACKFILL", "perhaps"),
     ],
 )

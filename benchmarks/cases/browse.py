@@ -8,21 +8,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
 from pathlib import Path
 
 import requests
 
 from benchmarks.bench import Bench
+from benchmarks.generated import store_many
 from benchmarks.processes import PROJECT, BenchmarkFailed, Spread, environment
 from benchmarks.results import Line, Unit
-from market_data_pipeline.core.klines.coverage import Span
-from market_data_pipeline.core.klines.dataset import Dataset, Market
-from market_data_pipeline.core.klines.days import day_of, parse_zone
-from market_data_pipeline.core.store.dataset_file import write_dataset
-from market_data_pipeline.core.store.layout import MANIFEST_FILE
-from market_data_pipeline.core.store.manifest import Entry, State, to_text
-from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.services.addresses import Address, free_port
 
 _GOAL_S, _MANY_GOAL_S = 0.100, 0.200
@@ -60,7 +53,7 @@ def _one(bench: Bench) -> Iterator[Line]:
 
 def _many(bench: Bench) -> Iterator[Line]:
     root = bench.new_root()
-    _store_many(root, bench.sizes.datasets, bench.whole.days)
+    store_many(root, bench.sizes.datasets, bench.whole.days)
     what = f"{bench.sizes.datasets} datasets of {bench.whole.days} days"
     pages = {
         "the list": "/browse",
@@ -79,27 +72,6 @@ def _many(bench: Bench) -> Iterator[Line]:
         for name, taken in measured.items():
             spread = Spread(tuple(taken))
             yield Line(f"{what}: {name}", Unit.SECONDS, spread, None, "", None, _MANY_GOAL_S, absolute=True)
-
-
-def _store_many(root: Path, datasets: int, days: int) -> None:
-    """Datasets with equal manifests of so many days."""
-    store, zone, start = Store(root), parse_zone("UTC"), date(2020, 1, 1)
-    entries = []
-    for number in range(days):
-        day = day_of(zone, start + timedelta(number))
-        entries.append(
-            Entry(
-                day.key, 1440, 1440, day.start_ms, day.end_ms - 60_000, (), "archive", 60_000, "0" * 64, State.ARCHIVED
-            )
-        )
-    requested = (Span(day_of(zone, start).start_ms, day.end_ms),)
-    manifest = to_text(Dataset(Market.SPOT, "N000/USDT", zone, start), entries)
-    for number in range(datasets):
-        dataset = Dataset(Market.SPOT, f"N{number:03d}/USDT", zone, start, requested)
-        folder = store.folder(dataset.market, dataset.pair)
-        folder.mkdir(parents=True)
-        write_dataset(folder, dataset)
-        (folder / MANIFEST_FILE).write_bytes(manifest.replace(b"N000/USDT", dataset.pair.encode(), 1))
 
 
 def _seconds(session: requests.Session, url: str) -> float:

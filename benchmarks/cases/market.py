@@ -34,7 +34,7 @@ def market(bench: Bench) -> Iterator[Line]:
     """
     window = bench.window("spot", bench.sizes.year_days)
     folder = bench.new_root()
-    _make_files(bench, folder, window, bench.sizes.market_pairs)
+    make_files(bench, folder, window, bench.sizes.market_pairs)
     with simulated_exchange(rtt_ms=0, archive=folder) as exchange:
         yield from _one_pair(bench, exchange, folder, window)
         yield from _many_pairs(bench, exchange, folder, window)
@@ -42,7 +42,7 @@ def market(bench: Bench) -> Iterator[Line]:
 
 def _one_pair(bench: Bench, exchange: Exchange, folder: Path, window: Window) -> Iterator[Line]:
     one = _part(folder, 1)
-    pair = Window(window.market, window.first.isoformat(), window.days, _name(0))
+    pair = Window(window.market, window.first.isoformat(), window.days, pair_name(0))
 
     def engine() -> Run:
         return bench.engine_from(pair, exchange.url, source="archive")
@@ -86,7 +86,7 @@ def _many_pairs(bench: Bench, exchange: Exchange, folder: Path, window: Window) 
     yield Line(f"{what}: time", Unit.SECONDS, Spread((ours[0].wall_s,)), Spread((singles_s,)), single, ratio, 0.60)
 
 
-def _make_files(bench: Bench, folder: Path, window: Window, pairs: int) -> None:
+def make_files(bench: Bench, folder: Path, window: Window, pairs: int) -> None:
     """The window's files of BTC/USDT under the names of so many pairs: links to one file each, and own checksums."""
     bench.exchange.warm(window)
     for number in range(pairs):
@@ -119,7 +119,7 @@ def _part(folder: Path, pairs: int) -> Path:
 
 
 def _load(bench: Bench, exchange: Exchange, window: Window, pairs: int, first: int = 0) -> Run:
-    named = [word for number in range(first, first + pairs) for word in ("--pair", _name(number))]
+    named = [word for number in range(first, first + pairs) for word in ("--pair", pair_name(number))]
     root = bench.new_root()
     arguments = ["-m", "market_data_pipeline", "--market", "spot", *named, "backfill", *window.bounds]
     command = [*arguments, "--source", "archive"]
@@ -144,9 +144,10 @@ def _floor(bench: Bench, files: Path, window: Window, pairs: int, processes: int
     return Run(run.facts["seconds_of_work"], run.cpu_s, run.seen_peak_rss_bytes, run.output)
 
 
-def _name(number: int) -> str:
+def pair_name(number: int) -> str:
+    """The pair of this number, of those that `make_files` makes files of."""
     return f"P{number:02d}/USDT"
 
 
 def _symbol(number: int) -> str:
-    return _name(number).replace("/", "")
+    return pair_name(number).replace("/", "")

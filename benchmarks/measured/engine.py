@@ -18,6 +18,7 @@ from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.loading.window import parse_window
+from market_data_pipeline.core.sources.budgets.file import BudgetFile
 from market_data_pipeline.core.sources.opening import SOURCES, open_source
 from market_data_pipeline.core.sources.union import source as _imported_before_the_stopwatch  # noqa: F401
 from market_data_pipeline.core.store.root import Store
@@ -26,7 +27,9 @@ from market_data_pipeline.core.store.root import Store
 def main() -> None:
     options = _options()
     market, pair, zone = parse_market(options.market), parse_pair(options.pair), parse_zone("UTC")
-    opener = partial(open_source, options.source, budgets=[options.root], base_url=options.url)
+    opener = partial(
+        open_source, options.source, budget_of=partial(BudgetFile, folders=[options.root]), base_url=options.url
+    )
     stopwatch = Stopwatch()
     outcomes: dict[str, int] = {}
     absences: list[Absence] = []

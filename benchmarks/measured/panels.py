@@ -88,9 +88,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", choices=sorted(JOBS))
     parser.add_argument("--market", required=True, choices=sorted(_EXCHANGE_IDS))
-    parser.add_argument("--root", required=True, type=Path, help="data root")
+    parser.add_argument("--root", required=True, help="data root")
     parser.add_argument("--pairs", type=int, default=0, help="how many pairs `make` leaves")
     options = parser.parse_args()
+    if "://" not in options.root:
+        options.root = Path(options.root)
     JOBS[options.job](options)
 
 

@@ -16,14 +16,21 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
+        self._measured: dict[str, float] | None = None
 
-    def report(self, **facts: Any) -> None:
-        """Print the facts with the time since the start and the process's peak of memory."""
-        measured = {
+    def stop(self) -> None:
+        """End the measurement: what follows until the report is not counted."""
+        self._measured = {
             "seconds_of_work": time.perf_counter() - self._wall_s,
             "cpu_seconds_of_work": time.process_time() - self._cpu_s,
             "peak_rss_bytes": peak_rss_bytes(),
         }
+
+    def report(self, **facts: Any) -> None:
+        """Print the facts with the time since the start and the process's peak of memory."""
+        if self._measured is None:
+            self.stop()
+        measured = self._measured or {}
         sys.stdout.write(json.dumps({**facts, **measured}) + "\n")
 
 

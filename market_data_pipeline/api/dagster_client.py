@@ -31,7 +31,7 @@ from market_data_pipeline.instance.names import (
     sensor_name,
 )
 
-_TIMEOUT_S, _RELOAD_TIMEOUT_S = 10, 120
+_TIMEOUT_S, _RELOAD_TIMEOUT_S, _COUNT_TIMEOUT_S = 10, 120, 3
 # 1000 events of a run have a few MB.
 _MOST_BYTES = 64_000_000
 _CONNECTIONS = 8
@@ -135,6 +135,14 @@ class Dagster:
         """The run with this id, None if there is none."""
         result = self._query(queries.RUN, id=run_id)
         return self._summary(result) if result["__typename"] == "Run" else None
+
+    def run_counts(self) -> dict[str, int]:
+        """How many runs Dagster has, by status in the API."""
+        counts = dict.fromkeys(STATUSES.values(), 0)
+        query = " ".join(queries.RUN_COUNT % (name, name) for name in STATUSES)
+        for name, found in self._fields(f"{{ {query} }}", timeout_s=_COUNT_TIMEOUT_S).items():
+            counts[STATUSES[name]] += int(found.get("count") or 0)
+        return counts
 
     def last_runs(self, dataset: Dataset, *, limit: int = 10) -> list[RunSummary]:
         """The newest runs of a dataset, newest first, found among the newest runs of all datasets."""

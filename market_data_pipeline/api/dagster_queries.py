@@ -9,6 +9,7 @@ _RUN_FIELDS = """runId status startTime endTime creationTime pipelineName
 RUN = f"query($id: ID!) {{ runOrError(runId: $id) {{ __typename ... on Run {{ {_RUN_FIELDS} }} }} }}"
 RUNS = f"""query($limit: Int!) {{ runsOrError(limit: $limit) {{ __typename
   ... on Runs {{ results {{ {_RUN_FIELDS} }} }} ... on PythonError {{ message }} }} }}"""
+RUN_COUNT = """%s: runsOrError(filter: {statuses: [%s]}) { ... on Runs { count } }"""
 LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on Error { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""

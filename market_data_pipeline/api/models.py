@@ -132,6 +132,15 @@ class Verify(ManyPairs):
     repair: bool = Field(default=False, description="load days again that are damaged or have unexplained minutes")
 
 
+class Report(ManyPairs):
+    """The datasets to tell Dagster of: one if market or pair is given, many with `pairs` or `universe`, else all."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{}, {"market": "futures", "pair": "BTC/USDT"}, {"universe": "usdt-perps"}]},
+    )
+
+
 class Combine(ManyPairs):
     """What to combine."""
 
@@ -207,7 +216,7 @@ class Progress(BaseModel):
     """The progress of a run."""
 
     run_id: str
-    what: str = Field(description="backfill, verify, combine, repair or run", examples=["backfill"])
+    what: str = Field(description="backfill, verify, combine, repair, report or run", examples=["backfill"])
     status: Literal["queued", "running", "success", "failure", "canceled"]
     url: str = Field(description="the run in the Dagster UI")
     began_s: float | None = Field(description="seconds since 1970, UTC")

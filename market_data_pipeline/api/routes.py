@@ -17,6 +17,7 @@ from market_data_pipeline.api import live_requests, run_requests
 from market_data_pipeline.api.context import InjectedContext
 from market_data_pipeline.api.dagster_client import DagsterUnavailable
 from market_data_pipeline.api.live_requests import LivePairs
+from market_data_pipeline.api.metrics.page import MEDIA_TYPE as METRICS_TYPE
 from market_data_pipeline.api.models import (
     Backfill,
     CancelRequested,
@@ -29,6 +30,7 @@ from market_data_pipeline.api.models import (
     PairName,
     PairWords,
     Progress,
+    Report,
     Started,
     Status,
     UniverseName,
@@ -124,6 +126,12 @@ def combine(
         market=market, pair=pair, pairs=pairs, universe=universe, tz=tz, from_index=from_index, to_index=to_index
     )
     return run_requests.combine(context, request)
+
+
+@changing.post("/report", status_code=202, responses=_CHANGES, tags=["runs"])
+def report(context: InjectedContext, request: Report) -> Started:
+    """Start a run that tells Dagster of the stored days that it has forgotten, as the manifests list them."""
+    return run_requests.report(context, request)
 
 
 @changing.post("/live", status_code=202, responses=_CHANGES, tags=["live"])
@@ -238,3 +246,17 @@ async def health(context: InjectedContext, response: Response) -> Health:
     health = await context.health_check.health()
     response.status_code = 200 if health.ok else 503
     return health
+
+
+@reading.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 400: _READS[400]},
+    tags=["store"],
+)
+def metrics(context: InjectedContext) -> Response:
+    """The numbers that Prometheus reads: datasets, freshness, runs, request weight, and what processes have counted.
+
+    They are kept for 5 seconds.
+    """
+    return Response(context.metrics.text(), media_type=METRICS_TYPE)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from market_data_pipeline.api.context import Context
-from market_data_pipeline.api.models import Backfill, Combine, DatasetName, ManyPairs, Started, Verify
+from market_data_pipeline.api.models import Backfill, Combine, DatasetName, ManyPairs, Report, Started, Verify
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.market.bulk import run_config
 from market_data_pipeline.app.market.universe import traded_pairs
@@ -31,8 +31,11 @@ from market_data_pipeline.instance.names import (
     MANIFEST,
     PAIRS_TAG,
     PROOF_JOB,
+    PROOF_OP,
     REPAIR_JOB,
     REPAIR_OP,
+    REPORT_JOB,
+    REPORT_OP,
     WHAT_TAG,
     asset_path,
     dataset_tag,
@@ -170,7 +173,9 @@ def verify(context: Context, request: Verify) -> Started:
         run_id = context.dagster.launch(job=REPAIR_JOB, config=config, tags=_tags("repair", dataset))
         return _response(context, run_id, dataset)
     if dataset is None:
-        return _response(context, context.dagster.launch(job=PROOF_JOB, tags=_tags("verify", None)), None)
+        whole = {"ops": {PROOF_OP: {"config": {"whole": True}}}}
+        run_id = context.dagster.launch(job=PROOF_JOB, config=whole, tags=_tags("verify", None))
+        return _response(context, run_id, None)
     context.code_location.require(dataset)
     checks = [(asset_path(dataset, asset), name) for asset, names in _CHECK_NAMES.items() for name in names]
     return _response(context, context.dagster.launch(checks=checks, tags=_tags("verify", dataset)), dataset)
@@ -220,6 +225,25 @@ def combine(context: Context, request: Combine) -> Started:
     return _start(
         context, "combine", files.dataset, [COMBINED], config={op_name(files.dataset, COMBINED): {"config": config}}
     )
+
+
+def report(context: Context, request: Report) -> Started:
+    """Start a run that tells Dagster what it lacks of the datasets that the request names, or of all.
+
+    Raises:
+        UsageError, StoreError: there is no such dataset, or it cannot be read.
+        DagsterUnavailable: the run could not be started.
+    """
+    datasets: list[Dataset] = []
+    if request.is_of_many:
+        datasets = _stored(context, request)
+    elif (target := target_of(context.settings, request.market, request.pair)).named:
+        datasets = [files.dataset for files in open_datasets(context.settings, target)]
+    op_config = {"market": datasets[0].market.value, "pairs": [one.pair for one in datasets]} if datasets else {}
+    dataset = None if request.is_of_many or not datasets else datasets[0]
+    tags = _tags("report", dataset) | ({PAIRS_TAG: str(len(datasets))} if request.is_of_many else {})
+    run_id = context.dagster.launch(job=REPORT_JOB, config={"ops": {REPORT_OP: {"config": op_config}}}, tags=tags)
+    return _response(context, run_id, dataset, pairs=len(datasets) if request.is_of_many else None)
 
 
 def _tags(what: str, dataset: Dataset | None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from market_data_pipeline.app.market.pairs import ChangesSince
 from market_data_pipeline.app.market.planning import LoadPlan
+from market_data_pipeline.app.report import Report
 from market_data_pipeline.core.catalog.catalog import Catalog
 from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
@@ -180,4 +181,25 @@ def crosscheck_json(compared: CrossCheck) -> dict[str, Any]:
         "differing_days": compared.differing_days,
         "differences": [asdict(difference) for difference in compared.differences],
         "not_compared": [{"day": day, "reason": reason} for day, reason in compared.not_compared],
+    }
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """What Dagster was told of: the run, and each dataset with its days."""
+    datasets = [
+        {
+            "name": one.name,
+            "days": one.days,
+            "told": one.told,
+            "not_stored": one.not_stored,
+            "error": one.problem or None,
+        }
+        for one in report.datasets
+    ]
+    return {
+        "ok": report.ok,
+        "run_id": report.run_id,
+        "told": sum(one.told for one in report.datasets),
+        "error": report.error,
+        "datasets": datasets,
     }

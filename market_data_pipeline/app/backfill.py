@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import UsageError
@@ -22,6 +21,7 @@ from market_data_pipeline.core.loading.request import Opened, WindowRequest, no_
 from market_data_pipeline.core.loading.window import refuse_disorder
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.revisions import Revision
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
@@ -90,7 +90,7 @@ class BackfillReport:
     """
 
     dataset: Dataset
-    folder: Path
+    folder: StorePath
     first_day: str
     last_day: str
     warnings: list[str] = field(default_factory=list)

@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from market_data_pipeline.core.errors import StoreError, Unavailable
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 from market_data_pipeline.instance.names import KLINES, asset_path
 
 _LOOK_EVERY_S = 5.0
@@ -57,8 +57,8 @@ class CodeLocation:
         """Read no file and send no request yet."""
         self._store, self._dagster = store, dagster
         self._lock = threading.Lock()
-        self._read: dict[Path, tuple[FileStamp | None, _Defined]] = {}
-        self._loaded: Mapping[Path, _Defined] | None = None
+        self._read: dict[StorePath, tuple[Version | None, _Defined]] = {}
+        self._loaded: Mapping[StorePath, _Defined] | None = None
 
     def require(self, dataset: Dataset) -> None:
         """Reload the code location if it lacks the dataset: one that is new, or whose first day is another since.
@@ -106,22 +106,22 @@ class CodeLocation:
                 _log.info("the code location was not reloaded: %s", error)
             rest_s = max(_LOOK_EVERY_S, _REST_TIMES * (time.monotonic() - began_s))
 
-    def _reload(self, present: Mapping[Path, _Defined]) -> None:
+    def _reload(self, present: Mapping[StorePath, _Defined]) -> None:
         self._dagster.reload()
         self._loaded = present
 
-    def _present(self) -> Mapping[Path, _Defined]:
+    def _present(self) -> Mapping[StorePath, _Defined]:
         """What is defined by each `dataset.json`. Those that did not change are not read again."""
         known, self._read = self._read, {}
         for path in self._store.dataset_files():
-            stamp = stamp_of(path)
-            if path in known and known[path][0] == stamp:
+            version = storage_of(path).version(path)
+            if path in known and known[path][0] == version:
                 self._read[path] = known[path]
             else:
-                self._read[path] = stamp, self._defined(path)
+                self._read[path] = version, self._defined(path)
         return {path: defined for path, (_, defined) in self._read.items()}
 
-    def _defined(self, path: Path) -> _Defined:
+    def _defined(self, path: StorePath) -> _Defined:
         try:
             dataset = self._store.read(path)
         except StoreError:

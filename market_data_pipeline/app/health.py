@@ -16,16 +16,17 @@ from pathlib import Path
 import yaml
 
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable
+from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import require_writable
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.store.storage.folder import FOLDER
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.text import count_text, refusal_of_disk
 from market_data_pipeline.instance.composition import (
     catalog_store_of,
     live_sources_of,
@@ -41,6 +42,7 @@ _MOST_CLOCK_ERROR_MS = 30_000
 _MOST_NAMES = 10
 # The index of Dagster's SQLite event log; a home with another storage has none.
 _EVENT_INDEX = Path("history", "runs", "index.db")
+_MOST_ERROR_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,10 @@ def _existing(path: Path) -> Path:
 
 
 def _root(settings: Settings) -> Iterator[Sign]:
-    existing = _existing(settings.root)
+    existing = _existing(settings.folder)
+    place = existing if isinstance(settings.root, Path) else settings.root
     try:
-        require_writable(existing)
+        storage_of(place).require_writable(place)
         yield Sign("data root", ok=True, detail=str(settings.root))
     except MarketDataError as error:
         yield Sign("data root", ok=False, detail=str(error))
@@ -124,6 +127,8 @@ def _datasets(settings: Settings, targets: Sequence[Target] | None = None) -> Si
         datasets = list(store_of(settings).datasets())
     except MarketDataError as error:
         return Sign("datasets", ok=False, detail=str(error))
+    except OSError as error:
+        return Sign("datasets", ok=False, detail=refusal_of_disk(error))
     if targets is not None:
         wanted = {(target.market, token_of(target.pair)) for target in targets}
         stored = sum((dataset.market, dataset.token) in wanted for dataset in datasets)
@@ -134,7 +139,12 @@ def _datasets(settings: Settings, targets: Sequence[Target] | None = None) -> Si
 def _live(settings: Settings, among: Collection[tuple[Market, str]] | None = None) -> Iterator[Sign]:
     """How far each dataset that is marked live is behind the exchange; of those of these markets and symbols."""
     store, live = store_of(settings), list[Dataset]()
-    for path in store.dataset_files():
+    files = storage_of(store.root)
+    try:
+        paths = store.dataset_files()
+    except (StoreError, OSError):  # the sign of the datasets says why
+        return
+    for path in paths:
         try:
             dataset = store.read(path)
         except MarketDataError as error:
@@ -143,8 +153,8 @@ def _live(settings: Settings, among: Collection[tuple[Market, str]] | None = Non
             if among is not None and (dataset.market, dataset.token) not in among:
                 continue
             live += [dataset] if dataset.live else []
-            if (note := path.with_name(layout.LIVE_ERROR_FILE)).exists():
-                reason = note.read_text(encoding="utf-8", errors="replace")
+            with suppress(FileNotFoundError):
+                reason = files.read(path.with_name(layout.LIVE_ERROR_FILE), _MOST_ERROR_BYTES).decode(errors="replace")
                 yield Sign("live", ok=False, detail=f"live mode of {dataset.name} ended ({reason}); start it again")
     for market in Market:
         if of_market := [dataset for dataset in live if dataset.market is market]:
@@ -171,7 +181,7 @@ def _live_of(settings: Settings, store: Store, market: Market, datasets: Sequenc
 def _dagster(home: Path) -> Sign:
     """Whether the Dagster home can be written, its settings parsed and its event log opened. Imports no Dagster."""
     try:
-        require_writable(_existing(home))
+        FOLDER.require_writable(_existing(home))
     except MarketDataError:
         return Sign("dagster", ok=False, detail=f"cannot write to {home}; set DAGSTER_HOME to a folder you own")
     try:
@@ -202,16 +212,16 @@ def _wait(usage: Usage) -> str | None:
 
 
 def _exchange(settings: Settings, target: Target) -> Iterator[Sign]:
-    with closing(opener_of(settings)(target.market, target.pair)) as source:
-        if wait := _wait(source.usage()):
-            yield Sign("weight", ok=False, detail=wait)
-            return
-        try:
+    try:
+        with closing(opener_of(settings)(target.market, target.pair)) as source:
+            if wait := _wait(source.usage()):
+                yield Sign("weight", ok=False, detail=wait)
+                return
             off_ms = source.now_ms() - round(time.time() * 1000)
             life, usage = source.life(), source.usage()
-        except MarketDataError as error:
-            yield Sign("exchange", ok=False, detail=str(error))
-            return
+    except MarketDataError as error:
+        yield Sign("exchange", ok=False, detail=str(error))
+        return
     yield Sign("exchange", ok=True, detail=f"{target.market} {target.pair} since {iso(life.first_open_ms)}")
     yield Sign("clock", ok=abs(off_ms) <= _MOST_CLOCK_ERROR_MS, detail=f"{abs(off_ms)} ms off the exchange's")
     yield Sign("weight", ok=True, detail=f"{usage.used} of {usage.limit} used in this minute")

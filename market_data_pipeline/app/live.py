@@ -23,11 +23,12 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
-from market_data_pipeline.core.loading.resolve import resolve
-from market_data_pipeline.core.loading.window import dataset_start
+from market_data_pipeline.core.loading.resolve import new_dataset, resolve
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
+from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.settings import Settings
 
 WHO = "market-data live"
@@ -104,7 +105,7 @@ def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
     files = store.open(dataset)
     files.mark_live(live)
     if not live:
-        (files.folder / layout.LIVE_ERROR_FILE).unlink(missing_ok=True)
+        storage_of(files.folder).remove(files.folder / layout.LIVE_ERROR_FILE)
     return files.dataset
 
 
@@ -129,18 +130,18 @@ def find_or_create_dataset(
     prepare_home(settings.home)
     if known := store.find(target.market, target.pair):
         return known, []
-    new, warnings = new_dataset(settings, target, strict_pair=strict_pair)
+    new, warnings = dataset_from_today(settings, target, strict_pair=strict_pair)
     return store.create(new.market, new.pair, zone=new.zone, start=new.start).dataset, warnings
 
 
-def new_dataset(settings: Settings, target: Target, *, strict_pair: bool) -> tuple[Dataset, list[str]]:
+def dataset_from_today(settings: Settings, target: Target, *, strict_pair: bool) -> tuple[Dataset, list[str]]:
     """The dataset that `find_or_create_dataset` creates, which see. Nothing is written."""
     resolved = resolve(opener_of(settings), target.market, target.pair, strict=strict_pair)
     with closing(resolved.source) as source:
         now_ms = source.now_ms()
         today = Span(day_at(target.zone, now_ms).start_ms, now_ms)
-        start = dataset_start(target.zone, source.life(today.start_ms), today)
-    return Dataset(resolved.market, resolved.pair, target.zone, start), [resolved.warning] if resolved.warning else []
+        new = new_dataset(resolved, zone=target.zone, window=today)
+    return new, [resolved.warning] if resolved.warning else []
 
 
 def follow(
@@ -166,6 +167,7 @@ def follow(
         StoreError, SourceError: no dataset could be followed.
     """
     report = LiveReport()
+    log_to(settings.logs)
     datasets = _requested(settings, request, report)
     with ExitStack() as stack:
         markets: list[LiveMarket] = []
@@ -267,6 +269,8 @@ class _MarketThreads:
                 self.watcher.on_trouble(" ".join(str(error).split()))
                 self.stopped.wait(_PAUSE_AFTER_FAILURE_S)
                 continue
+            if not market.followed:  # other processes have taken over, as the updates said
+                return
             first_ms = first_ms or edge_ms
             passed = (edge_ms - first_ms) // MINUTE_MS
             with self.lock:

@@ -5,6 +5,8 @@ Belongs here: which datasets are included. Does not belong here: the numbers (`c
 
 from market_data_pipeline.app.targets import Target, open_datasets
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
+from market_data_pipeline.core.store.storage.ahead import in_order
+from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
 
@@ -15,4 +17,5 @@ def statuses_of(settings: Settings, target: Target) -> list[DatasetStatus]:
         UsageError: there is no such dataset.
         StoreError: a `dataset.json` is damaged.
     """
-    return [status_of(files) for files in open_datasets(settings, target)]
+    at_once = store_of(settings).most_at_once
+    return list(in_order(status_of, open_datasets(settings, target), threads=at_once))

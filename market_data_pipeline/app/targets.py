@@ -6,11 +6,10 @@ Does not belong here: the use cases (the other modules of `app`).
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import Zone, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
@@ -82,17 +81,9 @@ def targets_of(
     """
     of_market, zone = parse_market(market or settings.market_type), parse_zone(tz or settings.align_tz)
     patterns = parse_patterns(words, has_contracts=of_market.has_contracts)
-    pairs = set((among or stored_pairs)(settings, of_market)) if patterns.needs_candidates else set[str]()
+    candidates = among or (lambda settings, market: store_of(settings).pairs(market))
+    pairs = set(candidates(settings, of_market)) if patterns.needs_candidates else set[str]()
     return [Target(of_market, pair, zone, named=True, in_catalog=pair in pairs) for pair in patterns.choose(pairs)]
-
-
-def stored_pairs(settings: Settings, market: Market) -> list[str]:
-    """The pairs of a market that have a dataset, damaged ones left out."""
-    store, pairs = store_of(settings), list[str]()
-    for path in store.dataset_files(market):
-        with suppress(StoreError):
-            pairs.append(store.read(path).pair)
-    return pairs
 
 
 def words_of_file(path: Path) -> list[str]:
@@ -127,5 +118,4 @@ def open_datasets(settings: Settings, target: Target) -> Iterator[DatasetStore]:
     if not datasets:
         absence = f"{target.market} {target.pair} is not" if target.named else "there is nothing"
         raise UsageError(f"{absence} in {store.root}; run market-data backfill first")
-    for dataset in datasets:
-        yield store.open(dataset)
+    yield from store.open_each(datasets)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from market_data_pipeline.cli.load_options import Plan, PlanJson, Runs, Wait, require_way
 from market_data_pipeline.cli.market import datasets as many
 from market_data_pipeline.cli.outcome import (
     FAILED,
@@ -20,7 +21,6 @@ from market_data_pipeline.cli.outcome import (
     exit_unless,
     fail,
     load_settings,
-    require_plan,
 )
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def backfill(
         bool, typer.Option("--refetch", help="Load days again that are already stored and complete.")
     ] = False,
     strict_pair: Annotated[bool, typer.Option("--strict-pair", help="As the option before the command.")] = False,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print what the load will take: requests, weight, sizes. Nothing is written.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --plan: print JSON.")] = False,
+    plan: Plan = False,
+    runs: Runs = False,
+    wait: Wait = False,
+    as_json: PlanJson = False,
 ) -> None:
     """Load the days of a window. Days that are already stored and complete are skipped."""
     with errors_in_one_line():
@@ -87,7 +87,7 @@ def backfill(
         from market_data_pipeline.cli.market.planning import print_plan
         from market_data_pipeline.cli.progress import day_progress
 
-        require_plan(plan, as_json)
+        require_way(plan=plan, runs=runs, wait=wait, as_json=as_json)
         settings, asked = load_settings(market_data_source=source), Asked() if plan else None
         universe = context.obj.chosen(settings)
         if universe:
@@ -106,6 +106,9 @@ def backfill(
         requests = [replace(request, target=target) for target in targets]
         if asked is not None:
             print_plan(settings, requests, asked, as_json=as_json)
+            return
+        if runs:
+            many.fan_out(settings, requests, context.obj.universe, wait=wait)
             return
         started_at = time.monotonic()
         if len(targets) > 1:
@@ -136,6 +139,7 @@ def live(
     Without --market and --pair: all datasets that are marked live, or the default dataset if none is.
     """
     with errors_in_one_line():
+        from market_data_pipeline.api.metrics.server import serve_metrics
         from market_data_pipeline.app import live as live_mode
         from market_data_pipeline.cli import live_table
 
@@ -147,6 +151,7 @@ def live(
         if mark is not None:
             live_table.print_marked(live_mode.mark(settings, targets[0], live=mark))
             return
+        serve_metrics(settings)
         if len(targets) > 1:
             report = live_table.follow_many(settings, targets, minutes)
         else:
@@ -248,9 +253,16 @@ def combine(
 
 
 @app.command()
-def status(context: typer.Context, as_json: Json = False) -> None:
+def status(
+    context: typer.Context,
+    runs: Annotated[bool, typer.Option("--runs", help="Show what became of the runs of backfill --runs.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what is stored, as the manifests list it. Without --market and --pair: all datasets."""
     with errors_in_one_line():
+        if runs:
+            many.show_runs(load_settings(), as_json=as_json)
+            return
         from market_data_pipeline.app.status import statuses_of
         from market_data_pipeline.cli import reports
         from market_data_pipeline.cli.console import print_json

@@ -28,7 +28,7 @@ _ZONE, _START, _END = "Europe/Zurich", "2023-03-01", "2023-04-01"
 
 def run_demo(settings: Settings) -> bool:
     """Load, combine and verify a month of spot BTC/USDT; True if all of it is good."""
-    root = Path(f"{settings.root}-demo")
+    root = Path(f"{settings.folder}-demo")
     target = Target(Market.SPOT, "BTC/USDT", parse_zone(_ZONE), named=True)
     with serve(SimulatedExchange()) as simulated:
         console.talk.print(f"The simulated exchange is at {simulated.url}; no request leaves this machine.")

@@ -51,18 +51,6 @@ def _code_of(error: Exception) -> int:
     return NOT_NOW if isinstance(error, PASSING) else FAILED
 
 
-def require_plan(plan: bool, as_json: bool) -> None:
-    """Refuse `--json` of a load.
-
-    Raises:
-        UsageError: it is given without `--plan`.
-    """
-    from market_data_pipeline.core.errors import UsageError
-
-    if as_json and not plan:
-        raise UsageError("--json prints a plan as JSON; give it with --plan")
-
-
 def fail(message: str, code: int) -> NoReturn:
     """Print the error in one line on stderr, and exit with the code."""
     warn(f"error: {' '.join(message.split())}")

@@ -1,7 +1,7 @@
-"""The progress of a load on stderr: a bar in a terminal, else a line every few seconds.
+"""The progress of a load or a report on stderr: a bar in a terminal, else a line every few seconds.
 
-Belongs here: days done, klines per second, time left, request weight used. Does not belong here: what the load did in
-the end (`reports`).
+Belongs here: days done, klines per second, time left, request weight used. Does not belong here: what was done in the
+end (`reports`).
 """
 
 import os
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from market_data_pipeline.app.report import ReportedOne
 from market_data_pipeline.cli.console import plain_console, styled, talk
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.loading.day import DayResult
@@ -50,6 +51,7 @@ class DayProgress:
         self._name = ""
         self._source: KlineSource | None = None
         self._total = self._days = self._klines = 0
+        self._error: str | None = None
         self._started_at = self._logged_at = time.monotonic()
 
     def on_start(self, dataset: Dataset, days: int, source: KlineSource) -> None:
@@ -65,11 +67,12 @@ class DayProgress:
             self._bar.start()
 
     def on_day(self, result: DayResult) -> None:
-        """Count a day as done, and print its error if it failed."""
+        """Count a day as done, and print its error if it failed for another reason than the failed day before."""
         self._days += 1
         if result.outcome is Outcome.LOADED and result.entry:
             self._klines += result.entry.rows
-        if result.outcome is Outcome.FAILED:
+        if result.outcome is Outcome.FAILED and result.error != self._error:
+            self._error = result.error
             self._console.print(styled((f"{result.day.key} failed:", "red"), f" {result.error}"))
         if self._task is not None:
             what = "checking" if self._days == self._total else self._figures()
@@ -113,3 +116,57 @@ def stderr_console() -> Console:
     except (OSError, ValueError, AttributeError):
         return talk
     return plain_console(file=file, soft_wrap=True)
+
+
+@contextmanager
+def dataset_progress() -> Iterator["DatasetProgress"]:
+    """A progress display that is removed when the block ends."""
+    progress = DatasetProgress()
+    try:
+        yield progress
+    finally:
+        progress.stop()
+
+
+class DatasetProgress:
+    """The progress of a report to Dagster, by dataset."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+        self._bar = Progress(
+            BarColumn(bar_width=16),
+            TextColumn(
+                "{task.completed:,.0f}/{task.total:,.0f} datasets, {task.fields[told]:,} days told", markup=False
+            ),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("datasets", total=0, told=0)
+        self._datasets = self._done = self._told = 0
+        self._logged_at = time.monotonic()
+
+    def on_start(self, datasets: int) -> None:
+        """Show that so many datasets are to be compared."""
+        self._datasets = datasets
+        self._bar.update(self._task, total=datasets)
+        if self._console.is_terminal:
+            self._bar.start()
+
+    def on_dataset(self, reported: ReportedOne) -> None:
+        """Count a dataset as done, and print why it could not be read."""
+        self._done, self._told = self._done + 1, self._told + reported.told
+        if reported.problem:
+            self._console.print(styled((f"{reported.name} failed:", "red"), f" {reported.problem}"))
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._done, told=self._told)
+        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            self._console.print(f"{self._done} of {self._datasets} datasets, {self._told:,} days told")
+
+    def stop(self) -> None:
+        """Remove the bar, and close the console, of which nothing is used afterwards."""
+        if self._console.is_terminal:
+            self._bar.stop()
+        if self._console is not talk:
+            self._console.file.close()

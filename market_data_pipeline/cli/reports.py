@@ -5,11 +5,13 @@ table (`live_table`).
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
+from market_data_pipeline.app.report import Report
 from market_data_pipeline.cli.console import out, plain_console, print_warnings, styled, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -62,8 +64,13 @@ def print_backfill(report: BackfillReport, seconds: float) -> None:
         out.print(f"  revised   {minutes:,} minutes have other values than before, on {days} ({REVISIONS_FILE})")
     out.print(f"  where     {report.folder}")
     out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
-    for day, error in report.failed[:_MOST_LINES]:
-        out.print(f"  failed    {day}: {error}")
+    # All days after an exchange that is gone fail for the same reason.
+    reasons = [(error, list(failed)) for error, failed in groupby(report.failed, lambda failed: failed[1])]
+    for error, failed in reasons[:_MOST_LINES]:
+        (first, _), (last, _), count = failed[0], failed[-1], len(failed)
+        out.print(f"  failed    {first}{f' to {last} ({count:,} days)' if count > 1 else ''}: {error}")
+    if len(reasons) > _MOST_LINES:
+        out.print(f"  ... and {count_text(len(reasons) - _MOST_LINES, 'more reason')} (--json has all)")
     for check in report.failed_checks:
         out.print(f"  check     {check}")
     if report.error:
@@ -184,6 +191,23 @@ def print_combined(numbers: Mapping[str, Any]) -> None:
         f"{numbers['file']}  {numbers['outcome']}: {count_text(numbers['dagster/row_count'], 'kline')} of "
         f"{count_text(numbers['chunks'], 'chunk')}, {size_text(numbers['bytes'])}"
     )
+
+
+def print_report(report: Report, seconds: float) -> None:
+    """Print what Dagster was told of."""
+    stored, told = (sum(getattr(one, name) for one in report.datasets) for name in ("days", "told"))
+    out.print(f"{count_text(len(report.datasets), 'dataset')}: {count_text(stored, 'day')} stored")
+    out.print(f"  told      {count_text(told, 'day')} in {seconds:.1f} s")
+    out.print(f"  run       {report.run_id or 'none, as Dagster had everything'}")
+    lost = [one for one in report.datasets if one.not_stored]
+    for one in lost[:_MOST_LINES]:
+        days = count_text(one.not_stored, "day")
+        out.print(f"  warning   {one.name}: Dagster has {days} more than is stored; backfill loads what is missing")
+    for one in report.failed[:_MOST_LINES]:
+        out.print(f"  failed    {one.name}: {one.problem}")
+    for more, what in ((lost, "warning"), (report.failed, "dataset")):
+        if len(more) > _MOST_LINES:
+            out.print(f"  ... and {count_text(len(more) - _MOST_LINES, f'more {what}')} (--json has all)")
 
 
 def print_health(signs: "Sequence[Sign]") -> None:

@@ -77,6 +77,27 @@ def up(
 
 
 @app.command()
+def worker(
+    runs: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="How many runs to execute at once.")] = 1,
+) -> None:
+    """Execute runs that Dagster's queue hands to many hosts, until Ctrl-C; runs under way end first.
+
+    Needs the extra [celery], and deploy/dagster.celery.yaml as `dagster.yaml`.
+    """
+    with errors_in_one_line():
+        from market_data_pipeline.core.errors import UsageError
+
+        settings = load_settings()
+        try:
+            from market_data_pipeline.instance.workers.worker import work
+        except ImportError as error:
+            raise UsageError(
+                f'a package is missing ({error.name}); run pip install "market-data-pipeline[celery]"'
+            ) from error
+        work(settings.home, runs=runs)
+
+
+@app.command()
 def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
@@ -127,7 +148,8 @@ def _warn_if_open_to_others(settings: "Settings", address: "Address") -> None:
 
 @app.command()
 def simulate(
-    port: Annotated[int, typer.Option(metavar="PORT", help="Port on 127.0.0.1; 0 takes one that is free.")] = 9000,
+    port: Annotated[int, typer.Option(metavar="PORT", help="Port to listen at; 0 takes one that is free.")] = 9000,
+    host: Host = "127.0.0.1",
     archive: Annotated[
         Path | None,
         typer.Option(
@@ -182,7 +204,7 @@ def simulate(
                 speed=speed,
             )
             exchange.on_problem = lambda problem: warn(f"warning: the scenario goes on as it was: {problem}")
-            run(exchange, port=port, on_ready=lambda url: say(f"simulated exchange at {url}"))
+            run(exchange, host=host, port=port, on_ready=lambda url: say(f"simulated exchange at {url}"))
         except (ValueError, OSError) as error:
             raise UsageError(str(error)) from error
 

@@ -8,6 +8,7 @@ Its rooms, from the outermost to the innermost; each may import those below it:
     store      the files under the data root          sources    the exchange over the network
     catalog    all pairs of a market that ever were
     klines     values without I/O: days, datasets, minutes, rules
+    counting   what processes have counted, for those who watch them
 
 `errors` has every error that a person can meet, `text` the numbers that several faces show.
 """

@@ -12,7 +12,9 @@
             ├── BadAnswer            the exchange sent something that is not klines
             └── SourceUnavailable    the exchange cannot be reached now: end the work
                 ├── RegionBlocked    HTTP 451
-                └── Banned           the exchange refuses this IP address for long (HTTP 418)
+                ├── Banned           the exchange refuses this IP address for long (HTTP 418)
+                │   └── ShutOut      the exchange's firewall does (HTTP 403)
+                └── BudgetUnavailable    the budget of request weight cannot be reached
 
 Exit codes and HTTP codes do not belong here: `cli` and `api` map errors to them.
 """
@@ -70,6 +72,16 @@ class Banned(SourceUnavailable):
     """The exchange refuses requests of this IP address for longer than a run should wait."""
 
 
+class ShutOut(Banned):
+    """HTTP 403: the exchange's firewall refuses this IP address, and does not say for how long."""
+
+
+class BudgetUnavailable(SourceUnavailable):
+    """The budget of request weight cannot be reached, so no request may be sent."""
+
+
+REFUSED: tuple[type[SourceUnavailable], ...] = (RegionBlocked, Banned)
+"""The errors after which REST is not to be asked any more, whereas the archive may go on."""
 PASSING: tuple[type[Exception], ...] = (Unavailable, OSError)
 """The errors after which the same command may succeed later, without a repair. Outside of requests to the exchange an
 OSError is the disk's."""

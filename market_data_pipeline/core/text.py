@@ -34,8 +34,13 @@ def count_text(count: int, noun: str) -> str:
 
 
 def refusal_of_disk(error: OSError) -> str:
-    """An error of the disk in one line: a full disk, a folder of another user, a read-only mount."""
-    what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
+    """An error of the disk, or of an object store, in one line: a full disk, a folder of another user, no network."""
+    problem, _, cure = (error.strerror or type(error).__name__).partition("; ")
+    what = f"{problem}: {error.filename or error}"
+    if cure:
+        return f"{what}; {cure}"
+    if "://" in str(error.filename):
+        return f"{what}; check the network, the bucket and the credentials"
     return f"{what}; check that the disk is not full and that you may write to the folder"
 
 

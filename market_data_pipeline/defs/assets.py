@@ -27,9 +27,9 @@ from market_data_pipeline.defs.metadata import column_schema, combined_metadata,
 from market_data_pipeline.defs.partitions import partitions_of, span_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.events.batches import ALREADY_RECORDED
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path, dagster_name, op_name
-from market_data_pipeline.instance.storage import ALREADY_RECORDED
 
 _LONGEST_TAG = 63
 

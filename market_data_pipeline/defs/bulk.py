@@ -23,9 +23,10 @@ from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.defs.assets import asset_key, record_combined
-from market_data_pipeline.defs.checks import evaluations_of
+from market_data_pipeline.defs.markets.choosing import ChosenConfig
 from market_data_pipeline.defs.markets.pairs import catalog_of
 from market_data_pipeline.defs.metadata import manifest_metadata
+from market_data_pipeline.defs.proof.results import evaluations_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
@@ -33,17 +34,9 @@ from market_data_pipeline.instance.names import KLINES, LOAD_JOB, LOAD_OP, MANIF
 from market_data_pipeline.instance.runs import recorded_days
 
 
-class LoadConfig(dg.Config):
-    """Which datasets to load, and which minutes of each."""
+class LoadConfig(ChosenConfig):
+    """Which datasets to load, and which minutes of each; they need not be stored yet."""
 
-    market: str | None = Field(
-        default=None, description="spot or futures; that of the universe, or else futures, if unset"
-    )
-    pairs: list[str] = Field(
-        default=[],
-        description="BASE/QUOTE or the exchange's symbol; globs such as */USDT; !*DOWN/* leaves out what it matches",
-    )
-    universe: str | None = Field(default=None, description="the pairs of [universe.NAME] in market-data.toml, too")
     start: str | None = Field(
         default=None,
         description="first minute, a date or an ISO time; that of the universe, or else 2020-01-01T01:00Z, if unset",

@@ -1,8 +1,9 @@
 """The asset checks of a dataset.
 
-Belongs here: findings of `core` as Dagster's check results. Does not belong here: finding out what is wrong
-(`core.proof`, `core.live.freshness`), the names of checks (`instance.names`).
-The checks in `CHECKS` are evaluated from one read of the whole dataset, so a passed check is about all of its days.
+Belongs here: their definitions, and the checks that send requests. Does not belong here: the results of the others
+(`proof.results`), finding out what is wrong (`core.proof`, `core.live.freshness`), names (`instance.names`).
+The checks in `CHECKS` are evaluated from one read of the whole dataset, so a passed check is about all of its days. The
+nightly proof (`proof.job`) evaluates the same checks of all datasets, and reads some of their days each night.
 https://docs.dagster.io/guides/test/asset-checks
 """
 
@@ -10,25 +11,24 @@ from collections.abc import Iterator, Set
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from market_data_pipeline.core.errors import SourceError, StoreError
-from market_data_pipeline.core.klines.coverage import Span, minutes_by_kind
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.findings import Finding, Severity
 from market_data_pipeline.core.live.freshness import freshness
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck, sample
-from market_data_pipeline.core.proof.prove import Proof
-from market_data_pipeline.core.proof.verify import Verification, verify
-from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.proof.rolling import forget_combined, note
+from market_data_pipeline.core.proof.verify import verify
+from market_data_pipeline.core.store.layout import owner_of
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.core.text import kinds_text
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.defs.assets import AFTER, asset_key, inputs_of
 from market_data_pipeline.defs.metadata import findings_table
+from market_data_pipeline.defs.proof.results import MOST_FINDINGS, chunk_result, combined_result
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.names import (
     CAN_BE_READ,
@@ -43,7 +43,6 @@ from market_data_pipeline.instance.names import (
     op_name,
 )
 
-_MOST_FINDINGS = 50
 _SAMPLE_DAYS = 5
 # The archive publishes a day within this time, and REST changes no kline of it any more.
 _SETTLED_AFTER_MS = 2 * 86_400_000
@@ -89,7 +88,7 @@ def _evaluate(dataset: Dataset, context: dg.AssetCheckExecutionContext, _: objec
     tools: Tools = context.resources.tools
     selected = {key.name for key in context.selected_asset_check_keys}
     evaluations = [_stored_results(dataset, selected & CHECKS.keys(), tools)]
-    evaluations += [evaluate(dataset, tools) for name, evaluate in _REQUESTING.items() if name in selected]
+    evaluations += [evaluate(dataset, tools) for name, evaluate in REQUESTING.items() if name in selected]
     failure: Exception | None = None
     for results in evaluations:
         try:
@@ -105,38 +104,18 @@ def _evaluate(dataset: Dataset, context: dg.AssetCheckExecutionContext, _: objec
 def _stored_results(dataset: Dataset, selected: Set[str], tools: Tools) -> Iterator[dg.AssetCheckResult]:
     if not selected:
         return
-    store = tools.open_dataset(dataset)
+    store, now_s = tools.open_dataset(dataset), tools.turns.clock()
     if chunk_checks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
         verification = verify(store)
+        # What is found damaged now, the next night must not take for good.
+        note(store, verification, now_s)
         for name in chunk_checks:
-            yield _chunk_result(verification, name)
+            yield chunk_result(verification, name)
     if COMBINED_EQUALS_CHUNKS in selected:
-        yield _combined_result(store.dataset, *combined_agreement(store))
-
-
-def evaluations_of(proof: Proof) -> Iterator[dg.AssetCheckEvaluation]:
-    """The results of the same checks as events, for an op that has the proof already."""
-    verification = proof.verification
-    results = [_chunk_result(verification, name) for name in CHECKS if name != COMBINED_EQUALS_CHUNKS]
-    results.append(_combined_result(verification.dataset, proof.combined, proof.combined_problem))
-    yield from map(_evaluation, results)
-
-
-def combined_evaluation(store: DatasetStore) -> dg.AssetCheckEvaluation:
-    """The result of the check of the combined file as an event, for an op that has just written it."""
-    return _evaluation(_combined_result(store.dataset, *combined_agreement(store)))
-
-
-def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    assert result.asset_key is not None and result.check_name is not None
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name,
-        passed=result.passed,
-        severity=result.severity,
-        description=result.description,
-        metadata=result.metadata,
-    )
+        agreement, detail = combined_agreement(store)
+        if agreement is not Agreement.EQUAL:
+            forget_combined(store)
+        yield combined_result(store.dataset, agreement, detail)
 
 
 def _comparison_results(dataset: Dataset, tools: Tools) -> Iterator[dg.AssetCheckResult]:
@@ -176,10 +155,11 @@ def _freshness_results(dataset: Dataset, tools: Tools) -> Iterator[dg.AssetCheck
     )
 
 
-_REQUESTING = {FRESH: _freshness_results, MATCHES_OTHER_SOURCE: _comparison_results}
+REQUESTING = {FRESH: _freshness_results, MATCHES_OTHER_SOURCE: _comparison_results}
+"""The checks that send requests: from a dataset and the tools to their results."""
 
 
-def damage_check_of(store: Store, path: Path, refusal: str) -> dg.AssetChecksDefinition:
+def damage_check_of(store: Store, path: StorePath, refusal: str) -> dg.AssetChecksDefinition:
     """The check that fails while this `dataset.json` cannot be used; its dataset has no other definitions then.
 
     Args:
@@ -187,7 +167,7 @@ def damage_check_of(store: Store, path: Path, refusal: str) -> dg.AssetChecksDef
         path: the `dataset.json`.
         refusal: why Dagster cannot have the dataset; empty if the file cannot be read.
     """
-    exchange_id, token = path.parts[-4:-2]
+    exchange_id, token = owner_of(path)
 
     @dg.asset_check(
         name=CAN_BE_READ,
@@ -200,7 +180,7 @@ def damage_check_of(store: Store, path: Path, refusal: str) -> dg.AssetChecksDef
         except StoreError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
         if refusal:
-            return dg.AssetCheckResult(passed=False, description=f"Dagster cannot have {dataset.name}: {refusal}")
+            return dg.AssetCheckResult(passed=False, description=refusal)
         return dg.AssetCheckResult(passed=True, description=f"{dataset.name}: reload the code location")
 
     return read
@@ -231,56 +211,5 @@ def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.As
         severity=dg.AssetCheckSeverity.ERROR if differing else dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={"days": days, "klines": sum(checked.rows for checked in crosschecks)}
-        | ({"findings": findings_table(findings[:_MOST_FINDINGS])} if findings else {}),
-    )
-
-
-def _chunk_result(verification: Verification, name: str) -> dg.AssetCheckResult:
-    """The result of the check `name`, which fails if it has a finding that is more than a notice."""
-    findings = verification.of(name)
-    problems = [finding for finding in findings if finding.severity is not Severity.NOTICE]
-    is_error = any(finding.severity is Severity.ERROR for finding in problems)
-    metadata: dict[str, Any] = {
-        "days": verification.days,
-        "klines": verification.rows,
-        "absent": kinds_text(minutes_by_kind(verification.absences)),
-    }
-    if findings:
-        metadata["number_of_findings"] = len(findings)
-        metadata["findings"] = findings_table(
-            [(f"{finding.day} {finding.severity}", finding.problem) for finding in findings[:_MOST_FINDINGS]]
-        )
-    return dg.AssetCheckResult(
-        asset_key=asset_key(verification.dataset, CHECKS[name][0]),
-        check_name=name,
-        passed=not problems,
-        severity=dg.AssetCheckSeverity.ERROR if is_error or not problems else dg.AssetCheckSeverity.WARN,
-        description=_first_problem(problems)
-        if problems
-        else f"{verification.days:,} days, {verification.rows:,} klines",
-        metadata=metadata,
-    )
-
-
-def _first_problem(problems: list[Finding]) -> str:
-    """The first problem, how many more there are, and what to do about an error."""
-    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-    is_error = any(finding.severity is Severity.ERROR for finding in problems)
-    advice = "; run market-data verify --repair" if is_error else ""
-    return f"{problems[0].day}: {problems[0].problem}{more}{advice}"
-
-
-def _combined_result(dataset: Dataset, agreement: Agreement, detail: str) -> dg.AssetCheckResult:
-    is_older = agreement is Agreement.OLDER
-    if is_older:
-        advice = "the dataset is live and grows each minute" if dataset.live else "materialize it again"
-        detail = f"it is {agreement}: {detail}; {advice}"
-    return dg.AssetCheckResult(
-        asset_key=asset_key(dataset, COMBINED),
-        check_name=COMBINED_EQUALS_CHUNKS,
-        # A live dataset gets new klines each minute, so its combined file is older a minute after it was built.
-        passed=agreement in {Agreement.ABSENT, Agreement.EQUAL} or (is_older and dataset.live),
-        severity=dg.AssetCheckSeverity.WARN if is_older else dg.AssetCheckSeverity.ERROR,
-        description=detail or None,
-        metadata={"combined": agreement.value},
+        | ({"findings": findings_table(findings[:MOST_FINDINGS])} if findings else {}),
     )

@@ -1,7 +1,7 @@
-"""Jobs that are not assets: `repair`, and `proof`, which evaluates all checks.
+"""The job `repair`, which is about what is stored.
 
 Belongs here: reading the config, calling the use case, recording its results. Does not belong here: how a day is
-repaired (`core.proof.repair`), when jobs run (`schedules`).
+repaired (`core.proof.repair`), the nightly proof (`proof.job`), many datasets (`bulk`).
 https://docs.dagster.io/guides/build/jobs
 """
 
@@ -11,28 +11,21 @@ from dataclasses import asdict, fields
 import dagster as dg
 from pydantic import Field
 
-from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Market, parse_market
+from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.pair import parse_pair, require_same, token_of
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.proof.prove import Proof, prove
 from market_data_pipeline.core.proof.repair import Repaired, repair
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
-from market_data_pipeline.defs.checks import evaluations_of
 from market_data_pipeline.defs.metadata import manifest_metadata
+from market_data_pipeline.defs.proof.results import evaluations_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import KLINES, MANIFEST, PROOF_JOB, REPAIR_JOB, REPAIR_OP, pairs_path
-
-PROOF = dg.define_asset_job(
-    PROOF_JOB,
-    # Of datasets: the check of a catalog is evaluated when that is refreshed.
-    selection=dg.AssetSelection.all_asset_checks()
-    - dg.AssetSelection.checks_for_assets(*(dg.AssetKey(pairs_path(market)) for market in Market)),
-    description="Reads every chunk of every dataset and evaluates all checks. Changes no file.",
-)
+from market_data_pipeline.instance.names import KLINES, MANIFEST, REPAIR_JOB, REPAIR_OP
 
 
 class RepairConfig(dg.Config):
@@ -81,26 +74,32 @@ def _proofs(config: RepairConfig, tools: Tools) -> Iterator[Proof]:
 
     Raises:
         UsageError: the store has no such dataset.
+        StoreError: the `dataset.json` of one is damaged; raised after the proofs of the others.
     """
     if tools.caller.proofs is not None:
         yield from tools.caller.proofs
         return
     market = parse_market(config.market) if config.market else None
     pairs = {token_of(pair): pair for pair in map(parse_pair, [*config.pairs, *([config.pair] if config.pair else [])])}
-    selected = [
-        dataset
-        for dataset in tools.store.datasets()
-        if market in {None, dataset.market} and (not pairs or dataset.token in pairs)
-    ]
-    missing = [pair for token, pair in pairs.items() if token not in {dataset.token for dataset in selected}]
+    by_token = [(layout.owner_of(path)[-1], path) for path in tools.store.dataset_files(market)]
+    selected = [(token, path) for token, path in by_token if not pairs or token in pairs]
+    missing = [pair for token, pair in pairs.items() if token not in dict(selected)]
     if missing or not selected:
         raise UsageError(
             f"{tools.store.root} has no {market or ''} {missing[0] if missing else 'dataset'}; load it first"
         )
-    for dataset in selected:
+    damaged: StoreError | None = None
+    for token, path in selected:
+        try:
+            dataset = tools.store.read(path)
+        except StoreError as error:
+            damaged = damaged or error
+            continue
         if pairs:
-            require_same(pairs[dataset.token], dataset.pair)
+            require_same(pairs[token], dataset.pair)
         yield prove(tools.open_dataset(dataset))
+    if damaged:
+        raise damaged
 
 
 def _repaired(context: dg.OpExecutionContext, proof: Proof, tools: Tools) -> Iterator[Repaired]:

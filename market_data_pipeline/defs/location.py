@@ -5,7 +5,6 @@ Belongs here: which definitions there are for which dataset. Does not belong her
 """
 
 from contextlib import suppress
-from pathlib import Path
 
 import dagster as dg
 
@@ -15,17 +14,24 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
 from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.defs.alerts.sensor import alert_sensor
 from market_data_pipeline.defs.assets import assets_of
 from market_data_pipeline.defs.bulk import load_job
 from market_data_pipeline.defs.checks import checks_of, damage_check_of
 from market_data_pipeline.defs.jobs import repair_job
 from market_data_pipeline.defs.markets.combining import combine_job
 from market_data_pipeline.defs.markets.pairs import market_definitions
-from market_data_pipeline.defs.partitions import partitions_of
+from market_data_pipeline.defs.partitions import refusal_of
+from market_data_pipeline.defs.proof.job import proof_job
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
 from market_data_pipeline.defs.sensors import live_sensor_of
+from market_data_pipeline.defs.upkeep.pruning import daily_prune, prune_job
+from market_data_pipeline.defs.upkeep.report import report_job
 from market_data_pipeline.settings import Settings
+
+_JOBS = (repair_job, load_job, combine_job, report_job)
 
 
 def default_dataset(settings: Settings) -> Dataset | None:
@@ -48,7 +54,7 @@ def datasets_of(store: Store, settings: Settings) -> list[Dataset]:
     return stored if default is None or is_stored else [default, *stored]
 
 
-def _read_undamaged(store: Store, path: Path) -> Dataset | None:
+def _read_undamaged(store: Store, path: StorePath) -> Dataset | None:
     """The dataset of a `dataset.json`, None if the file is damaged: `location_of` then gives it a check that fails."""
     try:
         return store.read(path)
@@ -74,7 +80,7 @@ def definitions_of(datasets: list[Dataset], tools: Tools, *, requesting: bool = 
 
 def jobs_of(tools: Tools) -> dg.Definitions:
     """The jobs that are not about assets, with `tools` as their resource."""
-    return dg.Definitions(jobs=[repair_job, load_job, combine_job], resources={"tools": tools})
+    return dg.Definitions(jobs=[*_JOBS], resources={"tools": tools})
 
 
 def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
@@ -83,9 +89,9 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     A dataset that cannot be read, or that Dagster refuses, has a check that fails in place of them, and harms no other.
     Runs that the command line starts load `definitions_of` alone, so they evaluate no check that sends a request.
     """
-    store, usable, problems = tools.store, list[Dataset](), dict[Path, str]()
+    store, usable, problems = tools.store, list[Dataset](), dict[StorePath, str]()
     for dataset in datasets:
-        if problem := _refusal(dataset):
+        if problem := refusal_of(dataset):
             problems[store.folder(dataset.market, dataset.pair) / DATASET_FILE] = problem
         else:
             usable.append(dataset)
@@ -94,16 +100,12 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     sensors = [
         live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]
+    if tools.alert_url:
+        sensors.append(alert_sensor(tools.alert_url))
     others = dg.Definitions(
-        asset_checks=checks, jobs=[repair_job, load_job, combine_job], schedules=[nightly_proof], sensors=sensors
+        asset_checks=checks,
+        jobs=[*_JOBS, proof_job, prune_job],
+        schedules=[nightly_proof, daily_prune],
+        sensors=sensors,
     )
     return dg.Definitions.merge(definitions_of(usable, tools, requesting=True), market_definitions(), others)
-
-
-def _refusal(dataset: Dataset) -> str:
-    """Why Dagster cannot have this dataset, empty if it can."""
-    try:
-        partitions_of(dataset).get_first_partition_key()
-    except Exception as error:  # of Dagster, or of the calendar: any of them would end the whole code location
-        return " ".join(f"{type(error).__name__}: {error}".split())
-    return ""

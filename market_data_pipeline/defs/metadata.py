@@ -4,6 +4,7 @@ Belongs here: values of `core` as Dagster metadata. Does not belong here: comput
 https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.layout import MANIFEST_FILE, REVISIONS_FILE
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import kinds_text, size_text
@@ -25,6 +27,9 @@ from market_data_pipeline.instance.names import ROWS
 _MOST_CHANGES = 5
 _MOST_FLAWS = 5
 _SHORT = 12
+_RECORDED_CHUNK = re.compile(rf"sha256 ([0-9a-f]{{{_SHORT}}})")
+# Of the first version, whose days are not told again: it had the whole sha256, as an entry of its own.
+_FIRST_VERSION = '"sha256"'
 _COLUMN_MEANING = {
     "open_time": "first ms of the minute, UTC; unique",
     "open": "price of the first trade",
@@ -67,7 +72,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
         "absent": absences_text(entry.absences),
         "chunk": f"{result.outcome}, {entry.state}, {entry.source}, {size_text(entry.size_bytes)}, "
         f"sha256 {entry.sha256[:_SHORT]}…",
-        "file": dg.MetadataValue.path(store.chunk_path(result.day)),
+        "file": dg.MetadataValue.path(str(store.chunk_path(result.day))),
     }
     if evidence := evidence_of(entry.absences):
         metadata["evidence"] = "; ".join(evidence)
@@ -77,6 +82,22 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
         metadata["revised_minutes"] = total_minutes(revision.minutes)
         metadata["revised"] = revision_text(revision)
     return metadata
+
+
+def recorded_chunk(text: str) -> str:
+    """The begin of the sha256 of the chunk that a day's stored event tells of; empty if it tells of none."""
+    found = _RECORDED_CHUNK.search(text)
+    return found[1] if found else ""
+
+
+def is_told(entry: Entry, text: str | None) -> bool:
+    """Whether the stored event of a day, None if there is none, tells of this chunk.
+
+    While a day is not over its chunk grows, which is told each hour at most. An empty text tells of any chunk.
+    """
+    if not text or not entry.is_over:
+        return text is not None
+    return recorded_chunk(text) == entry.sha256[:_SHORT] or _FIRST_VERSION in text
 
 
 def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
@@ -91,7 +112,7 @@ def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
         "states": ", ".join(f"{state} {count:,}" for state, count in status.states.items()) or "none",
         "absent": kinds_text(status.absent_minutes),
         "flaws": status.flaws,
-        "file": dg.MetadataValue.path(status.folder / MANIFEST_FILE),
+        "file": dg.MetadataValue.path(str(status.folder / MANIFEST_FILE)),
     }
 
 
@@ -103,7 +124,7 @@ def combined_metadata(combined: Combined) -> Mapping[str, Any]:
         "chunks": combined.chunks,
         "bytes": combined.size_bytes,
         "fingerprint": combined.fingerprint,
-        "file": dg.MetadataValue.path(combined.path),
+        "file": dg.MetadataValue.path(str(combined.path)),
     }
 
 

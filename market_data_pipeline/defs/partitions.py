@@ -25,6 +25,16 @@ def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
     )
 
 
+def refusal_of(dataset: Dataset) -> str:
+    """Why Dagster cannot have this dataset, empty if it can."""
+    try:
+        partitions_of(dataset).get_first_partition_key()
+    except Exception as error:  # of Dagster, or of the calendar: any of them would end the whole code location
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"Dagster cannot have {dataset.name}: {reason}"
+    return ""
+
+
 def span_of(dataset: Dataset, keys: list[str]) -> Span:
     """From the start of the first day to the end of the last, ms UTC; the partition keys of a run are contiguous."""
     return Span(dataset.day(min(keys)).start_ms, dataset.day(max(keys)).end_ms)

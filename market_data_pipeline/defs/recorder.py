@@ -1,7 +1,7 @@
 """Days recorded in Dagster as they finish, so that finished days stay recorded when a run fails or is killed.
 
 Belongs here: when a materialization is logged. Does not belong here: its metadata (`metadata`), how it is stored
-(`instance.storage`).
+(`instance.events`).
 """
 
 import logging
@@ -15,10 +15,12 @@ from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.defs.metadata import day_metadata, findings_table
-from market_data_pipeline.instance.storage import REFUSALS, stored_together
+from market_data_pipeline.instance.events.batches import REFUSALS, record, refusal_text
 
 _INTERVAL_S = 1.0
-_MOST_KEPT = 100
+# A database that is down makes each try wait for seconds, and the load with it.
+_AFTER_REFUSAL_S = 30.0
+_MOST_KEPT = 2_000
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +42,7 @@ class DayRecorder:
         self._store = store
         self._finished: list[DayResult] = []
         self._failed: list[DayResult] = []
-        self._recorded_s = time.monotonic()
+        self._due_s = time.monotonic() + _INTERVAL_S
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +64,7 @@ class DayRecorder:
             self._failed.append(result)
         elif result.outcome.is_recorded:
             self._finished.append(result)
-        if time.monotonic() - self._recorded_s >= _INTERVAL_S:
+        if time.monotonic() >= self._due_s:
             self._record()
 
     def raise_if_failed(self) -> None:
@@ -82,18 +84,18 @@ class DayRecorder:
     def _record(self, *, is_last: bool = False) -> None:
         """Log the finished days. Those that Dagster refuses are kept for the next time, unless this is the last one."""
         finished, self._finished = self._finished, []
-        self._recorded_s = time.monotonic()
+        pause_s = _INTERVAL_S
         try:
-            with stored_together(self._context.instance):
-                for result in finished:
-                    event = dg.AssetMaterialization(
-                        self._key, partition=result.day.key, metadata=day_metadata(self._store, result)
-                    )
-                    self._context.log_event(event)
+            record(self._context, [self._materialization(result) for result in finished])
         except REFUSALS as error:
             if is_last:
                 raise
             # Days that are dropped here are recorded by the next load, which asks Dagster what it has.
             self._finished = finished[-_MOST_KEPT:]
+            pause_s = _AFTER_REFUSAL_S
             counts = len(finished), len(self._finished)
-            _log.warning("Dagster did not record %d days; the last %d are told again: %s", *counts, error)
+            _log.warning("Dagster did not record %d days; the last %d are told again: %s", *counts, refusal_text(error))
+        self._due_s = time.monotonic() + pause_s
+
+    def _materialization(self, result: DayResult) -> dg.AssetMaterialization:
+        return dg.AssetMaterialization(self._key, partition=result.day.key, metadata=day_metadata(self._store, result))

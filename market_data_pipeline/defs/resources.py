@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from market_data_pipeline.core.bulk.load import Message
 from market_data_pipeline.core.catalog.ports import Archive, Exchange
 from market_data_pipeline.core.klines.dataset import Dataset, Market
@@ -21,10 +23,12 @@ from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.repair import Repaired
+from market_data_pipeline.core.proof.rolling import Turns
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.defs.upkeep.comparing import Compared
 from market_data_pipeline.instance.composition import live_market_of, market_opener_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
 
@@ -41,20 +45,24 @@ class Caller:
         load: the planned load of `klines_1m`; if None, the asset plans one.
         messages: of a load of many datasets that has begun, which the job `load` records; if None, it begins one.
         datasets: those that the job `combine` combines; if None, its config names them.
+        compared: what the job `report` records; if None, it compares the datasets that its config names.
         proofs: the proofs that the job `repair` starts from; if None, the job proves the datasets first.
         on_load: called with each load of a repair, before its first day.
         on_day: called with each day's result.
         on_combined: called with each dataset, its file, and what is wrong, which may pass or not.
+        on_compared: called with what Dagster lacked of each dataset, after that was recorded.
         on_repaired: called with each bad day or file after its repair.
     """
 
     load: Load | None = None
     messages: Generator[tuple[WindowRequest, Message]] | None = None
     datasets: Sequence[Dataset] | None = None
+    compared: Generator[Compared] | None = None
     proofs: Sequence[Proof] | None = None
     on_load: Callable[[Load], None] = _ignore
     on_day: Callable[[DayResult], None] = _ignore
     on_combined: Callable[[Dataset, Combined | None, str, bool], None] = _ignore
+    on_compared: Callable[[Compared], None] = _ignore
     on_repaired: Callable[[Dataset, Repaired], None] = _ignore
 
 
@@ -70,6 +78,9 @@ class Tools:
         open_market: opens a whole market by REST and by the archive's listing.
         build_combined: whether each run of `klines_1m` also builds the combined file (BUILD_COMBINED_ON_BACKFILL).
         logs: the folder of `loader.log`.
+        turns: how often the nightly proof reads a chunk, and how long it may take.
+        alert_url: the webhook for alerts, None for none.
+        runs_kept_days: how many days a run is kept in Dagster after its end, 0 for all (MARKET_DATA_RUNS_KEPT_DAYS).
         caller: the command that runs Dagster in this process, if one does.
     """
 
@@ -80,6 +91,9 @@ class Tools:
     open_market: Callable[[Market], AbstractContextManager[tuple[Exchange, Archive]]]
     build_combined: bool
     logs: Path
+    turns: Turns = field(default_factory=Turns)
+    alert_url: SecretStr | None = None
+    runs_kept_days: int = 0
     caller: Caller = field(default_factory=Caller)
 
     def catalog(self, market: Market) -> CatalogStore:
@@ -105,4 +119,7 @@ def tools_of(settings: Settings) -> Tools:
         open_market=market_opener_of(settings),
         build_combined=settings.build_combined_on_backfill,
         logs=settings.logs,
+        turns=Turns(settings.market_data_proof_days, settings.market_data_proof_hours * 3600),
+        alert_url=settings.market_data_alert_url,
+        runs_kept_days=settings.market_data_runs_kept_days,
     )

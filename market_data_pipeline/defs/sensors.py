@@ -7,7 +7,6 @@ load only days that are too much for a tick: missing days, and days that are ove
 https://docs.dagster.io/guides/automate/sensors
 """
 
-import gc
 import json
 import logging
 import threading
@@ -109,9 +108,6 @@ class _SharedSession:
             if trouble:
                 raise trouble
             if self._session is None:
-                # Each garbage collection would search all objects of Dagster, which takes the time of a tick.
-                gc.collect()
-                gc.freeze()
                 who = f"the sensor {sensor_name(self._market)}"
                 self._session = _Session(self._tools.open_live(self._market, who))
             yield self._session

@@ -1,9 +1,10 @@
 """Which runs of commands are alive: each holds a lock, which the operating system frees when its process ends.
 
-Belongs here: these locks, and the tag by which a run is known to hold one. Does not belong here: what becomes of a run
+Belongs here: these locks, and the tags by which a run is known to hold one. Does not belong here: what becomes of a run
 whose process is gone (`runs`), runs that a code server started, which Dagster watches itself.
 Process ids are used again, clocks are set, and a container has another host name at its next start. A lock tells the
-truth through all of them, on any file system that has locks.
+truth through all of them, on any file system that has locks. Hosts that share a database may have a home each; who has
+another home sees nothing of the lock, and leaves the run alone.
 """
 
 import socket
@@ -14,15 +15,17 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from market_data_pipeline.instance.home import id_of
+
 # The UI hides tags that begin with `.dagster/`.
-PROCESS_TAG = ".dagster/market_data_process"
+PROCESS_TAG, HOME_TAG = ".dagster/market_data_process", ".dagster/market_data_home"
 _FOLDER = "running"
 _LONGEST_WAIT_S = 10
 
 
-def alive_tag(run_id: str) -> dict[str, str]:
-    """The tag of a run that holds its lock. It has the run's id, as Dagster may copy it to another run."""
-    return {PROCESS_TAG: run_id}
+def alive_tags(home: Path, run_id: str) -> dict[str, str]:
+    """The tags of a run that holds its lock in the home. One has the run's id: Dagster may copy it to another run."""
+    return {PROCESS_TAG: run_id, HOME_TAG: id_of(home)}
 
 
 @contextmanager
@@ -41,9 +44,12 @@ def held(home: Path, run_id: str) -> Iterator[None]:
 
 
 def is_gone(home: Path, run_id: str, tags: Mapping[str, str]) -> bool:
-    """True if the run was one of a command, and its process has ended."""
+    """True if the run was one of a command with this home, and its process has ended."""
     value = tags.get(PROCESS_TAG, "")
-    return not _holds(_path(home, run_id)) if value == run_id else _is_gone_by_number(value)
+    if value != run_id:
+        return _is_gone_by_number(value)
+    # Older runs have no tag that names the home.
+    return tags.get(HOME_TAG) in {None, id_of(home)} and not _holds(_path(home, run_id))
 
 
 def sweep(home: Path) -> None:

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.resolve import OpenSource
+from market_data_pipeline.core.sources.budgets.budget import BudgetOf
 from market_data_pipeline.core.sources.opening import LiveSources, open_market, open_source
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.instance.budgets import open_budget
 from market_data_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,14 +41,23 @@ def opener_of(settings: Settings, source: str | None = None, *, budgets: Sequenc
     return partial(
         open_source,
         source or settings.market_data_source,
-        budgets=settings.budgets if budgets is None else budgets,
+        budget_of=_budget_of(settings, budgets),
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
         end_of=partial(_end_of, settings.root),
     )
 
 
-def _end_of(root: Path, market: Market, symbol: str) -> date | None:
+def _budget_of(settings: Settings, folders: Sequence[Path] | None = None) -> BudgetOf:
+    return partial(
+        open_budget,
+        home=settings.home,
+        folders=settings.budgets if folders is None else folders,
+        egress=settings.market_data_egress,
+    )
+
+
+def _end_of(root: StorePath, market: Market, symbol: str) -> date | None:
     return CatalogStore(root, market).end_of(symbol)
 
 
@@ -60,7 +72,7 @@ def market_opener_of(
     """The function that opens a whole market, by REST and by the archive's listing."""
     return partial(
         open_market,
-        budgets=settings.budgets,
+        budget_of=_budget_of(settings),
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
     )
@@ -70,7 +82,7 @@ def live_sources_of(settings: Settings, market: Market) -> LiveSources:
     """The sources of many pairs of a market, with short deadlines."""
     return LiveSources(
         market,
-        budgets=settings.budgets,
+        budget_of=_budget_of(settings),
         base_url=settings.market_data_exchange_url,
         extra_sleep_s=settings.extra_sleep_sec,
     )

@@ -115,6 +115,13 @@ def create_run_database(engine: sa.Engine) -> None:
         connection.commit()
 
 
+def publish(database: Path, content: bytes) -> None:
+    """Write the file of a database that nobody has opened yet, which then is there as a whole."""
+    unfinished = database.with_name(f"{database.name}.new")
+    unfinished.write_bytes(content)
+    unfinished.replace(database)
+
+
 def _are_there(home: Path) -> bool:
     """True if this version of Dagster has created or opened them all, and none has lost its content since."""
     try:
@@ -200,6 +207,6 @@ def _is_readable(path: Path) -> bool:
 
 def _damage(home: Path, problem: str) -> StoreError:
     return StoreError(
-        f"{problem}; end all commands, move the folders history and schedules of {home} away, and run a load: it "
-        "records the stored days again, and loads nothing twice"
+        f"{problem}; end all commands, move the folders history and schedules of {home} away, and run market-data "
+        "report: it records the stored days again"
     )

@@ -1,10 +1,11 @@
 """The Dagster home, a folder. `python -m market_data_pipeline.instance.home` creates it and prints its path.
 
-Belongs here: creating the folder with the project's `dagster.yaml`, and the lock of those who create what is in it.
+Belongs here: creating the folder with the project's `dagster.yaml`, its id, the lock of those who create what is in it.
 Does not belong here: the databases (`databases`), the instance itself (`runs`).
 """
 
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from market_data_pipeline.core.errors import StoreUnavailable
 from market_data_pipeline.core.store.atomic import write_whole
 
 INSTANCE_FILE = "dagster.yaml"
+_ID_FILE = "home.id"
 # Before 0.2 the storage class was in the first module, which the dagster.yaml of an older home names.
 _OLD_STORAGE, _STORAGE = b"market_data_pipeline.dagster_event_log", b"market_data_pipeline.instance.storage"
 _LONGEST_WAIT_S = 120
@@ -37,6 +39,25 @@ def prepare_home(home: Path) -> None:
     except OSError as error:
         raise StoreUnavailable(
             f"cannot write to {home}: {error.strerror}; set DAGSTER_HOME to a folder you own"
+        ) from error
+
+
+def id_of(home: Path) -> str:
+    """The id of the home, by which hosts with one database and a home each know whose run it is.
+
+    Raises:
+        StoreUnavailable: the folder cannot be written.
+    """
+    path = home / _ID_FILE
+    try:
+        if not path.exists():
+            with alone(home):
+                if not path.exists():
+                    write_whole(path, uuid.uuid4().hex.encode())
+        return path.read_text(encoding="ascii")
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot use {path}: {error.strerror}; make it readable and its folder writable"
         ) from error
 
 

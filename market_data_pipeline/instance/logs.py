@@ -1,7 +1,7 @@
-"""`loader.log`: the log lines of loads, from all processes of the installation.
+"""`loader.log`: the log lines of loads, from all processes of the installation; and beside it, their counts.
 
-Belongs here: the file that log lines are written to. Does not belong here: the lines; each module logs to
-`logging.getLogger(__name__)`.
+Belongs here: the file that log lines are written to. Does not belong here: the lines, as each module logs to
+`logging.getLogger(__name__)`; the counts and their file (`core.counting`).
 """
 
 import logging
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
+from market_data_pipeline.core.counting.file import keep_counts
 from market_data_pipeline.core.errors import StoreUnavailable
 
 # Ours, and that of Dagster's databases, which reports a connection that could not be closed.
@@ -21,6 +22,8 @@ _MOST_BYTES, _KEPT_FILES = 5_000_000, 5
 
 def log_to(folder: Path) -> None:
     """Write the log lines of this process to `loader.log` in the folder, which several processes may share.
+
+    What the process counts is added to the counts there.
 
     Raises:
         StoreUnavailable: the folder cannot be created.
@@ -41,6 +44,7 @@ def log_to(folder: Path) -> None:
     for logger in loggers:
         logger.addHandler(handler)
     loggers[0].setLevel(logging.INFO)
+    keep_counts(folder)
 
 
 class _LoaderLog(ConcurrentRotatingFileHandler):

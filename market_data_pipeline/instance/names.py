@@ -15,9 +15,13 @@ REPOSITORY, ASSET_JOB = "__repository__", "__ASSET_JOB"
 
 PAIRS, PAIRS_JOB, NO_PAIR_IS_LOST = "pairs", "refresh_pairs", "no_pair_is_lost"
 KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
-PROOF_JOB, REPAIR_JOB, REPAIR_OP = "proof", "repair", "mend"
+PROOF_JOB, PROOF_OP = "proof", "prove_datasets"
+REPAIR_JOB, REPAIR_OP = "repair", "mend"
 LOAD_JOB, LOAD_OP = "load", "load_datasets"
+ALERTS = "alerts"
 COMBINE_JOB, COMBINE_OP = "combine", "combine_datasets"
+REPORT_JOB, REPORT_OP = "report", "report_datasets"
+PRUNE_JOB, PRUNE_OP = "prune_runs", "delete_old_runs"
 
 MATCHES_OTHER_SOURCE = "klines_match_other_source"
 FRESH = "newest_kline_is_fresh"
@@ -53,9 +57,11 @@ RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster
 PARTITION_TAG = "dagster/partition"
 DATASET_TAG, WHY_TAG, DAYS_TAG = "market_data/dataset", "market_data/live", "market_data/days"
 WHAT_TAG = "market_data/what"
-"""What a user requested: backfill, verify, combine or repair."""
+"""What a user requested: backfill, verify, combine, repair or report."""
 PAIRS_TAG = "market_data/pairs"
 """Of how many pairs a run is that is of many."""
+MARKET_TAG, YEAR_TAG, UNIVERSE_TAG = "market_data/market", "market_data/year", "market_data/universe"
+"""Of a run that loads one dataset in one year, as a part of a load of many."""
 
 
 _IN_NAMES = frozenset(ascii_uppercase + digits + "_")

@@ -35,6 +35,7 @@ from dagster_shared.error import SerializableErrorInfo
 from market_data_pipeline.core.errors import PASSING, StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance import alive
+from market_data_pipeline.instance.events.batches import REFUSALS, cause_of, refusal_text
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import (
     KLINES,
@@ -45,7 +46,6 @@ from market_data_pipeline.instance.names import (
     op_name,
     range_tags,
 )
-from market_data_pipeline.instance.storage import REFUSALS
 
 _UNFINISHED = [
     DagsterRunStatus.NOT_STARTED,
@@ -111,8 +111,9 @@ def _opened(home: Path) -> DagsterInstance:
     except StoreError:
         raise
     except Exception as error:  # a dagster.yaml may name any storage, which may raise any error
-        reason = (" ".join(str(getattr(error, "orig", error)).split()) or type(error).__name__)[:300]
-        kind = StoreUnavailable if isinstance(error, REFUSALS) else StoreError
+        cause = cause_of(error)
+        reason = (" ".join(refusal_text(cause).split()) or type(cause).__name__)[:300]
+        kind = StoreUnavailable if isinstance(cause, REFUSALS) else StoreError
         raise kind(f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}") from error
     return instance
 
@@ -123,10 +124,9 @@ def _refusal_named(home: Path) -> Iterator[None]:
     try:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        reason = getattr(error, "orig", None) or error
         raise StoreUnavailable(
-            f"the database of the Dagster instance of {home} takes no entry: {reason}; check that the disk is not full "
-            "and run the same command again, finished days are kept"
+            f"the database of the Dagster instance of {home} takes no entry: {refusal_text(error)}; check that it "
+            "is up and its disk not full, and run the same command again, finished days are kept"
         ) from error
 
 
@@ -223,19 +223,20 @@ def _run(
 ) -> RunReport:
     configs = {name: {"config": values} for name, values in ops.items()}
     run_id = str(uuid.uuid4())
-    with alive.held(Path(instance.root_directory), run_id), _stderr_unless_refused():
+    home = Path(instance.root_directory)
+    with alive.held(home, run_id), _stderr_unless_refused():
         created = instance.create_run_for_job(
             job_def=job,
             run_id=run_id,
             run_config={"ops": configs, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={**alive.alive_tag(run_id), **tags},
+            tags={**alive.alive_tags(home, run_id), **tags},
             asset_selection=selection,
-            remote_job_origin=_origin(job.name),
+            remote_job_origin=origin_of_job(job.name),
         )
         return _report(execute_run(InMemoryJob(job), created, instance, raise_on_error=False))
 
 
-def _origin(job_name: str) -> RemoteJobOrigin:
+def origin_of_job(job_name: str) -> RemoteJobOrigin:
     """The origin in the code location of `workspace.yaml`, by which the UI links the run and runs it again."""
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=LOCATION_MODULE)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=LOCATION)

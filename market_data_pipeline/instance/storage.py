@@ -1,73 +1,52 @@
 """Dagster's SQLite storage with its connections kept open, and its events stored in batches and in few bytes.
 
-Belongs here: code that uses private parts of Dagster's storage and events. Does not belong here: when events are logged
-(`defs.recorder`), what is left out of an event (`brevity`), which days a run plans (`planned`).
+Belongs here: the databases of events, their connections and what is written to which. Does not belong here: which
+events are stored together (`events.batches`), what is left out of one (`events.brevity`), which days a run plans
+(`events.planned`), which events stay when a run is deleted (`events.keeping`), Postgres (`postgres_storage`).
 Dagster's own SQLite storage opens and closes a database for every event, which takes 20 to 30 ms for each day of a run.
 This storage takes about 2 ms.
 It is written for dagster 1.13 and uses these members of `SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`,
-`_initialized_dbs`, `_base_dir`, `_event_to_row`, `_store_asset_event`, `_store_asset_event_tags`. Files, folders and
-tables are those of the default storage, so each can open a home that the other has written. Tests compare the rows of
-both: run them after an upgrade of Dagster.
+`_initialized_dbs`, `_base_dir`. Files, folders and tables are those of the default storage, so each can open a home
+that the other has written. Tests compare the rows of both: run them after an upgrade of Dagster.
 """
 
 import os
 import sqlite3
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._config import UserConfigSchema
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.events import (
     ASSET_CHECK_EVENTS,
     ASSET_EVENTS,
     BATCH_WRITABLE_EVENTS,
     EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
-    DagsterEventType,
 )
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from filelock import FileLock
 
-from market_data_pipeline.instance.brevity import in_index, in_run
-from market_data_pipeline.instance.databases import create_run_database, created_by_one, damage_named
-from market_data_pipeline.instance.planned import PlannedRanges
+from market_data_pipeline.instance.databases import create_run_database, created_by_one, damage_named, publish
+from market_data_pipeline.instance.events.batches import BatchedEvents, kind_of
+from market_data_pipeline.instance.events.brevity import texts_of
+from market_data_pipeline.instance.events.keeping import RUNLESS, KeptDays
+from market_data_pipeline.instance.events.planned import PlannedRanges
 from market_data_pipeline.settings import Settings
-
-ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
-"""Metadata for the result of an asset that logged a materialization for each of its partitions itself.
-
-Without it Dagster logs one more event for every partition of the run after the function has returned. The key is
-private to Dagster. If a later version ignores it, each day is recorded twice.
-"""
-
-REFUSALS: tuple[type[Exception], ...] = (sa.exc.DBAPIError, sqlite3.Error, OSError)
-"""What is raised where an event is not stored because the database is locked or gone, or the disk full."""
 
 _MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
 _MAX_OPEN_RUNS = 4
-_EVENTS_PER_BATCH = "500"
-_APART_S = 0.0011
 _LOCK, _LONGEST_WAIT_S = ".creating.lock", 120
-
-
-def stored_together(instance: dg.DagsterInstance) -> AbstractContextManager[None]:
-    """Store the asset events that this thread logs inside the block with one commit, at the end of the block.
-
-    With any other storage (Postgres, ephemeral) each event is stored when it is logged.
-    """
-    storage = instance.event_log_storage
-    return storage.stored_together() if isinstance(storage, PooledSqliteEventLogStorage) else nullcontext()
 
 
 class PooledSqliteStorage(DagsterSqliteStorage):
@@ -91,7 +70,7 @@ class PooledSqliteStorage(DagsterSqliteStorage):
         return cls.from_local(base_dir=home, inst_data=inst_data)
 
 
-class PooledSqliteEventLogStorage(PlannedRanges):
+class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, KeptDays, SqliteEventLogStorage):
     """Keeps the index database and those of the last few runs open, and stores a batch with one commit per database.
 
     One lock serialises all use, as in the parent class, so one connection per database serves any number of threads.
@@ -101,9 +80,7 @@ class PooledSqliteEventLogStorage(PlannedRanges):
         self._open: OrderedDict[str, sa.Engine] = OrderedDict()
         self._pid = os.getpid()
         self._inherited: list[object] = []
-        self._thread = threading.local()
-        # Dagster calls `store_event_batch`, for planned materializations and others, only if this variable is set.
-        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _EVENTS_PER_BATCH)
+        self._new_database = b""
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -128,16 +105,24 @@ class PooledSqliteEventLogStorage(PlannedRanges):
 
     def _new_engine(self, shard: str) -> sa.Engine:
         url, arguments = self.conn_string_for_shard(shard), {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
-        if shard not in self._initialized_dbs:
+        # Another process may have removed the database of a run that was deleted.
+        if shard not in self._initialized_dbs or not Path(self.path_for_shard(shard)).exists():
             # Creating tables needs several connections at the same time, and one commit per table and index.
             engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments)
             sa.event.listen(engine, "connect", _use_write_ahead_log)
             # The webserver reads a run's events while the run creates its database.
             home, database = Path(self._base_dir).parents[1], Path(self.path_for_shard(shard))
             with damage_named(home, database), FileLock(database.with_name(_LOCK), timeout=_LONGEST_WAIT_S):
-                if not database.exists():
-                    create_run_database(engine)
-                self._initdb(engine)
+                is_new = not database.exists()
+                if is_new and self._new_database:
+                    publish(database, self._new_database)
+                else:
+                    if is_new:
+                        create_run_database(engine)
+                    self._initdb(engine)
+                    # Steps of Alembic take 60 ms each, so the next new one is a copy of this.
+                    if is_new and not database.with_name(f"{database.name}-wal").exists():
+                        self._new_database = database.read_bytes()
             self._initialized_dbs.add(shard)
         return sa.create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
 
@@ -151,34 +136,12 @@ class PooledSqliteEventLogStorage(PlannedRanges):
         with suppress(OSError):
             os.utime(self.path_for_shard(run_id))
 
-    @contextmanager
-    def stored_together(self) -> Iterator[None]:
-        """Store the asset events that this thread logs inside the block with one commit, at the end of the block."""
-        if getattr(self._thread, "pending", None) is not None:
-            yield
-            return
-        self._thread.pending = []
-        try:
-            yield
-        finally:
-            pending, self._thread.pending = self._thread.pending, None
-            self.store_event_batch(pending)
-
     def store_event(self, event: EventLogEntry) -> None:
-        """Store one event, or keep it until the end of this thread's `stored_together` block."""
-        pending, kind = getattr(self._thread, "pending", None), _kind(event)
-        if pending is not None and kind in BATCH_WRITABLE_EVENTS:
-            # The UI's list of an asset's events shows only one of those with the same millisecond.
-            earliest_s = pending[-1].timestamp + _APART_S if pending else 0.0
-            pending.append(event._replace(timestamp=max(event.timestamp, earliest_s)))
-            return
-        if pending:
-            self._thread.pending = []
-            self.store_event_batch(pending)
-        if kind in BATCH_WRITABLE_EVENTS:
-            self.store_event_batch([event])
-            return
+        """Store one event."""
         super().store_event(event)
+        kind = kind_of(event)
+        if kind in BATCH_WRITABLE_EVENTS:
+            return
         self._notify_watchers(event.run_id)
         if kind and EVENT_TYPE_TO_PIPELINE_RUN_STATUS.get(kind) in FINISHED_STATUSES:
             # Windows refuses to delete a file that is open.
@@ -193,33 +156,48 @@ class PooledSqliteEventLogStorage(PlannedRanges):
             self._store_batch_of_run(run_id, events_of_run)
 
     def _store_batch_of_run(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
-        rows = [self._event_to_row(in_run(event)) for event in events]
+        texts = [texts_of(event) for event in events]
+        rows = [self._row(event, text) for event, (text, _) in zip(events, texts, strict=True)]
         with self.run_connection(run_id) as connection:
             connection.execute(SqlEventLogStorageTable.insert(), rows)
         mirrored = [
-            (event, row | {"event": in_index(event)})
-            for event, row in zip(events, rows, strict=True)
-            if _kind(event) in _MIRRORED_IN_INDEX
+            (event, row | {"event": text})
+            for event, row, (_, text) in zip(events, rows, texts, strict=True)
+            if kind_of(event) in _MIRRORED_IN_INDEX
         ]
         with self.index_connection() as connection:
-            stored = [(event, _insert(connection, row)) for event, row in mirrored]
-            self._index_assets(connection, [(event, id_) for event, id_ in stored if _kind(event) in ASSET_EVENTS])
+            ids = _insert(connection, [row for _, row in mirrored])
+            stored = [(event, id_) for (event, _), id_ in zip(mirrored, ids, strict=True)]
+            self._index_assets(connection, stored)
         for event, id_ in stored:
-            if _kind(event) in ASSET_CHECK_EVENTS:
+            if kind_of(event) in ASSET_CHECK_EVENTS:
                 self.store_asset_check_event(event, id_)
         self._notify_watchers(run_id)
 
-    def _index_assets(self, connection: sa.Connection, stored: Sequence[tuple[EventLogEntry, int]]) -> None:
-        self._store_asset_event_tags(connection, [event for event, _ in stored], [id_ for _, id_ in stored])
-        # The row of an asset holds only its last event of each kind.
-        last = {(event.get_dagster_event().asset_key, _kind(event)): (event, id_) for event, id_ in stored}
-        for event, id_ in sorted(last.values(), key=lambda pair: pair[1]):
-            self._store_asset_event(connection, event, id_)
-
     def delete_events(self, run_id: str) -> None:
-        """Delete the events of a run and close its database."""
+        """Delete the events of a run: from the index as `KeptDays` says, and its database, which Dagster empties."""
         super().delete_events(run_id)
+        self.remove_run_database(run_id)
+
+    def remove_run_database(self, run_id: str) -> bool:
+        """Remove the database of a run; False where another process has it open and the system refuses."""
         self._close(run_id)
+        database = Path(self.path_for_shard(run_id))
+        try:
+            for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
+                database.with_name(name).unlink(missing_ok=True)
+        except OSError:
+            return False
+        return True
+
+    def delete_runless_events(self, before: datetime) -> None:
+        """Delete them from the index, and all that are older from the database of events without a run."""
+        super().delete_runless_events(before)
+        with self.run_connection(RUNLESS) as connection:
+            events = SqlEventLogStorageTable
+            connection.execute(
+                sa.delete(events).where(events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None))
+            )
 
     def wipe(self) -> None:
         """Delete the database of every run and empty the index."""
@@ -232,16 +210,19 @@ class PooledSqliteEventLogStorage(PlannedRanges):
         self._close()
 
 
-def _kind(event: EventLogEntry) -> DagsterEventType | None:
-    return event.dagster_event_type if event.is_dagster_event else None
-
-
 def _use_write_ahead_log(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def _insert(connection: sa.Connection, row: Mapping[str, Any]) -> int:
-    key = connection.execute(SqlEventLogStorageTable.insert(), row).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> range:
+    """Insert the rows and return their ids.
+
+    SQLite gives each row the id after the highest, and nobody else writes between the two statements of a transaction.
+    To ask for the ids with the rows needs SQLite 3.35, and a statement for each row without it.
+    """
+    if not rows:
+        return range(0)
+    connection.execute(SqlEventLogStorageTable.insert(), rows)
+    last = connection.execute(sa.select(sa.func.max(SqlEventLogStorageTable.c.id))).scalar_one()
+    return range(last - len(rows) + 1, last + 1)

@@ -246,8 +246,7 @@ def targets_for(
 
 def settings_of(root: str | Path | None, source: str | None = None) -> Settings:
     """The settings of the environment, with another data root or source where they are given."""
-    folder = None if root is None else Path(root)
-    return environment.load(market_data_dir=folder, market_data_source=source)
+    return environment.load(market_data_dir=root, market_data_source=source)
 
 
 def _repair(settings: Settings, proofs: list[Proof], *, progress: bool) -> bool:

@@ -17,6 +17,7 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.layout import MANIFEST_FILE
 from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import root_at
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.reader.choosing import choose, find_stored
 from market_data_pipeline.reader.klines import DatasetKlines, Klines, ResampledKlines
@@ -46,7 +47,7 @@ def open_dataset(
 
         pair = settings.load().symbol
     store, on = _store(market, root)
-    return _klines(store, find_stored(store, on, pair), READERS)
+    return _klines(store, find_stored(store, on, pair), max(READERS, store.most_at_once))
 
 
 def open_panel(
@@ -92,13 +93,14 @@ def open_panel(
     return panel_of(chosen, columns, start, end, interval, tz).traded_at(at)
 
 
-def _store(market: str | None, root: str | Path | None) -> tuple[Store, Market]:
+def _store(market: str | None, address: str | Path | None) -> tuple[Store, Market]:
+    root = None if address is None else root_at(address)
     if market is None or root is None:
         from market_data_pipeline import settings  # importing it takes as long as all other imports together
 
         defaults = settings.load()
         market, root = market or defaults.market_type, root or defaults.root
-    return Store(Path(root).expanduser().absolute()), parse_market(market)
+    return Store(root), parse_market(market)
 
 
 def _klines(store: Store, dataset: Dataset, readers: int) -> DatasetKlines:

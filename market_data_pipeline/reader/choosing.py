@@ -53,4 +53,4 @@ def _written(pairs: str | Sequence[str]) -> list[str]:
 def _matching(store: Store, market: Market, patterns: Patterns) -> dict[str, Dataset]:
     """The datasets among which a glob may choose, by pair; of others, damage does not matter."""
     files = [path for path in store.dataset_files(market) if patterns.may_choose(path.parent.parent.name)]
-    return {dataset.pair: dataset for dataset in map(store.read, files)}
+    return {dataset.pair: dataset for dataset in store.read_each(files)}

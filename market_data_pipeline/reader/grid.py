@@ -151,7 +151,7 @@ def read_each(
         return use(at, pairs[at].to_arrow(block.start_ms, block.end_ms, names))
 
     blocks = axis.blocks(len(names))
-    return _in_threads(read, [(at, block) for at in range(len(pairs)) for block in blocks])
+    return _in_threads(read, [(at, block) for at in range(len(pairs)) for block in blocks], pairs)
 
 
 def read_codes(pairs: Sequence[DatasetKlines], axis: Axis) -> npt.NDArray[np.int8]:
@@ -165,7 +165,7 @@ def read_codes(pairs: Sequence[DatasetKlines], axis: Axis) -> npt.NDArray[np.int
     def fill(at: int) -> None:
         codes[at] = axis.codes(reasons_of(pairs[at], axis.window))
 
-    _in_threads(fill, range(len(pairs)))
+    _in_threads(fill, range(len(pairs)), pairs)
     return codes
 
 
@@ -179,6 +179,6 @@ def type_of(name: str) -> pa.DataType:
     return (SCHEMA if name in FIELDS else RESAMPLED_SCHEMA).field(name).type
 
 
-def _in_threads(work: Callable[[Any], T], tasks: Iterable[Any]) -> list[T]:
-    with ThreadPoolExecutor(READERS) as readers:
+def _in_threads(work: Callable[[Any], T], tasks: Iterable[Any], pairs: Sequence[Klines]) -> list[T]:
+    with ThreadPoolExecutor(max([READERS, *(pair.most_at_once for pair in pairs[:1])])) as readers:
         return list(readers.map(work, tasks))

@@ -41,6 +41,11 @@ class Klines(ABC):
     zone: Zone
     shown_in: Zone
 
+    @property
+    def most_at_once(self) -> int:
+        """How many files are worth reading at once, if decoding them took no time."""
+        return self._files.most_at_once
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._files.dataset.name}, days of {self.zone.name}>"
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span, total_minutes
 from market_data_pipeline.core.klines.days import Zone, day_at, parse_zone
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.reader import formats, grid_formats
 from market_data_pipeline.reader.grid import Axis, read_codes, read_each, read_grid, type_of
 from market_data_pipeline.reader.klines import DatasetKlines, Klines
@@ -96,7 +97,8 @@ class Panel:
         return [_of_interval(klines, self.interval, self.zone) for klines in self._pairs]
 
     def _extent(self) -> Span:
-        extents = [span for klines in self._pairs if (span := klines.extent()).minutes]
+        read = in_order(DatasetKlines.extent, self._pairs, threads=self._pairs[0].most_at_once)
+        extents = [span for span in read if span.minutes]
         if not extents:
             return self._pairs[0].extent()
         return Span(min(span.start_ms for span in extents), max(span.end_ms for span in extents))

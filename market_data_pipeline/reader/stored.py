@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
@@ -24,7 +23,7 @@ from market_data_pipeline.core.klines.days import day_at
 from market_data_pipeline.core.klines.flaws import Flaw, within
 from market_data_pipeline.core.klines.table import EMPTY, cut
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import read_file, sha256_of
+from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, parse_footer
 from market_data_pipeline.core.store.chunks.files import Chunk
@@ -33,6 +32,8 @@ from market_data_pipeline.core.store.combined import CombinedFooter, Selection
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import Owner, journaled
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Listing:
     """The manifest's entries and the paths of the chunk files, both by day, at one moment."""
 
     entries: Mapping[str, Entry]
-    paths: Mapping[str, Path]
+    paths: Mapping[str, StorePath]
 
     @property
     def days(self) -> list[str]:
@@ -63,7 +64,7 @@ class Listing:
         entry = self.entries.get(day)
         return entry if entry is not None and entry.is_over else None
 
-    def path(self, day: str) -> Path:
+    def path(self, day: str) -> StorePath:
         """The path of the day's chunk.
 
         Raises:
@@ -78,10 +79,15 @@ class Listing:
 class StoredDataset:
     """A dataset's files. Each call reads them anew, with so many threads. Several threads may use one object."""
 
-    folder: Path
+    folder: StorePath
     dataset: Dataset
     manifest: ManifestFile
     readers: int = READERS
+
+    @property
+    def most_at_once(self) -> int:
+        """How many files are worth reading at once, if decoding them took no time."""
+        return storage_of(self.folder).most_at_once
 
     def days(self) -> list[str]:
         """Every day that has a chunk file or a manifest entry, in order."""
@@ -198,7 +204,7 @@ class StoredDataset:
         path = listing.path(day)
         try:
             # Read whole, because Windows refuses to replace a file that is open.
-            content = read_file(path, MOST_CHUNK_BYTES)
+            content = storage_of(path).read(path, MOST_CHUNK_BYTES)
             if sha256_of(content) != entry.sha256:
                 raise StoreError(f"the chunk {path.name} is not what the manifest lists")
             with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
@@ -232,10 +238,8 @@ class StoredDataset:
         """
         selection = Selection.of_all(self.dataset, [listing.entries[day] for day in sorted(listing.entries)])
         path = layout.combined_path(self.folder, self.dataset.token)
-        if not path.is_file():
-            return None
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with storage_of(path).open(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
                 if parse_footer(CombinedFooter, file.metadata.metadata).fingerprint != selection.fingerprint():
                     return None
                 groups = [n for n in range(file.num_row_groups) if _overlaps(file.metadata.row_group(n), span)]

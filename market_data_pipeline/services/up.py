@@ -20,6 +20,7 @@ from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
 from market_data_pipeline.core.store.layout import DATASET_FILE, dataset_folder
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import LOCATION, LOCATION_MODULE
 from market_data_pipeline.services.addresses import Address, free_port
@@ -108,7 +109,8 @@ def _missing_default(settings: Settings) -> str | None:
     """Why the code location has no default dataset, in one line; None if it has one."""
     market = parse_market(settings.market_type)
     named = parse_pair(settings.symbol, has_contracts=market.has_contracts)
-    if (dataset_folder(settings.root, market, named) / DATASET_FILE).exists():
+    path = dataset_folder(settings.root, market, named) / DATASET_FILE
+    if storage_of(path).exists(path):
         return None
     try:
         pair_by_rule(named)

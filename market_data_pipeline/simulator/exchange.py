@@ -29,7 +29,7 @@ from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, p
 from market_data_pipeline.simulator.queries import Area, RequestInfo, requested_rows
 from market_data_pipeline.simulator.scenario.format import ScenarioError
 from market_data_pipeline.simulator.scenario.playing import Scenario, ScenarioFile, scenario_of
-from market_data_pipeline.simulator.weights import Charge, WeightMeter, request_weight
+from market_data_pipeline.simulator.weights import Charge, Weights, request_weight
 
 Hook = Callable[[RequestInfo], Response | str | None]
 
@@ -84,7 +84,7 @@ class SimulatedExchange:
         self._faults = Faults(faults, fault_seed)
         usual = UsualLives(None if archive_dir is None else Path(archive_dir))
         self._endpoints = Endpoints(self.clock, History(usual), self._faults)
-        self._meters = {market: WeightMeter(market, self.clock, enforced=weights) for market in MARKETS}
+        self._weights = {market: Weights(market, self.clock, enforced=weights) for market in MARKETS}
         self._counters: dict[Area, Counters] = {area: Counters() for area in ("spot", "futures", "archive", "listing")}
         self.scenario_problem = ""
         self._failures: Hook | None = None
@@ -146,15 +146,15 @@ class SimulatedExchange:
     def stats(self) -> dict[str, Any]:
         """Return the totals of what was served, and the simulated time."""
         counted: dict[str, dict[str, Any]] = {area: counters.as_dict() for area, counters in self._counters.items()}
-        for market, meter in self._meters.items():
-            counted[market] |= {"used_weight_1m": meter.used, "peak_weight_1m": meter.peak, "weight_limit": meter.limit}
+        for market, weights in self._weights.items():
+            counted[market] |= weights.as_dict()
         now_ms = self.clock.now_ms()
         told = {"now": self.clock.now().isoformat(), "now_ms": now_ms, "speed": self.clock.speed}
         return told | counted | ({"scenario_problem": self.scenario_problem} if self.scenario_problem else {})
 
-    def use_weight(self, market: Market, weight: int) -> None:
-        """Use up weight, as a request of another client with the same IP address would."""
-        self._meters[market].charge(weight)
+    def use_weight(self, market: Market, weight: int, address: str = "127.0.0.1") -> None:
+        """Use up weight, as a request of another client with this IP address would."""
+        self._weights[market].charge(address, weight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request."""
@@ -172,7 +172,8 @@ class SimulatedExchange:
         counters.endpoints[endpoint] += 1
         number = sum(each.requests for each in self._counters.values())
         params = dict(parse_qsl(scope["query_string"].decode(errors="replace"), keep_blank_values=True))
-        await self._respond(RequestInfo(area, endpoint, path, params, number), counters, scope, receive, send)
+        address = scope["client"][0] if scope.get("client") else ""
+        await self._respond(RequestInfo(area, endpoint, path, params, number, address), counters, scope, receive, send)
 
     def _own_path(self, path: str) -> Response:
         if path == "/simulator/stats":
@@ -248,7 +249,7 @@ class SimulatedExchange:
             )
         market = request.area
         weight = request_weight(market, request.endpoint, requested_rows(market, request.params))
-        charge = self._meters[market].charge(weight)
+        charge = self._weights[market].charge(request.address, weight)
         self._counters[market].weight += weight
         response = self._refusal(market, charge) or (self._status_fault(market, status) if status else None)
         if response is None:
@@ -262,7 +263,7 @@ class SimulatedExchange:
 
     def _refusal(self, market: Market, charge: Charge) -> Response | None:
         if charge.refusal == 429:
-            return responses.too_much_weight(market, self._meters[market].limit, charge.retry_after_s)
+            return responses.too_much_weight(market, self._weights[market].limit, charge.retry_after_s)
         if charge.refusal == 418:
             return responses.banned(market, charge.banned_until_ms, charge.retry_after_s)
         return None
@@ -275,7 +276,7 @@ class SimulatedExchange:
             case "503":
                 return responses.unavailable()
             case "429":
-                return responses.too_much_weight(market, self._meters[market].limit, 1)
+                return responses.too_much_weight(market, self._weights[market].limit, 1)
             case "418":
                 return responses.banned(market, self.clock.window_ms() + ban_s * 1000, ban_s)
             case "403":

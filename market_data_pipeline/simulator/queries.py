@@ -21,7 +21,7 @@ _DEFAULT_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """One request. `number` counts all requests from 1.
+    """One request. `number` counts all requests from 1; `address` is the client's IP address.
 
     `endpoint` is such as `klines`; `zip` for the archive's files and `list` for the listing of its bucket.
     """
@@ -31,6 +31,7 @@ class RequestInfo:
     path: str
     params: dict[str, str]
     number: int
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

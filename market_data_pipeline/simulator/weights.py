@@ -1,11 +1,11 @@
 """Request weight: the cost of a request, and the refusal of clients that use too much.
 
-Belongs here: costs, the fixed window of one minute, when a 429 and when a ban is due.
+Belongs here: costs, the fixed window of one minute for each IP address, when a 429 and when a ban is due.
 Does not belong here: the responses themselves (`responses`).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from market_data_pipeline.simulator.data.clock import MINUTE_MS, SimulatedClock
 from market_data_pipeline.simulator.data.pairs import Market
@@ -35,13 +35,38 @@ def request_weight(market: Market, endpoint: str, limit: int) -> int:
     return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
 
 
-class WeightMeter:
-    """Counts one market's weight in windows that start at each full minute. All clients count as one IP address."""
+class Weights:
+    """The weight of one market. Each IP address has a limit of its own, which all clients behind it share."""
 
     def __init__(self, market: Market, clock: SimulatedClock, *, enforced: bool) -> None:
         """Start with nothing used."""
         self.limit = LIMITS[market]
-        self.peak = 0
+        self._clock = clock
+        self._enforced = enforced
+        self._meters: dict[str, _Meter] = {}
+
+    def charge(self, address: str, weight: int) -> Charge:
+        """Count a request, and refuse it if its address is over the limit of the window or banned."""
+        if address not in self._meters:
+            self._meters[address] = _Meter(self.limit, self._clock, enforced=self._enforced)
+        return self._meters[address].charge(weight)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return for JSON the limit, what the address with the most has used, and what each of them has."""
+        addresses = {address: meter.as_dict() for address, meter in self._meters.items()}
+        names = ("used_weight_1m", "peak_weight_1m")
+        most = {name: max((each[name] for each in addresses.values()), default=0) for name in names}
+        return most | {"weight_limit": self.limit, "addresses": addresses}
+
+
+class _Meter:
+    """Counts the weight of one address in windows that start at each full minute."""
+
+    def __init__(self, limit: int, clock: SimulatedClock, *, enforced: bool) -> None:
+        self._limit = limit
+        self._total = 0
+        self._all_refused = 0
+        self._peak = 0
         self._clock = clock
         self._enforced = enforced
         self._window = 0
@@ -50,15 +75,20 @@ class WeightMeter:
         self._banned_until_ms = 0
 
     def charge(self, weight: int) -> Charge:
-        """Count a request, and refuse it if the limit of the window is exceeded or the client is banned."""
+        charge = self._charge(weight)
+        self._total += weight
+        self._all_refused += charge.refusal is not None
+        self._peak = max(self._peak, charge.used)
+        return charge
+
+    def _charge(self, weight: int) -> Charge:
         now_ms = self._clock.window_ms()
         self._open_window(now_ms)
         self._used += weight
-        self.peak = max(self.peak, self._used)
         if not self._enforced:
             return Charge(self._used)
         if now_ms >= self._banned_until_ms:
-            if self._used <= self.limit:
+            if self._used <= self._limit:
                 return Charge(self._used)
             self._refused += 1
             if self._refused <= 1 + _REFUSALS_BEFORE_BAN:
@@ -66,11 +96,14 @@ class WeightMeter:
             self._banned_until_ms = now_ms + BAN_MS
         return Charge(self._used, 418, _seconds(self._banned_until_ms - now_ms), self._banned_until_ms)
 
-    @property
-    def used(self) -> int:
-        """Return the weight used in the current window."""
+    def as_dict(self) -> dict[str, int]:
         self._open_window(self._clock.window_ms())
-        return self._used
+        return {
+            "weight": self._total,
+            "refused": self._all_refused,
+            "used_weight_1m": self._used,
+            "peak_weight_1m": self._peak,
+        }
 
     def _open_window(self, now_ms: int) -> None:
         if now_ms // MINUTE_MS != self._window:

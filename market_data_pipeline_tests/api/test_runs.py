@@ -165,6 +165,18 @@ def test_all_datasets_are_verified_where_none_is_named(loaded: Api) -> None:
     assert any("SIM02USDT" in check["asset"] for check in proved["checks"])
 
 
+@pytest.mark.parametrize("named", [PAIR, {}, {"market": "spot", "pairs": ["SIM02*"]}])
+def test_report_tells_dagster_nothing_that_it_knows(loaded: Api, named: dict[str, Any]) -> None:
+    ended = loaded.ended(loaded.post("/report", json=named))
+    assert (ended["what"], ended["status"], ended["days_done"]) == ("report", "success", 0), ended
+
+
+def test_report_refuses_what_is_not_stored(loaded: Api) -> None:
+    refused = loaded.post("/report", json={"market": "spot", "pair": "NOSUCH/USDT"})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    assert "NOSUCH/USDT is not in" in refused.json()["detail"]
+
+
 def test_combine(loaded: Api) -> None:
     ended = loaded.ended(loaded.post("/combine", params={**PAIR, "from_index": "1", "to_index": "1500"}))
     assert ended["status"] == "success", ended

@@ -15,6 +15,7 @@ CHANGING = {
     ("POST", "/backfill"): 422,
     ("POST", "/verify"): 422,
     ("POST", "/combine"): 422,
+    ("POST", "/report"): 422,
     ("POST", "/live"): 503,
     ("DELETE", "/live"): 422,
     ("POST", "/runs/0b3a7f0e/cancel"): 503,

@@ -317,6 +317,17 @@ def test_a_day_that_the_exchange_does_not_give_is_named_exits_with_3_and_the_res
     assert list(rows_by_day(run.root)) == ["2024-05-10", "2024-05-11", "2024-05-12"]
 
 
+def test_days_that_fail_for_the_same_reason_are_one_line(run: MarketData, exchange: SimulatedExchange) -> None:
+    exchange.hooks.append(lambda request: "451" if is_page(request) else None)
+    result = run(*SPOT, "backfill", "--start", "2024-05-01", "--end", "2024-05-12", "--source", "rest")
+    assert result.exit_code == 3
+    first, others = [line for line in result.stdout.splitlines() if line.startswith("  failed")]
+    assert first.startswith("  failed    2024-05-01: ")
+    assert others.startswith("  failed    2024-05-02 to 2024-05-11 (10 days): not tried, because an ")
+    said = [line for line in result.stderr.splitlines() if " failed: " in line]
+    assert [line.split(" ", 1)[0] for line in said] == ["2024-05-01", "2024-05-02"]
+
+
 def test_build_combined_on_backfill_builds_the_combined_file_too(run: MarketData) -> None:
     assert run(*SPOT, "backfill", *THREE_DAYS, BUILD_COMBINED_ON_BACKFILL="1").exit_code == 0
     assert pq.read_metadata(folder(run) / "combined" / "BTCUSDT_1m_all.parquet").num_rows == 3 * 1440

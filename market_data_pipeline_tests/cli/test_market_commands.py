@@ -305,17 +305,31 @@ def test_a_snapshot_of_an_earlier_version_is_read_and_its_lives_are_asked_for_ag
     assert "files_until" in pyarrow.parquet.read_schema(path).names
 
 
-def test_where_the_exchange_serves_nobody_the_archive_tells(market_data: MadeOf, small: RunningExchange) -> None:
-    step(small, {**SMALL, "fail": [{"path": "/api/", "status": 451}]})
+@pytest.mark.parametrize("status", [451, 403])
+def test_where_the_exchange_serves_nobody_the_archive_tells(
+    market_data: MadeOf, small: RunningExchange, status: int
+) -> None:
+    step(small, {**SMALL, "fail": [{"path": "/api/", "status": status}]})
     run = market_data(small, **SPOT)
     done = run("pairs")
     assert done.exit_code == 0, done.output
-    assert "does not serve this location (HTTP 451)" in done.stderr
+    assert f"(HTTP {status})" in done.stderr
     table = {line.split()[1]: line.split()[3:6] for line in done.stdout.splitlines()[1:]}
     assert table["ADAEUR"] == ["trading", "2024-01-03", "-"]
     # No end is proven by files alone.
     assert table["GONEUSDT"] == ["paused", "2023-01-03", "2023-06-07"]
     assert "FRESHUSDT" not in table
+
+
+def test_where_the_firewall_refuses_all_requests_days_of_the_archive_are_loaded_with_one_warning(
+    market_data: MadeOf, small: RunningExchange
+) -> None:
+    run = market_data(small, **SPOT)
+    step(small, {**SMALL, "fail": [{"path": "/api/", "status": 403}]})
+    done = run("--pair", "ADA/EUR", "backfill", "--start", "2024-05-01", "--end", "2024-05-04")
+    assert done.exit_code == 0, done.output
+    assert "3 loaded" in done.stdout
+    assert done.stderr.count("HTTP 403") == 1
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -37,9 +37,11 @@ def run(market_data: Callable[..., MarketData], running: RunningExchange) -> Mar
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
-    """Every path under a folder, with the bytes of files."""
+    """Every path under the data root, with the bytes of files; not the logs, where a load before still counts."""
     return {
-        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in sorted(root.rglob("*"))
+        if "logs" not in path.parts
     }
 
 

@@ -1,7 +1,7 @@
 """Klines by formula, and an exchange that can be told what to do wrong. Does not belong here: any assertion."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -76,6 +76,26 @@ def changed(klines: pa.Table, name: str, row: int, value: object) -> pa.Table:
     return klines.set_column(at, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
 
 
+class FakePages:
+    """`Pages` of which the next one is always there."""
+
+    def __init__(self, pages: Iterable[Page]) -> None:
+        self._pages = iter(pages)
+
+    def __iter__(self) -> Iterator[Page]:
+        return self
+
+    def __next__(self) -> Page:
+        return next(self._pages)
+
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
+    def close(self) -> None:
+        if isinstance(self._pages, Generator):
+            self._pages.close()
+
+
 @dataclass
 class FakeSource:
     """An exchange in memory: `KlineSource` with its truth and its faults as plain fields, to be changed at any time."""
@@ -114,16 +134,19 @@ class FakeSource:
     def listed_pair(self) -> str | None:
         return self.listed
 
-    def newest(self, wanted: Span, *, paid: bool = False) -> pa.Table:
+    def newest(self, wanted: Span, *, paid: bool = False) -> Page:
         page = self._page(wanted)
         if page.error:
             raise BadAnswer(page.error)
-        return page.klines
+        return page
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         pass
 
-    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
+    def pages(self, spans: Iterable[Span]) -> "FakePages":
+        return FakePages(self.each_page(spans))
+
+    def each_page(self, spans: Iterable[Span]) -> Iterator[Page]:
         try:
             for one in spans:
                 for start_ms in range(one.start_ms, one.end_ms, self.page_minutes * MINUTE_MS):

@@ -1,12 +1,14 @@
-"""What a day takes of Dagster's databases: at most 4 KB of the index and the run's own database together."""
+"""What a day takes of Dagster's databases: at most 4 KB, of SQLite's index and the run's own file, or of Postgres."""
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from market_data_pipeline_tests.defs.loading import BTC, KLINES, MANIFEST, Loading
+from market_data_pipeline_tests.instance.storages import Postgres
 
 MOST_BYTES_A_DAY = 4096
 DAYS = 200
@@ -40,3 +42,26 @@ def test_a_day_of_a_backfill_takes_at_most_4_kb_of_the_event_log(load: Loading) 
     assert len(load.recorded_days(BTC)) == DAYS + 3
     assert (sum(of_many) - sum(of_one_day)) / DAYS <= MOST_BYTES_A_DAY
     assert of_one_day[0] < DAGSTERS_OWN_EMPTY
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres: str) -> sa.Engine:
+    """The database of the home that `load` opens after it."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(Postgres(home, postgres).ours)
+    return sa.create_engine(postgres, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+
+
+@pytest.mark.slow
+def test_a_day_of_a_backfill_takes_at_most_4_kb_of_postgres(on_postgres: sa.Engine, load: Loading) -> None:
+    def used() -> int:
+        with on_postgres.connect() as connection:
+            connection.execute(sa.text("VACUUM"))
+            return int(connection.scalar(sa.text("SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables")))
+
+    load.run(BTC, "2022-01-01", "2022-01-01", assets=[KLINES, MANIFEST])
+    before = used()
+    assert load.run(BTC, "2022-01-03", "2022-07-22", assets=[KLINES, MANIFEST]).success
+    assert len(load.recorded_days(BTC)) == DAYS + 2
+    assert (used() - before) / (DAYS + 1) <= MOST_BYTES_A_DAY

@@ -3,20 +3,29 @@
 Its runs send requests only for the days that are compared with another source, and for live datasets.
 """
 
+import os
 import shutil
+import time
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.findings import MATCHES_MANIFEST
+from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import OpenSource
+from market_data_pipeline.core.proof.rolling import DAY_S, Turns
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
-from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE
+from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE, PROOF_OP
 from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, values
 from market_data_pipeline_tests.defs.test_ui import Ui, checks_of, wait_for
 from market_data_pipeline_tests.defs.test_ui import ui as ui  # a fixture
@@ -71,6 +80,14 @@ def outcomes(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
         (evaluation.asset_key.path[0], evaluation.check_name): evaluation.passed
         for evaluation in result.get_asset_check_evaluations()
     }
+
+
+def recorded(load: Loading) -> dict[tuple[str, str], bool]:
+    """As `outcomes`, of the last run of the job, which may have failed."""
+    (run,) = load.instance.get_runs(dg.RunsFilter(job_name="proof"), limit=1)
+    logs = load.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    evaluations = [entry.get_dagster_event().asset_check_evaluation_data for entry in logs]
+    return {(found.asset_key.path[0], found.check_name): found.passed for found in evaluations}
 
 
 def all_checks(*datasets: Dataset) -> set[tuple[str, str]]:
@@ -185,7 +202,7 @@ def test_a_check_that_cannot_be_evaluated_fails_the_run_and_hides_no_other_check
     loaded.store(NEAR).mark_live(True)  # so its freshness check opens the source that `location` refuses
     result = prove(loaded)
     assert not result.success
-    assert outcomes(result).keys() == all_checks(*DATASETS) - {("binanceusdm", FRESH)}
+    assert recorded(loaded) == dict.fromkeys(all_checks(*DATASETS), True) | {("binanceusdm", FRESH): False}
 
 
 def test_one_check_alone_can_be_evaluated(loaded: Loading):
@@ -226,13 +243,18 @@ def test_the_asset_shows_the_failed_check_until_a_proof_after_the_repair(loaded:
     assert last_result()
 
 
+def unreadable(dataset: Dataset) -> dict[tuple[str, str], bool]:
+    """The outcomes of a dataset whose `dataset.json` is damaged."""
+    return {(dataset.market.exchange_id, name): False for name in (CAN_BE_READ, MATCHES_MANIFEST)}
+
+
 @pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
-def test_a_dataset_json_damaged_after_the_start_of_the_run_fails_its_step_and_no_other(loaded: Loading, damaged, other):
+def test_a_dataset_json_damaged_after_dagster_loaded_fails_a_check_and_hides_no_other(loaded: Loading, damaged, other):
     definitions = location(loaded, DATASETS)
     (loaded.store(damaged).folder / "dataset.json").write_bytes(b"{}")
     result = prove(loaded, definitions)
-    assert not result.success
-    assert outcomes(result) == dict.fromkeys(all_checks(other), True)
+    assert result.success
+    assert outcomes(result) == dict.fromkeys(all_checks(other), True) | unreadable(damaged)
 
 
 @pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
@@ -244,11 +266,126 @@ def test_a_dataset_json_damaged_before_dagster_loaded_is_a_failed_check(loaded: 
     result = prove(loaded, definitions)
     assert result.success
     key = (damaged.market.exchange_id, CAN_BE_READ)
-    assert outcomes(result) == dict.fromkeys(all_checks(other), True) | {key: False}
+    assert outcomes(result) == dict.fromkeys(all_checks(other), True) | unreadable(damaged)
     description = {check.check_name: check.description for check in result.get_asset_check_evaluations()}[CAN_BE_READ]
     assert str(path) in description and "restore it, or move it away" in description
     path.write_bytes(undamaged)
-    assert outcomes(prove(loaded, definitions))[key]
+    assert outcomes(prove(loaded, definitions)) == dict.fromkeys({*all_checks(*DATASETS), key}, True)
+    assert outcomes(prove(loaded, definitions)) == dict.fromkeys(all_checks(*DATASETS), True)
+
+
+# --- nights
+
+
+@dataclass
+class Clock:
+    """A clock that the test sets. `interrupted_at` is the look at it, from 1, at which the run is cancelled."""
+
+    now_s: float
+    interrupted_at: int = 0
+    looks: int = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        if self.looks == self.interrupted_at:
+            raise DagsterExecutionInterruptedError
+        return self.now_s
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (output,) = (event for event in result.all_events if event.is_successful_output)
+    return values(output.step_output_data.metadata)
+
+
+def test_each_night_reads_what_is_new_and_some_of_the_rest_and_tells_how_much(loaded: Loading):
+    clock = Clock(time.time() + DAY_S)
+    load = loaded.with_tools(turns=Turns(within_days=3, clock=clock))
+    assert metadata_of(prove(load)) == {
+        "datasets": 2,
+        "days": 5,
+        "days_read": 5,
+        "days_not_reached": 0,
+        "combined_files_not_reached": 0,
+        "datasets_not_compared": 0,
+        "datasets_without_a_proof": 0,
+    }
+    new = NEAR.day("2023-10-31")
+    with closing(load.tools.opener("rest")(NEAR.market, NEAR.pair)) as source:
+        list(backfill(load.store(NEAR), source, Span(new.start_ms, new.end_ms)))
+    clock.now_s += DAY_S
+    result = prove(load)
+    assert result.success
+    read = {
+        (check.asset_key.path[0], check.check_name): values(check.metadata)["days_read_now"]
+        for check in result.get_asset_check_evaluations()
+        if check.check_name == MATCHES_MANIFEST
+    }
+    # One of two, and of four, days two: the new one, and the two whose turn it is.
+    assert read == {("binance", MATCHES_MANIFEST): 1, ("binanceusdm", MATCHES_MANIFEST): 3}
+    assert metadata_of(result)["days_read"] == 4
+
+
+def test_a_night_without_time_says_what_it_has_not_reached(loaded: Loading):
+    clock = Clock(time.time() + DAY_S)
+    result = prove(loaded.with_tools(turns=Turns(most_s=0, clock=clock)))
+    told = metadata_of(result)
+    assert (told["days_read"], told["days_not_reached"], told["datasets_not_compared"]) == (0, 5, 2)
+    assert told["combined_files_not_reached"] == 1
+    assert {name for _, name in outcomes(result)} == CHECKS.keys()
+    assert all(outcomes(result).values()), "the manifest and the files agree"
+
+
+def test_a_run_with_whole_reads_all_without_an_end_of_the_time(loaded: Loading):
+    load = loaded.with_tools(turns=Turns(most_s=0, clock=Clock(time.time() + DAY_S)))
+    job = location(load, DATASETS).resolve_job_def("proof")
+    config = {"ops": {PROOF_OP: {"config": {"whole": True}}}}
+    for _ in range(2):
+        told = metadata_of(job.execute_in_process(run_config=config, instance=load.instance))
+        assert (told["days_read"], told["days_not_reached"], told["datasets_not_compared"]) == (5, 0, 0)
+
+
+def test_checks_of_an_asset_that_a_person_evaluates_read_the_whole_dataset(loaded: Loading):
+    clock = Clock(time.time() + DAY_S)
+    load = loaded.with_tools(turns=Turns(clock=clock))
+    prove(load)
+    path = load.chunk(NEAR, "2023-10-30")
+    times = path.stat()
+    flip_a_byte(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not load.checks_alone(NEAR)[MATCHES_MANIFEST].passed
+    # And the next night does not take it for good, though it is not the chunk's turn.
+    assert not outcomes(prove(load))["binanceusdm", MATCHES_MANIFEST]
+
+
+def test_a_cancelled_run_keeps_what_it_has_proved_and_the_next_begins_with_the_rest(loaded: Loading):
+    clock = Clock(time.time() + DAY_S)
+    load = loaded.with_tools(turns=Turns(clock=clock))
+    # One look begins the night. The first dataset takes one, and one for each of its chunks and its combined file.
+    clock.interrupted_at = 5
+    job = location(load, DATASETS).resolve_job_def("proof")
+    with pytest.raises(DagsterExecutionInterruptedError):
+        job.execute_in_process(instance=load.instance)
+    assert recorded(load) == {("binance", name): True for name in CHECKS}
+    clock.interrupted_at = 0
+    assert metadata_of(prove(load))["days_read"] == 3 + 1
+
+
+@pytest.mark.slow
+def test_many_datasets_are_proved_in_processes(load: Loading):
+    load.run(BTC, "2021-04-24", "2021-04-25", assets=[KLINES])
+    folder = load.store(BTC).folder
+    for number in range(10):
+        load.tools.store.create(Market.SPOT, f"N{number:03d}/USDT", zone=BTC.zone, start=BTC.start)
+    flip_a_byte(folder / "chunks" / "chunk_000480_2021-04-24.parquet")
+    datasets = list(load.tools.store.datasets())
+    result = location_of(datasets, load.tools).resolve_job_def("proof").execute_in_process(instance=load.instance)
+    failed = {
+        (check.asset_key.path[1], check.check_name): str(check.description)
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    }
+    assert failed.keys() == {("BTCUSDT", MATCHES_MANIFEST)}
+    assert metadata_of(result)["datasets"] == 11
 
 
 # --- in a running Dagster

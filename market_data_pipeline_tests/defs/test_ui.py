@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.retention import prune
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 from market_data_pipeline_tests.dagster_dev import CHECKOUT, Ui, dagster_dev, wait_for
@@ -33,6 +36,13 @@ DAYS = """query($key: AssetKeyInput!, $days: [String!]) { assetNodeOrError(asset
 CHECKS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
   assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status
     evaluation { success severity description } } } } } } } }"""
+
+DELETED = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+  partitionStats { numMaterialized numFailed } assetPartitionStatuses { ... on TimePartitionStatuses {
+    ranges { status startKey endKey } } }
+  assetMaterializations { partition runId runOrError { __typename } } } } }"""
+LATEST = """query($keys: [AssetKeyInput!]!) { assetsLatestInfo(assetKeys: $keys) {
+  latestRun { id } latestMaterialization { runId } inProgressRunIds } }"""
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +133,24 @@ def test_the_checks_are_shown_as_passed(loaded, asset):
     for check in checks.values():
         assert check["status"] == "SUCCEEDED"
         assert check["evaluation"]["success"] is True
+
+
+def test_after_the_runs_are_deleted_the_days_are_shown_and_that_their_run_is_gone(loaded):
+    """Those that follow see no run of before."""
+    with runs.open_instance(Path(loaded.env["DAGSTER_HOME"])) as instance:
+        pruned = prune(instance, datetime.now(UTC) + timedelta(seconds=1))
+    assert pruned.runs >= 2 and loaded.ask(RUNS)["results"] == []
+    shown = of_asset(loaded, DELETED, "klines_1m")
+    assert shown["partitionStats"] == {"numMaterialized": 5, "numFailed": 0}
+    days = [days for days in shown["assetPartitionStatuses"]["ranges"] if days["status"] == "MATERIALIZED"]
+    assert [(days["startKey"], days["endKey"]) for days in days] == [(BY_CLI[0], BY_CLI[-1]), (BY_UI[0], BY_UI[-1])]
+    assert len(shown["assetMaterializations"]) == 5
+    assert {event["runOrError"]["__typename"] for event in shown["assetMaterializations"]} == {"RunNotFoundError"}
+    manifest = of_asset(loaded, DELETED, "manifest")["assetMaterializations"]
+    assert [event["runOrError"]["__typename"] for event in manifest] == ["RunNotFoundError"]
+    latest = loaded.ask(LATEST, keys=[{"path": [*DATASET, "klines_1m"]}])
+    assert latest[0]["latestRun"] is None and latest[0]["inProgressRunIds"] == []
+    assert all(check["status"] == "SUCCEEDED" for check in checks_of(loaded, "manifest").values())
 
 
 def test_a_failed_check_is_shown_with_what_is_wrong(loaded):

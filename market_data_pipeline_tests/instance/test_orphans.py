@@ -1,5 +1,6 @@
 """Which runs a command reports as failed because their process is gone, and which it leaves alone."""
 
+import json
 import os
 import socket
 import subprocess
@@ -50,7 +51,7 @@ home = Path(sys.argv[1])
 for number in range(300):
     run_id = f"run-{number}"
     with alive.held(home, run_id):
-        assert not alive.is_gone(home, run_id, alive.alive_tag(run_id)), run_id
+        assert not alive.is_gone(home, run_id, alive.alive_tags(home, run_id)), run_id
         assert (home / "running" / f"{run_id}.lock").exists(), run_id
 """
 
@@ -112,6 +113,22 @@ def test_runs_of_a_code_server_are_left_alone_whatever_tags_were_copied_to_them(
         launched, repeated = add_run(tmp_path, {}), add_run(tmp_path, tags)
         process.kill()
     assert statuses(tmp_path) == {own: ENDED, launched: RUNS, repeated: RUNS}
+
+
+def test_a_run_of_another_host_with_the_same_database_is_left_alone(tmp_path: Path, postgres: str) -> None:
+    homes = tmp_path / "here", tmp_path / "there"
+    for home in homes:
+        home.mkdir()
+        storage = {"storage": {"postgres": {"postgres_url": postgres}}}
+        (home / "dagster.yaml").write_text(json.dumps(storage), encoding="utf-8")
+    here, there = homes
+    with run_of_another_process(there) as process:
+        assert list(statuses(here).values()) == [RUNS]
+        process.kill()
+        process.wait()
+        # Its own host says so.
+        assert list(statuses(here).values()) == [RUNS]
+        assert list(statuses(there).values()) == [ENDED]
 
 
 def test_the_tag_of_version_0_1_names_a_process_by_its_number(tmp_path: Path) -> None:

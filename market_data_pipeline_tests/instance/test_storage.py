@@ -1,24 +1,25 @@
-"""The pooled event log against Dagster's own: the same rows, the same answers; and what recording day by day leaves."""
+"""The event logs that batch against Dagster's own, on SQLite and on Postgres: the same rows, the same answers.
+
+And what recording day by day leaves.
+"""
 
 import os
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from market_data_pipeline.instance.storage import ALREADY_RECORDED, PooledSqliteEventLogStorage, stored_together
+from market_data_pipeline.instance.events.batches import ALREADY_RECORDED, BatchedEvents, record
+from market_data_pipeline.instance.names import ROWS
+from market_data_pipeline_tests.instance.storages import Database, Postgres, Sqlite
+from market_data_pipeline_tests.servers import postgres_database
 
-POOLED = """
-telemetry: {enabled: false}
-storage: {custom: {module: market_data_pipeline.instance.storage, class: PooledSqliteStorage, config: {}}}
-"""
-PLAIN = "telemetry: {enabled: false}\n"
+NewDatabase = Callable[[str], Database]
 DAYS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2020-03-01")
 KEY = dg.AssetKey(["binance", "BTCUSDT", "klines_1m"])
 MANIFEST = dg.AssetKey(["binance", "BTCUSDT", "manifest"])
@@ -34,20 +35,6 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return home
 
 
-def copy(home: Path, to: Path) -> Path:
-    return Path(shutil.copytree(home, to))
-
-
-@contextmanager
-def opened(home: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of a home, as any Dagster process opens it."""
-    (home / "dagster.yaml").write_text(config)
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE", raising=False)
-    with dg.DagsterInstance.get() as instance:
-        yield instance
-
-
 def dataset(
     bad_days: tuple[str, ...] = (),
     mark: Any = ALREADY_RECORDED,
@@ -59,13 +46,9 @@ def dataset(
     @dg.asset(key=KEY, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
     def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         look()
-        with stored_together(context.instance):
-            for day in [day for day in context.partition_keys if day not in bad_days]:
-                tags = {"dagster/data_version": f"v-{day}"}
-                metadata = {"day": day, "rows": 1440}
-                context.log_event(dg.AssetMaterialization(KEY, partition=day, metadata=metadata, tags=tags))
-            if bad_days:
-                raise error("some days failed")
+        record(context, [loaded(day) for day in context.partition_keys if day not in bad_days])
+        if bad_days:
+            raise error("some days failed")
         return dg.MaterializeResult(metadata=dict(mark))
 
     @dg.asset(key=MANIFEST, deps=[klines_1m])
@@ -80,6 +63,12 @@ def dataset(
         yield dg.AssetCheckResult(asset_key=MANIFEST, check_name="files", passed=False)
 
     return [klines_1m, manifest, checks]
+
+
+def loaded(day: str) -> dg.AssetMaterialization:
+    """What is recorded of a day."""
+    metadata, tags = {"day": day, ROWS: 1440}, {"dagster/data_version": f"v-{day}"}
+    return dg.AssetMaterialization(KEY, partition=day, metadata=metadata, tags=tags)
 
 
 def run(instance: dg.DagsterInstance, assets: list[Any], first: str = "2020-01-01", last: str = "2020-01-20") -> Any:
@@ -99,98 +88,119 @@ def statuses(instance: dg.DagsterInstance, *days: str) -> list[str | None]:
     return [status.value if status else None for status in (found.get(day) for day in days)]
 
 
-def index_rows(home: Path) -> dict[str, list[Any]]:
-    """The index database without what differs from run to run."""
-    queries = {
-        "events": "SELECT id, dagster_event_type, step_key, asset_key, partition FROM event_logs ORDER BY id",
-        "tags": "SELECT event_id, asset_key, key, value FROM asset_event_tags WHERE value LIKE 'v-%' ORDER BY id",
-        "assets": "SELECT asset_key, last_materialization NOT NULL, last_materialization_timestamp NOT NULL, "
-        "last_run_id NOT NULL FROM asset_keys ORDER BY asset_key",
-        "checks": "SELECT asset_key, check_name, partition, execution_status, evaluation_event_storage_id, "
-        "materialization_event_storage_id FROM asset_check_executions ORDER BY id",
-    }
-    with closing(sqlite3.connect(home / "history" / "runs" / "index.db")) as connection:
-        return {name: connection.execute(query).fetchall() for name, query in queries.items()}
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path, empty_home: Path) -> Iterator[NewDatabase]:
+    """Make a home of that name with an empty database."""
+    with ExitStack() as stack:
 
+        def new(name: str) -> Database:
+            if request.param == "sqlite":
+                return Sqlite(Path(shutil.copytree(empty_home, tmp_path / name)))
+            (tmp_path / name).mkdir()
+            return Postgres(tmp_path / name, stack.enter_context(postgres_database()))
 
-def run_rows(home: Path, run_id: str) -> list[Any]:
-    """A run's own database without what differs from run to run."""
-    with closing(sqlite3.connect(home / "history" / "runs" / f"{run_id}.db")) as connection:
-        return connection.execute(
-            "SELECT id, dagster_event_type, step_key, asset_key, partition FROM event_logs"
-        ).fetchall()
+        yield new
 
 
 @pytest.fixture
-def pooled(tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    with opened(copy(empty_home, tmp_path / "home"), POOLED, monkeypatch) as instance:
+def batched(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """An instance with a storage of the project, of each kind."""
+    with new_database("home").opened(monkeypatch) as instance:
         yield instance
 
 
-def test_every_day_is_recorded_once_with_its_own_metadata(pooled: dg.DagsterInstance) -> None:
-    assert run(pooled, dataset()).success
-    days = {record.partition_key: record.asset_materialization for record in recorded(pooled)}
-    assert len(recorded(pooled)) == len(days) == 20
+def test_every_day_is_recorded_once_with_its_own_metadata(batched: dg.DagsterInstance) -> None:
+    assert run(batched, dataset()).success
+    days = {record.partition_key: record.asset_materialization for record in recorded(batched)}
+    assert len(recorded(batched)) == len(days) == 20
     assert all(event is not None and event.metadata["day"].value == day for day, event in days.items())
 
 
-def test_the_rest_of_the_run_follows(pooled: dg.DagsterInstance) -> None:
-    result = run(pooled, dataset())
-    assert len(recorded(pooled, MANIFEST)) == 1
+def test_a_file_name_that_is_no_text_is_recorded(batched: dg.DagsterInstance) -> None:
+    # So Python reads a name of bytes that are not UTF-8.
+    path = "/data/\udce4.parquet"
+
+    @dg.asset(key=KEY, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+    def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        metadata = {ROWS: 1440, "file": dg.MetadataValue.path(path)}
+        record(context, [dg.AssetMaterialization(KEY, partition="2020-01-01", metadata=metadata)])
+        return dg.MaterializeResult(metadata=dict(ALREADY_RECORDED))
+
+    assert run(batched, [klines_1m], last="2020-01-01").success
+    (event,) = (record.asset_materialization for record in recorded(batched))
+    assert event is not None
+    assert event.metadata["file"].value == path
+
+
+def test_the_database_of_a_run_has_the_rows_of_a_day_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    with Sqlite(tmp_path / "home").opened(monkeypatch) as instance:
+        result = run(instance, dataset(), last="2020-01-02")
+        logs = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        days = [entry.asset_materialization for entry in logs if entry.get_dagster_event().partition]
+    assert [(day.partition, day.metadata) for day in days if day] == [
+        (day, {ROWS: dg.MetadataValue.int(1440)}) for day in ("2020-01-01", "2020-01-02")
+    ]
+
+
+def test_the_rest_of_the_run_follows(batched: dg.DagsterInstance) -> None:
+    result = run(batched, dataset())
+    assert len(recorded(batched, MANIFEST)) == 1
     assert {c.check_name: c.passed for c in result.get_asset_check_evaluations()} == {
         "continuity": True,
         "files": False,
     }
 
 
-def test_without_the_mark_dagster_records_every_day_twice(pooled: dg.DagsterInstance) -> None:
-    run(pooled, dataset(mark={}))
-    assert set(Counter(record.partition_key for record in recorded(pooled)).values()) == {2}
+def test_without_the_mark_dagster_records_every_day_twice(batched: dg.DagsterInstance) -> None:
+    run(batched, dataset(mark={}))
+    assert set(Counter(record.partition_key for record in recorded(batched)).values()) == {2}
 
 
 @pytest.mark.parametrize("error", [dg.Failure, KeyboardInterrupt])
 def test_finished_days_stay_when_the_run_fails_or_is_interrupted(
-    pooled: dg.DagsterInstance, error: type[BaseException]
+    batched: dg.DagsterInstance, error: type[BaseException]
 ) -> None:
-    run(pooled, dataset(bad_days=("2020-01-05",), error=error))
-    assert len(recorded(pooled)) == 19
-    assert statuses(pooled, "2020-01-04", "2020-01-06") == ["MATERIALIZED", "MATERIALIZED"]
-    assert statuses(pooled, "2020-01-05") != ["MATERIALIZED"]
+    run(batched, dataset(bad_days=("2020-01-05",), error=error))
+    assert len(recorded(batched)) == 19
+    assert statuses(batched, "2020-01-04", "2020-01-06") == ["MATERIALIZED", "MATERIALIZED"]
+    assert statuses(batched, "2020-01-05") != ["MATERIALIZED"]
 
 
-def test_stores_the_rows_that_dagster_would(tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stores_the_rows_that_dagster_would(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     # Dagster's own setting for one event of all days that a run plans.
     monkeypatch.setenv("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
     left = {}
-    for name, config in (("pooled", POOLED), ("plain", PLAIN)):
-        home = copy(empty_home, tmp_path / name)
-        with opened(home, config, monkeypatch) as instance:
+    for name in ("ours", "plain"):
+        database = new_database(name)
+        with database.opened(monkeypatch, plain=name == "plain") as instance:
             result = run(instance, dataset())
             run(instance, dataset(), last="2020-01-03")
-        left[name] = {**index_rows(home), "run": run_rows(home, result.run_id)}
-    assert left["pooled"] == left["plain"]
+            instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition="2020-02-01"))
+        left[name] = database.rows(result.run_id)
+    assert left["ours"] == left["plain"]
 
 
-def test_plain_dagster_and_the_pooled_log_read_each_other(
-    tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+def test_plain_dagster_and_the_batched_log_read_each_other(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = copy(empty_home, tmp_path / "home")
-    for config, last, days in ((PLAIN, "2020-01-02", 2), (POOLED, "2020-01-04", 4), (PLAIN, "2020-01-05", 5)):
-        with opened(home, config, monkeypatch) as instance:
+    database = new_database("home")
+    for plain, last, days in ((True, "2020-01-02", 2), (False, "2020-01-04", 4), (True, "2020-01-05", 5)):
+        with database.opened(monkeypatch, plain=plain) as instance:
             run(instance, dataset(), last=last)
             assert len(instance.get_materialized_partitions(KEY)) == days
             assert all(instance.all_logs(record.run_id) for record in instance.get_runs())
 
 
 def test_shows_the_days_of_runs_as_dagster_does_that_stores_an_event_for_each_planned_day(
-    tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = {}
-    for name, config in (("pooled", POOLED), ("plain", PLAIN)):
-        with opened(copy(empty_home, tmp_path / name), config, monkeypatch) as instance:
+    for name in ("ours", "plain"):
+        with new_database(name).opened(monkeypatch, plain=name == "plain") as instance:
             shown[name] = list(shown_of_runs(instance))
-    assert shown["pooled"] == shown["plain"]
-    in_progress, failed, again, _ = (statuses for statuses, _ in shown["pooled"])
+    assert shown["ours"] == shown["plain"]
+    in_progress, failed, again, _ = (statuses for statuses, _ in shown["ours"])
     assert in_progress == ["IN_PROGRESS"] * 6 + [None]
     assert failed == ["MATERIALIZED"] * 4 + ["FAILED", "MATERIALIZED", None]
     assert again == ["MATERIALIZED"] * 4 + ["IN_PROGRESS", "MATERIALIZED", None]
@@ -214,32 +224,38 @@ def shown_of_runs(instance: dg.DagsterInstance) -> Iterator[tuple[list[str | Non
     return iter(seen)
 
 
-def test_a_block_keeps_the_order_and_stores_at_its_end(pooled: dg.DagsterInstance) -> None:
-    seen = []
+def logged_twice(instance: dg.DagsterInstance) -> tuple[list[dg.EventLogEntry], list[dg.EventLogEntry]]:
+    """The events of a run that records three days and then logs them as Dagster does: of the run, and of the asset."""
 
     @dg.asset(key=KEY, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
     def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        with stored_together(context.instance):
-            for day in context.partition_keys:
-                context.log_event(dg.AssetMaterialization(KEY, partition=day))
-                seen.append(len(recorded(context.instance)))
-            context.log.info("after the days")
-            seen.append(len(recorded(context.instance)))
+        days = [loaded(day) for day in context.partition_keys]
+        record(context, days)
+        for day in days:
+            context.log_event(day)
         return dg.MaterializeResult(metadata=dict(ALREADY_RECORDED))
 
-    result = run(pooled, [klines_1m], last="2020-01-02")
-    logs = [
-        entry.get_dagster_event().event_type_value if entry.is_dagster_event else entry.user_message
-        for entry in pooled.all_logs(result.run_id)
-    ]
-    assert seen == [0, 0, 2]
-    assert logs.index("after the days") == logs.index("ASSET_MATERIALIZATION") + 2
+    result = run(instance, [klines_1m], last="2020-01-03")
+    of_run = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return list(of_run), [record.event_log_entry for record in reversed(recorded(instance))]
+
+
+def assert_recorded_as_logged(events: list[dg.EventLogEntry]) -> None:
+    """The first three events are those that follow, each at a millisecond of its own."""
+    ours, dagsters = ([event._replace(timestamp=0.0) for event in half] for half in (events[:3], events[3:]))
+    assert ours == dagsters
+    assert len({int(event.timestamp * 1000) for event in events[:3]}) == 3
+
+
+def test_records_what_dagster_would_log(batched: dg.DagsterInstance) -> None:
+    for events in logged_twice(batched):
+        assert_recorded_as_logged(events)
 
 
 def test_a_finished_run_and_a_disposed_instance_hold_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    with opened(home, POOLED, monkeypatch) as instance:
+    with Sqlite(home).opened(monkeypatch) as instance:
         result = run(instance, dataset())
         shard = home / "history" / "runs" / f"{result.run_id}.db"
         assert shard.exists()
@@ -248,32 +264,32 @@ def test_a_finished_run_and_a_disposed_instance_hold_no_file(tmp_path: Path, mon
     assert not list((home / "history" / "runs").glob("*-wal"))
 
 
-def test_deleting_a_run_and_wiping_an_asset_forget_their_events(pooled: dg.DagsterInstance) -> None:
-    result = run(pooled, dataset())
-    pooled.delete_run(result.run_id)
-    assert not recorded(pooled)
-    run(pooled, dataset())
-    pooled.wipe_assets([KEY])
-    assert not pooled.get_materialized_partitions(KEY)
-    run(pooled, dataset())
-    pooled.event_log_storage.wipe()
-    assert not recorded(pooled)
+def test_wiping_an_asset_or_everything_forgets_its_events(batched: dg.DagsterInstance) -> None:
+    run(batched, dataset())
+    batched.wipe_assets([KEY])
+    assert not batched.get_materialized_partitions(KEY)
+    run(batched, dataset())
+    batched.event_log_storage.wipe()
+    assert not recorded(batched)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_opens_its_own_connections(pooled: dg.DagsterInstance) -> None:
-    run(pooled, dataset())
+def test_a_forked_child_opens_its_own_connections(batched: dg.DagsterInstance) -> None:
+    run(batched, dataset())
     child = os.fork()
     if child == 0:
-        run(pooled, dataset(), first="2020-02-01", last="2020-02-05")
+        run(batched, dataset(), first="2020-02-01", last="2020-02-05")
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert len(pooled.get_materialized_partitions(KEY)) == 25
+    assert len(batched.get_materialized_partitions(KEY)) == 25
 
 
 def test_other_storages_are_left_alone() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        assert not isinstance(instance.event_log_storage, PooledSqliteEventLogStorage)
+        assert not isinstance(instance.event_log_storage, BatchedEvents)
         assert run(instance, dataset()).success
         assert len(recorded(instance)) == 20
+    with dg.DagsterInstance.ephemeral() as instance:
+        of_run, _ = logged_twice(instance)
+        assert_recorded_as_logged(of_run)

@@ -45,8 +45,8 @@ class PairSource(FakeSource):
 
     factor: int = 1
 
-    def pages(self, spans: Any) -> Iterator[Page]:
-        for page in super().pages(spans):
+    def each_page(self, spans: Any) -> Iterator[Page]:
+        for page in super().each_page(spans):
             yield replace(page, klines=self._of_pair(page.klines))
 
     def _of_pair(self, klines: pa.Table) -> pa.Table:

@@ -38,6 +38,7 @@ from market_data_pipeline_tests.support import (
     MINUTE_MS,
     Simulate,
     at,
+    budget_in,
     everything,
     flip_a_byte,
     minutes,
@@ -605,7 +606,7 @@ def test_the_notebook_runs(tmp_path, simulate: Simulate, monkeypatch):
     for pair, day in (("BTC/USDT", date(2020, 10, 24)), ("ETH/USDT", date(2020, 11, 30))):
         made = Store(tmp_path).create(Market.SPOT, pair, zone=ZURICH, start=date(2020, 1, 1))
         window = Span(day_of(ZURICH, day).start_ms, until)
-        with closing(open_source("rest", Market.SPOT, pair, budgets=[tmp_path], base_url=url)) as source:
+        with closing(open_source("rest", Market.SPOT, pair, budget_of=budget_in(tmp_path), base_url=url)) as source:
             list(backfill(made, source, window))
     monkeypatch.setenv("MARKET_DATA_DIR", str(tmp_path))
     notebook = json.loads((CHECKOUT / "docs" / "reader.ipynb").read_text(encoding="utf-8"))

@@ -1,5 +1,9 @@
 """Request weight: costs, headers, refusals and bans."""
 
+import sys
+from collections.abc import Iterator
+
+import httpx
 import pytest
 
 from market_data_pipeline_tests.simulator.client import ExchangeClient
@@ -97,3 +101,36 @@ def test_stats_count_what_was_served(fresh: ExchangeClient) -> None:
     assert (stats["archive"]["requests"], stats["archive"]["status"]["404"]) == (1, 1)
     assert stats["now"].startswith("2024-05-15T12:00:30")
     assert stats == fresh.exchange.stats()
+
+
+@pytest.fixture
+def elsewhere(fresh: ExchangeClient) -> Iterator[httpx.Client]:
+    """A client with another address: on Linux, all of 127.0.0.0/8 is this machine."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("this machine has one address")
+    with httpx.Client(base_url=fresh.sim.url, transport=httpx.HTTPTransport(local_address="127.0.0.2")) as client:
+        yield client
+
+
+def test_each_address_has_a_limit_of_its_own(fresh: ExchangeClient, elsewhere: httpx.Client) -> None:
+    fresh.exchange.use_weight("futures", 2400)
+    assert fresh.get("/fapi/v1/ping").status_code == 429
+    answer = elsewhere.get("/fapi/v1/ping")
+    assert (answer.status_code, answer.headers["x-mbx-used-weight-1m"]) == (200, "1")
+
+    fresh.exchange.use_weight("futures", 2399, "127.0.0.2")
+    assert elsewhere.get("/fapi/v1/ping").status_code == 429
+    stats = fresh.stats()["futures"]
+    assert stats["peak_weight_1m"] == 2401
+    assert stats["addresses"] == {
+        address: {"weight": 2401, "refused": 1, "used_weight_1m": 2401, "peak_weight_1m": 2401}
+        for address in ("127.0.0.1", "127.0.0.2")
+    }
+
+
+def test_a_ban_is_of_one_address(fresh: ExchangeClient, elsewhere: httpx.Client) -> None:
+    fresh.exchange.use_weight("spot", 6000)
+    assert [fresh.get("/api/v3/ping").status_code for _ in range(12)][-1] == 418
+    assert elsewhere.get("/api/v3/ping").status_code == 200
+    fresh.exchange.clock.advance(60)
+    assert (fresh.get("/api/v3/ping").status_code, elsewhere.get("/api/v3/ping").status_code) == (418, 200)

@@ -4,14 +4,12 @@ Belongs here: the datasets that stay open, and which chunks are damaged, judged 
 numbers of all datasets (`summaries`), the content of files (`core.store`), the check of chunks by hash (`core.proof`).
 """
 
-import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from market_data_pipeline.core.errors import StoreError
@@ -19,24 +17,23 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 
 _WATCHED = (layout.DATASET_FILE, layout.MANIFEST_FILE, layout.REVISIONS_FILE, layout.CHUNKS)
-# Two changes within one tick of a file system's clock leave the same time stamp, so newer stamps are not relied on.
-_SETTLED_AFTER_NS = 2_000_000_000
 # The entries of one dataset of 2,500 days take more than a megabyte.
 _MOST_OPEN = 32
 
 
 class Stamps(NamedTuple):
-    """What shows that a dataset has changed: the stamps of `_WATCHED`, and its newest kline in the journal (ms UTC)."""
+    """What shows that a dataset has changed: versions of `_WATCHED`, and its newest kline in the journal (ms UTC)."""
 
-    files: tuple[FileStamp | None, ...]
+    files: tuple[Version | None, ...]
     journaled_ms: int | None
 
 
@@ -71,23 +68,22 @@ class Inventory:
     damaged: Mapping[str, str]
 
 
-def watched_of(path: Path) -> tuple[Path, ...]:
-    """The files of the dataset with this `dataset.json` whose stamps show that it has changed."""
+def watched_of(path: StorePath) -> tuple[StorePath, ...]:
+    """The files of the dataset with this `dataset.json` whose versions show that it has changed."""
     return tuple(path.with_name(name) for name in _WATCHED)
 
 
-def stamps_of(watched: Sequence[Path]) -> Stamps:
+def stamps_of(watched: Sequence[StorePath]) -> Stamps:
     """What shows that a dataset has changed, from its files of `watched_of`."""
     journaled_ms = None
     with suppress(StoreError):  # reading the dataset says so
         journaled_ms = last_journaled_ms(watched[0].parent)
-    return Stamps(tuple(map(stamp_of, watched)), journaled_ms)
+    return Stamps(tuple(storage_of(path).version(path) for path in watched), journaled_ms)
 
 
 def are_settled(stamps: Stamps) -> bool:
     """False for stamps so new that a further change might leave the same ones."""
-    newest_ns = max((stamp.modified_ns for stamp in stamps.files if stamp), default=0)
-    return time.time_ns() - newest_ns > _SETTLED_AFTER_NS
+    return all(version.is_settled for version in stamps.files if version)
 
 
 class Catalog:
@@ -97,9 +93,9 @@ class Catalog:
         """Files are read at the first call that needs them."""
         self.store = store
         self._lock = threading.Lock()
-        self._open: OrderedDict[Path, _OpenDataset] = OrderedDict()
+        self._open: OrderedDict[StorePath, _OpenDataset] = OrderedDict()
 
-    def view(self, path: Path) -> DatasetView:
+    def view(self, path: StorePath) -> DatasetView:
         """The dataset with this `dataset.json`.
 
         Raises:
@@ -115,13 +111,13 @@ class Catalog:
             UsageError: the dataset has the symbol of the pair, but another base and quote.
         """
         path = self.store.folder(market, pair) / layout.DATASET_FILE
-        if not path.exists():
+        if not storage_of(path).exists(path):
             return None
         inventory = self._opened(path).inventory()
         require_same(pair, inventory.view.dataset.pair)
         return inventory
 
-    def _opened(self, path: Path) -> "_OpenDataset":
+    def _opened(self, path: StorePath) -> "_OpenDataset":
         with self._lock:
             opened = self._open.setdefault(path, _OpenDataset(self.store, path))
             self._open.move_to_end(path)
@@ -133,7 +129,7 @@ class Catalog:
 class _OpenDataset:
     """A dataset that stays open, so that a chunk that the manifest does not list yet is read only once."""
 
-    def __init__(self, store: Store, path: Path) -> None:
+    def __init__(self, store: Store, path: StorePath) -> None:
         self._store, self._path = store, path
         self._watched = watched_of(path)
         self._lock = threading.Lock()
@@ -184,19 +180,11 @@ def _identity(dataset: Dataset) -> tuple[str, str, str]:
     return dataset.market, dataset.pair, dataset.zone.name
 
 
-def _chunk_files(folder: Path) -> dict[str, ChunkFile]:
+def _chunk_files(folder: StorePath) -> dict[str, ChunkFile]:
     """The chunk files in a folder by the day in their names; other files are left out."""
-    files: dict[str, ChunkFile] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for file in entries:
-                # Another process may rename or replace a chunk after it was listed.
-                if name := layout.parse_chunk_name(file.name):
-                    with suppress(FileNotFoundError):
-                        files[name.day] = ChunkFile(file.name, file.stat().st_size)
-    except FileNotFoundError:
-        return {}
-    return files
+    sizes = storage_of(folder).sizes(folder).items()
+    named = ((layout.parse_chunk_name(name), ChunkFile(name, size_bytes)) for name, size_bytes in sizes)
+    return {name.day: file for name, file in named if name}
 
 
 def _differences(entries: tuple[Entry, ...], files: Mapping[str, ChunkFile]) -> Iterator[tuple[str, str]]:

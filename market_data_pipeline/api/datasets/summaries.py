@@ -4,43 +4,34 @@ Belongs here: what is kept of a dataset, and when it is read again. Does not bel
 what the numbers mean (`health`).
 
 A page may be late, but never untrue in silence. Each call compares the stamps of all files with those at the last
-reading. A dataset whose files have changed since is marked as being read until it is.
+reading. A dataset whose files have changed since is marked as being read until it is. The numbers are kept in a file
+(`kept`), so that a server that was started anew has those of all datasets whose files have not changed.
 """
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView, Stamps, are_settled, stamps_of, watched_of
-from market_data_pipeline.api.datasets.months import Month, missing_days, months_of
+from market_data_pipeline.api.datasets.kept import KeptFile, Remembered, Summary, name_of, noted_of
+from market_data_pipeline.api.datasets.months import missing_days, months_of
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import day_at
-from market_data_pipeline.core.store.status import DatasetStatus
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 # A page with a few datasets to read waits for them, so that it is complete at once.
 _FEW, _LONGEST_WAIT_S = 10, 0.1
 _LONGEST_PAUSE_S = 0.25
+# Live mode changes all datasets each minute, and the file has megabytes.
+_WRITTEN_EVERY_S = 300
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A dataset in numbers: as in `status`, its months, the requested days without a chunk, the first minute it lacks.
-
-    `changed_at_s` is when its manifest was last written, seconds since 1970.
-    """
-
-    status: DatasetStatus
-    months: Mapping[str, Month]
-    missing_days: int
-    since_ms: int | None
-    changed_at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +61,7 @@ class _Kept:
     dataset: Dataset | None = None
     summary: Summary | None = None
     problem: str = ""
-    watched: tuple[Path, ...] = ()
+    watched: tuple[StorePath, ...] = ()
     stamps: Stamps | None = None
     today: date | None = None
 
@@ -78,12 +69,14 @@ class _Kept:
 class Summaries:
     """The numbers of the datasets of a data root. Threads may share it."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """Files are read at the first call that needs them."""
-        self._catalog = catalog
-        self._kept: dict[Path, _Kept] = {}
-        self._due: dict[Path, None] = {}
-        self._condition = threading.Condition()
+    def __init__(self, catalog: Catalog, file: KeptFile) -> None:
+        """Files are read at the first call that needs them. `file` keeps the numbers for the next server."""
+        self._catalog, self._file = catalog, file
+        self._written_s = -math.inf
+        self._remembered: dict[str, Remembered] | None = None
+        self._kept: dict[StorePath, _Kept] = {}
+        self._due: dict[StorePath, None] = {}
+        self._condition, self._remembering = threading.Condition(), threading.Lock()
         self._pages = 0
         self._reader: threading.Thread | None = None
 
@@ -104,6 +97,7 @@ class Summaries:
         """
         with self.paused():
             paths, todays = self._catalog.store.dataset_files(market), dict[str, date]()
+            self._remember(paths)
             due = [path for path in paths if self._is_due(path, todays)]
         if due:
             self._read_soon(due)
@@ -124,7 +118,7 @@ class Summaries:
                 self._pages -= 1
                 self._condition.notify_all()
 
-    def _is_due(self, path: Path, todays: dict[str, date]) -> bool:
+    def _is_due(self, path: StorePath, todays: dict[str, date]) -> bool:
         kept = self._kept.get(path)
         if kept is None or kept.stamps is None or kept.stamps != stamps_of(kept.watched):
             return True
@@ -135,16 +129,15 @@ class Summaries:
             todays[zone] = _today(kept.dataset)
         return kept.today != todays[zone]
 
-    def _known(self, path: Path, is_current: bool) -> Known | Unreadable:
+    def _known(self, path: StorePath, is_current: bool) -> Known | Unreadable:
         kept = self._kept.get(path) or _Kept()
         if not is_current and kept.dataset is None and not kept.problem:
             kept = self._named(path)
         if kept.dataset is None:
-            folder = path.parent.relative_to(self._catalog.store.root).as_posix()
-            return Unreadable(folder, kept.problem)
+            return Unreadable("/".join((*layout.owner_of(path), path.parent.name)), kept.problem)
         return Known(kept.dataset, kept.summary, is_current)
 
-    def _named(self, path: Path) -> _Kept:
+    def _named(self, path: StorePath) -> _Kept:
         """The dataset without its numbers, which are still to be read."""
         try:
             kept = _Kept(self._catalog.store.read(path))
@@ -152,9 +145,25 @@ class Summaries:
             kept = _Kept(problem=" ".join(str(error).split()))
         return self._kept.setdefault(path, kept)
 
+    def _remember(self, paths: Iterable[StorePath]) -> None:
+        """Take the numbers of datasets not read yet from the file. They count if nothing has changed since."""
+        with self._remembering:
+            if self._remembered is None:
+                self._remembered = self._file.read()
+            for path in paths if self._remembered else ():
+                if path in self._kept or (found := self._remembered.pop(name_of(path), None)) is None:
+                    continue
+                watched = watched_of(path)
+                stamps = stamps_of(watched)
+                relied_on = stamps if noted_of(stamps) == found.noted else None
+                with suppress(MarketDataError, OSError):
+                    dataset = self._catalog.store.read(path)
+                    summary = found.summary(dataset, path.parent)
+                    self._kept.setdefault(path, _Kept(dataset, summary, "", watched, relied_on, found.today))
+
     # --- in the background
 
-    def _read_soon(self, paths: list[Path]) -> None:
+    def _read_soon(self, paths: list[StorePath]) -> None:
         with self._condition:
             self._due.update(dict.fromkeys(paths))
             if self._reader is None:
@@ -172,14 +181,23 @@ class Summaries:
                 path = next(iter(self._due), None)
                 if path is None:
                     self._reader = None
-                    return
+                    break
             kept = self._read(path)
             with self._condition:
                 self._kept[path] = kept
                 del self._due[path]
                 self._condition.notify_all()
 
-    def _read(self, path: Path) -> _Kept:
+        if time.monotonic() - self._written_s >= _WRITTEN_EVERY_S:
+            self._written_s = time.monotonic()
+            self._file.write(dict(self._lines()))
+
+    def _lines(self) -> Iterator[tuple[str, Remembered]]:
+        for path, kept in list(self._kept.items()):
+            if kept.summary and kept.stamps and kept.today:
+                yield name_of(path), Remembered.of(kept.summary, kept.stamps, kept.today)
+
+    def _read(self, path: StorePath) -> _Kept:
         watched = watched_of(path)
         stamps = stamps_of(watched)
         relied_on = stamps if are_settled(stamps) else None

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from market_data_pipeline.api.datasets.kept import Summary
 from market_data_pipeline.api.datasets.proofs import Proof
-from market_data_pipeline.api.datasets.summaries import Known, Summary
+from market_data_pipeline.api.datasets.summaries import Known
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES

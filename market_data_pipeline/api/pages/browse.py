@@ -34,6 +34,7 @@ from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.store import combined as combine
 from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.combined import Selection
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.instance.names import sensor_name
 
 FILES_A_PAGE = 200
@@ -227,7 +228,8 @@ def _neighbours(stored: StoredFile) -> Mapping[str, str]:
     except OverflowError:
         return {}
     folder = stored.name.rpartition("/")[0]
-    return {side: f"{folder}/{name}" for side, name in names.items() if stored.path.with_name(name).exists()}
+    files, path = storage_of(stored.path), stored.path
+    return {side: f"{folder}/{name}" for side, name in names.items() if files.exists(path.with_name(name))}
 
 
 def _now_ms() -> int:

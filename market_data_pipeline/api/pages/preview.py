@@ -6,7 +6,6 @@ the text of a row (`chart`).
 
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +19,8 @@ from market_data_pipeline.core.store.chunks.encoding import Footer, parse_footer
 from market_data_pipeline.core.store.chunks.growing import grown, lacked
 from market_data_pipeline.core.store.combined import CombinedFooter
 from market_data_pipeline.core.store.journal.segments import Owner, journaled
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 # All minutes of a day with 25 hours.
 MOST_ROWS = 1500
@@ -48,14 +49,14 @@ class Preview:
     chunks: int | None = None
 
 
-def of_chunk(path: Path, *, offset: int, limit: int) -> Preview:
+def of_chunk(path: StorePath, *, offset: int, limit: int) -> Preview:
     """Read a page of a chunk, with what only the journal has of its day.
 
     Raises:
         StoreError: the file does not exist, is damaged, or is not a chunk of this project.
     """
     try:
-        content = path.read_bytes()
+        content = storage_of(path).read(path, chunk_encoding.MOST_CHUNK_BYTES)
         klines, footer = chunk_encoding.decode(content)
         zone = parse_zone(footer.tz)
         day = day_of(zone, date.fromisoformat(footer.day))
@@ -78,15 +79,15 @@ def of_chunk(path: Path, *, offset: int, limit: int) -> Preview:
     )
 
 
-def of_combined(path: Path, *, offset: int, limit: int) -> Preview:
+def of_combined(path: StorePath, *, offset: int, limit: int) -> Preview:
     """Read a page of a combined file; row groups outside the page are not read.
 
     Raises:
         StoreError: the file does not exist, is damaged, or is not a combined file of this project.
     """
     try:
-        # The path is opened once, so that all reads are of the same file, even if another one replaces it meanwhile.
-        with path.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
+        # All reads are of the same file, even if another one replaces it meanwhile.
+        with storage_of(path).open(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             footer = parse_footer(CombinedFooter, file.metadata.metadata)
             page = _rows(file, offset, limit)
             if file.schema_arrow.remove_metadata() != SCHEMA:
@@ -96,7 +97,7 @@ def of_combined(path: Path, *, offset: int, limit: int) -> Preview:
                 market=footer.market,
                 zone=parse_zone(footer.tz),
                 total_rows=file.metadata.num_rows,
-                size_bytes=path.stat().st_size,
+                size_bytes=opened.size(),
                 offset=offset,
                 limit=limit,
                 page=page,
@@ -107,7 +108,7 @@ def of_combined(path: Path, *, offset: int, limit: int) -> Preview:
         raise _unreadable(path, error, "run market-data combine") from error
 
 
-def _with_journal(folder: Path, klines: pa.Table, footer: Footer, day: Day) -> tuple[pa.Table, Footer]:
+def _with_journal(folder: StorePath, klines: pa.Table, footer: Footer, day: Day) -> tuple[pa.Table, Footer]:
     new = lacked(klines, journaled(folder, Owner(footer.pair, footer.tz)), day)
     return grown(klines, footer, new) if new.num_rows else (klines, footer)
 
@@ -123,6 +124,6 @@ def _rows(file: pq.ParquetFile, offset: int, limit: int) -> pa.Table:
     return file.read_row_groups(groups).slice(offset - first_row, limit) if groups else EMPTY
 
 
-def _unreadable(path: Path, error: Exception, remedy: str) -> StoreError:
+def _unreadable(path: StorePath, error: Exception, remedy: str) -> StoreError:
     reason = "it is gone" if isinstance(error, FileNotFoundError) else " ".join(f"{error}".split())
     return StoreError(f"{path.name} cannot be read ({reason}); {remedy}")

@@ -5,11 +5,12 @@ file (`preview`).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from market_data_pipeline.api.problems import FieldProblem, Problem
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 MOST_CHARACTERS = 300
 
@@ -18,14 +19,14 @@ MOST_CHARACTERS = 300
 class StoredFile:
     """A chunk or a combined file. `name` is its path relative to the data root, with `/`."""
 
-    path: Path
+    path: StorePath
     name: str
     market: Market
     token: str
     is_combined: bool
 
 
-def stored_file(root: Path, name: str) -> StoredFile:
+def stored_file(root: StorePath, name: str) -> StoredFile:
     """Return the file with that name under the data root.
 
     Raises:
@@ -36,15 +37,6 @@ def stored_file(root: Path, name: str) -> StoredFile:
         problem = f"not a file of the store; give it relative to the data root, for example {layout.CHUNK_EXAMPLE}"
         raise Problem(422, "No such name", problem, [FieldProblem(field="file", problem=problem)])
     path = root / name
-    if not _lies_within(root, path):
+    if not storage_of(root).is_within(path, root):
         raise Problem(404, "No such file", f"there is no {name} in the store; it may have been renamed: see /browse")
     return StoredFile(path, name, parsed.market, parsed.token, parsed.is_combined)
-
-
-def _lies_within(root: Path, path: Path) -> bool:
-    """True if the file exists and is still under the data root once all symbolic links are resolved."""
-    try:
-        real = path.resolve(strict=True)
-        return real.is_file() and real.is_relative_to(root.resolve(strict=True))
-    except (OSError, ValueError, RuntimeError):
-        return False

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from market_data_pipeline.app.live import find_or_create_dataset, mark, new_dataset
+from market_data_pipeline.app.live import dataset_from_today, find_or_create_dataset, mark
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -64,7 +64,7 @@ def go_live_many(settings: Settings, targets: Sequence[Target]) -> list[Dataset]
 
     def found(target: Target) -> Dataset:
         known = store.find(target.market, target.pair)
-        return known or new_dataset(settings, target, strict_pair=True)[0]
+        return known or dataset_from_today(settings, target, strict_pair=True)[0]
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # for the requests about pairs that are new
         before = list(pool.map(found, targets))

@@ -96,7 +96,7 @@ def plan_backfill(
 
 def _opener(settings: Settings) -> OpenSource:
     """As for a load, but for the budget in the data root, which is used where the user's folder takes no file."""
-    elsewhere = [folder for folder in settings.budgets if not folder.is_relative_to(settings.root)]
+    elsewhere = [folder for folder in settings.budgets if not folder.is_relative_to(settings.folder)]
     return opener_of(settings, budgets=elsewhere)
 
 

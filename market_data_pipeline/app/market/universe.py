@@ -4,7 +4,7 @@ Belongs here: pairs that have klines in a window, marks of live mode. Does not b
 (`core.store.universes`), the catalog (`pairs`), loading (`bulk`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.store.universes import Universe
+from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
 
@@ -110,15 +111,38 @@ def apply_universe(
     settings, requests = requests_of_universe(settings, universe)
     on_start(len(requests))
     report = backfill_many(settings, requests, on_message=on_message)
-    if universe.live is None:
-        return Applied(report, (), ())
-    wanted = _traded(load_catalog(settings, universe.market)) if universe.live else set()
     datasets = [loaded.dataset for loaded in report.datasets.values() if loaded.dataset]
+    return Applied(report, *_set_marks(settings, universe, datasets))
+
+
+def mark_universe(
+    settings: Settings, universe: Universe, targets: Sequence[Target]
+) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
+    """Set the marks of live mode of those targets that have a dataset, as `apply_universe` does.
+
+    Returns:
+        The datasets that are marked now, and those that are not any more.
+
+    Raises:
+        StoreError: a dataset cannot be read.
+        SourceUnavailable: there is no catalog, and neither the exchange nor its archive answers.
+    """
+    store = store_of(settings)
+    return _set_marks(
+        settings, universe, [known for target in targets if (known := store.find(target.market, target.pair))]
+    )
+
+
+def _set_marks(
+    settings: Settings, universe: Universe, datasets: Sequence[Dataset]
+) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
+    if universe.live is None:
+        return (), ()
+    wanted = _traded(load_catalog(settings, universe.market)) if universe.live else set()
     changed = [dataset for dataset in datasets if dataset.live != (dataset.token in wanted)]
     for dataset in changed:
         mark(settings, Target(dataset.market, dataset.pair, dataset.zone, named=True), live=not dataset.live)
-    return Applied(
-        report,
+    return (
         tuple(dataset for dataset in changed if not dataset.live),
         tuple(dataset for dataset in changed if dataset.live),
     )

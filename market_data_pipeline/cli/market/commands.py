@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings, require_plan
+from market_data_pipeline.cli.load_options import Plan, PlanJson, Runs, Wait, require_way
+from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
 
 app = typer.Typer()
 universe = typer.Typer(help="Named choices of pairs, in market-data.toml under the data root.", no_args_is_help=True)
@@ -95,10 +96,10 @@ def show(name: Name) -> None:
 @universe.command()
 def apply(
     name: Name,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print what the load will take: requests, weight, sizes. Nothing is written.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --plan: print JSON.")] = False,
+    plan: Plan = False,
+    runs: Runs = False,
+    wait: Wait = False,
+    as_json: PlanJson = False,
 ) -> None:
     """Bring the store to what the file says: load what is missing, and set the marks of live mode.
 
@@ -108,13 +109,17 @@ def apply(
         from market_data_pipeline.app.market.pairs import Asked
         from market_data_pipeline.app.market.universe import apply_universe, requests_of_universe
         from market_data_pipeline.cli.market import reports
+        from market_data_pipeline.cli.market.datasets import submit_universe
         from market_data_pipeline.cli.market.planning import print_plan
         from market_data_pipeline.cli.market.progress import bulk_progress
         from market_data_pipeline.core.store.universes import find_universe
 
-        require_plan(plan, as_json)
+        require_way(plan=plan, runs=runs, wait=wait, as_json=as_json)
         settings, started_at = load_settings(), time.monotonic()
         found = find_universe(settings.root, name)
+        if runs:
+            submit_universe(settings, found, wait=wait)
+            return
         if plan:
             asked = Asked()
             of_universe, requests = requests_of_universe(settings, found, asked=asked)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from market_data_pipeline.app.backfill import BackfillRequest
     from market_data_pipeline.app.targets import Target
     from market_data_pipeline.core.klines.dataset import Market
+    from market_data_pipeline.core.store.universes import Universe
     from market_data_pipeline.settings import Settings
 
 
@@ -37,6 +38,54 @@ def backfill_many(settings: "Settings", requests: "Sequence[BackfillRequest]") -
         report = bulk.backfill_many(settings, requests, on_message=progress.on_message)
     reports.print_many(report, time.monotonic() - started_at)
     exit_unless(report.ok, may_pass=report.may_pass)
+
+
+def fan_out(
+    settings: "Settings", requests: "Sequence[BackfillRequest]", universe: str | None = None, *, wait: bool
+) -> None:
+    """Submit the runs that load several datasets, wait for them if asked, and print what became of them."""
+    from market_data_pipeline.app.market import fanout
+    from market_data_pipeline.cli.market import runs
+
+    started_at = time.monotonic()
+    with runs.run_progress() as progress:
+        done = fanout.fan_out(
+            settings,
+            requests,
+            universe=universe,
+            wait=wait,
+            on_submitted=progress.on_submitted,
+            on_states=progress.on_states,
+        )
+    runs.print_fanned_out(done, time.monotonic() - started_at)
+    exit_unless(done.ok)
+
+
+def submit_universe(settings: "Settings", universe: "Universe", *, wait: bool) -> None:
+    """Apply a universe by runs, print what became of them, and set the marks of the datasets that there are then."""
+    from market_data_pipeline.app.market.universe import mark_universe, requests_of_universe
+    from market_data_pipeline.cli.market import reports
+
+    of_universe, requests = requests_of_universe(settings, universe)
+    try:
+        fan_out(of_universe, requests, universe.name, wait=wait)
+    finally:
+        reports.print_marks(*mark_universe(of_universe, universe, [request.target for request in requests]))
+
+
+def show_runs(settings: "Settings", *, as_json: bool) -> None:
+    """Print how many runs of `--runs` are in which state."""
+    from market_data_pipeline.app.market.fanout import run_states
+    from market_data_pipeline.cli.console import print_json
+    from market_data_pipeline.cli.market import runs
+
+    states = run_states(settings)
+    if as_json:
+        print_json(
+            {market: {state.value: count for state, count in counts.items()} for market, counts in states.items()}
+        )
+    else:
+        runs.print_states(states)
 
 
 def combine_many(settings: "Settings", targets: "Sequence[Target]", **selection: Any) -> None:

@@ -5,7 +5,6 @@ loading one dataset (`loading.load_days`), recording what was loaded (`defs`).
 """
 
 import logging
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from market_data_pipeline.core.bulk.workers import Died, stream
+from market_data_pipeline.core.bulk.workers import Died, cores, stream
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult
@@ -83,31 +82,30 @@ class Ended:
 Message = Begun | DayResult | Usage | Ended
 
 
-def _cores() -> int:
-    """How many processes can decode klines at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[WindowRequest, Message]]:
     """Load the windows; yield what is told about each. The failure of one dataset changes nothing for the others.
 
     Where the exchange does not answer for several pairs in a row, those that are left are not tried.
 
-    Of each request come `Begun`, a `DayResult` for each day in order (without its klines) with `Usage` between, and
-    `Ended`; only `Ended` if it cannot begin.
+    One request alone is loaded in this process. Of each request come `Begun`, a `DayResult` for each day in order
+    (without its klines) with `Usage` between, and `Ended`; only `Ended` if it cannot begin.
 
     Args:
         requests: one for each dataset.
         work: how each is loaded.
     """
-    cores = _cores()
-    at_once = min(cores, len(requests))
+    if len(requests) == 1:
+        # Also where many runs load one dataset each: a process that dies then takes its run with it, as a worker does.
+        for messages in _loaded(work, True, requests[0]):
+            for message in messages:
+                yield requests[0], message
+        return
+    available = cores()
+    at_once = min(available, len(requests))
     left, unreachable = dict.fromkeys(requests), 0
-    with closing(stream(partial(_loaded, work, at_once < cores), requests, processes=at_once)) as told:
+    with closing(stream(partial(_loaded_alone, work, at_once < available), requests, processes=at_once)) as told:
         for request, said in told:
-            messages = [Ended(error=said.reason, may_pass=True)] if isinstance(said, Died) else said
+            messages = [_died(said)] if isinstance(said, Died) else said
             for message in messages:
                 yield request, message
                 if isinstance(message, Ended):
@@ -120,10 +118,20 @@ def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[
         yield request, Ended(error=error, may_pass=True, is_unreachable=True)
 
 
-def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator[Sequence[Message]]:
-    """Load one window, and yield messages, some at a time; in a process of `load_many`."""
+def _died(said: Died) -> Ended:
+    error = f"the process that loaded it {said.how}; run the same command again, what was loaded is kept"
+    return Ended(error=error, may_pass=True)
+
+
+def _loaded_alone(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator[Sequence[Message]]:
+    """`_loaded`, in a process of `load_many`."""
     # Arrow would start a thread each time it reads CSV, to notice Ctrl-C, which this process ignores.
     pa.enable_signal_handlers(False)
+    return _loaded(work, has_core_free, request)
+
+
+def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator[Sequence[Message]]:
+    """Load one window, and yield messages, some at a time."""
     try:
         work.log()
         with (

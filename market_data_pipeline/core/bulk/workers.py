@@ -1,7 +1,7 @@
 """Work for many processes: a function that yields messages is called for one argument after the other, in each.
 
 Belongs here: starting processes, handing out arguments, passing messages on, processes that die. Does not belong here:
-what the work is (`load`).
+what the work is (`load`, `prove`).
 
 The standard library's pools return one result for each call, and end all work when a process dies. Here a process that
 dies takes only the argument that it was working on with it, and another one is started in its place. A process ends
@@ -29,9 +29,16 @@ _LONGEST_END_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The last message about an argument whose process died, with the reason in words."""
+    """The last message about an argument whose process died, and how that ended: `was killed by signal 9`."""
 
-    reason: str
+    how: str
+
+
+def cores() -> int:
+    """How many processes can decode klines at once."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(slots=True)
@@ -107,8 +114,7 @@ def _ended(worker: _Worker[Argument]) -> str:
         worker.process.kill()
         worker.process.join()
     code = worker.process.exitcode
-    how = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
-    return f"the process that loaded it {how}; run the same command again, what was loaded is kept"
+    return f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
 
 
 def _work(function: Callable[[Argument], Iterable[Any]], pipe: Connection, argument: Argument) -> None:

@@ -83,7 +83,8 @@ def merge(spans: Iterable[Span]) -> list[Span]:
 
 def intersect(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
     """The minutes that are in both."""
-    others = merge(right)
+    if not (others := merge(right)):
+        return []
     return merge(
         Span(max(one.start_ms, other.start_ms), min(one.end_ms, other.end_ms))
         for one in left
@@ -94,8 +95,9 @@ def intersect(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
 
 def subtract(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
     """The minutes that are in `left` and not in `right`."""
-    taken = merge(right)
-    return merge(piece for span in merge(left) for piece in _without(span, taken))
+    left = merge(left)
+    taken = merge(right) if left else []
+    return merge(piece for span in left for piece in _without(span, taken)) if taken else left
 
 
 def _without(span: Span, taken: list[Span]) -> Iterator[Span]:

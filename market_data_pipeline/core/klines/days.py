@@ -9,7 +9,7 @@ import re
 import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from market_data_pipeline.core.errors import UsageError
@@ -107,6 +107,8 @@ def _unknown_zone(text: str) -> str:
     return f"no such time zone: {text!r}; {hint}"
 
 
+# A load asks several times for each of its days.
+@lru_cache(maxsize=4096)
 def day_of(zone: Zone, on: date) -> Day:
     """The local day with the calendar date `on`."""
     return Day(on.isoformat(), _midnight_ms(zone, on), _midnight_ms(zone, on + timedelta(days=1)))

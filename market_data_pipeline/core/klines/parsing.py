@@ -78,8 +78,7 @@ def from_csv(lines: bytes) -> Parsed:
     Raises:
         ValueError: not rows of twelve fields with an open time, or few of them are klines.
     """
-    is_plain = not lines.translate(None, _OF_NUMBERS + b",\n")
-    if is_plain and (klines := _by_arrow(lines)) is not None:
+    if _is_plain(lines) and (klines := _by_arrow(lines)) is not None:
         return Parsed(klines)
     texts = lines.decode("ascii", errors="backslashreplace").replace("\r\n", "\n").removesuffix("\n").split("\n")
     _refuse_too_many(texts)
@@ -110,6 +109,18 @@ def _by_arrow(lines: bytes) -> pa.Table | None:
     except pa.ArrowInvalid:
         return None
     return pa.Table.from_arrays(table.columns, schema=SCHEMA)
+
+
+def _is_plain(lines: bytes) -> bool:
+    """True if there is nothing but digits, signs, points, commas and line ends, or a slash, which Arrow refuses.
+
+    Numpy's extrema take a tenth of the time of `bytes.translate`.
+    """
+    codes = np.frombuffer(lines, np.uint8)
+    if not codes.size or codes.max() > ord("9") or codes.min() < ord("\n"):
+        return False
+    # Of one byte, ten less eleven is 255: no line end is left below the comma.
+    return bool((codes - np.uint8(ord("\n") + 1)).min() >= ord(",") - ord("\n") - 1)
 
 
 def _together(rows: Sequence[Sequence[Any]]) -> pa.Table | None:

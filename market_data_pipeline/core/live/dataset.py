@@ -11,6 +11,7 @@ last minutes again, and a changed value is a revision like any other.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -20,11 +21,11 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, Day, days_between
 from market_data_pipeline.core.klines.table import EMPTY, Bits, column, cut, open_times
 from market_data_pipeline.core.live.freshness import since_chunk_ms
 from market_data_pipeline.core.live.newest import Newest, Patience
-from market_data_pipeline.core.live.open_day import OpenDay
+from market_data_pipeline.core.live.open_day import OpenDay, nothing
 from market_data_pipeline.core.loading.day import DayLoader
 from market_data_pipeline.core.loading.fetch import FetchedDay, recheck
 from market_data_pipeline.core.loading.plan import Outcome, Task
-from market_data_pipeline.core.sources.protocol import KlineSource, Life
+from market_data_pipeline.core.sources.protocol import KlineSource, Life, Page
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 
@@ -35,6 +36,7 @@ _LONGEST_PAUSE_S = 2.0
 # After this long without a trade, or without a kline, the pair may not be listed any more.
 _SILENT_MINUTES = 10
 _LIFE_KEPT_S = 600
+_Call: TypeAlias = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,12 @@ class LiveDataset:
     """
 
     def __init__(
-        self, store: DatasetStore, source: KlineSource, *, on_folded: Callable[[], None] = lambda: None
+        self, store: DatasetStore, source: KlineSource, *, on_folded: _Call = nothing, require_right: _Call = nothing
     ) -> None:
-        """Send no request. `on_folded` is called when the chunk has all klines of the journal."""
+        """Send no request. `on_folded` is called when the chunk has all klines of the journal; see also `OpenDay`."""
         self.store = store
         self._on_folded = on_folded
-        self._open_day = OpenDay(store)
+        self._open_day = OpenDay(store, require_right)
         self._folded: dict[str, Entry] = {}
         self._trouble: Exception | None = None
         self._source = source
@@ -151,7 +153,8 @@ class LiveDataset:
             SourceError: no response, or one that is not klines.
         """
         try:
-            life, klines = self._newest_or_none(wanted, patience)
+            life, read = self._newest_or_none(wanted, patience)
+            klines = read.klines
             if self._may_have_ended(wanted, klines):
                 life = self._source.life(refresh=True)
                 self._life_read_s, self._ended = time.monotonic(), life.last_open_ms is not None
@@ -159,7 +162,7 @@ class LiveDataset:
                     klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
             elif klines.num_rows:
                 self._ended = False
-            return self._by_day(wanted, klines, life)
+            return self._by_day(wanted, klines, life, checked=read.checked)
         except SourceUnavailable as error:
             patience.unavailable = patience.unavailable or error
             raise
@@ -243,33 +246,31 @@ class LiveDataset:
         start_ms = min(self._requested.start_ms, newest.wanted.start_ms) if self._requested else newest.wanted.start_ms
         self._requested = Span(start_ms, newest.settled_ms)
 
-    def _newest_or_none(self, wanted: Span, patience: Patience) -> tuple[Life, pa.Table]:
+    def _newest_or_none(self, wanted: Span, patience: Patience) -> tuple[Life, Page]:
         """As `_newest`; no klines where REST does not know or serve the pair any more, which its life then tells."""
         try:
             return self._newest(wanted, patience)
         except (PairNotListed, PairNotServed):
             self._life_read_s = -float("inf")
-            return self._source.life(refresh=True), EMPTY
+            return self._source.life(refresh=True), Page(wanted, EMPTY, frozenset())
 
-    def _newest(self, wanted: Span, patience: Patience) -> tuple[Life, pa.Table]:
+    def _newest(self, wanted: Span, patience: Patience) -> tuple[Life, Page]:
         pause_s, paid = patience.first_pause_s, patience.paid
         while True:
-            with patience.at_once:
-                # Checked here, as the exchange may have become unavailable while this thread waited for its turn.
-                if patience.unavailable:
-                    raise SourceUnavailable(f"not tried, as for the pair before: {patience.unavailable}")
-                life, klines, paid = self._source.life(), self._source.newest(wanted, paid=paid), False
+            with patience.turn():
+                life, read, paid = self._source.life(), self._source.newest(wanted, paid=paid), False
+            klines = read.klines
             is_there = klines.num_rows > 0 and int(open_times(klines)[-1]) == wanted.end_ms - MINUTE_MS
             if is_there or time.monotonic() + pause_s > patience.until_s or patience.stopped.wait(pause_s):
-                return life, klines
+                return life, read
             pause_s = min(pause_s * 1.5, max(_LONGEST_PAUSE_S, pause_s))
 
-    def _by_day(self, wanted: Span, klines: pa.Table, life: Life) -> Newest:
+    def _by_day(self, wanted: Span, klines: pa.Table, life: Life, *, checked: bool) -> Newest:
         settled_ms = int(open_times(klines)[-1]) + MINUTE_MS if klines.num_rows else wanted.start_ms
         days = []
         for day in days_between(self.store.dataset.zone, wanted.start_ms, settled_ms):
             span = Span(max(day.start_ms, wanted.start_ms), min(day.end_ms, wanted.end_ms))
-            fetched = FetchedDay(Task(day, (span,)), cut(klines, span), frozenset({LIVE}))
+            fetched = FetchedDay(Task(day, (span,)), cut(klines, span), frozenset({LIVE}), checked=checked)
             days.append(recheck(self._source, fetched, settled_ms))
         return Newest(wanted, settled_ms, tuple(days), life)
 

@@ -74,8 +74,8 @@ def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
     if life.last_open_ms is not None and since > life.last_open_ms:
         why = "is not traded any more" if life.ended else "is not traded at present"
         return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the pair {why}")
-    newer = source.newest(Span(since, min(edge_ms, since + _REQUESTED_MINUTES * MINUTE_MS)))
-    newer = newer if newer.num_rows else source.newest(Span(edge_ms - ALLOWED_MINUTES * MINUTE_MS, edge_ms))
+    newer = source.newest(Span(since, min(edge_ms, since + _REQUESTED_MINUTES * MINUTE_MS))).klines
+    newer = newer if newer.num_rows else source.newest(Span(edge_ms - ALLOWED_MINUTES * MINUTE_MS, edge_ms)).klines
     if newer.num_rows == 0:
         return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the exchange has no newer kline for {lag} min")
     remedy = "turn the live sensor on, or run market-data live"

@@ -16,6 +16,7 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.klines.table import Bits, open_times
 from market_data_pipeline.core.live.dataset import LiveDataset, Update
+from market_data_pipeline.core.live.failures import Failures
 from market_data_pipeline.core.live.newest import Newest
 from market_data_pipeline.core.loading.fold import fold
 from market_data_pipeline.core.store.journal.segments import Owner, by_time
@@ -63,6 +64,7 @@ class MarketJournal:
         self._turns = min(self._turns, 1) + len(every) / FOLDED_EVERY_MINUTES
         turns = int(self._turns)
         self._turns -= turns
+        failures = Failures()
         for turn, live in enumerate(pending):
             day = live.pending_day
             ends = day is not None and day.end_ms <= edge_ms + MINUTE_MS
@@ -70,7 +72,8 @@ class MarketJournal:
                 try:
                     live.fold()
                 except (MarketDataError, OSError) as error:
-                    _log.warning("%s: %s", live.name, " ".join(str(error).split()))
+                    failures.note(live.name, str(error))
+        failures.log()
 
     def take_over(self) -> None:
         """Bring what processes that have ended left in the journal into its chunks; what fails is logged and stays."""

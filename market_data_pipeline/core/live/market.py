@@ -4,6 +4,7 @@ Belongs here: which datasets this process keeps current, the wait for the minute
 not belong here: what a tick does for one dataset (`dataset`), the loop around ticks (`defs.sensors`, `app.live`).
 """
 
+import gc
 import logging
 import math
 import threading
@@ -13,24 +14,26 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from functools import partial
 
-from market_data_pipeline.core.errors import Banned, MarketDataError, SourceUnavailable, StoreError
+from market_data_pipeline.core.counting.counts import LIVE_KLINES, LIVE_TICK, LIVE_UPDATES
+from market_data_pipeline.core.errors import Banned, BudgetUnavailable, MarketDataError, SourceUnavailable, StoreError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.dataset import LiveDataset, Update
+from market_data_pipeline.core.live.failures import Failures
 from market_data_pipeline.core.live.journaling import MarketJournal
-from market_data_pipeline.core.live.newest import Newest, Patience
+from market_data_pipeline.core.live.newest import NOT_TRIED, Newest, Patience, Turns
 from market_data_pipeline.core.live.open_files import allow_open_files
+from market_data_pipeline.core.live.rights import Rights
 from market_data_pipeline.core.live.runs_due import DueDays, due_days
 from market_data_pipeline.core.live.storing import Storing, failed
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import write_whole
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import Owner
-from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import storage_of
 
 _log = logging.getLogger(__name__)
 
@@ -62,15 +65,16 @@ class LiveMarket:
         self.market: Market = sources.market
         self.clock_offset_ms = 0
         """How far this machine's clock was behind the exchange's at the last reading, ms."""
-        self._store, self._sources, self._who = store, sources, who
+        self._store, self._sources = store, sources
         self._archived = archived
         self._interval_s = manifest_interval_s
         self._flushed_s = time.monotonic()
-        self._locks: dict[str, NoteLock] = {}
+        self._rights = Rights(who)
         self._followed: dict[str, LiveDataset] = {}
         self._fetching = ThreadPoolExecutor(LIVE_CONNECTIONS, thread_name_prefix=f"fetch-{sources.market}")
         self._journal = MarketJournal(store, sources.market)
         self._storing = Storing(self._journal, f"{sources.market}")
+        self._failures = Failures()
         self._was_late = False
         self._edge_ms = 0
 
@@ -103,11 +107,16 @@ class LiveMarket:
             self._release(name)
         elsewhere = {}
         allow_open_files(len(wanted) + LIVE_CONNECTIONS)
-        if wanted.keys() - self._followed.keys():
+        joining = wanted.keys() - self._followed.keys()
+        if joining:
             self._journal.take_over()
-        for name in wanted.keys() - self._followed.keys():
+        for name in joining:
             if holder := self._take(wanted[name]):
                 elsewhere[name] = holder
+        if joining:
+            # They stay, and each garbage collection would search them all in the middle of a tick.
+            gc.collect()
+            gc.freeze()
         return elsewhere
 
     def await_minute(self, stopped: threading.Event, *, longest_s: float = math.inf) -> int | None:
@@ -134,13 +143,18 @@ class LiveMarket:
     def tick(self, edge_ms: int, *, patience_s: float, stopped: threading.Event) -> Iterator[Update]:
         """Fetch the minutes before the edge for all datasets at once; yield each one's update when it is stored.
 
+        A dataset that another process has taken over is not followed any more; its update says so.
+
         Args:
             edge_ms: the end of the newest minute, ms UTC.
             patience_s: how many seconds klines that are not there yet are requested.
             stopped: ends all waiting when it is set.
         """
-        at_once = threading.Semaphore(self._sources.worth_asking_at_once())
-        patience = Patience(time.monotonic() + patience_s, stopped, at_once=at_once)
+        for name, reason in self._rights.lost().items():
+            yield Update(name, self._followed.pop(name).last_open_ms, error=reason, may_pass=True)
+        began_s = time.monotonic()
+        at_once = Turns(self._sources.worth_asking_at_once())
+        patience = Patience(began_s + patience_s, stopped, at_once=at_once)
         if self._was_late:
             patience.first_pause_s = _PAUSE_WHILE_LATE_S
         self._was_late = False
@@ -156,7 +170,14 @@ class LiveMarket:
         wait(fetched.values(), timeout=_FETCH_FIRST_S)
         for update in self._storing.stored(fetched):
             self._was_late |= update.is_late
+            if update.error:
+                self._failures.note(update.name, update.error.removeprefix(NOT_TRIED))
+            LIVE_KLINES.add(self.market.value, by=update.added)
+            LIVE_UPDATES.add(self.market.value, _result(update))
             yield update
+        self._failures.log()
+        if fetched:
+            LIVE_TICK.note(time.monotonic() - began_s, self.market.value)
 
     def flush(self) -> None:
         """Fold the datasets whose turn it is; write the manifests, if `manifest_interval_s` has passed since then."""
@@ -198,14 +219,15 @@ class LiveMarket:
         """Leave the error by which live mode ends with each dataset, for `health`, until it is followed again."""
         for live in self.followed:
             with suppress(OSError):  # the disk may be what ended it
-                write_whole(live.store.folder / layout.LIVE_ERROR_FILE, reason.encode())
+                path = live.store.folder / layout.LIVE_ERROR_FILE
+                storage_of(path).write(path, reason.encode())
 
     # --- inside
 
     def _pay(self, spans: Iterable[Span]) -> bool:
         try:
             return self._sources.try_to_pay(spans)
-        except Banned:
+        except (Banned, BudgetUnavailable):
             return False  # each dataset's own payment raises it, and gives its update the reason
 
     def _fetch(self, live: LiveDataset, missing: Span | None, patience: Patience) -> Newest | Update:
@@ -220,14 +242,16 @@ class LiveMarket:
 
     def _take(self, dataset: Dataset) -> str | None:
         folder = self._store.folder(dataset.market, dataset.pair)
-        lock = self._locks.setdefault(dataset.name, NoteLock(folder, ".live", self._who))
-        if not lock.acquire():
-            return lock.holder()
-        (folder / layout.LIVE_ERROR_FILE).unlink(missing_ok=True)
+        if holder := self._rights.take(dataset.name, folder):
+            return holder
+        storage_of(folder).remove(folder / layout.LIVE_ERROR_FILE)
         self._sources.open_budget()
         folded = partial(self._journal.note_folded, Owner.of(dataset))
         self._followed[dataset.name] = LiveDataset(
-            self._store.open(dataset), self._sources.of(dataset.pair), on_folded=folded
+            self._store.open(dataset),
+            self._sources.of(dataset.pair),
+            on_folded=folded,
+            require_right=self._rights.required(dataset.name),
         )
         return None
 
@@ -239,7 +263,7 @@ class LiveMarket:
             finally:
                 live.flush()
         finally:
-            self._locks.pop(name).release()
+            self._rights.release(name)
 
     def _read_clock(self) -> int:
         try:
@@ -247,3 +271,10 @@ class LiveMarket:
         except SourceUnavailable as error:
             _log.warning("the exchange's clock could not be read: %s", error)
         return self._sources.now_ms()
+
+
+def _result(update: Update) -> str:
+    """How an update went, in the word that it is counted by."""
+    if update.error:
+        return "failed"
+    return "behind" if update.is_behind else "late" if update.is_late else "good"

@@ -8,6 +8,7 @@ them without a gap, keep every rule, and are not the last of their day. Everythi
 that revisions, absences and flaws have one way.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,11 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, Day
 from market_data_pipeline.core.klines.table import Bits, bits_of, of_bits, open_times
 from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.fold import fold
-from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import Version
 
 # As many minutes as a tick reads again, and some more.
 _TAIL_ROWS = 8
@@ -32,16 +34,20 @@ class _Base:
     """A day's chunk as it was last read or written: the stamp of its file, and its last rows."""
 
     day: Day
-    stamp: FileStamp | None
+    version: Version | None
     tail: Bits
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class OpenDay:
     """The klines of the newest day of a dataset, of which some may be in the journal alone."""
 
-    def __init__(self, store: DatasetStore) -> None:
-        """Read nothing."""
-        self._store = store
+    def __init__(self, store: DatasetStore, require_right: Callable[[], None] = nothing) -> None:
+        """Read nothing. `require_right` raises StoreError while this process may not write; `fold` raises it, too."""
+        self._store, self._require_right = store, require_right
         self._base: _Base | None = None
         self._pending: list[Bits] = []
 
@@ -72,6 +78,7 @@ class OpenDay:
             fetched: what was fetched of the day.
             settled_ms: the end of the newest kline, ms UTC.
         """
+        self._require_right()
         day, klines = fetched.task.day, fetched.klines
         if settled_ms >= day.end_ms or fetched.absences or fetched.flaws or klines.num_rows == 0:
             return None
@@ -82,7 +89,7 @@ class OpenDay:
         times, tail = rows[:, 0], np.concatenate([base.tail, *self._pending])[-_TAIL_ROWS:]
         known = int(tail[-1, 0] - times[0]) // MINUTE_MS + 1
         follows = 0 <= known <= min(len(rows), len(tail)) and int(times[0]) == fetched.task.spans[0].start_ms
-        if not follows or (np.diff(times) != MINUTE_MS).any() or not is_clean(klines):
+        if not follows or (np.diff(times) != MINUTE_MS).any() or not (fetched.checked or is_clean(klines)):
             return None
         return rows[known:] if np.array_equal(rows[:known], tail[len(tail) - known :]) else None
 
@@ -97,6 +104,7 @@ class OpenDay:
         Raises:
             StoreError, BadAnswer, OSError: see `loading.fold`. The klines stay in the journal.
         """
+        self._require_right()
         if self._base is None or not self._pending:
             return None
         entry = fold(self._store, self._base.day, of_bits(np.concatenate(self._pending)))
@@ -105,15 +113,16 @@ class OpenDay:
 
     def _base_of(self, day: Day) -> _Base | None:
         """The day's chunk as far as new klines need it; None if klines cannot be added to it through the journal."""
-        stamp = stamp_of(self._store.chunk_path(day))
-        if self._base and self._base.day == day and self._base.stamp == stamp:
+        path = self._store.chunk_path(day)
+        version = storage_of(path).version(path)
+        if self._base and self._base.day == day and self._base.version == version:
             return self._base
-        if self._pending or stamp is None:
+        if self._pending or version is None:
             return None  # another process has written the chunk
         chunk = self._store.trusted(day)
         if chunk is None or not _is_open_to_its_end(chunk, day):
             return None
-        self._base = _Base(day, stamp, bits_of(chunk.klines.slice(max(0, chunk.klines.num_rows - _TAIL_ROWS))))
+        self._base = _Base(day, version, bits_of(chunk.klines.slice(max(0, chunk.klines.num_rows - _TAIL_ROWS))))
         return self._base
 
 

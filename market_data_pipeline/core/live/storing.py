@@ -4,7 +4,6 @@ Belongs here: which klines go into the journal and which into chunks, and the th
 here: fetching (`market`, `dataset`), the journal (`journaling`), what may be in it (`open_day`).
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -16,8 +15,6 @@ from market_data_pipeline.core.klines.table import Bits
 from market_data_pipeline.core.live.dataset import LiveDataset, Update
 from market_data_pipeline.core.live.journaling import MarketJournal
 from market_data_pipeline.core.live.newest import Newest
-
-_log = logging.getLogger(__name__)
 
 # Writing chunks holds Python's lock half of the time, so more threads would only make every dataset late.
 _THREADS = 2
@@ -97,7 +94,6 @@ class Storing:
 
 def failed(live: LiveDataset, error: Exception) -> Update:
     """The update of a dataset of which nothing could be stored."""
-    _log.warning("%s: %s", live.name, error)
     text, may_pass = " ".join(str(error).split()), isinstance(error, PASSING)
     return Update(live.name, live.last_open_ms, error=text, may_pass=may_pass)
 

@@ -15,13 +15,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, total_minutes
-from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import Zone
 from market_data_pipeline.core.klines.table import EMPTY
 from market_data_pipeline.core.loading.plan import Load, Task, decide_load
-from market_data_pipeline.core.loading.request import Found, WindowRequest, found
-from market_data_pipeline.core.loading.resolve import OpenSource
-from market_data_pipeline.core.loading.window import dataset_start
+from market_data_pipeline.core.loading.request import WindowRequest, found
+from market_data_pipeline.core.loading.resolve import OpenSource, new_dataset
 from market_data_pipeline.core.sources.planning.forecast import Expected
 from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.protocol import KlineSource
@@ -119,7 +116,7 @@ def cost_of(store: Store, open_source: OpenSource, request: WindowRequest, how: 
 
     with found(store, opened_source, request) as asked:
         source = asked.resolved.source
-        files = store.open(asked.known or _dataset_of(asked, request.zone))
+        files = store.open(asked.known or new_dataset(asked.resolved, zone=request.zone, window=asked.window))
         load = decide_load(files, source, asked.within_life, refetch=how.refetch)
         # What was sent until here, the load will send, too: also to a pair that it then does not work on.
         first = sum((each.traffic() for each in sources), Traffic())
@@ -140,13 +137,6 @@ def cost_of(store: Store, open_source: OpenSource, request: WindowRequest, how: 
             klines=sum(one.klines for one in pieces),
             warnings=(*files.warnings, *asked.warnings, *source.warnings),
         )
-
-
-def _dataset_of(asked: Found, zone: Zone) -> Dataset:
-    """The dataset that the load would create."""
-    resolved = asked.resolved
-    life = resolved.source.life(asked.window.start_ms)
-    return Dataset(resolved.market, resolved.pair, zone, dataset_start(zone, life, asked.window))
 
 
 def _known_absent(load: Load, tasks: Sequence[Task]) -> Iterator[Span]:

@@ -4,7 +4,6 @@ Belongs here: joining what was fetched with what is stored, and the day's result
 (`fetch`), the encoding and its rules (`store.chunks.files`), when a chunk may be replaced (`store.dataset_store`).
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,11 +29,11 @@ from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.plan import Outcome, Task
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk, new_chunk
-from market_data_pipeline.core.store.dataset_store import DatasetStore, Overtaken
+from market_data_pipeline.core.store.chunks.replacing import Overtaken
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision
 
-_log = logging.getLogger(__name__)
 _MOST_TRIES = 5
 # A day that has nothing but such minutes has its chunk all the same, which says so.
 _PROVEN = {Kind.OUTAGE, Kind.SUSPENDED, Kind.MALFORMED}
@@ -84,7 +83,7 @@ class DayLoader:
     row_group_rows: int | None = None
 
     def load(self, fetched: FetchedDay) -> DayResult:
-        """Check, encode and publish the day."""
+        """Check, encode and publish the day; why it fails is in the result."""
         try:
             encode = self.encoder(fetched)
         except MarketDataError as error:
@@ -167,8 +166,6 @@ class DayLoader:
         revision: Revision | None = None,
     ) -> DayResult:
         """The result of a day whose chunk, if it has one, stays as it is."""
-        if error:
-            _log.error("%s %s failed: %s", self.store.dataset.name, task.day.key, error)
         entry, reason = self.store.entries.get(task.day.key), str(error) if error else None
         return DayResult(task.day, outcome, entry, reason, revision, may_pass=isinstance(error, PASSING))
 

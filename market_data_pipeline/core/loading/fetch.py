@@ -45,6 +45,13 @@ class FetchedDay:
         bad = malformed(read.bad_rows, _absent(task, read.klines)) if read.bad_rows else ()
         return cls(task, read.klines, read.sources, tuple(bad), read.checked, read.flaws)
 
+    def unchecked(self, settled_ms: int) -> list[Span]:
+        """The absent minutes before this instant (ms UTC) that were not requested a second time."""
+        if self.klines.num_rows == total_minutes(self.task.spans):
+            return []
+        settled = intersect(_absent(self.task, self.klines), [Span(0, settled_ms)])
+        return subtract(settled, [absence.span for absence in self.absences])
+
 
 def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> FetchedDay:
     """The same day after requesting its absent minutes again.
@@ -57,24 +64,26 @@ def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> Fetched
     Raises:
         BadAnswer, SourceUnavailable: see `PageSource.recheck`.
     """
-    spans, klines, sources = fetched.task.spans, fetched.klines, set(fetched.sources)
-    absences, flaws = list(fetched.absences), list(fetched.flaws)
     for _ in range(_MOST_RECHECKS):
-        if klines.num_rows == total_minutes(spans):
-            break
-        settled = intersect(_absent(fetched.task, klines), [Span(0, settled_ms)])
-        unchecked = subtract(settled, [absence.span for absence in absences])
+        unchecked = fetched.unchecked(settled_ms)
         if not unchecked:
             break
-        for gap in unchecked:
-            again = source.recheck(gap)
-            bad = malformed(again.bad_rows, gaps(open_times(again.klines), gap)) if again.bad_rows else []
-            absences += bad
-            if again.klines.num_rows == 0 and not bad:
-                absences.append(Absence(again.kind, gap, again.evidence))
-            klines = join(klines, again.klines)
-            flaws += again.flaws
-            sources.update(again.sources)
+        fetched = _after_recheck(source, fetched, unchecked)
+    return fetched
+
+
+def _after_recheck(source: PageSource, fetched: FetchedDay, unchecked: list[Span]) -> FetchedDay:
+    klines, sources = fetched.klines, set(fetched.sources)
+    absences, flaws = list(fetched.absences), list(fetched.flaws)
+    for gap in unchecked:
+        again = source.recheck(gap)
+        bad = malformed(again.bad_rows, gaps(open_times(again.klines), gap)) if again.bad_rows else []
+        absences += bad
+        if again.klines.num_rows == 0 and not bad:
+            absences.append(Absence(again.kind, gap, again.evidence))
+        klines = join(klines, again.klines)
+        flaws += again.flaws
+        sources.update(again.sources)
     checked = fetched.checked and klines.num_rows == fetched.klines.num_rows
     return FetchedDay(fetched.task, klines, frozenset(sources), tuple(absences), checked, tuple(flaws))
 

@@ -10,7 +10,8 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.chunks.growing import grown, lacked
-from market_data_pipeline.core.store.dataset_store import DatasetStore, Overtaken
+from market_data_pipeline.core.store.chunks.replacing import Overtaken
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 
 _MOST_TRIES = 5

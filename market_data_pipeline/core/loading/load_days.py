@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
+from market_data_pipeline.core.counting.counts import DAYS_FAILED, DAYS_LOADED, KLINES_LOADED
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayLoader, DayResult
+from market_data_pipeline.core.loading.failures import FailedDays
 from market_data_pipeline.core.loading.fetch import FetchedDay, recheck
 from market_data_pipeline.core.loading.plan import Load, Outcome, Task, plan_load
 from market_data_pipeline.core.sources.pages_by_day import PagesByDay
@@ -29,7 +32,8 @@ _log = logging.getLogger(__name__)
 # Where a second thread encodes, so many days wait for it.
 _ENCODED_AHEAD = 2
 # Days that are published together share a lock and a sync of their folder, and one step for several of them after the
-# other takes less time than all steps of one after the other. While pages come, they wait for one another no longer.
+# other takes less time than all steps of one after the other. They wait for one another no longer than this, whether
+# pages come or not.
 _MOST_TOGETHER, _LONGEST_WAIT_S = 32, 0.2
 
 
@@ -59,29 +63,41 @@ def load_together(
     """As `load_days`; yield the results of days that were published together.
 
     With `has_core_free` a second thread encodes chunks, and each day is published when it is ready. Where each core
-    has a load of its own, two threads of one would only wait for each other; there several days are published together.
+    has a load of its own, two threads of one would only wait for each other; there several days are published together,
+    and in a bucket always, as they are written at once. What was fetched is published before a page is waited for.
     """
     loader = DayLoader(load.store, load.life, load.settled_ms, row_group_rows)
-    begun: list[_Begun | DayResult] = []
+    ahead, longest_s = (_ENCODED_AHEAD if has_core_free else 0), _LONGEST_WAIT_S
+    if has_core_free and load.store.most_at_once == 1:
+        longest_s = 0.0
+    failed = FailedDays(load.store.dataset.name)
+    held: list[_Begun | DayResult] = []
+    until_s = 0.0
     try:
         with (
             closing(PagesByDay(load.source.pages(load.spans))) as pages,
             _encoder() if has_core_free else nullcontext(cache) as encode_in,
         ):
             for task in load.tasks:
-                if not begun:
-                    began_s = time.monotonic()
-                begun.append(_begin(load, loader, task, pages, encode_in))
-                if has_core_free:
-                    ready, begun = begun[:-_ENCODED_AHEAD], begun[-_ENCODED_AHEAD:]
-                elif len(begun) == _MOST_TOGETHER or time.monotonic() - began_s > _LONGEST_WAIT_S:
-                    ready, begun = begun, []
-                else:
-                    continue
-                if ready:
-                    yield from _finish(loader, ready)
-            yield from _finish(loader, begun)
+                # No day that was fetched waits for an exchange that keeps the next one back.
+                if held and not pages.wait(task.spans, until_s - time.monotonic()):
+                    yield from _finish(loader, failed, held)
+                    held = []
+                fetched = _fetched(loader, task, pages)
+                if held and isinstance(fetched, FetchedDay) and fetched.unchecked(load.settled_ms):
+                    yield from _finish(loader, failed, held)
+                    held = []
+                if not held:
+                    until_s = time.monotonic() + longest_s
+                held.append(_begun(load, loader, fetched, encode_in))
+                if len(held) == _MOST_TOGETHER or time.monotonic() >= until_s:
+                    ready = max(0, len(held) - ahead)
+                    yield from _finish(loader, failed, held[:ready])
+                    held = held[ready:]
+                    until_s = time.monotonic() + longest_s
+            yield from _finish(loader, failed, held)
     finally:
+        failed.end()
         load.store.flush()
 
 
@@ -101,37 +117,63 @@ def _encoder() -> Iterator[Callable[[_Encode], _Encode]]:
         yield lambda encode: pool.submit(encode).result
 
 
-def _begin(
-    load: Load, loader: DayLoader, task: Task, pages: PagesByDay, encode_in: Callable[[_Encode], _Encode]
-) -> _Begun | DayResult:
-    """Fetch the day's klines and let its chunk be encoded; the result if the day gets no chunk."""
+def _fetched(loader: DayLoader, task: Task, pages: PagesByDay) -> FetchedDay | DayResult:
+    """The day as its pages have it; the result if it has none."""
     if task.outcome is not None:
         return loader.result(task, task.outcome)
     try:
-        fetched = FetchedDay.of_pages(task, pages.of(task.spans))
+        return FetchedDay.of_pages(task, pages.of(task.spans))
+    except MarketDataError as error:
+        return loader.result(task, Outcome.FAILED, error)
+
+
+def _begun(
+    load: Load, loader: DayLoader, fetched: FetchedDay | DayResult, encode_in: Callable[[_Encode], _Encode]
+) -> _Begun | DayResult:
+    """Request what the pages lack again, and let the chunk be encoded; the result if the day gets no chunk."""
+    if isinstance(fetched, DayResult):
+        return fetched
+    try:
         fetched = recheck(load.source, fetched, load.settled_ms)
         encode = loader.encoder(fetched)
     except MarketDataError as error:
-        return loader.result(task, Outcome.FAILED, error)
-    return _Begun(fetched, encode_in(encode)) if encode else loader.result(task, Outcome.OPEN)
+        return loader.result(fetched.task, Outcome.FAILED, error)
+    return _Begun(fetched, encode_in(encode)) if encode else loader.result(fetched.task, Outcome.OPEN)
 
 
-def _finish(loader: DayLoader, begun: Sequence[_Begun | DayResult]) -> Iterator[Sequence[DayResult]]:
+def _finish(
+    loader: DayLoader, failed: FailedDays, begun: Sequence[_Begun | DayResult]
+) -> Iterator[Sequence[DayResult]]:
     """Publish the chunks of the days, and yield the results of all, also of those before one that the disk refuses."""
+    if not begun:
+        return
+    new: list[NewChunk] = []
     for each in begun:
         if isinstance(each, _Begun):
             with suppress(MarketDataError):  # which `publish` meets again
-                each.chunk()
+                new.append(each.chunk())
     results: list[DayResult] = []
     try:
-        with loader.store.together() if any(isinstance(each, _Begun) for each in begun) else nullcontext():
+        with loader.store.together(new) if any(isinstance(each, _Begun) for each in begun) else nullcontext():
             for each in begun:
                 results.append(each if isinstance(each, DayResult) else loader.publish(each.fetched, each.chunk))
     except OSError:
+        _note(loader.store.dataset, failed, results)
         yield results
         raise
-    for result in results:
-        if result.outcome is Outcome.LOADED and result.entry:
-            name, entry = f"{loader.store.dataset.name} {result.day.key}", result.entry
-            _log.info("%s loaded: %d klines, sha256 %s", name, entry.rows, entry.sha256)
+    _note(loader.store.dataset, failed, results)
     yield results
+
+
+def _note(dataset: Dataset, failed: FailedDays, results: Sequence[DayResult]) -> None:
+    """Log and count the results."""
+    market = dataset.market.value
+    for result in results:
+        if result.outcome is Outcome.FAILED:
+            failed.note(result)
+            DAYS_FAILED.add(market)
+        if result.outcome is Outcome.LOADED and result.entry:
+            name, entry = f"{dataset.name} {result.day.key}", result.entry
+            DAYS_LOADED.add(market, entry.source)
+            KLINES_LOADED.add(market, entry.source, by=entry.rows)
+            _log.info("%s loaded: %d klines, sha256 %s", name, entry.rows, entry.sha256)

@@ -94,18 +94,27 @@ def _listed(source: KlineSource, named: str, known: Dataset | None, *, in_catalo
     return pair
 
 
-def dataset_of(store: Store, resolved: Resolved, *, zone: Zone, window: Span) -> DatasetStore:
-    """The files of the pair's dataset, which is created if it does not exist.
+def new_dataset(resolved: Resolved, *, zone: Zone, window: Span) -> Dataset:
+    """The pair's dataset as it is when it is created. Nothing is written.
 
     Args:
-        store: the data root.
         resolved: the pair and its source.
-        zone: the zone of the dataset if it is created now.
-        window: the requested minutes; a dataset that is created now may start with them.
+        zone: the zone of the dataset.
+        window: the requested minutes; the dataset may start with them.
+
+    Raises:
+        SourceUnavailable: the exchange does not answer.
+    """
+    start = dataset_start(zone, resolved.source.life(window.start_ms), window)
+    return Dataset(resolved.market, resolved.pair, zone, start)
+
+
+def dataset_of(store: Store, resolved: Resolved, *, zone: Zone, window: Span) -> DatasetStore:
+    """The files of the pair's dataset, which is created as `new_dataset` if it does not exist.
 
     Raises:
         StoreError: `dataset.json` is damaged.
         SourceUnavailable: the exchange does not answer.
     """
-    start = dataset_start(zone, resolved.source.life(window.start_ms), window)
-    return store.create(resolved.market, resolved.pair, zone=zone, start=start)
+    new = new_dataset(resolved, zone=zone, window=window)
+    return store.create(new.market, new.pair, zone=new.zone, start=new.start)

@@ -4,9 +4,8 @@ Belongs here: comparing the combined file of all chunks with them. Does not belo
 whether the chunks are good (`verify`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
@@ -14,9 +13,10 @@ import pyarrow.parquet as pq
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import stamp_of
 from market_data_pipeline.core.store.combined import ChunkReplaced, ChunkRows, Selection, read_combined, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 from market_data_pipeline.core.text import count_text
 
 _MOST_LOOKS = 5
@@ -39,24 +39,36 @@ class CombinedProof(NamedTuple):
     detail: str = ""
 
 
-def combined_agreement(store: DatasetStore) -> CombinedProof:
-    """Compare the combined file of all chunks with them; both are read unless the file is known to be older."""
+def _never(_version: Version) -> bool:
+    return False
+
+
+def combined_agreement(store: DatasetStore, is_known: Callable[[Version], bool] = _never) -> CombinedProof:
+    """Compare the combined file of all chunks with them; both are read unless the file is known to be older.
+
+    Args:
+        store: the dataset's files.
+        is_known: whether a file of this version, made of these very chunks, needs no comparison of its klines.
+    """
     if not store.entries:
         return CombinedProof(Agreement.ABSENT)
-    looks = (_agreement(store) for _ in range(_MOST_LOOKS))
+    looks = (_agreement(store, is_known) for _ in range(_MOST_LOOKS))
     changing = CombinedProof(Agreement.UNKNOWN, "other processes write its chunks, or the file, faster than it is read")
     return next((found for found in looks if found is not None), changing)
 
 
-def _agreement(store: DatasetStore) -> CombinedProof | None:
+def _agreement(store: DatasetStore, is_known: Callable[[Version], bool]) -> CombinedProof | None:
     """What one look gives; None if another process wrote the file or one of its chunks meanwhile."""
     selection = select(store)
     path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
-    if (stamp := stamp_of(path)) is None:
+    files = storage_of(path)
+    if (version := files.version(path)) is None:
         return CombinedProof(Agreement.ABSENT)
     current = read_combined(path)
     if current is not None and current.fingerprint != selection.fingerprint():
         return CombinedProof(Agreement.OLDER, _lag(store, selection, path))
+    if current is not None and is_known(version):
+        return CombinedProof(Agreement.EQUAL)
     try:
         problem = next(differences(store, selection), None)
     except ChunkReplaced:
@@ -65,7 +77,7 @@ def _agreement(store: DatasetStore) -> CombinedProof | None:
         return CombinedProof(Agreement.UNKNOWN, str(error))
     if problem is None:
         return CombinedProof(Agreement.EQUAL)
-    return CombinedProof(Agreement.DAMAGED, problem) if stamp_of(path) == stamp else None
+    return CombinedProof(Agreement.DAMAGED, problem) if files.version(path) == version else None
 
 
 def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
@@ -76,37 +88,32 @@ def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
     """
     path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
     try:
-        # A pipe would be waited for.
-        if path.exists() and not path.is_file():
-            raise ValueError("it is no file")
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with storage_of(path).open(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             yield from _row_differences(file, ChunkRows(store, selection))
     except (OSError, ValueError) as error:
         yield f"{path.name} cannot be read ({' '.join(str(error).split())}); run market-data combine"
 
 
-def _lag(store: DatasetStore, selection: Selection, path: Path) -> str:
+def _lag(store: DatasetStore, selection: Selection, path: StorePath) -> str:
     """How far the combined file goes and how far its chunks go, and which of them were written after it."""
-    parts = []
+    parts, files = [], storage_of(path)
     held_ms = _last_open_ms(path)
     newest_ms = max((entry.last_open_time or 0 for entry in selection.entries), default=0)
     if held_ms is not None and held_ms < newest_ms:
         parts.append(f"it holds klines up to {iso(held_ms)}, its chunks go on to {iso(newest_ms)}")
-    written = stamp_of(path)
+    written = files.version(path)
     days = [store.dataset.day(entry.day) for entry in selection.entries]
-    stamps = ((day.key, stamp_of(store.chunk_path(day))) for day in days)
-    newer = [day for day, stamp in stamps if stamp and written and stamp.modified_ns > written.modified_ns]
+    versions = zip(days, store.versions(days), strict=True)
+    newer = [day.key for day, version in versions if version and written and version.modified_ns > written.modified_ns]
     if newer:
         parts.append(f"{count_text(len(newer), 'chunk')} written after it, the first of {newer[0]}")
     return "; ".join(parts) or "it was made of other chunks than those that are stored now"
 
 
-def _last_open_ms(path: Path) -> int | None:
+def _last_open_ms(path: StorePath) -> int | None:
     """The open time of the last kline of a combined file, ms UTC, from its metadata; None if that has none."""
-    if not path.is_file():
-        return None
     try:
-        with pq.ParquetFile(path) as file:
+        with storage_of(path).open(path) as opened, pq.ParquetFile(opened) as file:
             groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
     except (OSError, ValueError):
         return None

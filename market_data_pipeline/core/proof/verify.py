@@ -1,52 +1,32 @@
 """Verify the store: chunks match the manifest, klines keep the rules, absent minutes have a reason.
 
 Belongs here: reading every chunk once, and a finding for each thing that is wrong. Does not belong here: the rules
-themselves (`klines.checks`, `klines.anomalies`, `schema`), repair (`repair`), the combined file (`combined`).
+themselves (`klines.checks`, `klines.anomalies`, `schema`), one day by itself (`looks`), repair (`repair`), the combined
+file (`combined`).
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.anomalies import anomalies
-from market_data_pipeline.core.klines.checks import broken_rules, coverage_problems, flaw_problems, is_clean
-from market_data_pipeline.core.klines.coverage import (
-    Absence,
-    Kind,
-    Span,
-    evidence_of,
-    intersect,
-    merge,
-    span_text,
-    subtract,
-    total_minutes,
-)
+from market_data_pipeline.core.klines.checks import broken_rules, flaw_problems, is_clean
+from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import Day, day_at, days_between
-from market_data_pipeline.core.klines.findings import (
-    COVERED,
-    JOINED,
-    KEEPS_SCHEMA,
-    MATCHES_MANIFEST,
-    PLAUSIBLE,
-    Finding,
-    Severity,
-)
+from market_data_pipeline.core.klines.days import Day, day_at
+from market_data_pipeline.core.klines.findings import JOINED, KEEPS_SCHEMA, PLAUSIBLE, Finding, Severity
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.proof.looks import NONE, Look, days_of, looks, second_looks
 from market_data_pipeline.core.proof.schema import schema, schema_problem
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 from market_data_pipeline.core.text import count_text
 
 if TYPE_CHECKING:
@@ -54,8 +34,6 @@ if TYPE_CHECKING:
 
 DAYS_TOGETHER = 100
 """How many days are checked at once: pandera is paid per call, and a hundred days are 14 MB of klines."""
-_READERS, _DAYS_AHEAD = 2, 8
-_NONE: Mapping[str, pa.Table] = {}
 
 
 @dataclass(slots=True)
@@ -69,24 +47,29 @@ class Verification:
     absences: list[Absence] = field(default_factory=list)
     flaws: list[Flaw] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    strangers: list[Path] = field(default_factory=list)
+    strangers: list[StorePath] = field(default_factory=list)
     """Files under `chunks/` that are no chunks of the dataset. They do no harm; repair moves them to quarantine."""
+
+    read: dict[str, tuple[Version, Entry]] = field(default_factory=dict)
+    """By day, the version and the entry of each chunk that was read and is what its entry says."""
 
     awaited: int = 0
     """Requested minutes without a chunk that a load which is under way is to load; `first_awaited` is their day."""
     first_awaited: str = ""
 
-    def note(self, look: "_Look") -> None:
+    def note(self, look: Look) -> None:
         """Count one day, and keep what is wrong with it."""
         self.days += 1
         self.findings += look.findings
         if look.awaited:
             self.awaited, self.first_awaited = self.awaited + look.awaited, self.first_awaited or look.day.key
-        if look.chunk:
-            self.rows += look.chunk.entry.rows
-            self.size_bytes += look.chunk.entry.size_bytes
-            self.absences += look.chunk.entry.absences
-            self.flaws += look.chunk.entry.flaws
+        if look.entry:
+            self.rows += look.entry.rows
+            self.size_bytes += look.entry.size_bytes
+            self.absences += look.entry.absences
+            self.flaws += look.entry.flaws
+        if look.chunk and look.version:
+            self.read[look.day.key] = look.version, look.chunk.entry
 
     def note_awaited(self) -> None:
         """Tell of the minutes that are being loaded, once all days are counted."""
@@ -123,7 +106,7 @@ def verify(store: DatasetStore, window: Span | None = None) -> Verification:
 
 
 def verify_days(
-    store: DatasetStore, window: Span | None, result: Verification, written: Mapping[str, pa.Table] = _NONE
+    store: DatasetStore, window: Span | None, result: Verification, written: Mapping[str, pa.Table] = NONE
 ) -> None:
     """Add the days that `window` touches, None for all, to a verification of others.
 
@@ -131,111 +114,21 @@ def verify_days(
     the rules suffice for them: the schema is a second opinion about files of the past.
     """
     expected = None if written else schema()
-    with _looks(store, _days(store, window), written) as looks:
-        while together := list(islice(looks, DAYS_TOGETHER)):
-            proven = {}
-            for look in _second_looks(store, together):
-                result.note(look)
-                if look.chunk:
-                    proven[look.day] = look.chunk
-            result.findings += _findings_together(proven, result, expected)
+    with looks(store, days_of(store, window), written) as found:
+        while together := list(islice(found, DAYS_TOGETHER)):
+            note_together(store, together, result, expected)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """A look at one day: its chunk if that matches its entry, what is wrong, and how many minutes are being loaded."""
-
-    day: Day
-    chunk: Chunk | None
-    findings: tuple[Finding, ...] = ()
-    awaited: int = 0
-
-
-@contextmanager
-def _looks(store: DatasetStore, days: Iterable[Day], written: Mapping[str, pa.Table]) -> Iterator[Iterator[_Look]]:
-    """A look at each day. Files are decoded by threads, which is worth nothing where there is little to decode."""
-    if written:
-        yield (_look(store, day, klines=written.get(day.key)) for day in days)
-        return
-    with ThreadPoolExecutor(_READERS) as readers:
-        yield _look_ahead(store, days, readers)
-
-
-def _look_ahead(store: DatasetStore, days: Iterable[Day], readers: ThreadPoolExecutor) -> Iterator[_Look]:
-    """A look at each day, a few days ahead: reading and decoding need no lock."""
-    waiting = (readers.submit(_look, store, day) for day in days)
-    reading = deque(islice(waiting, _DAYS_AHEAD))
-    while reading:
-        future = reading.popleft()
-        reading.extend(islice(waiting, 1))
-        yield future.result()
-
-
-def _second_looks(store: DatasetStore, looks: list[_Look]) -> Iterator[_Look]:
-    """The looks, and second ones at days where something seems wrong, while no other process writes.
-
-    At the first look another process may just have replaced or renamed the chunk, or been about to load the day.
-    """
-    again = {}
-    if doubtful := [look.day for look in looks if look.findings]:
-        with store.undisturbed():
-            loading = store.being_loaded()
-            again = {day: _look(store, day, loading) for day in doubtful}
-    for look in looks:
-        yield again.get(look.day, look)
-
-
-def _days(store: DatasetStore, window: Span | None) -> list[Day]:
-    """The days that have a chunk, should have one, or were requested."""
-    dataset = store.dataset
-    requested = dataset.requested if window is None else intersect([window], dataset.requested)
-    keys = {day.key for span in requested for day in days_between(dataset.zone, span.start_ms, span.end_ms)}
-    stored = (dataset.day(key) for key in store.entries)
-    keys |= {day.key for day in stored if window is None or _touches(window, day)}
-    return [dataset.day(key) for key in sorted(keys)]
-
-
-def _touches(window: Span, day: Day) -> bool:
-    return day.start_ms < window.end_ms and window.start_ms < day.end_ms
-
-
-def _look(store: DatasetStore, day: Day, loading: Sequence[Span] = (), *, klines: pa.Table | None = None) -> _Look:
-    """What the day's chunk is now; `loading` are minutes whose load is under way, which may be absent for that."""
-    requested = intersect([Span(day.start_ms, day.end_ms)], store.dataset.requested)
-    expected = subtract(requested, loading)
-    awaited = total_minutes(requested) - total_minutes(expected)
-    entry = store.entries.get(day.key)
-    if entry is None:
-        lacks = f"no chunk for {count_text(total_minutes(expected), 'requested minute')}"
-        return _Look(day, None, (Finding(JOINED, day.key, lacks),) if expected else (), awaited)
-    try:
-        chunk = store.read(day) if klines is None else store.read_written(day, klines)
-    except StoreError as error:
-        return _Look(day, None, (Finding(MATCHES_MANIFEST, day.key, str(error)),))
-    if chunk.entry != entry:
-        problem = f"{store.chunk_path(day).name} {_difference(chunk.entry, entry)}"
-        return _Look(day, None, (Finding(MATCHES_MANIFEST, day.key, problem),))
-    return _Look(day, chunk, tuple(_uncovered(day, chunk, requested, loading)))
-
-
-def _difference(found: Entry, listed: Entry) -> str:
-    if found.sha256 != listed.sha256:
-        return f"is not the file that was written: sha256 {found.sha256[:12]}…, listed {listed.sha256[:12]}…"
-    return "has the listed sha256, but the manifest describes it wrongly"
-
-
-def _uncovered(day: Day, chunk: Chunk, requested: list[Span], loading: Sequence[Span]) -> Iterator[Finding]:
-    for problem in coverage_problems(chunk.klines, chunk.footer.absences, Span(day.start_ms, day.end_ms)):
-        yield Finding(COVERED, day.key, problem)
-    unsettled = [absence for absence in chunk.footer.absences if not absence.kind.is_final]
-    # What no load has come to yet, a load that is under way may come to. What one has failed to explain is wrong now.
-    unexplained = merge(absence.span for absence in unsettled if absence.kind is Kind.UNEXPLAINED)
-    not_loaded = subtract(merge(absence.span for absence in unsettled), loading)
-    for span in intersect(requested, merge([*unexplained, *not_loaded])):
-        touching = (absence for absence in chunk.footer.absences if intersect([absence.span], [span]))
-        evidence = "; ".join(evidence_of(touching)) or "no source was asked"
-        problem = f"unexplained: {span_text(span)} ({evidence})"
-        yield Finding(COVERED, day.key, problem)
+def note_together(
+    store: DatasetStore, together: list[Look], result: Verification, expected: "pandera.DataFrameSchema | None"
+) -> None:
+    """Add these looks to a verification: what seems wrong is looked at again, and klines are checked together."""
+    proven = {}
+    for look in second_looks(store, together):
+        result.note(look)
+        if look.chunk:
+            proven[look.day] = look.chunk
+    result.findings += _findings_together(proven, result, expected)
 
 
 def _findings_together(

@@ -5,7 +5,7 @@ reading the environment (`sources.proxies`).
 
 urllib3 has a timeout for each read of a socket. A server that sends a byte now and then never reaches it, so here each
 read gets the time that is left until the request's deadline. It has one for each address of a host, too. Here all
-addresses share the time, so that one that is dead leaves the next ones theirs.
+addresses of a host or a SOCKS proxy share the time with its lookup, so that a dead one leaves the next ones theirs.
 """
 
 import io
@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPResponse
 from importlib.util import find_spec
@@ -24,22 +24,17 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError
-from urllib3.util.connection import allowed_gai_family
 
+from market_data_pipeline.core.sources.lookup import Resolve, addresses_of, done_within, looked_up
 from market_data_pipeline.core.sources.proxies import ProxySettings
 
 # A server that sends no byte for so long sends none at all, however far the deadline is.
 LONGEST_SILENCE_S = 20
 # A timeout is shortened only by more: each change gives Python's lock away, which fifty threads compete for.
 _TOLERANCE_S = 0.05
-
 # A file of the archive has 70 kB.
 _BUFFER_BYTES = 1 << 17
-
 _of_thread = threading.local()
-
-Resolve = Callable[[str, int], Sequence[str]]
-"""Gives the IP addresses of a host, which it gets with the port."""
 
 
 class RequestInFlight:
@@ -98,22 +93,12 @@ def set_request_of_thread(request: RequestInFlight) -> None:
     _of_thread.request = request
 
 
-def addresses_of(host: str, port: int) -> list[str]:
-    """The IP addresses of a host, in the order in which to try them.
-
-    Raises:
-        OSError: there is none.
-    """
-    found = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
-
-
 def open_pool(
     origin: str, settings: ProxySettings, *, connections: int, resolve: Resolve = addresses_of
 ) -> urllib3.HTTPConnectionPool:
     """Return a pool of connections to an origin (scheme, host, port) that keep to the deadline of their request.
 
-    `resolve` gives the addresses of a host. It is not asked about a SOCKS proxy.
+    `resolve` gives the addresses of a host, or of a SOCKS proxy. It is not asked about a host behind one.
 
     Raises:
         ValueError, OSError: the proxy or the certificates of the settings cannot be used.
@@ -122,10 +107,9 @@ def open_pool(
     tls = _tls(settings) if "https" in {urlsplit(origin).scheme, urlsplit(settings.proxy or "").scheme} else None
     options: dict[str, Any] = {"maxsize": connections, "ssl_context": tls}
     pools = _proxied(settings, options) if settings.proxy else urllib3.PoolManager(**options)
-    is_socks = (settings.proxy or "").startswith("socks")
+    route: type[_Route] = _SocksRoute if (settings.proxy or "").startswith("socks") else _Route
     pools.pool_classes_by_scheme = {
-        scheme: _bounded(pool_class, None if is_socks else resolve)
-        for scheme, pool_class in pools.pool_classes_by_scheme.items()
+        scheme: _bounded(pool_class, route, resolve) for scheme, pool_class in pools.pool_classes_by_scheme.items()
     }
     return pools.connection_from_url(origin)
 
@@ -191,35 +175,62 @@ class _BoundedSocket:
         return io.BufferedReader(self._reader, _BUFFER_BYTES)
 
 
-def _opened(connection: Any, open_socket: Callable[[], Any], resolve: Resolve) -> Any:
-    """A socket to the first address of the connection's host that answers; all share the time that is left."""
-    request, host = _of_thread.request, connection.host
-    try:
-        addresses = resolve(host, connection.port)
-    except socket.gaierror as error:
-        raise NameResolutionError(host, connection, error) from error
+class _Route:
+    """What a connection connects to first: its host, or the proxy that it sends its requests to."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.host, self.port = connection.host, connection.port
+
+    def open(self, address: str, open_socket: Callable[[], Any]) -> Any:
+        """A socket to this address of the host, opened within the connection's timeout."""
+        self._connection.host = address
+        try:
+            return open_socket()
+        finally:
+            self._connection.host = self.host  # TLS compares it with the certificate
+
+
+class _SocksRoute(_Route):
+    """A SOCKS proxy, which connects to the host. The library has a timeout for each byte of its answers only."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection, self._options = connection, connection._socks_options
+        self.host, self.port = self._options["proxy_host"], int(self._options["proxy_port"])
+
+    def open(self, address: str, open_socket: Callable[[], Any]) -> Any:
+        """A socket through this address of the proxy."""
+        self._connection._socks_options = {**self._options, "proxy_host": address}
+        late = "the SOCKS proxy did not connect in time"
+        try:
+            return done_within(self._connection.timeout, open_socket, late=late, on_late=lambda made: made.close())
+        finally:
+            self._connection._socks_options = self._options
+
+
+def _opened(connection: Any, route: _Route, open_socket: Callable[[], Any], resolve: Resolve) -> Any:
+    """A socket by the first address of the route that answers; all share the time that is left."""
+    request = _of_thread.request
     ends_s = time.monotonic() + request.time_left_s()
+    try:
+        addresses = looked_up(resolve, route.host, route.port, within_s=request.time_left_s())
+    except socket.gaierror as error:
+        raise NameResolutionError(route.host, connection, error) from error
     for left in range(len(addresses), 0, -1):
-        connection.host = addresses[-left]
         connection.timeout = max(ends_s - time.monotonic(), _TOLERANCE_S) / left
         try:
-            opened = open_socket()
+            opened = route.open(addresses[-left], open_socket)
             connection.timeout = max(ends_s - time.monotonic(), _TOLERANCE_S)  # for TLS, too
             opened.settimeout(connection.timeout)
             return opened
-        except HTTPError:
+        except (HTTPError, TimeoutError):
             if left == 1:
                 raise
-        finally:
-            connection.host = host  # TLS compares it with the certificate
     raise OSError("the host has no address")
 
 
-def _bounded(pool_class: Any, resolve: Resolve | None) -> Any:
-    """A pool class like this one, whose connections keep the deadline of the thread's request.
-
-    Without `resolve`, the class looks up hosts by itself.
-    """
+def _bounded(pool_class: Any, route: type[_Route], resolve: Resolve) -> Any:
+    """A pool class like this one, whose connections keep the deadline of the thread's request."""
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         sock: Any
@@ -240,7 +251,7 @@ def _bounded(pool_class: Any, resolve: Resolve | None) -> Any:
                 self.sock.settimeout(timeout_s)
 
         def _new_conn(self) -> Any:
-            return _opened(self, super()._new_conn, resolve) if resolve else super()._new_conn()
+            return _opened(self, route(self), super()._new_conn, resolve)
 
         def request(self, *arguments: Any, **options: Any) -> None:
             _of_thread.request.reuses_connection = self.has_responded

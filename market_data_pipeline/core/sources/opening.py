@@ -3,17 +3,17 @@
 Belongs here: the names that users may give, and the addresses. Does not belong here: how a source works.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.pair import token_of
+from market_data_pipeline.core.sources.budgets.budget import BudgetOf
 from market_data_pipeline.core.sources.protocol import KlineSource, Usage
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def open_source(
     market: Market,
     pair: str,
     *,
-    budgets: Sequence[Path],
+    budget_of: BudgetOf,
     base_url: str | None = None,
     extra_sleep_s: float = 0,
     patience_s: float | None = None,
@@ -55,7 +55,7 @@ def open_source(
         name: auto, rest or archive.
         market: the market.
         pair: the pair.
-        budgets: the folders for the file of the request-weight budget, see `Governor`.
+        budget_of: gives the place of the request-weight budget.
         base_url: replaces the addresses of the exchange and of its archive.
         extra_sleep_s: an additional wait before each request.
         patience_s: how long faults of REST are retried, None for as long as usual.
@@ -69,7 +69,7 @@ def open_source(
         raise UsageError(f"no such source: {name!r}; give {', '.join(SOURCES[:-1])} or {SOURCES[-1]}")
     given = {"patience_s": patience_s, "deadline_s": deadline_s}
     limits = {limit: seconds for limit, seconds in given.items() if seconds is not None}
-    client = _client(market, budgets=budgets, base_url=base_url, extra_sleep_s=extra_sleep_s, **limits)
+    client = _client(market, budget_of=budget_of, base_url=base_url, extra_sleep_s=extra_sleep_s, **limits)
     return _source(name, pair, client, base_url, deadline_s, end_of)
 
 
@@ -77,14 +77,14 @@ class LiveSources:
     """The sources of many pairs of one market, which share connections, the clock, and short deadlines."""
 
     def __init__(
-        self, market: Market, *, budgets: Sequence[Path], base_url: str | None = None, extra_sleep_s: float = 0
+        self, market: Market, *, budget_of: BudgetOf, base_url: str | None = None, extra_sleep_s: float = 0
     ) -> None:
         """Send no request yet. The arguments are those of `open_source`."""
         self.market = market
         self._base_url = base_url
         self._client = _client(
             market,
-            budgets=budgets,
+            budget_of=budget_of,
             base_url=base_url,
             extra_sleep_s=extra_sleep_s,
             patience_s=_LIVE_PATIENCE_S,
@@ -140,7 +140,7 @@ class LiveSources:
         return self._client.governor.try_to_pay(sum(klines_weight(self.market, span.minutes) for span in spans))
 
     def open_budget(self) -> None:
-        """Create the file of the shared budget."""
+        """Share the budget from now on, if it was not before."""
         self._client.governor.open()
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ class LiveSources:
 
 @contextmanager
 def open_market(
-    market: Market, *, budgets: Sequence[Path], base_url: str | None = None, extra_sleep_s: float = 0
+    market: Market, *, budget_of: BudgetOf, base_url: str | None = None, extra_sleep_s: float = 0
 ) -> "Iterator[tuple[RestMarket, ArchiveMarket]]":
     """The whole market by REST and by the archive's listing, until the end of the block.
 
@@ -162,7 +162,7 @@ def open_market(
     from market_data_pipeline.core.sources.archive.market import ArchiveMarket
     from market_data_pipeline.core.sources.rest.market import RestMarket
 
-    exchange = RestMarket(_client(market, budgets=budgets, base_url=base_url, extra_sleep_s=extra_sleep_s))
+    exchange = RestMarket(_client(market, budget_of=budget_of, base_url=base_url, extra_sleep_s=extra_sleep_s))
     archive = ArchiveMarket(market, base_url=base_url, connections=AT_ONCE)
     with closing(exchange), closing(archive):
         yield exchange, archive

@@ -4,8 +4,8 @@ Belongs here: which pages a day needs, and which error a day gets from a failed 
 with the klines (`core.loading`, `core.proof`), how pages are requested (`sources.prefetch`).
 """
 
+import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.flaws import BadRow, Flaw
 from market_data_pipeline.core.klines.table import cut
-from market_data_pipeline.core.sources.protocol import Page
+from market_data_pipeline.core.sources.protocol import Page, Pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,24 @@ class DayKlines:
 class PagesByDay:
     """The pages of a source, read day by day. A page may have minutes of two days, and a day may need several pages."""
 
-    def __init__(self, pages: Iterator[Page]) -> None:
+    def __init__(self, pages: Pages) -> None:
         """Read no page yet."""
         self._pages = pages
         self._held: deque[Page] = deque()
         self._unavailable: SourceUnavailable | None = None
+        self._error: BadAnswer | SourceUnavailable | None = None
+
+    def wait(self, spans: tuple[Span, ...], timeout_s: float) -> bool:
+        """Wait at most so many seconds for the pages of a day's spans; True if `of` then returns or raises at once."""
+        until_s = time.monotonic() + timeout_s
+        try:
+            while self._error is None and self._lacks(spans):
+                if not self._pages.wait(max(0, until_s - time.monotonic())):
+                    return False
+                self._held.append(self._next())
+        except (BadAnswer, SourceUnavailable) as error:
+            self._error = error
+        return True
 
     def of(self, spans: tuple[Span, ...]) -> DayKlines:
         """Return the klines of a day's spans. Each call must be for later spans.
@@ -44,7 +57,10 @@ class PagesByDay:
             BadAnswer: a page of these spans failed.
             SourceUnavailable: a page of these spans, or of earlier ones, could not be had.
         """
-        while not self._held or self._held[-1].span.end_ms < spans[-1].end_ms:
+        if error := self._error:
+            self._error = None
+            raise error
+        while self._lacks(spans):
             self._held.append(self._next())
         while self._held[0].span.end_ms <= spans[0].start_ms:
             self._held.popleft()
@@ -57,9 +73,10 @@ class PagesByDay:
 
     def close(self) -> None:
         """Cancel the requests for pages that were not read."""
-        close = getattr(self._pages, "close", None)
-        if close:
-            close()
+        self._pages.close()
+
+    def _lacks(self, spans: tuple[Span, ...]) -> bool:
+        return bool(spans) and (not self._held or self._held[-1].span.end_ms < spans[-1].end_ms)
 
     def _next(self) -> Page:
         if self._unavailable:

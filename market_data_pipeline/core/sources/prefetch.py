@@ -5,9 +5,8 @@ is requested.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -39,27 +38,14 @@ class PrefetchedPages(Generic[Loaded]):
         for span in islice(spans, self._most_prefetched):
             self._started[span] = self._pool.submit(self._load, span)
 
-    def pages(self, spans: Iterator[Span]) -> Generator[Loaded]:
-        """Yield the page of each span, in order. A page that `start` began to load is not loaded twice."""
-        with closing(self.ended(spans)) as futures:
-            for future in futures:
-                yield future.result()
+    def pages(self, spans: Iterator[Span]) -> "ReadAhead[Loaded]":
+        """The page of each span, in order. A page that `start` began to load is not loaded twice."""
+        return ReadAhead(self.futures(spans))
 
-    def ended(self, spans: Iterator[Span]) -> "Generator[Future[Loaded]]":
-        """As `pages`, and nothing is raised: yield what has the page or the error."""
-        in_flight: deque[Future[Loaded]] = deque()
-        try:
-            # All started pages stay in flight as the reader's lead; with a shorter one the connections would idle.
-            in_flight.extend(self._future(span) for span in islice(spans, max(self._ahead, len(self._started))))
-            while in_flight:
-                future = in_flight.popleft()
-                if not future.done():
-                    wait([future])
-                in_flight.extend(self._future(span) for span in islice(spans, 1))
-                yield future
-        finally:
-            for future in in_flight:
-                future.cancel()
+    def futures(self, spans: Iterator[Span]) -> "FuturesAhead[Loaded]":
+        """What has the page of each span or its error, in order."""
+        # All started pages stay in flight as the reader's lead; with a shorter one the connections would idle.
+        return FuturesAhead(map(self._future, spans), max(self._ahead, len(self._started)))
 
     def submit(self, call: Callable[..., Other], *arguments: Any) -> "Future[Other]":
         """Let a thread of the pool do what else a page needs."""
@@ -71,6 +57,70 @@ class PrefetchedPages(Generic[Loaded]):
 
     def _future(self, span: Span) -> "Future[Loaded]":
         return self._started.pop(span, None) or self._pool.submit(self._load, span)
+
+
+class FuturesAhead(Generic[Loaded]):
+    """Futures in order, each when it is done. A number of them is started ahead of the reader."""
+
+    def __init__(self, started: Iterator[Future[Loaded]], ahead: int) -> None:
+        """Start none yet: a future is started when it is taken from `started`."""
+        self._started, self._ahead = started, ahead
+        self._in_flight: deque[Future[Loaded]] = deque()
+
+    def __iter__(self) -> "FuturesAhead[Loaded]":
+        """The futures that are left."""
+        return self
+
+    def __next__(self) -> Future[Loaded]:
+        """Wait for the next future, and return it; what it raises is left to its reader."""
+        if self.first is None:
+            raise StopIteration
+        wait([self._in_flight[0]])
+        self._ahead += 1
+        return self._in_flight.popleft()
+
+    @property
+    def first(self) -> Future[Loaded] | None:
+        """The future that comes next, done or not; None at the end."""
+        if self._ahead:
+            self._in_flight.extend(islice(self._started, self._ahead))
+            self._ahead = 0
+        return self._in_flight[0] if self._in_flight else None
+
+    def close(self) -> None:
+        """Cancel what was not read."""
+        for future in self._in_flight:
+            future.cancel()
+        self._in_flight.clear()
+        self._started = iter(())
+
+
+class ReadAhead(Generic[Loaded]):
+    """The results of futures in order; see `protocol.Pages`."""
+
+    def __init__(self, futures: FuturesAhead[Loaded]) -> None:
+        """Start nothing yet."""
+        self._futures = futures
+
+    def __iter__(self) -> "ReadAhead[Loaded]":
+        """The results that are left."""
+        return self
+
+    def __next__(self) -> Loaded:
+        """Wait for the next result, and return it, or raise what its future raises; then nothing follows."""
+        future = next(self._futures)
+        if future.exception():
+            self.close()
+        return future.result()
+
+    def wait(self, timeout_s: float) -> bool:
+        """See `protocol.Pages`."""
+        first = self._futures.first
+        return first is None or bool(wait([first], timeout_s).done)
+
+    def close(self) -> None:
+        """Cancel what was not read."""
+        self._futures.close()
 
 
 def pieces(spans: Iterable[Span], size_ms: int, *, aligned: bool = False) -> Iterator[Span]:

@@ -94,16 +94,34 @@ class Usage:
     closed_s: float = 0
 
 
-class PageSource(Protocol):
-    """Klines of one pair on one market, page by page. Times are ms UTC."""
+class Pages(Protocol):
+    """Pages in order, and whether the next one is there. Nothing follows an error."""
 
-    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
-        """Yield the klines of the spans (sorted, disjoint) page by page, in order. Only closed klines.
+    def __iter__(self) -> Iterator[Page]:
+        """The pages that are left."""
 
-        Several requests are in flight at once, for a bounded number of pages ahead of the reader.
+    def __next__(self) -> Page:
+        """Return the next page.
 
         Raises:
             SourceUnavailable: there is no response after all retries.
+        """
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait at most so many seconds; True if `next` then has a page, an error or the end without further waiting."""
+
+    def close(self) -> None:
+        """Cancel the requests for pages that were not read."""
+
+
+class PageSource(Protocol):
+    """Klines of one pair on one market, page by page. Times are ms UTC."""
+
+    def pages(self, spans: Iterable[Span]) -> Pages:
+        """The klines of the spans (sorted, disjoint) page by page, in order. Only closed klines.
+
+        No request is sent before the first page is asked for. Then several are in flight at once, for a bounded number
+        of pages ahead of the reader.
         """
 
     def recheck(self, gap: Span) -> Recheck:
@@ -143,7 +161,7 @@ class KlineSource(PageSource, Protocol):
     def listed_pair(self) -> str | None:
         """Return the pair with base and quote as the exchange lists them, `BTC/USDT`; None if it does not say."""
 
-    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+    def newest(self, span: Span, *, paid: bool = False) -> Page:
         """Return the closed klines of at most 480 minutes, by one request in the calling thread.
 
         Set `paid` if the weight of the request was taken from the budget before.

@@ -17,12 +17,11 @@ from urllib3.exceptions import HTTPError
 
 from market_data_pipeline.core.sources.connections import (
     RequestInFlight,
-    Resolve,
-    addresses_of,
     innermost,
     open_pool,
     set_request_of_thread,
 )
+from market_data_pipeline.core.sources.lookup import Resolve, addresses_of
 from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.sources.proxies import ProxySettings, proxy_settings_for
 from market_data_pipeline.core.text import one_line

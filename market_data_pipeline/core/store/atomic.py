@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 TEMPORARY_SUFFIX = ".tmp"
 """What the name of a file ends with while it is written."""
+# Two changes within one tick of a file system's clock leave the same time; the coarsest clocks tick every 2 s.
+_SETTLED_AFTER_S = 2.0
 _NO_FILE = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
 
@@ -39,6 +42,20 @@ class FileStamp(NamedTuple):
     modified_ns: int
     size_bytes: int
     inode: int
+
+    @property
+    def is_settled(self) -> bool:
+        """See `Version.is_settled`."""
+        return self.was_settled(time.time())
+
+    def was_settled(self, at_s: float) -> bool:
+        """See `Version.was_settled`."""
+        return at_s - self.modified_ns / 1e9 > _SETTLED_AFTER_S
+
+    @property
+    def mark(self) -> str:
+        """See `Version.mark`: the time tells it. The inode does not last on a network drive."""
+        return ""
 
 
 def write_whole(path: Path, content: bytes, *, syncs_folder: bool = True) -> None:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -22,12 +21,13 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA, cut
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, lock_of, make_folder, streamed
 from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS, footer_metadata, parse_footer
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.records import require_span
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 ROW_GROUP_ROWS = 131_072
 
@@ -56,7 +56,7 @@ class Selection:
 class Combined:
     """A combined file that is up to date; `built` is False if it was before the call."""
 
-    path: Path
+    path: StorePath
     chunks: int
     rows: int
     size_bytes: int
@@ -123,31 +123,26 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
     Raises:
         StoreError: a chunk is damaged; the combined file is left as it was.
     """
-    path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
+    path, files = layout.combined_path(store.folder, store.dataset.token, selection.suffix), storage_of(store.folder)
     if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
         return current
-    make_folder(path.parent)
-    # One process at a time, as the name of the temporary file is fixed.
-    with lock_of(store.folder / layout.COMBINE_LOCK_FILE):
-        for leftover in path.parent.glob(f"*{path.suffix}{TEMPORARY_SUFFIX}"):  # of a killed process
-            leftover.unlink(missing_ok=True)
-        with streamed(path) as temporary:
-            _write(temporary, store, selection)
+    files.make_folder(path.parent)
+    with files.lock(store.folder / layout.COMBINE_LOCK_FILE):
+        files.remove_unfinished(path.parent, lambda name: name.endswith(path.suffix))
+        with files.streamed(path) as written:
+            _write(written, store, selection)
     built = read_combined(path)
     if built is None:
         raise StoreError(f"{path} cannot be read back after it was written; check the disk")
     return Combined(path, built.chunks, built.rows, built.size_bytes, built.fingerprint, built=True)
 
 
-def read_combined(path: Path) -> Combined | None:
+def read_combined(path: StorePath) -> Combined | None:
     """The combined file by its footer; None where there is no readable one."""
-    if not path.is_file():
-        return None
     try:
-        with pq.ParquetFile(path) as file:
+        with storage_of(path).open(path) as opened, pq.ParquetFile(opened) as file:
             footer = parse_footer(CombinedFooter, file.metadata.metadata)
-            rows, size_bytes = file.metadata.num_rows, path.stat().st_size
-            return Combined(path, footer.chunks, rows, size_bytes, footer.fingerprint, built=False)
+            return Combined(path, footer.chunks, file.metadata.num_rows, opened.size(), footer.fingerprint, built=False)
     except (OSError, ValueError, KeyError, TypeError, IndexError, MemoryError, pa.ArrowException):
         return None
 
@@ -198,9 +193,9 @@ def _chunk_of(store: DatasetStore, entry: Entry, *, newest: bool) -> Chunk:
     return chunk
 
 
-def _write(path: Path, store: DatasetStore, selection: Selection) -> None:
+def _write(file: pa.NativeFile, store: DatasetStore, selection: Selection) -> None:
     chunks = ChunkRows(store, selection, newest=True)
-    with pq.ParquetWriter(path, SCHEMA, **WRITER_OPTIONS) as writer:
+    with pq.ParquetWriter(file, SCHEMA, **WRITER_OPTIONS) as writer:
         while (klines := chunks.take(ROW_GROUP_ROWS)).num_rows:
             writer.write_table(klines, row_group_size=ROW_GROUP_ROWS)
         written = replace(selection, entries=tuple(chunks.entries))

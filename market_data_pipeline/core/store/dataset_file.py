@@ -17,8 +17,10 @@ from market_data_pipeline.core.klines.dataset import Dataset, parse_market
 from market_data_pipeline.core.klines.days import iso, parse_instant, parse_zone, require_storable
 from market_data_pipeline.core.klines.pair import has_slash, parse_pair
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.atomic import read_file, write_whole
 from market_data_pipeline.core.store.layout import DATASET_FILE
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import ANY, Expected, StorePath, Version
+from market_data_pipeline.core.text import refusal_of_disk
 
 _MOST_BYTES = 4_000_000
 _MOST_CHARACTERS = 100
@@ -48,17 +50,25 @@ class _DatasetRecord:
                 raise ValueError(f"{name} is too long")
 
 
-def read_dataset(path: Path) -> Dataset:
+def read_dataset(path: StorePath) -> Dataset:
     """The dataset that a `dataset.json` describes.
 
     Raises:
         StoreError: the file is damaged, or of another version of this package.
     """
+    return read_dataset_version(path)[0]
+
+
+def read_dataset_version(path: StorePath) -> tuple[Dataset, Version | None]:
+    """As `read_dataset`, with the version of the file, see `Storage.read_version`."""
     try:
-        return _dataset_of(records.parse(_DatasetRecord, _unique_keys(read_file(path, _MOST_BYTES))))
+        content, version = storage_of(path).read_version(path, _MOST_BYTES)
+        return _dataset_of(records.parse(_DatasetRecord, _unique_keys(content))), version
     except FileNotFoundError:
         raise StoreError(f"{path} is missing; restore it, or move its folder away and run backfill again") from None
     except OSError as error:
+        if not isinstance(path, Path):
+            raise StoreUnavailable(refusal_of_disk(error)) from error
         reason = error.strerror or type(error).__name__
         raise StoreUnavailable(f"{path} cannot be read: {reason}; make it readable for this user") from error
     except (ValueError, UsageError) as error:
@@ -82,10 +92,14 @@ def _unique_keys(text: bytes) -> bytes:
     return text
 
 
-def write_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write `dataset.json`; the caller holds the folder's lock."""
-    content = records.content(_record_of(dataset))
-    write_whole(folder / DATASET_FILE, (json.dumps(content, indent=2) + "\n").encode())
+def write_dataset(folder: StorePath, dataset: Dataset, expected: Expected = ANY) -> None:
+    """Write `dataset.json` in place of the expected version; the caller holds the folder's lock.
+
+    Raises:
+        Changed: it is another version.
+    """
+    content = (json.dumps(records.content(_record_of(dataset)), indent=2) + "\n").encode()
+    storage_of(folder).write(folder / DATASET_FILE, content, expected)
 
 
 def _record_of(dataset: Dataset) -> _DatasetRecord:

@@ -13,51 +13,38 @@ No stored value is replaced without a trace: how a new chunk differs from the on
 `revisions` before the new one takes its place.
 """
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
+from market_data_pipeline.core.counting.counts import STORE
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
-from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.store import atomic, layout, revisions
+from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
+from market_data_pipeline.core.store.chunks.first import FirstChunks
 from market_data_pipeline.core.store.chunks.listing import ChunkList
-from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
+from market_data_pipeline.core.store.chunks.replacing import Overtaken, refuse_worse
+from market_data_pipeline.core.store.dataset_file import read_dataset_version, write_dataset
 from market_data_pipeline.core.store.manifest import Entry, State
+from market_data_pipeline.core.store.note_lock import LoadLocks
 from market_data_pipeline.core.store.revisions import Revision
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
-    from market_data_pipeline.core.store.note_lock import LoadLocks
+from market_data_pipeline.core.store.storage.protocol import Changed, Lock, StorePath, Version, again_if_changed
 
 # The lock is held for one chunk, or for one look at a hundred.
 _LONGEST_WAIT_S = 60
 
 
-class Overtaken(StoreError):
-    """The chunk on disk has minutes that a new one lacks, or is another than the one whose klines the new one keeps.
-
-    Another process may have written it meanwhile: make the new chunk again, from what is stored now.
-    """
-
-
 class DatasetStore(ChunkList):
     """One dataset's files. Several processes may each have one and publish different days."""
 
-    def __init__(self, folder: Path, dataset: Dataset, *, manifest_interval_s: float) -> None:
+    def __init__(self, folder: StorePath, dataset: Dataset, *, manifest_interval_s: float) -> None:
         """Read the folder. Nothing is written before `note_requested`, `mark_live`, `publish`, `flush`, `quarantine`.
 
         Args:
@@ -70,17 +57,13 @@ class DatasetStore(ChunkList):
         self._is_together = self._is_unsynced = False
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
+        self._loads = LoadLocks(folder / layout.LOADING)
         super().__init__(folder, dataset)
-
-    @property
-    def _loads(self) -> "LoadLocks":
-        from market_data_pipeline.core.store.note_lock import LoadLocks  # imports filelock, see `lock_of`
-
-        return LoadLocks(self.folder / layout.LOADING)
+        self._first = FirstChunks(self._files)
 
     @cached_property
-    def _lock(self) -> "BaseFileLock":
-        return atomic.lock_of(self.folder / layout.LOCK_FILE)
+    def _lock(self) -> Lock:
+        return self._files.lock(self.folder / layout.LOCK_FILE)
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
@@ -89,7 +72,7 @@ class DatasetStore(ChunkList):
         In a folder that this process may only read, there is no lock: it is a second look.
         """
         with ExitStack() as stack:
-            if self.folder.exists():
+            if self._files.exists(self.folder):
                 with suppress(OSError):
                     stack.enter_context(self._lock.acquire(timeout=_LONGEST_WAIT_S))
             self.refresh()
@@ -125,16 +108,17 @@ class DatasetStore(ChunkList):
         with self.undisturbed():  # it was replaced or renamed after it was found intact
             return super().trusted(day)
 
-    def strangers(self) -> list[Path]:
+    def strangers(self) -> list[StorePath]:
         """Files under `chunks/` that are no chunks of this dataset, or have no entry because they break a rule."""
         with self.undisturbed():
             return super().strangers()
 
-    def quarantine(self, path: Path) -> Path | None:
+    def quarantine(self, path: StorePath) -> StorePath | None:
         """Move a file that is no chunk of this dataset to `quarantine/`; return where it is now, None if it is one."""
         with self.undisturbed():
             return chunk_files.set_aside(path) if path in super().strangers() else None
 
+    @again_if_changed
     def note_requested(self, window: Span, start: date, *, reused: Span | None = None) -> None:
         """Add `window` to the requested minutes, and move the dataset's start down to `start` if that is earlier.
 
@@ -142,7 +126,7 @@ class DatasetStore(ChunkList):
         finishes a renaming of chunks, removes temporary files.
         """
         with self._lock:
-            current = read_dataset(self.folder / layout.DATASET_FILE)
+            current, version = read_dataset_version(self.folder / layout.DATASET_FILE)
             self.refresh()
             found = self._paths
             # What is only called like a chunk of this dataset is left alone.
@@ -152,36 +136,40 @@ class DatasetStore(ChunkList):
             noted = current.with_requested(window).starting_on(earliest)
             self.dataset = replace(noted, reused=reused) if reused else noted
             if self.dataset != current:
-                write_dataset(self.folder, self.dataset)
-            atomic.make_folder(self._chunks)
-            self._remove_unfinished()
+                write_dataset(self.folder, self.dataset, version)
+            self._files.make_folder(self._chunks)
+            # Only of files that are written under this lock, now held.
+            self._files.remove_unfinished(self.folder, {layout.DATASET_FILE, layout.MANIFEST_FILE}.__contains__)
+            chunk_files.remove_unfinished(self._chunks)
             self._paths = {**found, **chunk_files.rename(own, self.dataset)}
             if self._paths != found:
                 self._write_manifest()
 
-    def _remove_unfinished(self) -> None:
-        """Remove temporary files of a killed process, but only of files that are written under this lock, now held."""
-        written_here = (self.folder / name for name in (layout.DATASET_FILE, layout.MANIFEST_FILE))
-        for leftover in (*map(atomic.temporary_of, written_here), *chunk_files.unfinished(self._chunks)):
-            leftover.unlink(missing_ok=True)
-
+    @again_if_changed
     def mark_live(self, live: bool) -> None:
         """Note in `dataset.json` whether live mode keeps the dataset current."""
         with self._lock:
-            self.dataset = replace(read_dataset(self.folder / layout.DATASET_FILE), live=live)
-            write_dataset(self.folder, self.dataset)
+            current, version = read_dataset_version(self.folder / layout.DATASET_FILE)
+            self.dataset = replace(current, live=live)
+            write_dataset(self.folder, self.dataset, version)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Publish several days under one lock, with one sync of their folder: what they are called is on disk then."""
+    def together(self, new: Sequence[NewChunk] = ()) -> Iterator[None]:
+        """Publish several days under one lock, with one sync of their folder: what they are called is on disk then.
+
+        `new` are chunks that the block publishes. In a bucket those of new days are written at once.
+        """
         with self._lock:
+            self._reread_dataset()
             self._is_together = True
             try:
-                yield
+                with self._first.begun([(self.chunk_path(each.day), each) for each in new if self._is_first(each)]):
+                    yield
             finally:
                 self._is_together = False
                 self._sync_chunks()
 
+    @STORE.of("publish")
     def publish(self, new: NewChunk) -> Entry:
         """Write the day's chunk and give it an entry, which is returned; note which values it revises.
 
@@ -194,23 +182,31 @@ class DatasetStore(ChunkList):
         day, chunk = new.day, new.chunk
         entry = chunk.entry
         self.revised.pop(day.key, None)
-        with self._lock:
-            self._reread_dataset()
-            path = self.chunk_path(day)
-            stored = self._stored(day) if path.exists() else None
-            if stored is None and day.key not in self.entries:
-                # What has the day in its name and another index is no chunk of this dataset.
-                path = self._chunks / layout.chunk_name(self.dataset, day.key)
-            if stored and new.based_on not in {None, stored.entry.sha256}:
-                raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
-            if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
-                entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
+        # The lock may be taken twice, which takes as long as writing does.
+        with nullcontext() if self._is_together else self._lock:
+            if not self._is_together:
+                self._reread_dataset()
+            path, stored = self.chunk_path(day), None
+            version = self._first.written(path, new) if self._is_first(new) else None
+            if version:
+                self._last_written = path, version, chunk
             else:
-                self._put(path, new, stored)
+                found = self._files.version(path)
+                stored = self._stored(day) if found else None
+                if stored is None and day.key not in self.entries:
+                    # What has the day in its name and another index is no chunk of this dataset.
+                    path = self._chunks / layout.chunk_name(self.dataset, day.key)
+                if stored and new.based_on not in {None, stored.entry.sha256}:
+                    raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
+                if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
+                    entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
+                    version = found
+                else:
+                    version = self._put(path, new, stored, found)
             self._paths[day.key] = path
             self._unlisted[day.key] = entry
-            self._hashes.note_written(day.key, path, entry.sha256)
-            if stored is None and day.key in self._listed:
+            self._hashes.note_written(day.key, version, entry.sha256)
+            if day.key in self._listed if stored is None else self._is_listed_otherwise(entry):
                 # Damage stays listed until it is repaired, so it could not be taken off the list before.
                 self._write_manifest()
         if time.monotonic() - self._flushed_at >= self._interval_s:
@@ -223,10 +219,8 @@ class DatasetStore(ChunkList):
         Without `open_days` a listed day that is not over is left out: its entry on disk may be old.
         """
         self._flushed_at = time.monotonic()
-        unlisted = (
-            day for day, entry in self._unlisted.items() if open_days or entry.is_over or day not in self._listed
-        )
-        if any(unlisted) or not self._manifest.path.exists():
+        unlisted = (day for day, new in self._unlisted.items() if open_days or new.is_over or day not in self._listed)
+        if any(unlisted) or not self._files.exists(self._manifest.path):
             with self._lock:
                 self._reread_dataset()
                 self._write_manifest()
@@ -253,28 +247,30 @@ class DatasetStore(ChunkList):
             return chunk  # its rules were checked when this object published or adopted it
         return None if chunk_files.chunk_problems(chunk.klines, chunk.footer, day) else chunk
 
-    def _put(self, path: Path, new: NewChunk, stored: Chunk | None) -> None:
+    def _put(self, path: StorePath, new: NewChunk, stored: Chunk | None, found: Version | None) -> Version | None:
         """Write the chunk's file. Before that, the stored one is compared, its revision noted, its entry unlisted."""
         if stored:
             # Live mode adds minutes to the stored ones and changes none: nothing can be lost or revised.
             if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
-                self._refuse_worse(stored, new.chunk)
+                refuse_worse(self.dataset.name, stored, new.chunk)
                 if revision := revisions.note(self.folder, self.dataset, stored, new.chunk):
                     self.revised[revision.day] = revision
             self._unlist(new.day.key)
-        elif os.path.lexists(path):
+        elif self._files.exists(path):
             # It is damaged; a copy is kept for a person to look at.
             chunk_files.set_aside(path, keep=True)
-        atomic.make_folder(path.parent)
-        atomic.write_whole(path, new.content, syncs_folder=not self._is_together)
+        self._files.make_folder(path.parent)
+        try:
+            version = self._files.write(path, new.content, found, syncs=not self._is_together)
+        except Changed as error:
+            raise Overtaken(str(error)) from error
         self._is_unsynced |= self._is_together
-        self._last_written = path, atomic.stamp_of(path), new.chunk
+        self._last_written = path, version, new.chunk
+        return version
 
-    def _refuse_worse(self, stored: Chunk, new: Chunk) -> None:
-        lost = np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
-        if lost.size:
-            problem = f"the exchange now lacks {lost.size} minutes that it has"
-            raise Overtaken(f"{self.dataset.name} {new.entry.day} keeps its chunk: {problem}")
+    def _is_first(self, new: NewChunk) -> bool:
+        """True if no chunk of the day is known, and writing this one finds out whether there is one by now."""
+        return self._files.is_conditional and new.day.key not in self._paths
 
     def _unlist(self, day: str) -> None:
         self._unlisted.pop(day, None)
@@ -285,13 +281,19 @@ class DatasetStore(ChunkList):
     def _sync_chunks(self) -> None:
         if self._is_unsynced:
             self._is_unsynced = False
-            atomic.sync_folder(self._chunks)
+            self._files.sync(self._chunks)
+
+    def _is_listed_otherwise(self, entry: Entry) -> bool:
+        """True if another process, which had not seen the new chunk yet, has listed the old one. No lock lets it."""
+        listed = (self._manifest.entries() or {}).get(entry.day)
+        return listed is not None and listed.is_over and listed.sha256 != entry.sha256
 
     def _write_manifest(self, without: str | None = None) -> None:
-        self._drop_replaced()
+        def merged(on_disk: Mapping[str, Entry] | None) -> dict[str, Entry]:
+            self._drop_replaced()
+            entries = {**(self._listed if on_disk is None else on_disk), **self._unlisted}
+            entries.pop(without or "", None)
+            return entries
+
         self._sync_chunks()  # what the manifest lists must be there after a power cut
-        on_disk = self._manifest.entries()
-        merged = {**(self._listed if on_disk is None else on_disk), **self._unlisted}
-        merged.pop(without or "", None)
-        self._listed, self._unlisted = merged, {}
-        self._manifest.write(self.dataset, merged)
+        self._listed, self._unlisted = self._manifest.update(self.dataset, merged), {}

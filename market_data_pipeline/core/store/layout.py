@@ -6,6 +6,7 @@ Belongs here: how a name is made, and how it is read back. Does not belong here:
         dataset.json                     the dataset's market, pair, zone, start and requested minutes
         manifest.json                    one entry per chunk
         revisions.jsonl                  the ledger of revisions
+        proof.json                       when each chunk was last read in full and found good
         chunks/                          chunk_000001_2020-01-01.parquet, one per day
         combined/                        BTCUSDT_1m_all.parquet and selections of chunks
         quarantine/                      files that were moved out of chunks/
@@ -17,20 +18,21 @@ Belongs here: how a name is made, and how it is read back. Does not belong here:
         learned.parquet                  what a refresh that is under way, or was interrupted, has learned
 """
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 
 from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market
 from market_data_pipeline.core.klines.days import require_storable
 from market_data_pipeline.core.klines.pair import is_token, token_of
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import P, StorePath
 
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.json"
 REVISIONS_FILE = "revisions.jsonl"
+PROOF_FILE = "proof.json"
 CHUNKS = "chunks"
 COMBINED = "combined"
 QUARANTINE = "quarantine"
@@ -87,41 +89,48 @@ class StoredName:
     is_combined: bool
 
 
-def dataset_folder(root: Path, market: Market, pair: str) -> Path:
+def dataset_folder(root: P, market: Market, pair: str) -> P:
     """The folder of a dataset, whether it exists or not."""
     return root / market.exchange_id / token_of(pair) / INTERVAL
 
 
-def journal_folder(folder: Path) -> Path:
+def owner_of(path: StorePath) -> tuple[str, str]:
+    """The exchange and the token in the path of a `dataset.json`."""
+    token = path.parent.parent
+    return token.parent.name, token.name
+
+
+def journal_folder(folder: P) -> P:
     """Where the journal of the market is that the dataset in this folder belongs to."""
-    return folder.parents[1] / JOURNAL
+    return folder.parent.parent / JOURNAL
 
 
-def market_journal(root: Path, market: Market) -> Path:
+def market_journal(root: P, market: Market) -> P:
     """Where the journal of a market is, whether it exists or not."""
     return root / market.exchange_id / JOURNAL
 
 
-def dataset_files(root: Path, market: Market | None = None) -> list[Path]:
+def dataset_files(root: P, market: Market | None = None) -> list[P]:
     """The `dataset.json` of every dataset that exists, or of those of a market, sorted by path."""
-    folders = root.glob(f"{market.exchange_id if market else '*'}/*/{INTERVAL}")
-    # A link that leads nowhere is a damaged file, which `Path.glob` leaves out.
-    return sorted(path for folder in folders if os.path.lexists(path := folder / DATASET_FILE))
+    files = storage_of(root)
+    markets = [root / name for name in ([market.exchange_id] if market else files.names(root))]
+    return files.existing(each / token / INTERVAL / DATASET_FILE for each in markets for token in files.names(each))
 
 
-def catalog_folder(root: Path, market: Market) -> Path:
+def catalog_folder(root: P, market: Market) -> P:
     """The folder of a market's catalog, whether it exists or not."""
     return root / CATALOG / market.exchange_id
 
 
-def snapshot_path(folder: Path, day: date) -> Path:
+def snapshot_path(folder: P, day: date) -> P:
     """Where the snapshot of a UTC day lies in the folder of a catalog."""
     return folder / f"{day.isoformat()}{_PARQUET}"
 
 
-def snapshot_days(folder: Path) -> list[date]:
+def snapshot_days(folder: StorePath) -> list[date]:
     """The days that have a snapshot, in order; other files are left out."""
-    names = (path.stem for path in folder.glob(f"*{_PARQUET}"))
+    found = storage_of(folder).names(folder)
+    names = (name.removesuffix(_PARQUET) for name in found if name.endswith(_PARQUET))
     return sorted(date.fromisoformat(name) for name in names if _DAY.fullmatch(name) and _is_storable(name))
 
 
@@ -143,14 +152,15 @@ def parse_chunk_name(name: str) -> ChunkName | None:
     return ChunkName(int(match["index"]), match["day"])
 
 
-def combined_path(folder: Path, token: str, suffix: str = ALL_CHUNKS) -> Path:
+def combined_path(folder: P, token: str, suffix: str = ALL_CHUNKS) -> P:
     """Where a combined file lies below the folder of its dataset: `combined/BTCUSDT_1m_all.parquet`."""
     return folder / COMBINED / f"{token}_{INTERVAL}_{suffix}{_PARQUET}"
 
 
-def combined_files(folder: Path) -> Iterator[Path]:
+def combined_files(folder: P) -> Iterator[P]:
     """The combined files below the folder of a dataset, by name."""
-    yield from sorted(folder.glob(f"{COMBINED}/*{_PARQUET}"))
+    combined = folder / COMBINED
+    yield from (combined / name for name in storage_of(folder).names(combined) if name.endswith(_PARQUET))
 
 
 def combined_suffix(from_index: int | None, to_index: int | None, zone_name: str | None) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
+from market_data_pipeline.core.counting.counts import STORE
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day, require_storable
@@ -21,7 +21,6 @@ from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.atomic import FileStamp, read_file, stamp_of, write_whole
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer
 from market_data_pipeline.core.store.layout import chunk_name
 from market_data_pipeline.core.store.records import (
@@ -32,6 +31,8 @@ from market_data_pipeline.core.store.records import (
     flaws_of,
     flaws_records,
 )
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version, again_if_changed
 
 _FORMAT = 1
 # A chunk has some 400 bytes here, and more where it has flaws.
@@ -170,32 +171,54 @@ class _ManifestRecord:
 class ManifestFile:
     """The `manifest.json` of one dataset. It is parsed again only when it has changed."""
 
-    def __init__(self, path: Path, dataset: Dataset) -> None:
+    def __init__(self, path: StorePath, dataset: Dataset) -> None:
         """Nothing is read yet. A manifest of another dataset is corrupt."""
         self.path = path
         self.dataset = dataset
-        self._stamp: FileStamp | None = None
+        self._files = storage_of(path)
+        # Of what was found last, and of what was parsed last.
+        self._found: Version | None = None
+        self._version: Version | None = None
         self._entries: Mapping[str, Entry] | None = None
 
     def entries(self, *, warn: Callable[[str], None] | None = None) -> Mapping[str, Entry] | None:
         """The listed entries by day; None without a manifest, or if it is corrupt, which is passed to `warn`."""
-        stamp = stamp_of(self.path)
-        if stamp is not None and stamp == self._stamp:
+        if self._version is not None and self._version == self._files.version(self.path):
             return self._entries
+        self._entries = self._version = self._found = None
         try:
-            content = read_file(self.path, _MOST_BYTES)
-            self._entries, self._stamp = from_text(content, self.dataset), stamp
+            content, self._found = self._files.read_version(self.path, _MOST_BYTES)
+            # One that is corrupt is parsed again, so that each reader is told.
+            self._entries, self._version = from_text(content, self.dataset), self._found
         except FileNotFoundError:
-            self._entries, self._stamp = None, None
+            pass
         except ValueError as error:
-            self._entries, self._stamp = None, None
             if warn:
                 warn(f"{self.path} is corrupt ({error}); it is rebuilt from the chunks")
         return self._entries
 
-    def write(self, dataset: Dataset, entries: Mapping[str, Entry]) -> None:
-        """List these and nothing else; the caller holds the folder's lock."""
-        write_whole(self.path, to_text(dataset, entries.values()))
+    @STORE.of("manifest")
+    @again_if_changed
+    def update(
+        self, dataset: Dataset, updated: Callable[[Mapping[str, Entry] | None], dict[str, Entry]]
+    ) -> dict[str, Entry]:
+        """List other entries; the caller holds the folder's lock.
+
+        Args:
+            dataset: whose manifest it is.
+            updated: from the listed entries, as `entries` returns them, to those that are listed from now on. It is
+                called again if another process has written the manifest meanwhile.
+
+        Returns:
+            What is listed now.
+        """
+        entries = updated(self.entries())
+        content = to_text(dataset, entries.values())
+        version = self._files.write(self.path, content, self._found)
+        if version is not None and version.is_settled:
+            self._found = self._version = version
+            self._entries = entries
+        return dict(entries)
 
 
 def to_text(dataset: Dataset, entries: Iterable[Entry]) -> bytes:

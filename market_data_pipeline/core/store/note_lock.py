@@ -13,16 +13,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import NamedTuple
 
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import iso
-from market_data_pipeline.core.store.atomic import read_file, write_whole
 from market_data_pipeline.core.store.records import parse
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import Hold, StorePath
 
 _MOST_BYTES, _MOST_CHARACTERS = 4096, 255
+# Nobody else knows the name of a new lock.
+_LONGEST_WAIT_S = 60
 
 
 @dataclass(slots=True)
@@ -42,31 +43,32 @@ class _Holder:
 
 
 class NoteLock:
-    """The lock `NAME.lock` and the note `NAME.json` in a folder.
+    """The lock `NAME.lock` and the note `NAME.json` in a folder. The lock is free once its holder has ended."""
 
-    The operating system frees the lock when its holder ends, however that happens.
-    """
-
-    def __init__(self, folder: Path, name: str, who: str) -> None:
+    def __init__(self, folder: StorePath, name: str, who: str) -> None:
         """Do not acquire the lock yet. `who` is the name that other processes show for this one."""
         self.holder_was_killed = False
         """Whether the last holder ended without releasing the lock. Valid once the lock is acquired."""
         self._who = who
-        self._lock = FileLock(folder / f"{name}.lock", thread_local=False)
+        self._files = storage_of(folder)
+        self._lock = self._files.hold(folder / f"{name}.lock")
         # Not in the lock's own file: on Windows no other process can read a file that is locked.
         self._note = folder / f"{name}.json"
 
+    @property
+    def is_mine(self) -> bool:
+        """True if this object has the lock. Where it may run out, no longer than that is certain."""
+        return self._lock.is_mine
+
     def acquire(self, *, within_s: float = 0) -> bool:
         """Acquire the lock, waiting so long at most, and write the note; False if another process holds it."""
-        try:
-            self._lock.acquire(timeout=within_s)
-        except Timeout:
+        if not self._lock.acquire(within_s=within_s):
             return False
-        self.holder_was_killed = self._note.exists()
+        self.holder_was_killed = self._files.is_file(self._note)
         now = iso(round(time.time() * 1000))
         holder = _Holder(self._who, socket.gethostname(), os.getpid(), now)
         try:
-            write_whole(self._note, json.dumps(asdict(holder)).encode())
+            self._files.write(self._note, json.dumps(asdict(holder)).encode())
         except BaseException:
             self._lock.release()
             raise
@@ -74,15 +76,15 @@ class NoteLock:
 
     def release(self) -> None:
         """Remove the note and release the lock, if this object holds it."""
-        if self._lock.is_locked:
-            self._note.unlink(missing_ok=True)
+        if self._lock.is_mine:
+            self._files.remove(self._note)
             self._lock.release()
 
     def holder(self) -> str:
         """The process that holds the lock, in words, from its note."""
         # The holder may be about to write its note, or to release the lock.
         with suppress(OSError, ValueError):
-            holder = parse(_Holder, read_file(self._note, _MOST_BYTES))
+            holder = parse(_Holder, self._files.read(self._note, _MOST_BYTES))
             return f"{holder.who} (process {holder.pid} on {holder.host}, since {holder.since})"
         return "another process"
 
@@ -96,42 +98,38 @@ class LoadLocks:
     The caller holds the dataset's lock whenever it calls `begin` or `under_way`: both try whether a lock is free.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StorePath) -> None:
         """`folder` need not exist."""
-        self._folder = folder
+        self._folder, self._files = folder, storage_of(folder)
 
-    def begin(self, window: Span) -> FileLock:
+    def begin(self, window: Span) -> "Load":
         """Acquire a lock whose name has these minutes; remove those of loads that were killed."""
-        self._folder.mkdir(exist_ok=True)
+        self._files.make_folder(self._folder)
         for path, _ in self._found():
-            if not _is_held(path):
-                path.unlink(missing_ok=True)
-        lock = FileLock(self._folder / f"{window.start_ms}-{window.end_ms}-{uuid.uuid4().hex}.lock", thread_local=False)
-        lock.acquire()
-        return lock
+            if not self._files.is_held(path):
+                self._files.remove(path)
+        path = self._folder / f"{window.start_ms}-{window.end_ms}-{uuid.uuid4().hex}.lock"
+        lock = self._files.hold(path)
+        lock.acquire(within_s=_LONGEST_WAIT_S)
+        return Load(path, lock)
 
-    @staticmethod
-    def end(lock: FileLock) -> None:
+    def end(self, load: "Load") -> None:
         """Release a lock that `begin` returned, and remove its file."""
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        load.lock.release()
+        self._files.remove(load.path)
 
     def under_way(self) -> list[Span]:
         """The minutes of each load whose process has neither ended it nor ended itself."""
-        return [window for path, window in self._found() if _is_held(path)]
+        return [window for path, window in self._found() if self._files.is_held(path)]
 
-    def _found(self) -> Iterator[tuple[Path, Span]]:
-        for path in sorted(self._folder.glob("*.lock")):
-            if match := _LOAD_LOCK.fullmatch(path.name):
-                yield path, Span(int(match["start_ms"]), int(match["end_ms"]))
+    def _found(self) -> Iterator[tuple[StorePath, Span]]:
+        for name in self._files.names(self._folder):
+            if match := _LOAD_LOCK.fullmatch(name):
+                yield self._folder / name, Span(int(match["start_ms"]), int(match["end_ms"]))
 
 
-def _is_held(path: Path) -> bool:
-    """Whether a process holds the lock; False, too, if this one may not try."""
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
+class Load(NamedTuple):
+    """A load that is under way: the lock with its minutes, and where that is."""
+
+    path: StorePath
+    lock: Hold

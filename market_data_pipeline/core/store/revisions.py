@@ -7,13 +7,11 @@ A minute that only one of two chunks has is not revised: a day has grown, or a g
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 
@@ -24,11 +22,13 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, iso, parse_instant,
 from market_data_pipeline.core.klines.flaws import attested
 from market_data_pipeline.core.klines.table import FIELDS, common_minutes
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.atomic import appended, read_file, sha256_of
+from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks.encoding import encode
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.manifest import State
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 _MOST_EXAMPLES = 20
 _LAST_LINES_BYTES = 200_000
@@ -65,7 +65,7 @@ class Revision:
     examples: tuple[Change, ...]
 
 
-def note(folder: Path, dataset: Dataset, old: Chunk, new: Chunk) -> Revision | None:
+def note(folder: StorePath, dataset: Dataset, old: Chunk, new: Chunk) -> Revision | None:
     """Append the revision between the chunks to the ledger, if there is one, and return it."""
     if revision := revision_between(old, new):
         append(folder, revision)
@@ -116,27 +116,29 @@ def is_equal_but_for_source(old: Chunk, new: Chunk, *, row_group_rows: int | Non
     return sha256_of(content) == old.entry.sha256
 
 
-def append(folder: Path, revision: Revision) -> None:
+def append(folder: StorePath, revision: Revision) -> None:
     """Append the revision to the dataset's ledger; the caller holds the folder's lock.
 
     No line is added if the day's last one is of the same two chunks: a process was killed between noting and replacing.
     Only the last 200 kB are searched for it, as live mode may add a line each minute.
     """
-    with appended(folder / REVISIONS_FILE) as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINES_BYTES))
-        written = file.read()
+
+    def line(written: bytes) -> bytes:
         last = _last_of(revision.day, written)
-        if last is None or (last.old_sha256, last.new_sha256) != (revision.old_sha256, revision.new_sha256):
-            # A killed process may have left a line without its end, to which this one must not be joined.
-            start = b"\n" if written and not written.endswith(b"\n") else b""
-            file.write(start + json.dumps(records.content(revision), separators=(",", ":")).encode() + b"\n")
+        if last is not None and (last.old_sha256, last.new_sha256) == (revision.old_sha256, revision.new_sha256):
+            return b""
+        # A killed process may have left a line without its end, to which this one must not be joined.
+        start = b"\n" if written and not written.endswith(b"\n") else b""
+        return start + json.dumps(records.content(revision), separators=(",", ":")).encode() + b"\n"
+
+    storage_of(folder).append(folder / REVISIONS_FILE, _LAST_LINES_BYTES, line)
 
 
-def read(folder: Path) -> list[Revision]:
+def read(folder: StorePath) -> list[Revision]:
     """The dataset's revisions in the order they were noticed; a line that is not a whole revision is skipped."""
     path = folder / REVISIONS_FILE
     try:
-        written = read_file(path, _MOST_BYTES)
+        written = storage_of(path).read(path, _MOST_BYTES)
     except FileNotFoundError:
         return []
     except ValueError as error:

@@ -4,40 +4,68 @@ Belongs here: which datasets exist, and making a new one exist. Does not belong 
 happens inside a dataset's folder (`dataset_store`).
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import date
-from pathlib import Path
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
 from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import lock_of, make_folder, require_writable
 from market_data_pipeline.core.store.dataset_file import read_dataset, write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.storage.ahead import in_order
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import Changed, Storage, StorePath
 
 
 class Store:
     """All datasets under one data root."""
 
-    def __init__(self, root: Path, *, manifest_interval_s: float = 300) -> None:
+    def __init__(self, root: StorePath, *, manifest_interval_s: float = 300) -> None:
         """`manifest_interval_s` is the least time between two writes of a manifest while days are being loaded."""
         self.root = root
         self._manifest_interval_s = manifest_interval_s
 
+    @property
+    def _files(self) -> Storage[StorePath]:
+        """Not kept: a store goes to other processes, the connections of a bucket do not."""
+        return storage_of(self.root)
+
     def require_writable(self) -> None:
         """Raise StoreError unless the data root takes files."""
-        require_writable(self.root)
+        self._files.require_writable(self.root)
 
-    def folder(self, market: Market, pair: str) -> Path:
+    def folder(self, market: Market, pair: str) -> StorePath:
         """The folder of a dataset, whether it exists or not."""
         return layout.dataset_folder(self.root, market, pair)
 
-    def dataset_files(self, market: Market | None = None) -> list[Path]:
+    def dataset_files(self, market: Market | None = None) -> list[StorePath]:
         """The `dataset.json` of every dataset, or of a market's, damaged or not, by market and pair."""
         return layout.dataset_files(self.root, market)
+
+    def files_of(self, market: Market, pairs: Iterable[str]) -> list[StorePath]:
+        """The `dataset.json` of each of these pairs, damaged or not, in any spelling that `parse_pair` returns.
+
+        Raises:
+            UsageError: a pair has none.
+        """
+        files = []
+        for pair in pairs:
+            with suppress(StoreError):  # it is one of those that are damaged
+                if self.find(market, pair) is None:
+                    raise UsageError(f"{market} {pair} is not in {self.root}; run market-data backfill first")
+            files.append(self.folder(market, pair) / layout.DATASET_FILE)
+        return files
+
+    def pairs(self, market: Market) -> list[str]:
+        """The pairs of a market that have a dataset, damaged ones left out."""
+        pairs = list[str]()
+        for path in self.dataset_files(market):
+            with suppress(StoreError):
+                pairs.append(self.read(path).pair)
+        return pairs
 
     def datasets(self) -> Iterator[Dataset]:
         """Every dataset under the root, by market and pair.
@@ -45,16 +73,29 @@ class Store:
         Raises:
             StoreError: a `dataset.json` is damaged, or in the folder of another dataset.
         """
-        yield from map(self.read, self.dataset_files())
+        yield from self.read_each(self.dataset_files())
 
-    def read(self, path: Path) -> Dataset:
+    def read_each(self, paths: Iterable[StorePath]) -> Iterator[Dataset]:
+        """As `read`, of several: some at once where reading waits for a network."""
+        return in_order(self.read, paths, threads=self.most_at_once)
+
+    def open_each(self, datasets: Iterable[Dataset]) -> Iterator[DatasetStore]:
+        """As `open`, of several: some at once where reading waits for a network."""
+        return in_order(self.open, datasets, threads=self.most_at_once)
+
+    @property
+    def most_at_once(self) -> int:
+        """How many datasets are worth reading at once."""
+        return self._files.most_at_once
+
+    def read(self, path: StorePath) -> Dataset:
         """The dataset of one of `dataset_files`.
 
         Raises:
             StoreError: the file is damaged, or in the folder of another dataset.
         """
         dataset = read_dataset(path)
-        if not _is_same(self.folder(dataset.market, dataset.pair), path.parent):
+        if not self._files.is_same(self.folder(dataset.market, dataset.pair), path.parent):
             raise StoreError(f"{path} says it is {dataset.name}; move its folder to where that belongs")
         return dataset
 
@@ -66,7 +107,7 @@ class Store:
             UsageError: the dataset has the symbol of the pair, but another base and quote.
         """
         path = self.folder(market, pair) / layout.DATASET_FILE
-        if not os.path.lexists(path):
+        if not self._files.exists(path):
             return None
         dataset = self.read(path)
         require_same(pair, dataset.pair)
@@ -80,15 +121,13 @@ class Store:
     def create(self, market: Market, pair: str, *, zone: Zone, start: date) -> DatasetStore:
         """Create the dataset and return its files; if it exists by then, its own zone and start are kept."""
         folder = self.folder(market, pair)
-        make_folder(folder)
-        with lock_of(folder / layout.LOCK_FILE):
+        self._files.make_folder(folder)
+        with self._files.lock(folder / layout.LOCK_FILE):
             dataset = self.find(market, pair)
             if dataset is None:
                 dataset = Dataset(market, pair, zone, start)
-                write_dataset(folder, dataset)
+                try:
+                    write_dataset(folder, dataset, expected=None)
+                except Changed:  # another process has just created it
+                    dataset = self.find(market, pair) or dataset
         return self.open(dataset)
-
-
-def _is_same(folder: Path, other: Path) -> bool:
-    """True for one folder under two names, too: some file systems ignore case, or take letters apart."""
-    return folder == other or (folder.exists() and folder.samefile(other))

@@ -5,18 +5,18 @@ Belongs here: the numbers that `status` and the manifest asset show. Does not be
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from market_data_pipeline.core.klines.coverage import minutes_by_kind
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import State
 from market_data_pipeline.core.store.revisions import Revision
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetStatus:
-    """A dataset in numbers.
+class Numbers:
+    """What is stored, in numbers.
 
     Days are local dates, None without chunks. `newest_open_ms` is the open time of the newest kline, ms UTC. `states`
     has the number of chunks by state, `absent_minutes` that of minutes by kind of absence, `flaws` is that of stored
@@ -24,8 +24,6 @@ class DatasetStatus:
     `warnings` are those of opening the dataset.
     """
 
-    dataset: Dataset
-    folder: Path
     chunks: int
     complete_chunks: int
     rows: int
@@ -39,6 +37,14 @@ class DatasetStatus:
     revisions: int
     last_revision: Revision | None
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatus(Numbers):
+    """A dataset in numbers: which it is, and in which folder."""
+
+    dataset: Dataset
+    folder: StorePath
 
 
 def status_of(store: DatasetStore) -> DatasetStatus:

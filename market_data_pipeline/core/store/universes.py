@@ -13,14 +13,15 @@ Belongs here: reading the file. Does not belong here: which pairs a word means (
 
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.patterns import parse_patterns
-from market_data_pipeline.core.store.atomic import read_file
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import refusal_of_disk
 
 UNIVERSES_FILE = "market-data.toml"
 _MOST_BYTES = 1_000_000
@@ -50,19 +51,22 @@ class Universe:
     live: bool | None = None
 
 
-def read_universes(root: Path) -> dict[str, Universe]:
+def read_universes(root: StorePath) -> dict[str, Universe]:
     """The universes of a data root by name, in the order of the file; none if there is no file.
 
     Raises:
-        UsageError: the file cannot be read, or a universe in it cannot be used; the message names key and cure.
+        UsageError: it is no such file, or a universe in it cannot be used; the message names key and cure.
+        StoreUnavailable: it cannot be read now.
     """
     path = root / UNIVERSES_FILE
     try:
-        content = tomllib.loads(read_file(path, _MOST_BYTES).decode("utf-8-sig"))
+        content = tomllib.loads(storage_of(path).read(path, _MOST_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    except OSError as error:
+        raise StoreUnavailable(refusal_of_disk(error)) from error
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path} cannot be read: {reason}") from error
     if unknown := sorted(content.keys() - {"universe"}):
         raise UsageError(f"{path}: unknown table [{unknown[0]}]; write [universe.NAME]")
@@ -72,7 +76,7 @@ def read_universes(root: Path) -> dict[str, Universe]:
     return {name: _universe(name, table, f"{path}: [universe.{name}]") for name, table in tables.items()}
 
 
-def find_universe(root: Path, name: str) -> Universe:
+def find_universe(root: StorePath, name: str) -> Universe:
     """The universe of this name.
 
     Raises:

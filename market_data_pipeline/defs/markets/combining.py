@@ -1,40 +1,29 @@
 """The job `combine`: the combined files of many datasets in one run.
 
-Belongs here: reading the config, and recording each file and its check. Does not belong here: writing a file
-(`core.store.combined`), the asset of one dataset (`defs.assets`).
+Belongs here: reading the config, and recording each file and its check. Does not belong here: which datasets it names
+(`choosing`), writing a file (`core.store.combined`), the asset of one dataset (`defs.assets`).
 """
-
-from collections.abc import Sequence
 
 import dagster as dg
 from pydantic import Field
 
-from market_data_pipeline.core.errors import PASSING, MarketDataError, UsageError
-from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
+from market_data_pipeline.core.errors import PASSING, MarketDataError
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.klines.patterns import parse_patterns
 from market_data_pipeline.core.store.combined import Combined, combine, select
-from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.core.text import refusal_of_disk
 from market_data_pipeline.defs.assets import asset_key
-from market_data_pipeline.defs.checks import combined_evaluation
+from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_datasets
 from market_data_pipeline.defs.metadata import combined_metadata
+from market_data_pipeline.defs.proof.results import combined_evaluation
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import COMBINE_JOB, COMBINE_OP, COMBINED
 
 
-class CombineConfig(dg.Config):
+class CombineConfig(ChosenConfig):
     """Which datasets of the store to combine, and which klines of each."""
 
-    market: str | None = Field(
-        default=None, description="spot or futures; that of the universe, or else futures, if unset"
-    )
-    pairs: list[str] = Field(
-        default=[],
-        description="BASE/QUOTE or the exchange's symbol; globs such as */USDT; !*DOWN/* leaves out what it matches",
-    )
-    universe: str | None = Field(default=None, description="the pairs of [universe.NAME] in market-data.toml, too")
     tz: str | None = Field(default=None, description="keep only whole days of this zone; all klines if unset")
     from_index: int | None = Field(default=None, description="index of the first chunk")
     to_index: int | None = Field(default=None, description="index of the last chunk, included")
@@ -50,7 +39,7 @@ def combine_datasets(context: dg.OpExecutionContext, config: CombineConfig, tool
     log_to(tools.logs)
     failed: list[str] = []
     datasets = tools.caller.datasets
-    for dataset in _datasets(config, tools) if datasets is None else datasets:
+    for dataset in chosen_datasets(config, tools) if datasets is None else datasets:
         combined, problem, may_pass = None, "", True
         try:
             combined = _combined(dataset, config, tools)
@@ -87,22 +76,3 @@ def _combined(dataset: Dataset, config: CombineConfig, tools: Tools) -> Combined
     store = tools.open_dataset(dataset)
     zone = parse_zone(config.tz) if config.tz else None
     return combine(store, select(store, zone=zone, from_index=config.from_index, to_index=config.to_index))
-
-
-def _datasets(config: CombineConfig, tools: Tools) -> Sequence[Dataset]:
-    """The datasets that the config names.
-
-    Raises:
-        UsageError: it names none, or one that is not stored.
-    """
-    found = find_universe(tools.store.root, config.universe) if config.universe else None
-    market = parse_market(config.market or (found.market.value if found else Market.FUTURES.value))
-    words = [*(found.pairs if found else ()), *config.pairs]
-    if not words:
-        raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
-    stored = {dataset.pair: dataset for dataset in tools.store.datasets() if dataset.market is market}
-    chosen = parse_patterns(words, has_contracts=market.has_contracts).choose(stored)
-    datasets = [tools.store.find(market, pair) for pair in chosen]
-    if missing := [pair for pair, dataset in zip(chosen, datasets, strict=True) if dataset is None]:
-        raise UsageError(f"{market} {missing[0]} is not in {tools.store.root}; load it first")
-    return [dataset for dataset in datasets if dataset]

@@ -29,6 +29,7 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State, to_text
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.settings import Settings
+from market_data_pipeline_tests.support import budget_in
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -38,7 +39,7 @@ def opened(
     root: Path, url: str, *, start: str, end: str, market: str = "spot", pair: str = "BTC/USDT", tz: str = "UTC"
 ) -> Iterator[tuple[DatasetStore, Any]]:
     """The dataset made ready, and its days being loaded, one at each step."""
-    opener, zone = partial(open_source, "rest", budgets=[root], base_url=url), parse_zone(tz)
+    opener, zone = partial(open_source, "rest", budget_of=budget_in(root), base_url=url), parse_zone(tz)
     resolved = resolve(opener, Market(market), pair, strict=True)
     with closing(resolved.source) as source:
         window = parse_window(

@@ -24,7 +24,7 @@ def absence(kind: Kind, day: str, minutes: int) -> Absence:
 
 def results(token: str, **other: list):
     """An execution of each check of a dataset an hour ago that passed, and others in place of some."""
-    passed = {name: [execution(text="2 days", at_s=NOW_S - 3600)] for name in CHECKS}
+    passed = {name: [execution(text="2 days", at_s=NOW_S - 12_600)] for name in CHECKS}
     assets = {name: asset for name, (asset, _) in CHECKS.items()}
     return {
         (f"binance/{token}/{assets[name]}", name): executions
@@ -102,14 +102,14 @@ def test_health_is_what_dagster_and_the_manifest_say(tmp_path: Path) -> None:
     store_days(tmp_path, "BROKEN/USDT", 2)
     store_days(tmp_path, "HOLE/USDT", 2, absent={1: absence(Kind.UNEXPLAINED, "2024-01-02", 30)})
     store_days(tmp_path, "LACK/USDT", 3, without=[1])
-    gone = execution(False, text="2024-01-02: its file is gone", at_s=NOW_S - 60)
-    implausible = execution(False, severity="WARN", text="2024-01-02: prices repeat", at_s=NOW_S - 60)
+    gone = execution(False, text="2024-01-02: its file is gone", at_s=NOW_S - 9000)
+    implausible = execution(False, severity="WARN", text="2024-01-02: prices repeat", at_s=NOW_S - 9000)
     checks = {
         **results("GOODUSDT"),
         **results("BADUSDT", chunks_match_manifest=[gone]),
         **results("ODDUSDT", klines_are_plausible=[implausible]),
         **results("PARTUSDT", days_are_joined=[]),
-        **results("AGAINUSDT", minutes_are_covered=[execution(None), execution(False, text="no", at_s=NOW_S - 60)]),
+        **results("AGAINUSDT", minutes_are_covered=[execution(None), execution(False, text="no", at_s=NOW_S - 9000)]),
         **results("BROKENUSDT", minutes_are_covered=[execution(None, status="EXECUTION_FAILED")]),
         **results("HOLEUSDT"),
         **results("LACKUSDT"),
@@ -118,11 +118,11 @@ def test_health_is_what_dagster_and_the_manifest_say(tmp_path: Path) -> None:
         browser = Browser(tmp_path, dagster_url=url)
         page = browser(ALL, sort="health")
         good, failed = browser(ALL, state="good"), browser(ALL, state="failed")
-    assert "GOOD/USDT spot, UTC good 60 min ago all checks passed" in page.of("GOOD/USDT")
-    assert "failed chunks_match_manifest: 2024-01-02: its file is gone 1 min ago 1 of 6 checks" in page.of("BAD/USDT")
+    assert "GOOD/USDT spot, UTC good 3 h ago all checks passed" in page.of("GOOD/USDT")
+    assert "failed chunks_match_manifest: 2024-01-02: its file is gone 2 h ago 1 of 6 checks" in page.of("BAD/USDT")
     assert "warning klines_are_plausible: 2024-01-02: prices repeat" in page.of("ODD/USDT")
     assert "not proven not proven no check has run" in page.of("NEW/USDT")
-    assert "not proven 60 min ago 1 of 6 checks have not run" in page.of("PART/USDT")
+    assert "not proven 3 h ago 1 of 6 checks have not run" in page.of("PART/USDT")
     assert "failed minutes_are_covered: no" in page.of("AGAIN/USDT")
     assert "failed minutes_are_covered: its run broke" in page.of("BROKEN/USDT")
     assert "failed 30 min unexplained" in page.of("HOLE/USDT")

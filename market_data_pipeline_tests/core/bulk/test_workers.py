@@ -42,7 +42,7 @@ def test_a_process_that_dies_takes_its_argument_alone():
     told = list(stream(die_of_three, range(8), processes=2))
     died = [(argument, message) for argument, message in told if isinstance(message, Died)]
     assert [argument for argument, _ in died] == [3]
-    assert "ended with code 7; run the same command again" in died[0][1].reason
+    assert died[0][1].how == "ended with code 7"
     assert sorted(message for _, message in told if not isinstance(message, Died)) == list(range(8))
 
 

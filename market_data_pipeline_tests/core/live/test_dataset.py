@@ -144,13 +144,14 @@ def test_values_that_the_exchange_changes_within_minutes_are_corrected_and_noted
     truth = source.newest
 
     def provisional(wanted: Span, *, paid: bool = False):
-        klines = truth(wanted)
+        page = truth(wanted)
+        klines = page.klines
         fresh = [minute >= source.now_ms() - MINUTE_MS for minute in klines["open_time"].to_pylist()]
         values = [
             volume + 1 if is_fresh else volume
             for volume, is_fresh in zip(klines["volume"].to_pylist(), fresh, strict=True)
         ]
-        return klines.set_column(5, klines.schema.field("volume"), [values])
+        return replace(page, klines=klines.set_column(5, klines.schema.field("volume"), [values]))
 
     monkeypatch.setattr(source, "newest", provisional)
     updates = follow(stored, source, minutes(NOON + MINUTE_MS, 5))
@@ -224,8 +225,9 @@ def test_nothing_is_added_to_a_chunk_that_was_damaged(stored, source):
 
 def test_of_a_pair_that_has_ended_no_flat_klines_are_stored(stored, source, monkeypatch):
     def flat(wanted: Span, *, paid: bool = False):
-        klines = truth(wanted)
-        return klines.set_column(8, klines.schema.field("trades"), [[0] * klines.num_rows])
+        page = truth(wanted)
+        klines = page.klines
+        return replace(page, klines=klines.set_column(8, klines.schema.field("trades"), [[0] * klines.num_rows]))
 
     truth = source.newest
     follow(stored, source, minutes(NOON + MINUTE_MS, 5))

@@ -16,19 +16,22 @@ from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, day_at, parse_zone
 from market_data_pipeline.core.live.dataset import Update
+from market_data_pipeline.core.live.failures import Failures
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import Reason
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.proof.verify import verify
+from market_data_pipeline.core.sources.opening import LiveSources
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import State
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.simulator.scenarios import with_others
-from market_data_pipeline_tests.support import Simulate, at, chunk_files, klines_of
+from market_data_pipeline_tests.support import Simulate, at, budget_in, chunk_files, klines_of
 
 pytestmark = pytest.mark.timeout(600)
 # What a live client meets; conflicting rows are refused, the others retried.
@@ -216,9 +219,18 @@ def test_an_exchange_far_away_hears_the_question_once_the_minute_is_over(begin: 
     assert min(heard) >= edge_ms + 200
 
 
+class FourAtOnce(LiveSources):
+    """Sources that are worth four requests at once, however long the way to the exchange is."""
+
+    def worth_asking_at_once(self) -> int:
+        return 4
+
+
 def test_an_exchange_that_falls_silent_is_asked_by_the_first_and_not_by_each_in_its_turn(begin: Begin) -> None:
     followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T00:10:05")
-    live = followed.open()
+    url, root = followed.running.url, followed.settings.root
+    sources = FourAtOnce(followed.market, budget_of=budget_in(root), base_url=url)
+    live = LiveMarket(Store(root, manifest_interval_s=0), sources, who="a test", manifest_interval_s=0)
     pairs = [f"{base}/USDT" for base in ("BTC", "ETH", "BNB", "LTC", "ADA", "XRP", "XLM", "TRX", "ETC", "LINK", "SOL")]
     datasets = [replace(followed, pair=pair).load(followed.now_ms).dataset for pair in pairs]
     assert live.follow(datasets) == {}
@@ -234,13 +246,45 @@ def test_an_exchange_that_falls_silent_is_asked_by_the_first_and_not_by_each_in_
     silent = list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
     asked -= {""}
     # Each that asks does so for seconds; the others would add theirs to the tick's time, which has an end.
-    assert 0 < len(asked) < len(pairs)
+    assert 0 < len(asked) <= 4
     assert all("HTTP 503" in (update.error or "") for update in silent)
     assert sum("not tried" in (update.error or "") for update in silent) == len(pairs) - len(asked)
     followed.running.exchange.hooks.clear()
     answered = list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
     live.close()
     assert [(update.added, update.error) for update in answered] == [(0, None)] * len(pairs)
+
+
+def test_what_fails_for_all_datasets_alike_is_one_line_of_the_log(
+    begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T00:10:05")
+    live = followed.open()
+    pairs = [f"{base}/USDT" for base in ("BTC", "ETH", "BNB", "LTC", "ADA")]
+    assert live.follow(replace(followed, pair=pair).load(followed.now_ms).dataset for pair in pairs) == {}
+    edge_ms = live.await_minute(threading.Event(), longest_s=0.5)
+    assert edge_ms is not None
+    followed.running.exchange.hooks.append(lambda request: "429" if request.endpoint == "klines" else None)
+    refused = list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
+    live.close()
+    assert all(update.error for update in refused)
+    said = [record.getMessage() for record in caplog.records if record.name.endswith("live.failures")]
+    assert len(said) < len(pairs), said
+    assert [line for line in said if "/USDT and " in line and " more: " in line], said
+
+
+def test_reasons_without_number_are_a_few_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    failures = Failures()
+    for number in range(300):
+        failures.note(f"futures P{number}/USDT", "the disk is full" if number % 2 else f"no answer to\nP{number}")
+    failures.log()
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "futures P1/USDT and 149 more: the disk is full"
+    assert said[1] == "futures P0/USDT: no answer to P0"
+    assert said[-1] == "141 more datasets failed in the same minute"
+    caplog.clear()
+    failures.log()
+    assert not caplog.records
 
 
 def test_values_that_the_exchange_changes_hours_later_are_corrected_when_the_day_is_confirmed(begin: Begin) -> None:

@@ -15,7 +15,7 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, parse_zone
 from market_data_pipeline.core.loading.day import DayResult
-from market_data_pipeline.core.loading.load_days import backfill, load_days
+from market_data_pipeline.core.loading.load_days import backfill, load_days, load_together
 from market_data_pipeline.core.loading.plan import Outcome, plan_load
 from market_data_pipeline.core.store.atomic import temporary_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -419,6 +419,26 @@ def test_when_the_exchange_goes_away_what_was_loaded_stays_and_the_rest_says_why
     source.forget()
     assert outcomes(load(made, source, THREE_DAYS)) == ["unchanged", "loaded", "loaded"]
     assert source.asked_minutes == [span("2024-03-06", "2024-03-08")]
+
+
+@pytest.mark.parametrize("has_core_free", [True, False])
+def test_the_log_says_once_why_many_days_failed_and_then_how_many(made, caplog, has_core_free):
+    source = FakeSource(unavailable_from="2024-03-06", bad=[whole(day("2024-03-02"))], page_minutes=1440)
+    planned = plan_load(made, source, span("2024-03-01", "2024-05-01"))
+    failed = [
+        result
+        for results in load_together(planned, has_core_free=has_core_free)
+        for result in results
+        if result.outcome is Outcome.FAILED
+    ]
+    assert len(failed) == 57
+    gone = "no answer from the fake exchange; check the network"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "spot BTC/USDT 2024-03-02 failed: the fake exchange answered klines with nonsense",
+        f"spot BTC/USDT 2024-03-06 failed: {gone}",
+        f"spot BTC/USDT 2024-03-07 failed: not tried, because an earlier request failed: {gone}",
+        "spot BTC/USDT 2024-04-30: until then 54 more days failed for the same reason",
+    ]
 
 
 def test_a_failed_day_keeps_the_chunk_it_had(made):

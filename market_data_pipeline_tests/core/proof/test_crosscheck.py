@@ -45,8 +45,8 @@ class OtherSource(FakeSource):
 
     changed: set[tuple[int, str]] = field(default_factory=set)
 
-    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
-        for page in super().pages(spans):
+    def each_page(self, spans: Iterable[Span]) -> Iterator[Page]:
+        for page in super().each_page(spans):
             yield replace(page, klines=self._changed(page.klines))
 
     def _changed(self, klines: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.sources.rest.client import RestClient
 from market_data_pipeline.core.sources.rest.klines import RestSource
 from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.support import budget_in
 
 OpenRest = Callable[..., RestSource]
 OpenExchange = Callable[..., KlineSource]
@@ -31,7 +32,7 @@ def rest(root: Path) -> Iterator[OpenRest]:
         def opened(running: RunningExchange | str, market: str = "spot", token: str = "BTCUSDT") -> RestSource:
             url = running if isinstance(running, str) else running.url
             return stack.enter_context(
-                closing(RestSource(RestClient(Market(market), budgets=[root], base_url=url), token))
+                closing(RestSource(RestClient(Market(market), budget_of=budget_in(root), base_url=url), token))
             )
 
         yield opened
@@ -46,6 +47,8 @@ def exchange(root: Path) -> Iterator[OpenExchange]:
             running: RunningExchange | str, name: str = "auto", market: str = "futures", pair: str = "BTC/USDT"
         ) -> KlineSource:
             url = running if isinstance(running, str) else running.url
-            return stack.enter_context(closing(open_source(name, Market(market), pair, budgets=[root], base_url=url)))
+            return stack.enter_context(
+                closing(open_source(name, Market(market), pair, budget_of=budget_in(root), base_url=url))
+            )
 
         yield opened

@@ -4,7 +4,12 @@ import multiprocessing
 import shutil
 import tempfile
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_data_pipeline.core.errors import Banned
-from market_data_pipeline.core.sources.budget_file import budget_name
+from market_data_pipeline.core.errors import Banned, BudgetUnavailable
+from market_data_pipeline.core.sources.budgets.budget import Budget, budget_name
+from market_data_pipeline.core.sources.budgets.file import BudgetFile
 from market_data_pipeline.core.sources.governor import Governor
 
 MINUTE = 28_000_000
@@ -66,11 +72,16 @@ def patience(clock) -> Patience:
 
 @pytest.fixture
 def path(tmp_path) -> Path:
-    return tmp_path / "budgets" / budget_name("api.binance.com", "spot")
+    return tmp_path / "budgets" / f"{budget_name('api.binance.com', 'spot')}.json"
+
+
+def governor_in(folders: list[Path], name: str, clock: Clock, **options: Any) -> Governor:
+    budget_of = partial(BudgetFile, folders=folders, clock_s=clock)
+    return Governor(name, budget_of, weight_per_minute=100, clock_s=clock, **options)
 
 
 def unopened(path: Path, clock: Clock, **options: Any) -> Governor:
-    return Governor(path.name, [path.parent], weight_per_minute=100, clock_s=clock, own_clock_s=clock, **options)
+    return governor_in([path.parent], path.stem, clock, **options)
 
 
 def governor_at(path: Path, clock: Clock, **options: Any) -> Governor:
@@ -240,6 +251,94 @@ def test_who_waits_is_stopped_at_once(path, clock):
     assert governor.used() == LIMIT
 
 
+# --- a place that cannot be reached
+
+
+class Place:
+    """A shared budget that is gone for the next so many times that somebody looks for it."""
+
+    patience_s = 60.0
+
+    def __init__(self, clock: Clock) -> None:
+        self.kept, self.clock = Budget.unspent(), clock
+        self.gone, self.is_lost_when_saved = 0, False
+
+    def open(self) -> None:
+        pass
+
+    def look(self) -> Budget:
+        if self.gone:
+            self.gone -= 1
+            raise BudgetUnavailable("it is gone")
+        return replace(self.kept, now_s=self.clock())
+
+    @contextmanager
+    def changing(self) -> Iterator[Budget]:
+        yield (budget := self.look())
+        if self.is_lost_when_saved:
+            self.is_lost_when_saved = False
+            raise BudgetUnavailable("it was lost")
+        self.kept = budget
+
+    def governor(self) -> Governor:
+        return Governor("b", lambda name, **_: self, weight_per_minute=100, clock_s=self.clock)
+
+
+@pytest.fixture
+def place(clock) -> Place:
+    return Place(clock)
+
+
+def test_who_cannot_reach_the_budget_tries_again_and_pays_once(place, patience):
+    governor = place.governor()
+    place.gone = 3
+    assert governor.pay(5, patience) == MINUTE
+    place.is_lost_when_saved = True
+    assert governor.pay(5, patience) == MINUTE
+    place.gone = 2
+    assert governor.pay(0, patience) == 0
+    assert (governor.spent, place.kept.used) == (10, 10)
+    assert patience.waited == [1] * 6
+
+
+def test_who_cannot_reach_the_budget_for_long_sends_nothing(place, patience):
+    governor, place.gone, place.patience_s = place.governor(), 9, 0
+    for weight in (0, 1):
+        with pytest.raises(BudgetUnavailable, match="it is gone"):
+            governor.pay(weight, patience)
+    with pytest.raises(BudgetUnavailable):
+        governor.try_to_pay(1)
+    place.patience_s = 60
+    with pytest.raises(BudgetUnavailable):
+        governor.pay(1, patience, until_s=time.monotonic())
+    assert (governor.spent, patience.waited) == (0, [])
+
+
+def test_what_is_shown_of_a_budget_that_cannot_be_reached_is_what_was_known_last(place, patience):
+    governor = place.governor()
+    minute = governor.pay(5, patience)
+    place.gone = 3
+    assert (governor.used(), governor.closed_s()) == (5, 0)
+    governor.settle(minute, used=50)
+    assert governor.used() == 5
+    governor.settle(minute, used=50)
+    assert place.kept.used == 50
+
+
+def test_a_refusal_that_could_not_be_told_closes_the_budget_with_the_next_payment(place, patience):
+    governor, other = place.governor(), place.governor()
+    place.gone = 2
+    governor.close_for(100)
+    assert governor.closed_s() == pytest.approx(100, abs=5)
+    assert other.closed_s() == 0
+    assert not governor.try_to_pay(1)
+    assert other.closed_s() == pytest.approx(100, abs=5)
+    assert place.kept.used == 0
+    place.gone = 1
+    with pytest.raises(Banned):
+        governor.close_for(3600)
+
+
 # --- the file
 
 
@@ -321,7 +420,7 @@ def test_a_budget_in_a_folder_that_cannot_be_made_is_kept_in_the_next_one(tmp_pa
     folders, warnings = [tmp_path / "mine" / "budgets", path.parent], []
 
     def governor() -> Governor:
-        made = Governor(path.name, folders, weight_per_minute=100, clock_s=clock, warn=warnings.append)
+        made = governor_in(folders, path.stem, clock, warn=warnings.append)
         made.open()
         return made
 
@@ -336,7 +435,7 @@ def test_a_budget_in_a_folder_that_cannot_be_made_is_kept_in_the_next_one(tmp_pa
 def test_a_budget_that_no_folder_takes_is_kept_by_each_process(tmp_path, clock, patience):
     (tmp_path / "mine").write_bytes(b"")
     warnings: list[str] = []
-    governor = Governor("b", [tmp_path / "mine" / "b"], weight_per_minute=100, clock_s=clock, warn=warnings.append)
+    governor = governor_in([tmp_path / "mine" / "b"], "b", clock, warn=warnings.append)
     governor.pay(50, patience)
     governor.open()
     governor.pay(45, patience)
@@ -347,7 +446,7 @@ def test_a_budget_that_no_folder_takes_is_kept_by_each_process(tmp_path, clock, 
 @pytest.mark.parametrize("what", ["file", "lock", "folder"])
 def test_a_budget_file_that_is_lost_during_a_load_stops_nothing(tmp_path, path, clock, patience, what):
     other, warnings = tmp_path / "other", list[str]()
-    governor = Governor(path.name, [path.parent, other], weight_per_minute=100, clock_s=clock, warn=warnings.append)
+    governor = governor_in([path.parent, other], path.stem, clock, warn=warnings.append)
     governor.open()
     governor.pay(50, patience)
     if what == "folder":

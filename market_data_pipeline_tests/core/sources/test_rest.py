@@ -14,7 +14,7 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome
-from market_data_pipeline.core.sources.opening import LiveSources
+from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.sources.rest.klines import RestSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -25,6 +25,7 @@ from market_data_pipeline_tests.support import (
     NOON,
     Simulate,
     at,
+    budget_in,
     counted,
     everything,
     is_page,
@@ -390,7 +391,8 @@ def test_a_proxy_of_the_environment_is_used_and_not_for_this_machine(
 
 @pytest.mark.parametrize(("rtt_ms", "way_ms"), [(200, range(100, 151)), (600, range(150, 151))])
 def test_how_long_a_question_is_under_way(simulate: Simulate, root: Path, rtt_ms: int, way_ms: range) -> None:
-    with closing(LiveSources(Market.SPOT, budgets=[root], base_url=simulate(rtt_ms=rtt_ms).url)) as sources:
-        assert sources.way_ms() == 0
+    with closing(LiveSources(Market.SPOT, budget_of=budget_in(root), base_url=simulate(rtt_ms=rtt_ms).url)) as sources:
+        assert (sources.way_ms(), sources.worth_asking_at_once()) == (0, 4)
         sources.set_clock()
         assert sources.way_ms() in way_ms
+        assert sources.worth_asking_at_once() == LIVE_CONNECTIONS

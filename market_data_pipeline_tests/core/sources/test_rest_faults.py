@@ -22,7 +22,7 @@ from market_data_pipeline.core.sources.rest.client import RestClient
 from market_data_pipeline.core.sources.rest.klines import RestSource
 from market_data_pipeline_tests.core.fakes import klines_of
 from market_data_pipeline_tests.core.sources.raw_exchange import NOW_MS, RawExchange, http, raw_exchange
-from market_data_pipeline_tests.support import minutes, span
+from market_data_pipeline_tests.support import budget_in, minutes, span
 
 HOUR = span("2024-05-10", "2024-05-10T01:00")
 FIREWALL = "<html><head><title>403 Forbidden</title></head><body>Request blocked.</body></html>"
@@ -39,7 +39,7 @@ def error(code: int, text: str = "Please try again.") -> str:
 
 
 def opened(exchange: RawExchange, root: Path, **options: float) -> RestSource:
-    return RestSource(RestClient(Market.SPOT, budgets=[root], base_url=exchange.url, **options), "BTCUSDT")
+    return RestSource(RestClient(Market.SPOT, budget_of=budget_in(root), base_url=exchange.url, **options), "BTCUSDT")
 
 
 SOON = f"{NOW_MS + 300}"
@@ -184,7 +184,7 @@ def test_a_fault_of_one_page_does_not_end_the_others(exchange: RawExchange, tmp_
         while not exchange.received["klines"]:
             time.sleep(0.01)
         exchange.replies = {}
-        assert source.newest(other).num_rows == len(minutes(other))
+        assert source.newest(other).klines.num_rows == len(minutes(other))
         exchange.replies = {"klines": [http("", 500)]}
         failing.join(20)
     (fault,) = failed

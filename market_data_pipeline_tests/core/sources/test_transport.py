@@ -352,6 +352,23 @@ def test_all_addresses_of_a_host_share_the_time_to_connect(listening, opened):
         )
 
 
+def test_a_lookup_that_hangs_ends_with_the_deadline(listening, opened):
+    port = urlsplit(listening(answering(OK))).port or 0
+    answered = threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        if host == "hangs.test":
+            answered.wait(30)
+        return ["127.0.0.1"]
+
+    began_s = time.monotonic()
+    with pytest.raises(NoResponse, match="not complete within 1 s"):
+        get(opened(f"http://hangs.test:{port}", deadline_s=1, direct=True, resolve=resolve))
+    assert 0.9 < time.monotonic() - began_s < 5
+    answered.set()
+    assert get(opened(f"http://answers.test:{port}", deadline_s=5, direct=True, resolve=resolve)) == (200, b"whole")
+
+
 def test_a_host_that_has_no_address_is_named_by_its_reason(opened):
     with pytest.raises(NoResponse, match="[Nn]ame|nodename"):
         get(opened("http://nowhere.invalid", direct=True))
@@ -426,6 +443,59 @@ def test_a_tunnel_that_drips_is_left_at_the_deadline(listening, opened, monkeypa
     monkeypatch.setenv("https_proxy", listening(endlessly(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", pause_s=0.02)))
     with pytest.raises(NoResponse, match=r"not complete within 0\.4 s"):
         get(opened("https://archive.invalid", deadline_s=0.4))
+
+
+def through_socks(address: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Name a SOCKS proxy of many addresses in the environment; return the port of them all."""
+    port = urlsplit(address).port or 0
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", f"socks5h://proxy.test:{port}")
+    return port
+
+
+def socks_proxy(connection: socket.socket) -> None:
+    """Be a SOCKS proxy that asks for no password, and the host behind it."""
+    connection.recv(1000)
+    connection.sendall(b"\x05\x00")
+    connection.recv(1000)
+    connection.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50")
+    answering(OK)(connection)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems have one loopback address, or refuse where Linux waits"
+)
+def test_all_addresses_of_a_socks_proxy_share_the_time_to_connect(
+    listening, opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = through_socks(listening(socks_proxy), monkeypatch)
+    dead = [f"127.0.0.{n}" for n in range(2, 6)]
+    with black_holes(port, dead):
+        began_s = time.monotonic()
+        with pytest.raises(NoResponse, match="not complete within 1 s"):
+            get(opened("http://archive.invalid", deadline_s=1, resolve=lambda host, port: dead))
+        assert 0.9 < time.monotonic() - began_s < 2
+        found = [*dead, "127.0.0.1"]
+        transport = opened("http://archive.invalid", deadline_s=5, resolve=lambda host, port: found)
+        assert get(transport) == (200, b"whole")
+
+
+def test_a_socks_proxy_that_drips_is_left_at_the_deadline(listening, opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A SOCKS proxy names the address that it connected from, by a name of up to 255 bytes.
+    through_socks(listening(endlessly(b"\x05\x00\x05\x00\x00\x03\xff", b"x", pause_s=0.1)), monkeypatch)
+    with pytest.raises(NoResponse, match=r"not complete within 0\.4 s"):
+        get(opened("http://archive.invalid", deadline_s=0.4, resolve=lambda host, port: ["127.0.0.1"]))
+
+
+def test_a_socks_proxy_without_address_is_named_by_its_reason(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    through_socks("http://127.0.0.1:9", monkeypatch)
+
+    def resolve(host: str, port: int) -> list[str]:
+        assert host == "proxy.test"
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(NoResponse, match="Name or service not known"):
+        get(opened("http://archive.invalid", resolve=resolve))
 
 
 def test_this_machine_and_what_no_proxy_names_are_reached_directly(

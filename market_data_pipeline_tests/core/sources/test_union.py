@@ -1,5 +1,6 @@
 """REST and the archive as one source: which is asked, what a bad file leads to, and what proves an outage."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import pyarrow as pa
 import pytest
 from starlette.responses import Response
 
-from market_data_pipeline.core.errors import RegionBlocked, SourceUnavailable
+from market_data_pipeline.core.errors import RegionBlocked, ShutOut, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.sources.opening import open_source
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.sources.rest.client import RestClient
 from market_data_pipeline.core.sources.rest.klines import RestSource
@@ -22,7 +24,7 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.core.sources.conftest import OpenExchange, OpenRest
-from market_data_pipeline_tests.support import Simulate, at, counted, is_page, minutes, record, span
+from market_data_pipeline_tests.support import Simulate, at, budget_in, counted, is_page, minutes, record, span
 
 DAYS = span("2024-05-06", "2024-05-09")
 OUTAGE_DAY = span("2021-04-25", "2021-04-26")
@@ -186,16 +188,17 @@ def test_an_archive_alone_that_cannot_be_reached_is_said(simulate: Simulate, exc
 # --- locations that are not served
 
 
-def blocked(running: SimulatedExchange) -> None:
-    running.hooks.append(lambda request: "451" if request.area != "archive" else None)
+def blocked(running: SimulatedExchange, status: str = "451") -> None:
+    running.hooks.append(lambda request: status if request.area != "archive" else None)
 
 
+@pytest.mark.parametrize("status", ["451", "403"])
 def test_futures_history_loads_from_the_archive_where_rest_is_blocked_and_says_so(
-    simulate: Simulate, exchange: OpenExchange, root: Path
+    simulate: Simulate, exchange: OpenExchange, root: Path, status: str
 ) -> None:
     # The archive is searched for the first file, up to the days of this machine's clock.
     running = simulate(now=datetime.now(UTC))
-    blocked(running.exchange)
+    blocked(running.exchange, status)
     source = exchange(running, "auto", "futures", "FRESH/USDT")
     assert source.life() == Life(at("2026-03-02T12:30"), None)
     results = load(root, source, span("2026-03-02", "2026-03-05"))
@@ -205,7 +208,30 @@ def test_futures_history_loads_from_the_archive_where_rest_is_blocked_and_says_s
         (Outcome.LOADED, 1440),
     ]
     [warning] = source.warnings
-    assert "HTTP 451" in warning
+    assert f"HTTP {status}" in warning
+
+
+def test_a_source_does_not_wait_to_learn_that_the_firewall_shuts_out_its_process(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
+    running = simulate(now=datetime.now(UTC))
+    blocked(running.exchange, "403")
+    with pytest.raises(ShutOut):
+        exchange(running, "rest").life()
+    asked = counted(running.exchange, "futures")["requests"]
+    assert exchange(running, "auto", "futures", "FRESH/USDT").life() == Life(at("2026-03-02T12:30"), None)
+    assert counted(running.exchange, "futures")["requests"] == asked
+
+
+def test_a_list_of_pairs_that_the_firewall_keeps_back_costs_two_requests_and_shuts_out_nobody(
+    simulate: Simulate, exchange: OpenExchange
+) -> None:
+    running = simulate()
+    running.exchange.hooks.append(lambda request: "403" if request.endpoint == "exchangeInfo" else None)
+    source = exchange(running)
+    assert source.listed_pair() is None
+    assert counted(running.exchange, "futures")["endpoints"]["exchangeInfo"] == 2
+    assert klines(exchange(running), DAYS).num_rows == 4320
 
 
 def test_days_that_only_rest_has_fail_with_the_reason_where_rest_is_blocked(
@@ -221,6 +247,52 @@ def test_days_that_only_rest_has_fail_with_the_reason_where_rest_is_blocked(
     assert "HTTP 451" in str(results[-1].error)
 
 
+@pytest.mark.parametrize("status", ["451", "403", "418"])
+def test_the_archive_goes_on_where_rest_refuses_in_the_middle_of_a_load(
+    simulate: Simulate, root: Path, status: str
+) -> None:
+    running = simulate(now=datetime(2024, 5, 12, 12, tzinfo=UTC))
+    lacking, asked = ("2024-05-02", "2024-05-06"), 0
+
+    def refuse(request: RequestInfo) -> str | None:
+        nonlocal asked
+        if request.area == "archive":
+            return "late_archive" if any(f"{day}.zip" in request.path for day in lacking) else None
+        asked += is_page(request)
+        return status if is_page(request) else None
+
+    running.exchange.hooks.append(refuse)
+    opened = open_source(
+        "auto", Market.FUTURES, "BTC/USDT", budget_of=budget_in(root), base_url=running.url, patience_s=3
+    )
+    with closing(opened) as source:
+        results = load(root, source, span("2024-05-01", "2024-05-12T12:00"))
+        failed = {result.day.key: result.error for result in results if result.outcome is Outcome.FAILED}
+        assert failed.keys() == {*lacking, "2024-05-12"}
+        assert sum(result.outcome is Outcome.LOADED for result in results) == 9
+        # One reason, so that it is one line, and no request that has to wait for the same refusal.
+        [reason] = set(failed.values())
+        assert f"HTTP {status}" in (reason or "")
+        [warning] = source.warnings
+        assert warning.startswith(reason or "-") and warning.endswith("alone, which is a day behind")
+        assert asked <= 2 * 16
+
+
+def test_minutes_that_a_file_lacks_fail_their_day_alone_where_rest_is_blocked(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    now = datetime.now(UTC)
+    running = simulate(now=now)
+    blocked(running.exchange)
+    end_ms = int(now.timestamp()) // 86_400 * 86_400_000 - 86_400_000
+    day = f"{datetime.fromtimestamp(end_ms / 1000 - 2 * 86_400, UTC):%Y-%m-%d}"
+    running.exchange.hooks.append(lambda request: "archive_drops_rows" if f"{day}.zip" in request.path else None)
+    results = load(root, exchange(running), Span(end_ms - 4 * 86_400_000, end_ms))
+    assert [result.outcome for result in results] == [
+        Outcome.FAILED if result.day.key == day else Outcome.LOADED for result in results
+    ]
+
+
 def test_rest_alone_is_blocked(simulate: Simulate, exchange: OpenExchange) -> None:
     running = simulate()
     blocked(running.exchange)
@@ -231,7 +303,9 @@ def test_rest_alone_is_blocked(simulate: Simulate, exchange: OpenExchange) -> No
 def test_spot_goes_on_with_the_public_address_where_the_first_one_is_blocked(simulate: Simulate, root: Path) -> None:
     running, public = simulate(), simulate()
     blocked(running.exchange)
-    source = RestSource(RestClient(Market.SPOT, budgets=[root], base_url=running.url, public_url=public.url), "BTCUSDT")
+    source = RestSource(
+        RestClient(Market.SPOT, budget_of=budget_in(root), base_url=running.url, public_url=public.url), "BTCUSDT"
+    )
     assert klines(source, DAYS).num_rows == 4320
     [warning] = source.warnings
     assert public.url in warning

@@ -18,7 +18,9 @@ from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import Chunk, DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, day, klines_of, span, whole
+from market_data_pipeline_tests.core.store.conftest import in_a_folder
 
 FIRST = date(2020, 1, 1)
 WINDOW = span("2020-01-01", "2020-01-06")
@@ -35,11 +37,11 @@ def loaded(store) -> DatasetStore:
 
 
 def written(path: Path) -> int:
-    return path.stat().st_mtime_ns
+    return storage_of(path).version(path)
 
 
 def content_of(path: Path) -> pa.Table:
-    return pq.read_table(path)
+    return pq.read_table(pa.BufferReader(path.read_bytes()))
 
 
 def test_the_combined_file_is_the_chunks_in_order(loaded):
@@ -47,10 +49,11 @@ def test_the_combined_file_is_the_chunks_in_order(loaded):
     assert combined.path == loaded.folder / "combined" / "BTCUSDT_1m_all.parquet"
     assert content_of(combined.path).equals(ALL)
     assert (combined.chunks, combined.rows, combined.built) == (5, ALL.num_rows, True)
-    assert combined.size_bytes == combined.path.stat().st_size
+    assert combined.size_bytes == len(combined.path.read_bytes())
     assert [path.name for path in combined.path.parent.iterdir()] == ["BTCUSDT_1m_all.parquet"]
 
 
+@in_a_folder
 def test_what_a_killed_combine_left_is_removed_by_the_next_one_of_any_selection(loaded):
     combined = combine(loaded, select(loaded)).path
     leftover = combined.with_name("BTCUSDT_1m_000002-000003.parquet.tmp")
@@ -59,6 +62,7 @@ def test_what_a_killed_combine_left_is_removed_by_the_next_one_of_any_selection(
     assert [path.name for path in combined.parent.iterdir()] == [combined.name]
 
 
+@in_a_folder
 def test_pandas_reads_the_combined_file_without_options(loaded):
     frame = pd.read_parquet(combine(loaded, select(loaded)).path)
     assert list(frame.columns) == list(FIELDS)
@@ -77,6 +81,7 @@ def test_nothing_is_written_while_the_chunks_are_the_same(loaded):
     )  # fmt: skip
 
 
+@in_a_folder
 def test_a_rebuild_that_is_asked_for_gives_the_same_bytes(loaded):
     path = combine(loaded, select(loaded)).path
     before, content = written(path), path.read_bytes()
@@ -168,7 +173,7 @@ def test_rows_lie_in_groups_of_131072_whatever_the_days_are(store):
     window = Span(WINDOW.start_ms, last.end_ms)
     list(backfill(made, FakeSource(missing=[HALT], page_minutes=14_400), window))
     combined = combine(made, select(made))
-    metadata = pq.read_metadata(combined.path)
+    metadata = pq.read_metadata(pa.BufferReader(combined.path.read_bytes()))
     groups = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
     assert groups == [131_072, 131_072, 185 * 1440 - 90 - 2 * 131_072]
     assert content_of(combined.path).equals(klines_of(window, without=[HALT]))
@@ -189,12 +194,12 @@ def test_a_damaged_chunk_is_refused_and_the_old_file_stays(loaded, damage):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_load_that_starts_meanwhile_does_not_disturb(tmp_path, loaded):
+def test_a_load_that_starts_meanwhile_does_not_disturb(root, loaded):
     """A load clears away what killed processes left behind; what a living one is writing is not that."""
 
     class Busy(DatasetStore):
         def read(self, on: Day) -> Chunk:
-            other = Store(tmp_path).open(self.dataset)
+            other = Store(root).open(self.dataset)
             other.note_requested(whole(on), FIRST)
             return super().read(on)
 

@@ -23,7 +23,11 @@ from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, day, klines_of, span, whole
+from market_data_pipeline_tests.core.store.conftest import SHARED_PLACES, in_a_folder
+from market_data_pipeline_tests.places import root_of
 
 FIRST = date(2024, 3, 1)
 WINDOW = span("2024-03-01", "2024-03-10")
@@ -132,15 +136,15 @@ def test_what_breaks_a_rule_never_becomes_visible(dataset_store, klines, absence
     assert DAY.key not in dataset_store.entries
 
 
-def test_nothing_is_written_by_opening(tmp_path, store):
+def test_nothing_is_written_by_opening(root, store):
     store.open(Dataset(Market.SPOT, "ETH/USDT", UTC_ZONE, FIRST))
-    assert files_in(tmp_path) == []
+    assert files_in(root) == []
 
 
-def test_equal_klines_make_equal_files_and_equal_manifests(tmp_path):
+def test_equal_klines_make_equal_files_and_equal_manifests(root):
     contents = []
     for name in ("one", "two"):
-        made = Store(tmp_path / name).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+        made = Store(root / name).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
         made.note_requested(WINDOW, FIRST)
         for key in ("2024-03-05", "2024-03-04"):
             publish(made, key)
@@ -149,9 +153,9 @@ def test_equal_klines_make_equal_files_and_equal_manifests(tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_the_manifest_is_written_no_sooner_than_its_interval(tmp_path):
+def test_the_manifest_is_written_no_sooner_than_its_interval(root):
     for interval_s, written in ((3600, False), (0, True)):
-        store = Store(tmp_path / str(interval_s), manifest_interval_s=interval_s)
+        store = Store(root / str(interval_s), manifest_interval_s=interval_s)
         made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
         made.note_requested(WINDOW, FIRST)
         publish(made, DAY.key)
@@ -162,19 +166,20 @@ def test_a_flush_lists_everything_and_a_second_one_writes_nothing(dataset_store)
     publish(dataset_store, DAY.key)
     dataset_store.flush()
     assert listed(dataset_store) == [DAY.key]
-    before = manifest_of(dataset_store).stat().st_mtime_ns
+    path = manifest_of(dataset_store)
+    before = storage_of(path).version(path)
     dataset_store.flush()
-    assert manifest_of(dataset_store).stat().st_mtime_ns == before
+    assert storage_of(path).version(path) == before
 
 
 # --- a chunk never gives way to a worse one
 
 
-def test_a_chunk_is_replaced_by_one_with_more_minutes(tmp_path, dataset_store):
+def test_a_chunk_is_replaced_by_one_with_more_minutes(root, dataset_store):
     publish(dataset_store, DAY.key, without=[HALT])
     publish(dataset_store, DAY.key)
     assert dataset_store.read(DAY).entry.rows == 1440
-    assert opened(tmp_path).entries[DAY.key].rows == 1440
+    assert opened(root).entries[DAY.key].rows == 1440
 
 
 @pytest.mark.parametrize("without", [LONGER_HALT, OTHER_HALT], ids=["fewer minutes", "other minutes"])
@@ -185,13 +190,13 @@ def test_a_chunk_is_not_replaced_by_one_that_lacks_a_minute_of_it(dataset_store,
     assert dataset_store.read(DAY).entry == entry == dataset_store.entries[DAY.key]
 
 
-def test_a_chunk_is_not_replaced_by_a_worse_one_even_if_another_process_wrote_it(tmp_path, dataset_store):
+def test_a_chunk_is_not_replaced_by_a_worse_one_even_if_another_process_wrote_it(root, dataset_store):
     publish(dataset_store, DAY.key, without=[LONGER_HALT])
-    other = opened(tmp_path)
+    other = opened(root)
     publish(other, DAY.key)
     with pytest.raises(StoreError, match="keeps its chunk"):
         publish(dataset_store, DAY.key, without=[HALT])
-    assert opened(tmp_path).entries[DAY.key].rows == 1440
+    assert opened(root).entries[DAY.key].rows == 1440
 
 
 def test_a_damaged_chunk_may_be_replaced_by_anything_good(dataset_store):
@@ -205,13 +210,13 @@ def test_a_damaged_chunk_may_be_replaced_by_anything_good(dataset_store):
 # --- the manifest can be rebuilt, and forgets nothing
 
 
-def test_a_deleted_manifest_is_rebuilt_to_the_byte(tmp_path, dataset_store):
+def test_a_deleted_manifest_is_rebuilt_to_the_byte(root, dataset_store):
     for key in ("2024-03-02", "2024-03-05", "2024-03-03"):
         publish(dataset_store, key, without=[HALT] if key == DAY.key else [])
     dataset_store.flush()
     before = manifest_of(dataset_store).read_bytes()
     manifest_of(dataset_store).unlink()
-    opened(tmp_path).flush()
+    opened(root).flush()
     assert manifest_of(dataset_store).read_bytes() == before
 
 
@@ -220,36 +225,36 @@ def test_a_deleted_manifest_is_rebuilt_to_the_byte(tmp_path, dataset_store):
     [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe\x00", b'{"format": 99, "chunks": []}', b'{"format": 1}',
      b'{"format": 1, "chunks": [{}]}', b'{"format": 1, "chunks": [7]}', b'{"format": 1, "chunks": 7}', "half"],
 )  # fmt: skip
-def test_a_corrupt_manifest_is_reported_and_rebuilt_to_the_byte(tmp_path, dataset_store, content):
+def test_a_corrupt_manifest_is_reported_and_rebuilt_to_the_byte(root, dataset_store, content):
     publish(dataset_store, DAY.key, without=[HALT])
     dataset_store.flush()
     before = manifest_of(dataset_store).read_bytes()
     manifest_of(dataset_store).write_bytes(before[: len(before) // 2] if content == "half" else content)
-    again = opened(tmp_path)
+    again = opened(root)
     [warning] = again.warnings
     assert str(manifest_of(dataset_store)) in warning
     assert "rebuilt from the chunks" in warning
     assert "\n" not in warning
     again.flush()
     assert manifest_of(dataset_store).read_bytes() == before
-    assert opened(tmp_path).warnings == []
+    assert opened(root).warnings == []
 
 
-def test_a_manifest_that_lists_an_impossible_day_is_corrupt(tmp_path, dataset_store):
+def test_a_manifest_that_lists_an_impossible_day_is_corrupt(root, dataset_store):
     publish(dataset_store, DAY.key)
     dataset_store.flush()
     damaged = manifest_of(dataset_store).read_text().replace('"day":"2024-03-05"', '"day":"2024-33-05"')
     manifest_of(dataset_store).write_text(damaged)
-    again = opened(tmp_path)
+    again = opened(root)
     assert "is corrupt" in again.warnings[0]
     assert list(again.entries) == [DAY.key]
 
 
-def test_a_listed_chunk_that_is_gone_stays_listed(tmp_path, dataset_store):
+def test_a_listed_chunk_that_is_gone_stays_listed(root, dataset_store):
     publish(dataset_store, DAY.key)
     dataset_store.flush()
     dataset_store.chunk_path(DAY).unlink()
-    again = opened(tmp_path)
+    again = opened(root)
     publish(again, "2024-03-06")
     again.flush()
     assert listed(again) == [DAY.key, "2024-03-06"]
@@ -258,20 +263,20 @@ def test_a_listed_chunk_that_is_gone_stays_listed(tmp_path, dataset_store):
         again.read(DAY)
 
 
-def test_a_listed_chunk_that_is_gone_stays_listed_though_the_manifest_vanished_meanwhile(tmp_path, dataset_store):
+def test_a_listed_chunk_that_is_gone_stays_listed_though_the_manifest_vanished_meanwhile(root, dataset_store):
     publish(dataset_store, DAY.key)
     dataset_store.flush()
     dataset_store.chunk_path(DAY).unlink()
-    again = opened(tmp_path)
+    again = opened(root)
     manifest_of(again).unlink()
     publish(again, "2024-03-06")
     again.flush()
     assert listed(again) == [DAY.key, "2024-03-06"]
 
 
-def test_a_chunk_that_no_manifest_lists_is_adopted(tmp_path, dataset_store):
+def test_a_chunk_that_no_manifest_lists_is_adopted(root, dataset_store):
     entry = publish(dataset_store, DAY.key, without=[HALT])
-    again = opened(tmp_path)
+    again = opened(root)
     assert again.entries == {DAY.key: entry}
     assert again.warnings == []
     again.flush()
@@ -296,26 +301,26 @@ def negative_chunk() -> bytes:
      chunk_saying(tz="Europe/Zurich"), chunk_saying(absences=(Absence(Kind.OPEN, HALT),)), negative_chunk()],
     ids=["empty", "garbage", "cut off", "another day", "another pair", "another zone", "false absences", "bad values"],
 )  # fmt: skip
-def test_a_file_that_is_no_good_chunk_is_not_adopted_and_reported(tmp_path, dataset_store, content):
+def test_a_file_that_is_no_good_chunk_is_not_adopted_and_reported(root, dataset_store, content):
     dataset_store.chunk_path(DAY).write_bytes(content)
-    again = opened(tmp_path)
+    again = opened(root)
     assert again.entries == {}
     [warning] = again.warnings
     assert "chunk_000005_2024-03-05.parquet" in warning
     assert "\n" not in warning
 
 
-def test_a_file_with_an_impossible_day_in_its_name_does_not_stop_the_store(tmp_path, dataset_store):
+def test_a_file_with_an_impossible_day_in_its_name_does_not_stop_the_store(root, dataset_store):
     (dataset_store.folder / "chunks" / "chunk_000001_2024-13-45.parquet").write_bytes(chunk_saying())
-    again = opened(tmp_path)
+    again = opened(root)
     again.note_requested(WINDOW, FIRST)
     assert again.entries == {}
 
 
-def test_files_that_are_not_called_like_chunks_are_left_alone(tmp_path, dataset_store):
+def test_files_that_are_not_called_like_chunks_are_left_alone(root, dataset_store):
     stranger = dataset_store.folder / "chunks" / "notes.txt"
     stranger.write_text("mine")
-    again = opened(tmp_path)
+    again = opened(root)
     again.note_requested(WINDOW, FIRST)
     assert stranger.read_text() == "mine"
     assert again.warnings == []
@@ -339,86 +344,87 @@ def test_a_chunk_with_any_byte_flipped_is_never_taken_for_the_one_that_was_writt
 # --- killed anywhere
 
 
-def test_a_process_killed_before_its_first_flush_loses_nothing(tmp_path, dataset_store):
+def test_a_process_killed_before_its_first_flush_loses_nothing(root, dataset_store):
     entries = [publish(dataset_store, key) for key in ("2024-03-02", "2024-03-05")]
-    assert list(opened(tmp_path).entries.values()) == entries
+    assert list(opened(root).entries.values()) == entries
 
 
-def test_a_process_killed_after_a_replacement_leaves_no_false_mismatch(tmp_path, dataset_store):
+def test_a_process_killed_after_a_replacement_leaves_no_false_mismatch(root, dataset_store):
     publish(dataset_store, DAY.key, without=[HALT])
     dataset_store.flush()
-    better = publish(opened(tmp_path), DAY.key)
-    again = opened(tmp_path)
+    better = publish(opened(root), DAY.key)
+    again = opened(root)
     assert again.entries == {DAY.key: better}
     assert tell_no_lie(again)
 
 
-def test_a_process_killed_right_before_a_replacement_leaves_the_old_chunk_in_use(tmp_path, dataset_store):
+def test_a_process_killed_right_before_a_replacement_leaves_the_old_chunk_in_use(root, dataset_store):
     old = publish(dataset_store, DAY.key, without=[HALT])
     dataset_store.flush()
     content = dataset_store.chunk_path(DAY).read_bytes()
-    publish(opened(tmp_path), DAY.key)
+    publish(opened(root), DAY.key)
     dataset_store.chunk_path(DAY).write_bytes(content)
-    again = opened(tmp_path)
+    again = opened(root)
     assert again.entries == {DAY.key: old}
     assert tell_no_lie(again)
 
 
-def test_a_process_killed_after_replacing_what_another_one_published_leaves_no_false_mismatch(tmp_path, dataset_store):
+def test_a_process_killed_after_replacing_what_another_one_published_leaves_no_false_mismatch(root, dataset_store):
     publish(dataset_store, DAY.key, without=[LONGER_HALT])
-    other = opened(tmp_path)
+    other = opened(root)
     publish(other, DAY.key, without=[HALT])
     other.flush()
     publish(dataset_store, DAY.key)
-    assert tell_no_lie(opened(tmp_path))
+    assert tell_no_lie(opened(root))
 
 
-def test_a_flush_does_not_vouch_for_what_another_process_replaced_meanwhile(tmp_path, dataset_store):
+def test_a_flush_does_not_vouch_for_what_another_process_replaced_meanwhile(root, dataset_store):
     publish(dataset_store, DAY.key, without=[HALT])
-    better = publish(opened(tmp_path), DAY.key)
+    better = publish(opened(root), DAY.key)
     dataset_store.flush()
-    again = opened(tmp_path)
+    again = opened(root)
     assert again.entries == {DAY.key: better}
     assert tell_no_lie(again)
 
 
-def test_a_flush_does_not_undo_what_another_process_listed_meanwhile(tmp_path, dataset_store):
+def test_a_flush_does_not_undo_what_another_process_listed_meanwhile(root, dataset_store):
     publish(dataset_store, DAY.key, without=[HALT])
-    other = opened(tmp_path)
+    other = opened(root)
     better = publish(other, DAY.key)
     other.flush()
     dataset_store.flush()
-    assert opened(tmp_path).entries == {DAY.key: better}
-    assert tell_no_lie(opened(tmp_path))
+    assert opened(root).entries == {DAY.key: better}
+    assert tell_no_lie(opened(root))
 
 
 @pytest.mark.parametrize("damage", ["gone", "flipped"])
-def test_a_process_killed_after_mending_a_chunk_leaves_no_false_mismatch(tmp_path, dataset_store, damage):
+def test_a_process_killed_after_mending_a_chunk_leaves_no_false_mismatch(root, dataset_store, damage):
     publish(dataset_store, DAY.key)
     dataset_store.flush()
     path = dataset_store.chunk_path(DAY)
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-1] + b"!")
-    publish(opened(tmp_path), DAY.key, source="archive")
-    again = opened(tmp_path)
+    publish(opened(root), DAY.key, source="archive")
+    again = opened(root)
     assert again.entries[DAY.key].source == "archive"
     assert tell_no_lie(again)
 
 
-def test_a_replacement_in_the_same_bytes_never_leaves_the_manifest(tmp_path, dataset_store):
+def test_a_replacement_in_the_same_bytes_never_leaves_the_manifest(root, dataset_store):
     publish(dataset_store, DAY.key)
     dataset_store.flush()
-    publish(opened(tmp_path), DAY.key)
+    publish(opened(root), DAY.key)
     assert listed(dataset_store) == [DAY.key]
 
 
-def test_temporary_files_that_a_killed_process_left_are_removed_by_the_next_ask(tmp_path, dataset_store):
+@in_a_folder
+def test_temporary_files_that_a_killed_process_left_are_removed_by_the_next_ask(root, dataset_store):
     for name in ("manifest.json.tmp", "chunks/chunk_000001_2024-03-01.parquet.tmp"):
         (dataset_store.folder / name).write_bytes(b"half")
-    opened(tmp_path).note_requested(WINDOW, FIRST)
+    opened(root).note_requested(WINDOW, FIRST)
     assert list(dataset_store.folder.glob("**/*.tmp")) == []
 
 
-def test_temporary_files_of_others_are_left_alone(tmp_path, dataset_store):
+def test_temporary_files_of_others_are_left_alone(root, dataset_store):
     """A live process writes its note under a lock of its own, and a combine its file."""
     combined = dataset_store.folder / "combined"
     combined.mkdir()
@@ -426,27 +432,28 @@ def test_temporary_files_of_others_are_left_alone(tmp_path, dataset_store):
               dataset_store.folder / "chunks" / "mine.tmp"]  # fmt: skip
     for path in others:
         path.write_bytes(b"half")
-    again = opened(tmp_path)
+    again = opened(root)
     again.note_requested(WINDOW, FIRST)
     assert all(path.read_bytes() == b"half" for path in others)
     assert again.strangers() == [others[-1]]
 
 
-def test_a_copy_that_a_killed_process_did_not_finish_is_removed(tmp_path, dataset_store):
+@in_a_folder
+def test_a_copy_that_a_killed_process_did_not_finish_is_removed(root, dataset_store):
     quarantine = dataset_store.folder / "quarantine"
     quarantine.mkdir()
     for number in ("", ".1"):
         (quarantine / f"chunk_000001_2024-03-01.parquet{number}.tmp").write_bytes(b"half")
-    opened(tmp_path).note_requested(WINDOW, FIRST)
+    opened(root).note_requested(WINDOW, FIRST)
     assert files_in(quarantine) == []
 
 
 # --- several writers
 
 
-def test_a_refresh_shows_what_another_process_wrote_meanwhile(tmp_path, dataset_store):
+def test_a_refresh_shows_what_another_process_wrote_meanwhile(root, dataset_store):
     publish(dataset_store, DAY.key, without=[HALT])
-    other = opened(tmp_path)
+    other = opened(root)
     entries = {DAY.key: publish(other, DAY.key), "2024-03-06": publish(other, "2024-03-06")}
     for flushed in (False, True):
         if flushed:
@@ -456,33 +463,34 @@ def test_a_refresh_shows_what_another_process_wrote_meanwhile(tmp_path, dataset_
     assert dataset_store.warnings == []
 
 
-def test_two_writers_of_different_days_end_with_one_manifest_of_all(tmp_path, dataset_store):
-    other = opened(tmp_path)
+def test_two_writers_of_different_days_end_with_one_manifest_of_all(root, dataset_store):
+    other = opened(root)
     for key, into in (("2024-03-02", dataset_store), ("2024-03-03", other), ("2024-03-04", dataset_store)):
         publish(into, key)
     other.flush()
     dataset_store.flush()
     assert listed(other) == ["2024-03-02", "2024-03-03", "2024-03-04"]
-    assert tell_no_lie(opened(tmp_path))
+    assert tell_no_lie(opened(root))
 
 
 def publish_days(root: str, keys: list[str]) -> None:
-    into = opened(Path(root), manifest_interval_s=0)
+    into = opened(root_of(root), manifest_interval_s=0)
     for key in keys:
         publish(into, key)
 
 
-def test_two_processes_that_publish_at_once_end_with_one_manifest_of_all(tmp_path, dataset_store):
+@pytest.mark.parametrize("root", SHARED_PLACES, indirect=True)
+def test_two_processes_that_publish_at_once_end_with_one_manifest_of_all(root, dataset_store):
     keys = [f"2024-03-{number:02d}" for number in range(1, 21)]
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=publish_days, args=(str(tmp_path), keys[part::2])) for part in (0, 1)]
+    processes = [spawn.Process(target=publish_days, args=(str(root), keys[part::2])) for part in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     assert listed(dataset_store) == keys
-    assert tell_no_lie(opened(tmp_path))
+    assert tell_no_lie(opened(root))
 
 
 def test_two_processes_that_create_a_dataset_agree_on_the_first_ones_zone(store):
@@ -491,11 +499,11 @@ def test_two_processes_that_create_a_dataset_agree_on_the_first_ones_zone(store)
     assert (second.dataset.zone.name, second.dataset.start) == ("+05:30", FIRST)
 
 
-def test_what_two_writers_asked_for_is_remembered_together(tmp_path, dataset_store):
-    other = opened(tmp_path)
+def test_what_two_writers_asked_for_is_remembered_together(root, dataset_store):
+    other = opened(root)
     dataset_store.note_requested(span("2024-04-01", "2024-04-02"), FIRST)
     other.note_requested(span("2024-05-01", "2024-05-02"), FIRST)
-    assert opened(tmp_path).dataset.requested == (
+    assert opened(root).dataset.requested == (
         WINDOW, span("2024-04-01", "2024-04-02"), span("2024-05-01", "2024-05-02"),
     )  # fmt: skip
 
@@ -503,7 +511,7 @@ def test_what_two_writers_asked_for_is_remembered_together(tmp_path, dataset_sto
 # --- an earlier start
 
 
-def test_an_earlier_start_renames_the_chunks_and_keeps_their_bytes(tmp_path, dataset_store):
+def test_an_earlier_start_renames_the_chunks_and_keeps_their_bytes(root, dataset_store):
     entry = publish(dataset_store, DAY.key)
     dataset_store.flush()
     dataset_store.note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
@@ -511,7 +519,7 @@ def test_an_earlier_start_renames_the_chunks_and_keeps_their_bytes(tmp_path, dat
     assert dataset_store.is_intact(DAY)
     [chunk] = json.loads(manifest_of(dataset_store).read_bytes())["chunks"]
     assert (chunk["index"], chunk["file"]) == (34, "chunk_000034_2024-03-05.parquet")
-    assert opened(tmp_path).entries == {DAY.key: entry}
+    assert opened(root).entries == {DAY.key: entry}
 
 
 def test_a_later_start_changes_nothing(dataset_store):
@@ -521,53 +529,53 @@ def test_a_later_start_changes_nothing(dataset_store):
     assert files_in(dataset_store.folder / "chunks") == ["chunk_000005_2024-03-05.parquet"]
 
 
-def test_an_unfinished_renaming_is_read_right_and_finished_by_the_next_ask(tmp_path, dataset_store):
+def test_an_unfinished_renaming_is_read_right_and_finished_by_the_next_ask(root, dataset_store):
     for key in ("2024-03-04", "2024-03-05"):
         publish(dataset_store, key)
     dataset_store.flush()
     dataset_store.note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
     chunks = dataset_store.folder / "chunks"
     (chunks / "chunk_000034_2024-03-05.parquet").rename(chunks / "chunk_000005_2024-03-05.parquet")
-    again = opened(tmp_path)
+    again = opened(root)
     assert tell_no_lie(again)
     again.note_requested(WINDOW, FIRST)
     assert files_in(chunks) == ["chunk_000033_2024-03-04.parquet", "chunk_000034_2024-03-05.parquet"]
-    assert tell_no_lie(opened(tmp_path))
+    assert tell_no_lie(opened(root))
 
 
-def test_a_writer_that_missed_a_renaming_makes_no_second_file_of_a_day(tmp_path, dataset_store):
+def test_a_writer_that_missed_a_renaming_makes_no_second_file_of_a_day(root, dataset_store):
     publish(dataset_store, DAY.key, without=[HALT])
     dataset_store.flush()
-    opened(tmp_path).note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
+    opened(root).note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
     publish(dataset_store, DAY.key)
     publish(dataset_store, "2024-03-06")
     dataset_store.flush()
     assert files_in(dataset_store.folder / "chunks") == [
         "chunk_000034_2024-03-05.parquet", "chunk_000035_2024-03-06.parquet",
     ]  # fmt: skip
-    assert tell_no_lie(opened(tmp_path))
+    assert tell_no_lie(opened(root))
 
 
-def test_chunks_before_the_start_of_a_dataset_that_was_made_anew_stay_in_use(tmp_path, dataset_store):
+def test_chunks_before_the_start_of_a_dataset_that_was_made_anew_stay_in_use(root, dataset_store):
     """What the message about a damaged dataset.json advises: move it away and run backfill again."""
     entry = publish(dataset_store, DAY.key)
     (dataset_store.folder / "dataset.json").unlink()
-    again = Store(tmp_path).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=date(2024, 4, 1))
+    again = Store(root).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=date(2024, 4, 1))
     again.note_requested(span("2024-04-01", "2024-04-02"), date(2024, 4, 1))
     assert again.dataset.index_of(DAY.key) == 1
     assert again.is_intact(DAY)
-    assert opened(tmp_path).entries == {DAY.key: entry}
+    assert opened(root).entries == {DAY.key: entry}
 
 
 # --- the folders above
 
 
-def test_the_datasets_of_a_root_are_the_dataset_files_under_it(tmp_path, store):
+def test_the_datasets_of_a_root_are_the_dataset_files_under_it(root, store):
     assert list(store.datasets()) == []
     for market, pair in ((Market.FUTURES, "BTC/USDT"), (Market.SPOT, "ETH/USDT"), (Market.SPOT, "BTC/USDT")):
         store.create(market, pair, zone=UTC_ZONE, start=FIRST)
     assert [dataset.name for dataset in store.datasets()] == ["spot BTC/USDT", "spot ETH/USDT", "futures BTC/USDT"]
-    assert (tmp_path / "binanceusdm" / "BTCUSDT" / "1m" / "dataset.json").exists()
+    assert (root / "binanceusdm" / "BTCUSDT" / "1m" / "dataset.json").exists()
     assert store.find(Market.FUTURES, "ETH/USDT") is None
 
 
@@ -593,18 +601,19 @@ def test_a_damaged_dataset_file_is_named_with_what_to_do(store, dataset_store, c
         assert "\n" not in str(refused.value)
 
 
+@in_a_folder
 @pytest.mark.parametrize("inside", [False, True], ids=["a file in its place", "a file above it"])
-def test_a_root_that_takes_no_files_is_refused_with_what_to_do(tmp_path, inside):
-    (tmp_path / "root").write_text("in the way")
-    root = tmp_path / "root" / "data" if inside else tmp_path / "root"
+def test_a_root_that_takes_no_files_is_refused_with_what_to_do(root, inside):
+    (root / "root").write_text("in the way")
+    root = root / "root" / "data" if inside else root / "root"
     with pytest.raises(StoreError, match="set MARKET_DATA_DIR to a folder you own") as refused:
         Store(root).require_writable()
     assert str(root) in str(refused.value)
 
 
-def test_proving_that_a_root_takes_files_leaves_none(tmp_path):
-    Store(tmp_path / "new" / "root").require_writable()
-    assert files_in(tmp_path / "new" / "root") == []
+def test_proving_that_a_root_takes_files_leaves_none(root):
+    Store(root / "new" / "root").require_writable()
+    assert files_in(root / "new" / "root") == []
 
 
 def prove_often(root: str, times: int) -> None:
@@ -612,15 +621,15 @@ def prove_often(root: str, times: int) -> None:
         Store(Path(root)).require_writable()
 
 
-def test_processes_that_prove_at_once_that_a_root_takes_files_do_not_disturb_each_other(tmp_path):
+def test_processes_that_prove_at_once_that_a_root_takes_files_do_not_disturb_each_other(root):
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=prove_often, args=(str(tmp_path / "root"), 200)) for _ in range(3)]
+    processes = [spawn.Process(target=prove_often, args=(str(root / "root"), 200)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert files_in(tmp_path / "root") == []
+    assert files_in(root / "root") == []
 
 
 def test_a_chunk_of_a_long_day_has_its_minutes(store):
@@ -635,7 +644,7 @@ def test_a_chunk_of_a_long_day_has_its_minutes(store):
 # --- a chunk is hashed once
 
 
-def test_a_chunk_is_hashed_once_and_again_after_it_changed(tmp_path, dataset_store, monkeypatch):
+def test_a_chunk_is_hashed_once_and_again_after_it_changed(root, dataset_store, monkeypatch):
     publish(dataset_store, DAY.key)
     dataset_store.flush()
     path = dataset_store.chunk_path(DAY)
@@ -643,7 +652,7 @@ def test_a_chunk_is_hashed_once_and_again_after_it_changed(tmp_path, dataset_sto
     age(path, seconds=60)
     hashed = []
     monkeypatch.setattr(hashes, "sha256_of", lambda content: hashed.append(content) or sha256_of(content))
-    again = opened(tmp_path)
+    again = opened(root)
     for _ in range(2):
         assert again.is_intact(DAY)
         assert again.trusted(DAY).entry == again.entries[DAY.key]
@@ -655,24 +664,25 @@ def test_a_chunk_is_hashed_once_and_again_after_it_changed(tmp_path, dataset_sto
     assert len(hashed) == 2
 
 
-def test_reading_a_chunk_hashes_it_each_time(tmp_path, dataset_store):
+def test_reading_a_chunk_hashes_it_each_time(root, dataset_store):
     """Verification reads so: what it says of a chunk is what the chunk is, whatever its time and size."""
     entry = publish(dataset_store, DAY.key)
     path = dataset_store.chunk_path(DAY)
     age(path, seconds=60)
-    again = opened(tmp_path)
+    again = opened(root)
     assert again.is_intact(DAY)
-    content, stat = path.read_bytes(), path.stat()
+    content = path.read_bytes()
     at = content.index(b"BTC/USDT")
     path.write_bytes(content[:at] + b"BTC/USDC" + content[at + 8 :])
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    age(path, seconds=60)
     with pytest.raises(StoreError):
         again.read(DAY)
     path.write_bytes(content)
     assert again.read(DAY).entry == entry
 
 
-def age(path: Path, *, seconds: int) -> None:
-    """Let the file be as old as it was written so long ago."""
-    at = time.time_ns() - seconds * 1_000_000_000
-    os.utime(path, ns=(at, at))
+def age(path: StorePath, *, seconds: int) -> None:
+    """Let a file be as old as it was written so long ago; an object has no such time that counts."""
+    if isinstance(path, Path):
+        at = time.time_ns() // 1_000_000_000 * 1_000_000_000 - seconds * 1_000_000_000
+        os.utime(path, ns=(at, at))

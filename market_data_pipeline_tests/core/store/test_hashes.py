@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from market_data_pipeline.core.store.atomic import sha256_of, write_whole
+from market_data_pipeline.core.store.atomic import sha256_of, stamp_of, write_whole
 from market_data_pipeline.core.store.chunks import hashes
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
 
@@ -63,7 +63,7 @@ def test_a_file_that_was_replaced_within_the_same_time_and_size_is_hashed_again(
 def test_a_file_that_is_young_is_hashed_at_each_look(tmp_path):
     """Its next change may leave its time as it is."""
     path, known = aged(tmp_path / "chunk", b"one", seconds=0), ChunkHashes()
-    known.note_written(DAY, path, sha256_of(b"one"))
+    known.note_written(DAY, stamp_of(path), sha256_of(b"one"))
     known.of(DAY, path)
     stat = path.stat()
     path.write_bytes(b"two")
@@ -73,13 +73,13 @@ def test_a_file_that_is_young_is_hashed_at_each_look(tmp_path):
 
 def test_a_file_that_was_noted_is_unchanged_until_its_stamp_changes(tmp_path):
     path, known = aged(tmp_path / "chunk", b"one"), ChunkHashes()
-    known.note_written(DAY, path, sha256_of(b"one"))
-    assert known.is_unchanged(DAY, path, sha256_of(b"one"))
-    assert not known.is_unchanged(DAY, path, sha256_of(b"two"))
+    known.note_written(DAY, stamp_of(path), sha256_of(b"one"))
+    assert known.unchanged([(DAY, path, sha256_of(b"one"))]) == {DAY}
+    assert not known.unchanged([(DAY, path, sha256_of(b"two"))])
     aged(path, b"one", seconds=30)
-    assert not known.is_unchanged(DAY, path, sha256_of(b"one"))
+    assert not known.unchanged([(DAY, path, sha256_of(b"one"))])
     path.unlink()
-    assert not known.is_unchanged(DAY, path, sha256_of(b"one"))
+    assert not known.unchanged([(DAY, path, sha256_of(b"one"))])
 
 
 def test_a_file_that_is_gone_has_no_hash(tmp_path):

@@ -1,6 +1,7 @@
 """The journal of a market: what is read of it, wherever it was cut, and who may remove which part of it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from market_data_pipeline.core.store.journal.segments import (
 )
 from market_data_pipeline.core.store.journal.writing import JournalWriter
 from market_data_pipeline_tests.core.fakes import at, klines_at
+from market_data_pipeline_tests.core.store.conftest import in_a_folder
 
 BTC, ETH, ODD = Owner("BTC/USDT", "UTC"), Owner("ETH/USDT", "Europe/Zurich"), Owner("币安人生/USDT", "+05:30")
 NOON = at("2024-03-05T12:00Z")
@@ -80,19 +82,19 @@ def test_what_is_no_segment_has_no_klines(content: bytes) -> None:
     assert rows_of(content) == {} or content.startswith(RECORDS[0])
 
 
-def test_klines_are_read_until_they_are_folded_and_then_their_segment_is_removed(tmp_path: Path) -> None:
-    journal = tmp_path / "binance" / ".journal"
+def test_klines_are_read_until_they_are_folded_and_then_their_segment_is_removed(root: Any) -> None:
+    journal = root / "binance" / ".journal"
     writer = JournalWriter(journal)
-    assert journaled(folder_of(tmp_path, "BTCUSDT"), BTC).num_rows == 0
+    assert journaled(folder_of(root, "BTCUSDT"), BTC).num_rows == 0
     writer.append([(BTC, rows(0)), (ETH, rows(0))])
     writer.append([(BTC, rows(1))])
-    assert journaled(folder_of(tmp_path, "BTCUSDT"), BTC).num_rows == 2
-    assert last_journaled_ms(folder_of(tmp_path, "ETHUSDT")) == NOON
+    assert journaled(folder_of(root, "BTCUSDT"), BTC).num_rows == 2
+    assert last_journaled_ms(folder_of(root, "ETHUSDT")) == NOON
     # A dataset of the same pair in another zone is another one.
-    assert journaled(folder_of(tmp_path, "BTCUSDT"), Owner("BTC/USDT", "Asia/Tokyo")).num_rows == 0
+    assert journaled(folder_of(root, "BTCUSDT"), Owner("BTC/USDT", "Asia/Tokyo")).num_rows == 0
     writer.note_folded(BTC)
     writer.close()
-    assert journaled(folder_of(tmp_path, "ETHUSDT"), ETH).num_rows == 1
+    assert journaled(folder_of(root, "ETHUSDT"), ETH).num_rows == 1
     taken: list[Owner] = []
     JournalWriter(journal).take_over(lambda owner, _: bool(taken.append(owner)))
     assert taken == [BTC, ETH]
@@ -101,8 +103,8 @@ def test_klines_are_read_until_they_are_folded_and_then_their_segment_is_removed
     assert list(journal.iterdir()) == []
 
 
-def test_nobody_takes_over_from_a_process_that_goes_on(tmp_path: Path) -> None:
-    journal = tmp_path / "binance" / ".journal"
+def test_nobody_takes_over_from_a_process_that_goes_on(root: Any) -> None:
+    journal = root / "binance" / ".journal"
     one, other = JournalWriter(journal), JournalWriter(journal)
     one.append([(BTC, rows(0))])
     other.append([(ETH, rows(0))])
@@ -119,8 +121,9 @@ def test_nobody_takes_over_from_a_process_that_goes_on(tmp_path: Path) -> None:
     assert list(journal.iterdir()) == []
 
 
-def test_a_segment_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path) -> None:
-    journal = tmp_path / "binance" / ".journal"
+@in_a_folder
+def test_a_segment_that_cannot_be_read_is_an_error_of_one_line(root: Any) -> None:
+    journal = root / "binance" / ".journal"
     (journal / "1-a.journal").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"1-a\.journal cannot be read: it is no file"):
-        journaled(folder_of(tmp_path, "BTCUSDT"), BTC)
+        journaled(folder_of(root, "BTCUSDT"), BTC)

@@ -5,42 +5,45 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 from market_data_pipeline.core.store.note_lock import NoteLock
+from market_data_pipeline_tests.core.store.conftest import in_a_folder
 
 
-def test_a_second_holder_is_refused_and_reads_who_the_first_one_is(tmp_path: Path) -> None:
-    first, second = NoteLock(tmp_path, ".live", "first"), NoteLock(tmp_path, ".live", "second")
+def test_a_second_holder_is_refused_and_reads_who_the_first_one_is(root: Any) -> None:
+    first, second = NoteLock(root, ".live", "first"), NoteLock(root, ".live", "second")
     assert first.acquire() and not first.holder_was_killed
     assert not second.acquire()
     assert second.holder().startswith(f"first (process {os.getpid()} on {socket.gethostname()}, since ")
     second.release()
     assert not second.acquire(), "only the holder releases the lock"
     first.release()
-    assert not (tmp_path / ".live.json").exists()
+    assert not (root / ".live.json").exists()
     assert second.acquire() and not second.holder_was_killed
-    assert json.loads((tmp_path / ".live.json").read_bytes())["who"] == "second"
+    assert json.loads((root / ".live.json").read_bytes())["who"] == "second"
     second.release()
 
 
-def test_a_note_that_cannot_be_read_leaves_the_holder_unnamed(tmp_path: Path) -> None:
-    first, second = NoteLock(tmp_path, ".live", "first"), NoteLock(tmp_path, ".live", "second")
+def test_a_note_that_cannot_be_read_leaves_the_holder_unnamed(root: Any) -> None:
+    first, second = NoteLock(root, ".live", "first"), NoteLock(root, ".live", "second")
     assert first.acquire()
-    (tmp_path / ".live.json").write_bytes(b"{")
+    (root / ".live.json").write_bytes(b"{")
     assert not second.acquire()
     assert second.holder() == "another process"
     first.release()
 
 
-def test_a_killed_holder_frees_the_lock_and_is_noticed(tmp_path: Path) -> None:
+@in_a_folder
+def test_a_killed_holder_frees_the_lock_and_is_noticed(root: Any) -> None:
     program = f"""
 import os, pathlib
 from market_data_pipeline.core.store.note_lock import NoteLock
-assert NoteLock(pathlib.Path({str(tmp_path)!r}), ".up", "killed").acquire()
+from market_data_pipeline_tests.core.store.conftest import in_a_folder
+assert NoteLock(pathlib.Path({str(root)!r}), ".up", "killed").acquire()
 os._exit(1)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 1
-    lock = NoteLock(tmp_path, ".up", "next")
+    lock = NoteLock(root, ".up", "next")
     assert lock.acquire() and lock.holder_was_killed
     lock.release()

@@ -26,6 +26,7 @@ from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.revisions import Change, Revision, append, read, revision_between
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import status_of
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import FakeSource, at, day, klines_of, span, whole
 
 FIRST = date(2024, 3, 1)
@@ -135,9 +136,10 @@ def test_a_revision_keeps_few_examples_and_all_minutes(dataset_store):
 
 def test_an_equal_refetch_notes_nothing_and_writes_no_chunk(dataset_store):
     entry = publish(dataset_store, without=[HALT])
-    written = dataset_store.chunk_path(DAY).stat().st_mtime_ns
+    path = dataset_store.chunk_path(DAY)
+    written = storage_of(path).version(path)
     assert publish(dataset_store, without=[HALT]) == entry
-    assert dataset_store.chunk_path(DAY).stat().st_mtime_ns == written
+    assert storage_of(path).version(path) == written
     assert not ledger(dataset_store).exists()
     assert dataset_store.revised == {}
 
@@ -166,7 +168,7 @@ def test_a_chunk_that_stays_since_the_new_one_lacks_minutes_is_not_revised(datas
 def test_another_chunk_size_takes_effect_and_is_no_revision(dataset_store):
     publish(dataset_store)
     publish(dataset_store, row_group_rows=500)
-    assert pq.read_metadata(dataset_store.chunk_path(DAY)).num_row_groups == 3
+    assert pq.read_metadata(pa.BufferReader(dataset_store.chunk_path(DAY).read_bytes())).num_row_groups == 3
     assert not ledger(dataset_store).exists()
 
 
@@ -200,24 +202,24 @@ def test_a_revision_is_exactly_the_common_minutes_that_differ(had, has, changed)
 # --- another source that says the same
 
 
-def test_a_source_that_says_the_same_leaves_the_chunk_and_what_vouches_for_it(tmp_path, dataset_store):
+def test_a_source_that_says_the_same_leaves_the_chunk_and_what_vouches_for_it(root, dataset_store):
     entry = publish(dataset_store, without=[HALT])
     dataset_store.flush()
     written, listed = (
         path.read_bytes() for path in (dataset_store.chunk_path(DAY), dataset_store.folder / "manifest.json")
     )
-    again = opened(tmp_path)
+    again = opened(root)
     assert publish(again, without=[HALT], source="archive") == entry
     again.flush()
     assert again.chunk_path(DAY).read_bytes() == written
     archived = listed.replace(b'"state":"confirmed"', b'"state":"archived"')
     assert (again.folder / "manifest.json").read_bytes() == archived != listed
-    assert opened(tmp_path).entries == {DAY.key: entry}
+    assert opened(root).entries == {DAY.key: entry}
     assert not ledger(again).exists()
 
 
-def test_a_chunk_that_no_manifest_lists_is_vouched_for_when_another_source_says_the_same(tmp_path, dataset_store):
-    entry = publish(opened(tmp_path))
+def test_a_chunk_that_no_manifest_lists_is_vouched_for_when_another_source_says_the_same(root, dataset_store):
+    entry = publish(opened(root))
     assert publish(dataset_store, source="archive") == entry == dataset_store.entries[DAY.key]
     dataset_store.flush()
     assert json.loads((dataset_store.folder / "manifest.json").read_bytes())["chunks"][0]["sha256"] == entry.sha256
@@ -248,16 +250,16 @@ def test_a_damaged_chunk_is_never_kept_and_never_compared(dataset_store):
 
 
 @pytest.mark.parametrize("unlisted", [False, True], ids=["right after the line", "right before the replacement"])
-def test_a_replacement_that_was_killed_after_it_was_noted_is_noted_once(tmp_path, dataset_store, unlisted):
+def test_a_replacement_that_was_killed_after_it_was_noted_is_noted_once(root, dataset_store, unlisted):
     publish(dataset_store)
     dataset_store.flush()
     path, manifest = dataset_store.chunk_path(DAY), dataset_store.folder / "manifest.json"
     standing, listed = path.read_bytes(), manifest.read_bytes()
-    publish(opened(tmp_path), SOME)
+    publish(opened(root), SOME)
     path.write_bytes(standing)
     if not unlisted:
         manifest.write_bytes(listed)
-    again = opened(tmp_path)
+    again = opened(root)
     entry = publish(again, SOME)
     [noted] = again.revisions()
     assert list(again.revised) == [DAY.key]
@@ -272,14 +274,14 @@ def test_values_that_go_back_and_forth_are_noted_each_time(dataset_store):
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
-def test_a_torn_last_line_is_ignored_and_swallows_no_other(tmp_path, dataset_store, kept):
+def test_a_torn_last_line_is_ignored_and_swallows_no_other(root, dataset_store, kept):
     publish(dataset_store)
     publish(dataset_store, SOME)
     [first] = dataset_store.revisions()
     line = ledger(dataset_store).read_bytes()
     ledger(dataset_store).write_bytes(line + line[: int(len(line) * kept)])
     assert dataset_store.revisions() == [first]
-    publish(opened(tmp_path), OTHERS)
+    publish(opened(root), OTHERS)
     publish(dataset_store)
     assert [noted.fields for noted in dataset_store.revisions()] == [
         ("volume", "trades"), ("volume", "trades"), ("volume",),
@@ -295,30 +297,30 @@ def test_a_line_that_is_no_revision_does_not_stop_the_store(dataset_store, line)
     assert len(dataset_store.revisions()) == 1
 
 
-def test_what_was_written_is_read_back_in_order(tmp_path, dataset_store):
+def test_what_was_written_is_read_back_in_order(root, dataset_store):
     publish(dataset_store)
     publish(dataset_store, SOME)
     [noted] = dataset_store.revisions()
-    append(tmp_path, noted)
-    append(tmp_path, noted)
-    assert read(tmp_path) == [noted]
+    append(root, noted)
+    append(root, noted)
+    assert read(root) == [noted]
 
 
-def test_two_stores_note_what_each_of_them_replaced(tmp_path, dataset_store):
-    other = opened(tmp_path)
+def test_two_stores_note_what_each_of_them_replaced(root, dataset_store):
+    other = opened(root)
     shas = [
         publish(into, values).sha256 for into, values in ((dataset_store, {}), (other, SOME), (dataset_store, OTHERS))
     ]
-    replaced = [(noted.old_sha256, noted.new_sha256) for noted in opened(tmp_path).revisions()]
+    replaced = [(noted.old_sha256, noted.new_sha256) for noted in opened(root).revisions()]
     assert replaced == [(shas[0], shas[1]), (shas[1], shas[2])]
     assert (list(other.revised), list(dataset_store.revised)) == ([DAY.key], [DAY.key])
 
 
-def test_stores_that_note_at_once_leave_every_line_whole(tmp_path, dataset_store):
+def test_stores_that_note_at_once_leave_every_line_whole(root, dataset_store):
     keys = [f"2024-03-{number:02d}" for number in range(1, 17)]
 
     def revise(part: int) -> None:
-        into = opened(tmp_path)
+        into = opened(root)
         for key in keys[part::4]:
             publish(into, key=key)
             publish(into, {into.dataset.day(key).start_ms: {"volume": 7.0}}, key=key)
@@ -332,12 +334,12 @@ def test_stores_that_note_at_once_leave_every_line_whole(tmp_path, dataset_store
 # --- where it shows
 
 
-def test_a_status_counts_revisions_and_names_the_last(tmp_path, dataset_store):
+def test_a_status_counts_revisions_and_names_the_last(root, dataset_store):
     publish(dataset_store)
     assert (status_of(dataset_store).revisions, status_of(dataset_store).last_revision) == (0, None)
     publish(dataset_store, SOME)
     publish(dataset_store, OTHERS)
-    status = status_of(opened(tmp_path))
+    status = status_of(opened(root))
     assert (status.revisions, status.last_revision) == (2, dataset_store.revised[DAY.key])
 
 
@@ -362,10 +364,10 @@ def test_klines_that_were_read_live_give_way_to_the_same_ones_read_later_and_no_
     assert not ledger(dataset_store).exists()
 
 
-def test_what_the_archive_said_is_kept_until_the_manifest_is_lost(tmp_path, dataset_store):
+def test_what_the_archive_said_is_kept_until_the_manifest_is_lost(root, dataset_store):
     publish(dataset_store, source="rest")
     assert publish(dataset_store, source="archive").state is State.ARCHIVED
     dataset_store.flush()
-    assert publish(opened(tmp_path), source="rest").state is State.ARCHIVED
+    assert publish(opened(root), source="rest").state is State.ARCHIVED
     (dataset_store.folder / "manifest.json").unlink()
-    assert opened(tmp_path).entries[DAY.key].state is State.CONFIRMED
+    assert opened(root).entries[DAY.key].state is State.CONFIRMED

@@ -19,7 +19,6 @@ from urllib.parse import quote, unquote, urlsplit
 from tenacity import (
     RetryCallState,
     Retrying,
-    before_sleep_log,
     retry_if_exception_type,
     sleep_using_event,
     wait_exponential_jitter,
@@ -34,6 +33,7 @@ from market_data_pipeline.core.sources.archive.unpack import BadZip, unpack
 from market_data_pipeline.core.sources.breaker import Breaker
 from market_data_pipeline.core.sources.planning.division import DAY_MS
 from market_data_pipeline.core.sources.planning.traffic import Traffic
+from market_data_pipeline.core.sources.retries import noted
 from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge, Transport
 from market_data_pipeline.core.text import one_line
 
@@ -68,6 +68,8 @@ class NoFile(Exception):
 class BadFile(Exception):
     """The file of this day cannot be used; the text has the reason."""
 
+    kind = "bad_file"
+
 
 class _PassingFault(Exception):
     """A fault that a retry may not meet."""
@@ -96,7 +98,7 @@ class Archive:
             wait=wait_exponential_jitter(multiplier=0.3, max=5, jitter=0.3),
             stop=self._is_last_try,
             sleep=sleep_using_event(self._stopped),
-            before_sleep=before_sleep_log(_log, logging.WARNING),
+            before_sleep=noted(_log, "archive"),
             reraise=True,
         )
         self._breaker = Breaker(failures=_FILES_THAT_FAIL, pause_s=_PAUSE_S)

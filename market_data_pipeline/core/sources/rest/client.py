@@ -8,15 +8,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tenacity import (
     RetryCallState,
     Retrying,
-    before_sleep_log,
     retry_if_exception_type,
     sleep_using_event,
     wait_exponential_jitter,
@@ -31,13 +29,15 @@ from market_data_pipeline.core.errors import (
     SourceUnavailable,
 )
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.sources.budget_file import budget_name
+from market_data_pipeline.core.sources.budgets.budget import BudgetOf, budget_name
 from market_data_pipeline.core.sources.governor import Governor
 from market_data_pipeline.core.sources.rest import answers
 from market_data_pipeline.core.sources.rest.answers import Listing
 from market_data_pipeline.core.sources.rest.ccxt_methods import RawExchange
 from market_data_pipeline.core.sources.rest.faults import Blocked, PassingFault, Refusal, WrongAnswer, fault_of
+from market_data_pipeline.core.sources.rest.firewall import FIREWALL
 from market_data_pipeline.core.sources.rest.tries import Tries
+from market_data_pipeline.core.sources.retries import noted
 from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class RestClient:
         self,
         market: Market,
         *,
-        budgets: Sequence[Path],
+        budget_of: BudgetOf,
         base_url: str | None = None,
         public_url: str | None = None,
         extra_sleep_s: float = 0,
@@ -82,7 +82,7 @@ class RestClient:
 
         Args:
             market: the market.
-            budgets: the folders for the file of the weight budget, see `Governor`.
+            budget_of: gives the place of the weight budget.
             base_url: replaces the exchange's own address.
             public_url: used instead where the exchange's own address does not serve this location; None for none.
             extra_sleep_s: an additional wait before each request.
@@ -102,12 +102,13 @@ class RestClient:
         self.traffic = self._raw.traffic
         self._stopped = threading.Event()
         self._reached = False
-        self._answered_s = 0.0
+        self.answered_s = 0.0
+        """When the last answer came that could be used (monotonic), 0 before the first."""
         self._clock_lock = threading.RLock()
         self._clock_offset_s: float | None = None
         self.governor = Governor(
             budget_name(urlsplit(self.address).netloc, market.value),
-            budgets,
+            budget_of,
             weight_per_minute=WEIGHT_PER_MINUTE[market],
             clock_s=self._now_s,
             extra_sleep_s=extra_sleep_s,
@@ -187,28 +188,31 @@ class RestClient:
         """
         if weight:
             self.now_ms()
-        tries = Tries(time.monotonic() + self._patience_s)
+        tries = Tries(self.market, endpoint, params, time.monotonic() + self._patience_s)
         retrying = Retrying(
             retry=retry_if_exception_type((PassingFault, WrongAnswer)),
             wait=wait_exponential_jitter(multiplier=0.5, max=20, jitter=0.5),
             stop=lambda state: self._is_last_try(tries, state),
             sleep=sleep_using_event(self._stopped),
-            before_sleep=before_sleep_log(_log, logging.WARNING),
+            before_sleep=noted(_log, "rest"),
             reraise=True,
         )
         try:
             answer: T = retrying(self._once, tries, endpoint, params, weight, read, most_bytes)
             return answer
         except WrongAnswer as error:
-            raise BadAnswer(f"{self.address} answered {_request_text(endpoint, params)} with {error}") from error
+            raise BadAnswer(f"{self.address} answered {tries.request} with {error}") from error
         except Refusal as error:
+            if tries.are_shut_out(self.answered_s):
+                is_lasting = not self.answered_s and not tries.is_of_listing
+                raise FIREWALL.shut_out(self.address, is_lasting=is_lasting) from error
             raise Banned(
                 f"{self.address} refuses requests from this IP address ({error}); wait, and stop other programs that "
                 "use it from here"
             ) from error
         except PassingFault as error:
-            what = f"no answer from {self.address}{self._raw.proxy_hint} to {_request_text(endpoint, params)}: {error}"
-            if tries.fault_s < self._answered_s:
+            what = f"no answer from {self.address}{self._raw.proxy_hint} to {tries.request}: {error}"
+            if tries.fault_s < self.answered_s:
                 raise SourceError(f"{what}; other requests were answered, so run the same command again") from error
             raise SourceUnavailable(
                 f"{what}; check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
@@ -254,7 +258,7 @@ class RestClient:
             except (WrongAnswer, ValueError) as error:
                 wrong = str(error)  # without its traceback, which would keep the rows in memory
             else:
-                self._answered_s = time.monotonic()
+                self.answered_s = time.monotonic()
                 return answer
         fault = fault_of(response, market=self.market, address=address, now_s=self._now_s(), refusals=tries.refusals)
         if isinstance(fault, Blocked):
@@ -262,8 +266,9 @@ class RestClient:
         raise self._noted(tries, fault or WrongAnswer(wrong))
 
     def _pay_for(self, tries: Tries, weight: int) -> int:
-        began_s = time.monotonic()
-        until_s = math.inf if self._waits_for_weight else tries.until_s
+        if not self.answered_s:
+            FIREWALL.refuse(self.address)
+        began_s, until_s = time.monotonic(), math.inf if self._waits_for_weight else tries.until_s
         minute = self.governor.pay(weight, self._stopped, until_s=until_s)
         tries.note_wait(time.monotonic() - began_s)
         return minute
@@ -271,7 +276,7 @@ class RestClient:
     def _noted(self, tries: Tries, fault: Exception) -> Exception:
         """Count a fault; send nothing for as long as the exchange refuses requests."""
         tries.note(fault)
-        if isinstance(fault, Refusal):
+        if isinstance(fault, Refusal) and not tries.are_shut_out(self.answered_s):
             self.governor.close_for(fault.wait_s)
         return fault
 
@@ -288,11 +293,8 @@ class RestClient:
 
     def _is_last_try(self, tries: Tries, state: RetryCallState) -> bool:
         most = _TRIES if self._reached else _TRIES_BEFORE_FIRST_RESPONSE
-        return self._stopped.is_set() or state.attempt_number >= most or tries.are_over(state.upcoming_sleep)
+        is_over = state.attempt_number >= most or tries.are_over(state.upcoming_sleep)
+        return is_over or self._stopped.is_set() or tries.are_shut_out(self.answered_s)
 
     def _now_s(self) -> float:
         return time.time() + (self._clock_offset_s or 0.0)
-
-
-def _request_text(endpoint: str, params: dict[str, Any]) -> str:
-    return " ".join([endpoint, *(f"{name}={value}" for name, value in params.items())])

@@ -21,11 +21,13 @@ _REFUSING_CODES = frozenset({-1003, -1015, -1034})
 _PASSING_STATUSES = frozenset({400, 408, 425})
 # How long to send nothing where the exchange does not say it, after the first refusal; each further one doubles it.
 _UNANNOUNCED_WAIT_S = {403: 10.0, 418: 10.0, 429: 5.0}
-_BLOCKED = 451
+_BLOCKED, _FIREWALL = 451, 403
 
 
 class WrongAnswer(Exception):
     """A response that does not have what was requested. Retried like a passing fault; the text has what it is."""
+
+    kind = "wrong_answer"
 
 
 class PassingFault(Exception):
@@ -38,11 +40,14 @@ class Refusal(PassingFault):
     Attributes:
         wait_s: how long to send nothing.
         announced: True if the exchange says how long.
+        of_firewall: True if it is the exchange's firewall that refuses, and does not say how long.
     """
 
-    def __init__(self, text: str, wait_s: float, *, announced: bool) -> None:
+    kind = "refused"
+
+    def __init__(self, text: str, wait_s: float, *, announced: bool, of_firewall: bool = False) -> None:
         super().__init__(text)
-        self.wait_s, self.announced = wait_s, announced
+        self.wait_s, self.announced, self.of_firewall = wait_s, announced, of_firewall
 
 
 class Blocked(Exception):
@@ -71,7 +76,9 @@ def fault_of(response: Response, *, market: Market, address: str, now_s: float, 
         announced_s = announced_wait_s(response.headers, error.msg if error else "", now_s)
         wait_s = _UNANNOUNCED_WAIT_S.get(status, 5.0) * 2**refusals if announced_s is None else announced_s
         told = "not told how long" if announced_s is None else f"told to wait {announced_s:.0f} s"
-        return Refusal(f"HTTP {status}, {told}", wait_s, announced=announced_s is not None)
+        is_announced = announced_s is not None
+        of_firewall = status == _FIREWALL and not is_announced and code not in _REFUSING_CODES
+        return Refusal(f"HTTP {status}, {told}", wait_s, announced=is_announced, of_firewall=of_firewall)
     text = f"HTTP {status}" + (f": {said}" if said else "")
     if code in _PASSING_CODES:
         return PassingFault(text)

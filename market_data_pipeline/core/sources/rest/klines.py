@@ -8,7 +8,7 @@ weight 2, futures 499 rows for weight 2, where 500 would weigh 5.
 https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Kline-Candlestick-Data
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
@@ -22,7 +22,7 @@ from market_data_pipeline.core.klines.pair import pair_of
 from market_data_pipeline.core.klines.parsing import Parsed, from_json
 from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import EMPTY, column, open_times
-from market_data_pipeline.core.sources.prefetch import PrefetchedPages, pieces
+from market_data_pipeline.core.sources.prefetch import PrefetchedPages, ReadAhead, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.answers import is_plausible_ms
 from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient
@@ -138,7 +138,7 @@ class RestSource:
         self.client.governor.open()
         self._prefetched.start(pieces(spans, self.page_ms))
 
-    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
+    def pages(self, spans: Iterable[Span]) -> ReadAhead[Page]:
         """See `KlineSource.pages`."""
         self.client.governor.open()
         return self._prefetched.pages(pieces(spans, self.page_ms))
@@ -195,9 +195,10 @@ class RestSource:
             clean=all(page.checked for page in pages),
         )
 
-    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+    def newest(self, span: Span, *, paid: bool = False) -> Page:
         """See `KlineSource.newest`."""
-        return self._rows(span, paid=not paid).klines
+        found = self._rows(span, paid=not paid)
+        return Page(span, found.klines, REST, checked=found.clean, flaws=found.flaws, bad_rows=found.bad_rows)
 
     def usage(self) -> Usage:
         """See `KlineSource.usage`."""
@@ -211,12 +212,11 @@ class RestSource:
 
     def _page(self, span: Span) -> Page:
         try:
-            found = self._rows(span)
+            return self.newest(span)
         except SourceUnavailable:
             raise
         except SourceError as error:
             return Page(span, EMPTY, REST, str(error))
-        return Page(span, found.klines, REST, checked=found.clean, flaws=found.flaws, bad_rows=found.bad_rows)
 
     def _rows(self, span: Span, *, paid: bool = True) -> Sifted:
         """Request the closed klines of a span.

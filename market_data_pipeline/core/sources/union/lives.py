@@ -8,6 +8,7 @@ status of a pair proves no end: the exchange has the same one for a pause.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,11 +16,13 @@ from datetime import date, timedelta
 from itertools import islice
 
 from market_data_pipeline.core.errors import (
+    REFUSED,
     MarketDataError,
     NotTradedYet,
     PairNotListed,
     PairNotServed,
     RegionBlocked,
+    ShutOut,
     SourceError,
     SourceUnavailable,
 )
@@ -53,10 +56,9 @@ class Lives:
             end_of: gives the last UTC day of a pair whose end was proven before; asked where REST cannot be.
         """
         self._name, self._rest, self._archive, self._end_of = name, rest, archive, end_of
-        self.refusal = ""
-        """Why REST has no klines of the pair, as a line of evidence; empty if it has."""
-        self.is_unreachable = False
-        """True if REST cannot be asked at all, not even for its clock."""
+        self._refusal = ""
+        self._unreachable_s, self._unreachable = 0.0, SourceUnavailable("REST was not asked yet")
+        self._lock = threading.Lock()
         self._life: Life | None = None
         self._since_ms = 1 << 62
 
@@ -78,12 +80,37 @@ class Lives:
             self._since_ms = min(since_ms, HISTORY_START_MS) if self.refusal else since_ms
         return self._life
 
+    @property
+    def refusal(self) -> str:
+        """Why REST has no klines of the pair, as a line of evidence; empty if it has."""
+        return "rest: not to be asked" if self.is_unreachable else self._refusal
+
+    @property
+    def is_unreachable(self) -> bool:
+        """True if REST cannot be asked at all, not even for its clock, and has not answered since."""
+        return self._unreachable_s > self._rest.client.answered_s
+
+    def require_reachable(self) -> None:
+        """Raise why REST cannot be asked; nothing if it can."""
+        if self.is_unreachable:
+            raise self._unreachable
+
+    def note_unreachable(self, error: SourceUnavailable) -> None:
+        """Note that REST cannot be asked any more, with one warning, until it answers a request that is under way."""
+        with self._lock:
+            if self.is_unreachable:
+                return
+            self._unreachable_s, self._unreachable = time.monotonic(), error
+            warning = f"{error}. Loaded from {self._archive.address} alone, which is a day behind"
+            if warning not in self._rest.warnings:
+                self._rest.warnings.append(warning)
+
     def now_ms(self) -> int:
-        """Return the exchange's clock, or this machine's where REST cannot be reached (ms UTC)."""
-        if not self.is_unreachable:
+        """Return the exchange's clock, or this machine's where REST never told it and cannot be reached (ms UTC)."""
+        if not self.is_unreachable or self._rest.client.answered_s:
             try:
                 return self._rest.now_ms()
-            except RegionBlocked:
+            except REFUSED:
                 self.life()  # raises unless the archive has the pair
             except SourceUnavailable:
                 if self._name != "archive":
@@ -103,10 +130,10 @@ class Lives:
         except PairNotServed as error:
             return self._refused(since_ms, error, "rest: serves no klines of the pair in its present status")
         except SourceUnavailable as error:
-            if self._name != "archive" and not isinstance(error, RegionBlocked):
+            if self._name != "archive" and not isinstance(error, RegionBlocked | ShutOut):  # a ban is waited for
                 raise
             return self._without_rest(since_ms, error)
-        self.refusal, self.is_unreachable = "", False
+        self._refusal, self._unreachable_s = "", 0.0
         return self._with_earlier(life, since_ms, between)
 
     def _without_rest(self, since_ms: int, error: SourceUnavailable) -> Life:
@@ -114,9 +141,7 @@ class Lives:
             life = self._of_archive_alone(since_ms)
         except (PairNotListed, SourceUnavailable):
             raise error from None
-        if not self.is_unreachable:
-            self.refusal, self.is_unreachable = "rest: not to be asked", True
-            self._rest.warnings.append(f"{error}. Loaded from {self._archive.address} alone, which is a day behind")
+        self.note_unreachable(error)
         return life
 
     def _of_archive_alone(self, since_ms: int) -> Life:
@@ -141,7 +166,7 @@ class Lives:
             if listing and listing.is_pending:
                 raise NotTradedYet(f"the pair is listed ({listing.status}) and not traded yet") from None
             raise error from None
-        self.refusal = refusal
+        self._refusal = refusal
         return life
 
     def _of_archive(self, since_ms: int, delivered_ms: int | None, *, proves_end: bool) -> Life:

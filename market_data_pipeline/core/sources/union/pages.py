@@ -6,21 +6,23 @@ absent minutes (`source`).
 """
 
 import logging
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import reduce
+from itertools import islice
+from typing import Any
 
-from market_data_pipeline.core.errors import BadAnswer, SourceError, SourceUnavailable
+from market_data_pipeline.core.errors import REFUSED, BadAnswer, SourceError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span, gaps, merge
 from market_data_pipeline.core.klines.sifting import NOTHING, Sifted, both
 from market_data_pipeline.core.klines.table import EMPTY, open_times
 from market_data_pipeline.core.sources.archive.files import CONNECTIONS, PUBLISHED_AFTER_MS
 from market_data_pipeline.core.sources.planning.division import Division
 from market_data_pipeline.core.sources.planning.forecast import MOST_GAPS
-from market_data_pipeline.core.sources.prefetch import PrefetchedPages
+from market_data_pipeline.core.sources.prefetch import FuturesAhead, PrefetchedPages
 from market_data_pipeline.core.sources.protocol import Page
 from market_data_pipeline.core.sources.rest.klines import REST, RestSource
 from market_data_pipeline.core.sources.union.files import NO_FILE, ArchiveFiles
@@ -58,20 +60,9 @@ class UnionPages:
         """Start requests for the first pages of the spans, and return at once."""
         self._prefetched.start(self._pieces(spans))
 
-    def read(self, spans: Iterable[Span]) -> Iterator[Page]:
-        """Yield the pages of the spans in order. While REST is asked for what a file lacks, the next are unpacked.
-
-        Raises:
-            SourceUnavailable: there is no response after all retries.
-        """
-        unpacked = deque[Future[Page]]()
-        with closing(self._prefetched.ended(self._pieces(spans))) as loaded:
-            for each in loaded:
-                unpacked.append(self._unpacked(each))
-                if len(unpacked) > _UNPACKED_AHEAD:
-                    yield unpacked.popleft().result()
-            while unpacked:
-                yield unpacked.popleft().result()
+    def read(self, spans: Iterable[Span]) -> "UnpackedPages":
+        """The pages of the spans in order."""
+        return UnpackedPages(self._prefetched.futures(self._pieces(spans)), self._unpacked)
 
     @property
     def division(self) -> Division:
@@ -86,12 +77,15 @@ class UnionPages:
     # --- inside
 
     def _pieces(self, spans: Iterable[Span]) -> Iterator[Span]:
-        return self.division.pieces(spans)
+        yield from self.division.pieces(spans)
 
     def _load(self, span: Span) -> "Page | _Packed":
         """Return the file of the span's day; the page where there is no file, or where REST is asked first."""
         if self.division.is_of_rest(span):
-            return self._of_rest_first(span)
+            try:
+                return self._of_rest_first(span)
+            except REFUSED as error:
+                self._lives.note_unreachable(error)
         packed, lacks = self._files.packed(span)
         return self._of_both(span, NOTHING, lacks) if packed is None else _Packed(span, packed)
 
@@ -142,6 +136,10 @@ class UnionPages:
             by_rest = self._second_opinion(span, of_file)
         except BadAnswer as error:
             return Page(span, EMPTY, REST, str(error))
+        except REFUSED as error:
+            # The next days may be whole in the archive.
+            self._lives.note_unreachable(error)
+            return Page(span, EMPTY, REST, str(error))
         found = both(of_file, by_rest)
         # Where REST has but the same flawed klines, the archive's are all there is.
         from_archive = ARCHIVE if of_file.klines.num_rows else frozenset()
@@ -166,10 +164,14 @@ class UnionPages:
         missing = gaps(open_times(of_file.klines), span)
         doubted = merge([*missing, *of_file.doubtful])
         asked = doubted if len(doubted) <= MOST_GAPS else [span]
-        if not missing and self._lives.is_unreachable:
-            return NOTHING
         try:
+            self._lives.require_reachable()
             return reduce(both, map(self._rest.sifted, asked), NOTHING)
+        except REFUSED as error:
+            if missing:
+                raise
+            self._lives.note_unreachable(error)
+            return NOTHING
         except SourceUnavailable:
             raise
         except SourceError as error:
@@ -178,6 +180,58 @@ class UnionPages:
             # The file has these minutes, flawed as they are.
             _log.warning("%s; the archive's klines are kept", error)
             return NOTHING
+
+
+class UnpackedPages:
+    """Pages in order, unpacked by the reader's thread; see `protocol.Pages`.
+
+    While REST is asked for what a file lacks, the next files are unpacked, as far as they are there.
+    """
+
+    def __init__(
+        self, loaded: "FuturesAhead[Page | _Packed]", unpack: "Callable[[Future[Page | _Packed]], Future[Page]]"
+    ) -> None:
+        """Start nothing yet; `unpack` gives what has the page of a loaded file, now or later."""
+        self._loaded, self._unpack = loaded, unpack
+        self._unpacked = deque[Future[Page]]()
+
+    def __iter__(self) -> "UnpackedPages":
+        """The pages that are left."""
+        return self
+
+    def __next__(self) -> Page:
+        """Wait for the next page, and return it, or raise why it cannot be had."""
+        self.wait(None)
+        if not self._unpacked:
+            raise StopIteration
+        page = self._unpacked.popleft()
+        if page.exception():
+            self.close()
+        return page.result()
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """See `protocol.Pages`; None waits without limit."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            while (file := self._next_file) and file.done():
+                self._unpacked.append(self._unpack(next(self._loaded)))
+            waited_for: list[Future[Any]] = [future for future in (*islice(self._unpacked, 1), file) if future]
+            if not waited_for or (self._unpacked and self._unpacked[0].done()):
+                return True
+            left_s = None if until_s is None else max(0, until_s - time.monotonic())
+            if not wait(waited_for, left_s, FIRST_COMPLETED).done:
+                return False
+
+    def close(self) -> None:
+        """Cancel what was not read."""
+        self._loaded.close()
+        for page in self._unpacked:
+            page.cancel()
+        self._unpacked.clear()
+
+    @property
+    def _next_file(self) -> "Future[Page | _Packed] | None":
+        return self._loaded.first if len(self._unpacked) <= _UNPACKED_AHEAD else None
 
 
 def _page(span: Span, found: Sifted, sources: frozenset[str], error: str | None = None) -> Page:

@@ -5,13 +5,11 @@ Belongs here: the proof that minutes never had klines. Does not belong here: pag
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 
-import pyarrow as pa
-
-from market_data_pipeline.core.errors import MarketDataError, SourceError
+from market_data_pipeline.core.errors import REFUSED, MarketDataError, SourceError
 from market_data_pipeline.core.klines.coverage import Kind, Span, merge
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.flaws import merged
@@ -21,7 +19,7 @@ from market_data_pipeline.core.sources.archive.files import Archive
 from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
 from market_data_pipeline.core.sources.planning.forecast import AROUND_MS, Expected, Forecast
 from market_data_pipeline.core.sources.planning.traffic import Traffic
-from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
+from market_data_pipeline.core.sources.protocol import Life, Page, Pages, Recheck, Usage
 from market_data_pipeline.core.sources.rest.klines import RestSource
 from market_data_pipeline.core.sources.union.files import HAS_LATER, HAS_NONE, ArchiveFiles
 from market_data_pipeline.core.sources.union.lives import Lives
@@ -81,7 +79,7 @@ class ExchangeSource:
             _log.warning("base and quote are not known from the exchange: %s", error)
             return None
 
-    def newest(self, span: Span, *, paid: bool = False) -> pa.Table:
+    def newest(self, span: Span, *, paid: bool = False) -> Page:
         """See `KlineSource.newest`. Only REST has the newest minutes."""
         return self._rest.newest(span, paid=paid)
 
@@ -92,7 +90,7 @@ class ExchangeSource:
         else:
             self._pages.start(spans)
 
-    def pages(self, spans: Iterable[Span]) -> Iterator[Page]:
+    def pages(self, spans: Iterable[Span]) -> Pages:
         """See `KlineSource.pages`."""
         return self._rest.pages(spans) if self._name == "rest" else self._pages.read(spans)
 
@@ -105,8 +103,7 @@ class ExchangeSource:
         pair has klines of the minutes, this pair alone was `suspended`; else it is an `outage`. Futures have klines
         also while the market is halted, so there another pair that has none proves nothing by itself.
         """
-        refusal = self._lives.refusal
-        by_rest = Recheck(EMPTY, evidence=(refusal,)) if refusal else self._rest.recheck(gap)
+        by_rest = self._by_rest(gap)
         if by_rest.klines.num_rows:
             return replace(by_rest, bad_rows=())  # the minutes that are still absent are asked for again
         archived, of_archive = self._files.evidence(gap, self.now_ms())
@@ -118,6 +115,17 @@ class ExchangeSource:
         other_trades, of_reference = self._other_pair(gap)
         kind = self._kind(of_archive, archived, other_trades)
         return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), kind=kind)
+
+    def _by_rest(self, gap: Span) -> Recheck:
+        """What REST has of a gap; no more than the evidence that it cannot be asked, or has nothing of the pair."""
+        if not self._lives.refusal:
+            try:
+                return self._rest.recheck(gap)
+            except REFUSED as error:
+                if self._name == "rest":
+                    raise
+                self._lives.note_unreachable(error)
+        return Recheck(EMPTY, evidence=(self._lives.refusal,))
 
     def _kind(self, of_archive: str, archived: Sifted, other_trades: bool | None) -> Kind:
         """What the evidence of the archive and of the reference pair (None: it says nothing) proves of a gap."""

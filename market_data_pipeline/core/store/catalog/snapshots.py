@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -22,8 +21,9 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import require_storable
 from market_data_pipeline.core.klines.pair import is_token
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import lock_of, make_folder, read_file, write_whole
 from market_data_pipeline.core.store.chunks.encoding import footer_metadata, parse_footer
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 
 _MOST_BYTES, _MOST_ROWS = 64_000_000, 200_000
 _MOST_LIVES, _MOST_CHARACTERS = 1000, 100
@@ -58,9 +58,10 @@ class _FooterRecord:
 class CatalogStore:
     """The snapshots of one market under a data root. `warnings` names those that are damaged, one line each."""
 
-    def __init__(self, root: Path, market: Market) -> None:
+    def __init__(self, root: StorePath, market: Market) -> None:
         """Open no file yet."""
         self.folder = layout.catalog_folder(root, market)
+        self._files = storage_of(root)
         self.warnings: list[str] = []
         self.market = market
 
@@ -79,7 +80,7 @@ class CatalogStore:
                 continue
             path = layout.snapshot_path(self.folder, day)
             try:
-                snapshot = _decode(read_file(path, _MOST_BYTES), self.market)
+                snapshot = _decode(self._files.read(path, _MOST_BYTES), self.market)
                 if snapshot.day != day:
                     raise ValueError(f"it is the snapshot of {snapshot.day}")
             except (ValueError, OSError) as error:
@@ -95,17 +96,17 @@ class CatalogStore:
         pair = newest.by_symbol().get(symbol) if newest else None
         return pair.last_day if pair and pair.status is PairStatus.ENDED else None
 
-    def write(self, snapshot: Snapshot) -> Path:
+    def write(self, snapshot: Snapshot) -> StorePath:
         """Write the snapshot of its day, and forget what was learned for it; the caller holds the lock."""
         path = layout.snapshot_path(self.folder, snapshot.day)
-        write_whole(path, _encode(snapshot))
-        (self.folder / layout.LEARNED_FILE).unlink(missing_ok=True)
+        self._files.write(path, _encode(snapshot))
+        self._files.remove(self.folder / layout.LEARNED_FILE)
         return path
 
     def learned(self, day: date) -> Mapping[str, ListedPair]:
         """What an interrupted refresh of the day has learned, by symbol; nothing of another day."""
         try:
-            found = _decode(read_file(self.folder / layout.LEARNED_FILE, _MOST_BYTES), self.market)
+            found = _decode(self._files.read(self.folder / layout.LEARNED_FILE, _MOST_BYTES), self.market)
         except (ValueError, OSError):
             return {}
         return found.by_symbol() if found.day == day else {}
@@ -113,13 +114,13 @@ class CatalogStore:
     def keep_learned(self, day: date, pairs: Iterable[ListedPair]) -> None:
         """Keep what a refresh of the day has learned so far; the caller holds the lock."""
         ordered = tuple(sorted(pairs, key=lambda pair: pair.symbol))
-        write_whole(self.folder / layout.LEARNED_FILE, _encode(Snapshot(self.market, day, ordered)))
+        self._files.write(self.folder / layout.LEARNED_FILE, _encode(Snapshot(self.market, day, ordered)))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Let no other process refresh the catalog meanwhile; wait for one that does."""
-        make_folder(self.folder)
-        with lock_of(self.folder / layout.LOCK_FILE):
+        self._files.make_folder(self.folder)
+        with self._files.lock(self.folder / layout.LOCK_FILE):
             yield
 
 

@@ -4,15 +4,14 @@ Belongs here: what follows from a chunk file and its dataset alone, and moving f
 here: what the manifest lists (`listing`), writing chunks (`store.dataset_store`), the encoding (`encoding`).
 """
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from pathlib import Path
 
 import pyarrow as pa
 
+from market_data_pipeline.core.counting.counts import STORE
 from market_data_pipeline.core.errors import BadAnswer, StoreError
 from market_data_pipeline.core.klines.checks import broken_rules, coverage_problems, flaw_problems
 from market_data_pipeline.core.klines.coverage import Absence, Span
@@ -20,20 +19,14 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.flaws import Flaw, named_by
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.atomic import (
-    TEMPORARY_SUFFIX,
-    copy_whole,
-    make_folder,
-    move,
-    read_file,
-    sha256_of,
-    sync_folder,
-)
+from market_data_pipeline.core.store.atomic import TEMPORARY_SUFFIX, sha256_of
 from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer
 from market_data_pipeline.core.store.manifest import LIVE, Entry
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import P, StorePath
 
-ReadHashed = Callable[[str, Path], tuple[bytes, str]]
+ReadHashed = Callable[[str, StorePath], tuple[bytes, str]]
 """From a day and the path of its chunk to the file's bytes and their sha256."""
 
 
@@ -100,56 +93,56 @@ def new_chunk(
     return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows, based_on)
 
 
-def scan(folder: Path, dataset: Dataset) -> dict[str, Path]:
+def scan(folder: P, dataset: Dataset) -> dict[str, P]:
     """The files in a folder that are called like chunks, by day; empty if there is no folder.
 
     Of several files of a day the one counts whose index follows from the dataset's start, else the last by name. Any
     may be in use, as the renaming after an earlier start may be unfinished.
     """
-    try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - a tenth of the time of Path.iterdir
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+    names = storage_of(folder).names(folder)
     found = [parsed for name in names if (parsed := layout.parse_chunk_name(name)) and str(parsed) == name]
     found.sort(key=lambda chunk: chunk.index == dataset.index_of(chunk.day))
     return {chunk.day: folder / str(chunk) for chunk in found}
 
 
-def strangers(folder: Path, known: Collection[Path]) -> list[Path]:
+def strangers(folder: P, known: Collection[P]) -> list[P]:
     """The files of the folder that are not among `known`, but for chunks that are being written."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if path not in known and not _is_temporary(path)]
+    found = [folder / name for name in storage_of(folder).names(folder) if not _is_temporary(name)]
+    return [path for path in found if path not in known]
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """The temporary files of chunks in `chunks/` and `quarantine/`. Who removes them holds the dataset's lock."""
-    names = (f"chunk_*{TEMPORARY_SUFFIX}", f"../{layout.QUARANTINE}/chunk_*{TEMPORARY_SUFFIX}")
-    return [path for name in names for path in folder.glob(name) if _is_temporary(path)]
+def remove_unfinished(folder: StorePath) -> None:
+    """Remove the temporary files of chunks in `chunks/` and `quarantine/`. The caller holds the dataset's lock."""
+    for each in (folder, folder.with_name(layout.QUARANTINE)):
+        storage_of(each).remove_unfinished(each, is_chunk_or_copy)
 
 
-def _is_temporary(path: Path) -> bool:
-    """True for the temporary file of a chunk, or of a copy of one with a number behind its name."""
-    name, ending = path.name.removesuffix(TEMPORARY_SUFFIX), path.suffix
-    plain = re.sub(r"(?<=\.parquet)\.\d+$", "", name)
-    return ending == TEMPORARY_SUFFIX and layout.parse_chunk_name(plain) is not None
+def is_chunk_or_copy(name: str) -> bool:
+    """True for the name of a chunk, or of a copy of one with a number behind its name."""
+    return layout.parse_chunk_name(re.sub(r"(?<=\.parquet)\.\d+$", "", name)) is not None
 
 
-def set_aside(path: Path, *, keep: bool = False) -> Path:
+def _is_temporary(name: str) -> bool:
+    return name.endswith(TEMPORARY_SUFFIX) and is_chunk_or_copy(name.removesuffix(TEMPORARY_SUFFIX))
+
+
+def set_aside(path: P, *, keep: bool = False) -> P:
     """Move a file, or copy it with `keep`, from `chunks/` to `quarantine/` beside it; return where it is now."""
-    folder = path.parent.with_name(layout.QUARANTINE)
-    make_folder(folder)
+    folder, files = path.parent.with_name(layout.QUARANTINE), storage_of(path)
+    files.make_folder(folder)
     names = (f"{path.name}.{number}" for number in count(1))
-    target = next(folder / name for name in chain([path.name], names) if not (folder / name).exists())
-    if keep and path.is_file():
-        copy_whole(path, target)
+    target = next(folder / name for name in chain([path.name], names) if not files.exists(folder / name))
+    if keep and files.is_file(path):
+        files.copy(path, target)
     else:
-        move(path, target)
-        sync_folder(folder)
-        sync_folder(path.parent)
+        files.move(path, target)
+        files.sync(folder)
+        files.sync(path.parent)
     return target
 
 
-def read(path: Path, dataset: Dataset, day: Day, read: ReadHashed | None = None) -> Chunk:
+@STORE.of("read")
+def read(path: StorePath, dataset: Dataset, day: Day, read: ReadHashed | None = None) -> Chunk:
     """The day's chunk as it is on disk now.
 
     Args:
@@ -176,7 +169,7 @@ def read(path: Path, dataset: Dataset, day: Day, read: ReadHashed | None = None)
     return Chunk(entry, klines, footer)
 
 
-def written(path: Path, dataset: Dataset, day: Day, klines: pa.Table, entry: Entry) -> Chunk | None:
+def written(path: StorePath, dataset: Dataset, day: Day, klines: pa.Table, entry: Entry) -> Chunk | None:
     """The day's chunk if its file has the sha256 of the entry, None if not; it was encoded from these klines.
 
     Raises:
@@ -188,14 +181,17 @@ def written(path: Path, dataset: Dataset, day: Day, klines: pa.Table, entry: Ent
         raise StoreError(f"the chunk {path.name} is missing") from None
     except (ValueError, OSError) as error:
         raise StoreError(f"the chunk {path.name} cannot be read: {' '.join(str(error).split())}") from error
-    if sha256 != entry.sha256:
-        return None
+    return of_entry(dataset, day, klines, entry) if sha256 == entry.sha256 else None
+
+
+def of_entry(dataset: Dataset, day: Day, klines: pa.Table, entry: Entry) -> Chunk:
+    """The chunk that was encoded from these klines and has this entry."""
     named = (dataset.market, dataset.pair, dataset.zone.name, day.key)
     return Chunk(entry, klines, Footer(*named, entry.source, entry.absences, entry.flaws))
 
 
-def _read_hashed(_day: str, path: Path) -> tuple[bytes, str]:
-    content = read_file(path, MOST_CHUNK_BYTES)
+def _read_hashed(_day: str, path: StorePath) -> tuple[bytes, str]:
+    content = storage_of(path).read(path, MOST_CHUNK_BYTES)
     return content, sha256_of(content)
 
 
@@ -219,12 +215,12 @@ def _named_flaws(found: Sequence[Flaw], said: Collection[Flaw], source: str) -> 
     return tuple(replace(flaw, sources=named_by(names.get(flaw.open_time, of_day))) for flaw in found)
 
 
-def rename(paths: dict[str, Path], dataset: Dataset) -> dict[str, Path]:
+def rename(paths: dict[str, P], dataset: Dataset) -> dict[str, P]:
     """Rename each chunk whose index does not follow from the dataset's start; return all paths by day."""
     names = {day: layout.chunk_name(dataset, day) for day in paths}
     named = {day: path.with_name(names[day]) for day, path in paths.items() if path.name != names[day]}
     for day, target in named.items():
-        move(paths[day], target)
+        storage_of(target).move(paths[day], target)
     for folder in {target.parent for target in named.values()}:
-        sync_folder(folder)
+        storage_of(folder).sync(folder)
     return {**paths, **named}

@@ -3,66 +3,68 @@
 Belongs here: when a file must be hashed again. Does not belong here: what a hash is compared with (`listing`).
 """
 
-import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from market_data_pipeline.core.store.atomic import FileStamp, read_file, sha256_of, stamp_of
+from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
-
-# Two changes within one tick of a file system's clock leave the same time; the coarsest clocks tick every 2 s.
-_SETTLED_AFTER_NS = 2_000_000_000
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 
 
 class _Hashed(NamedTuple):
-    stamp: FileStamp | None
+    version: Version | None
     sha256: str
-    # False: a change of the file that leaves its stamp alone may still have come after it was hashed.
+    # False: a change of the file that leaves its version alone may still have come after it was hashed.
     is_settled: bool
 
 
 class ChunkHashes:
-    """The hashes of chunk files by day. A file is hashed again once its time, size or inode changes.
+    """The hashes of chunk files by day. A file is hashed again once its version is another.
 
-    A file that had been written less than 2 s before it was hashed is hashed again, too, until it is older.
+    A file of a folder that had been written less than 2 s before it was hashed is hashed again, too, until it is older.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, _Hashed] = {}
 
-    def of(self, day: str, path: Path) -> str:
+    def of(self, day: str, path: StorePath) -> str:
         """The sha256 of the day's file.
 
         Raises:
             OSError, ValueError: it cannot be read, or is no file.
         """
         known = self._known.get(day)
-        if known is not None and known.is_settled and known.stamp == stamp_of(path):
+        if known is not None and known.is_settled and known.version == storage_of(path).version(path):
             return known.sha256
         return self.read(day, path)[1]
 
-    def read(self, day: str, path: Path) -> tuple[bytes, str]:
+    def read(self, day: str, path: StorePath) -> tuple[bytes, str]:
         """The bytes of the day's file and their sha256.
 
         Raises:
             OSError, ValueError: it cannot be read, or is no file.
         """
-        known, stamp = self._known.get(day), stamp_of(path)
-        content = read_file(path, MOST_CHUNK_BYTES)
-        if known is not None and known.is_settled and known.stamp == stamp == stamp_of(path):
+        known = self._known.get(day)
+        content, version = storage_of(path).read_version(path, MOST_CHUNK_BYTES)
+        if known is not None and known.is_settled and version is not None and known.version == version:
             return content, known.sha256
         sha256 = sha256_of(content)
-        is_settled = stamp is not None and time.time_ns() - stamp.modified_ns > _SETTLED_AFTER_NS
-        self._known[day] = _Hashed(stamp, sha256, is_settled)
+        self._known[day] = _Hashed(version, sha256, version is not None and version.is_settled)
         return content, sha256
 
-    def note_written(self, day: str, path: Path, sha256: str) -> None:
-        """Note the hash of a file that this process has just written; `of` still hashes it once when it is older."""
-        self._known[day] = _Hashed(stamp_of(path), sha256, is_settled=False)
+    def note_written(self, day: str, version: Version | None, sha256: str) -> None:
+        """Note the hash of a file that this process has just written; `of` may still hash it once when it is older."""
+        self._known[day] = _Hashed(version, sha256, version is not None and version.is_settled)
 
-    def is_unchanged(self, day: str, path: Path, sha256: str) -> bool:
-        """True if this was the file's hash when it was hashed or noted last, and its stamp is still that of then."""
+    def unchanged(self, files: Sequence[tuple[str, StorePath, str]]) -> set[str]:
+        """Of days, paths and hashes the days whose file had this hash when it was noted last, and has not changed."""
+        asked = [(day, path) for day, path, sha256 in files if self._is_known(day, sha256)]
+        if not asked:
+            return set()
+        versions = storage_of(asked[0][1]).versions([path for _, path in asked])
+        return {day for (day, _), version in zip(asked, versions, strict=True) if self._known[day].version == version}
+
+    def _is_known(self, day: str, sha256: str) -> bool:
         known = self._known.get(day)
-        if known is None or known.stamp is None or known.sha256 != sha256:
-            return False
-        return known.stamp == stamp_of(path)
+        return known is not None and known.version is not None and known.sha256 == sha256

@@ -8,9 +8,8 @@ and the manifest on disk has not yet.
 """
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -18,22 +17,26 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store import layout, revisions
-from market_data_pipeline.core.store.atomic import FileStamp, stamp_of
+from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks import files as chunk_files
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
-from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.dataset_file import read_dataset_version
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 from market_data_pipeline.core.store.revisions import Revision
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 
 
 class ChunkList:
     """The chunks of one dataset, as they were at the last `refresh`."""
 
-    def __init__(self, folder: Path, dataset: Dataset) -> None:
+    def __init__(self, folder: StorePath, dataset: Dataset) -> None:
         """Read the folder, which need not exist."""
         self.folder = folder
+        self._files = storage_of(folder)
         self.dataset = dataset
         self.warnings: list[str] = []
         """What is wrong with the manifest or with chunk files that it does not list, one line each."""
@@ -41,13 +44,13 @@ class ChunkList:
         """Open time of the newest kline in the journal, ms UTC; None if it has none of the dataset."""
         self._chunks = folder / layout.CHUNKS
         self._manifest = ManifestFile(folder / layout.MANIFEST_FILE, dataset)
-        self._dataset_stamp: FileStamp | None = None
+        self._dataset_version: Version | None = None
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, StorePath] = {}
         self._hashes = ChunkHashes()
-        # The chunk that was written last, and the stamp of its file then: live mode adds a minute to it each minute.
-        self._last_written: tuple[Path, FileStamp | None, Chunk] | None = None
+        # The chunk that was written last, and the version of its file: live mode adds a minute to it each minute.
+        self._last_written: tuple[StorePath, Version | None, Chunk] | None = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -63,6 +66,11 @@ class ChunkList:
             self._adopt(day)
         for day in [day for day, entry in self._listed.items() if not entry.is_over]:
             self._matches_or_grew(self.dataset.day(day))
+
+    @property
+    def most_at_once(self) -> int:
+        """How many chunks are worth reading or writing at once, if decoding them took no time."""
+        return self._files.most_at_once
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -81,9 +89,13 @@ class ChunkList:
         times = [entry.last_open_time for entry in self.entries.values()]
         return max((time_ms for time_ms in (*times, self.journaled_ms) if time_ms is not None), default=None)
 
-    def chunk_path(self, day: Day) -> Path:
+    def chunk_path(self, day: Day) -> StorePath:
         """Where the day's chunk is, or would be."""
         return self._paths.get(day.key) or self._chunks / layout.chunk_name(self.dataset, day.key)
+
+    def versions(self, days: Sequence[Day]) -> list[Version | None]:
+        """The version of each day's file, None if there is no file: another version means that it was replaced."""
+        return self._files.versions([self.chunk_path(day) for day in days])
 
     def read(self, day: Day) -> Chunk:
         """The day's chunk as it is on disk now, always read and hashed.
@@ -93,15 +105,44 @@ class ChunkList:
         """
         return chunk_files.read(self.chunk_path(day), self.dataset, day)
 
-    def read_written(self, day: Day, klines: pa.Table) -> Chunk:
+    def read_version(self, day: Day) -> tuple[Chunk, Version | None]:
+        """As `read`, with the version of its file; None if that changed while it was read."""
+        versions: list[Version | None] = []
+
+        def hashed(_day: str, path: StorePath) -> tuple[bytes, str]:
+            content, version = self._files.read_version(path, MOST_CHUNK_BYTES)
+            versions.append(version)
+            return content, sha256_of(content)
+
+        return chunk_files.read(self.chunk_path(day), self.dataset, day, hashed), versions[0]
+
+    def read_written(self, day: Day, klines: pa.Table, *, is_kept: bool = False) -> Chunk:
         """As `read`, of a chunk that this process wrote from these klines: its file is hashed, and not decoded.
+
+        It is not even read where `kept` has the day, which `is_kept` tells.
 
         Raises:
             StoreError: there is none, or it is not a whole chunk of this dataset and day.
         """
         entry = self.entries.get(day.key)
-        chunk = chunk_files.written(self.chunk_path(day), self.dataset, day, klines, entry) if entry else None
-        return chunk or self.read(day)
+        if entry is None:
+            return self.read(day)
+        if is_kept:
+            return chunk_files.of_entry(self.dataset, day, klines, entry)
+        return chunk_files.written(self.chunk_path(day), self.dataset, day, klines, entry) or self.read(day)
+
+    def kept(self, days: Sequence[Day]) -> set[str]:
+        """The days whose chunk is certainly still what this process has written or read, without reading it.
+
+        None in a folder: its disk is not relied on. An object store has compared the sha256 of what it got with the one
+        that the request was signed with, keeps checksums of what it stores, and gives each content an ETag of its own.
+        """
+        if not self._files.is_conditional:
+            return set()
+        entries = ((day, self.entries.get(day.key)) for day in days)
+        return self._hashes.unchanged(
+            [(day.key, self.chunk_path(day), entry.sha256) for day, entry in entries if entry]
+        )
 
     def is_intact(self, day: Day) -> bool:
         """True if the day's chunk is on disk and has the sha256 of its entry; an unchanged file is hashed once."""
@@ -115,7 +156,7 @@ class ChunkList:
         """Every revision of the dataset, in the order they were noticed; read from disk."""
         return revisions.read(self.folder)
 
-    def strangers(self) -> list[Path]:
+    def strangers(self) -> list[StorePath]:
         """Files under `chunks/` that are no chunks of this dataset, or have no entry because they break a rule."""
         return chunk_files.strangers(self._chunks, {path for day, path in self._paths.items() if day in self.entries})
 
@@ -143,8 +184,8 @@ class ChunkList:
         """The chunk that this object wrote last, if it is the day's and its file has not changed."""
         if self._last_written is None:
             return None
-        path, stamp, chunk = self._last_written
-        is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and stamp == stamp_of(path)
+        path, version, chunk = self._last_written
+        is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and version == self._files.version(path)
         return chunk if is_it else None
 
     def _last_journaled_ms(self) -> int | None:
@@ -161,19 +202,20 @@ class ChunkList:
 
     def _dataset_was_reread(self) -> bool:
         """Read `dataset.json` again if it has changed; True if it has."""
-        stamp = stamp_of(self.folder / layout.DATASET_FILE)
-        if stamp is None or stamp == self._dataset_stamp:
+        version = self._files.version(self.folder / layout.DATASET_FILE)
+        if version is None or version == self._dataset_version:
             return False
-        self.dataset = self._manifest.dataset = read_dataset(self.folder / layout.DATASET_FILE)
-        self._dataset_stamp = stamp
+        dataset, self._dataset_version = read_dataset_version(self.folder / layout.DATASET_FILE)
+        self.dataset = self._manifest.dataset = dataset
         return True
 
     def _drop_replaced(self) -> None:
         """Remove from this object's unlisted entries each chunk file that another process has replaced since."""
-        for day, entry in list(self._unlisted.items()):
-            on = self.dataset.day(day)
-            if not self._hashes.is_unchanged(day, self.chunk_path(on), entry.sha256) and not self._matches(on):
-                del self._unlisted[day]
+        days = {self.dataset.day(day): entry.sha256 for day, entry in self._unlisted.items()}
+        unchanged = self._hashes.unchanged([(day.key, self.chunk_path(day), sha256) for day, sha256 in days.items()])
+        for day in days:
+            if day.key not in unchanged and not self._matches(day):
+                del self._unlisted[day.key]
 
     def _adopt(self, day: str) -> None:
         """Give a chunk on disk that is not listed an entry, after checking it like a new one."""
@@ -183,7 +225,7 @@ class ChunkList:
         except StoreError as error:
             if self._was_moved(on):
                 self._adopt(day)
-            elif self.chunk_path(on).exists() or day in self._listed:
+            elif self._files.exists(self.chunk_path(on)) or day in self._listed:
                 self.warnings.append(f"{error}; no manifest lists it and it is not used")
             return
         if problems := chunk_files.chunk_problems(chunk.klines, chunk.footer, on):

@@ -8,13 +8,11 @@ a kill: the reader ends there, as if nothing had been appended. The process had 
 """
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +22,9 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.klines.table import EMPTY, FIELDS, Bits, of_bits
-from market_data_pipeline.core.store.atomic import FileStamp, read_file, stamp_of
 from market_data_pipeline.core.store.layout import JOURNAL_SUFFIX, journal_folder
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import P, StorePath, Version
 
 MOST_SEGMENT_BYTES = 256_000_000
 """Far more than a segment of all pairs of a market grows to before the next one begins."""
@@ -101,24 +100,20 @@ def _rows_of_record(payload: bytes) -> list[tuple[Owner, Bits]]:
     return found
 
 
-def segments(folder: Path) -> list[Path]:
+def segments(folder: P) -> list[P]:
     """The segments in the folder of a journal, by the time at which they were begun; empty if there is no folder."""
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - a tenth of the time of Path.iterdir
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [folder / name for name in sorted(names) if name.endswith(JOURNAL_SUFFIX)]
+    return [folder / name for name in storage_of(folder).names(folder) if name.endswith(JOURNAL_SUFFIX)]
 
 
-def read_segment(path: Path) -> Segment:
+def read_segment(path: StorePath) -> Segment:
     """The rows of a segment; none if it is gone, as then all of them are in chunks.
 
     Raises:
         StoreError: it cannot be read.
     """
     try:
-        stamp = stamp_of(path)
-        return _NOTHING if stamp is None else _read(path, stamp)
+        version = storage_of(path).version(path)
+        return _NOTHING if version is None else _read(path, version)
     except FileNotFoundError:
         return _NOTHING
     except (OSError, ValueError) as error:
@@ -127,14 +122,14 @@ def read_segment(path: Path) -> Segment:
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, _stamp: FileStamp) -> Segment:
+def _read(path: StorePath, _version: Version) -> Segment:
     """As `read_segment`. All readers of a market need the same few segments, which change once a minute."""
-    rows = rows_of(read_file(path, MOST_SEGMENT_BYTES))
+    rows = rows_of(storage_of(path).read(path, MOST_SEGMENT_BYTES))
     newest = {token_of(owner.pair): max(int(piece[:, 0].max()) for piece in pieces) for owner, pieces in rows.items()}
     return Segment(rows, newest)
 
 
-def journaled(folder: Path, owner: Owner) -> pa.Table:
+def journaled(folder: StorePath, owner: Owner) -> pa.Table:
     """What the journal has of the dataset in this folder, by time; often nothing.
 
     Who wants the chunk, too, reads it afterwards: klines leave the journal only after the chunk has them.
@@ -146,7 +141,7 @@ def journaled(folder: Path, owner: Owner) -> pa.Table:
     return by_time(pieces)
 
 
-def last_journaled_ms(folder: Path) -> int | None:
+def last_journaled_ms(folder: StorePath) -> int | None:
     """Open time of the newest kline that the journal has of the dataset in this folder, ms UTC; None for none.
 
     Raises:

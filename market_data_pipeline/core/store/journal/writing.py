@@ -7,22 +7,19 @@ Each process has segments of its own, and a lock that the operating system frees
 free belongs to nobody: who finds it brings its klines into their chunks, and then removes it.
 """
 
-import errno
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from market_data_pipeline.core.counting.counts import STORE
 from market_data_pipeline.core.klines.table import Bits
-from market_data_pipeline.core.store.atomic import make_folder, sync_folder
 from market_data_pipeline.core.store.journal.segments import Owner, read_segment, record, segments
 from market_data_pipeline.core.store.layout import JOURNAL_SUFFIX
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import Hold, StorePath
 
 # All datasets are folded once in this time, so that a segment is empty soon after the next one has begun.
 _SEGMENT_S = 720
@@ -31,7 +28,7 @@ _MOST_SEGMENT_BYTES = 64_000_000
 
 @dataclass(slots=True)
 class _Segment:
-    path: Path
+    path: StorePath
     began_s: float
     size_bytes: int = 0
     owners: set[Owner] = field(default_factory=set)
@@ -41,15 +38,17 @@ class _Segment:
 class JournalWriter:
     """What one process writes into the journal of a market. Threads may share it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StorePath) -> None:
         """Touch no file. `folder` is the journal's."""
-        self._folder = folder
+        self._folder, self._files = folder, storage_of(folder)
         self._id = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self._held: FileLock | None = None
+        self._held: Hold | None = None
         self._segments: list[_Segment] = []
         self._open: _Segment | None = None
+        self._began_ms = 0
 
+    @STORE.of("journal")
     def append(self, klines: Iterable[tuple[Owner, Bits]]) -> None:
         """Append klines of several datasets; they are on disk when this returns.
 
@@ -61,18 +60,11 @@ class JournalWriter:
         with self._lock:
             segment = self._segment_for(len(content))
             try:
-                # Unbuffered: what could not be written must not be tried again when the file is closed.
-                with segment.path.open("ab", buffering=0) as file:
-                    if file.write(content) != len(content):
-                        raise OSError(errno.ENOSPC, "the record was not written whole", str(segment.path))
-                    os.fsync(file.fileno())
-                if segment.size_bytes == 0:
-                    sync_folder(self._folder)
+                self._files.append_at(segment.path, content, segment.size_bytes)
             except BaseException:
                 # What follows a record that is not whole would never be read.
                 self._open = None
                 with suppress(OSError):
-                    os.truncate(segment.path, segment.size_bytes)
                     self._remove_empty()
                 raise
             segment.size_bytes += len(content)
@@ -94,7 +86,7 @@ class JournalWriter:
                 self._held.release()
                 if not self._segments:
                     with suppress(OSError):
-                        Path(self._held.lock_file).unlink(missing_ok=True)
+                        self._files.remove(_lock_of(self._folder, self._id))
             self._held, self._segments = None, []
 
     def take_over(self, fold: Callable[[Owner, list[Bits]], bool]) -> None:
@@ -106,40 +98,50 @@ class JournalWriter:
         Raises:
             OSError, StoreError: a segment cannot be read or removed.
         """
-        left: dict[str, list[Path]] = {}
+        left: dict[str, list[StorePath]] = {}
         for path in segments(self._folder):
             left.setdefault(_writer_of(path), []).append(path)
         left.pop(self._id, None)
         for writer, paths in left.items():
-            lock = FileLock(_lock_of(self._folder, writer), thread_local=False)
-            with suppress(Timeout), lock.acquire(timeout=0):
-                rows: dict[Owner, list[Bits]] = {}
-                for path in paths:
-                    for owner, found in read_segment(path).rows.items():
-                        rows.setdefault(owner, []).extend(found)
-                if all([fold(owner, found) for owner, found in rows.items()]):
-                    for path in paths:
-                        path.unlink(missing_ok=True)
-            if not any(path.exists() for path in paths):
+            if not (lock := self._files.hold(_lock_of(self._folder, writer))).acquire():
+                continue
+            try:
+                self._bring_into_chunks(paths, fold)
+            finally:
+                lock.release()
+            if not self._files.existing(paths):
                 with suppress(OSError):
-                    _lock_of(self._folder, writer).unlink(missing_ok=True)
+                    self._files.remove(_lock_of(self._folder, writer))
 
     # --- inside
 
+    def _bring_into_chunks(self, paths: list[StorePath], fold: Callable[[Owner, list[Bits]], bool]) -> None:
+        rows: dict[Owner, list[Bits]] = {}
+        for path in paths:
+            for owner, found in read_segment(path).rows.items():
+                rows.setdefault(owner, []).extend(found)
+        if all([fold(owner, found) for owner, found in rows.items()]):
+            for path in paths:
+                self._files.remove(path)
+
     def _segment_for(self, size_bytes: int) -> _Segment:
         now_s = time.monotonic()
+        if self._held and not self._held.is_mine and not self._held.acquire():
+            # Another process brings what this one has written into chunks, and removes it.
+            self._id, self._held, self._segments, self._open = uuid.uuid4().hex, None, [], None
         if self._open:
-            is_old = now_s - self._open.began_s >= _SEGMENT_S
+            is_old = now_s - self._open.began_s >= _SEGMENT_S or not self._files.appends
             if is_old or self._open.size_bytes + size_bytes > _MOST_SEGMENT_BYTES:
                 self._open = None
                 self._remove_empty()
         if self._open is None:
-            make_folder(self._folder)
+            self._files.make_folder(self._folder)
             if self._held is None:
-                held = FileLock(_lock_of(self._folder, self._id), thread_local=False)
-                held.acquire(timeout=0)
+                held = self._files.hold(_lock_of(self._folder, self._id))
+                held.acquire()
                 self._held = held
-            path = self._folder / f"{time.time_ns() // 1_000_000:013d}-{self._id}{JOURNAL_SUFFIX}"
+            self._began_ms = max(self._began_ms + 1, time.time_ns() // 1_000_000)
+            path = self._folder / f"{self._began_ms:013d}-{self._id}{JOURNAL_SUFFIX}"
             self._open = _Segment(path, now_s)
             self._segments.append(self._open)
         return self._open
@@ -148,13 +150,13 @@ class JournalWriter:
         for segment in list(self._segments):
             if segment is not self._open and not segment.owners:
                 with suppress(PermissionError):  # on Windows, while someone reads it; the next call finds it
-                    segment.path.unlink(missing_ok=True)
+                    self._files.remove(segment.path)
                     self._segments.remove(segment)
 
 
-def _writer_of(path: Path) -> str:
+def _writer_of(path: StorePath) -> str:
     return path.stem.partition("-")[2]
 
 
-def _lock_of(folder: Path, writer: str) -> Path:
+def _lock_of(folder: StorePath, writer: str) -> StorePath:
     return folder / f"{writer}.lock"

@@ -1,7 +1,7 @@
 """The days that a run plans, as one event of the run.
 
 Belongs here: that there is one event, and which of its days are loaded, failed or in progress. Does not belong here:
-storing events (`storage`).
+storing events (`batches`).
 By default Dagster stores an event for each planned day, which is 2 KB and 1 ms a day. It has a way to store one event
 with all days (DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS), but does not look for days in it again: days of a run
 would be shown neither as in progress nor as failed. The two queries here look for them. Dagster's own storage reads the
@@ -16,9 +16,9 @@ from dagster import AssetKey
 from dagster._core.definitions.partitions.subset import PartitionsSubset
 from dagster._core.events import DagsterEventType
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.base import PlannedMaterializationInfo
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster_shared.serdes import deserialize_value
 
 _PLANNED, _MATERIALIZED = DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION
@@ -33,8 +33,8 @@ class _Plan:
     days: PartitionsSubset
 
 
-class PlannedRanges(SqliteEventLogStorage):
-    """Dagster's SQLite event log, with one event for all days of an asset that a run plans."""
+class PlannedRanges(SqlEventLogStorage):
+    """An event log with one event for all days of an asset that a run plans."""
 
     @property
     def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:

@@ -1,43 +1,27 @@
-"""The file of a request-weight budget: where it is, and reading and changing it under a lock.
+"""A budget in a file, which the processes of a user on a machine share.
 
-Belongs here: the record, the file and its lock, and where the count is kept if no file can be written. Does not belong
-here: how much may be spent, and when (`governor`).
+Belongs here: where the file is, reading and changing it under a lock, and where the count is kept if no file can be
+written. Does not belong here: how much may be spent, and when (`sources.governor`).
 """
 
 import errno
 import logging
 import os
-import re
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 from filelock import FileLock
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
+
+from market_data_pipeline.core.sources.budgets.budget import Budget
 
 _FILE_BYTES, _MOST_BYTES = 160, 4096
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Budget:
-    """What is spent: `used` weight of the exchange's `minute` (since 1970), and until when no request may be sent.
-
-    The limits are far beyond every real value.
-    """
-
-    minute: Annotated[int, Field(ge=0, le=10**9)]
-    used: Annotated[int, Field(ge=0, le=10**9)]
-    closed_until_s: Annotated[float, Field(ge=0, le=10**11, allow_inf_nan=False)]
-
-    @classmethod
-    def unspent(cls) -> "Budget":
-        """A budget of which nothing is spent."""
-        return cls(0, 0, 0.0)
 
 
 _ADAPTER = TypeAdapter(Budget)
@@ -50,19 +34,29 @@ class BudgetFile:
     no folder takes the file.
     """
 
+    patience_s = 0.0
+    """Never waited for: another folder or this process keeps the budget."""
+
     def __init__(
-        self, name: str, folders: Sequence[Path], *, lost: Callable[[], Budget], warn: Callable[[str], None]
+        self,
+        name: str,
+        *,
+        folders: Sequence[Path],
+        lost: Callable[[], Budget],
+        warn: Callable[[str], None],
+        clock_s: Callable[[], float] = time.time,
     ) -> None:
         """Write nothing yet.
 
         Args:
-            name: the file's name, see `budget_name`.
+            name: the budget's name, see `budget_name`.
             folders: where the file belongs, the best place first; the next one is used where it cannot be written.
             lost: gives the budget to go on with where the file is damaged.
             warn: called with one line if a folder cannot be written.
+            clock_s: this machine's clock, in seconds.
         """
-        self._places = [folder / name for folder in folders]
-        self._lost, self._warn = lost, warn
+        self._places = [folder / f"{name}.json" for folder in folders]
+        self._lost, self._warn, self._clock_s = lost, warn, clock_s
         self._threads = threading.Lock()
         self._own = Budget.unspent()
         # False where the folder may not be looked into, unlike Path.exists, which raises.
@@ -77,18 +71,20 @@ class BudgetFile:
 
     def look(self) -> Budget:
         """The budget as it is now. It takes no lock, as the file is written in one piece and not changed here."""
-        if self._lock is None:
-            return self._own
-        try:
-            return self._read() or self._lost()
-        except OSError:
-            return self._lost()
+        budget = self._own
+        if self._lock is not None:
+            try:
+                budget = self._read() or self._lost()
+            except OSError:
+                budget = self._lost()
+        return replace(budget, now_s=self._clock_s())
 
     @contextmanager
     def changing(self) -> Iterator[Budget]:
         """Lock the budget for this thread of this process; save it after the block if it changed."""
         with self._threads:
             lock, budget, saved = self._begin()
+            budget.now_s = self._clock_s()
             try:
                 yield budget
                 if lock is not None and budget != saved:
@@ -180,11 +176,6 @@ def _opened(path: Path) -> int:
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, "it is no file", str(path))
-
-
-def budget_name(host: str, market: str) -> str:
-    """The name of the file of a host and market."""
-    return f"{re.sub(r'[^A-Za-z0-9.-]', '_', host)}_{market}.json"
 
 
 def _lock_of(path: Path) -> FileLock:

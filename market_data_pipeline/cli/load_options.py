@@ -1,0 +1,37 @@
+"""The options of commands that load: only planned, here and now, or by runs of Dagster's queue.
+
+Belongs here: what `backfill` and `universe apply` share of them. Does not belong here: options before the command
+(`options`), what is then done (`market`).
+"""
+
+from typing import Annotated
+
+import typer
+
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Print what the load will take: requests, weight, sizes. Nothing is written.")
+]
+PlanJson = Annotated[bool, typer.Option("--json", help="With --plan: print JSON.")]
+Runs = Annotated[
+    bool,
+    typer.Option(
+        "--runs", help="Load nothing here: submit a run for each pair and year to Dagster's queue, for its workers."
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="With --runs: wait until all of these runs have ended.")]
+
+
+def require_way(*, plan: bool, runs: bool, wait: bool, as_json: bool) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: `--json` is given without `--plan`, `--wait` without `--runs`, or `--runs` with `--plan`.
+    """
+    from market_data_pipeline.core.errors import UsageError
+
+    if as_json and not plan:
+        raise UsageError("--json prints a plan as JSON; give it with --plan")
+    if wait and not runs:
+        raise UsageError("--wait waits for the runs of --runs; give both, or none")
+    if runs and plan:
+        raise UsageError("--plan and --runs exclude each other; the plan is the same for both ways of loading")

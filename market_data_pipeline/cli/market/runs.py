@@ -1,0 +1,113 @@
+"""Loads as runs of Dagster's queue, in a terminal: the progress on stderr, the result on stdout.
+
+Belongs here: how many runs are submitted and in which state, a table of what failed. Does not belong here: loads of
+this process (`progress`, `reports`).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from market_data_pipeline.app.market.fanout import FannedOut
+from market_data_pipeline.cli.console import out, plain_console, print_warnings, talk
+from market_data_pipeline.cli.progress import LOG_EVERY_S, stderr_console
+from market_data_pipeline.core.text import count_text
+from market_data_pipeline.instance.queue.parts import State
+
+_MOST_LINES = 40
+# A reason is one line, which a terminal may wrap and `grep` must find.
+_WIDEST = 500
+
+
+@contextmanager
+def run_progress() -> Iterator["RunProgress"]:
+    """A progress display that is removed when the block ends."""
+    progress = RunProgress()
+    try:
+        yield progress
+    finally:
+        progress.stop()
+
+
+class RunProgress:
+    """The progress of runs: how many are submitted, then how many have ended."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+        self._bar = Progress(
+            BarColumn(bar_width=16),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} runs {task.fields[what]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("runs", total=None, what="choosing")
+        self._logged_at = time.monotonic()
+        if self._console.is_terminal:
+            self._bar.start()
+
+    def on_submitted(self, done: int, total: int) -> None:
+        """Show how many runs were submitted."""
+        self._show(done, total, "submitted")
+
+    def on_states(self, states: Mapping[State, int]) -> None:
+        """Show how many runs are in which state."""
+        over = sum(count for state, count in states.items() if state.is_over)
+        self._show(over, sum(states.values()), states_text(states))
+
+    def stop(self) -> None:
+        """Remove the bar, and close the console, of which nothing is used afterwards."""
+        if self._console.is_terminal:
+            self._bar.stop()
+        if self._console is not talk:
+            self._console.file.close()
+
+    def _show(self, done: int, total: int, what: str) -> None:
+        self._bar.update(self._task, completed=done, total=total, what=what)
+        if not self._console.is_terminal and time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            self._console.print(f"{done:,} of {count_text(total, 'run')}: {what}")
+
+
+def states_text(states: Mapping[State, int]) -> str:
+    """`3 queued, 2 running, 12 done`; states without a run are left out."""
+    return ", ".join(f"{states[state]:,} {state}" for state in State if states.get(state)) or "none"
+
+
+def print_fanned_out(done: FannedOut, seconds: float) -> None:
+    """Print how many runs were submitted, what became of them, and what failed and why."""
+    print_warnings(done.warnings)
+    parts = [
+        (len(done.submitted), "submitted"),
+        (len(done.underway), "underway before"),
+        (len(done.blocked), "blocked"),
+    ]
+    total = sum(count for count, _ in parts) + done.stored
+    words = [f"{count:,} {what}" for count, what in [*parts, (done.stored, "stored already")] if count]
+    out.print(f"{count_text(total, 'part')} of a pair and a year: {', '.join(words) or 'none'}")
+    if done.waited:
+        out.print(f"  runs      {states_text(done.states)} in {seconds:.1f} s")
+    elif done.followed:
+        out.print("  see them with market-data status --runs, or wait for them with --runs --wait")
+    failed = [(part.name, part.days, why) for part, why in done.failed]
+    failed += [(name, "all", why) for name, why in done.refused]
+    if failed:
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for name in ("failed", "days", "why"):
+            table.add_column(name, no_wrap=True)
+        for row in failed[:_MOST_LINES]:
+            table.add_row(*row)
+        plain_console(width=_WIDEST).print(table)
+        if len(failed) > _MOST_LINES:
+            out.print(f"... and {len(failed) - _MOST_LINES:,} more")
+
+
+def print_states(states: Mapping[str, Mapping[State, int]]) -> None:
+    """Print how many runs of each market are in which state."""
+    if not states:
+        talk.print("no runs of market-data backfill --runs, or universe apply NAME --runs")
+    for market, of_market in states.items():
+        out.print(f"{market:8}  {states_text(of_market)}")

@@ -1,0 +1,36 @@
+"""What failed for the datasets of a market in one minute, in the log: a reason once, with how many datasets it met.
+
+Belongs here: what is logged of datasets that fail together. Does not belong here: why one fails (`dataset`), alerts
+(`defs.alerts`), what a user is shown (`cli`).
+
+An exchange that is gone, a spent budget or a full disk fails all datasets of a market, each minute anew.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from market_data_pipeline.core.text import count_text, one_line
+
+_log = logging.getLogger(__name__)
+# The text of an error may name its pair, so that each is a reason of its own.
+_MOST_LINES = 10
+
+
+@dataclass(slots=True)
+class Failures:
+    """Datasets that failed, by the reason, until they are logged."""
+
+    _names: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, name: str, reason: str) -> None:
+        """Note why a dataset failed."""
+        self._names.setdefault(one_line(reason, 1000), []).append(name)
+
+    def log(self) -> None:
+        """Log the reasons, those of the most datasets first, and forget them."""
+        reasons = sorted(self._names.items(), key=lambda reason: -len(reason[1]))
+        for reason, (name, *more) in reasons[:_MOST_LINES]:
+            _log.warning("%s%s: %s", name, f" and {len(more)} more" if more else "", reason)
+        if rest := sum(len(names) for _, names in reasons[_MOST_LINES:]):
+            _log.warning("%s failed in the same minute", count_text(rest, "more dataset"))
+        self._names = {}

@@ -1,0 +1,221 @@
+"""An object store as the bucket needs it: requests, and their errors as those of a folder.
+
+Belongs here: each request. Does not belong here: how the object store is opened (`opening`), what its errors mean
+(`refusals`), what the requests are for (`bucket`, `lease`).
+"""
+
+import errno
+import io
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from market_data_pipeline.core.store.storage.opening import library, opened
+from market_data_pipeline.core.store.storage.paths import BucketPath
+from market_data_pipeline.core.store.storage.protocol import Changed, Expected, Unconditional
+from market_data_pipeline.core.store.storage.refusals import errors_of
+
+if TYPE_CHECKING:
+    from obstore import GetResult, ObjectMeta
+    from obstore.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """The ETag of an object, which another content does not have."""
+
+    etag: str
+    size_bytes: int = field(compare=False)
+    modified_ns: int = field(default=0, compare=False)
+
+    @property
+    def is_settled(self) -> bool:
+        """See `Version.is_settled`."""
+        return True
+
+    def was_settled(self, at_s: float) -> bool:
+        """See `Version.was_settled`."""
+        del at_s
+        return True
+
+    @property
+    def mark(self) -> str:
+        """See `Version.mark`."""
+        return self.etag
+
+
+class Found:
+    """An object whose content is about to be read."""
+
+    def __init__(self, path: BucketPath, got: "GetResult") -> None:
+        """`got` is the response."""
+        self._path, self._got = path, got
+        self.version = _version_of(got.meta, path)
+
+    def content(self) -> bytes:
+        """All of it."""
+        with errors_of(self._path):
+            return bytes(self._got.bytes())
+
+
+class Objects:
+    """The objects below one root. Threads may share it; a process that was forked opens connections of its own."""
+
+    def __init__(self, root: str) -> None:
+        """Send no request yet. `root` is the address of the data root."""
+        self.root = root
+        self._lock = threading.Lock()
+        self._opened: tuple[int, ObjectStore] | None = None
+
+    def get(self, path: BucketPath) -> Found:
+        """Begin to read an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with errors_of(path):
+            return Found(path, library("obstore").get(self._store(), path.key))
+
+    def range(self, path: BucketPath, start: int, end: int, version: ObjectVersion) -> bytes:
+        """The bytes from `start` to before `end` of this version.
+
+        Raises:
+            Changed: it is not there any more.
+        """
+        with errors_of(path):
+            options: Any = {"range": (start, end), "if_match": version.etag}
+            return bytes(library("obstore").get(self._store(), path.key, options=options).bytes())
+
+    def version(self, path: BucketPath) -> ObjectVersion:
+        """The version of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        try:
+            with errors_of(path):
+                return _version_of(library("obstore").head(self._store(), path.key), path)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EINVAL):
+                self.get(path)  # answered with the reason, which the answer to HEAD has no room for
+            raise
+
+    def within(self, folder: BucketPath) -> tuple[list[str], dict[str, ObjectVersion]]:
+        """The names of the folders directly below a folder, and the versions of the objects there by name.
+
+        Raises:
+            OSError: they cannot be listed; a bucket that does not exist is no empty one.
+        """
+        try:
+            with errors_of(folder):
+                found = library("obstore").list_with_delimiter(self._store(), folder.key or None)
+        except FileNotFoundError as error:
+            raise OSError(errno.ENXIO, "the bucket does not exist", self.root) from error
+        # SeaweedFS and consoles keep an object for a folder, which has the name of the folder itself.
+        start = f"{folder.key}/" if folder.key else ""
+        objects = [item for item in found["objects"] if item["path"].startswith(start)]
+        folders = [key.removeprefix(start) for key in found["common_prefixes"] if key.startswith(start)]
+        return folders, {item["path"].removeprefix(start): _version_of(item, folder) for item in objects}
+
+    def put(self, path: BucketPath, content: bytes | IO[bytes], expected: Expected) -> ObjectVersion:
+        """Write an object in place of the expected version; a file is sent in parts.
+
+        Raises:
+            Changed: the object is not what was expected.
+        """
+        mode: Any = "overwrite"
+        if expected is None:
+            mode = "create"
+        elif not isinstance(expected, Unconditional):
+            mode = {"e_tag": _etag_of(expected)}
+        with errors_of(path):
+            put = library("obstore").put(self._store(), path.key, content, mode=mode)
+        size_bytes = len(content) if isinstance(content, bytes) else content.tell()
+        return ObjectVersion(_required(put["e_tag"], path), size_bytes)
+
+    def write(self, path: BucketPath, content: bytes, expected: Expected) -> ObjectVersion:
+        """As `put`. If the answer to it was lost, and it was sent again, it is no conflict to find this very content.
+
+        Raises:
+            Changed: the object is not what was expected, and has another content.
+        """
+        try:
+            return self.put(path, content, expected)
+        except Changed:
+            with suppress(FileNotFoundError):
+                found = self.get(path)
+                if found.version.size_bytes == len(content) and found.content() == content:
+                    return found.version
+            raise
+
+    def delete(self, path: BucketPath) -> None:
+        """Remove an object; it is no error if there is none."""
+        with suppress(FileNotFoundError), errors_of(path):
+            library("obstore").delete(self._store(), path.key)
+
+    def copy(self, source: BucketPath, target: BucketPath) -> None:
+        """Copy an object within the store, without its bytes coming here."""
+        with errors_of(source):
+            library("obstore").copy(self._store(), source.key, target.key)
+
+    def open(self, path: BucketPath) -> io.RawIOBase:
+        """One version of an object, read at any position.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return _Ranges(self, path, self.version(path))
+
+    def _store(self) -> "ObjectStore":
+        with self._lock:
+            if self._opened is None or self._opened[0] != os.getpid():
+                self._opened = os.getpid(), opened(self.root)
+            return self._opened[1]
+
+
+class _Ranges(io.RawIOBase):
+    """An object that is read by ranges."""
+
+    def __init__(self, objects: Objects, path: BucketPath, version: ObjectVersion) -> None:
+        super().__init__()
+        self._objects, self._path, self._version, self._at = objects, path, version, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._version.size_bytes}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + len(buffer), self._version.size_bytes)
+        if end <= self._at:
+            return 0
+        content = self._objects.range(self._path, self._at, end, self._version)
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+def _version_of(found: "ObjectMeta", path: BucketPath) -> ObjectVersion:
+    modified_ns = int(found["last_modified"].timestamp()) * 1_000_000_000
+    return ObjectVersion(_required(found["e_tag"], path), int(found["size"]), modified_ns)
+
+
+def _etag_of(version: Any) -> str:
+    return str(version.etag)
+
+
+def _required(etag: str | None, path: BucketPath) -> str:
+    if not etag:
+        raise OSError(errno.ENOTSUP, "the object store gives no ETag, by which a change is noticed", str(path))
+    return etag

@@ -1,0 +1,63 @@
+"""Which kind of place a path is in.
+
+Belongs here: from an address or a path to its `Storage`. Does not belong here: what the store needs of it (`protocol`).
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.store.storage.folder import FOLDER
+from market_data_pipeline.core.store.storage.paths import BucketPath
+from market_data_pipeline.core.store.storage.protocol import P, Storage, StorePath
+
+if TYPE_CHECKING:
+    from market_data_pipeline.core.store.storage.bucket import Bucket
+
+
+_ADDRESS = re.compile(r"\w+://|(?:s3|gs|az):", re.IGNORECASE)
+# Other characters mean something in a URL or a glob, which other programs read the chunks by, or in a folder's name.
+_PART = r"(?!\.{1,2}(?:/|$))[\w !$&'(),.;=~-]+"
+_BUCKET = re.compile(rf"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]{{1,254}}(?:/{_PART})*")
+
+
+def root_at(address: str | Path) -> StorePath:
+    """The data root at an address: a folder, which may begin with `~`, or `s3://bucket/prefix`.
+
+    Raises:
+        UsageError: there can be no data root.
+    """
+    text = str(address)
+    if not _ADDRESS.match(text):
+        return Path(address).expanduser().absolute()
+    if isinstance(address, Path) or not _BUCKET.fullmatch(text.rstrip("/")):
+        # Before an @ there may be a password.
+        shown = re.sub(r"//.*@", "//...@", text)
+        raise UsageError(
+            f"{shown} is no data root; give a folder, or s3://bucket/prefix as text, without credentials; a prefix has "
+            "letters, digits, spaces and !$&'(),.;=~_-"
+        )
+    return BucketPath(text.rstrip("/"))
+
+
+def storage_of(path: P) -> Storage[P]:
+    """The place of a path.
+
+    Raises:
+        TypeError: it is no path of a kind that is known.
+    """
+    if isinstance(path, Path):
+        return cast("Storage[P]", FOLDER)
+    if isinstance(path, BucketPath):
+        return cast("Storage[P]", _bucket_of(path.root))
+    raise TypeError(f"{path!r} is no path of the store")
+
+
+@cache
+def _bucket_of(root: str) -> "Bucket":
+    from market_data_pipeline.core.store.storage.bucket import Bucket
+    from market_data_pipeline.core.store.storage.objects import Objects
+
+    return Bucket(Objects(root))

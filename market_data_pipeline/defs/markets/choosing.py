@@ -1,0 +1,54 @@
+"""The stored datasets that the config of a job names.
+
+Belongs here: the fields for that, and what they mean. Does not belong here: the jobs, pairs that are not stored yet
+(`defs.bulk`).
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+from pydantic import Field
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
+from market_data_pipeline.core.klines.patterns import parse_patterns
+from market_data_pipeline.core.store.universes import find_universe
+from market_data_pipeline.defs.resources import Tools
+
+
+class ChosenConfig(dg.Config):
+    """Which datasets of the store."""
+
+    market: str | None = Field(
+        default=None, description="spot or futures; that of the universe, or else futures, if unset"
+    )
+    pairs: list[str] = Field(
+        default=[],
+        description="BASE/QUOTE or the exchange's symbol; globs such as */USDT; !*DOWN/* leaves out what it matches",
+    )
+    universe: str | None = Field(default=None, description="the pairs of [universe.NAME] in market-data.toml, too")
+
+
+def chosen_pairs(config: ChosenConfig, tools: Tools) -> tuple[Market, list[str]]:
+    """The market and the pairs that the config names; globs choose among those that are stored.
+
+    Raises:
+        UsageError: it names none.
+    """
+    found = find_universe(tools.store.root, config.universe) if config.universe else None
+    market = parse_market(config.market or (found.market.value if found else Market.FUTURES.value))
+    words = [*(found.pairs if found else ()), *config.pairs]
+    if not words:
+        raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
+    patterns = parse_patterns(words, has_contracts=market.has_contracts)
+    return market, patterns.choose(tools.store.pairs(market) if patterns.needs_candidates else ())
+
+
+def chosen_datasets(config: ChosenConfig, tools: Tools) -> Sequence[Dataset]:
+    """The datasets that the config names.
+
+    Raises:
+        UsageError: it names none, or one that is not stored.
+        StoreError: the `dataset.json` of one is damaged.
+    """
+    return [tools.store.read(path) for path in tools.store.files_of(*chosen_pairs(config, tools))]

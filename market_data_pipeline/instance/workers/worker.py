@@ -1,0 +1,119 @@
+"""A worker: takes runs from the broker, and executes each in a process of its own.
+
+Belongs here: the task of Celery and its process. Does not belong here: handing runs over (`launcher`).
+It calls `_execute_run_command_body` of dagster 1.13, as Dagster's own task for Celery does.
+"""
+
+import logging
+import os
+import signal
+import socket
+from contextlib import AbstractContextManager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from dagster import DagsterInstance
+from dagster._cli.api import _execute_run_command_body
+from dagster._core.instance.ref import InstanceRef
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import unpack_value
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
+from sqlalchemy.exc import SQLAlchemyError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.text import one_line
+from market_data_pipeline.instance.budgets import postgres_url
+from market_data_pipeline.instance.home import INSTANCE_FILE, prepare_home
+from market_data_pipeline.instance.names import LOCATION_MODULE
+from market_data_pipeline.instance.workers.beats import Beats, HeldElsewhere
+from market_data_pipeline.instance.workers.launcher import WorkerRunLauncher
+
+_log = logging.getLogger(__name__)
+
+# A run that waits for Postgres with its first beat is not lost. Dagster gives it up after `start_timeout_seconds`.
+_PATIENCE_S, _PAUSE_S = 900, 2
+
+
+def work(home: Path, *, runs: int) -> None:
+    """Take runs until SIGTERM or Ctrl-C, which lets the runs under way end first; a second one does not wait for them.
+
+    Args:
+        home: the Dagster home, whose `dagster.yaml` names the launcher and Postgres.
+        runs: how many are executed at once.
+
+    Raises:
+        UsageError: `dagster.yaml` names no workers, or no Postgres.
+        StoreUnavailable: the home cannot be written.
+    """
+    prepare_home(home)
+    os.environ["DAGSTER_HOME"] = str(home)  # noqa: TID251 - set for Dagster, in this process and those of the runs
+    app = app_of(home)
+    import_module(LOCATION_MODULE)  # once, not in the process of each run
+
+    name = f"market-data-{os.getpid()}@{socket.gethostname()}"
+    queue = app.conf.task_queues[0].name
+    app.worker_main(
+        ["worker", f"--concurrency={runs}", f"--hostname={name}", f"--queues={queue}", "--loglevel=WARNING"]
+        + ["--without-gossip", "--without-mingle"]
+    )
+
+
+def app_of(home: Path) -> Celery:
+    """The app of Celery that the launcher of this home hands runs to, with the task that executes one.
+
+    Raises:
+        UsageError: `dagster.yaml` names no workers, or no Postgres.
+    """
+    try:
+        launcher = InstanceRef.from_dir(str(home)).run_launcher
+    except Exception as error:  # a dagster.yaml may name any class, which may raise any error
+        # Dagster prints the whole schema of the config before it says what is wrong.
+        said = [each.message for each in getattr(error, "errors", ())] or [str(error)]
+        raise UsageError(f"{home / INSTANCE_FILE} cannot be used: {one_line(said[0], 300)}") from error
+    if not isinstance(launcher, WorkerRunLauncher):
+        raise UsageError(f"{home / INSTANCE_FILE} names no workers; take deploy/dagster.celery.yaml for it")
+    url = postgres_url(home)
+    if url is None:
+        raise UsageError(f"{home / INSTANCE_FILE} has workers but no storage in Postgres; see docs/deployment.md")
+    beats = Beats(url)
+
+    @launcher.celery.task(name=TASK_EXECUTE_JOB_NAME)
+    def execute_job(execute_job_args_packed: Any) -> None:
+        _execute(beats, unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs).run_id)
+
+    return launcher.celery
+
+
+def _execute(beats: Beats, run_id: str) -> None:
+    """Execute the run, unless another worker does; a broker may hand one out twice."""
+    try:
+        with _held(beats, run_id), DagsterInstance.get() as instance:
+            # Celery's processes ignore Ctrl-C. Dagster ends a run on it, with its finished days recorded.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _execute_run_command_body(
+                instance=instance, run_id=run_id, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
+            )
+    except HeldElsewhere as error:
+        _log.warning("%s", error)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _held(beats: Beats, run_id: str) -> AbstractContextManager[None]:
+    """Begin the beats of the run, as soon as Postgres answers."""
+    trying = Retrying(
+        retry=retry_if_exception_type(SQLAlchemyError),
+        wait=wait_fixed(_PAUSE_S),
+        stop=stop_after_delay(_PATIENCE_S),
+        reraise=True,
+    )
+    return trying(beats.begin, run_id, on_gone=lambda: _leave(run_id))
+
+
+def _leave(run_id: str) -> None:
+    """End this process: Dagster has given its run up, and may have started it anew elsewhere."""
+    _log.warning("run %s was found gone, as this host was cut off; its process ends, finished days are kept", run_id)
+    os._exit(os.EX_UNAVAILABLE if hasattr(os, "EX_UNAVAILABLE") else 1)

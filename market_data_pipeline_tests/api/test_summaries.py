@@ -1,0 +1,116 @@
+"""The numbers of all datasets outlive the server, and count only while the files are those that were read."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.api.datasets.catalog import Catalog
+from market_data_pipeline.api.datasets.kept import KeptFile
+from market_data_pipeline.api.datasets.summaries import Known, Summaries, Unreadable
+from market_data_pipeline.core.klines.coverage import Absence, Kind
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.store.manifest import to_text
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline_tests.api.pages.browsing import store_days
+from market_data_pipeline_tests.support import span, wait_until
+
+# More than a page waits for.
+PAIRS = [f"N{number:02d}/USDT" for number in range(12)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Datasets whose files are old enough that each change shows."""
+    root = tmp_path / "root"
+    outage = Absence(Kind.OUTAGE, span("2024-01-02", "2024-01-02T01:00"), ("rest: none, asked twice",))
+    for number, pair in enumerate(PAIRS):
+        store_days(root, pair, 40 + number, absent={1: outage}, without=[3] if number == 5 else [])
+    age(root)
+    return root
+
+
+def age(root: Path) -> None:
+    then_s = time.time() - 60
+    for path in [*root.rglob("*"), root]:
+        os.utime(path, (then_s, then_s))
+
+
+def server(root: Path, file: Path | None = None) -> Summaries:
+    """The numbers as a server has them that was just started."""
+    return Summaries(Catalog(Store(root)), KeptFile(file or root.with_name("kept.json"), root))
+
+
+def read(summaries: Summaries) -> list[Known | Unreadable]:
+    """The numbers when all are read."""
+    wait_until(lambda: all(isinstance(one, Unreadable) or one.is_current for one in summaries.known()))
+    return summaries.known()
+
+
+@pytest.fixture
+def truth(root: Path) -> list[Known | Unreadable]:
+    """What a server has read, and kept."""
+    found = read(server(root))
+    wait_until(root.with_name("kept.json").exists)
+    return found
+
+
+def test_a_server_that_is_started_again_has_all_numbers_at_once(root: Path, truth: list[Known | Unreadable]) -> None:
+    assert server(root).known() == truth
+    assert [one.summary.status.rows for one in truth if isinstance(one, Known) and one.summary] == [
+        (40 + number - (number == 5)) * 1440 - 60 for number in range(12)
+    ]
+    # A page of one market first, and then that of all.
+    again = server(root)
+    assert again.known(Market.FUTURES) == []
+    assert again.known() == truth
+
+
+def test_what_changed_meanwhile_is_read_again_and_the_rest_is_not(root: Path, truth: list[Known | Unreadable]) -> None:
+    store = Store(root)
+    dataset = store.find(Market.SPOT, PAIRS[4])
+    assert dataset is not None
+    files = store.open(dataset)
+    entries = [entry for key, entry in files.entries.items() if key != "2024-01-09"]
+    (files.folder / "manifest.json").write_bytes(to_text(dataset, entries))
+    again = server(root)
+    # Until it is read, the page has its old numbers, and says so.
+    assert [one for one in again.known() if isinstance(one, Known) and one.summary is None] == []
+    found = read(again)
+    assert [one for one in found if one not in truth] == [found[4]]
+    assert found == read(server(root, root.with_name("another.json")))
+    assert isinstance(found[4], Known) and found[4].summary and found[4].summary.missing_days == 1
+
+
+def test_a_dataset_that_is_new_gone_or_damaged_is_seen(root: Path, truth: list[Known | Unreadable]) -> None:
+    store_days(root, "NEW/USDT", 3)
+    (root / "binance" / "N01USDT" / "1m" / "dataset.json").write_text("{")
+    (root / "binance" / "N02USDT").rename(root.with_name("gone"))
+    found = read(server(root))
+    assert [one.folder for one in found if isinstance(one, Unreadable)] == ["binance/N01USDT/1m"]
+    names = [one.dataset.pair for one in found if isinstance(one, Known)]
+    assert names == [PAIRS[0], *PAIRS[3:], "NEW/USDT"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": "0", "root": "", "datasets": {}}', '{"format": "1 of 0.1.0"}', "\x00" * 99]
+)
+def test_a_file_that_cannot_be_used_costs_a_reading_and_nothing_else(
+    root: Path, truth: list[Known | Unreadable], content: str
+) -> None:
+    file = root.with_name("kept.json")
+    file.write_text(content)
+    assert read(server(root)) == truth
+    # The folder of another root, and no folder at all.
+    assert KeptFile(file, root.with_name("other")).read() == {}
+    assert read(Summaries(Catalog(Store(root)), KeptFile(None, root))) == truth
+
+
+def test_files_of_the_last_seconds_are_not_relied_on_by_the_next_server(tmp_path: Path) -> None:
+    root = tmp_path / "fresh"
+    for pair in PAIRS:
+        store_days(root, pair, 3)
+    read(server(root))
+    wait_until(root.with_name("kept.json").exists)
+    assert KeptFile(root.with_name("kept.json"), root).read() == {}

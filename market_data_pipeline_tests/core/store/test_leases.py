@@ -1,0 +1,168 @@
+"""Rights in a bucket: one holder at a time, what becomes of one that slept, and requests while nobody comes or goes."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from market_data_pipeline.core.store.storage.lease import Lease, is_held
+from market_data_pipeline.core.store.storage.objects import Objects
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.session import Sessions, Terms
+from market_data_pipeline_tests.core.store.conftest import SLOW
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, proxied
+from market_data_pipeline_tests.places import environment_of, in_bucket
+
+pytestmark = pytest.mark.parametrize("root", ["memory", *SLOW], indirect=True)
+
+
+@dataclass
+class Process:
+    """A process that may have rights. It is asleep while `asleep_s` of its clock have passed unnoticed."""
+
+    root: Any
+    lasts_s: float = 60.0
+    asleep_s: float = 0.0
+    sessions: Sessions = field(init=False)
+    objects: Objects = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Of one client, as no other one sees what is in the memory of this one.
+        self.objects = storage_of(self.root)._objects
+        self.sessions = Sessions(self.objects, Terms(self.lasts_s, 3600.0, self._now_s))
+
+    def right(self, name: str = "right.lock") -> Lease:
+        return Lease(self.objects, self.sessions, self.root / name)
+
+    def _now_s(self) -> float:
+        return time.monotonic() + self.asleep_s
+
+
+def impatient(root: Any) -> Process:
+    """A process for which the sessions of all others ran out long ago."""
+    return Process(root, lasts_s=-1000)
+
+
+def test_a_right_has_one_holder_and_is_free_when_that_releases_it(root: Any) -> None:
+    one, other = Process(root), Process(root)
+    first, second = one.right(), other.right()
+    assert first.acquire() and first.is_mine
+    assert not second.acquire() and not second.is_mine
+    assert is_held(other.objects, other.sessions, root / "right.lock")
+    second.release()
+    assert first.is_mine
+    first.release()
+    assert not is_held(other.objects, other.sessions, root / "right.lock")
+    assert second.acquire() and not first.acquire()
+    second.release()
+    assert list((root / ".sessions").iterdir()) == []
+
+
+def test_two_rights_of_one_process_are_two(root: Any) -> None:
+    process = Process(root)
+    first, same, other = process.right(), process.right(), process.right("other.lock")
+    assert first.acquire() and other.acquire() and not same.acquire()
+    first.release()
+    assert other.is_mine and same.acquire()
+
+
+def test_a_holder_that_slept_and_was_not_missed_goes_on(root: Any) -> None:
+    process = Process(root)
+    held = process.right()
+    assert held.acquire()
+    process.asleep_s = 100
+    assert not held.is_mine
+    assert held.acquire() and held.is_mine
+
+
+def test_a_holder_that_slept_while_another_one_took_over_has_no_right_any_more(root: Any) -> None:
+    late, new = Process(root), impatient(root)
+    taken, left = late.right(), late.right("left.lock")
+    assert taken.acquire() and left.acquire()
+    over = new.right()
+    assert over.acquire()
+    late.asleep_s = 100
+    # Its session was ended, and with it all its rights; it takes again what is free.
+    assert not taken.acquire()
+    assert not left.is_mine
+    new.sessions = Sessions(new.objects)
+    assert left.acquire() and left.is_mine
+    content = (root / "right.lock").read_bytes()
+    taken.release()
+    assert (root / "right.lock").read_bytes() == content
+
+
+def test_a_holder_notices_that_its_session_was_ended(root: Any) -> None:
+    late = Process(root)
+    held, session = late.right(), late.sessions.join()
+    assert held.acquire()
+    assert impatient(root).right().acquire()
+    assert held.is_mine
+    session.renew()
+    assert not held.is_mine
+
+
+def test_a_session_that_is_renewed_in_the_last_moment_is_not_ended(root: Any) -> None:
+    holder, other = Process(root), impatient(root)
+    held = holder.right()
+    assert held.acquire()
+    other.objects = other.sessions._objects = _RenewedMeanwhile(other.objects, holder)  # type: ignore[assignment]
+    assert not other.right().acquire()
+    assert held.is_mine
+
+
+class _RenewedMeanwhile:
+    """Objects whose session is renewed after it was found to have run out, and before it is ended."""
+
+    def __init__(self, objects: Objects, holder: Process) -> None:
+        self._objects, self._holder = objects, holder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def write(self, path: Any, content: bytes, expected: Any) -> Any:
+        self._holder.sessions.join().renew()
+        return self._objects.write(path, content, expected)
+
+
+def test_what_names_no_session_is_free(root: Any) -> None:
+    for content in (b"", b"\xff\x00", b"../../binance/BTCUSDT/1m/dataset.json", b"0" * 32):
+        (root / "right.lock").write_bytes(content)
+        process = Process(root)
+        held = process.right()
+        assert held.acquire()
+        held.release()
+
+
+@pytest.fixture
+def proxy(request: pytest.FixtureRequest, root: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
+    if "memory" in request.node.callspec.id:
+        pytest.skip("sends no requests")
+    with proxied(request.getfixturevalue(request.node.callspec.params["root"])) as running:
+        for name, value in environment_of(running.url).items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def test_many_rights_are_renewed_by_one_request(proxy: ObjectsProxy) -> None:
+    process = Process(in_bucket())
+    rights = [process.right(f"{number}.lock") for number in range(20)]
+    assert all(right.acquire() for right in rights)
+    proxy.requests.clear()
+    process.sessions.join().renew()
+    assert [request.method for request in proxy.requests] == ["PUT"]
+    assert all(right.is_mine for right in rights)
+
+
+def test_a_lost_answer_costs_no_right(proxy: ObjectsProxy) -> None:
+    proxy.lose_each_once(lambda request: request.method == "PUT")
+    process = Process(in_bucket())
+    held = process.right()
+    assert held.acquire() and held.is_mine
+    for _ in range(3):
+        proxy.lose_each_once(lambda request: request.method == "PUT")
+        process.sessions.join().renew()
+        assert held.is_mine
+    assert len(proxy.lost) == 5

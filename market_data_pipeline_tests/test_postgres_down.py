@@ -1,0 +1,105 @@
+"""A Postgres that goes away and comes back while days are loaded: one line, and nothing is lost."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from market_data_pipeline_tests.servers import Link
+from market_data_pipeline_tests.support import (
+    CHECKOUT,
+    MarketData,
+    Simulate,
+    chunk_files,
+    wait_until,
+    without_progress,
+)
+
+pytestmark = pytest.mark.slow
+DAYS = [(date(2023, 9, 1) + timedelta(days=number)).isoformat() for number in range(200)]
+LOAD = ("--market", "spot", "backfill", "--source", "rest", "--start", DAYS[0], "--end", "2024-03-19")
+REFUSED = "the database of the Dagster instance of {home} takes no entry: connection to server at "
+
+REFUSED_PAYMENT = "the request-weight budget in Postgres cannot be reached"
+
+
+@pytest.fixture
+def tool(tmp_path: Path, simulate: Simulate, postgres: str, link: Link) -> MarketData:
+    """The command line with a home as deploy/ describes it, its Postgres behind the link."""
+    home = tmp_path / "home"
+    home.mkdir()
+    settings = (CHECKOUT / "deploy" / "dagster.postgres.yaml").read_text(encoding="utf-8")
+    (home / "dagster.yaml").write_text(settings, encoding="utf-8")
+    server = sa.make_url(postgres)
+    named = {"PGHOST": "127.0.0.1", "PGPORT": link.port, "PGUSER": server.username, "PGDATABASE": server.database}
+    password = {"PGPASSWORD": str(server.password)} if server.password else {}
+    # So far away, all days take some seconds.
+    running = simulate(weights=False, rtt_ms=300)
+    return MarketData(
+        tmp_path / "root",
+        running.url,
+        {"DAGSTER_HOME": str(home), **{name: str(value) for name, value in named.items()}, **password},
+    )
+
+
+def recorded(postgres: str) -> list[str]:
+    """The days that Dagster has, as often as it has them."""
+    days = (
+        "SELECT partition FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION' "
+        "AND partition IS NOT NULL ORDER BY partition"
+    )
+    with sa.create_engine(postgres, poolclass=sa.NullPool).connect() as connection:
+        return list(connection.scalars(sa.text(days)))
+
+
+def test_a_postgres_that_is_down_is_one_line_and_is_found_when_it_is_up(
+    tool: MarketData, link: Link, postgres: str
+) -> None:
+    link.cut()
+    refused = tool.run(*LOAD)
+    assert refused.returncode == 3
+    [line] = without_progress(refused.stderr).splitlines()
+    # The budget is the first to be asked for.
+    assert line.startswith(f"error: {REFUSED_PAYMENT} (connection to server at ")
+    assert "Connection refused" in line
+    assert "check that Postgres runs" in line
+    assert not chunk_files(tool.root)
+    link.mend()
+    assert tool.run(*LOAD).returncode == 0
+    assert recorded(postgres) == DAYS
+
+
+def test_a_load_goes_on_when_postgres_is_back(tool: MarketData, link: Link, postgres: str) -> None:
+    with tool.start(*LOAD) as process:
+        wait_until(lambda: len(chunk_files(tool.root)) > 10)
+        link.cut()
+        log = tool.root / "logs" / "loader.log"
+        wait_until(lambda: REFUSED_PAYMENT in log.read_text(encoding="utf-8"))
+        link.mend()
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    [line] = without_progress(said).splitlines()
+    assert REFUSED_PAYMENT in line
+    assert "no request is sent until it can" in line
+    assert recorded(postgres) == DAYS
+
+
+def test_a_load_whose_postgres_stays_down_ends_in_one_line_and_the_next_one_records_its_days(
+    tool: MarketData, link: Link, postgres: str
+) -> None:
+    with tool.start(*LOAD) as process:
+        wait_until(lambda: len(chunk_files(tool.root)) > 10)
+        link.cut()
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 3, said
+    [line] = without_progress(said).splitlines()
+    assert line.startswith("error: " + REFUSED.format(home=tool.env["DAGSTER_HOME"]))
+    # Without its budget a load asks for no further day.
+    kept = list(chunk_files(tool.root))
+    assert kept == DAYS[: len(kept)]
+    link.mend()
+    resumed = tool.run(*LOAD)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{len(kept)} unchanged" in resumed.stdout
+    assert recorded(postgres) == DAYS
