@@ -95,15 +95,19 @@ class Lives:
         if self.is_unreachable:
             raise self._unreachable
 
-    def note_unreachable(self, error: SourceUnavailable) -> None:
-        """Note that REST cannot be asked any more, with one warning, until it answers a request that is under way."""
+    def note_unreachable(self, error: SourceUnavailable) -> SourceUnavailable:
+        """Note that REST cannot be asked any more, with one warning, until it answers a request that is under way.
+
+        Returns the error that was noted first: how long a ban lasts differs from request to request.
+        """
         with self._lock:
             if self.is_unreachable:
-                return
+                return self._unreachable
             self._unreachable_s, self._unreachable = time.monotonic(), error
             warning = f"{error}. Loaded from {self._archive.address} alone, which is a day behind"
             if warning not in self._rest.warnings:
                 self._rest.warnings.append(warning)
+            return error
 
     def now_ms(self) -> int:
         """Return the exchange's clock, or this machine's where REST never told it and cannot be reached (ms UTC)."""

@@ -138,8 +138,7 @@ class UnionPages:
             return Page(span, EMPTY, REST, str(error))
         except REFUSED as error:
             # The next days may be whole in the archive.
-            self._lives.note_unreachable(error)
-            return Page(span, EMPTY, REST, str(error))
+            return Page(span, EMPTY, REST, str(self._lives.note_unreachable(error)))
         found = both(of_file, by_rest)
         # Where REST has but the same flawed klines, the archive's are all there is.
         from_archive = ARCHIVE if of_file.klines.num_rows else frozenset()
