@@ -172,8 +172,7 @@ class _OpenDataset:
         else:
             self._files.refresh()
         self._stamps = stamps if are_settled(stamps) else None
-        entries = tuple(sorted(self._files.entries.values(), key=lambda entry: entry.day))
-        return DatasetView(status_of(self._files), entries, since_ms(self._files))
+        return DatasetView(status_of(self._files), tuple(self._files.by_day()), since_ms(self._files))
 
 
 def _identity(dataset: Dataset) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
+from itertools import pairwise
 from typing import Literal
 
 import pyarrow as pa
@@ -147,13 +148,14 @@ class _EntryRecord:
         records.require_sha256(self.sha256)
         if not (0 <= self.rows <= self.expected_rows <= _MOST_ROWS and 0 < self.bytes <= MOST_CHUNK_BYTES):
             raise ValueError(f"{self.rows} rows of {self.expected_rows} in {self.bytes} bytes")
-        times = [time for time in (self.first_open_time, self.last_open_time) if time is not None]
-        for open_time in times:
-            records.require_minute(open_time)
-        if len(times) != (2 if self.rows else 0) or times != sorted(times):
-            raise ValueError(f"{self.rows} rows from {self.first_open_time} to {self.last_open_time}")
-        ends = [end for absence in self.absences for end in (absence.start_ms, absence.end_ms)]
-        if ends != sorted(ends):
+        first, last = self.first_open_time, self.last_open_time
+        for open_time in (first, last):
+            if open_time is not None:
+                records.require_minute(open_time)
+        is_bounded = first is not None and last is not None and first <= last
+        if not (is_bounded if self.rows else first is last is None):
+            raise ValueError(f"{self.rows} rows from {first} to {last}")
+        if any(after.start_ms < before.end_ms for before, after in pairwise(self.absences)):
             raise ValueError("absences overlap or are not sorted")
         if not self.source or len(self.source) > _MOST_SOURCE:
             raise ValueError(f"source has {len(self.source)} characters")

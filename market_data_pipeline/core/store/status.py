@@ -3,6 +3,7 @@
 Belongs here: the numbers that `status` and the manifest asset show. Does not belong here: showing them.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,7 +51,8 @@ class DatasetStatus(Numbers):
 def status_of(store: DatasetStore) -> DatasetStatus:
     """The dataset in numbers."""
     revisions = store.revisions()
-    entries = sorted(store.entries.values(), key=lambda entry: entry.day)
+    entries = store.by_day()
+    states = Counter(entry.state for entry in entries)
     return DatasetStatus(
         dataset=store.dataset,
         folder=store.folder,
@@ -61,7 +63,7 @@ def status_of(store: DatasetStore) -> DatasetStatus:
         first_day=entries[0].day if entries else None,
         last_day=entries[-1].day if entries else None,
         newest_open_ms=store.newest_open_ms,
-        states={state.value: count for state in State if (count := sum(entry.state is state for entry in entries))},
+        states={state.value: states[state] for state in State if state in states},
         absent_minutes=minutes_by_kind(absence for entry in entries for absence in entry.absences),
         flaws=sum(len(entry.flaws) for entry in entries),
         revisions=len(revisions),

@@ -77,6 +77,11 @@ class ChunkList:
         """The entry of every chunk that is on disk or should be, by day."""
         return ChainMap(self._unlisted, self._listed)
 
+    def by_day(self) -> list[Entry]:
+        """The entries in the order of their days."""
+        entries = self._listed | self._unlisted
+        return [entries[day] for day in sorted(entries)]
+
     @property
     def newest(self) -> Entry | None:
         """The entry of the last day that has one."""
@@ -86,7 +91,7 @@ class ChunkList:
     @property
     def newest_open_ms(self) -> int | None:
         """Open time of the newest kline that is stored, in a chunk or in the journal, ms UTC; None for none."""
-        times = [entry.last_open_time for entry in self.entries.values()]
+        times = [entry.last_open_time for entry in (self._listed | self._unlisted).values()]
         return max((time_ms for time_ms in (*times, self.journaled_ms) if time_ms is not None), default=None)
 
     def chunk_path(self, day: Day) -> StorePath:
