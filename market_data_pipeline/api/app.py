@@ -59,11 +59,10 @@ def create_app(
 
 @asynccontextmanager
 async def _served(app: FastAPI) -> AsyncIterator[None]:
-    """Read ahead for the first page. While the app is served, datasets of other programs appear in Dagster."""
+    """Get ready for the first page. While the app is served, datasets of other programs appear in Dagster."""
     context: Context = app.state.context
-    context.summaries.read_ahead()
     prepare()
-    with context.code_location.followed():
+    with context.summaries.read_ahead(), context.code_location.followed():
         yield
 
 

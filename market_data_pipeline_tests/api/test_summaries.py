@@ -1,20 +1,28 @@
 """The numbers of all datasets outlive the server, and count only while the files are those that were read."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from market_data_pipeline.api.datasets.catalog import Catalog
+from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView
 from market_data_pipeline.api.datasets.kept import KeptFile
 from market_data_pipeline.api.datasets.summaries import Known, Summaries, Unreadable
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.table import bits_of
+from market_data_pipeline.core.store.journal.segments import Owner
+from market_data_pipeline.core.store.journal.writing import JournalWriter
+from market_data_pipeline.core.store.layout import market_journal
 from market_data_pipeline.core.store.manifest import to_text
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline_tests.api.pages.browsing import store_days
-from market_data_pipeline_tests.support import span, wait_until
+from market_data_pipeline_tests.core.fakes import klines_at
+from market_data_pipeline_tests.support import at, span, wait_until
 
 # More than a page waits for.
 PAIRS = [f"N{number:02d}/USDT" for number in range(12)]
@@ -114,3 +122,52 @@ def test_files_of_the_last_seconds_are_not_relied_on_by_the_next_server(tmp_path
     read(server(root))
     wait_until(root.with_name("kept.json").exists)
     assert KeptFile(root.with_name("kept.json"), root).read() == {}
+
+
+class CountingCatalog(Catalog):
+    """Counts how often a dataset is read; `slow_s` makes a reading slow."""
+
+    def __init__(self, root: Path, slow_s: float = 0) -> None:
+        super().__init__(Store(root))
+        self.read, self._slow_s = 0, slow_s
+
+    def view(self, path: StorePath) -> DatasetView:
+        self.read += 1
+        time.sleep(self._slow_s)
+        return super().view(path)
+
+
+def test_a_new_day_reads_only_datasets_of_which_a_day_was_requested(root: Path) -> None:
+    # The datasets end from 2024-02-09 on, one day after the other.
+    days, catalog = ["2024-02-15T00:00Z", "2024-02-16T23:59Z", "2024-02-18T12:00Z"], CountingCatalog(root)
+    now_s = [0.0]
+    summaries = Summaries(catalog, KeptFile(None, root), lambda: now_s[0])
+    for day, readings in zip(days, [12, 6, 5], strict=True):
+        catalog.read, now_s[0] = 0, at(day) / 1000
+        found = read(summaries)
+        assert catalog.read == readings
+        assert found == read(Summaries(Catalog(Store(root)), KeptFile(None, root), lambda: now_s[0]))
+
+
+def test_klines_in_the_journal_count_without_reading_the_dataset_again(root: Path) -> None:
+    catalog, journal = CountingCatalog(root), JournalWriter(market_journal(root, Market.SPOT))
+    summaries = Summaries(catalog, KeptFile(None, root))
+    read(summaries)
+    for minute, readings in ((0, 1), (1, 0), (5, 0)):
+        catalog.read, open_ms = 0, at("2024-02-14T00:00Z") + minute * MINUTE_MS
+        journal.append([(Owner(PAIRS[4], "UTC"), bits_of(klines_at([open_ms])))])
+        found = read(summaries)
+        assert catalog.read == readings
+        assert found == read(server(root, root.with_name("another.json")))
+    journal.close()
+
+
+def test_a_server_that_ends_keeps_what_it_has_read_and_reads_no_more(root: Path) -> None:
+    catalog, file = CountingCatalog(root, slow_s=0.05), KeptFile(root.with_name("kept.json"), root)
+    summaries = Summaries(catalog, file)
+    with summaries.read_ahead():
+        wait_until(lambda: catalog.read == 4)
+    assert {thread.name for thread in threading.enumerate()}.isdisjoint({"summaries", "read ahead"})
+    assert 3 <= len(file.read()) == catalog.read < len(PAIRS)
+    # What a last page then shows is still marked as being read.
+    assert sum(isinstance(one, Known) and not one.is_current for one in summaries.known()) == 12 - catalog.read

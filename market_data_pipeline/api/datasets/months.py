@@ -58,6 +58,12 @@ def missing_days(dataset: Dataset, entries: Iterable[Entry], today: date) -> lis
     return sorted(day for day in days if day.isoformat() not in stored)
 
 
+def is_any_requested(dataset: Dataset, since: date, before: date) -> bool:
+    """True if a day from `since` on and before `before` was requested."""
+    ends = (_first_and_last(dataset, span) for span in dataset.requested)
+    return any(since <= last and first < before for first, last in ends)
+
+
 def months_of(dataset: Dataset, entries: Iterable[Entry], missing: Iterable[date]) -> dict[str, Month]:
     """The months that have a chunk or a missing day, by name: `2024-03`."""
     months: dict[str, Month] = {}
@@ -72,5 +78,9 @@ def months_of(dataset: Dataset, entries: Iterable[Entry], missing: Iterable[date
 
 
 def _dates(dataset: Dataset, span: Span, today: date) -> Iterable[date]:
-    first, last = day_at(dataset.zone, span.start_ms).date, day_at(dataset.zone, span.end_ms - 1).date
+    first, last = _first_and_last(dataset, span)
     return (first + timedelta(number) for number in range((min(last + timedelta(1), today) - first).days))
+
+
+def _first_and_last(dataset: Dataset, span: Span) -> tuple[date, date]:
+    return day_at(dataset.zone, span.start_ms).date, day_at(dataset.zone, span.end_ms - 1).date

@@ -5,30 +5,33 @@ what the numbers mean (`health`).
 
 A page may be late, but never untrue in silence. Each call compares the stamps of all files with those at the last
 reading. A dataset whose files have changed since is marked as being read until it is. The numbers are kept in a file
-(`kept`), so that a server that was started anew has those of all datasets whose files have not changed.
+(`kept`), so that a server that was started anew has those of all datasets whose files have not changed. A server that
+ends closes this: Python cannot end a thread in the midst of reading a file without ending the process by force.
 """
 
 import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView, Stamps, are_settled, stamps_of, watched_of
 from market_data_pipeline.api.datasets.kept import KeptFile, Remembered, Summary, name_of, noted_of
-from market_data_pipeline.api.datasets.months import missing_days, months_of
+from market_data_pipeline.api.datasets.months import is_any_requested, missing_days, months_of
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
-from market_data_pipeline.core.klines.days import day_at
+from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.storage.protocol import StorePath
 
 # A page with a few datasets to read waits for them, so that it is complete at once.
 _FEW, _LONGEST_WAIT_S = 10, 0.1
 _LONGEST_PAUSE_S = 0.25
+# A server says that it is ready when it knows the names of all datasets, unless the disk or bucket is slow.
+_LONGEST_START_S, _LONGEST_END_S = 3.0, 2.0
 # Live mode changes all datasets each minute, and the file has megabytes.
 _WRITTEN_EVERY_S = 300
 _log = logging.getLogger(__name__)
@@ -51,7 +54,7 @@ class Known:
     is_current: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
     """The last reading of a dataset, `today` the day that was current then.
 
@@ -69,10 +72,16 @@ class _Kept:
 class Summaries:
     """The numbers of the datasets of a data root. Threads may share it."""
 
-    def __init__(self, catalog: Catalog, file: KeptFile) -> None:
-        """Files are read at the first call that needs them. `file` keeps the numbers for the next server."""
-        self._catalog, self._file = catalog, file
-        self._written_s = -math.inf
+    def __init__(self, catalog: Catalog, file: KeptFile, clock: Callable[[], float] = time.time) -> None:
+        """Files are read at the first call that needs them.
+
+        Args:
+            catalog: reads a dataset.
+            file: keeps the numbers for the next server.
+            clock: seconds since 1970.
+        """
+        self._catalog, self._file, self._clock = catalog, file, clock
+        self._written_s, self._is_unwritten, self._is_closed = -math.inf, False, False
         self._remembered: dict[str, Remembered] | None = None
         self._kept: dict[StorePath, _Kept] = {}
         self._due: dict[StorePath, None] = {}
@@ -80,15 +89,26 @@ class Summaries:
         self._pages = 0
         self._reader: threading.Thread | None = None
 
-    def read_ahead(self) -> None:
-        """Read all datasets in the background, before a page asks for them."""
+    @contextmanager
+    def read_ahead(self) -> Iterator[None]:
+        """Read all datasets in the background while the block serves pages; it begins when the first page can be made.
+
+        At its end nothing is read any more, and what was read is in the file.
+        """
 
         def read() -> None:
             # What is wrong with the disk is said by the page that needs it.
             with suppress(OSError):
                 self.known()
 
-        threading.Thread(target=read, name="read ahead", daemon=True).start()
+        self._is_closed = False
+        ahead = threading.Thread(target=read, name="read ahead", daemon=True)
+        ahead.start()
+        ahead.join(_LONGEST_START_S)
+        try:
+            yield
+        finally:
+            self._close(ahead)
 
     def known(self, market: Market | None = None) -> list[Known | Unreadable]:
         """All datasets, or those of a market, by market and pair.
@@ -120,14 +140,27 @@ class Summaries:
 
     def _is_due(self, path: StorePath, todays: dict[str, date]) -> bool:
         kept = self._kept.get(path)
-        if kept is None or kept.stamps is None or kept.stamps != stamps_of(kept.watched):
+        if kept is None or kept.stamps is None:
             return True
-        if kept.dataset is None:
-            return False
-        zone = kept.dataset.zone.name
-        if zone not in todays:
-            todays[zone] = _today(kept.dataset)
-        return kept.today != todays[zone]
+        now = kept
+        if kept.stamps != (stamps := stamps_of(kept.watched)):
+            if (summary := _journaled(kept, stamps)) is None:
+                return True
+            now = replace(kept, summary=summary, stamps=stamps)
+        if kept.dataset is not None:
+            zone = kept.dataset.zone.name
+            if zone not in todays:
+                todays[zone] = self._today(kept.dataset)
+            if kept.today != (today := todays[zone]):
+                # A requested day that has passed meanwhile is missing now if it has no chunk.
+                if kept.today is None or is_any_requested(kept.dataset, kept.today, today):
+                    return True
+                now = replace(now, today=today)
+        if now is not kept:
+            with self._condition:
+                if self._kept.get(path) is kept:
+                    self._kept[path], self._is_unwritten = now, True
+        return False
 
     def _known(self, path: StorePath, is_current: bool) -> Known | Unreadable:
         kept = self._kept.get(path) or _Kept()
@@ -166,7 +199,7 @@ class Summaries:
     def _read_soon(self, paths: list[StorePath]) -> None:
         with self._condition:
             self._due.update(dict.fromkeys(paths))
-            if self._reader is None:
+            if self._reader is None and not self._is_closed:
                 # A daemon: the server may end while it reads.
                 self._reader = threading.Thread(target=self._read_all, name="summaries", daemon=True)
                 self._reader.start()
@@ -178,19 +211,32 @@ class Summaries:
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: not self._pages, timeout=_LONGEST_PAUSE_S)
-                path = next(iter(self._due), None)
+                path = None if self._is_closed else next(iter(self._due), None)
                 if path is None:
                     self._reader = None
                     break
             kept = self._read(path)
             with self._condition:
-                self._kept[path] = kept
+                self._kept[path], self._is_unwritten = kept, True
                 del self._due[path]
                 self._condition.notify_all()
 
         if time.monotonic() - self._written_s >= _WRITTEN_EVERY_S:
-            self._written_s = time.monotonic()
-            self._file.write(dict(self._lines()))
+            self._write()
+
+    def _close(self, ahead: threading.Thread) -> None:
+        with self._condition:
+            self._is_closed, reader = True, self._reader
+            self._condition.notify_all()
+        for thread in (ahead, reader):
+            if thread is not None:
+                thread.join(_LONGEST_END_S)
+        if self._is_unwritten:
+            self._write()
+
+    def _write(self) -> None:
+        self._written_s, self._is_unwritten = time.monotonic(), False
+        self._file.write(dict(self._lines()))
 
     def _lines(self) -> Iterator[tuple[str, Remembered]]:
         for path, kept in list(self._kept.items()):
@@ -203,13 +249,16 @@ class Summaries:
         relied_on = stamps if are_settled(stamps) else None
         try:
             view = self._catalog.view(path)
-            today = _today(view.dataset)
+            today = self._today(view.dataset)
             return _Kept(view.dataset, _summary(view, today, stamps), "", watched, relied_on, today)
         except (MarketDataError, OSError) as error:
             return _Kept(problem=" ".join(str(error).split()), watched=watched, stamps=relied_on)
         except Exception as error:
             _log.exception("%s cannot be read", path)
             return _Kept(problem=f"{type(error).__name__}, see the server's log", watched=watched, stamps=relied_on)
+
+    def _today(self, dataset: Dataset) -> date:
+        return day_at(dataset.zone, round(self._clock() * 1000)).date
 
 
 def _summary(view: DatasetView, today: date, stamps: Stamps) -> Summary:
@@ -219,5 +268,13 @@ def _summary(view: DatasetView, today: date, stamps: Stamps) -> Summary:
     return Summary(view.status, months, len(missing), view.since_ms, manifest.modified_ns / 1e9 if manifest else 0.0)
 
 
-def _today(dataset: Dataset) -> date:
-    return day_at(dataset.zone, round(time.time() * 1000)).date
+def _journaled(kept: _Kept, stamps: Stamps) -> Summary | None:
+    """The numbers of a dataset that got klines in the journal, and nothing else; None if more has changed."""
+    summary, before = kept.summary, kept.stamps
+    if summary is None or before is None or before.files != stamps.files:
+        return None
+    if before.journaled_ms is None or stamps.journaled_ms is None or stamps.journaled_ms < before.journaled_ms:
+        return None
+    newest_ms, since_ms = stamps.journaled_ms, summary.since_ms
+    status = replace(summary.status, newest_open_ms=max(newest_ms, summary.status.newest_open_ms or newest_ms))
+    return replace(summary, status=status, since_ms=since_ms and max(since_ms, newest_ms + MINUTE_MS))
