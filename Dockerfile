@@ -13,10 +13,11 @@ FROM python:3.12-slim
 COPY --from=build /opt/market-data /opt/market-data
 # Writable for every user, so that `--user` can name the owner of a mounted folder.
 RUN useradd --create-home --uid 1000 market-data \
- && install -d -o market-data -g market-data -m 1777 /app /app/logs /app/dagster /app/postgres /app/workers /data /data/MarketData
+ && install -d -o market-data -g market-data -m 1777 /app /app/logs /app/dagster /app/kubernetes /app/postgres /app/workers /data /data/MarketData
 # Dagster homes for those who set DAGSTER_HOME to one of them; all else is in the data root or where they say.
 COPY deploy/dagster.postgres.yaml /app/postgres/dagster.yaml
 COPY deploy/dagster.celery.yaml /app/workers/dagster.yaml
+COPY deploy/workspace.yaml /app/workers/workspace.yaml
 ENV PATH=/opt/market-data/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MARKET_DATA_DIR=/data/MarketData \
