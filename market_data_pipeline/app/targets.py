@@ -13,7 +13,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import Zone, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
-from market_data_pipeline.core.klines.patterns import parse_patterns
+from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
@@ -74,16 +74,21 @@ def targets_of(
         market: `spot` or `futures`.
         words: pairs in any spelling, globs, and what to leave out, as `core.klines.patterns` reads them.
         tz: an IANA time zone, or an offset such as `+05:30`.
-        among: gives the pairs of a market that globs choose among; those that are stored if None.
+        among: gives the pairs of a market that were traded in the window, for globs; those that are stored if None.
 
     Raises:
         UsageError: a word cannot be parsed, names a pair twice, or matches nothing.
     """
     of_market, zone = parse_market(market or settings.market_type), parse_zone(tz or settings.align_tz)
     patterns = parse_patterns(words, has_contracts=of_market.has_contracts)
-    candidates = among or (lambda settings, market: store_of(settings).pairs(market))
+    candidates, kind = (among, Among.TRADED) if among else (_stored, Among.STORED)
     pairs = set(candidates(settings, of_market)) if patterns.needs_candidates else set[str]()
-    return [Target(of_market, pair, zone, named=True, in_catalog=pair in pairs) for pair in patterns.choose(pairs)]
+    chosen = patterns.choose(pairs, kind)
+    return [Target(of_market, pair, zone, named=True, in_catalog=pair in pairs) for pair in chosen]
+
+
+def _stored(settings: Settings, market: Market) -> Iterable[str]:
+    return store_of(settings).pairs(market)
 
 
 def words_of_file(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from market_data_pipeline.core.catalog.catalog import traded_pairs
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
-from market_data_pipeline.core.klines.patterns import parse_patterns
+from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.loading.request import WindowRequest
@@ -159,10 +159,10 @@ def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, M
     if not words:
         raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
-    among = traded_pairs(catalog_of(tools, market).pairs, zone, start_ms, end_ms) if patterns.needs_candidates else []
+    pairs = traded_pairs(catalog_of(tools, market).pairs, zone, start_ms, end_ms) if patterns.needs_candidates else []
     requests = [
         WindowRequest(market, pair, zone, start_ms, end_ms, align=config.align_window, strict=True)
-        for pair in patterns.choose(among)
+        for pair in patterns.choose(pairs, Among.TRADED)
     ]
     work = Work(tools.store, tools.opener(source), partial(log_to, tools.logs), config.refetch, config.chunk_size)
     return load_many(requests, work)

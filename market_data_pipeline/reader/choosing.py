@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.pair import parse_pair
-from market_data_pipeline.core.klines.patterns import Patterns, parse_patterns
+from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
 from market_data_pipeline.core.store.root import Store
 
 
@@ -22,7 +22,7 @@ def choose(store: Store, market: Market, pairs: str | Sequence[str]) -> list[Dat
     """
     patterns = parse_patterns(_written(pairs), has_contracts=market.has_contracts)
     known = _matching(store, market, patterns) if patterns.needs_candidates else {}
-    return [known.get(pair) or find_stored(store, market, pair) for pair in patterns.choose(known)]
+    return [known.get(pair) or find_stored(store, market, pair) for pair in patterns.choose(known, Among.STORED)]
 
 
 def find_stored(store: Store, market: Market, pair: str) -> Dataset:

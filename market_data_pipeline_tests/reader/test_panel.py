@@ -112,9 +112,9 @@ def test_pairs_are_named_or_matched(spot, pairs, expected):
     ("pairs", "said"),
     [
         ("ADA/USDT", "there is no spot ADA/USDT under .*backfill loads it"),
-        (["BTC/USDT", "*/EUR"], r"'\*/EUR' matches no pair"),
+        (["BTC/USDT", "*/EUR"], r"'\*/EUR' matches no pair that is stored; `market-data status`"),
         (["BTC/USDT", "OLD/USDT", "btcusdt"], "named twice, as 'BTC/USDT' and 'btcusdt'; name it once"),
-        (["BTC/USDT", "BTC/USDT"], "is named twice"),
+        (["BTC/USDT", "BTC/USDT"], "BTC/USDT is named twice; name it once"),
         (["BTC/USDT:USDT"], "is a futures contract"),
         (["BTCU/SDT"], "there is no BTCU/SDT"),
         (["/"], "not a pair"),

@@ -18,7 +18,7 @@ from market_data_pipeline.core.catalog.refresh import refresh as refresh_catalog
 from market_data_pipeline.core.errors import SourceError, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.pair import has_slash, require_same, token_of
-from market_data_pipeline.core.klines.patterns import Patterns, parse_patterns
+from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
 from market_data_pipeline.core.sources.planning.traffic import Traffic
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.instance.composition import catalog_store_of, market_opener_of
@@ -171,7 +171,7 @@ def _symbols(catalog: Catalog, patterns: Patterns) -> set[str]:
             raise UsageError(f"{catalog.market} never had klines of {name}; check the name, or the other --market")
         if has_slash(known[token_of(name)].pair):
             require_same(name, known[token_of(name)].pair)
-    return {token_of(pair) for pair in patterns.choose(catalog.names)}
+    return {token_of(pair) for pair in patterns.choose(catalog.names, Among.CATALOG)}
 
 
 def changes_since(settings: Settings, catalog: Catalog, day: date, *, among: Sequence[ListedPair]) -> ChangesSince:

@@ -10,12 +10,21 @@ letters alike. `!` in front of a name or glob leaves out what it matches.
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from fnmatch import fnmatchcase
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.pair import parse_pair, token_of
 
 _OF_GLOBS = frozenset("*?[")
+
+
+class Among(Enum):
+    """Which pairs a glob chooses among, and where a user sees them: for the message that it matches none."""
+
+    CATALOG = "; `market-data pairs` lists what there is"
+    TRADED = " that was traded in the window; `market-data pairs` lists what there is"
+    STORED = " that is stored; `market-data status` lists them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,12 @@ class Patterns:
         """True if a glob may match the pair of this symbol, whatever its base and quote are."""
         return any(_fits(token_of(glob), token) for glob in self.globs)
 
-    def choose(self, candidates: Iterable[str]) -> list[str]:
+    def choose(self, candidates: Iterable[str], among: Among) -> list[str]:
         """The pairs that are meant: the names in their order, then what the globs match, by name.
 
         Args:
             candidates: the pairs to choose among, `BTC/USDT`; names need not be among them.
+            among: which pairs these are.
 
         Raises:
             UsageError: a glob matches nothing, or no pair is left.
@@ -49,7 +59,7 @@ class Patterns:
         for glob in self.globs:
             found = [pair for pair in known if _matches(glob, pair)]
             if not found:
-                raise UsageError(f"{glob!r} matches no pair; `market-data pairs` lists what there is")
+                raise UsageError(f"{glob!r} matches no pair{among.value}")
             for pair in found:
                 by_token.setdefault(token_of(pair), pair)
         kept = [pair for pair in by_token.values() if not any(_matches(text, pair) for text in self.left_out)]
@@ -72,7 +82,8 @@ def parse_patterns(words: Sequence[str], *, has_contracts: bool) -> Patterns:
         name = parse_pair(text, has_contracts=has_contracts)
         if token_of(name) in named:
             first = named[token_of(name)][1]
-            raise UsageError(f"{name} is named twice, as {first!r} and {text!r}; name it once")
+            spellings = "" if first == text else f", as {first!r} and {text!r}"
+            raise UsageError(f"{name} is named twice{spellings}; name it once")
         named[token_of(name)] = name, text
     globs = tuple(dict.fromkeys(text for text in texts if _is_glob(text) and not text.startswith("!")))
     if not named and not globs:

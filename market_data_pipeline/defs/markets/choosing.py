@@ -11,7 +11,7 @@ from pydantic import Field
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
-from market_data_pipeline.core.klines.patterns import parse_patterns
+from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.defs.resources import Tools
 
@@ -41,7 +41,8 @@ def chosen_pairs(config: ChosenConfig, tools: Tools) -> tuple[Market, list[str]]
     if not words:
         raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
-    return market, patterns.choose(tools.store.pairs(market) if patterns.needs_candidates else ())
+    stored = tools.store.pairs(market) if patterns.needs_candidates else ()
+    return market, patterns.choose(stored, Among.STORED)
 
 
 def chosen_datasets(config: ChosenConfig, tools: Tools) -> Sequence[Dataset]:

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.patterns import parse_patterns
+from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 
 PAIRS = ["BTC/USDT", "ETH/USDT", "BTCDOWN/USDT", "ETH/BTC", "BTC/USDT_240628", "币安人生/USDT"]
 
 
 def chosen(*words: str) -> list[str]:
-    return parse_patterns(words, has_contracts=True).choose(PAIRS)
+    return parse_patterns(words, has_contracts=True).choose(PAIRS, Among.CATALOG)
 
 
 @pytest.mark.parametrize(
