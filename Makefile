@@ -18,7 +18,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast check format bench lock clean
+.PHONY: help setup demo dev test test-fast check format bench dist lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -63,6 +63,10 @@ format: $(READY) ## format the code and fix what lint can fix
 
 bench: $(READY) ## the benchmarks
 	@$(PY) -m benchmarks $(ARGS)
+
+dist: $(READY) ## build the wheels and the sdist into dist/
+	@$(PY) -m hatchling build --directory dist
+	@cd packaging/reader && $(abspath $(PY)) -m hatchling build --target wheel --directory ../../dist
 
 # One lock for Python 3.11 to 3.13 on Linux, macOS and Windows. --fork-strategy fewest: one version of each package for all of them
 # (numpy, whose types differ). --no-strip-extras: older pips want `gql[requests]` pinned under that name.

@@ -40,7 +40,14 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'python.calls')}"), name)
+    try:
+        room = import_module(f"{__name__}.{_ROOMS.get(name, 'python.calls')}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.python":
+            raise
+        # AttributeError, so that `from market_data_pipeline import *` and `hasattr` take it for what it is.
+        raise AttributeError(f"{name} is not in the reader alone; install market-data-pipeline in its place") from None
+    value = getattr(room, name)
     globals()[name] = value  # so that this function is asked once
     return value
 

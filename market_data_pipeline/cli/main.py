@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from market_data_pipeline import __version__
 from market_data_pipeline.cli import data_commands, record_commands, service_commands
 from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
@@ -27,6 +28,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"market-data {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -62,6 +69,9 @@ def _global_options(
             "--strict-pair",
             help="End with an error if the market does not list the pair, instead of using BTC/USDT.",
         ),
+    ] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version, and end.")
     ] = False,
 ) -> None:
     context.obj = GlobalOptions(market, tuple(pair or ()), pairs_file, universe, align_tz, strict_pair)
