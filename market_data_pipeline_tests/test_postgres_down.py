@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.servers import Link
 from market_data_pipeline_tests.support import (
     CHECKOUT,
@@ -25,7 +26,13 @@ REFUSED_PAYMENT = "the request-weight budget in Postgres cannot be reached"
 
 
 @pytest.fixture
-def tool(tmp_path: Path, simulate: Simulate, postgres: str, link: Link) -> MarketData:
+def running(simulate: Simulate) -> RunningExchange:
+    """So far away that all days take some seconds."""
+    return simulate(weights=False, rtt_ms=300)
+
+
+@pytest.fixture
+def tool(tmp_path: Path, running: RunningExchange, postgres: str, link: Link) -> MarketData:
     """The command line with a home as deploy/ describes it, its Postgres behind the link."""
     home = tmp_path / "home"
     home.mkdir()
@@ -34,8 +41,6 @@ def tool(tmp_path: Path, simulate: Simulate, postgres: str, link: Link) -> Marke
     server = sa.make_url(postgres)
     named = {"PGHOST": "127.0.0.1", "PGPORT": link.port, "PGUSER": server.username, "PGDATABASE": server.database}
     password = {"PGPASSWORD": str(server.password)} if server.password else {}
-    # So far away, all days take some seconds.
-    running = simulate(weights=False, rtt_ms=300)
     return MarketData(
         tmp_path / "root",
         running.url,
@@ -70,13 +75,18 @@ def test_a_postgres_that_is_down_is_one_line_and_is_found_when_it_is_up(
     assert recorded(postgres) == DAYS
 
 
-def test_a_load_goes_on_when_postgres_is_back(tool: MarketData, link: Link, postgres: str) -> None:
+def test_a_load_goes_on_when_postgres_is_back(
+    tool: MarketData, running: RunningExchange, link: Link, postgres: str
+) -> None:
+    # Pages are asked for while Dagster starts. So slowly, some are still to be paid when the first days are stored.
+    running.exchange.rtt_ms = 1500
     with tool.start(*LOAD) as process:
         wait_until(lambda: len(chunk_files(tool.root)) > 10)
         link.cut()
         log = tool.root / "logs" / "loader.log"
-        wait_until(lambda: REFUSED_PAYMENT in log.read_text(encoding="utf-8"))
+        wait_until(lambda: log.exists() and REFUSED_PAYMENT in log.read_text(encoding="utf-8"))
         link.mend()
+        running.exchange.rtt_ms = 100
         _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     [line] = without_progress(said).splitlines()

@@ -167,6 +167,8 @@ def test_all_datasets_are_verified_where_none_is_named(loaded: Api) -> None:
 
 @pytest.mark.parametrize("named", [PAIR, {}, {"market": "spot", "pairs": ["SIM02*"]}])
 def test_report_tells_dagster_nothing_that_it_knows(loaded: Api, named: dict[str, Any]) -> None:
+    # Of the other datasets of this module Dagster may lack a day.
+    loaded.ended(loaded.post("/report", json=named))
     ended = loaded.ended(loaded.post("/report", json=named))
     assert (ended["what"], ended["status"], ended["days_done"]) == ("report", "success", 0), ended
 

@@ -168,4 +168,6 @@ def test_a_failed_check_is_shown_with_what_is_wrong(loaded):
 
 def test_dagster_dev_warns_of_nothing(loaded):
     lines = loaded.log.read_text(errors="replace").splitlines()
-    assert [line for line in lines if "Warning" in line or "WARNING" in line or "ERROR" in line] == []
+    warnings = [line for line in lines if "Warning" in line or "WARNING" in line or "ERROR" in line]
+    # Dagster says it of each new instance whose runs are started anew when their worker dies (`run_retries`).
+    assert [line for line in warnings if "No cursor for event type" not in line] == []

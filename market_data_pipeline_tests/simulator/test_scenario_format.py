@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_with_its_place(scenario: Any, said: str) -> None:
     ("text", "said"),
     [
         ("", "line 1, column 1: not JSON: "),
-        ('{"now": 0,}', "line 1, column 11: not JSON: "),
+        ('{"now": 0 1}', "line 1, column 11: not JSON: "),
         ('{"spot": {"X": {}, "X": {}}}', "the key 'X' is there twice in one object"),
         ('{"now": NaN}', "NaN is not JSON"),
         ("[" * 100_000, "it is nested too deeply"),
