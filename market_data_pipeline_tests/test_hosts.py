@@ -129,18 +129,15 @@ def test_one_host_cut_off_and_another_killed_leave_the_store_of_one_machine(
         loads[1].communicate()
         assert loads[1].returncode != 0
         # What they had to do goes on elsewhere.
-        for share in SHARES[:2]:
-            assert_in_order(stack.enter_context(tools[2].start(*load_of(share))))
+        assert_in_order(stack.enter_context(tools[2].start(*load_of(SHARES[0] + SHARES[1]))))
         lost.mend()
         _, said = loads[0].communicate(timeout=300)
         assert loads[0].returncode in {0, 3}, said
-    for tool, share in zip(tools[:2], SHARES[:2], strict=True):
-        again = tool.run(*load_of(share))
-        assert again.returncode == 0, again.stdout + again.stderr
-
     alone = MarketData(tmp_path / "alone", running.url, hosts.environment)
-    one_machine = alone.run(*load_of(PAIRS))
-    assert one_machine.returncode == 0, one_machine.stderr
+    with ExitStack() as stack:
+        again = [tool.start(*load_of(share)) for tool, share in zip(tools[:2], SHARES[:2], strict=True)]
+        for process in [stack.enter_context(each) for each in (*again, alone.start(*load_of(PAIRS)))]:
+            assert_in_order(process)
     assert content_of(root) == content_of(alone.root)
     times = recorded(postgres)
     assert len(times) == len(PAIRS) * 30

@@ -90,6 +90,11 @@ def recorded_chunk(text: str) -> str:
     return found[1] if found else ""
 
 
+def tells_of_chunk(text: str, entry: Entry | None) -> bool:
+    """Whether the stored event of a day tells of the chunk of this entry, or of no chunk if that is None."""
+    return recorded_chunk(text) == (entry.sha256[:_SHORT] if entry else "")
+
+
 def is_told(entry: Entry, text: str | None) -> bool:
     """Whether the stored event of a day, None if there is none, tells of this chunk.
 
@@ -97,7 +102,7 @@ def is_told(entry: Entry, text: str | None) -> bool:
     """
     if not text or not entry.is_over:
         return text is not None
-    return recorded_chunk(text) == entry.sha256[:_SHORT] or _FIRST_VERSION in text
+    return tells_of_chunk(text, entry) or _FIRST_VERSION in text
 
 
 def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:

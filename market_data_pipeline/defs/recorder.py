@@ -14,8 +14,9 @@ import dagster as dg
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.defs.metadata import day_metadata, findings_table
+from market_data_pipeline.defs.metadata import day_metadata, findings_table, tells_of_chunk
 from market_data_pipeline.instance.events.batches import REFUSALS, record, refusal_text
+from market_data_pipeline.instance.events.recorded import recorded_meanwhile
 
 _INTERVAL_S = 1.0
 # A database that is down makes each try wait for seconds, and the load with it.
@@ -86,7 +87,7 @@ class DayRecorder:
         finished, self._finished = self._finished, []
         pause_s = _INTERVAL_S
         try:
-            record(self._context, [self._materialization(result) for result in finished])
+            record(self._context, [self._materialization(result) for result in self._untold(finished)])
         except REFUSALS as error:
             if is_last:
                 raise
@@ -96,6 +97,20 @@ class DayRecorder:
             counts = len(finished), len(self._finished)
             _log.warning("Dagster did not record %d days; the last %d are told again: %s", *counts, refusal_text(error))
         self._due_s = time.monotonic() + pause_s
+
+    def _untold(self, finished: list[DayResult]) -> list[DayResult]:
+        """The days less those that Dagster has got with the same chunk since this run began.
+
+        While this process was cut off, another one may have loaded its days; and of a batch whose answer was lost
+        nobody knows whether it is stored.
+        """
+        days = [result.day.key for result in finished]
+        told = recorded_meanwhile(self._context.instance, self._key, days, self._context.run)
+        return [
+            result
+            for result in finished
+            if result.day.key not in told or not tells_of_chunk(told[result.day.key], result.entry)
+        ]
 
     def _materialization(self, result: DayResult) -> dg.AssetMaterialization:
         return dg.AssetMaterialization(self._key, partition=result.day.key, metadata=day_metadata(self._store, result))

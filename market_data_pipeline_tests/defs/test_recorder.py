@@ -1,8 +1,10 @@
-"""A day that Dagster refuses for a moment, as its database is locked, is recorded all the same."""
+"""Days are recorded once, also where Dagster refuses them for a moment or another process records them meanwhile."""
 
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from dagster._core.events.log import EventLogEntry
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.metadata import day_metadata
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.instance.names import KLINES
 from market_data_pipeline.instance.storage import PooledSqliteEventLogStorage, PooledSqliteStorage
 from market_data_pipeline_tests.defs.loading import BTC, Loading
-from market_data_pipeline_tests.instance.storages import Sqlite
+from market_data_pipeline_tests.instance.storages import Postgres, Sqlite
+from market_data_pipeline_tests.servers import postgres_database
 
 KEY = asset_key(BTC, KLINES)
 DAYS = ["2024-05-01", "2024-05-02"]
@@ -25,13 +29,16 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class Locked(PooledSqliteEventLogStorage):
-    """An event log that is locked for the first so many batches of days."""
+    """An event log that is locked for the first so many batches of days, or stores them and its answer is lost."""
 
     refusals = 0
+    is_stored = False
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         if self.refusals and any(event.asset_materialization for event in events):
             self.refusals -= 1
+            if self.is_stored:
+                super().store_event_batch(events)
             raise sqlite3.OperationalError("database is locked")
         super().store_event_batch(events)
 
@@ -60,12 +67,14 @@ def locked(load: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         yield instance
 
 
-def recorded(load: Loading, instance: dg.DagsterInstance, refusals: int) -> tuple[list[str | None], str]:
+def recorded(
+    load: Loading, instance: dg.DagsterInstance, refusals: int, *, is_stored: bool = False
+) -> tuple[list[str | None], str]:
     """The days that are recorded of two, where the first is noted when it is time to record; and the run's error."""
     store = load.store(BTC)
     events = instance.event_log_storage
     assert isinstance(events, Locked)
-    events.refusals = refusals
+    events.refusals, events.is_stored = refusals, is_stored
 
     @dg.op
     def note(context: dg.OpExecutionContext) -> None:
@@ -92,3 +101,61 @@ def test_a_day_that_is_refused_at_the_end_fails_the_run(load: Loading, locked: d
     days, error = recorded(load, locked, refusals=2)
     assert not days
     assert "database is locked" in error
+
+
+def test_a_day_whose_answer_was_lost_is_not_recorded_again(load: Loading, locked: dg.DagsterInstance) -> None:
+    assert recorded(load, locked, refusals=1, is_stored=True) == (DAYS, "")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def instance(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    """An instance with a storage of the project, of each kind."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with ExitStack() as stack:
+        of_postgres = request.param == "postgres"
+        database = Postgres(home, stack.enter_context(postgres_database())) if of_postgres else Sqlite(home)
+        yield stack.enter_context(database.opened(monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_other_chunk", "by_this_run"),
+    [
+        ({}, False, 1),  # another process has taken the day over
+        ({}, True, 2),  # the chunk was replaced, so what is recorded of the first day is no longer true
+        ({"dagster/backfill": "one"}, False, 2),  # Dagster waits for each day of the backfill's own runs
+    ],
+)
+def test_a_day_that_another_process_records_meanwhile_is_recorded_once(
+    load: Loading, instance: dg.DagsterInstance, tags: dict[str, str], is_other_chunk: bool, by_this_run: int
+) -> None:
+    load.run(BTC, *DAYS)
+    store = load.store(BTC)
+    first, second = (DayResult(BTC.day(key), Outcome.LOADED, entry) for key, entry in store.entries.items())
+
+    def report_runless(result: DayResult) -> None:
+        event = dg.AssetMaterialization(KEY, partition=result.day.key, metadata=day_metadata(store, result))
+        instance.report_runless_asset_event(event)
+
+    @dg.op
+    def note(context: dg.OpExecutionContext) -> None:
+        with DayRecorder(context, KEY, store) as recorder:
+            recorder.note(first)
+            recorder.note(second)
+            assert first.entry
+            entry = replace(first.entry, sha256="f" * 64) if is_other_chunk else first.entry
+            report_runless(replace(first, entry=entry))
+
+    @dg.job
+    def noting() -> None:
+        note()
+
+    # What was recorded before the run began is recorded again: the user asked for it.
+    report_runless(second)
+    ended = noting.execute_in_process(run_config=QUIET, instance=instance, tags=tags)
+    records = instance.fetch_materializations(KEY, limit=10).records
+    of_run = [record.partition_key for record in records if record.run_id == ended.run_id]
+    assert (len(of_run), len(records)) == (by_this_run, by_this_run + 2)
+    assert set(of_run) <= set(DAYS) and DAYS[1] in of_run

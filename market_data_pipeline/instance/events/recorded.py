@@ -1,16 +1,19 @@
 """What Dagster has recorded of the days of an asset, read at once.
 
-Belongs here: the query. Does not belong here: what the metadata of a day says (`defs.metadata`), storing it
+Belongs here: the queries. Does not belong here: what the metadata of a day says (`defs.metadata`), storing it
 (`batches`).
 Dagster's own calls make an object of each event, which takes a minute for 100 datasets of seven years. Here the stored
 text is enough.
 """
+
+from collections.abc import Collection
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.events import DagsterEventType
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 _MATERIALIZED, _OBSERVED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_OBSERVATION.value
 
@@ -38,3 +41,34 @@ def recorded_texts(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, 
     with storage.index_connection() as connection:
         rows = connection.execute(query).fetchall()
     return {day: text for day, text in rows if day in days}
+
+
+def recorded_meanwhile(
+    instance: dg.DagsterInstance, key: dg.AssetKey, days: Collection[str], run: dg.DagsterRun
+) -> dict[str, str]:
+    """Days that were materialized since the run began, each with the JSON of the last such materialization.
+
+    For a run of a backfill of Dagster those of the run itself alone: the backfill waits for days of its own runs.
+
+    Args:
+        instance: the Dagster instance.
+        key: the asset.
+        days: looked for from the first of them to the last.
+        run: the run, which has begun.
+    """
+    storage = instance.event_log_storage
+    if not days or not isinstance(storage, SqlEventLogStorage):
+        return {}
+    table = SqlEventLogStorageTable.c
+    began = sa.select(sa.func.min(table.id)).where(table.run_id == run.run_id).scalar_subquery()
+    query = sa.select(table.partition, table.event).where(
+        table.asset_key == key.to_string(),
+        table.dagster_event_type == _MATERIALIZED,
+        table.partition.between(min(days), max(days)),
+        table.id > began,
+    )
+    if BACKFILL_ID_TAG in run.tags:
+        query = query.where(table.run_id == run.run_id)
+    with storage.index_connection() as connection:
+        rows = connection.execute(query.order_by(table.id)).fetchall()
+    return {day: text for day, text in rows}
