@@ -18,7 +18,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast check format bench dist lock clean
+.PHONY: help setup demo dev test test-fast soak check format bench dist lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -45,11 +45,14 @@ demo: $(READY) ## load, check and combine a few days of a simulated exchange; en
 dev: $(READY) ## the browse page on port 8000 and the Dagster UI on 3000, until Ctrl-C; ARGS="--port 8001" for others
 	@$(PY) -m market_data_pipeline up $(ARGS)
 
-test: $(READY) ## all tests; ARGS="-k days" for some of them
+test: $(READY) ## all tests but those of `make soak`; ARGS="-k days" for some of them
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-fast: $(READY) ## all tests but the slow ones
-	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow and not soak" $(ARGS)
+
+soak: $(READY) ## tests that take minutes, which `make test` leaves out
+	@$(PY) -m pytest -m soak $(ARGS)
 
 check: $(READY) ## formatting, lint, types, import contracts
 	@$(PY) -m ruff format --check .

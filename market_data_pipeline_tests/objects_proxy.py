@@ -51,6 +51,8 @@ class ObjectsProxy:
     loses: Loses = lambda _: False
     lost: list[Request] = field(default_factory=list)
     """Those whose answers did not arrive, because `loses` said so."""
+    forgotten: set[str] = field(default_factory=set)
+    """The queries of requests that end an upload, of which the server shall know nothing."""
     changing: threading.Lock = field(default_factory=threading.Lock)
 
     def lose_each_once(self, of: Callable[[Request], bool]) -> None:
@@ -77,6 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.command == "POST" and urlsplit(self.path).query in self.proxy.forgotten:
+            self._forget()
+            return
         try:
             answer, content = self._answer(body)
         except (OSError, http.client.HTTPException):
@@ -99,6 +104,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         with suppress(OSError):
             self.wfile.write(content)
+
+    def _forget(self) -> None:
+        content = b"<Error><Code>NoSuchUpload</Code><Message>The upload does not exist.</Message></Error>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _answer(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         with closing(http.client.HTTPConnection(*self.server_at, timeout=_TIMEOUT_S)) as connection:

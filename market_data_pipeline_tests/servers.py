@@ -124,11 +124,11 @@ def seaweedfs(folder: Path, *, metrics_port: int | None = None) -> Iterator[str]
 
 @contextmanager
 def moto(folder: Path) -> Iterator[str]:
-    """The address of moto's S3, with the bucket in it."""
+    """The address of moto's S3, with the bucket in it. It takes one request at a time, see `moto_server`."""
     if find_spec("moto") is None:
         missing("moto", "the package is not installed")
     [port] = free_ports(1)
-    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    command = [sys.executable, str(Path(__file__).with_name("moto_server.py")), str(port)]
     with _served("moto", command, folder / "log", f"http://127.0.0.1:{port}") as url:
         yield url
 
@@ -169,7 +169,7 @@ def _served(server: str, command: list[str], log: Path, url: str) -> Iterator[st
                 time.sleep(0.2)
             yield url
         finally:
-            process.terminate()
+            process.kill()  # nothing in it is needed any more, and SeaweedFS takes its time to end
 
 
 class Link:

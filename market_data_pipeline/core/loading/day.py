@@ -7,6 +7,7 @@ Belongs here: joining what was fetched with what is stored, and the day's result
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, repeat
 
 import pyarrow as pa
 
@@ -29,12 +30,11 @@ from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.plan import Outcome, Task
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk, new_chunk
-from market_data_pipeline.core.store.chunks.replacing import Overtaken
+from market_data_pipeline.core.store.chunks.replacing import until_published
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision
 
-_MOST_TRIES = 5
 # A day that has nothing but such minutes has its chunk all the same, which says so.
 _PROVEN = {Kind.OUTAGE, Kind.SUSPENDED, Kind.MALFORMED}
 
@@ -149,14 +149,13 @@ class DayLoader:
         return DayResult(task.day, Outcome.LOADED, entry, None, revision, new.chunk.klines)
 
     def _published(self, fetched: FetchedDay, encoded: Callable[[], NewChunk]) -> tuple[NewChunk, Entry]:
-        for _ in range(_MOST_TRIES - 1):
-            new = encoded()
-            try:
-                return new, self.store.publish(new)
-            except Overtaken:
-                encoded = self.encoder(fetched) or encoded
-        new = encoded()
-        return new, self.store.publish(new)
+        encoders = chain([encoded], (self.encoder(fetched) or encoded for _ in repeat(None)))
+
+        def publish() -> tuple[NewChunk, Entry]:
+            new = next(encoders)()
+            return new, self.store.publish(new)
+
+        return until_published(publish)
 
     def result(
         self,

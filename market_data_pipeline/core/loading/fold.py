@@ -10,11 +10,9 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.chunks.growing import grown, lacked
-from market_data_pipeline.core.store.chunks.replacing import Overtaken
+from market_data_pipeline.core.store.chunks.replacing import until_published
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
-
-_MOST_TRIES = 5
 
 
 def fold(store: DatasetStore, day: Day, klines: pa.Table) -> Entry:
@@ -26,7 +24,8 @@ def fold(store: DatasetStore, day: Day, klines: pa.Table) -> Entry:
         StoreError: the day has no chunk that is intact, or another process goes on writing it.
         BadAnswer: the klines cannot be stored.
     """
-    for _ in range(_MOST_TRIES):
+
+    def publish() -> Entry:
         stored = store.trusted(day)
         if stored is None:
             raise StoreError(
@@ -45,8 +44,6 @@ def fold(store: DatasetStore, day: Day, klines: pa.Table) -> Entry:
             said=stored.footer.flaws,
             based_on=stored.entry.sha256,
         )
-        try:
-            return store.publish(new)
-        except Overtaken:
-            continue
-    raise StoreError(f"{store.dataset.name} {day.key}: another process goes on writing its chunk")
+        return store.publish(new)
+
+    return until_published(publish)

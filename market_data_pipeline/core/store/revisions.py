@@ -1,7 +1,7 @@
 """Revisions: the exchange now gives other values for minutes whose klines are already stored.
 
 Belongs here: how a chunk differs from the one that it replaces, and `revisions.jsonl`, the ledger of these differences.
-Does not belong here: whether a chunk may be replaced, and the lock (`dataset_store`); showing revisions.
+Does not belong here: whether a chunk may be replaced, and the lock (`chunks.publishing`); showing revisions.
 A minute that only one of two chunks has is not revised: a day has grown, or a gap was filled.
 """
 

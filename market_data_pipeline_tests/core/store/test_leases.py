@@ -127,6 +127,28 @@ class _RenewedMeanwhile:
         return self._objects.write(path, content, expected)
 
 
+def test_two_that_take_a_right_of_one_process_at_the_same_moment_do_not_both_get_it(root: Any) -> None:
+    process = Process(root)
+    first, second = process.right(), process.right()
+    second._objects = _TakenMeanwhile(process.objects, first)  # type: ignore[assignment]
+    assert not second.acquire()
+    assert first.is_mine and not second.is_mine
+
+
+class _TakenMeanwhile:
+    """Objects whose right is taken after it was found to be free, and before it is written."""
+
+    def __init__(self, objects: Objects, other: Lease) -> None:
+        self._objects, self._other = objects, other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def write(self, path: Any, content: bytes, expected: Any) -> Any:
+        assert self._other.acquire()
+        return self._objects.write(path, content, expected)
+
+
 def test_what_names_no_session_is_free(root: Any) -> None:
     for content in (b"", b"\xff\x00", b"../../binance/BTCUSDT/1m/dataset.json", b"0" * 32):
         (root / "right.lock").write_bytes(content)
@@ -154,6 +176,19 @@ def test_many_rights_are_renewed_by_one_request(proxy: ObjectsProxy) -> None:
     process.sessions.join().renew()
     assert [request.method for request in proxy.requests] == ["PUT"]
     assert all(right.is_mine for right in rights)
+
+
+def test_the_clock_of_the_store_is_asked_for_once_in_a_while(proxy: ObjectsProxy) -> None:
+    holder = Process(in_bucket())
+    other = Process(holder.root)
+    held = holder.right()
+    assert held.acquire()
+    proxy.requests.clear()
+    assert all(is_held(other.objects, other.sessions, holder.root / "right.lock") for _ in range(10))
+    assert [request.method for request in proxy.requests if request.key.endswith(".clock")] == ["PUT", "HEAD"]
+    other.asleep_s = 6
+    assert is_held(other.objects, other.sessions, holder.root / "right.lock")
+    assert len([request for request in proxy.requests if request.key.endswith(".clock")]) == 4
 
 
 def test_a_lost_answer_costs_no_right(proxy: ObjectsProxy) -> None:

@@ -1,6 +1,6 @@
 """The chunk files of a dataset: one Parquet file for each local day.
 
-Belongs here: the encoding of klines and footer, preparing and reading files, the list of chunks, their hashes. Does not
-belong here: writing them and the manifest (`store.dataset_store`), reading many as one (`store.combined`).
-May import: `store.layout`, `store.atomic`, `store.records`, `store.manifest`, `core.klines`, `core.errors`.
+Belongs here: the encoding of klines and footer, preparing, reading and publishing them, their list, their hashes. Does
+not belong here: the dataset that they are of (`store.dataset_store`), reading many as one (`store.combined`).
+May import: the other modules of `core.store` but `dataset_store` and `root`, `core.klines`, `core.errors`.
 """

@@ -1,7 +1,7 @@
 """The chunk files of a dataset: making the content of a new one, and finding, reading, checking and renaming files.
 
 Belongs here: what follows from a chunk file and its dataset alone, and moving files to quarantine. Does not belong
-here: what the manifest lists (`listing`), writing chunks (`store.dataset_store`), the encoding (`encoding`).
+here: what the manifest lists (`listing`), writing chunks (`publishing`), the encoding (`encoding`).
 """
 
 import re

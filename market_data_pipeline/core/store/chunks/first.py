@@ -1,6 +1,6 @@
 """First chunks of days, where a write finds out itself whether the day has one: no look is needed before it.
 
-Belongs here: writing such chunks, several at once. Does not belong here: a day that has a chunk (`dataset_store`).
+Belongs here: writing such chunks, several at once. Does not belong here: a day that has a chunk (`publishing`).
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """The chunks of one dataset: which are on disk, which are listed, and whether a file is what its entry describes.
 
-Belongs here: reading a dataset's folder. Does not belong here: writing anything (`dataset_store`), one chunk file by
+Belongs here: reading a dataset's folder. Does not belong here: writing anything (`publishing`), one chunk file by
 itself (`files`), the manifest's file (`manifest`).
 
 A chunk on disk that the manifest does not list is read, checked and adopted, which gives it an entry that `entries` has

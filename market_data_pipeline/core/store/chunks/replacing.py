@@ -1,21 +1,51 @@
-"""Which chunk may take the place of the stored one.
+"""Which chunk may take the place of the stored one, and trying again where another process was faster.
 
-Belongs here: the rule, and its error. Does not belong here: how one is replaced (`store.dataset_store`), what changed
-in it (`store.revisions`).
+Belongs here: the rule, its error, how long it is tried. Does not belong here: how a chunk is replaced
+(`publishing`), what changed in it (`store.revisions`).
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
+from tenacity import retry_if_exception
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store.chunks.files import Chunk
+from market_data_pipeline.core.store.storage.protocol import patient
+
+T = TypeVar("T")
 
 
 class Overtaken(StoreError):
     """The chunk on disk has minutes that a new one lacks, or is another than the one whose klines the new one keeps.
 
-    Another process may have written it meanwhile: make the new chunk again, from what is stored now.
+    Another process may have written it meanwhile: make the new chunk again, from what is stored now. `refused` has the
+    sha256 of the new chunk and of the stored one, if these two would always end like this.
     """
+
+    def __init__(self, problem: str, refused: tuple[str, str] | None = None) -> None:
+        super().__init__(problem)
+        self.refused = refused
+
+
+def until_published(publish: Callable[[], T]) -> T:
+    """Call what makes a chunk from what is stored and publishes it, again if another process has overtaken it.
+
+    Raises:
+        Overtaken: the stored chunk has refused this very chunk before; or others go on writing it, for 60 s.
+    """
+    refused = set[tuple[str, str]]()
+
+    def may_succeed(error: BaseException) -> bool:
+        if not isinstance(error, Overtaken) or error.refused in refused:
+            return False
+        if error.refused:
+            refused.add(error.refused)
+        return True
+
+    return patient(retry_if_exception(may_succeed))(publish)
 
 
 def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:
@@ -23,5 +53,6 @@ def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:
     lost = np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
     if lost.size:
         raise Overtaken(
-            f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {lost.size} minutes that it has"
+            f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {lost.size} minutes that it has",
+            (new.entry.sha256, stored.entry.sha256),
         )

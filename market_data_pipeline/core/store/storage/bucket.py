@@ -138,7 +138,7 @@ class Bucket:
             yield file
             file.flush()
             whole.seek(0)
-            self._objects.put(path, whole, ANY)
+            self._objects.send(path, whole)
 
     def remove(self, path: BucketPath) -> None:
         """See `Storage.remove`."""

@@ -9,6 +9,7 @@ that slept replaces only what nobody else has replaced meanwhile.
 """
 
 import time
+import uuid
 
 from market_data_pipeline.core.store.storage.objects import Objects, ObjectVersion
 from market_data_pipeline.core.store.storage.paths import BucketPath
@@ -77,7 +78,9 @@ class Lease:
             return False
         session = self._sessions.join()
         try:
-            self._version = self._objects.write(self._path, session.name.encode(), found)
+            # With a text of its own: if two of this process write at once, each can tell its write from the other's.
+            content = f"{session.name} {uuid.uuid4().hex}".encode()
+            self._version = self._objects.write(self._path, content, found)
         except Changed:
             self._sessions.leave(session)
             return False
@@ -98,4 +101,4 @@ def is_held(objects: Objects, sessions: Sessions, path: BucketPath) -> bool:
 
 
 def _name(holder: bytes) -> str:
-    return holder.decode("ascii", errors="replace")
+    return holder.decode("ascii", errors="replace").partition(" ")[0]

@@ -113,14 +113,14 @@ class Objects:
                 found = library("obstore").list_with_delimiter(self._store(), folder.key or None)
         except FileNotFoundError as error:
             raise OSError(errno.ENXIO, "the bucket does not exist", self.root) from error
-        # SeaweedFS and consoles keep an object for a folder, which has the name of the folder itself.
+        # SeaweedFS and consoles keep an object for a folder, which has the name of the folder itself, or none.
         start = f"{folder.key}/" if folder.key else ""
-        objects = [item for item in found["objects"] if item["path"].startswith(start)]
+        objects = [item for item in found["objects"] if item["path"].startswith(start) and item["path"] != start]
         folders = [key.removeprefix(start) for key in found["common_prefixes"] if key.startswith(start)]
         return folders, {item["path"].removeprefix(start): _version_of(item, folder) for item in objects}
 
-    def put(self, path: BucketPath, content: bytes | IO[bytes], expected: Expected) -> ObjectVersion:
-        """Write an object in place of the expected version; a file is sent in parts.
+    def put(self, path: BucketPath, content: bytes, expected: Expected) -> ObjectVersion:
+        """Write an object in place of the expected version.
 
         Raises:
             Changed: the object is not what was expected.
@@ -132,8 +132,7 @@ class Objects:
             mode = {"e_tag": _etag_of(expected)}
         with errors_of(path):
             put = library("obstore").put(self._store(), path.key, content, mode=mode)
-        size_bytes = len(content) if isinstance(content, bytes) else content.tell()
-        return ObjectVersion(_required(put["e_tag"], path), size_bytes)
+        return ObjectVersion(_required(put["e_tag"], path), len(content))
 
     def write(self, path: BucketPath, content: bytes, expected: Expected) -> ObjectVersion:
         """As `put`. If the answer to it was lost, and it was sent again, it is no conflict to find this very content.
@@ -149,6 +148,25 @@ class Objects:
                 if found.version.size_bytes == len(content) and found.content() == content:
                     return found.version
             raise
+
+    def send(self, path: BucketPath, file: IO[bytes]) -> None:
+        """Make an object of a file, in parts if it is long, whatever is there."""
+        try:
+            with errors_of(path):
+                library("obstore").put(self._store(), path.key, file)
+        except FileNotFoundError:
+            # The answer to the end of it was lost, and when that was sent again there were no parts any more.
+            if not self._has(path, file):
+                raise
+
+    def _has(self, path: BucketPath, file: IO[bytes]) -> bool:
+        file.seek(0)
+        try:
+            with errors_of(path):
+                pieces = map(bytes, library("obstore").get(self._store(), path.key).stream())
+                return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
+        except FileNotFoundError:
+            return False
 
     def delete(self, path: BucketPath) -> None:
         """Remove an object; it is no error if there is none."""

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 import pyarrow as pa
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity.retry import retry_base
 
 from market_data_pipeline.core.errors import StoreError
 
@@ -24,12 +25,12 @@ class Changed(StoreError):
     """Another process has written the file since it was read: read it again, and then write."""
 
 
-again_if_changed = retry(
-    retry=retry_if_exception_type(Changed),
-    stop=stop_after_attempt(10),
-    wait=wait_random_exponential(0.02, max=1),
-    reraise=True,
-)
+def patient(errors: retry_base) -> Retrying:
+    """What does work again after these errors, for 60 s, with random pauses, so that many writers get through."""
+    return Retrying(retry=errors, stop=stop_after_delay(60), wait=wait_random_exponential(0.02, max=1), reraise=True)
+
+
+again_if_changed = patient(retry_if_exception_type(Changed)).wraps
 """Decorates what reads a file and writes it: it is done again if another process has written the file meanwhile."""
 
 
