@@ -12,8 +12,6 @@ from benchmarks.processes import Spread, python
 from benchmarks.results import Line, Unit
 from market_data_pipeline.core.live.journaling import FOLDED_EVERY_MINUTES
 
-_ROWS_OF_A_DAY = 1440
-
 
 def live(bench: Bench) -> Iterator[Line]:
     """Datasets of one market followed for some minutes by one process.
@@ -22,7 +20,7 @@ def live(bench: Bench) -> Iterator[Line]:
     kline counts as on disk when its update says so: the journal is synced. From then on readers see it. The exchange
     hears the first question 0.3 s after the minute's end, which is in the number. Local work is the CPU time of the
     process over a minute: asking, parsing, rules, the journal, and the chunks whose turn it is. Bytes are what the
-    process had written to disk, as Linux counts it, with chunks of the mean size of a day instead of that at the time.
+    process had written to disk, as Linux counts it, with chunks of half a day instead of those of the time of day.
     """
     scenario = bench.folder / "pairs.json"
     pairs = range(1, max(bench.sizes.live_pairs) + 1)
@@ -60,7 +58,7 @@ def _followed(bench: Bench, what: str, exchange: Exchange, pairs: int) -> Iterat
     yield Line(f"{what}: the tick", Unit.SECONDS, of["ticks_s"], None, "", None, 20, True, note)
     yield Line(f"{what}: local work per pair and minute", Unit.SECONDS, of["cpu_s"], None, "", None, 0.002, True)
     measured = sum(facts["written_bytes"]) / len(facts["written_bytes"])
-    grew = facts["chunk_bytes"] * (1 - _ROWS_OF_A_DAY / 2 / facts["chunk_rows"])
-    note = f"{Unit.BYTES.show(measured)} when today's chunk had {Unit.BYTES.show(facts['chunk_bytes'])}"
-    written = Spread((measured - grew / FOLDED_EVERY_MINUTES,))
+    had, has = Unit.BYTES.show(facts["chunk_bytes"]), Unit.BYTES.show(facts["mean_bytes"])
+    note = f"{Unit.BYTES.show(measured)} when today's chunk had {had}; that of half a day has {has}"
+    written = Spread((measured + (facts["mean_bytes"] - facts["chunk_bytes"]) / FOLDED_EVERY_MINUTES,))
     yield Line(f"{what}: written per pair and minute", Unit.BYTES, written, None, "", None, 4096, True, note)

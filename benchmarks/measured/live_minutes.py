@@ -21,12 +21,15 @@ from market_data_pipeline.core.klines.days import day_at, parse_zone
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
+from market_data_pipeline.core.store.chunks.encoding import encode
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
 
 _PATIENCE_S = 12
 # Opening connections and the first reading of each chunk: what a session begins with, and no minute after it.
 _FIRST_TICKS = 2
+_ROWS_OF_A_DAY, _DAY_MS = 1440, 86_400_000
 
 
 def main() -> None:
@@ -44,12 +47,10 @@ def main() -> None:
     minutes = [_minute(live, stopped, is_measured=True) for _ in range(options.minutes)]
     live.close()
     store = store_of(settings)
-    chunks = [entry for dataset in datasets if (entry := store.open(dataset).newest)]
-    rows, chunk_bytes = (
-        sum(values) / len(chunks) for values in zip(*((c.rows, c.size_bytes) for c in chunks), strict=True)
-    )
+    sizes = [_chunk_bytes(store.open(dataset)) for dataset in datasets]
+    chunk_bytes, mean_bytes = (sum(values) / len(sizes) for values in zip(*sizes, strict=True))
     facts = {name: [minute[name] for minute in minutes] for name in minutes[0]}
-    sys.stdout.write(json.dumps(facts | {"chunk_rows": rows, "chunk_bytes": chunk_bytes}) + "\n")
+    sys.stdout.write(json.dumps(facts | {"chunk_bytes": chunk_bytes, "mean_bytes": mean_bytes}) + "\n")
 
 
 def _minute(live: LiveMarket, stopped: threading.Event, *, is_measured: bool) -> dict[str, Any]:
@@ -83,14 +84,25 @@ def _written_bytes() -> int:
     return int(numbers["write_bytes"])
 
 
+def _chunk_bytes(store: DatasetStore) -> tuple[int, int]:
+    """The bytes of today's chunk, and those of a chunk of half a day: so many has one on average while it grows."""
+    newest = store.newest
+    if newest is None:
+        raise SystemExit("nothing is stored")
+    yesterday = store.trusted(day_at(store.dataset.zone, store.dataset.day(newest.day).start_ms - 1))
+    if yesterday is None or yesterday.klines.num_rows != _ROWS_OF_A_DAY:
+        raise SystemExit("yesterday is not whole")
+    return newest.size_bytes, len(encode(yesterday.klines.slice(0, _ROWS_OF_A_DAY // 2), yesterday.footer))
+
+
 def _loaded(settings: Settings, market: Market, pair: str) -> Dataset:
-    """The pair's dataset with today in it."""
+    """The pair's dataset with yesterday and today in it."""
     resolved = resolve(opener_of(settings, "rest"), market, pair, strict=True)
     now_ms = resolved.source.now_ms()
     zone = parse_zone("UTC")
-    today = Span(day_at(zone, now_ms).start_ms, now_ms)
-    store = dataset_of(store_of(settings), resolved, zone=zone, window=today)
-    for result in backfill(store, resolved.source, today):
+    window = Span(day_at(zone, now_ms - _DAY_MS).start_ms, now_ms)
+    store = dataset_of(store_of(settings), resolved, zone=zone, window=window)
+    for result in backfill(store, resolved.source, window):
         if result.error:
             raise SystemExit(result.error)
     resolved.source.close()
