@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 
 from market_data_pipeline.simulator.exchange import SimulatedExchange
-from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests import servers
 from market_data_pipeline_tests.hosts import Network, NoHosts, network
 from market_data_pipeline_tests.servers import Link, postgres_database
-from market_data_pipeline_tests.support import NOON, STATE_VARIABLES, MarketData, Simulate
+from market_data_pipeline_tests.support import NOON, STATE_VARIABLES, MarketData, Simulate, simulated
 
 
 def pytest_configure() -> None:
@@ -30,6 +30,12 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that have slow tests, so that at the end no worker is alone with one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def _set_state_folder(patch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -60,24 +66,29 @@ def simulate() -> Iterator[Simulate]:
     with ExitStack() as stack:
 
         def started(**options: Any) -> RunningExchange:
-            return stack.enter_context(serve(SimulatedExchange(**{"now": NOON, "speed": 0, **options})))
+            return stack.enter_context(simulated(SimulatedExchange(**{"now": NOON, "speed": 0, **options})))
 
         yield started
 
 
+@pytest.fixture(autouse=True)
+def _log_files() -> Iterator[None]:
+    """Close the `loader.log` of commands that ran in this process."""
+    yield
+    for logger in map(logging.getLogger, ("market_data_pipeline", "sqlalchemy.pool")):
+        for handler in [each for each in logger.handlers if isinstance(each, logging.FileHandler)]:
+            logger.removeHandler(handler)
+            handler.close()
+
+
 @pytest.fixture
-def market_data(tmp_path: Path, simulate: Simulate) -> Iterator[Callable[..., MarketData]]:
+def market_data(tmp_path: Path, simulate: Simulate) -> Callable[..., MarketData]:
     """The command line, with a fresh data root, against a running exchange or else a new one."""
 
     def made(running: RunningExchange | None = None, **env: str) -> MarketData:
         return MarketData(tmp_path / "root", (running or simulate()).url, env)
 
-    yield made
-    logger = logging.getLogger("market_data_pipeline")
-    for handler in logger.handlers[:]:
-        if isinstance(handler, logging.FileHandler):
-            logger.removeHandler(handler)
-            handler.close()
+    return made
 
 
 @pytest.fixture

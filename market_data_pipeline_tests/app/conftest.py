@@ -9,15 +9,16 @@ from market_data_pipeline.app.backfill import BackfillReport, BackfillRequest, b
 from market_data_pipeline.app.targets import Target, target_of
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
-from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import settings_of
+from market_data_pipeline_tests.support import simulated
 
 Load = Callable[..., BackfillReport]
 
 
 @pytest.fixture
 def running() -> Iterator[RunningExchange]:
-    with serve(SimulatedExchange(weights=False)) as started:
+    with simulated(SimulatedExchange(weights=False)) as started:
         yield started
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from market_data_pipeline.simulator.exchange import SimulatedExchange
-from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.support import simulated
 
 # Pairs that have traded all the time. The loader asks one for the clock of a market, and a second one about an outage.
 OTHERS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -35,7 +36,7 @@ def scenario_exchange(
     and `write_scenario` writes its next step. Options are those of `SimulatedExchange`.
     """
     played = scenario if isinstance(scenario, Path) else with_others(scenario)
-    with serve(SimulatedExchange(scenario=played, speed=speed, **options)) as running:
+    with simulated(SimulatedExchange(scenario=played, speed=speed, **options)) as running:
         yield running
 
 
