@@ -61,10 +61,11 @@ class ObjectsProxy:
 
         def loses(request: Request) -> bool:
             mark = request.method, request.key
-            if mark in seen or not of(request):
-                return False
-            seen.add(mark)
-            return True
+            with self.changing:
+                if mark in seen or not of(request):
+                    return False
+                seen.add(mark)
+                return True
 
         self.loses = loses
 
@@ -90,9 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
         request = self._noted(answer, body)
         with self.proxy.changing:
             self.proxy.requests.append(request)
-            if is_lost := self.proxy.loses(request):
-                self.proxy.lost.append(request)
-        if is_lost:
+        # What `loses` does may send requests, too.
+        if self.proxy.loses(request):
+            self.proxy.lost.append(request)
             self._hang_up()
             return
         self.send_response_only(answer.status, answer.reason)
@@ -148,7 +149,7 @@ def proxied(upstream: str) -> Iterator[ObjectsProxy]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         proxy.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield proxy

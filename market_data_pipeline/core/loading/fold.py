@@ -8,8 +8,7 @@ import pyarrow as pa
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.days import Day
-from market_data_pipeline.core.store.chunks.files import new_chunk
-from market_data_pipeline.core.store.chunks.growing import grown, lacked
+from market_data_pipeline.core.store.chunks.growing import grown_chunk
 from market_data_pipeline.core.store.chunks.replacing import until_published
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
@@ -31,19 +30,7 @@ def fold(store: DatasetStore, day: Day, klines: pa.Table) -> Entry:
             raise StoreError(
                 f"the chunk of {store.dataset.name} {day.key} is damaged or gone; a run has to load the day"
             )
-        lacking = lacked(stored.klines, klines, day)
-        if lacking.num_rows == 0:
-            return stored.entry
-        joined, footer = grown(stored.klines, stored.footer, lacking)
-        new = new_chunk(
-            store.dataset,
-            day,
-            joined,
-            footer.absences,
-            source="+".join(sorted({*stored.footer.source.split("+"), LIVE})),
-            said=stored.footer.flaws,
-            based_on=stored.entry.sha256,
-        )
-        return store.publish(new)
+        new = grown_chunk(store.dataset, day, stored, klines, LIVE)
+        return store.publish(new) if new else stored.entry
 
     return until_published(publish)

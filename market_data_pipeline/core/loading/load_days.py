@@ -24,6 +24,7 @@ from market_data_pipeline.core.loading.plan import Load, Outcome, Task, plan_loa
 from market_data_pipeline.core.sources.pages_by_day import PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.chunks.files import NewChunk
+from market_data_pipeline.core.store.chunks.replacing import until_published
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
 _Encode: TypeAlias = Callable[[], NewChunk]
@@ -153,10 +154,15 @@ def _finish(
             with suppress(MarketDataError):  # which `publish` meets again
                 new.append(each.chunk())
     results: list[DayResult] = []
-    try:
+
+    def publish() -> None:
+        results.clear()
         with loader.store.together(new) if any(isinstance(each, _Begun) for each in begun) else nullcontext():
             for each in begun:
                 results.append(each if isinstance(each, DayResult) else loader.publish(each.fetched, each.chunk))
+
+    try:
+        until_published(publish)
     except OSError:
         _note(loader.store.dataset, failed, results)
         yield results

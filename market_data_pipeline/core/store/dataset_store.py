@@ -20,7 +20,7 @@ from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.publishing import ChunkWriter
 from market_data_pipeline.core.store.dataset_file import read_dataset_version, write_dataset
 from market_data_pipeline.core.store.note_lock import LoadLocks
-from market_data_pipeline.core.store.storage.protocol import StorePath, again_if_changed
+from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, again_if_changed
 
 # The lock is held for one chunk, or for one look at a hundred.
 _LONGEST_WAIT_S = 60
@@ -103,22 +103,43 @@ class DatasetStore(ChunkWriter):
         with self._lock:
             current, version = read_dataset_version(self.folder / layout.DATASET_FILE)
             self.refresh()
-            found = self._paths
-            # What is only called like a chunk of this dataset is left alone.
-            own = {day: path for day, path in found.items() if day in self.entries}
             # A dataset.json that was written anew may start after days that have chunks.
-            earliest = min([start, *map(date.fromisoformat, own)])
+            own = [date.fromisoformat(day) for day in self._paths if day in self.entries]
+            earliest = min([start, *own])
             noted = current.with_requested(window).starting_on(earliest)
             self.dataset = replace(noted, reused=reused) if reused else noted
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset, version)
+            has_moved = self.dataset.start != current.start
+            if has_moved:
+                self.refresh()  # what others wrote before they could know of it has old names, too
             self._files.make_folder(self._chunks)
             # Only of files that are written under this lock, now held.
             self._files.remove_unfinished(self.folder, {layout.DATASET_FILE, layout.MANIFEST_FILE}.__contains__)
             chunk_files.remove_unfinished(self._chunks)
-            self._paths = {**found, **chunk_files.rename(own, self.dataset)}
-            if self._paths != found:
+            if self._rename() or (has_moved and self._listed):
                 self._write_manifest()
+
+    def _rename(self) -> bool:
+        """Give each chunk the name that follows from the start; True if one had another name.
+
+        Raises:
+            Changed: another process has moved the start meanwhile.
+        """
+        # What is only called like a chunk of this dataset is left alone.
+        own = {day: path for day, path in self._paths.items() if day in self.entries}
+        if not self._files.is_conditional:
+            renamed = chunk_files.rename(own, self.dataset)
+            self._paths |= renamed
+            return renamed != own
+        start, wrong = self.dataset.start, chunk_files.misnamed(self._chunks, self.dataset)
+        for day, path in wrong:
+            if day in own:
+                self._bring(self.dataset.day(day), path)
+        self._reread_dataset()
+        if self.dataset.start != start:
+            raise Changed(f"another process has moved the start of {self.dataset.name} to {self.dataset.start}")
+        return bool(wrong)
 
     @again_if_changed
     def mark_live(self, live: bool) -> None:

@@ -7,12 +7,14 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day
@@ -28,19 +30,19 @@ from market_data_pipeline_tests.places import root_of
 
 DAYS = ["2024-03-05", "2024-03-06"]
 FIRST = date(2024, 3, 5)
-_PARTS = 2
+LAST_FIRST = date(2024, 3, 1)
+"""The start at the end."""
+_PARTS, _MOVERS = 2, 4
 _barrier: Any = None
 
 
-def raced(root: Any, processes: int, threads: int, moves: bool = False) -> list[Event]:
+def raced(root: Any, processes: int, threads: int) -> list[Event]:
     """What writers saw and did who all begin at once with a dataset that does not exist."""
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(processes)
     with ProcessPoolExecutor(processes, spawn, initializer=_meet_at, initargs=(barrier,)) as pool:
         of = processes * threads
-        running = [
-            pool.submit(_in_threads, str(root), range(number, of, processes), of, moves) for number in range(processes)
-        ]
+        running = [pool.submit(_in_threads, str(root), range(number, of, processes), of) for number in range(processes)]
         return list(chain.from_iterable(each.result() for each in running))
 
 
@@ -55,28 +57,39 @@ def _meet_at(barrier: Any) -> None:
     _barrier = barrier
 
 
-def _in_threads(root: str, numbers: range, of: int, moves: bool) -> list[Event]:
+def _in_threads(root: str, numbers: range, of: int) -> list[Event]:
     _barrier.wait(60)
     with ThreadPoolExecutor(len(numbers)) as pool:
-        writers = pool.map(lambda number: list(_written(root_of(root), number, of, moves)), numbers)
+        writers = pool.map(lambda number: list(_written(root_of(root), number, of)), numbers)
         return list(chain.from_iterable(writers))
 
 
-def _written(root: Any, number: int, of: int, moves: bool) -> Iterator[Event]:
-    """Each writer has minutes of its own in each day. The first one then tries to replace a day by a worse one."""
+def _written(root: Any, number: int, of: int) -> Iterator[Event]:
+    """Each writer has minutes of its own in each day.
+
+    Some move the start of the dataset, which renames all chunks. In the end the first one tries to replace a day by a
+    worse one.
+    """
     store, name = opened(root), f"writer {number}"
     for key in DAYS:
         for part in range(_PARTS):
             on = day(key)
             own = _share(on, number * _PARTS + part, of * _PARTS)
             yield from _event(f"{name}, part {part}", on, lambda own=own, on=on: _load(store, on, own, klines_of(own)))
-        yield from _event(f"reader {number}", on, lambda on=on: (frozenset(), opened(root).read(on).klines))
-    if moves and number < 4:
-        store.note_requested(whole(day(DAYS[0])), date(2024, 3, 4 - number))
+        if key == DAYS[0] and number < _MOVERS:
+            store.note_requested(own, date(2024, 3, 4 - number))
+        yield from _event(f"reader {number}", on, lambda on=on: (frozenset(), _read(root, on)))
     if number == 0:
         hole = Span(on.start_ms, on.start_ms + 60 * MINUTE_MS)
         worse = klines_of(whole(on), without=[hole])
         yield from _event(f"{name}, with a hole", on, lambda: _load(store, on, whole(on), worse))
+
+
+def _read(root: Any, on: Day) -> pa.Table:
+    """The day's klines; a chunk that is renamed after its name was read is read again."""
+    while True:
+        with suppress(StoreError):
+            return opened(root).read(on).klines
 
 
 def _share(on: Day, number: int, of: int) -> Span:

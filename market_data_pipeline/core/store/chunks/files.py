@@ -105,6 +105,14 @@ def scan(folder: P, dataset: Dataset) -> dict[str, P]:
     return {chunk.day: folder / str(chunk) for chunk in found}
 
 
+def misnamed(folder: P, dataset: Dataset) -> list[tuple[str, P]]:
+    """Days and files in a folder that are called like chunks of another start, those of the latest start first."""
+    names = storage_of(folder).names(folder)
+    found = [parsed for name in names if (parsed := layout.parse_chunk_name(name)) and str(parsed) == name]
+    wrong = [chunk for chunk in found if chunk.index != dataset.index_of(chunk.day)]
+    return [(chunk.day, folder / str(chunk)) for chunk in sorted(wrong, key=lambda chunk: -chunk.index)]
+
+
 def strangers(folder: P, known: Collection[P]) -> list[P]:
     """The files of the folder that are not among `known`, but for chunks that are being written."""
     found = [folder / name for name in storage_of(folder).names(folder) if not _is_temporary(name)]

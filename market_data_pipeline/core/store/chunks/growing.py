@@ -1,7 +1,7 @@
 """A chunk and klines of minutes that it lacks, such as those of the journal, as one.
 
-Belongs here: which klines the chunk lacks, its klines and absences with them. Does not belong here: where these klines
-come from (`store.journal`), writing the grown chunk (`loading.fold`).
+Belongs here: which klines the chunk lacks, the chunk with them. Does not belong here: where these klines come from
+(`store.journal`), writing the grown chunk (`loading.fold`, `publishing`).
 """
 
 from dataclasses import replace
@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Span, merge, subtract
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day
 from market_data_pipeline.core.klines.table import cut, join, open_times
 from market_data_pipeline.core.store.chunks.encoding import Footer
+from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk, new_chunk
 
 
 def lacked(stored: pa.Table, klines: pa.Table, day: Day) -> pa.Table:
@@ -22,6 +24,21 @@ def lacked(stored: pa.Table, klines: pa.Table, day: Day) -> pa.Table:
         return within
     is_new = ~np.isin(open_times(within), open_times(stored))
     return within if is_new.all() else within.take(pa.array(np.flatnonzero(is_new))).combine_chunks()
+
+
+def grown_chunk(dataset: Dataset, day: Day, stored: Chunk, klines: pa.Table, sources: str) -> NewChunk | None:
+    """The day's chunk with those of the klines that it lacks, which come from these sources; None if it lacks none.
+
+    Raises:
+        BadAnswer: the klines cannot be stored.
+    """
+    lacking = lacked(stored.klines, klines, day)
+    if lacking.num_rows == 0:
+        return None
+    joined, footer = grown(stored.klines, stored.footer, lacking)
+    source = "+".join(sorted({*footer.source.split("+"), *sources.split("+")}))
+    said, based_on = footer.flaws, stored.entry.sha256
+    return new_chunk(dataset, day, joined, footer.absences, source=source, said=said, based_on=based_on)
 
 
 def grown(stored: pa.Table, footer: Footer, klines: pa.Table) -> tuple[pa.Table, Footer]:

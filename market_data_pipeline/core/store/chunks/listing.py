@@ -8,7 +8,7 @@ and the manifest on disk has not yet.
 """
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
 from market_data_pipeline.core.store.dataset_file import read_dataset_version
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
-from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.manifest import Entry, ManifestFile, State
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath, Version
@@ -192,6 +192,42 @@ class ChunkList:
         path, version, chunk = self._last_written
         is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and version == self._files.version(path)
         return chunk if is_it else None
+
+    def _attested(self, entry: Entry) -> Iterator[State]:
+        """The state in the entry of this very chunk, if it has one; it may be surer than what the chunk alone gives."""
+        known = self.entries.get(entry.day)
+        if known is not None and known.sha256 == entry.sha256:
+            yield known.state
+
+    def _stored(self, day: Day) -> Chunk | None:
+        """The chunk on disk, of any process; None if it is not what the manifest lists, or breaks a rule."""
+        if last := self._unread(day):
+            return last
+        try:
+            chunk = self._read_hashed(day)
+        except StoreError:
+            return None
+        listed = (self._manifest.entries() or {}).get(day.key)
+        if listed is not None and listed.sha256 == chunk.entry.sha256:
+            return chunk
+        # Without a lock, the list may have the chunk that another process has just replaced.
+        if listed is not None and listed.is_over and not self._files.is_conditional:
+            return None
+        known = self._unlisted.get(day.key)
+        if known is not None and known.sha256 == chunk.entry.sha256:
+            return chunk  # its rules were checked when this object published or adopted it
+        return None if chunk_files.chunk_problems(chunk.klines, chunk.footer, day) else chunk
+
+    def _know(self, stored: Chunk) -> None:
+        """Give the chunk that another process wrote an entry, so that the new one can be made again with its klines."""
+        day = stored.entry.day
+        self._paths[day] = self.chunk_path(self.dataset.day(day))
+        listed = (self._manifest.entries() or {}).get(day)
+        if listed is not None and listed.sha256 == stored.entry.sha256:
+            self._unlisted.pop(day, None)
+            self._listed[day] = listed
+        else:
+            self._unlisted[day] = stored.entry.attested(*self._attested(stored.entry))
 
     def _last_journaled_ms(self) -> int | None:
         try:

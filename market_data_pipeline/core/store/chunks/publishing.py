@@ -24,11 +24,13 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.chunks import files as chunk_files
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
 from market_data_pipeline.core.store.chunks.first import FirstChunks
+from market_data_pipeline.core.store.chunks.growing import grown_chunk
 from market_data_pipeline.core.store.chunks.listing import ChunkList
-from market_data_pipeline.core.store.chunks.replacing import Overtaken, refuse_worse
-from market_data_pipeline.core.store.manifest import Entry, State
+from market_data_pipeline.core.store.chunks.replacing import Overtaken, refuse_worse, until_published
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.storage.protocol import Changed, Lock, StorePath, Version
 
@@ -41,6 +43,9 @@ class ChunkWriter(ChunkList):
         self.revised: dict[str, Revision] = {}
         """By day, the revision that the last `publish` of the day by this object noted."""
         self._is_together = self._is_unsynced = False
+        # Days written since the start was looked at, and revisions of those that are to be published again.
+        self._written: set[str] = set()
+        self._to_say_again: dict[str, Revision] = {}
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
         super().__init__(folder, dataset)
@@ -55,6 +60,9 @@ class ChunkWriter(ChunkList):
         """Publish several days under one lock, with one sync of their folder: what they are called is on disk then.
 
         `new` are chunks that the block publishes. In a bucket those of new days are written at once.
+
+        Raises:
+            Overtaken: another process has moved the start of the dataset meanwhile: publish them again.
         """
         with self._lock:
             self._reread_dataset()
@@ -65,6 +73,7 @@ class ChunkWriter(ChunkList):
             finally:
                 self._is_together = False
                 self._sync_chunks()
+            self._require_start()
 
     @STORE.of("publish")
     def publish(self, new: NewChunk) -> Entry:
@@ -74,7 +83,7 @@ class ChunkWriter(ChunkList):
 
         Raises:
             Overtaken: the chunk on disk is intact and has minutes that the new one lacks, or it is another than the one
-                whose klines the new one keeps.
+                whose klines the new one keeps, or another process has moved the start of the dataset meanwhile.
         """
         day, chunk = new.day, new.chunk
         entry = chunk.entry
@@ -83,9 +92,11 @@ class ChunkWriter(ChunkList):
         with nullcontext() if self._is_together else self._lock:
             if not self._is_together:
                 self._reread_dataset()
+            self._name_rightly(day)
             path, stored = self.chunk_path(day), None
             version = self._first.written(path, new) if self._is_first(new) else None
             if version:
+                self._written.add(day.key)
                 self._last_written = path, version, chunk
             else:
                 found = self._files.version(path)
@@ -99,6 +110,8 @@ class ChunkWriter(ChunkList):
                 if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
                     entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
                     version = found
+                    if again := self._to_say_again.pop(new.chunk.entry.sha256, None):
+                        self.revised[day.key] = again
                 else:
                     version = self._put(path, new, stored, found)
             self._paths[day.key] = path
@@ -107,6 +120,8 @@ class ChunkWriter(ChunkList):
             if day.key in self._listed if stored is None else self._is_listed_otherwise(entry):
                 # Damage stays listed until it is repaired, so it could not be taken off the list before.
                 self._write_manifest()
+            if not self._is_together:
+                self._require_start()
         if time.monotonic() - self._flushed_at >= self._interval_s:
             self.flush()
         return entry
@@ -122,31 +137,6 @@ class ChunkWriter(ChunkList):
             with self._lock:
                 self._reread_dataset()
                 self._write_manifest()
-
-    def _attested(self, entry: Entry) -> Iterator[State]:
-        """The state in the entry of this very chunk, if it has one; it may be surer than what the chunk alone gives."""
-        known = self.entries.get(entry.day)
-        if known is not None and known.sha256 == entry.sha256:
-            yield known.state
-
-    def _stored(self, day: Day) -> Chunk | None:
-        """The chunk on disk, of any process; None if it is not what the manifest lists, or breaks a rule."""
-        if last := self._unread(day):
-            return last
-        try:
-            chunk = self._read_hashed(day)
-        except StoreError:
-            return None
-        listed = (self._manifest.entries() or {}).get(day.key)
-        if listed is not None and listed.sha256 == chunk.entry.sha256:
-            return chunk
-        # Without a lock, the list may have the chunk that another process has just replaced.
-        if listed is not None and listed.is_over and not self._files.is_conditional:
-            return None
-        known = self._unlisted.get(day.key)
-        if known is not None and known.sha256 == chunk.entry.sha256:
-            return chunk  # its rules were checked when this object published or adopted it
-        return None if chunk_files.chunk_problems(chunk.klines, chunk.footer, day) else chunk
 
     def _put(self, path: StorePath, new: NewChunk, stored: Chunk | None, found: Version | None) -> Version | None:
         """Write the chunk's file. Before that, the stored one is compared, its revision noted, its entry unlisted."""
@@ -165,6 +155,7 @@ class ChunkWriter(ChunkList):
             version = self._files.write(path, new.content, found, syncs=not self._is_together)
         except Changed as error:
             raise Overtaken(str(error)) from error
+        self._written.add(new.day.key)
         self._is_unsynced |= self._is_together
         self._last_written = path, version, new.chunk
         return version
@@ -175,17 +166,6 @@ class ChunkWriter(ChunkList):
         except Overtaken:
             self._know(stored)
             raise
-
-    def _know(self, stored: Chunk) -> None:
-        """Give the chunk that another process wrote an entry, so that the new one can be made again with its klines."""
-        day = stored.entry.day
-        self._paths[day] = self.chunk_path(self.dataset.day(day))
-        listed = (self._manifest.entries() or {}).get(day)
-        if listed is not None and listed.sha256 == stored.entry.sha256:
-            self._unlisted.pop(day, None)
-            self._listed[day] = listed
-        else:
-            self._unlisted[day] = stored.entry.attested(*self._attested(stored.entry))
 
     def _is_first(self, new: NewChunk) -> bool:
         """True if no chunk of the day is known, and writing this one finds out whether there is one by now."""
@@ -215,4 +195,77 @@ class ChunkWriter(ChunkList):
             return entries
 
         self._sync_chunks()  # what the manifest lists must be there after a power cut
-        self._listed, self._unlisted = self._manifest.update(self.dataset, merged), {}
+        start = None
+        while start != self.dataset.start:  # the names in it follow from the start, which no lock keeps
+            start = self.dataset.start
+            self._listed, self._unlisted = self._manifest.update(self.dataset, merged), {}
+            if self._files.is_conditional:
+                self._reread_dataset()
+
+    # --- where there are no locks, and the start moves
+
+    def _require_start(self) -> None:
+        """Make sure that what was just written has the name that follows from the start.
+
+        Whoever moves the start first writes it into `dataset.json`, and then renames the chunks that are there. So what
+        was written before is renamed, and who writes under an old name after that notices it here.
+
+        Raises:
+            Overtaken: it has not; it is to be published again.
+        """
+        written, self._written = self._written, set()
+        if not written or not self._files.is_conditional:
+            return
+        start = self.dataset.start
+        self._reread_dataset()
+        if self.dataset.start == start:
+            return
+        for day, path in chunk_files.misnamed(self._chunks, self.dataset):
+            if day in written:
+                self._bring(self.dataset.day(day), path)
+        self._to_say_again = {revised.new_sha256: revised for key, revised in self.revised.items() if key in written}
+        raise Overtaken(f"{self.dataset.name}: another process has moved the start to {self.dataset.start}")
+
+    def _name_rightly(self, day: Day) -> None:
+        """Finish the renaming of the day's chunk if another process has not done so yet; nothing under a lock."""
+        path = self._paths.get(day.key)
+        if path is None or not self._files.is_conditional or day.key not in self.entries:
+            return
+        if path.name != layout.chunk_name(self.dataset, day.key) and self.dataset.index_of(day.key) > 0:
+            self._bring(day, path)
+
+    def _bring(self, day: Day, source: StorePath) -> None:
+        """Give a chunk the name that follows from the start, or add what it has to the chunk of this name.
+
+        Nothing is lost if it is written meanwhile: whoever does that knows an old start, and see `_require_start`.
+        """
+        target = self._chunks / layout.chunk_name(self.dataset, day.key)
+        try:
+            content = self._files.read(source, MOST_CHUNK_BYTES)
+            self._files.write(target, content, None)
+        except FileNotFoundError:
+            pass  # another process has just done it
+        except ValueError:
+            return  # no chunk
+        except Changed:
+            if not self._is_joined(day, source, target):
+                return
+        self._paths[day.key] = target
+        self._files.remove(source)
+
+    def _is_joined(self, day: Day, source: StorePath, target: StorePath) -> bool:
+        """Add what only the source has to the day's chunk; False if one of the two is not whole, and both stay."""
+        try:
+            late = chunk_files.read(source, self.dataset, day)
+        except StoreError:
+            return not self._files.exists(source)
+
+        def publish() -> bool:
+            self._paths[day.key] = target
+            if (stored := self._stored(day)) is None:
+                return False
+            if new := grown_chunk(self.dataset, day, stored, late.klines, late.footer.source):
+                self.publish(new)
+            return True
+
+        return until_published(publish)

@@ -1,0 +1,169 @@
+"""The start of a dataset in a bucket moves, and its chunks get other names, while other processes write them."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.store.atomic import sha256_of
+from market_data_pipeline.core.store.dataset_file import write_dataset
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, day, klines_of, whole
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, proxied
+from market_data_pipeline_tests.places import environment_of, in_bucket
+
+pytestmark = pytest.mark.slow
+FIRST, EARLIER = date(2024, 3, 1), date(2024, 2, 28)
+LISTED = "2024-03-01T00:00Z"
+DAY = day("2024-03-05")
+MORNING = Span(DAY.start_ms, DAY.start_ms + 600 * MINUTE_MS)
+AFTERNOON = Span(MORNING.end_ms, DAY.end_ms)
+OLD, NEW = "chunk_000005_2024-03-05.parquet", "chunk_000007_2024-03-05.parquet"
+
+
+@pytest.fixture
+def proxy(seaweedfs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
+    with proxied(seaweedfs) as running:
+        for name, value in environment_of(running.url).items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def root(proxy: ObjectsProxy) -> Any:
+    """The root of a dataset that has the morning of a day."""
+    root = in_bucket()
+    load(opened(root), MORNING)
+    return root
+
+
+def opened(root: Any) -> DatasetStore:
+    """The dataset as another process opens it."""
+    return Store(root, manifest_interval_s=0).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+
+
+def load(store: DatasetStore, window: Span) -> None:
+    [result] = backfill(store, FakeSource(first=LISTED), window)
+    assert result.outcome in {Outcome.LOADED, Outcome.UNCHANGED}, result
+
+
+def move(store: DatasetStore, start: date = EARLIER) -> None:
+    store.note_requested(MORNING, start)
+
+
+def once(of: Callable[[Request], bool], act: Callable[[], object]) -> Callable[[Request], bool]:
+    """Act after the first of these requests was done, and before it is answered."""
+    done: list[Request] = []
+
+    def loses(request: Request) -> bool:
+        if of(request) and not done:
+            done.append(request)
+            act()
+        return False
+
+    return loses
+
+
+def require_whole(root: Any, proxy: ObjectsProxy, name: str = NEW) -> None:
+    """One file of the day, with all of its minutes, as the manifest has it."""
+    proxy.loses = lambda _: False
+    store = opened(root)
+    assert store.warnings == []
+    paths = list((store.folder / "chunks").iterdir())
+    assert [path.name for path in paths] == [name]
+    assert store.read(DAY).klines.equals(klines_of(whole(DAY)))
+    [listed] = json.loads((store.folder / "manifest.json").read_bytes())["chunks"]
+    assert (listed["file"], listed["sha256"]) == (name, sha256_of(paths[0].read_bytes()))
+    assert store.strangers() == []
+
+
+WHERE = {
+    "dataset.json is written": lambda request: request.method == "PUT" and request.key.endswith("dataset.json"),
+    "the chunk is read": lambda request: request.method == "GET" and request.key.endswith(OLD),
+    "the new name is written": lambda request: request.method == "PUT" and request.key.endswith(NEW),
+    "the old name is removed": lambda request: request.method == "DELETE" and request.key.endswith(OLD),
+    "the manifest is written": lambda request: request.method == "PUT" and request.key.endswith("manifest.json"),
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("who", ["one that knows the old start", "one that is opened now"])
+def test_a_write_while_a_chunk_is_renamed_is_not_lost(root: Any, proxy: ObjectsProxy, where: str, who: str) -> None:
+    mover, other = opened(root), opened(root)
+    writer = (lambda: other) if "old" in who else (lambda: opened(root))
+    proxy.loses = once(WHERE[where], lambda: load(writer(), AFTERNOON))
+    move(mover)
+    require_whole(root, proxy)
+
+
+@pytest.mark.parametrize("where", ["the chunk is put", "the day is put"])
+def test_a_start_that_moves_while_a_chunk_is_written_leaves_one_file(
+    root: Any, proxy: ObjectsProxy, where: str
+) -> None:
+    writer = opened(root)
+    if where == "the day is put":
+        (writer.folder / "chunks" / OLD).unlink()
+        (writer.folder / "manifest.json").unlink()
+        writer = opened(root)
+    proxy.loses = once(
+        lambda request: request.method == "PUT" and request.key.endswith(OLD), lambda: move(opened(root))
+    )
+    load(writer, whole(DAY))
+    require_whole(root, proxy)
+
+
+def test_a_writer_that_missed_a_renaming_makes_no_second_file(root: Any, proxy: ObjectsProxy) -> None:
+    writer = opened(root)
+    move(opened(root))
+    load(writer, AFTERNOON)
+    require_whole(root, proxy)
+
+
+def test_a_renaming_that_was_never_begun_is_done_by_whoever_writes_the_day(root: Any, proxy: ObjectsProxy) -> None:
+    killed = opened(root)
+    write_dataset(killed.folder, killed.dataset.starting_on(EARLIER))
+    load(opened(root), AFTERNOON)
+    require_whole(root, proxy)
+
+
+def test_what_a_renaming_left_that_was_killed_before_its_end_is_removed(root: Any, proxy: ObjectsProxy) -> None:
+    chunks = opened(root).folder / "chunks"
+    before = (chunks / OLD).read_bytes()
+    load(opened(root), AFTERNOON)
+    move(opened(root))
+    (chunks / OLD).write_bytes(before)
+    move(opened(root))
+    require_whole(root, proxy)
+
+
+def test_a_file_under_the_old_name_that_a_late_listing_shows_is_joined(root: Any, proxy: ObjectsProxy) -> None:
+    """Another process had made the day's chunk under the new name, without what this one has."""
+    chunks = opened(root).folder / "chunks"
+    morning = (chunks / OLD).read_bytes()
+    (chunks / OLD).unlink()
+    (chunks.parent / "manifest.json").unlink()
+    store = opened(root)
+    write_dataset(store.folder, store.dataset.starting_on(EARLIER))
+    [result] = backfill(opened(root), FakeSource(first=LISTED, missing=[MORNING], unproven=True), AFTERNOON)
+    assert result.entry.rows == 840
+    (chunks / OLD).write_bytes(morning)
+    move(opened(root))
+    require_whole(root, proxy)
+
+
+def test_two_starts_that_move_at_once_leave_one_file(root: Any, proxy: ObjectsProxy) -> None:
+    load(opened(root), AFTERNOON)
+    earliest = date(2024, 2, 20)
+    proxy.loses = once(
+        lambda request: request.method == "GET" and request.key.endswith(OLD), lambda: move(opened(root), earliest)
+    )
+    move(opened(root))
+    require_whole(root, proxy, "chunk_000015_2024-03-05.parquet")
