@@ -5,10 +5,11 @@ a worker does with it (`worker`).
 
 Dagster's `CeleryRunLauncher` asks Celery's store of results whether a run goes on, where a run whose host has died goes
 on forever, and one of a restarted daemon never began. Here the beats of the run tell it, and no results are stored.
-It is written for dagster-celery 0.29 and uses these of its members: `celery`, `_instance`.
+It is written for dagster-celery 0.29 and uses these of its members: `celery`, `_instance`, `_launch_celery_task_run`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import dagster as dg
@@ -16,17 +17,17 @@ from dagster import DagsterRun
 from dagster._config import UserConfigSchema
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._serdes import ConfigurableClassData
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, pack_value
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from kombu.entity import Queue
-from kombu.exceptions import OperationalError
-from kombu.utils.url import maybe_sanitize_url
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.text import one_line
 from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.workers.beats import Beats
+from market_data_pipeline.instance.workers.broker import BrokerAway, broker_failures
 
 _WEEK_S = 7 * 24 * 3600
 _SETTINGS = {
@@ -37,6 +38,7 @@ _SETTINGS = {
     "task_ignore_result": True,
     # A process of its own for each run, which has loaded the code before: memory and state go with it.
     "worker_max_tasks_per_child": 1,
+    "worker_consumer": "market_data_pipeline.instance.workers.broker:WaitingConsumer",
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
@@ -54,7 +56,6 @@ _SETTINGS = {
         "interval_max": 0.5,
     },
 }
-_NOT_REACHED = (OperationalError, ConnectionError, TimeoutError)
 
 
 class BrokerUnavailable(DagsterUserCodeUnreachableError):
@@ -95,10 +96,16 @@ class WorkerRunLauncher(CeleryRunLauncher):
         Raises:
             BrokerUnavailable: the broker does not take it; it is not lost, the queue keeps it.
         """
-        try:
-            super().launch_run(context)
-        except _NOT_REACHED as error:
-            raise BrokerUnavailable(f"{self._reason(error)}; the run is kept in the queue") from None
+        run = context.dagster_run
+        if run.job_code_origin is None:
+            raise UsageError(f"run {run.run_id} does not say where its code is")
+        sent = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref(), set_exit_code_on_failure=True)
+        # By name: Dagster's way makes the task anew for each run, which Celery warns of.
+        task = self.celery.signature(
+            TASK_EXECUTE_JOB_NAME, kwargs={"execute_job_args_packed": pack_value(sent)}, immutable=True
+        )
+        with self._handing_over("the run is kept in the queue"):
+            self._launch_celery_task_run(run=run, task_signature=task, routing_key=TASK_EXECUTE_JOB_NAME)
 
     def terminate(self, run_id: str) -> bool:
         """Ask the worker of the run to end it; its finished days are kept.
@@ -110,10 +117,8 @@ class WorkerRunLauncher(CeleryRunLauncher):
         task = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) if run and not run.is_finished else None
         if run is None or task is None:
             return False
-        try:
+        with self._handing_over("the run goes on"):
             self.celery.control.revoke(task, terminate=True, signal="SIGINT")
-        except _NOT_REACHED as error:
-            raise BrokerUnavailable(f"{self._reason(error)}; the run goes on") from None
         self._instance.report_run_canceling(run)
         return True
 
@@ -149,5 +154,11 @@ class WorkerRunLauncher(CeleryRunLauncher):
         """Make a launcher from the `config` of dagster.yaml."""
         return cls(inst_data=inst_data, **config_value)
 
-    def _reason(self, error: BaseException) -> str:
-        return f"the broker {maybe_sanitize_url(self.broker)} takes nothing: {one_line(str(error), 200)}"
+    @contextmanager
+    def _handing_over(self, otherwise: str) -> Iterator[None]:
+        """Raise as `BrokerUnavailable` what keeps the broker from taking what the block gives it."""
+        try:
+            with broker_failures(self.celery):
+                yield
+        except (UsageError, BrokerAway) as error:
+            raise BrokerUnavailable(f"{error}; {otherwise}") from None

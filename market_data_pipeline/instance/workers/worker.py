@@ -8,12 +8,15 @@ import logging
 import os
 import signal
 import socket
+import warnings
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
+from celery.signals import worker_ready
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance.ref import InstanceRef
@@ -29,6 +32,7 @@ from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.home import INSTANCE_FILE, prepare_home
 from market_data_pipeline.instance.names import LOCATION_MODULE
 from market_data_pipeline.instance.workers.beats import Beats, HeldElsewhere
+from market_data_pipeline.instance.workers.broker import require_broker
 from market_data_pipeline.instance.workers.launcher import WorkerRunLauncher
 
 _log = logging.getLogger(__name__)
@@ -38,25 +42,32 @@ _PATIENCE_S, _PAUSE_S = 900, 2
 
 
 def work(home: Path, *, runs: int) -> None:
-    """Take runs until SIGTERM or Ctrl-C, which lets the runs under way end first; a second one does not wait for them.
+    """Take runs until SIGTERM or Ctrl-C; runs under way end first, unless Ctrl-C is pressed again.
 
     Args:
         home: the Dagster home, whose `dagster.yaml` names the launcher and Postgres.
         runs: how many are executed at once.
 
     Raises:
-        UsageError: `dagster.yaml` names no workers, or no Postgres.
+        UsageError: `dagster.yaml` names no workers, no Postgres or no broker, or the broker refuses the worker.
         StoreUnavailable: the home cannot be written.
     """
     prepare_home(home)
     os.environ["DAGSTER_HOME"] = str(home)  # noqa: TID251 - set for Dagster, in this process and those of the runs
     app = app_of(home)
+    require_broker(app)
     import_module(LOCATION_MODULE)  # once, not in the process of each run
 
     name = f"market-data-{os.getpid()}@{socket.gethostname()}"
     queue = app.conf.task_queues[0].name
+    ready = f"takes runs of the queue {queue} at {app.connection_for_read().as_uri()}, {runs} at once"
+    worker_ready.connect(lambda **_: _log.info(ready), weak=False)
+    logging.getLogger("market_data_pipeline").setLevel(logging.WARNING)
+    logging.getLogger("market_data_pipeline.instance.workers").setLevel(logging.INFO)
+    # Celery warns of root because of messages that are pickled. These are JSON.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
-        ["worker", f"--concurrency={runs}", f"--hostname={name}", f"--queues={queue}", "--loglevel=WARNING"]
+        ["--quiet", "worker", f"--concurrency={runs}", f"--hostname={name}", f"--queues={queue}", "--loglevel=ERROR"]
         + ["--without-gossip", "--without-mingle"]
     )
 
@@ -80,7 +91,8 @@ def app_of(home: Path) -> Celery:
         raise UsageError(f"{home / INSTANCE_FILE} has workers but no storage in Postgres; see docs/deployment.md")
     beats = Beats(url)
 
-    @launcher.celery.task(name=TASK_EXECUTE_JOB_NAME)
+    # Otherwise each other app of this process would get it, too.
+    @launcher.celery.task(name=TASK_EXECUTE_JOB_NAME, shared=False)
     def execute_job(execute_job_args_packed: Any) -> None:
         _execute(beats, unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs).run_id)
 

@@ -1,0 +1,149 @@
+"""What a worker and Dagster's queue say of a broker that is set wrong, that refuses, or that is away."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
+
+from market_data_pipeline.instance.runs import open_instance
+from market_data_pipeline_tests.instance.test_workers import add_run, launch, write_home
+from market_data_pipeline_tests.servers import Link, broker_queue, require_celery
+from market_data_pipeline_tests.support import MarketData, wait_until
+
+
+@pytest.fixture
+def worker(market_data: Callable[..., MarketData], tmp_path: Path, postgres: str) -> MarketData:
+    """The command line with a home for workers."""
+    require_celery()
+    write_home(tmp_path / "home", postgres)
+    tool = market_data()
+    tool.env["DAGSTER_HOME"] = str(tmp_path / "home")
+    return tool
+
+
+def refusal_of(worker: MarketData, broker: str) -> str:
+    """The one line with which a worker ends."""
+    result = worker("worker", CELERY_BROKER_URL=broker)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1
+    assert "hidden" not in result.output
+    return str(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("broker", "said"),
+    [
+        ("", "is empty; give CELERY_BROKER_URL amqp://USER:PASSWORD@HOST:5672//"),
+        ("http://user:hidden@127.0.0.1", "begins with none of amqp, amqps, redis, rediss"),
+        ("user:hidden@127.0.0.1:5672", "begins with none of amqp, amqps, redis, rediss"),
+        ("amqp://user:hid#hidden@127.0.0.1", "the port of the broker is no number"),
+        ("amqp:///vhost", "names no host"),
+        ("redis://:hidden@127.0.0.1/hidden", "the database of the broker is no number"),
+        ("amqp://user:hidden@127.0.0.1//?pool=3", "has an option that cannot be used"),
+    ],
+)
+def test_a_url_of_no_broker_is_refused(worker: MarketData, broker: str, said: str) -> None:
+    assert said in refusal_of(worker, broker)
+
+
+@pytest.mark.parametrize(
+    ("server", "instead", "said"),
+    [
+        ("rabbitmq", {"password": "hidden"}, "ACCESS_REFUSED"),
+        ("rabbitmq", {"virtual_host": "nowhere"}, "vhost nowhere not found"),
+        ("redis", {"virtual_host": "99999"}, "DB index is out of range"),
+        ("redis", {"userid": "nobody", "password": "hidden"}, "invalid username-password pair"),
+    ],
+)
+def test_what_the_broker_refuses_ends_a_worker(
+    worker: MarketData, server: str, instead: dict[str, str], said: str
+) -> None:
+    from kombu import Connection
+
+    with broker_queue(server) as (url, _):
+        as_set = Connection(url).clone(**instead).as_uri(include_password=True)
+        refusal = refusal_of(worker, as_set)
+    assert said in refusal.partition(" refuses: ")[2]
+
+
+@pytest.mark.parametrize("broker", ["", "http://127.0.0.1", "amqp://guest:hidden@127.0.0.1//"])
+def test_dagsters_queue_keeps_a_run_while_the_broker_is_set_wrong(
+    tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, broker: str
+) -> None:
+    with broker_queue("rabbitmq"):
+        monkeypatch.setenv("CELERY_BROKER_URL", broker)
+        write_home(tmp_path / "home", postgres)
+        # Dagster's queue keeps a run that fails with this kind of error.
+        with open_instance(tmp_path / "home") as instance, pytest.raises(DagsterUserCodeUnreachableError) as raised:
+            launch(instance, add_run(instance))
+    assert "kept in the queue" in str(raised.value)
+    assert "hidden" not in str(raised.value)
+
+
+@contextmanager
+def lines_of(worker: MarketData, broker: str) -> Iterator["queue.Queue[str]"]:
+    """The lines that a worker writes while it works; it ends after the block."""
+    lines: queue.Queue[str] = queue.Queue()
+    with worker.start("worker", CELERY_BROKER_URL=broker) as process, ExitStack() as stack:
+        stack.callback(process.kill)
+        for stream in (process.stderr, process.stdout):
+            threading.Thread(target=lambda of: [lines.put(line) for line in of], args=(stream,), daemon=True).start()
+        yield lines
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def read_to(words: str, lines: "queue.Queue[str]") -> list[str]:
+    """Take lines, up to the first with these words."""
+    said = [""]
+    while words not in said[-1]:
+        said.append(lines.get(timeout=60))
+    return [line for line in said if line.strip()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["rabbitmq", "redis"])
+def test_a_worker_waits_for_its_broker(
+    worker: MarketData, tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    from kombu import Connection
+
+    with ExitStack() as stack:
+        url, name = stack.enter_context(broker_queue(server))
+        write_home(tmp_path / "home", postgres, name)
+        there = Connection(url)
+        link = Link(str(there.hostname), int(there.port or there.default_port))
+        stack.callback(link.cut)
+        by_link = there.clone(hostname="127.0.0.1", port=link.port).as_uri(include_password=True)
+        monkeypatch.setenv("CELERY_BROKER_URL", url)
+        instance = stack.enter_context(open_instance(tmp_path / "home"))
+
+        def is_done(run: dg.DagsterRun) -> bool:
+            found = instance.get_run_by_id(run.run_id)
+            return found is not None and found.is_success
+
+        link.cut()
+        with lines_of(worker, by_link) as lines:
+            said = [lines.get(timeout=60)]
+            # Twice: at the start, and while it works.
+            for number in range(2):
+                run = add_run(instance, status=dg.DagsterRunStatus.STARTING)
+                launch(instance, run)
+                assert not is_done(run)
+                link.mend()
+                wait_until(partial(is_done, run), 60)
+                if not number:
+                    link.cut()
+                    said += read_to("does not answer", lines)
+        said += read_to("Warm shutdown", lines)
+    assert [line for line in said if "does not answer" in line or "is there" in line] == said[:1] + said[1:2] + said[
+        3:5
+    ]
+    assert "does not answer" in said[0]
+    assert "takes runs of the queue" in said[2]
