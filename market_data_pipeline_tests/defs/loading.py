@@ -1,5 +1,7 @@
 """Helpers: runs on a data root, a Dagster instance and a simulated exchange, and what the runs recorded."""
 
+import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline_tests.support import simulated
 
 BTC = Dataset(Market.SPOT, "BTC/USDT", parse_zone("UTC"), date(2020, 1, 1))
 NEAR = Dataset(Market.FUTURES, "NEAR/USDT", parse_zone("Europe/Zurich"), date(2020, 10, 15))
@@ -123,6 +126,30 @@ def values(metadata: Any) -> dict[str, Any]:
 def loading(settings: Settings, exchange: SimulatedExchange) -> Iterator[Loading]:
     with runs.open_instance(settings.home) as instance:
         yield Loading(instance, tools_of(settings), exchange)
+
+
+@contextmanager
+def beside_an_exchange(root: Path) -> Iterator[Loading]:
+    """Runs on a data root, beside an exchange of their own. The handlers of `loader.log` are restored afterwards."""
+    logger = logging.getLogger("market_data_pipeline")
+    before = list(logger.handlers)
+    with (
+        simulated(SimulatedExchange(weights=False)) as running,
+        loading(settings_of(root, running.url), running.exchange) as set_up,
+    ):
+        yield set_up
+    for handler in set(logger.handlers) - set(before):
+        for each in (logger, logging.getLogger("sqlalchemy.pool")):
+            each.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def copied(stored: Path, root: Path) -> Iterator[Loading]:
+    """Runs on a copy of a data root, which takes less than to load it anew."""
+    shutil.copytree(stored, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("logs"))
+    with beside_an_exchange(root) as set_up:
+        yield set_up
 
 
 def local(dataset: Dataset, day: str, start: str, end: str) -> Span:

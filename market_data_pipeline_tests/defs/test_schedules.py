@@ -6,6 +6,7 @@ Its runs send requests only for the days that are compared with another source, 
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,17 @@ from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE, PROOF_OP
-from market_data_pipeline_tests.defs.loading import BTC, COMBINED, KLINES, MANIFEST, NEAR, Loading, values
+from market_data_pipeline_tests.defs.loading import (
+    BTC,
+    COMBINED,
+    KLINES,
+    MANIFEST,
+    NEAR,
+    Loading,
+    beside_an_exchange,
+    copied,
+    values,
+)
 from market_data_pipeline_tests.defs.test_ui import Ui, checks_of, wait_for
 from market_data_pipeline_tests.defs.test_ui import ui as ui  # a fixture
 from market_data_pipeline_tests.support import flip_a_byte
@@ -94,12 +105,21 @@ def all_checks(*datasets: Dataset) -> set[tuple[str, str]]:
     return {(dataset.market.exchange_id, name) for dataset in datasets for name in NAMES}
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with two datasets, both whole, one of them with its combined file."""
+    root = tmp_path_factory.mktemp("stored")
+    with beside_an_exchange(root) as load:
+        load.run(BTC, "2021-04-24", "2021-04-25")
+        load.run(NEAR, "2023-10-28", "2023-10-30", assets=[KLINES, MANIFEST])
+    return root
+
+
 @pytest.fixture
-def loaded(load: Loading) -> Loading:
-    """Two datasets, both whole, one of them with its combined file."""
-    load.run(BTC, "2021-04-24", "2021-04-25")
-    load.run(NEAR, "2023-10-28", "2023-10-30", assets=[KLINES, MANIFEST])
-    return load
+def loaded(stored: Path, tmp_path: Path) -> Iterator[Loading]:
+    """Those two datasets, in a data root of the test's own."""
+    with copied(stored, tmp_path) as load:
+        yield load
 
 
 # --- when it runs

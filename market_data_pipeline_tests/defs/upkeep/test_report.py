@@ -22,7 +22,17 @@ from market_data_pipeline.defs.resources import Caller
 from market_data_pipeline.defs.upkeep.comparing import Compared, compared
 from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.names import COMBINE_JOB, COMBINE_OP, REPAIR_JOB, REPAIR_OP, REPORT_JOB, REPORT_OP
-from market_data_pipeline_tests.defs.loading import ALL, BTC, KLINES, MANIFEST, NEAR, Loading, values
+from market_data_pipeline_tests.defs.loading import (
+    ALL,
+    BTC,
+    KLINES,
+    MANIFEST,
+    NEAR,
+    Loading,
+    beside_an_exchange,
+    copied,
+    values,
+)
 from market_data_pipeline_tests.instance.storages import Postgres
 from market_data_pipeline_tests.support import everything, flip_a_byte
 
@@ -46,12 +56,21 @@ def new_home(request: pytest.FixtureRequest, loaded: Loading, tmp_path: Path) ->
     return opened
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with two datasets, one of them with a combined file. The first day has an outage."""
+    root = tmp_path_factory.mktemp("stored")
+    with beside_an_exchange(root) as load:
+        load.run(BTC, DAYS[0], DAYS[-1])
+        load.run(NEAR, "2023-10-28", "2023-10-29", assets=[KLINES, MANIFEST])
+    return root
+
+
 @pytest.fixture
-def loaded(load: Loading) -> Loading:
-    """Two datasets, one of them with a combined file. The first day has an outage."""
-    load.run(BTC, DAYS[0], DAYS[-1])
-    load.run(NEAR, "2023-10-28", "2023-10-29", assets=[KLINES, MANIFEST])
-    return load
+def loaded(stored: Path, tmp_path: Path) -> Iterator[Loading]:
+    """Those two datasets, in a data root of the test's own."""
+    with copied(stored, tmp_path) as load:
+        yield load
 
 
 def report(load: Loading, **config: Any) -> runs.RunReport:
@@ -71,10 +90,16 @@ def last(load: Loading, dataset: Any, asset: str) -> dict[str | None, dict[str, 
     return {event.partition: values(event.metadata) for event in events if event}
 
 
-def without_outcome(metadata: dict[str | None, dict[str, Any]]) -> dict[str | None, dict[str, Any]]:
+def without_outcome(metadata: dict[str | None, dict[str, Any]], root: Path) -> dict[str | None, dict[str, Any]]:
+    """With the file as a path in its data root."""
     changed = {"chunk": None, "outcome": None}
     return {
-        day: {**entries, **{name: None for name in changed if name in entries}} for day, entries in metadata.items()
+        day: {
+            **entries,
+            **{name: None for name in changed if name in entries},
+            "file": Path(entries["file"]).relative_to(root),
+        }
+        for day, entries in metadata.items()
     }
 
 
@@ -85,7 +110,7 @@ def lacking(load: Loading) -> list[tuple[int, bool, bool]]:
 
 
 def test_a_new_home_gets_what_the_loads_recorded_and_the_store_is_not_touched(
-    loaded: Loading, new_home: NewHome
+    stored: Path, loaded: Loading, new_home: NewHome
 ) -> None:
     folders = [path for path in loaded.tools.store.root.iterdir() if path.name.startswith("binance")]
     before = [everything(folder) for folder in folders]
@@ -97,7 +122,7 @@ def test_a_new_home_gets_what_the_loads_recorded_and_the_store_is_not_touched(
         for dataset in (BTC, NEAR):
             for asset in ALL:
                 mine, others = last(loaded, dataset, asset), last(forgetful, dataset, asset)
-                assert without_outcome(mine) == without_outcome(others)
+                assert without_outcome(mine, stored) == without_outcome(others, loaded.tools.store.root)
         assert last(forgetful, BTC, KLINES)[DAYS[0]]["chunk"].startswith("unchanged, confirmed, rest, ")
         assert lacking(forgetful) == [(0, False, False)] * 2
         # The status that the UI shows, and the number of rows in the list of days.
