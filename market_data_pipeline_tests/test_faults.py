@@ -32,8 +32,7 @@ from market_data_pipeline.core.sources.opening import open_source
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
-from market_data_pipeline.simulator.server import serve
-from market_data_pipeline_tests.support import at, budget_in
+from market_data_pipeline_tests.support import at, budget_in, simulated
 
 # Until a minute before the exchange's now: today's day is loaded in part. On spot the outage lies within.
 NOW = {"spot": datetime(2021, 4, 26, 10, 0, 30, tzinfo=UTC), "futures": datetime(2023, 10, 30, 10, 0, 30, tzinfo=UTC)}
@@ -66,14 +65,19 @@ def truth(market: str) -> pa.Table:
 def serving(market: str, faults: dict[str, float], seed: int, now: datetime | None = None) -> Iterator[str]:
     exchange = SimulatedExchange(now=now or NOW[market], faults=faults, fault_seed=seed)
     exchange.faults.ban_seconds = 1
-    exchange.faults.stall_seconds = 21
-    with serve(exchange) as running:
+    exchange.faults.stall_seconds = 2
+    with simulated(exchange) as running:
         yield running.url
 
 
-def load(root: Path, url: str, market: str, zone: str, source: str = "auto") -> list[DayResult]:
+def load(
+    root: Path, url: str, market: str, zone: str, source: str = "auto", deadline_s: float | None = None
+) -> list[DayResult]:
     """One backfill, refetching if the source is REST alone; empty if the exchange could not be reached."""
-    with closing(open_source(source, Market(market), "BTC/USDT", budget_of=budget_in(root), base_url=url)) as opened:
+    budgets = budget_in(root)
+    with closing(
+        open_source(source, Market(market), "BTC/USDT", budget_of=budgets, base_url=url, deadline_s=deadline_s)
+    ) as opened:
         try:
             return list(backfill(store_at(root, market, zone), opened, WINDOW[market], refetch=source == "rest"))
         except SourceUnavailable as error:
@@ -103,11 +107,13 @@ def wrong_days(store: DatasetStore, market: str) -> set[str]:
     return wrong
 
 
-def assert_ends_well(market: str, zone: str, faults: dict[str, float], seed: int) -> None:
+def assert_ends_well(
+    market: str, zone: str, faults: dict[str, float], seed: int, deadline_s: float | None = None
+) -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder)
         with serving(market, faults, seed) as url:
-            results = load(root, url, market, zone)
+            results = load(root, url, market, zone, deadline_s=deadline_s)
         failed = {result.day.key for result in results if result.outcome is Outcome.FAILED}
         assert all(result.error for result in results if result.outcome is Outcome.FAILED)
         store = store_at(root, market, zone)
@@ -144,7 +150,8 @@ def test_each_fault_alone_ends_well(fault: str) -> None:
 
 @pytest.mark.slow
 def test_an_exchange_that_is_silent_for_long_ends_well() -> None:
-    assert_ends_well("spot", "UTC", {"stall": 0.05}, seed=3)
+    """Most of the time that a request may take."""
+    assert_ends_well("spot", "UTC", {"stall": 0.05}, seed=3, deadline_s=3)
 
 
 rates = st.sampled_from([0.05, 0.15, 0.3])

@@ -29,11 +29,12 @@ def rest(root: Path) -> Iterator[OpenRest]:
     """Open sources of an exchange."""
     with ExitStack() as stack:
 
-        def opened(running: RunningExchange | str, market: str = "spot", token: str = "BTCUSDT") -> RestSource:
+        def opened(
+            running: RunningExchange | str, market: str = "spot", token: str = "BTCUSDT", **limits: float
+        ) -> RestSource:
             url = running if isinstance(running, str) else running.url
-            return stack.enter_context(
-                closing(RestSource(RestClient(Market(market), budget_of=budget_in(root), base_url=url), token))
-            )
+            client = RestClient(Market(market), budget_of=budget_in(root), base_url=url, **limits)
+            return stack.enter_context(closing(RestSource(client, token)))
 
         yield opened
 

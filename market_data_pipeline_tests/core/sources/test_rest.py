@@ -216,7 +216,7 @@ def test_an_answer_that_never_comes_is_asked_for_again(simulate: Simulate, rest:
     running = simulate()
     running.exchange.faults.stall_seconds = 600
     strike(running.exchange, "stall")
-    assert opens(rest(running), DAY) == minutes(DAY)
+    assert opens(rest(running, deadline_s=2), DAY) == minutes(DAY)
 
 
 @pytest.mark.slow
@@ -280,7 +280,7 @@ def test_a_long_ban_is_said_and_not_waited_for(simulate: Simulate, rest: OpenRes
 @pytest.mark.slow
 def test_an_exchange_that_keeps_failing_ends_the_load_with_one_line(simulate: Simulate, rest: OpenRest) -> None:
     running = simulate()
-    source = rest(running)
+    source = rest(running, patience_s=4)
     source.life()
     running.exchange.faults = {"500": 1}
     with pytest.raises(SourceUnavailable, match="HTTP 500") as caught:
@@ -352,7 +352,7 @@ def test_pages_that_stay_out_of_order_fail_their_day_and_no_other(
         where=lambda request: is_page(request) and int(request.params["endTime"]) + 1 - MINUTE_MS in minutes(inside),
     )
     asked = [span("2024-05-10", "2024-05-11"), span("2024-05-11", "2024-05-11T06:30"), span("2024-05-12", "2024-05-13")]
-    pages = list(rest(running).pages(asked))
+    pages = list(rest(running, patience_s=4).pages(asked))
     assert [page.span.start_ms for page in pages if page.error] == [at("2024-05-11")]
     assert sum(page.klines.num_rows for page in pages) == 2 * 1440
 
