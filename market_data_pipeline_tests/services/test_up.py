@@ -16,6 +16,7 @@ import dagster as dg
 import psutil
 import pytest
 import requests
+from typer.testing import Result
 
 from market_data_pipeline.services.marks import MARK
 from market_data_pipeline.simulator.server import RunningExchange
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KLINES = dg.AssetKey(["binance", "BTCUSDT", "klines_1m"])
 SERVICES = {"api": "market_data_pipeline serve", "webserver": "dagster_webserver", "daemon": "dagster._daemon"}
 _PATIENCE_S = 120
+NOWHERE = "http://127.0.0.1:9"
 # The end of a console's process group on Windows.
 END = signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM
 NEW_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
@@ -166,7 +168,9 @@ def dagster_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagst
         yield instance
 
 
-def test_whatever_is_killed_comes_back(start: Callable[[], Up]) -> None:
+def test_whatever_is_killed_comes_back_and_at_the_end_runs_in_flight_and_all_processes_end(
+    start: Callable[[], Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
     up = start()
     assert up.is_up
     assert up.printed.splitlines()[1:3] == [
@@ -189,30 +193,24 @@ def test_whatever_is_killed_comes_back(start: Callable[[], Up]) -> None:
     worker.kill()
     up.wait_for(lambda: "code-server lost the process that does its work" in up.warned)
     run_id = up.wait_for(lambda: new_run(up))
-    up.wait_for(lambda: up.status(run_id) == "running")
+    up.wait_for(lambda: len(chunk_files(up.root)) >= 3)
+    assert up.status(run_id) == "running"
+
+    warned = up.warned
+    up.process.send_signal(END)
+    assert up.process.wait(60) == 0
+    assert marked(up.root) == []
+    assert up.warned == warned
+    with dagster_of(up.root, monkeypatch) as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None and run.status is dg.DagsterRunStatus.CANCELED
+        assert instance.get_materialized_partitions(KLINES) == chunk_files(up.root).keys()
 
 
 def new_run(up: Up) -> str | None:
     with suppress(AssertionError):
         return up.backfill()
     return None
-
-
-def test_asked_to_end_it_ends_the_runs_in_flight_and_all_processes(
-    start: Callable[[], Up], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    up = start()
-    run_id = up.backfill()
-    up.wait_for(lambda: len(chunk_files(up.root)) >= 3)
-    assert up.status(run_id) == "running"
-    up.process.send_signal(END)
-    assert up.process.wait(60) == 0
-    assert marked(up.root) == []
-    assert up.warned == ""
-    with dagster_of(up.root, monkeypatch) as instance:
-        run = instance.get_run_by_id(run_id)
-        assert run is not None and run.status is dg.DagsterRunStatus.CANCELED
-        assert instance.get_materialized_partitions(KLINES) == chunk_files(up.root).keys()
 
 
 def test_what_a_killed_one_left_behind_is_ended_by_the_next(
@@ -235,7 +233,7 @@ def test_what_a_killed_one_left_behind_is_ended_by_the_next(
         assert run is not None and run.is_finished
         assert len(instance.get_materialized_partitions(KLINES)) >= 3
 
-    third = run_up(again.root, free_port(), free_port())
+    third = MarketData(again.root, NOWHERE).run("up", *ports(free_port(), free_port()))
     assert (third.returncode, third.stdout) == (2, "")
     [line] = third.stderr.splitlines()
     holder = f"`market-data up` (process {again.process.pid} on {socket.gethostname()}, since "
@@ -243,10 +241,16 @@ def test_what_a_killed_one_left_behind_is_ended_by_the_next(
     assert again.is_up
 
 
-def test_a_dataset_that_a_command_creates_appears_in_dagster(tmp_path: Path, simulate: Simulate) -> None:
+def test_a_symbol_without_a_default_dataset_is_said_and_a_dataset_that_a_command_creates_appears_in_dagster(
+    tmp_path: Path, simulate: Simulate
+) -> None:
     root, exchange = tmp_path / "root", simulate()
-    with started(root, exchange.url) as up:
-        assert ["binance", "ETHUSDT", "klines_1m"] not in assets_of(up)
+    with started(root, exchange.url, SYMBOL="NOSUCH") as up:
+        assert up.is_up
+        [line] = up.warned.splitlines()
+        assert line.startswith("warning: SYMBOL=NOSUCH ")
+        assert "no default dataset" in line
+        assert "klines_1m" not in {name for *_, name in assets_of(up)}
         command = MarketData(root, exchange.url, {"PYTHONPATH": str(CHECKOUT)})
         done = command.run(
             "--market", "spot", "--pair", "ETH/USDT", "backfill", "--start", "2024-05-01", "--end", "2024-05-02"
@@ -262,9 +266,9 @@ def assets_of(up: Up) -> list[list[str]]:
     return [node["assetKey"]["path"] for node in answer.json()["data"]["assetNodes"]]
 
 
-def run_up(root: Path, port: int, dagster_port: int, *more: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    run = MarketData(root, "http://127.0.0.1:9", {"PYTHONPATH": str(CHECKOUT), **env})
-    return run.run("up", *ports(port, dagster_port), *more)
+def run_up(root: Path, port: int, dagster_port: int, *more: str, **env: str) -> Result:
+    """An `up` that is refused, in this process."""
+    return MarketData(root, NOWHERE, env)("up", *ports(port, dagster_port), *more)
 
 
 @pytest.mark.parametrize("option", ["--port", "--dagster-port"])
@@ -273,7 +277,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line(tmp_path: Path, option: str
         port = taken.getsockname()[1]
         others = {"--port": free_port(), "--dagster-port": free_port(), option: port}
         ended = run_up(tmp_path / "root", others["--port"], others["--dagster-port"])
-    assert (ended.returncode, ended.stdout) == (2, "")
+    assert (ended.exit_code, ended.stdout) == (2, "")
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"error: cannot listen at 127.0.0.1, port {port}: ")
     assert f"name another with {option} or" in line
@@ -290,7 +294,7 @@ def test_wrong_usage_is_refused_in_one_line(tmp_path: Path) -> None:
     # As a log that another user's `up` left.
     (tmp_path / "logs" / "code-server.log").mkdir(parents=True)
     log = run_up(tmp_path / "root", port, free_port(), LOG_DIR=str(tmp_path / "logs"))
-    assert [ended.returncode for ended in (same, nowhere, pair, logs, log)] == [2, 2, 2, 3, 3]
+    assert [ended.exit_code for ended in (same, nowhere, pair, logs, log)] == [2, 2, 2, 3, 3]
     assert same.stderr == f"error: --port and --dagster-port are both {port}; give each its own\n"
     assert "cannot listen at no.such.host.invalid" in nowhere.stderr.splitlines()[-1]
     assert pair.stderr.startswith("error: ") and len(pair.stderr.splitlines()) == 1
@@ -303,7 +307,8 @@ def test_what_cannot_be_started_at_all_ends_it_with_the_last_lines_of_its_log(tm
     home = tmp_path / "root" / "dagster"
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text("nonsense: true\n", encoding="utf-8")
-    ended = run_up(tmp_path / "root", free_port(), free_port())
+    run = MarketData(tmp_path / "root", NOWHERE, {"PYTHONPATH": str(CHECKOUT)})
+    ended = run.run("up", *ports(free_port(), free_port()))
     assert ended.returncode == 1
     lines = ended.stderr.splitlines()
     assert lines[-1].startswith("error: ") and "cannot be started: it ended with exit code" in lines[-1]
@@ -313,7 +318,7 @@ def test_what_cannot_be_started_at_all_ends_it_with_the_last_lines_of_its_log(tm
 
 
 def test_serving_to_others_without_a_token_is_warned_of(tmp_path: Path) -> None:
-    run = MarketData(tmp_path / "root", "http://127.0.0.1:9", {"PYTHONPATH": str(CHECKOUT)})
+    run = MarketData(tmp_path / "root", NOWHERE, {"PYTHONPATH": str(CHECKOUT)})
     port = free_port()
     with run.start("serve", "--host", "0.0.0.0", "--port", str(port)) as serving:
         try:
@@ -324,13 +329,5 @@ def test_serving_to_others_without_a_token_is_warned_of(tmp_path: Path) -> None:
             serving.terminate()
             serving.communicate()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        refused = run.run("serve", "--port", str(taken.getsockname()[1]))
-    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
-
-
-def test_a_symbol_without_a_default_dataset_is_said(tmp_path: Path, far_away: RunningExchange) -> None:
-    with started(tmp_path / "root", far_away.url, SYMBOL="NOSUCH") as up:
-        assert up.is_up
-        [line] = up.warned.splitlines()
-    assert line.startswith("warning: SYMBOL=NOSUCH ")
-    assert "no default dataset" in line
+        refused = run("serve", "--port", str(taken.getsockname()[1]))
+    assert refused.exit_code == 2 and len(refused.stderr.splitlines()) == 1
