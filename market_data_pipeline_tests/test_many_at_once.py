@@ -99,7 +99,7 @@ def earlier_and_earlier(tool: MarketData, while_runs: "subprocess.Popen[str]") -
 
 
 def test_nothing_fails_beside_live_mode_and_other_loads(simulate: Simulate, tmp_path: Path) -> None:
-    running = simulate(weights=False, now=NOON, speed=10)
+    running = simulate(weights=False, now=NOON, speed=20)
     tool = MarketData(tmp_path / "root", running.url, {"MANIFEST_WRITE_INTERVAL_SEC": "1"})
     first = tool.run(*SPOT, "backfill", "--start", "2024-05-10")
     assert first.returncode == 0, first.stderr

@@ -27,8 +27,8 @@ from market_data_pipeline_tests.support import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-# Half an hour before midnight in Zurich.
-EVENING = datetime(2024, 5, 15, 21, 30, 5, tzinfo=UTC)
+# Ten minutes before midnight in Zurich.
+EVENING = datetime(2024, 5, 15, 21, 50, 5, tzinfo=UTC)
 ZURICH = ("--market", "spot", "--pair", "ETH/USDT", "--align-tz", "Europe/Zurich")
 MadeOf = Callable[..., MarketData]
 
@@ -58,7 +58,7 @@ def test_it_follows_until_it_is_told_to_stop_and_the_manifest_is_written(
 ) -> None:
     tool = market_data(fast)
     with tool.start(*ZURICH, "live") as process:
-        wait_until(lambda: newest(tool.root) > (EVENING + timedelta(minutes=45)).timestamp() * 1000)
+        wait_until(lambda: newest(tool.root) > (EVENING + timedelta(minutes=15)).timestamp() * 1000)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, ""), err
@@ -86,7 +86,7 @@ def test_killed_at_random_moments_it_goes_on_and_the_day_is_that_of_a_backfill(
             wait_until(lambda before=before: newest(tool.root) > before)
             time.sleep(dice.uniform(0, 3))
             process.kill()
-    wait_until(lambda: fast.exchange.clock.now() > EVENING + timedelta(minutes=60))
+    wait_until(lambda: fast.exchange.clock.now() > EVENING + timedelta(minutes=25))
     ended = tool.run(*ZURICH, "live", "--minutes", "8")
     assert ended.returncode == 0, ended.stderr
     # The day that is over is confirmed by a run on the way.
@@ -123,7 +123,7 @@ def test_all_datasets_that_are_marked_are_followed_on_both_markets(fast: Running
     assert "followed 2 datasets" in ended.stderr
     status = json.loads(tool("status", "--json").output)
     assert [(each["market"], each["live"]) for each in status] == [("spot", True), ("futures", True)]
-    assert all(each["newest_kline"] > "2024-05-15T21:30" for each in status)
+    assert all(each["newest_kline"] > "2024-05-15T21:50" for each in status)
     tool("--market", "spot", "live", "--unmark")
     assert [each["live"] for each in json.loads(tool("status", "--json").output)] == [False, True]
 

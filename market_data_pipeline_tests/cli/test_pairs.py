@@ -175,7 +175,7 @@ def test_a_dataset_in_the_folder_of_another_is_refused(run: MarketData) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_live_mode_follows_a_pair_that_is_not_ascii(market_data: MadeOf) -> None:
-    with scenario_exchange({**SCENARIO, "now": "2024-07-02T12:00:30Z"}, speed=20, weights=False) as running:
+    with scenario_exchange({**SCENARIO, "now": "2024-07-02T12:00:30Z"}, speed=60, weights=False) as running:
         run = market_data(running, MARKET_TYPE="spot")
         done = run.run("--pair", "币安人生USDT", "live", "--minutes", "3")
         assert done.returncode == 0, done.stderr
