@@ -110,6 +110,8 @@ def test_the_parts_find_each_other(values: dict[str, Any], objects: dict[tuple[s
     assert live is not None
     images = {f"{part['image']['repository']}:{part['image']['tag']}" for part in of_the_chart(values)}
     assert images == {each["image"] for each in containers(objects)}
+    # Without it the launcher has no image for a run of `backfill --runs`.
+    assert containers(objects)[0]["env"] == [{"name": "DAGSTER_CURRENT_IMAGE", "value": images.pop()}]
     postgres, settings = values["postgresql"], objects["ConfigMap", "market-data-settings"]["data"]
     assert [postgres[f"postgresql{name}"] for name in ("Host", "Username", "Database")] == [
         settings[name] for name in ("PGHOST", "PGUSER", "PGDATABASE")

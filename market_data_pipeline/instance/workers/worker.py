@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
-from celery.signals import worker_ready
+from celery.signals import after_setup_logger, worker_ready
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance.ref import InstanceRef
@@ -36,6 +36,7 @@ from market_data_pipeline.instance.workers.broker import require_broker
 from market_data_pipeline.instance.workers.launcher import WorkerRunLauncher
 
 _log = logging.getLogger(__name__)
+_WORKERS = __name__.rpartition(".")[0]
 
 # A run that waits for Postgres with its first beat is not lost. Dagster gives it up after `start_timeout_seconds`.
 _PATIENCE_S, _PAUSE_S = 900, 2
@@ -63,13 +64,20 @@ def work(home: Path, *, runs: int) -> None:
     ready = f"takes runs of the queue {queue} at {app.connection_for_read().as_uri()}, {runs} at once"
     worker_ready.connect(lambda **_: _log.info(ready), weak=False)
     logging.getLogger("market_data_pipeline").setLevel(logging.WARNING)
-    logging.getLogger("market_data_pipeline.instance.workers").setLevel(logging.INFO)
+    logging.getLogger(_WORKERS).setLevel(logging.INFO)
+    after_setup_logger.connect(_leave_days_to_the_log)
     # Celery warns of root because of messages that are pickled. These are JSON.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         ["--quiet", "worker", f"--concurrency={runs}", f"--hostname={name}", f"--queues={queue}", "--loglevel=ERROR"]
         + ["--without-gossip", "--without-mingle"]
     )
+
+
+def _leave_days_to_the_log(logger: logging.Logger, **_: Any) -> None:
+    """Let the terminal show what the worker says, and warnings; a line for each loaded day is in loader.log."""
+    for handler in logger.handlers:
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(_WORKERS))
 
 
 def app_of(home: Path) -> Celery:
