@@ -8,7 +8,8 @@ import errno
 import io
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
@@ -67,7 +68,9 @@ class Objects:
         """Send no request yet. `root` is the address of the data root."""
         self.root = root
         self._lock = threading.Lock()
-        self._opened: tuple[int, ObjectStore] | None = None
+        # What is in the memory of this process is opened once.
+        self._has_answered = root.startswith("memory:")
+        self._opened: tuple[tuple[int, bool], ObjectStore] | None = None
 
     def get(self, path: BucketPath) -> Found:
         """Begin to read an object.
@@ -75,7 +78,7 @@ class Objects:
         Raises:
             FileNotFoundError: there is none.
         """
-        with errors_of(path):
+        with self._asked(path):
             return Found(path, library("obstore").get(self._store(), path.key))
 
     def range(self, path: BucketPath, start: int, end: int, version: ObjectVersion) -> bytes:
@@ -84,7 +87,7 @@ class Objects:
         Raises:
             Changed: it is not there any more.
         """
-        with errors_of(path):
+        with self._asked(path):
             options: Any = {"range": (start, end), "if_match": version.etag}
             return bytes(library("obstore").get(self._store(), path.key, options=options).bytes())
 
@@ -95,7 +98,7 @@ class Objects:
             FileNotFoundError: there is none.
         """
         try:
-            with errors_of(path):
+            with self._asked(path):
                 return _version_of(library("obstore").head(self._store(), path.key), path)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EINVAL):
@@ -109,7 +112,7 @@ class Objects:
             OSError: they cannot be listed; a bucket that does not exist is no empty one.
         """
         try:
-            with errors_of(folder):
+            with self._asked(folder):
                 found = library("obstore").list_with_delimiter(self._store(), folder.key or None)
         except FileNotFoundError as error:
             raise OSError(errno.ENXIO, "the bucket does not exist", self.root) from error
@@ -130,7 +133,7 @@ class Objects:
             mode = "create"
         elif not isinstance(expected, Unconditional):
             mode = {"e_tag": _etag_of(expected)}
-        with errors_of(path):
+        with self._asked(path):
             put = library("obstore").put(self._store(), path.key, content, mode=mode)
         return ObjectVersion(_required(put["e_tag"], path), len(content))
 
@@ -152,7 +155,7 @@ class Objects:
     def send(self, path: BucketPath, file: IO[bytes]) -> None:
         """Make an object of a file, in parts if it is long, whatever is there."""
         try:
-            with errors_of(path):
+            with self._asked(path):
                 library("obstore").put(self._store(), path.key, file)
         except FileNotFoundError:
             # The answer to the end of it was lost, and when that was sent again there were no parts any more.
@@ -162,7 +165,7 @@ class Objects:
     def _has(self, path: BucketPath, file: IO[bytes]) -> bool:
         file.seek(0)
         try:
-            with errors_of(path):
+            with self._asked(path):
                 pieces = map(bytes, library("obstore").get(self._store(), path.key).stream())
                 return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
         except FileNotFoundError:
@@ -170,12 +173,12 @@ class Objects:
 
     def delete(self, path: BucketPath) -> None:
         """Remove an object; it is no error if there is none."""
-        with suppress(FileNotFoundError), errors_of(path):
+        with suppress(FileNotFoundError), self._asked(path):
             library("obstore").delete(self._store(), path.key)
 
     def copy(self, source: BucketPath, target: BucketPath) -> None:
         """Copy an object within the store, without its bytes coming here."""
-        with errors_of(source):
+        with self._asked(source):
             library("obstore").copy(self._store(), source.key, target.key)
 
     def open(self, path: BucketPath) -> io.RawIOBase:
@@ -188,9 +191,25 @@ class Objects:
 
     def _store(self) -> "ObjectStore":
         with self._lock:
-            if self._opened is None or self._opened[0] != os.getpid():
-                self._opened = os.getpid(), opened(self.root)
+            now = os.getpid(), self._has_answered
+            if self._opened is None or self._opened[0] != now:
+                self._opened = now, opened(self.root, has_answered=self._has_answered)
             return self._opened[1]
+
+    @contextmanager
+    def _asked(self, path: BucketPath) -> Iterator[None]:
+        """As `errors_of`, of a request. Whoever was waited for in vain is not waited for again until it answers."""
+        try:
+            with errors_of(path):
+                yield
+        except (FileNotFoundError, Changed):
+            self._has_answered = True
+            raise
+        except OSError as error:
+            if error.errno == errno.EIO and not self.root.startswith("memory:"):
+                self._has_answered = False
+            raise
+        self._has_answered = True
 
 
 class _Ranges(io.RawIOBase):

@@ -21,7 +21,10 @@ from market_data_pipeline.core.text import one_line
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_TIMEOUT_S, _CONNECT_TIMEOUT_S, _PATIENCE_S, _MOST_RETRIES = 30, 5, 45, 8
+_TIMEOUT_S, _CONNECT_TIMEOUT_S, _PATIENCE_S = 30, 5, 45
+# A server that refuses connections has refused this many within 2 s.
+_FEW_RETRIES, _MANY_RETRIES = 8, 1000
+_LONGEST_PAUSE_S = 3
 # Those of a role are got again before they expire: botocore gives none that have less than ten minutes left.
 _CREDENTIALS_KEPT = timedelta(minutes=5)
 _ENDPOINT = re.compile(r"https?://[^\s/@?#]+/?")
@@ -43,8 +46,10 @@ def library(name: str) -> ModuleType:
         ) from error
 
 
-def opened(root: str) -> "ObjectStore":
+def opened(root: str, *, has_answered: bool = False) -> "ObjectStore":
     """The object store below the address of a data root; no request is sent.
+
+    One that has answered before will come back, and is waited for. One that never has may not exist.
 
     Raises:
         UsageError: it cannot be one, or the library is missing.
@@ -60,7 +65,12 @@ def opened(root: str) -> "ObjectStore":
         "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
         "allow_http": bool(endpoint and endpoint.startswith("http://")),
     }
-    retries: Any = {"max_retries": _MOST_RETRIES, "retry_timeout": timedelta(seconds=_PATIENCE_S)}
+    pauses = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=_LONGEST_PAUSE_S), "base": 2}
+    retries: Any = {
+        "max_retries": _MANY_RETRIES if has_answered else _FEW_RETRIES,
+        "retry_timeout": timedelta(seconds=_PATIENCE_S),
+        "backoff": pauses,
+    }
     try:
         # A URL has spaces, and letters beyond ASCII, in another form.
         place: ObjectStore = store.from_url(
