@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 _ENCODED_AHEAD = 2
 # Days that are published together share a lock and a sync of their folder, and one step for several of them after the
 # other takes less time than all steps of one after the other. They wait for one another no longer than this, whether
-# pages come or not.
-_MOST_TOGETHER, _LONGEST_WAIT_S = 32, 0.2
+# pages come or not; less long where somebody may be looking at the one dataset that is loaded.
+_MOST_TOGETHER, _LONGEST_WAIT_S, _LONGEST_WAIT_OF_ONE_S = 32, 0.2, 0.05
 
 
 def backfill(
@@ -63,14 +63,12 @@ def load_together(
 ) -> Iterator[Sequence[DayResult]]:
     """As `load_days`; yield the results of days that were published together.
 
-    With `has_core_free` a second thread encodes chunks, and each day is published when it is ready. Where each core
-    has a load of its own, two threads of one would only wait for each other; there several days are published together,
-    and in a bucket always, as they are written at once. What was fetched is published before a page is waited for.
+    With `has_core_free` a second thread encodes chunks. Where each core has a load of its own, two threads of one would
+    only wait for each other. What was fetched is published before a page is waited for.
     """
     loader = DayLoader(load.store, load.life, load.settled_ms, row_group_rows)
-    ahead, longest_s = (_ENCODED_AHEAD if has_core_free else 0), _LONGEST_WAIT_S
-    if has_core_free and load.store.most_at_once == 1:
-        longest_s = 0.0
+    ahead = _ENCODED_AHEAD if has_core_free else 0
+    longest_s = _LONGEST_WAIT_OF_ONE_S if has_core_free and load.store.most_at_once == 1 else _LONGEST_WAIT_S
     failed = FailedDays(load.store.dataset.name)
     held: list[_Begun | DayResult] = []
     until_s = 0.0

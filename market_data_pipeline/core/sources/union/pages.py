@@ -212,10 +212,13 @@ class UnpackedPages:
         """See `protocol.Pages`; None waits without limit."""
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            while (file := self._next_file) and file.done():
+            # Where REST is not asked, the page is read first, while its klines are in the processor's cache.
+            while not self._has_all and (file := self._next_file) and file.done():
                 self._unpacked.append(self._unpack(next(self._loaded)))
-            waited_for: list[Future[Any]] = [future for future in (*islice(self._unpacked, 1), file) if future]
-            if not waited_for or (self._unpacked and self._unpacked[0].done()):
+            if self._has_page:
+                return True
+            waited_for: list[Future[Any]] = [*islice(self._unpacked, 1), *filter(None, [self._next_file])]
+            if not waited_for:
                 return True
             left_s = None if until_s is None else max(0, until_s - time.monotonic())
             if not wait(waited_for, left_s, FIRST_COMPLETED).done:
@@ -227,6 +230,15 @@ class UnpackedPages:
         for page in self._unpacked:
             page.cancel()
         self._unpacked.clear()
+
+    @property
+    def _has_page(self) -> bool:
+        return bool(self._unpacked) and self._unpacked[0].done()
+
+    @property
+    def _has_all(self) -> bool:
+        """True if there is a page, and REST is asked for none that follows."""
+        return bool(self._unpacked) and all(page.done() for page in self._unpacked)
 
     @property
     def _next_file(self) -> "Future[Page | _Packed] | None":
