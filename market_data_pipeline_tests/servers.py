@@ -183,8 +183,10 @@ class Link:
         self.port = 0
         self.mend()
 
-    def mend(self) -> None:
-        """Accept connections, at the same port as before."""
+    def mend(self, port: int | None = None) -> None:
+        """Accept connections, at the same port as before; the server has moved to `port` if that is given."""
+        if port is not None:
+            self._server = (self._server[0], port)
         self._listener = socket.create_server((self._at, self.port))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()

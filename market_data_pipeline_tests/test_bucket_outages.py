@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline_tests import servers
 from market_data_pipeline_tests.objects_proxy import Request, proxied
 from market_data_pipeline_tests.places import ReadablePath, environment_of, in_bucket
 from market_data_pipeline_tests.servers import Link
@@ -81,6 +83,32 @@ def test_a_load_whose_object_store_stays_away_ends_in_one_line_and_goes_on_later
     way.mend()
     assert tool.run(*LOAD).returncode == 0
     require_equal_to_a_quiet_one(tool, root, tmp_path)
+
+
+@pytest.mark.soak
+def test_a_load_goes_on_when_its_object_store_that_was_killed_is_back(
+    tmp_path: Path, simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store had said that it has, it has after `kill -9`, or the load writes it again."""
+    folder = tmp_path / "seaweedfs"
+    folder.mkdir()
+    with ExitStack() as loading:
+        with servers.seaweedfs(folder) as first:
+            way = Link("127.0.0.1", urlsplit(first).port or 80)
+            loading.callback(way.cut)
+            address = f"http://127.0.0.1:{way.port}"
+            for name, value in environment_of(address).items():
+                monkeypatch.setenv(name, value)
+            root = in_bucket()
+            tool = tool_of(root, address, simulate(rtt_ms=100).url, tmp_path)
+            process = loading.enter_context(tool.start(*LOAD))
+            wait_until(lambda: len(chunks_of(root)) >= 2)
+        way.cut()
+        with servers.seaweedfs(folder) as again:
+            way.mend(urlsplit(again).port)
+            out, err = process.communicate(timeout=120)
+            assert process.returncode == 0, out + err
+            require_equal_to_a_quiet_one(tool, root, tmp_path)
 
 
 @pytest.mark.soak
