@@ -285,6 +285,19 @@ def test_a_window_is_aligned_to_local_midnights_of_the_asked_zone(run: MarketDat
     assert pq.read_table(chunk_files(run.root)["2024-05-11"])["open_time"][0].as_py() == 1715365800000
 
 
+def test_a_dataset_keeps_the_days_of_its_zone_where_another_one_is_asked_for(run: MarketData) -> None:
+    """As where two deployments with different zones share a data root."""
+    window = ("--start", "2024-05-10T00:00Z", "--end", "2024-05-11T00:00Z")
+    assert run(*SPOT, "--align-tz", "+05:30", "backfill", *window).exit_code == 0
+    before = data_files(run.root)
+    done = run(*SPOT, "backfill", *window)
+    assert done.exit_code == 0
+    assert "2 unchanged" in done.stdout
+    assert "its days are those of +05:30, in which it was created; UTC says only where the window" in done.stdout
+    assert data_files(run.root) == before
+    assert "its days" not in run(*SPOT, "--align-tz", "+05:30", "backfill", *window).output
+
+
 def test_refetch_asks_for_every_kline_again_and_the_same_answers_give_the_same_bytes(
     loaded: MarketData, exchange: SimulatedExchange
 ) -> None:
