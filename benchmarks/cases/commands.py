@@ -4,6 +4,7 @@ Belongs here: dagster, bookkeeping, location, startup, nothing-to-do. Does not b
 reading a store (`stored`).
 """
 
+import time
 from collections.abc import Iterator
 from datetime import date
 
@@ -21,9 +22,13 @@ _IMPORTED = (
     "market_data_pipeline.cli.progress",
     "market_data_pipeline.app.backfill",
     "market_data_pipeline.core.sources.union.source",
-    "market_data_pipeline.instance.runs",
-    "upath.implementations.local",
+    "market_data_pipeline.core.sources.rest.client",
+    "market_data_pipeline.core.store.dataset_store",
 )
+
+
+# Databases that were written more recently may change again without a trace.
+_SETTLED_S = 3
 
 
 def dagster(bench: Bench) -> Iterator[Line]:
@@ -95,7 +100,7 @@ def startup(bench: Bench) -> Iterator[Line]:
 
     `market-data` is started as `python -m market_data_pipeline`. `status` and `backfill` are on the store of a year of
     futures; `backfill` asks the exchange for its clock and then, both at once, for the pair's first and last kline:
-    two times 150 ms.
+    two times 150 ms. Dagster was asked which days it has by a backfill before.
     """
     root, many = bench.year_root, bench.sizes.quick_commands
     commands = {"market-data --help": ["--help"], "market-data status": ["--market", "futures", "status"]}
@@ -113,6 +118,7 @@ def startup(bench: Bench) -> Iterator[Line]:
     def nothing() -> Run:
         return bench.backfill(bench.year, root, source="auto", nothing_to_do=True)
 
+    time.sleep(_SETTLED_S)
     nothing()
     runs, others = alternating(bench.sizes.store_rounds, nothing, bare)
     what = f"market-data backfill, nothing to do on {bench.year.days} days"
@@ -120,12 +126,13 @@ def startup(bench: Bench) -> Iterator[Line]:
 
 
 def nothing_to_do(bench: Bench) -> Iterator[Line]:
-    """`market-data backfill` of futures from 2019-10-01 of which every day is stored, less what its imports take.
+    """`market-data backfill` of futures from 2019-10-01 of which every day is stored, as a whole process.
 
     The store is loaded before, by the same command with its default source, so that Dagster has a materialization of
-    each day. Judged is the difference of two whole processes that take turns: the command, and a bare
-    `python -c "import ..."` of all that the command imports. What is left is the work: the exchange's clock, then
-    the pair's first and last kline (two times 150 ms), the manifest, the days that Dagster has recorded, the report.
+    each day. The first such backfill asks Dagster, is not counted, and notes in its home what it heard; as long as
+    Dagster's databases stay as they are, the next ones need not import it. Beside each runs a bare
+    `python -c "import ..."` of what the command imports. What is left is the work: the exchange's clock, then the
+    pair's first and last kline (two times 150 ms), the manifest, the report.
     """
     root, code = bench.whole_root, f"import {', '.join(_IMPORTED)}"
 
@@ -135,10 +142,11 @@ def nothing_to_do(bench: Bench) -> Iterator[Line]:
     def imports() -> Run:
         return python("-c", code, root=root)
 
+    time.sleep(_SETTLED_S)
     nothing()
     imports()
     whole, bare = alternating(bench.sizes.store_rounds, nothing, imports)
     what = f"market-data backfill, nothing to do on {bench.whole.days} days"
-    left = Spread(tuple(a.wall_s - b.wall_s for a, b in zip(whole, bare, strict=True)))
-    yield Line(f"{what}: whole process - imports", Unit.SECONDS, left, goal=1.5, absolute=True)
+    took = Spread(tuple(run.wall_s for run in whole))
+    yield Line(f"{what}: whole process", Unit.SECONDS, took, goal=1.5, absolute=True)
     yield compared(f"{what}: whole process", wall, whole, bare, "its imports")

@@ -5,7 +5,7 @@ Belongs here: what the request means, which days need a run, the report. Does no
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +16,14 @@ from market_data_pipeline.core.klines.dataset import Dataset, default_start
 from market_data_pipeline.core.klines.days import Day, Zone, days_between, iso, parse_instant
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import DayResult
-from market_data_pipeline.core.loading.plan import Load, Outcome, note_window, plan_load
+from market_data_pipeline.core.loading.plan import Load, Outcome, Task, note_window, plan_load
 from market_data_pipeline.core.loading.request import Opened, WindowRequest, no_klines, opened
 from market_data_pipeline.core.loading.window import refuse_disorder
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.instance.composition import opener_of, store_of
+from market_data_pipeline.instance.events.noted import note_days, noted_days, stamps_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
@@ -174,19 +175,22 @@ def _run(
     on_day: OnDay,
 ) -> None:
     """One Dagster run from the first day that needs one to the last; its outcome is put into the report."""
+    home, dataset, tasks = settings.home, load.store.dataset, load.tasks
+    noted, stamps = noted_days(home, dataset), stamps_of(home)
+    if noted is not None and not _needed(settings, tasks, noted):
+        _tell_stored(load, tasks, on_day)
+        load.store.flush()
+        return
     from market_data_pipeline.instance import runs  # takes seconds, in which the first pages arrive
 
-    dataset, tasks = load.store.dataset, load.tasks
-    with runs.open_instance(settings.home) as instance:
+    with runs.open_instance(home) as instance:
         recorded = runs.recorded_days(instance, dataset)
-        needed = [at for at, task in enumerate(tasks) if task.needs_run(is_recorded=task.day.key in recorded)]
-        if settings.build_combined_on_backfill and not needed:
-            needed = [len(tasks) - 1]
+        needed = _needed(settings, tasks, recorded)
         first, last = (needed[0], needed[-1] + 1) if needed else (len(tasks), len(tasks))
-        for task in (*tasks[:first], *tasks[last:]):
-            on_day(DayResult(task.day, task.outcome or Outcome.UNCHANGED, load.store.entries.get(task.day.key)))
+        _tell_stored(load, [*tasks[:first], *tasks[last:]], on_day)
         if not needed:
             load.store.flush()
+            note_days(home, dataset, recorded, since=stamps)
             return
         # Where nothing is to be done, the definitions and all that they import are not needed.
         from market_data_pipeline.defs.location import definitions_of
@@ -204,6 +208,18 @@ def _run(
     report.run_id, report.failed_checks = ended.run_id, ended.failed_checks
     report.error = None if report.failed else ended.error
     report.may_pass &= not ended.failed_checks and (report.error is None or ended.may_pass)
+
+
+def _needed(settings: Settings, tasks: Sequence[Task], recorded: Collection[str]) -> list[int]:
+    """The places of the tasks that need a run."""
+    needed = [at for at, task in enumerate(tasks) if task.needs_run(is_recorded=task.day.key in recorded)]
+    return [len(tasks) - 1] if settings.build_combined_on_backfill and not needed else needed
+
+
+def _tell_stored(load: Load, tasks: Sequence[Task], on_day: OnDay) -> None:
+    """Tell the results of days that need no run."""
+    for task in tasks:
+        on_day(DayResult(task.day, task.outcome or Outcome.UNCHANGED, load.store.entries.get(task.day.key)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""A backfill that finds nothing to do: Dagster is asked once, and again as soon as one of its databases has changed."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.instance.runs import open_instance, recorded_days
+from market_data_pipeline_tests.support import MarketData, Simulate
+
+pytestmark = pytest.mark.slow
+MadeOf = Callable[..., MarketData]
+LOAD = ("--market", "spot", "backfill", "--start", "2024-05-10", "--end", "2024-05-13")
+
+
+@pytest.fixture
+def run(market_data: MadeOf, simulate: Simulate) -> MarketData:
+    run = market_data(simulate())
+    assert run.run(*LOAD).returncode == 0
+    return run
+
+
+def imports_dagster(run: MarketData) -> bool:
+    """Whether a backfill of what is stored imports Dagster."""
+    done = run.run(*LOAD, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0, done.stderr
+    assert "3 unchanged" in done.stdout
+    return re.search(r"\| +dagster$", done.stderr, re.MULTILINE) is not None
+
+
+def home_of(run: MarketData) -> Path:
+    return run.root / "dagster"
+
+
+def let_time_pass(run: MarketData) -> None:
+    """Make all databases ten seconds older: what was just written is not trusted to be what it seems."""
+    for path in (home_of(run) / "dagster.yaml", *home_of(run).glob("history/**/*.db*")):
+        os.utime(path, (time.time() - 10,) * 2)
+
+
+def recorded(run: MarketData) -> set[str]:
+    [dataset] = Store(run.root).datasets()
+    with open_instance(home_of(run)) as instance:
+        return recorded_days(instance, dataset)
+
+
+def test_dagster_is_imported_once(run: MarketData) -> None:
+    let_time_pass(run)
+    assert [imports_dagster(run) for _ in range(3)] == [True, False, False]
+
+
+def test_days_that_dagster_has_lost_are_recorded_again(run: MarketData) -> None:
+    let_time_pass(run)
+    assert [imports_dagster(run), imports_dagster(run)] == [True, False]
+    days = recorded(run)
+    [dataset] = Store(run.root).datasets()
+    with open_instance(home_of(run)) as instance:
+        instance.wipe_assets(instance.all_asset_keys())
+    assert recorded(run) == set()
+    let_time_pass(run)
+    assert imports_dagster(run)
+    assert recorded(run) == days != set()
+
+
+def test_another_home_is_asked(run: MarketData, tmp_path: Path) -> None:
+    let_time_pass(run)
+    assert [imports_dagster(run), imports_dagster(run)] == [True, False]
+    home = tmp_path / "home"
+    assert run.run(*LOAD, DAGSTER_HOME=str(home)).returncode == 0
+    [dataset] = Store(run.root).datasets()
+    with open_instance(home) as instance:
+        assert len(recorded_days(instance, dataset)) == 3
