@@ -10,13 +10,16 @@ import pytest
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.loading.day import DayLoader
+from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.loading.plan import Outcome, Task
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.dataset_file import write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, day, klines_of, whole
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline_tests.core.fakes import REST, UTC_ZONE, FakeSource, day, klines_of, whole
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket
 
@@ -125,6 +128,25 @@ def test_a_writer_that_missed_a_renaming_makes_no_second_file(root: Any, proxy: 
     move(opened(root))
     load(writer, AFTERNOON)
     require_whole(root, proxy)
+
+
+def test_a_chunk_that_is_renamed_while_it_is_looked_for_is_not_taken_for_damaged(proxy: ObjectsProxy) -> None:
+    """By a writer that does not know the day yet: under the new name there is the same content with the same ETag."""
+    root = in_bucket()
+    writer = opened(root)
+    writer.note_requested(AFTERNOON, FIRST)
+    load(opened(root), MORNING)
+    write_dataset(writer.folder, opened(root).dataset.starting_on(EARLIER))
+    proxy.loses = once(
+        lambda request: request.method == "HEAD" and request.key.endswith(OLD), lambda: move(opened(root))
+    )
+    loader = DayLoader(writer, FakeSource(first=LISTED).life(), DAY.end_ms)
+    result = loader.load(FetchedDay(Task(DAY, (AFTERNOON,)), klines_of(AFTERNOON), REST))
+    assert result.outcome is Outcome.LOADED, result.error
+    writer.flush()
+    require_whole(root, proxy)
+    quarantine = writer.folder / "quarantine"
+    assert storage_of(quarantine).names(quarantine) == []
 
 
 def test_a_renaming_that_was_never_begun_is_done_by_whoever_writes_the_day(root: Any, proxy: ObjectsProxy) -> None:

@@ -101,9 +101,12 @@ class ChunkWriter(ChunkList):
             else:
                 found = self._files.version(path)
                 stored = self._stored(day) if found else None
-                if stored is None and day.key not in self.entries:
-                    # What has the day in its name and another index is no chunk of this dataset.
-                    path = self._chunks / layout.chunk_name(self.dataset, day.key)
+                name = layout.chunk_name(self.dataset, day.key)
+                if stored is None and day.key not in self.entries and path.name != name:
+                    # What has the day in its name and another index is no chunk of this dataset, or was just renamed.
+                    path = self._paths[day.key] = self._chunks / name
+                    found = self._files.version(path)
+                    stored = self._stored(day) if found else None
                 if stored and new.based_on not in {None, stored.entry.sha256}:
                     self._know(stored)
                     raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
@@ -148,6 +151,9 @@ class ChunkWriter(ChunkList):
                     self.revised[revision.day] = revision
             self._unlist(new.day.key)
         elif self._files.exists(path):
+            # Without a lock, it may have been away for a moment, as another process has just renamed or replaced it.
+            if self._files.is_conditional and (self._files.version(path) != found or self._stored(new.day)):
+                raise Overtaken(f"{self.dataset.name} {new.day.key}: another process goes on writing its chunk")
             # It is damaged; a copy is kept for a person to look at.
             chunk_files.set_aside(path, keep=True)
         self._files.make_folder(path.parent)
