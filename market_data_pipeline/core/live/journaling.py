@@ -4,7 +4,7 @@ Belongs here: one append for all datasets whose klines have arrived, the turns i
 from processes that have ended. Does not belong here: files (`store.journal`), what may be in the journal (`open_day`).
 
 Folding rewrites a chunk, which takes 3 ms and up to 70 kB. So the datasets take turns, each minute as many as it takes
-for all to be folded in twelve minutes: a chunk on disk is never older than a quarter of an hour.
+for all to be folded in fourteen minutes: a chunk on disk is never older than a quarter of an hour.
 """
 
 import logging
@@ -26,7 +26,7 @@ from market_data_pipeline.core.store.root import Store
 
 _log = logging.getLogger(__name__)
 
-FOLDED_EVERY_MINUTES = 12
+FOLDED_EVERY_MINUTES = 14
 """In so many minutes all datasets have had their turn."""
 
 

@@ -22,7 +22,7 @@ from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import Hold, StorePath
 
 # All datasets are folded once in this time, so that a segment is empty soon after the next one has begun.
-_SEGMENT_S = 720
+_SEGMENT_S = 840
 _MOST_SEGMENT_BYTES = 64_000_000
 
 
