@@ -182,6 +182,7 @@ def _run(
         load.store.flush()
         return
     from market_data_pipeline.instance import runs  # takes seconds, in which the first pages arrive
+    from market_data_pipeline.instance.events.recorded import is_in_home
 
     with runs.open_instance(home) as instance:
         recorded = runs.recorded_days(instance, dataset)
@@ -190,7 +191,8 @@ def _run(
         _tell_stored(load, [*tasks[:first], *tasks[last:]], on_day)
         if not needed:
             load.store.flush()
-            note_days(home, dataset, recorded, since=stamps)
+            if is_in_home(instance):
+                note_days(home, dataset, recorded, since=stamps)
             return
         # Where nothing is to be done, the definitions and all that they import are not needed.
         from market_data_pipeline.defs.location import definitions_of

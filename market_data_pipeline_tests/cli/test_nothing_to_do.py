@@ -74,3 +74,14 @@ def test_another_home_is_asked(run: MarketData, tmp_path: Path) -> None:
     [dataset] = Store(run.root).datasets()
     with open_instance(home) as instance:
         assert len(recorded_days(instance, dataset)) == 3
+
+
+def test_a_home_whose_days_are_recorded_elsewhere_gets_no_note(run: MarketData, tmp_path: Path) -> None:
+    """The databases in the home, from before, say nothing of what changes there."""
+    settings = home_of(run) / "dagster.yaml"
+    settings.write_text(
+        f"storage: {{sqlite: {{base_dir: '{(tmp_path / 'elsewhere').as_posix()}'}}}}\n", encoding="utf-8"
+    )
+    assert run.run(*LOAD).returncode == 0
+    let_time_pass(run)
+    assert [imports_dagster(run), imports_dagster(run)] == [True, True]

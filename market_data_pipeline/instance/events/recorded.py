@@ -1,18 +1,20 @@
 """What Dagster has recorded of the days of an asset, read at once.
 
-Belongs here: the queries. Does not belong here: what the metadata of a day says (`defs.metadata`), storing it
-(`batches`).
+Belongs here: the queries, and where what they ask is. Does not belong here: what the metadata of a day says
+(`defs.metadata`), storing it (`batches`).
 Dagster's own calls make an object of each event, which takes a minute for 100 datasets of seven years. Here the stored
 text is enough.
 """
 
 from collections.abc import Collection
+from pathlib import Path
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.events import DagsterEventType
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 _MATERIALIZED, _OBSERVED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_OBSERVATION.value
@@ -41,6 +43,14 @@ def recorded_texts(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, 
     with storage.index_connection() as connection:
         rows = connection.execute(query).fetchall()
     return {day: text for day, text in rows if day in days}
+
+
+def is_in_home(instance: dg.DagsterInstance) -> bool:
+    """True if the days are recorded in a database of the home itself, neither on a server nor in another folder."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        return False
+    return Path(storage.path_for_shard(INDEX_SHARD_NAME)).is_relative_to(instance.root_directory)
 
 
 def recorded_meanwhile(
