@@ -20,7 +20,8 @@ def live(bench: Bench) -> Iterator[Line]:
     kline counts as on disk when its update says so: the journal is synced. From then on readers see it. The exchange
     hears the first question 0.3 s after the minute's end, which is in the number. Local work is the CPU time of the
     process over a minute: asking, parsing, rules, the journal, and the chunks whose turn it is. Bytes are what the
-    process had written to disk, as Linux counts it, with chunks of half a day instead of those of the time of day.
+    process had written to disk, as Linux counts it, with chunks of half a day instead of those of the time of day, and
+    with a sixtieth of what noting the requested minutes writes, which happens once an hour.
     """
     scenario = bench.folder / "pairs.json"
     pairs = range(1, max(bench.sizes.live_pairs) + 1)
@@ -58,7 +59,8 @@ def _followed(bench: Bench, what: str, exchange: Exchange, pairs: int) -> Iterat
     yield Line(f"{what}: the tick", Unit.SECONDS, of["ticks_s"], None, "", None, 20, True, note)
     yield Line(f"{what}: local work per pair and minute", Unit.SECONDS, of["cpu_s"], None, "", None, 0.002, True)
     measured = sum(facts["written_bytes"]) / len(facts["written_bytes"])
-    had, has = Unit.BYTES.show(facts["chunk_bytes"]), Unit.BYTES.show(facts["mean_bytes"])
-    note = f"{Unit.BYTES.show(measured)} when today's chunk had {had}; that of half a day has {has}"
-    written = Spread((measured + (facts["mean_bytes"] - facts["chunk_bytes"]) / FOLDED_EVERY_MINUTES,))
+    had, has, noted = (Unit.BYTES.show(facts[name]) for name in ("chunk_bytes", "mean_bytes", "noted_bytes"))
+    note = f"{Unit.BYTES.show(measured)} with chunks of {had}; that of half a day has {has}; noting wrote {noted}"
+    others = (facts["mean_bytes"] - facts["chunk_bytes"]) / FOLDED_EVERY_MINUTES + facts["noted_bytes"] / 60
+    written = Spread((measured + others,))
     yield Line(f"{what}: written per pair and minute", Unit.BYTES, written, None, "", None, 4096, True, note)

@@ -17,7 +17,7 @@ from typing import Any
 
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
-from market_data_pipeline.core.klines.days import day_at, parse_zone
+from market_data_pipeline.core.klines.days import MINUTE_MS, day_at, parse_zone
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
@@ -47,10 +47,12 @@ def main() -> None:
     minutes = [_minute(live, stopped, is_measured=True) for _ in range(options.minutes)]
     live.close()
     store = store_of(settings)
-    sizes = [_chunk_bytes(store.open(dataset)) for dataset in datasets]
+    files = [store.open(dataset) for dataset in datasets]
+    sizes = [_chunk_bytes(each) for each in files]
     chunk_bytes, mean_bytes = (sum(values) / len(sizes) for values in zip(*sizes, strict=True))
-    facts = {name: [minute[name] for minute in minutes] for name in minutes[0]}
-    sys.stdout.write(json.dumps(facts | {"chunk_bytes": chunk_bytes, "mean_bytes": mean_bytes}) + "\n")
+    facts: dict[str, Any] = {name: [minute[name] for minute in minutes] for name in minutes[0]}
+    facts |= {"chunk_bytes": chunk_bytes, "mean_bytes": mean_bytes, "noted_bytes": _bytes_to_note(files)}
+    sys.stdout.write(json.dumps(facts) + "\n")
 
 
 def _minute(live: LiveMarket, stopped: threading.Event, *, is_measured: bool) -> dict[str, Any]:
@@ -93,6 +95,15 @@ def _chunk_bytes(store: DatasetStore) -> tuple[int, int]:
     if yesterday is None or yesterday.klines.num_rows != _ROWS_OF_A_DAY:
         raise SystemExit("yesterday is not whole")
     return newest.size_bytes, len(encode(yesterday.klines.slice(0, _ROWS_OF_A_DAY // 2), yesterday.footer))
+
+
+def _bytes_to_note(files: list[DatasetStore]) -> float:
+    """What noting one more requested minute of a dataset has written to disk, on average."""
+    wrote = _written_bytes()
+    for store in files:
+        end_ms = store.dataset.requested[-1].end_ms
+        store.note_requested(Span(end_ms, end_ms + MINUTE_MS), store.dataset.start)
+    return (_written_bytes() - wrote) / len(files)
 
 
 def _loaded(settings: Settings, market: Market, pair: str) -> Dataset:

@@ -16,12 +16,13 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import MarketDataError, PairNotListed, PairNotServed, SourceUnavailable
-from market_data_pipeline.core.klines.coverage import Span, subtract
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, days_between
 from market_data_pipeline.core.klines.table import EMPTY, Bits, column, cut, open_times
 from market_data_pipeline.core.live.freshness import since_chunk_ms
 from market_data_pipeline.core.live.newest import Newest, Patience
 from market_data_pipeline.core.live.open_day import OpenDay, nothing
+from market_data_pipeline.core.live.requested import Requested
 from market_data_pipeline.core.loading.day import DayLoader
 from market_data_pipeline.core.loading.fetch import FetchedDay, recheck
 from market_data_pipeline.core.loading.plan import Outcome, Task
@@ -84,7 +85,7 @@ class LiveDataset:
         self._folded: dict[str, Entry] = {}
         self._trouble: Exception | None = None
         self._source = source
-        self._requested: Span | None = None
+        self._requested = Requested(store)
         self.damaged: Day | None = None
         """A day whose chunk on disk is damaged; a run has to load it again before klines can be added."""
         self._ended = False
@@ -181,7 +182,7 @@ class LiveDataset:
         """The update of a tick whose new klines, those of `growth`, are in the journal now."""
         self.damaged = None
         self._open_day.add(rows)
-        self._note_newest(newest)
+        self._requested.add(newest.wanted.start_ms, newest.settled_ms)
         is_late = newest.settled_ms < newest.wanted.end_ms
         return Update(self.name, self.last_open_ms, len(rows), entries=self._take_folded(), is_late=is_late)
 
@@ -200,6 +201,7 @@ class LiveDataset:
         if entry:
             self._folded[entry.day] = entry
             self._on_folded()
+        self._requested.note(self._open_day.first_open_ms, seldom=True)
 
     def store_newest(self, newest: Newest) -> Update:
         """Store in the chunks what was fetched; minutes after its last kline stay open."""
@@ -210,9 +212,9 @@ class LiveDataset:
         if self.damaged:
             return Update(self.name, self.last_open_ms, is_behind=True)
         self.fold()
-        self._note_newest(newest)
+        self._requested.add(newest.wanted.start_ms, newest.settled_ms)
         if any(fetched.absences for fetched in newest.days):
-            self._note_requested()
+            self._requested.note(self._open_day.first_open_ms)
         loader = DayLoader(self.store, newest.life, newest.settled_ms)
         results = [loader.load(fetched) for fetched in newest.days]
         failed = [result for result in results if result.outcome is Outcome.FAILED]
@@ -229,8 +231,12 @@ class LiveDataset:
         )
 
     def flush(self, *, open_days: bool = True) -> None:
-        """Write the requested minutes and the manifest, see `DatasetStore.flush`; then reread the store."""
-        self._note_requested()
+        """Write the manifest, see `DatasetStore.flush`, and with that of the open days the requested minutes.
+
+        Then reread the store.
+        """
+        if open_days:
+            self._requested.note(self._open_day.first_open_ms)
         self.store.flush(open_days=open_days)
         self.store.refresh()
 
@@ -241,10 +247,6 @@ class LiveDataset:
         told = self._folded | {entry.day: entry for entry in entries if entry}
         self._folded = {}
         return tuple(told.values())
-
-    def _note_newest(self, newest: Newest) -> None:
-        start_ms = min(self._requested.start_ms, newest.wanted.start_ms) if self._requested else newest.wanted.start_ms
-        self._requested = Span(start_ms, newest.settled_ms)
 
     def _newest_or_none(self, wanted: Span, patience: Patience) -> tuple[Life, Page]:
         """As `_newest`; no klines where REST does not know or serve the pair any more, which its life then tells."""
@@ -283,13 +285,3 @@ class LiveDataset:
             return not column(klines, "trades").any()
         silent = wanted.minutes > _SILENT_MINUTES or self._life_read_s == -float("inf")
         return silent and time.monotonic() - self._life_read_s >= _LIFE_KEPT_S
-
-    def _note_requested(self) -> None:
-        # Only absent minutes depend on whether they were requested, so it need not be written each minute. Those that
-        # the chunk lacks as only the journal has them are noted once they are folded.
-        if self._requested is None:
-            return
-        end_ms = min(self._requested.end_ms, self._open_day.first_open_ms or self._requested.end_ms)
-        requested = Span(self._requested.start_ms, end_ms)
-        if subtract([requested], self.store.dataset.requested):
-            self.store.note_requested(requested, self.store.dataset.start)

@@ -134,6 +134,23 @@ def test_readers_see_each_minute_at_once_and_chunks_are_at_most_a_quarter_of_an_
     assert list(place.journal.iterdir()) == []
 
 
+def test_the_requested_minutes_are_noted_once_an_hour_and_at_the_end(place: Place) -> None:
+    place.load()
+    live, noted = place.follow(), [place.open().dataset.requested[-1].end_ms]
+    for update in place.minutes(live, "2024-05-15T14:30"):
+        assert update.error is None
+        ends_ms = [span.end_ms for span in place.open().dataset.requested]
+        assert len(ends_ms) == 1
+        if ends_ms[0] != noted[-1]:
+            noted += ends_ms
+            assert ends_ms[0] <= place.newest_in_chunk() + MINUTE_MS
+    hours = [(later - earlier) // MINUTE_MS for earlier, later in zip(noted, noted[1:], strict=False)]
+    assert len(hours) == 2
+    assert all(60 <= minutes < 75 for minutes in hours)
+    live.close()
+    assert place.open().dataset.requested[-1].end_ms == place.newest_in_chunk() + MINUTE_MS == at("2024-05-15T14:29")
+
+
 def test_what_a_kill_leaves_at_any_minute_is_read_and_then_folded_by_the_next(place: Place) -> None:
     pairs = ("BTC/USDT", "ETH/USDT", "BNB/USDT")
     for pair in pairs:
