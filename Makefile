@@ -11,6 +11,9 @@ PY := $(BIN)/python
 READY := $(VENV)/.ready
 LOCK_VENV := .venv-lock
 UV := uv==0.13.9
+# Programs that read exports, each in an environment of its own: they need other versions of packages than this one does.
+PEERS_VENV := .venv-peers
+PEERS := freqtrade=freqtrade==2026.9 nautilus=nautilus_trader==1.221.0
 
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
   echo "error: '$(PYTHON)' is not Python 3.11, 3.12 or 3.13; install one and name it, for example: make demo PYTHON=python3.12" >&2; exit 1; }
@@ -18,7 +21,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast soak check format bench dist lock clean
+.PHONY: help setup demo dev test test-fast soak peers check format bench dist lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -54,6 +57,14 @@ test-fast: $(READY) ## all tests but the slow ones
 soak: $(READY) ## tests that take minutes, which `make test` leaves out
 	@$(PY) -m pytest -m soak $(ARGS)
 
+peers: $(READY) ## set up freqtrade and NautilusTrader in .venv-peers, and let them read exports
+	@for peer in $(PEERS); do \
+	  into=$(PEERS_VENV)/$${peer%%=*}; \
+	  [ -e $$into/.ready ] || { echo "Setting up $$into ..." && $(PYTHON) -m venv --clear $$into \
+	    && $$into/$(notdir $(BIN))/python -m pip install -qq "$${peer#*=}" && touch $$into/.ready; } || exit 1; \
+	done
+	@$(PY) -m pytest market_data_pipeline_tests/reader/exporting/peers $(ARGS)
+
 check: $(READY) ## formatting, lint, types, import contracts
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -82,5 +93,5 @@ lock: ## renew requirements.lock from pyproject.toml; ARGS=--upgrade for newer v
 	@echo "requirements.lock is renewed."
 
 clean: ## remove what this Makefile and the tools it calls made
-	@rm -rf $(VENV) $(LOCK_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(LOCK_VENV) $(PEERS_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

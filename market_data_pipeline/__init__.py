@@ -7,10 +7,12 @@ importing the package, or its reader, stays fast.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from market_data_pipeline.python.calls import MarketDataWarning, backfill, combine, status, verify
+    from market_data_pipeline.core.errors import MarketDataWarning
+    from market_data_pipeline.python.calls import backfill, combine, status, verify
     from market_data_pipeline.python.many import backfill_many, combine_many, plan
     from market_data_pipeline.python.market import pairs, universe
     from market_data_pipeline.reader import open_dataset, open_panel
+    from market_data_pipeline.reader.exporting import export
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "backfill_many",
     "combine",
     "combine_many",
+    "export",
     "open_dataset",
     "open_panel",
     "pairs",
@@ -28,6 +31,8 @@ __all__ = [
     "verify",
 ]
 _ROOMS = {
+    "MarketDataWarning": "core.errors",
+    "export": "reader.exporting",
     "open_dataset": "reader",
     "open_panel": "reader",
     **dict.fromkeys(("backfill_many", "combine_many", "plan"), "python.many"),

@@ -6,7 +6,7 @@ printed (`cli.reports`).
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_data_pipeline.app.market.pairs import ChangesSince
 from market_data_pipeline.app.market.planning import LoadPlan
@@ -23,6 +23,9 @@ from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.records import absence_record, content
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
+
+if TYPE_CHECKING:
+    from market_data_pipeline.reader.exporting import ExportReport
 
 
 def dataset_json(dataset: Dataset) -> dict[str, Any]:
@@ -202,4 +205,29 @@ def report_json(report: Report) -> dict[str, Any]:
         "told": sum(one.told for one in report.datasets),
         "error": report.error,
         "datasets": datasets,
+    }
+
+
+def export_json(report: "ExportReport") -> dict[str, Any]:
+    """What an export did: its files by pair."""
+    return {
+        "market": report.market.value,
+        "format": report.format,
+        "output": str(report.output),
+        "ok": report.ok,
+        "rows": report.rows,
+        "bytes": report.size_bytes,
+        "pairs": [
+            {
+                "pair": each.name,
+                "files": [str(path) for path in each.files],
+                "rows": each.rows,
+                "first": None if each.first_open_ms is None else iso(each.first_open_ms),
+                "last": None if each.last_open_ms is None else iso(each.last_open_ms),
+                "bytes": each.size_bytes,
+                "notes": list(each.notes),
+                "problem": each.problem,
+            }
+            for each in report.results
+        ],
     }

@@ -1,7 +1,7 @@
 """The entry point of the command line: the options before the command, and all commands.
 
 Belongs here: putting the command line together, and running it. Does not belong here: the commands (`data_commands`,
-`market_commands`, `record_commands`, `service_commands`), exit codes (`outcome`).
+`market_commands`, `record_commands`, `research_commands`, `service_commands`), exit codes (`outcome`).
 """
 
 import atexit
@@ -18,6 +18,7 @@ from market_data_pipeline.cli import data_commands, record_commands, service_com
 from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import EXIT_CODES
+from market_data_pipeline.cli.research import commands as research_commands
 
 app = typer.Typer(
     name="market-data",
@@ -79,6 +80,7 @@ def _global_options(
 
 app.add_typer(data_commands.app)
 app.add_typer(market_commands.app)
+app.add_typer(research_commands.app)
 app.add_typer(record_commands.app)
 app.add_typer(service_commands.app)
 

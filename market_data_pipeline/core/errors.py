@@ -24,6 +24,10 @@ class MarketDataError(Exception):
     """Base of all errors of this package."""
 
 
+class MarketDataWarning(UserWarning):
+    """Something that the command line would print as a warning, or end with an exit code for."""
+
+
 class UsageError(MarketDataError):
     """The request is wrong or cannot be met: an unknown zone, an empty window, a malformed pair."""
 

@@ -14,7 +14,13 @@ from pathlib import Path
 from market_data_pipeline import settings as environment
 from market_data_pipeline.app.backfill import BackfillReport, BackfillRequest, OnDay, OnStart
 from market_data_pipeline.app.targets import Target, target_of, targets_of
-from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, Unavailable, UsageError
+from market_data_pipeline.core.errors import (
+    MarketDataError,
+    MarketDataWarning,
+    StoreUnavailable,
+    Unavailable,
+    UsageError,
+)
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.status import DatasetStatus
@@ -25,12 +31,7 @@ from market_data_pipeline.settings import Settings
 
 # Without a handler, Python prints the warnings of loads on stderr.
 logging.getLogger("market_data_pipeline").addHandler(logging.NullHandler())
-_CALLER = 3
-"""How far the frame of the user's line is above the function that warns."""
-
-
-class MarketDataWarning(UserWarning):
-    """Something that the command line would print as a warning, or end with an exit code for."""
+_CALLER = 3  # how far the frame of the user's line is above the function that warns
 
 
 @dataclass(frozen=True, slots=True)

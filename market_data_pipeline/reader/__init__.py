@@ -2,24 +2,22 @@
 
 Belongs here: what a user calls (this module, `klines`, `panel`), which pairs (`choosing`) and minutes (`windows`) are
 meant, files (`stored`), bins (`resampling`), many pairs side by side (`grid`, `reasons`), frames (`formats`,
-`grid_formats`). Does not belong here: loading and repairing klines (`app.backfill`, `app.repair`).
+`grid_formats`), files for other programs (`exporting`). Does not belong here: loading and repairing klines
+(`app.backfill`, `app.repair`).
 May import: `core`, and `settings` where an argument is left out.
-The reader writes nothing and takes no lock, so any number of processes may read while klines are loaded. See
-docs/reader.md.
+The reader writes nothing into the store and takes no lock of it, so any number of processes may read while klines are
+loaded. See docs/reader.md.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.layout import MANIFEST_FILE
 from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.core.store.storage.places import root_at
-from market_data_pipeline.core.store.universes import find_universe
-from market_data_pipeline.reader.choosing import choose, find_stored
+from market_data_pipeline.reader.choosing import choose, find_stored, store_at, words_of
 from market_data_pipeline.reader.klines import DatasetKlines, Klines, ResampledKlines
 from market_data_pipeline.reader.panel import Panel, PanelView, panel_of
 from market_data_pipeline.reader.stored import READERS, StoredDataset
@@ -46,7 +44,7 @@ def open_dataset(
         from market_data_pipeline import settings
 
         pair = settings.load().symbol
-    store, on = _store(market, root)
+    store, on = store_at(market, root)
     return _klines(store, find_stored(store, on, pair), max(READERS, store.most_at_once))
 
 
@@ -82,25 +80,11 @@ def open_panel(
             there is no such column, interval, zone or universe, or the window ends before it starts.
         StoreError: the `dataset.json` of a pair is damaged.
     """
-    store, on = _store(market, root)
-    if universe is not None:
-        named = find_universe(store.root, universe)
-        if market is not None and named.market is not on:
-            raise UsageError(f"the universe {universe} is one of {named.market}; leave out market")
-        on, pairs = named.market, [*named.pairs, *([pairs] if isinstance(pairs, str) else pairs)]
+    store, on = store_at(market, root)
+    on, words = words_of(store, on, pairs, universe, has_chosen=market is not None)
     # The panel reads pairs in threads, so that each of them needs none of its own.
-    chosen = [_klines(store, dataset, 1) for dataset in choose(store, on, pairs)]
+    chosen = [_klines(store, dataset, 1) for dataset in choose(store, on, words)]
     return panel_of(chosen, columns, start, end, interval, tz).traded_at(at)
-
-
-def _store(market: str | None, address: str | Path | None) -> tuple[Store, Market]:
-    root = None if address is None else root_at(address)
-    if market is None or root is None:
-        from market_data_pipeline import settings  # importing it takes as long as all other imports together
-
-        defaults = settings.load()
-        market, root = market or defaults.market_type, root or defaults.root
-    return Store(root), parse_market(market)
 
 
 def _klines(store: Store, dataset: Dataset, readers: int) -> DatasetKlines:

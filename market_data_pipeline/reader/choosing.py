@@ -1,26 +1,63 @@
-"""Which stored pairs a user means with names and globs.
+"""Which store, and which stored pairs, a user means with names, globs and universes.
 
 Belongs here: the datasets of what was written. Does not belong here: how globs are read (`core.klines.patterns`) and
 pairs spelled (`core.klines.pair`), reading klines (`klines`, `panel`).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import root_at
+from market_data_pipeline.core.store.universes import find_universe
+
+Pairs = str | Sequence[str]
 
 
-def choose(store: Store, market: Market, pairs: str | Sequence[str]) -> list[Dataset]:
+def store_at(market: str | None, address: str | Path | None) -> tuple[Store, Market]:
+    """The store and the market; what is None is taken from the settings.
+
+    Raises:
+        UsageError: there can be no such data root or market.
+    """
+    root = None if address is None else root_at(address)
+    if market is None or root is None:
+        from market_data_pipeline import settings  # importing it takes as long as all other imports together
+
+        defaults = settings.load()
+        market, root = market or defaults.market_type, root or defaults.root
+    return Store(root), parse_market(market)
+
+
+def words_of(
+    store: Store, market: Market, pairs: Pairs, universe: str | None, *, has_chosen: bool
+) -> tuple[Market, list[str]]:
+    """The market, and names and globs: those of the universe, if there is one, then those of `pairs`.
+
+    Raises:
+        UsageError: there is no such universe; it is of another market, which `has_chosen` says the user has named; or
+            a pair is no text.
+    """
+    if universe is None:
+        return market, _written(pairs)
+    named = find_universe(store.root, universe)
+    if has_chosen and named.market is not market:
+        raise UsageError(f"the universe {universe} is one of {named.market}; leave out market")
+    return named.market, [*named.pairs, *_written(pairs)]
+
+
+def choose(store: Store, market: Market, words: Sequence[str]) -> list[Dataset]:
     """The stored datasets that are meant: those of names in their order, then what globs match, by name.
 
     Raises:
         UsageError: a pair is not stored or named twice, a glob matches nothing, or nothing is left.
         StoreError: the `dataset.json` of a pair is damaged that is named, or that a glob may match.
     """
-    patterns = parse_patterns(_written(pairs), has_contracts=market.has_contracts)
+    patterns = parse_patterns(words, has_contracts=market.has_contracts)
     known = _matching(store, market, patterns) if patterns.needs_candidates else {}
     return [known.get(pair) or find_stored(store, market, pair) for pair in patterns.choose(known, Among.STORED)]
 
@@ -42,7 +79,7 @@ def find_stored(store: Store, market: Market, pair: str) -> Dataset:
     return dataset
 
 
-def _written(pairs: str | Sequence[str]) -> list[str]:
+def _written(pairs: Pairs) -> list[str]:
     """Names and globs as the user wrote them."""
     written = [pairs] if isinstance(pairs, str) else list(pairs)
     if wrong := [each for each in written if not isinstance(each, str)]:

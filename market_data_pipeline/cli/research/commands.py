@@ -1,0 +1,87 @@
+"""The commands for research: their options, and what they call.
+
+Belongs here: options. Does not belong here: how results look (`reports`).
+Imports that take long are inside the command that needs them, as in `cli.data_commands`.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
+
+app = typer.Typer()
+
+_INSTANT = "DATE|TIME"
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="csv|parquet|feather-freqtrade|lean|nautilus", help="What the files are, and who reads them."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="The folder: freqtrade's datadir, Lean's data, the path of the catalog, or any other."
+        ),
+    ],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_INSTANT, help="First minute: a date (local midnight) or an ISO time; all days if not given."
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_INSTANT, help="First minute after the window, written the same way; all days if not given."
+        ),
+    ] = None,
+    panel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="long|wide",
+            help="One csv or parquet file of all pairs: with a column for the pair, or with a column for each pair.",
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this column, in csv and parquet; may be given several times."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write stored klines into files that other programs read. A minute that is absent stays absent."""
+    with errors_in_one_line():
+        from market_data_pipeline.cli.console import print_json
+        from market_data_pipeline.cli.research import reports
+        from market_data_pipeline.reader.exporting import ExportRequest
+
+        targets = context.obj.targets(load_settings())
+        request = ExportRequest(
+            format,
+            output,
+            [target.pair for target in targets],
+            start,
+            end,
+            tz=context.obj.align_tz,
+            market=targets[0].market.value,
+            panel=panel,
+            columns=tuple(column or ()),
+            overwrite=overwrite,
+        )
+        with reports.telling_pairs() as on_pair:
+            report = request.run(on_pair)
+        if as_json:
+            from market_data_pipeline.app.as_json import export_json
+
+            print_json(export_json(report))
+        else:
+            reports.print_export(report)
+        exit_unless(report.ok, may_pass=report.may_pass)

@@ -1,0 +1,69 @@
+"""The results of the commands for research, as people read them in a terminal.
+
+Belongs here: words and order of a result, progress. Does not belong here: the same as JSON (`app.as_json`).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.table import Table
+
+from market_data_pipeline.cli.console import out, plain_console, talk
+from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.text import count_text, size_text
+from market_data_pipeline.reader.exporting import Exported, ExportReport
+
+_TOLD_EVERY_S = 5.0
+_MOST_NAMES = 10
+# A path is one line, which a terminal may wrap and `grep` must find.
+_WIDEST = 500
+
+
+@contextmanager
+def telling_pairs() -> Iterator[Callable[[str, int, int], None]]:
+    """Tell on stderr which pair is being exported, every few seconds."""
+    told_s = time.monotonic()
+
+    def on_pair(name: str, place: int, of: int) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= _TOLD_EVERY_S:
+            told_s = time.monotonic()
+            talk.print(f"exporting {name}, {place} of {of}")
+
+    yield on_pair
+
+
+def print_export(report: ExportReport) -> None:
+    """Print a table of what was written, what was not, and what the reader of the files has to know."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("pair", "klines", "first", "last", "size", "files"):
+        table.add_column(name, no_wrap=True, justify="right" if name in {"klines", "size"} else "left")
+    for each in report.results:
+        if each.files:
+            table.add_row(each.name, f"{each.rows:,}", *_times(each), size_text(each.size_bytes), _files(each))
+    if table.rows:
+        plain_console(width=_WIDEST).print(table)
+    out.print(
+        f"{count_text(len(report.files), 'file')} in {report.output}, {size_text(report.size_bytes)} of {report.format}"
+    )
+    for each in report.results:
+        for note in each.notes:
+            out.print(f"  note      {each.name}: {note}")
+    if report.empty:
+        names = ", ".join(each.name for each in report.empty[:_MOST_NAMES])
+        more = f" and {len(report.empty) - _MOST_NAMES} more" if len(report.empty) > _MOST_NAMES else ""
+        out.print(f"  none      no klines in the window: {names}{more}")
+    for each in report.failed:
+        out.print(f"  failed    {each.name}: {each.problem}")
+
+
+def _times(each: Exported) -> tuple[str, str]:
+    first, last = ("-" if time_ms is None else iso(time_ms) for time_ms in (each.first_open_ms, each.last_open_ms))
+    return first, last
+
+
+def _files(each: Exported) -> str:
+    if len(each.files) == 1:
+        return str(each.files[0])
+    return f"{len(each.files):,} in {each.files[0].parent}"

@@ -1,0 +1,68 @@
+"""One file of several pairs: long, a row for each kline with its pair, or wide, a column for each pair.
+
+Belongs here: the two tables, a part at a time. Does not belong here: how a file is encoded (`tabular`), what a panel is
+(`reader.panel`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from market_data_pipeline.core.klines.dataset import INTERVAL, Market
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.reader.exporting.forms import write_file
+from market_data_pipeline.reader.exporting.report import Exported
+from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, parts_of
+from market_data_pipeline.reader.exporting.tabular import FILES
+from market_data_pipeline.reader.panel import Panel
+
+# Values of a wide table that are in memory at once: 64 MB.
+_MOST_VALUES = 8_000_000
+
+
+def panel_path(output: Path, market: Market, kind: str, ending: str) -> Path:
+    """Where a panel goes: `binance/panel_1m_wide.parquet`."""
+    return output / market.exchange_id / f"panel_{INTERVAL}_{kind}.{ending}"
+
+
+def write_long(path: Path, ending: str, sources: Sequence[Source], columns: Sequence[str]) -> Exported:
+    """Write a row for each kline, pair after pair, as `Panel.long` has them.
+
+    Raises:
+        StoreError: a chunk is missing or damaged; the file is as it was.
+    """
+    tally, names = Tally(), pa.array([source.dataset.pair for source in sources], pa.string())
+    fields = ["open_time", *(name for name in columns if name != "open_time")]
+
+    def tables() -> Iterator[pa.Table]:
+        for at, source in enumerate(sources):
+            for klines in source.tables(fields):
+                codes = pa.array(np.full(klines.num_rows, at, np.int32))
+                yield klines.add_column(1, "pair", pa.DictionaryArray.from_arrays(codes, names))
+
+    return _exported(f"long panel of {len(sources)} pairs", path, ending, tally, tables())
+
+
+def write_wide(path: Path, ending: str, panel: Panel) -> Exported:
+    """Write a row for each minute of the window, and a column for each pair, as `Panel.wide` has them.
+
+    Raises:
+        StoreError: a chunk is missing or damaged; the file is as it was.
+    """
+    window, width = panel.window, len(panel.pairs) * len(panel.columns)
+    days = max(1, _MOST_VALUES // width * MINUTE_MS // DAY_MS)
+
+    def tables() -> Iterator[pa.Table]:
+        for part in parts_of(window, days):
+            yield replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
+
+    return _exported(f"wide panel of {len(panel.pairs)} pairs", path, ending, Tally(), tables())
+
+
+def _exported(name: str, path: Path, ending: str, tally: Tally, tables: Iterator[pa.Table]) -> Exported:
+    if not write_file(path, tally.counted(tables), FILES[ending]):
+        return Exported(name)
+    return Exported(name, (path,), tally.rows, tally.first_open_ms, tally.last_open_ms, path.stat().st_size)

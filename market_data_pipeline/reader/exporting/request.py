@@ -1,0 +1,177 @@
+"""A request for an export: which pairs, minutes, format and folder, and going through the pairs.
+
+Belongs here: reading the request, refusing what cannot be done before anything is written, one pair after another. Does
+not belong here: the formats, which pairs a word means (`reader.choosing`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_data_pipeline.core.errors import PASSING, StoreError, StoreUnavailable, UsageError
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.klines.patterns import Among, parse_patterns
+from market_data_pipeline.core.klines.table import FIELDS
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.text import refusal_of_disk
+from market_data_pipeline.reader import open_dataset, open_panel
+from market_data_pipeline.reader.choosing import Pairs, store_at, words_of
+from market_data_pipeline.reader.exporting import panels
+from market_data_pipeline.reader.exporting.forms import Form
+from market_data_pipeline.reader.exporting.freqtrade import FreqtradeFiles
+from market_data_pipeline.reader.exporting.lean import LeanFiles
+from market_data_pipeline.reader.exporting.nautilus import NautilusFiles
+from market_data_pipeline.reader.exporting.output import only_writer, output_at
+from market_data_pipeline.reader.exporting.report import Exported, ExportReport
+from market_data_pipeline.reader.exporting.sources import Source, Tally
+from market_data_pipeline.reader.exporting.tabular import FILES, PairFiles
+from market_data_pipeline.reader.windows import Instant, window_of
+
+_OF_PEERS: dict[str, Form] = {
+    "feather-freqtrade": FreqtradeFiles(),
+    "lean": LeanFiles(),
+    "nautilus": NautilusFiles(),
+}
+FORMATS = (*FILES, *_OF_PEERS)
+PANELS = ("long", "wide")
+_CLOSE = ("close",)
+
+OnPair = Callable[[str, int, int], None]
+"""Called with a pair that begins, its place from 1, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What to export, as `export` takes it."""
+
+    format: str
+    output: str | Path
+    pairs: Pairs = ()
+    start: Instant = None
+    end: Instant = None
+    tz: str | None = None
+    market: str | None = None
+    universe: str | None = None
+    panel: str | None = None
+    columns: str | Sequence[str] = ()
+    overwrite: bool = False
+    root: str | Path | None = None
+
+    def run(self, on_pair: OnPair = lambda *_: None) -> ExportReport:
+        """Write the files of one pair after another.
+
+        Raises:
+            UsageError: see `export`; nothing was written, but for pairs before one that the format cannot have.
+            StoreUnavailable: the folder takes no file now.
+        """
+        columns = self._columns()
+        store, market = store_at(self.market, self.root)
+        market, words = words_of(store, market, self.pairs, self.universe, has_chosen=self.market is not None)
+        output = output_at(self.output, store.root)
+        sources, failed = self._sources(store, market, words or [_default_pair()])
+        with _disk_in_one_line(), only_writer(output):
+            if self.panel:
+                results = [*failed] if failed else [self._panel(output, market, sources, columns, on_pair)]
+            else:
+                form = _OF_PEERS.get(self.format) or PairFiles(self.format, columns or FIELDS)
+                self._refuse(path for source in sources for path in form.in_the_way(output, source))
+                results = [*failed, *_each(form, output, sources, on_pair)]
+        report = ExportReport(market, self.format, output, tuple(results))
+        if report.ok and not report.files:
+            raise UsageError(
+                "there are no klines of the window to export; market-data status shows which days are stored"
+            )
+        return report
+
+    def _columns(self) -> list[str]:
+        """The columns that are asked for, with the open time before them; empty for all.
+
+        Raises:
+            UsageError: there is no such format, panel or column, or they do not go together.
+        """
+        if self.format not in FORMATS:
+            raise UsageError(f"no such format: {self.format!r}; give {', '.join(FORMATS)}")
+        if self.panel and self.panel not in PANELS:
+            raise UsageError(f"no such panel: {self.panel!r}; give {' or '.join(PANELS)}")
+        named = list(dict.fromkeys([self.columns] if isinstance(self.columns, str) else self.columns))
+        if (self.panel or named) and self.format not in FILES:
+            raise UsageError(f"{self.format} has its own files and columns; panels and columns are for csv and parquet")
+        if unknown := [name for name in named if name not in FIELDS]:
+            raise UsageError(f"no such column: {unknown[0]!r}; there are {', '.join(FIELDS)}")
+        return ["open_time", *(name for name in named if name != "open_time")] if named else []
+
+    def _sources(self, store: Store, market: Market, words: Sequence[str]) -> tuple[list[Source], list[Exported]]:
+        """What is read of each pair, and the pairs that cannot be read."""
+        patterns = parse_patterns(words, has_contracts=market.has_contracts)
+        known = store.pairs(market) if patterns.needs_candidates else ()
+        sources, failed = list[Source](), list[Exported]()
+        for pair in patterns.choose(known, Among.STORED):
+            try:
+                klines = open_dataset(pair, market=market.value, root=self.root)
+                zone = parse_zone(self.tz) if self.tz is not None else klines.zone
+                sources.append(Source(klines, window_of(self.start, self.end, zone, klines.extent)))
+            except StoreError as error:
+                failed.append(_failed(pair, error))
+        return sources, failed
+
+    def _panel(
+        self, output: Path, market: Market, sources: list[Source], columns: Sequence[str], on_pair: OnPair
+    ) -> Exported:
+        """All pairs in one file."""
+        kind = str(self.panel)
+        path = panels.panel_path(output, market, kind, self.format)
+        self._refuse(each for each in [path] if each.exists())
+        on_pair(f"{kind} panel of {len(sources)} pairs", 1, 1)
+        pairs = [source.dataset.pair for source in sources]
+        try:
+            if kind == "long":
+                return panels.write_long(path, self.format, sources, columns or FIELDS)
+            values = [name for name in columns if name != "open_time"] or _CLOSE
+            panel = open_panel(pairs, values, self.start, self.end, tz=self.tz, market=market.value, root=self.root)
+            return panels.write_wide(path, self.format, panel)
+        except StoreError as error:
+            return _failed(f"{kind} panel", error)
+
+    def _refuse(self, in_the_way: Iterator[Path]) -> None:
+        """Refuse files that are there, unless they may be replaced.
+
+        Raises:
+            UsageError: there is one; or the format cannot have a pair.
+        """
+        first = next(in_the_way, None)
+        if first is not None and not self.overwrite:
+            raise UsageError(f"{first} is there already; give --overwrite (overwrite=True), or another folder")
+
+
+def _each(form: Form, output: Path, sources: Sequence[Source], on_pair: OnPair) -> Iterator[Exported]:
+    for place, source in enumerate(sources, 1):
+        name, tally = source.dataset.pair, Tally()
+        on_pair(name, place, len(sources))
+        try:
+            written = form.write(output, source, tally)
+        except StoreError as error:
+            yield _failed(name, error)
+            continue
+        size_bytes = sum(path.stat().st_size for path in written.files)
+        counted = tally.rows, tally.first_open_ms, tally.last_open_ms
+        yield Exported(name, written.files, *counted, size_bytes, written.notes)
+
+
+def _failed(name: str, error: StoreError) -> Exported:
+    return Exported(name, problem=str(error), may_pass=isinstance(error, PASSING))
+
+
+def _default_pair() -> str:
+    from market_data_pipeline import settings  # imported late, as in `reader.choosing`
+
+    return settings.load().symbol
+
+
+@contextmanager
+def _disk_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(refusal_of_disk(error)) from error

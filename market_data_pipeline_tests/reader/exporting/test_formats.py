@@ -1,0 +1,268 @@
+"""Each format has the stored klines, bit for bit, under the names and in the types of the program that reads it."""
+
+import csv
+import io
+import zipfile
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+
+from market_data_pipeline import export, open_dataset, open_panel
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.table import FIELDS, SCHEMA, column
+from market_data_pipeline_tests.core.fakes import changed, span
+from market_data_pipeline_tests.reader.exporting.stores import (
+    HALT,
+    PRICES,
+    WINDOW,
+    Scaled,
+    make,
+    rows_of,
+)
+from market_data_pipeline_tests.support import MINUTE_MS, everything
+
+OF_EXCHANGE = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+)
+MINUTES = WINDOW.minutes - HALT.minutes
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    make(root, "BTC/USDT", tz="Europe/Zurich")
+    make(root, "TINY/USDT", Scaled(price=1e-9, volume=1e12, decimals=13))
+    make(root, "LATE/USDT", Scaled(first="2024-03-31T12:00Z"))
+    make(root, "BTC/USDT", market=Market.FUTURES)
+    make(root, "BTC/USDT_240628", market=Market.FUTURES)
+    return root
+
+
+def stored(root: Path, pair: str = "BTC/USDT", market: str = "spot", *window: Any) -> pa.Table:
+    return open_dataset(pair, market=market, root=root).to_arrow(*window)
+
+
+def files_of(output: Path) -> list[str]:
+    return [name for name in everything(output) if not name.startswith(".")]
+
+
+# --- tables
+
+
+def test_csv_has_the_names_of_the_exchange_and_numbers_that_mean_the_same(root: Path, tmp_path: Path) -> None:
+    report = export(["BTC/USDT", "TINY/USDT"], format="csv", output=tmp_path, market="spot", root=root)
+    assert files_of(tmp_path) == ["binance/BTCUSDT_1m.csv", "binance/TINYUSDT_1m.csv"]
+    assert [each.rows for each in report.results] == [MINUTES, WINDOW.minutes]
+    for each in report.results:
+        text = each.files[0].read_text(encoding="utf-8")
+        header, *lines = text.splitlines()
+        assert header == OF_EXCHANGE
+        klines = stored(root, each.name)
+        read = [tuple(map(float, line.split(","))) for line in lines]
+        assert read == [tuple(map(float, row)) for row in rows_of(klines, FIELDS)]
+        assert each.size_bytes == len(text)
+
+
+def test_parquet_is_as_the_store_has_it(root: Path, tmp_path: Path) -> None:
+    window = "2024-03-30T12:30Z", "2024-03-31T01:00Z"
+    report = export("BTC/USDT", *window, format="parquet", output=tmp_path, market="spot", root=root)
+    [path] = report.files
+    klines = stored(root, "BTC/USDT", "spot", *window)
+    with pq.ParquetFile(path) as file:
+        assert file.read().equals(klines)
+        assert file.schema_arrow.equals(SCHEMA)
+    assert pl.read_parquet(path).equals(pl.from_arrow(klines))
+    [only] = report.results
+    assert (only.first_open_ms, only.last_open_ms) == (klines["open_time"][0].as_py(), klines["open_time"][-1].as_py())
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_only_the_named_columns(root: Path, tmp_path: Path, ending: str) -> None:
+    named = {"columns": ["close", "trades"], "market": "spot", "root": root}
+    [path] = export("BTC/USDT", format=ending, output=tmp_path, **named).files
+    read = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+    last = "count" if ending == "csv" else "trades"
+    assert list(read.columns) == ["open_time", "close", last]
+    klines = stored(root)
+    assert read["close"].tolist() == klines["close"].to_pylist()
+    assert read[last].tolist() == klines["trades"].to_pylist()
+
+
+# --- panels
+
+
+def test_a_long_panel_is_that_of_the_reader_in_one_file(root: Path, tmp_path: Path) -> None:
+    pairs = {"pairs": ["*/USDT", "!TINY*"], "market": "spot", "root": root}
+    options = {"output": tmp_path, "panel": "long", "columns": ["close", "trades"], **pairs}
+    [path] = export(format="parquet", tz="UTC", **options).files
+    assert path == tmp_path / "binance" / "panel_1m_long.parquet"
+    expected = open_panel(columns=["close", "trades"], tz="UTC", **pairs).long().to_pandas().reset_index()
+    read = pd.read_parquet(path)
+    assert list(read.columns) == ["open_time", "pair", "close", "trades"]
+    assert read["pair"].tolist() == expected["pair"].tolist()
+    assert read["close"].tolist() == expected["close"].tolist()
+    [lines] = export(format="csv", **options).files
+    as_text = pd.read_csv(lines)
+    assert as_text["pair"].tolist() == read["pair"].tolist() and as_text["count"].tolist() == read["trades"].tolist()
+
+
+def test_a_wide_panel_is_that_of_the_reader_with_no_value_where_there_is_no_kline(root: Path, tmp_path: Path) -> None:
+    window = {"start": "2024-03-29", "end": "2024-04-01", "tz": "UTC"}
+    pairs = {"pairs": ["BTC/USDT", "LATE/USDT"], "market": "spot", "root": root, **window}
+    wide = open_panel(columns="close", **pairs).wide().to_arrow()
+    [path] = export(format="parquet", output=tmp_path, panel="wide", **pairs).files
+    assert pq.read_table(path).equals(wide)
+    assert wide.num_rows - wide["LATE/USDT"].null_count == 12 * 60
+    [lines] = export(format="csv", output=tmp_path, panel="wide", **pairs).files
+    header, first, *_ = lines.read_text(encoding="utf-8").splitlines()
+    assert header == "open_time,BTC/USDT,LATE/USDT"
+    assert first == f"{wide['open_time'][0]},{wide['BTC/USDT'][0]},"
+
+
+# --- freqtrade
+
+
+def test_freqtrade_has_its_names_and_its_types(root: Path, tmp_path: Path) -> None:
+    export(["BTC/USDT", "BTC/USDT_240628"], format="feather-freqtrade", output=tmp_path, market="futures", root=root)
+    export("BTC/USDT", format="feather-freqtrade", output=tmp_path, market="spot", root=root)
+    assert files_of(tmp_path) == [
+        "BTC_USDT-1m.feather",
+        "futures/BTC_USDT_USDT-1m-futures.feather",
+        "futures/BTC_USDT_USDT-240628-1m-futures.feather",
+    ]
+    klines = stored(root)
+    frame = pd.read_feather(tmp_path / "BTC_USDT-1m.feather")
+    types = {name: str(kind) for name, kind in frame.dtypes.items()}
+    assert types == {"date": "datetime64[ms, UTC]", **dict.fromkeys((*PRICES, "volume"), "float64")}
+    assert frame["date"].astype("int64").tolist() == klines["open_time"].to_pylist()
+    for name in (*PRICES, "volume"):
+        assert frame[name].tolist() == klines[name].to_pylist()
+    assert len(frame) == MINUTES  # what is absent stays absent
+
+
+# --- Lean
+
+
+def lean_lines(path: Path) -> tuple[str, list[list[str]]]:
+    with zipfile.ZipFile(path) as whole:
+        [name] = whole.namelist()
+        return name, list(csv.reader(io.StringIO(whole.read(name).decode())))
+
+
+def test_lean_has_a_zip_for_each_day_of_utc(root: Path, tmp_path: Path) -> None:
+    report = export("BTC/USDT", format="lean", output=tmp_path, market="spot", root=root)
+    folder = "crypto/binance/minute/btcusdt"
+    # Days of the dataset are those of Zurich.
+    days = ["20240329", "20240330", "20240331"]
+    assert files_of(tmp_path) == [f"{folder}/{day}_trade.zip" for day in days]
+    klines, read = rows_of(stored(root)), []
+    for day, path in zip(days, report.files, strict=True):
+        name, lines = lean_lines(path)
+        assert name == f"{day}_btcusdt_minute_trade.csv"
+        midnight_ms = int(datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp()) * 1000
+        read += [(midnight_ms + int(ms), *map(float, numbers)) for ms, *numbers in lines]
+    assert read == klines
+
+
+def test_lean_calls_perpetual_contracts_so_and_takes_no_others(root: Path, tmp_path: Path) -> None:
+    options = {"format": "lean", "output": tmp_path, "market": "futures", "root": root}
+    [path, *_] = export("BTC/USDT", **options).files
+    assert path == tmp_path / "cryptofuture" / "binance" / "minute" / "btcusdt" / "20240329_trade.zip"
+    assert lean_lines(path)[0] == "20240329_btcusdt_minute_trade_perp.csv"
+    with pytest.raises(Exception, match="Lean has no contracts with a delivery"):
+        export("BTC/USDT_240628", **options)
+
+
+def test_lean_gets_no_exponents_which_it_cannot_parse(root: Path, tmp_path: Path) -> None:
+    [path, *_] = export("TINY/USDT", format="lean", output=tmp_path, market="spot", root=root).files
+    klines = rows_of(stored(root, "TINY/USDT"))
+    texts = [text for _, *numbers in lean_lines(path)[1] for text in numbers]
+    assert {letter for text in texts for letter in text} <= set("0123456789.")
+    assert [float(text) for text in texts] == [value for _, *values in klines[:1440] for value in values]
+    assert min(value for _, *prices, _ in klines for value in prices) < 1e-4
+
+
+def test_equal_klines_give_equal_files(root: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        export("BTC/USDT", format="lean", output=tmp_path / name, market="spot", root=root)
+    assert everything(tmp_path / "one") == everything(tmp_path / "other")
+
+
+# --- NautilusTrader
+
+
+def bars_of(path: Path) -> tuple[pa.Table, dict[str, str]]:
+    table = pq.read_table(path)
+    return table, {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+
+
+@pytest.mark.parametrize(
+    ("market", "pair", "bar_type"),
+    [
+        ("spot", "BTC/USDT", "BTCUSDT.BINANCE-1-MINUTE-LAST-EXTERNAL"),
+        ("futures", "BTC/USDT", "BTCUSDT-PERP.BINANCE-1-MINUTE-LAST-EXTERNAL"),
+        ("futures", "BTC/USDT_240628", "BTCUSDT_240628.BINANCE-1-MINUTE-LAST-EXTERNAL"),
+    ],
+)
+def test_nautilus_has_bars_in_the_schema_of_its_catalog(
+    root: Path, tmp_path: Path, market: str, pair: str, bar_type: str
+) -> None:
+    report = export(pair, format="nautilus", output=tmp_path, market=market, root=root)
+    name = "2024-03-29T00-00-59-999000000Z_2024-03-31T23-59-59-999000000Z.parquet"
+    assert files_of(tmp_path) == [f"data/bar/{bar_type}/{name}"]
+    table, described = bars_of(report.files[0])
+    assert described == {
+        "bar_type": bar_type,
+        "instrument_id": bar_type.removesuffix("-1-MINUTE-LAST-EXTERNAL"),
+        "price_precision": "1",
+        "size_precision": "2",
+    }
+    assert table.schema.names == ["open", "high", "low", "close", "volume", "ts_event", "ts_init"]
+    assert {str(field.type) for field in table.schema} == {"fixed_size_binary[16]", "uint64"}
+    klines = stored(root, pair, market)
+    for field in (*PRICES, "volume"):
+        numbers = [
+            Decimal(int.from_bytes(each, "little", signed=True)).scaleb(-16) for each in table[field].to_pylist()
+        ]
+        assert numbers == [Decimal(repr(value)) for value in klines[field].to_pylist()]
+    ends = (column(klines, "open_time") + MINUTE_MS) * 1_000_000 - 1_000_000
+    assert table["ts_event"].to_pylist() == table["ts_init"].to_pylist() == ends.tolist()
+    assert report.results[0].notes == ("an instrument needs price_precision 1 and size_precision 2",)
+
+
+def test_a_kline_that_cannot_be_a_bar_is_left_out_and_counted(tmp_path: Path) -> None:
+    class Odd(Scaled):
+        def _of_pair(self, klines: pa.Table) -> pa.Table:
+            return changed(klines, "high", 5, 1.0) if klines.num_rows > 5 else klines
+
+    make(tmp_path / "root", "BTC/USDT", Odd(page_minutes=1440))
+    options = {"market": "spot", "root": tmp_path / "root"}
+    report = export("BTC/USDT", format="nautilus", output=tmp_path / "out", **options)
+    [only] = report.results
+    left = len(open_dataset("BTC/USDT", **options).flaws())
+    assert only.rows == WINDOW.minutes - left < WINDOW.minutes
+    assert only.notes[1].startswith(f"{left} klines left out, as a bar cannot have")
+
+
+def test_many_weeks_are_read_a_few_at_a_time_and_nothing_is_lost_between(tmp_path: Path) -> None:
+    root, window = tmp_path / "root", span("2024-02-20T00:00Z", "2024-04-20T00:00Z")
+    make(root, "BTC/USDT", tz="Europe/Zurich", window=window)
+    klines, options = stored(root), {"market": "spot", "root": root}
+    assert klines.num_rows == window.minutes - HALT.minutes
+    for format in ("parquet", "feather-freqtrade", "lean", "nautilus"):
+        report = export("BTC/USDT", format=format, output=tmp_path / format, **options)
+        assert report.rows == klines.num_rows
+    [path] = (tmp_path / "parquet").rglob("*.parquet")
+    assert pq.read_table(path).equals(klines)
+    [feather] = (tmp_path / "feather-freqtrade").rglob("*.feather")
+    assert pyarrow.feather.read_table(feather)["date"].cast(pa.int64()).to_pylist() == klines["open_time"].to_pylist()
+    zips = sorted((tmp_path / "lean").rglob("*.zip"))
+    assert (len(zips), sum(len(lean_lines(path)[1]) for path in zips)) == (60, klines.num_rows)

@@ -1,0 +1,184 @@
+"""Which pairs and minutes are exported, what is refused, and what becomes of the others when one fails."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from market_data_pipeline import MarketDataWarning, export
+from market_data_pipeline.core.errors import StoreUnavailable, UsageError
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.store import atomic
+from market_data_pipeline_tests.reader.exporting.stores import WINDOW, Scaled, make
+from market_data_pipeline_tests.support import CHECKOUT, everything, flip_a_byte
+
+FORMATS = ("csv", "parquet", "feather-freqtrade", "lean", "nautilus")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    for pair in ("BTC/USDT", "ETH/USDT"):
+        make(root, pair)
+    make(root, "LATE/USDT", Scaled(first="2024-03-31T12:00Z"))
+    make(root, "BTC/USDT", market=Market.FUTURES)
+    return root
+
+
+def exported(root: Path, *pairs: str, **options: Any) -> Any:
+    given = {"format": "csv", "output": root.parent / "out", "market": "spot", "root": root}
+    return export(list(pairs), **{**given, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"format": "xlsx"}, "no such format: 'xlsx'; give csv, parquet, feather-freqtrade, lean, nautilus"),
+        ({"pairs": "ADA/USDT"}, "there is no spot ADA/USDT under .*backfill loads it"),
+        ({"pairs": "A*"}, "'A\\*' matches no pair that is stored"),
+        ({"market": "margin"}, "no such market"),
+        ({"universe": "mine"}, "no universe 'mine'"),
+        ({"start": "2024-13-01"}, "2024-13-01"),
+        ({"start": "2024-04-02", "end": "2024-04-01"}, "is before the start"),
+        ({"start": "2020-01-01", "end": "2020-02-01"}, "no klines of the window to export"),
+        ({"panel": "tall"}, "no such panel: 'tall'; give long or wide"),
+        ({"panel": "long", "format": "lean"}, "panels and columns are for csv and parquet"),
+        ({"columns": "close", "format": "nautilus"}, "panels and columns are for csv and parquet"),
+        ({"columns": "closed"}, "no such column: 'closed'; there are open_time, "),
+        ({"output": "s3://bucket/klines"}, "cannot export to s3://bucket/klines; give a folder of this machine"),
+        ({"tz": "Mars/Olympus"}, "Mars/Olympus"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_anything_is_written(
+    root: Path, options: dict[str, Any], said: str
+) -> None:
+    before = everything(root.parent)
+    given = {"pairs": "BTC/USDT", "format": "csv", "output": root.parent / "out", "market": "spot", "root": root}
+    with pytest.raises(UsageError, match=said) as refused:
+        export(**{**given, **options})
+    assert "\n" not in str(refused.value)
+    written = {name for name in everything(root.parent).keys() - before.keys() if not name.endswith(".lock")}
+    assert written == set()
+
+
+def test_a_folder_that_is_a_file_or_in_the_store_is_refused(root: Path) -> None:
+    (root.parent / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="it is a file; give a folder"):
+        exported(root, "BTC/USDT", output=root.parent / "file")
+    with pytest.raises(UsageError, match="it is in the data root"):
+        exported(root, "BTC/USDT", output=root / "out")
+
+
+def test_dates_are_those_of_the_zone_that_is_asked_for(root: Path) -> None:
+    report = exported(root, "ETH/USDT", start="2024-03-31", end="2024-04-01", tz="+02:00", format="parquet")
+    assert report.results[0].first_open_ms == WINDOW.start_ms + 46 * 3_600_000
+
+
+def test_the_pairs_of_a_universe(root: Path) -> None:
+    text = '[universe.mine]\nmarket = "spot"\npairs = ["*/USDT", "!LATE*"]\n'
+    (root / "market-data.toml").write_text(text, encoding="utf-8")
+    report = export(format="csv", output=root.parent / "out", universe="mine", root=root)
+    assert [each.name for each in report.results] == ["BTC/USDT", "ETH/USDT"]
+
+
+def test_the_pair_of_the_settings_if_none_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MARKET_DATA_DIR": str(root), "MARKET_TYPE": "futures", "SYMBOL": "BTC/USDT"}.items():
+        monkeypatch.setenv(name, value)
+    report = export(format="csv", output=root.parent / "out")
+    assert [path.parent.name for path in report.files] == ["binanceusdm"]
+
+
+def test_a_pair_without_klines_in_the_window_has_no_file_and_is_no_failure(root: Path) -> None:
+    report = exported(root, "*/USDT", end="2024-03-30")
+    assert [each.name for each in report.empty] == ["LATE/USDT"]
+    assert report.ok and [path.name for path in report.files] == ["BTCUSDT_1m.csv", "ETHUSDT_1m.csv"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_there_is_replaced_only_if_that_is_asked_for(root: Path, format: str) -> None:
+    first = exported(root, "BTC/USDT", format=format, start="2024-03-30")
+    before = everything(root.parent / "out")
+    with pytest.raises(UsageError, match=r"is there already; give --overwrite \(overwrite=True\), or another folder"):
+        exported(root, "ETH/USDT", "BTC/USDT", format=format)
+    assert everything(root.parent / "out") == before
+    again = exported(root, "ETH/USDT", "BTC/USDT", format=format, overwrite=True)
+    assert again.rows > first.rows
+    kept = {name for name, content in everything(root.parent / "out").items() if not name.startswith(".")}
+    assert kept == {path.relative_to(root.parent / "out").as_posix() for path in again.files}
+
+
+def test_bars_beside_others_in_a_catalog_are_no_overlap(root: Path) -> None:
+    for start, end in (("2024-03-29", "2024-03-30"), ("2024-03-30", "2024-03-31")):
+        exported(root, "BTC/USDT", format="nautilus", start=start, end=end)
+    with pytest.raises(UsageError, match="is there already"):
+        exported(root, "BTC/USDT", format="nautilus", start="2024-03-29T23:59Z", end="2024-03-30T00:01Z")
+    assert len(list((root.parent / "out").rglob("*.parquet"))) == 2
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_damaged_chunk_fails_its_pair_alone_and_leaves_what_was_there(root: Path, format: str) -> None:
+    exported(root, "ETH/USDT", format=format)
+    before = everything(root.parent / "out")
+    [chunk] = root.glob("binance/ETHUSDT/1m/chunks/*_2024-03-30.parquet")
+    flip_a_byte(chunk)
+    with pytest.warns(MarketDataWarning, match="1 pair failed: ETH/USDT: .*verify --repair") as warned:
+        report = exported(root, "ETH/USDT", "BTC/USDT", format=format, overwrite=True)
+    assert warned[0].filename == __file__
+    assert ([each.name for each in report.failed], report.ok) == (["ETH/USDT"], False)
+    after = everything(root.parent / "out")
+    assert {name: after.get(name) for name in before} == before
+    assert not [name for name in after if name.endswith(".tmp")]
+    assert report.results[-1].rows == WINDOW.minutes - 90
+
+
+def test_a_damaged_dataset_hides_no_other(root: Path) -> None:
+    (root / "binance" / "ETHUSDT" / "1m" / "dataset.json").write_text("{", encoding="utf-8")
+    with pytest.warns(MarketDataWarning, match="ETH/USDT"):
+        report = exported(root, "ETH/USDT", "BTC/USDT")
+    assert [bool(each.problem) for each in report.results] == [True, False]
+
+
+def test_one_export_at_a_time_writes_to_a_folder(root: Path) -> None:
+    output = root.parent / "out"
+    exported(root, "BTC/USDT")
+    entered, left = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with atomic.lock_of(output / ".export.lock"):
+            entered.set()
+            left.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait(60)
+    try:
+        with pytest.raises(StoreUnavailable, match="another export writes to"):
+            exported(root, "ETH/USDT")
+    finally:
+        left.set()
+        holder.join()
+    assert exported(root, "ETH/USDT").ok
+
+
+def test_an_export_changes_nothing_in_the_store_and_a_killed_one_leaves_whole_files(root: Path) -> None:
+    before = everything(root)
+    output = root.parent / "out"
+    code = f"from market_data_pipeline import export; export('*', format='lean', output={str(output)!r}, market='spot')"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=CHECKOUT, env={**os.environ, "MARKET_DATA_DIR": str(root)}
+    ) as process:
+        while process.poll() is None and not list(output.rglob("*.zip")):
+            time.sleep(0.01)
+        process.kill()
+    exported(root, "*", format="lean", overwrite=True)
+    assert everything(root) == before
+    whole = everything(output)
+    shutil.rmtree(output)
+    exported(root, "*", format="lean")
+    assert everything(output) == whole
