@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from market_data_pipeline.core.store.storage.protocol import StorePath
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# As Dagster has them.
+_OWNER = re.compile(r"team:\S+|[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+")
 
 
 def _default_data_dir() -> Path:
@@ -28,6 +30,12 @@ def _address(url: SecretStr | None) -> SecretStr | None:
     if url and not re.fullmatch(r"https?://[^\s/@?#]+(?:[/?]\S*)?", url.get_secret_value()):
         raise ValueError("give a URL, https://host/path")
     return url
+
+
+def _owners(names: str) -> str:
+    if not all(_OWNER.fullmatch(name.strip()) for name in names.split(",")):
+        raise ValueError("give e-mail addresses or team:NAME, separated by commas")
+    return names
 
 
 def _data_root(given: Any) -> Any:
@@ -129,7 +137,20 @@ class Settings(BaseSettings):
             gt=0, le=24, description="the nightly proof takes at most so many hours, then tells what it has not read"
         ),
     ] = 4
+    market_data_owners: Annotated[
+        str,
+        AfterValidator(_owners),
+        Field(
+            description="who owns the assets in Dagster: e-mail addresses and names of teams, `team:NAME`, "
+            "separated by commas"
+        ),
+    ] = "team:market-data"
     dagster_home: Annotated[Path | None, Field(description="folder of the Dagster instance")] = None
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The owners of the assets in Dagster."""
+        return tuple(name.strip() for name in self.market_data_owners.split(","))
 
     @property
     def root(self) -> "StorePath":

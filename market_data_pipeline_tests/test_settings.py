@@ -30,6 +30,7 @@ VARIABLES = {
     "MARKET_DATA_RUNS_KEPT_DAYS": ("30", 30),
     "MARKET_DATA_PROOF_DAYS": ("30", 30),
     "MARKET_DATA_PROOF_HOURS": ("0.5", 0.5),
+    "MARKET_DATA_OWNERS": ("team:quants, data@example.org", "team:quants, data@example.org"),
     "DAGSTER_HOME": ("/home/of/dagster", Path("/home/of/dagster")),
 }
 

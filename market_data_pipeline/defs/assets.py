@@ -5,16 +5,16 @@ use case (`core`), what the metadata of an asset contains (`metadata`).
 https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import cache, partial
 
 import dagster as dg
 from pydantic import Field
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span, intersect
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import quote_of
 from market_data_pipeline.core.loading.load_days import load_days
@@ -22,14 +22,24 @@ from market_data_pipeline.core.loading.plan import Load, plan_load
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.records import FORMAT
 from market_data_pipeline.core.store.status import status_of
-from market_data_pipeline.defs.metadata import column_schema, combined_metadata, manifest_metadata
+from market_data_pipeline.defs.metadata import column_schema, combined_event, combined_metadata, manifest_metadata
 from market_data_pipeline.defs.partitions import partitions_of, span_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.events.batches import ALREADY_RECORDED
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path, dagster_name, op_name
+from market_data_pipeline.instance.names import (
+    COMBINED,
+    KLINES,
+    MANIFEST,
+    SOURCES,
+    asset_path,
+    dagster_name,
+    op_name,
+    source_path,
+)
 
 _LONGEST_TAG = 63
 
@@ -64,6 +74,8 @@ class CombinedConfig(dg.Config):
 _KLINES_CONFIG = KlinesConfig.to_config_schema().as_field()
 _COMBINED_CONFIG = CombinedConfig.to_config_schema().as_field()
 _COLUMNS = column_schema()
+# What was made in another format is shown as out of date.
+_CODE_VERSION = str(FORMAT)
 
 AFTER = dg.In(dg.Nothing)
 """An op's input that passes nothing: the op runs after the asset of that input."""
@@ -89,22 +101,30 @@ def tags_of(dataset: Dataset) -> dict[str, str]:
     return {"market": dataset.market.value, "quote": dagster_name(quote_of(dataset.pair))[:_LONGEST_TAG]}
 
 
-def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
+@cache
+def _sources(market: Market) -> tuple[dg.AssetDep, ...]:
+    return tuple(dg.AssetDep(source_path(market, source)) for source in SOURCES)
+
+
+def assets_of(dataset: Dataset, tools: Tools) -> list[dg.AssetsDefinition]:
     """The three assets of one dataset."""
     return [
         _asset(
             dataset,
             KLINES,
             _load,
+            tools,
             description=f"1-minute klines of {dataset.name}: one zstd Parquet chunk per day in {dataset.zone.name}.",
             parquet=True,
             config=_KLINES_CONFIG,
             partitions=partitions_of(dataset),
+            sources=_sources(dataset.market),
         ),
         _asset(
             dataset,
             MANIFEST,
             _flush,
+            tools,
             description="manifest.json: the rows, absent minutes with their reasons, bytes and sha256 of each chunk.",
             after=KLINES,
         ),
@@ -112,6 +132,7 @@ def assets_of(dataset: Dataset) -> list[dg.AssetsDefinition]:
             dataset,
             COMBINED,
             _combine,
+            tools,
             description="One Parquet file of all chunks in order; written only if a chunk changed.",
             parquet=True,
             after=MANIFEST,
@@ -124,16 +145,19 @@ def _asset(
     dataset: Dataset,
     name: str,
     materialize: Callable[..., Iterator[dg.MaterializeResult]],
+    tools: Tools,
     *,
     description: str,
     parquet: bool = False,
     after: str | None = None,
     config: dg.Field | None = None,
     partitions: dg.DailyPartitionsDefinition | None = None,
+    sources: Sequence[dg.AssetDep] = (),
 ) -> dg.AssetsDefinition:
     """The same as `@dg.asset` makes, in less time.
 
     The decorator reads the signature of its function many times and converts the config class, for each dataset anew.
+    What no run makes (`sources`) is no input of the op: Dagster would have nothing to wait for.
     """
     key = asset_key(dataset, name)
     before = inputs_of(asset_key(dataset, after)) if after else {}
@@ -142,23 +166,24 @@ def _asset(
         keys_by_input_name=before,
         keys_by_output_name={"result": key},
         node_def=dg.OpDefinition(
-            partial(materialize, dataset),
+            partial(materialize, dataset, tools),
             op_name(dataset, name),
             ins=dict.fromkeys(before, AFTER),
             outs={"result": dg.Out()},
             description=description,
             config_schema=config,
-            required_resource_keys={"tools"},
         ),
         specs=[
             dg.AssetSpec(
                 key,
-                deps=before.values(),
+                deps=[*before.values(), *sources],
                 description=description,
                 metadata=facts | ({"dagster/column_schema": _COLUMNS} if parquet else {}),
                 group_name=group_of(dataset),
                 tags=tags_of(dataset),
                 kinds={"binance", "parquet" if parquet else "json"},
+                owners=tools.owners,
+                code_version=_CODE_VERSION,
                 partitions_def=partitions,
             )
         ],
@@ -166,8 +191,9 @@ def _asset(
     )
 
 
-def _load(dataset: Dataset, context: dg.AssetExecutionContext, _: object) -> Iterator[dg.MaterializeResult]:
-    tools: Tools = context.resources.tools
+def _load(
+    dataset: Dataset, tools: Tools, context: dg.AssetExecutionContext, _: object
+) -> Iterator[dg.MaterializeResult]:
     config = KlinesConfig(**context.op_execution_context.op_config)
     log_to(tools.logs)
     with (
@@ -183,20 +209,25 @@ def _load(dataset: Dataset, context: dg.AssetExecutionContext, _: object) -> Ite
     yield dg.MaterializeResult(metadata={**ALREADY_RECORDED})
 
 
-def _flush(dataset: Dataset, context: dg.AssetExecutionContext, _: object) -> Iterator[dg.MaterializeResult]:
-    tools: Tools = context.resources.tools
+def _flush(
+    dataset: Dataset, tools: Tools, context: dg.AssetExecutionContext, _: object
+) -> Iterator[dg.MaterializeResult]:
     store = tools.open_dataset(dataset)
     store.flush()
-    yield dg.MaterializeResult(metadata=manifest_metadata(status_of(store)))
+    # Otherwise Dagster would take two manifests of one format for the same, and never say that `combined` is older.
+    version = dg.DataVersion(store.fingerprint())
+    yield dg.MaterializeResult(metadata=manifest_metadata(status_of(store)), data_version=version)
 
 
-def _combine(dataset: Dataset, context: dg.AssetExecutionContext, _: object) -> Iterator[dg.MaterializeResult]:
-    tools: Tools = context.resources.tools
+def _combine(
+    dataset: Dataset, tools: Tools, context: dg.AssetExecutionContext, _: object
+) -> Iterator[dg.MaterializeResult]:
     config = CombinedConfig(**context.op_execution_context.op_config)
     store = tools.open_dataset(dataset)
     zone = parse_zone(config.tz) if config.tz else None
     selection = select(store, zone=zone, from_index=config.from_index, to_index=config.to_index)
-    yield dg.MaterializeResult(metadata=combined_metadata(combine(store, selection, rebuild=config.rebuild)))
+    combined = combine(store, selection, rebuild=config.rebuild)
+    yield dg.MaterializeResult(metadata=combined_metadata(combined), data_version=dg.DataVersion(combined.fingerprint))
 
 
 @contextmanager
@@ -227,8 +258,7 @@ def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
 def record_combined(context: dg.OpExecutionContext | dg.AssetExecutionContext, store: DatasetStore) -> None:
     """Build the combined file in a run that does not materialize it, and record its materialization."""
     if store.entries:
-        metadata = combined_metadata(combine(store, select(store)))
-        context.log_event(dg.AssetMaterialization(asset_key(store.dataset, COMBINED), metadata=metadata))
+        context.log_event(combined_event(store.dataset, combine(store, select(store))))
 
 
 def _window(days: Span, config: KlinesConfig) -> Span:

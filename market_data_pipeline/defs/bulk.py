@@ -25,12 +25,12 @@ from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.markets.choosing import ChosenConfig
 from market_data_pipeline.defs.markets.pairs import catalog_of
-from market_data_pipeline.defs.metadata import manifest_metadata
+from market_data_pipeline.defs.metadata import manifest_event
 from market_data_pipeline.defs.proof.results import evaluations_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import KLINES, LOAD_JOB, LOAD_OP, MANIFEST
+from market_data_pipeline.instance.names import KLINES, LOAD_JOB, LOAD_OP
 from market_data_pipeline.instance.runs import recorded_days
 
 
@@ -135,8 +135,7 @@ class _Recorder:
             record_combined(self._context, self._tools.open_dataset(self._dataset))
         if ended.proof is None:
             return
-        metadata = manifest_metadata(ended.status)
-        self._context.log_event(dg.AssetMaterialization(asset_key(self._dataset, MANIFEST), metadata=metadata))
+        self._context.log_event(manifest_event(ended.status, ended.fingerprint))
         for evaluation in evaluations_of(ended.proof):
             self._context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits
 

@@ -56,7 +56,7 @@ _REQUESTING_CHECKS = {
 }
 
 
-def checks_of(dataset: Dataset, *, requesting: bool = False) -> dg.AssetChecksDefinition:
+def checks_of(dataset: Dataset, tools: Tools, *, requesting: bool = False) -> dg.AssetChecksDefinition:
     """The checks of one dataset, which one step evaluates: those in `CHECKS`, and if asked those that send requests.
 
     The same as `@dg.multi_asset_check` makes, in less time; see `assets_of`.
@@ -71,21 +71,21 @@ def checks_of(dataset: Dataset, *, requesting: bool = False) -> dg.AssetChecksDe
     return dg.AssetChecksDefinition.create(
         keys_by_input_name=before,
         node_def=dg.OpDefinition(
-            partial(_evaluate, dataset),
+            partial(_evaluate, dataset, tools),
             op_name(dataset, "checks"),
             ins=dict.fromkeys(before, AFTER),
             outs=dict.fromkeys(outputs, _NOT_ALWAYS),
             config_schema=_NO_CONFIG,
-            required_resource_keys={"tools"},
         ),
         check_specs_by_output_name=outputs,
         can_subset=True,
     )
 
 
-def _evaluate(dataset: Dataset, context: dg.AssetCheckExecutionContext, _: object) -> Iterator[dg.AssetCheckResult]:
+def _evaluate(
+    dataset: Dataset, tools: Tools, context: dg.AssetCheckExecutionContext, _: object
+) -> Iterator[dg.AssetCheckResult]:
     """The results of the selected checks. If one can't be evaluated, the others are, and then the step fails."""
-    tools: Tools = context.resources.tools
     selected = {key.name for key in context.selected_asset_check_keys}
     evaluations = [_stored_results(dataset, selected & CHECKS.keys(), tools)]
     evaluations += [evaluate(dataset, tools) for name, evaluate in REQUESTING.items() if name in selected]

@@ -20,12 +20,12 @@ from market_data_pipeline.core.proof.repair import Repaired, repair
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
-from market_data_pipeline.defs.metadata import manifest_metadata
+from market_data_pipeline.defs.metadata import manifest_event
 from market_data_pipeline.defs.proof.results import evaluations_of
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import KLINES, MANIFEST, REPAIR_JOB, REPAIR_OP
+from market_data_pipeline.instance.names import KLINES, REPAIR_JOB, REPAIR_OP
 
 
 class RepairConfig(dg.Config):
@@ -125,8 +125,6 @@ def _repaired(context: dg.OpExecutionContext, proof: Proof, tools: Tools) -> Ite
             yield bad
     if tools.build_combined:
         record_combined(context, store)
-    context.log_event(
-        dg.AssetMaterialization(asset_key(dataset, MANIFEST), metadata=manifest_metadata(status_of(store)))
-    )
+    context.log_event(manifest_event(status_of(store), store.fingerprint()))
     for evaluation in evaluations_of(prove(store)):
         context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits

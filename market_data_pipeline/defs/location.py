@@ -63,7 +63,7 @@ def _read_undamaged(store: Store, path: StorePath) -> Dataset | None:
 
 
 def definitions_of(datasets: list[Dataset], tools: Tools, *, requesting: bool = False) -> dg.Definitions:
-    """The assets of these datasets and their checks, with `tools` as their resource.
+    """The assets of these datasets and their checks.
 
     Args:
         datasets: the datasets.
@@ -71,9 +71,8 @@ def definitions_of(datasets: list[Dataset], tools: Tools, *, requesting: bool = 
         requesting: also the checks that send requests; without it, only those that read the store.
     """
     return dg.Definitions(
-        assets=[asset for dataset in datasets for asset in assets_of(dataset)],
-        asset_checks=[checks_of(dataset, requesting=requesting) for dataset in datasets],
-        resources={"tools": tools},
+        assets=[asset for dataset in datasets for asset in assets_of(dataset, tools)],
+        asset_checks=[checks_of(dataset, tools, requesting=requesting) for dataset in datasets],
         executor=dg.in_process_executor,
     )
 
@@ -107,5 +106,6 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
         jobs=[*_JOBS, proof_job, prune_job],
         schedules=[nightly_proof, daily_prune],
         sensors=sensors,
+        resources={"tools": tools},
     )
-    return dg.Definitions.merge(definitions_of(usable, tools, requesting=True), market_definitions(), others)
+    return dg.Definitions.merge(definitions_of(usable, tools, requesting=True), market_definitions(tools), others)

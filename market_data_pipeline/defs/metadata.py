@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from market_data_pipeline.core.klines.coverage import Absence, evidence_of, minutes_by_kind, total_minutes
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import SCHEMA
@@ -22,7 +23,7 @@ from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import kinds_text, size_text
-from market_data_pipeline.instance.names import ROWS
+from market_data_pipeline.instance.names import COMBINED, DATA_VERSION_TAG, MANIFEST, ROWS, asset_path
 
 _MOST_CHANGES = 5
 _MOST_FLAWS = 5
@@ -119,6 +120,21 @@ def manifest_metadata(status: DatasetStatus) -> Mapping[str, Any]:
         "flaws": status.flaws,
         "file": dg.MetadataValue.path(str(status.folder / MANIFEST_FILE)),
     }
+
+
+def manifest_event(status: DatasetStatus, fingerprint: str) -> dg.AssetMaterialization:
+    """The materialization of a manifest outside of its own asset."""
+    return _event(status.dataset, MANIFEST, manifest_metadata(status), fingerprint)
+
+
+def combined_event(dataset: Dataset, combined: Combined) -> dg.AssetMaterialization:
+    """The materialization of a combined file outside of its own asset."""
+    return _event(dataset, COMBINED, combined_metadata(combined), combined.fingerprint)
+
+
+def _event(dataset: Dataset, name: str, metadata: Mapping[str, Any], version: str) -> dg.AssetMaterialization:
+    key = dg.AssetKey(asset_path(dataset, name))
+    return dg.AssetMaterialization(key, metadata=metadata, tags={DATA_VERSION_TAG: version})
 
 
 def combined_metadata(combined: Combined) -> Mapping[str, Any]:

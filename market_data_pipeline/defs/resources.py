@@ -1,4 +1,4 @@
-"""The resource `tools` of assets, checks, sensors and jobs.
+"""What assets, checks, sensors and jobs work with; for jobs and schedules it is the resource `tools`.
 
 Belongs here: the core objects that definitions use. Does not belong here: how they are made from the settings
 (`instance.composition`), logic of any kind.
@@ -80,6 +80,8 @@ class Tools:
         logs: the folder of `loader.log`.
         turns: how often the nightly proof reads a chunk, and how long it may take.
         alert_url: the webhook for alerts, None for none.
+        owners: of the assets, as Dagster shows them.
+        base_url: replaces the addresses of the exchange and of its archive.
         runs_kept_days: how many days a run is kept in Dagster after its end, 0 for all (MARKET_DATA_RUNS_KEPT_DAYS).
         caller: the command that runs Dagster in this process, if one does.
     """
@@ -93,6 +95,8 @@ class Tools:
     logs: Path
     turns: Turns = field(default_factory=Turns)
     alert_url: SecretStr | None = None
+    owners: Sequence[str] = ()
+    base_url: str | None = None
     runs_kept_days: int = 0
     caller: Caller = field(default_factory=Caller)
 
@@ -121,5 +125,7 @@ def tools_of(settings: Settings) -> Tools:
         logs=settings.logs,
         turns=Turns(settings.market_data_proof_days, settings.market_data_proof_hours * 3600),
         alert_url=settings.market_data_alert_url,
+        owners=settings.owners,
+        base_url=settings.market_data_exchange_url,
         runs_kept_days=settings.market_data_runs_kept_days,
     )

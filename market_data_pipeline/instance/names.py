@@ -15,6 +15,9 @@ REPOSITORY, ASSET_JOB = "__repository__", "__ASSET_JOB"
 
 PAIRS, PAIRS_JOB, NO_PAIR_IS_LOST = "pairs", "refresh_pairs", "no_pair_is_lost"
 KLINES, MANIFEST, COMBINED = "klines_1m", "manifest", "combined"
+REST, ARCHIVE = "rest", "archive"
+SOURCES = (REST, ARCHIVE)
+"""What klines are loaded from: assets of a market that Dagster shows and does not make."""
 PROOF_JOB, PROOF_OP = "proof", "prove_datasets"
 REPAIR_JOB, REPAIR_OP = "repair", "mend"
 LOAD_JOB, LOAD_OP = "load", "load_datasets"
@@ -56,6 +59,8 @@ ROWS = "dagster/partition_row_count"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 PARTITION_TAG = "dagster/partition"
 DATASET_TAG, WHY_TAG, DAYS_TAG = "market_data/dataset", "market_data/live", "market_data/days"
+DATA_VERSION_TAG = "dagster/data_version"
+"""Of events of a manifest and a combined file. Dagster has no other way to give an event that is logged a version."""
 WHAT_TAG = "market_data/what"
 """What a user requested: backfill, verify, combine, repair or report."""
 PAIRS_TAG = "market_data/pairs"
@@ -91,6 +96,11 @@ def asset_path(dataset: Dataset, name: str) -> list[str]:
 def pairs_path(market: Market) -> list[str]:
     """The key of a market's catalog: `[exchange_id, "pairs"]`."""
     return [market.exchange_id, PAIRS]
+
+
+def source_path(market: Market, source: str) -> list[str]:
+    """The key of what a market's klines are loaded from: `[exchange_id, "rest"]`."""
+    return [market.exchange_id, source]
 
 
 def asset_path_of_folder(exchange_id: str, token: str, name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The code location: its assets, checks and partitions, and that Dagster loads it without a warning."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -56,7 +57,7 @@ def graph_of(settings: Settings) -> dict[str, str]:
     graph = repository(settings).asset_graph
     return {
         key.to_user_string(): " <- ".join(
-            [str(graph.get(key).group_name), *(parent.to_user_string() for parent in graph.get(key).parent_keys)]
+            [str(graph.get(key).group_name), *sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)]
         )
         for key in graph.materializable_asset_keys
     }
@@ -64,13 +65,13 @@ def graph_of(settings: Settings) -> dict[str, str]:
 
 def test_every_dataset_of_the_store_and_the_default_one_has_its_assets(settings):
     assert graph_of(settings) == {
-        "binance/BTCUSDT/klines_1m": "spot_USDT",
+        "binance/BTCUSDT/klines_1m": "spot_USDT <- binance/archive <- binance/rest",
         "binance/BTCUSDT/manifest": "spot_USDT <- binance/BTCUSDT/klines_1m",
         "binance/BTCUSDT/combined": "spot_USDT <- binance/BTCUSDT/manifest",
-        "binanceusdm/NEARUSDT/klines_1m": "futures_USDT",
+        "binanceusdm/NEARUSDT/klines_1m": "futures_USDT <- binanceusdm/archive <- binanceusdm/rest",
         "binanceusdm/NEARUSDT/manifest": "futures_USDT <- binanceusdm/NEARUSDT/klines_1m",
         "binanceusdm/NEARUSDT/combined": "futures_USDT <- binanceusdm/NEARUSDT/manifest",
-        "binanceusdm/BTCUSDT/klines_1m": "futures_USDT",
+        "binanceusdm/BTCUSDT/klines_1m": "futures_USDT <- binanceusdm/archive <- binanceusdm/rest",
         "binanceusdm/BTCUSDT/manifest": "futures_USDT <- binanceusdm/BTCUSDT/klines_1m",
         "binanceusdm/BTCUSDT/combined": "futures_USDT <- binanceusdm/BTCUSDT/manifest",
     }
@@ -128,6 +129,51 @@ def test_the_metadata_of_an_asset_has_its_market_pair_and_zone(settings):
         "zone": "+05:30",
     }
     assert len(metadata["dagster/column_schema"].columns) == 12
+
+
+def test_each_market_has_its_rest_api_and_its_archive_as_assets_of_others(settings):
+    graph = location_of(datasets(settings), tools_of(settings)).resolve_asset_graph()
+    shown = {key.to_user_string(): graph.get(key) for key in graph.external_asset_keys}
+    assert {name: node.group_name for name, node in shown.items()} == {
+        "binance/rest": "spot_sources",
+        "binance/archive": "spot_sources",
+        "binanceusdm/rest": "futures_sources",
+        "binanceusdm/archive": "futures_sources",
+    }
+    assert {name: node.metadata["url"].value for name, node in shown.items()} == {
+        "binance/rest": "https://api.binance.com/api/v3/klines",
+        "binance/archive": "https://data.binance.vision/?prefix=data/spot/daily/klines/",
+        "binanceusdm/rest": "https://fapi.binance.com/fapi/v1/klines",
+        "binanceusdm/archive": "https://data.binance.vision/?prefix=data/futures/um/daily/klines/",
+    }
+    assert all(node.description and "documentation" in node.metadata for node in shown.values())
+    assert graph.get(dg.AssetKey(["binance", "pairs"])).parent_keys == {
+        dg.AssetKey(["binance", "rest"]),
+        dg.AssetKey(["binance", "archive"]),
+    }
+
+
+def test_another_address_of_the_exchange_is_shown(settings):
+    same = settings.model_copy(update={"market_data_exchange_url": "http://127.0.0.1:9000"})
+    graph = location_of(datasets(same), tools_of(same)).resolve_asset_graph()
+    urls = [graph.get(dg.AssetKey(["binanceusdm", name])).metadata["url"].value for name in ("rest", "archive")]
+    assert urls == ["http://127.0.0.1:9000/fapi/v1/klines", "http://127.0.0.1:9000/data/futures/um/daily/klines/"]
+
+
+def test_assets_have_owners_tags_kinds_and_the_format_of_the_store_as_their_code_version(settings):
+    owned = settings.model_copy(update={"market_data_owners": "team:quants, data@example.org"})
+    graph = location_of(datasets(owned), tools_of(owned)).resolve_asset_graph()
+    assert {tuple(graph.get(key).owners) for key in graph.get_all_asset_keys()} == {("team:quants", "data@example.org")}
+    near = graph.get(dg.AssetKey(["binanceusdm", "NEARUSDT", "klines_1m"]))
+    assert dict(near.tags) == {
+        "market": "futures",
+        "quote": "USDT",
+        "dagster/kind/binance": "",
+        "dagster/kind/parquet": "",
+    }
+    keys = [key for key in graph.materializable_asset_keys if key.path[-1] != "pairs"]
+    store = settings.root / "binance" / "BTCUSDT" / "1m" / "dataset.json"
+    assert {graph.get(key).code_version for key in keys} == {str(json.loads(store.read_text())["format"])}
 
 
 def test_a_damaged_dataset_has_one_check_and_the_others_keep_their_assets(settings):

@@ -66,6 +66,7 @@ class Ended:
         warnings: what a user should know of the dataset.
         proof: of the days from the first to the last that got a new chunk, None if none did.
         status: the dataset in numbers, None if it was not loaded at all.
+        fingerprint: of the dataset's chunks.
         error: why it was not loaded at all, None if it was; days that failed have told that themselves.
         may_pass: True if the error is one of the exchange, the network or the disk.
         is_unreachable: True if the exchange does not answer, or refuses all requests.
@@ -74,6 +75,7 @@ class Ended:
     warnings: tuple[str, ...] = ()
     proof: Proof | None = None
     status: DatasetStatus | None = None
+    fingerprint: str = ""
     error: str | None = None
     may_pass: bool = False
     is_unreachable: bool = False
@@ -146,7 +148,8 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
                     if result.klines is not None:
                         new_days.add(result.day, result.klines)
                 yield [*(replace(result, klines=None) for result in results), found.source.usage()]
-            yield [Ended((*found.warnings, *found.source.warnings), new_days.proof(), status_of(found.files))]
+            warnings, proof = (*found.warnings, *found.source.warnings), new_days.proof()
+            yield [Ended(warnings, proof, status_of(found.files), found.files.fingerprint() if proof else "")]
     except MarketDataError as error:
         unreachable = isinstance(error, SourceUnavailable)
         yield [Ended(error=str(error), may_pass=isinstance(error, PASSING), is_unreachable=unreachable)]

@@ -25,7 +25,7 @@ from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS, foot
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
-from market_data_pipeline.core.store.records import require_span
+from market_data_pipeline.core.store.records import FORMAT, require_span
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
 
@@ -205,7 +205,7 @@ def _write(file: pa.NativeFile, store: DatasetStore, selection: Selection) -> No
 def _footer_of(store: DatasetStore, selection: Selection) -> CombinedFooter:
     dataset = store.dataset
     return CombinedFooter(
-        format=1,
+        format=FORMAT,
         market=dataset.market.value,
         pair=dataset.pair,
         tz=dataset.zone.name,

@@ -104,7 +104,7 @@ def write_dataset(folder: StorePath, dataset: Dataset, expected: Expected = ANY)
 
 def _record_of(dataset: Dataset) -> _DatasetRecord:
     return _DatasetRecord(
-        format=1,
+        format=records.FORMAT,
         market=dataset.market.value,
         pair=dataset.pair,
         tz=dataset.zone.name,

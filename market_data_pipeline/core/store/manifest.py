@@ -35,7 +35,6 @@ from market_data_pipeline.core.store.records import (
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath, Version, again_if_changed
 
-_FORMAT = 1
 # A chunk has some 400 bytes here, and more where it has flaws.
 _MOST_BYTES = 512_000_000
 # A day of 26 hours.
@@ -225,7 +224,7 @@ class ManifestFile:
 
 def to_text(dataset: Dataset, entries: Iterable[Entry]) -> bytes:
     """`manifest.json` with one line per chunk, by day."""
-    head = {"format": _FORMAT, "market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
+    head = {"format": records.FORMAT, "market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
     ordered = sorted(entries, key=lambda entry: entry.day)
     lines = b",\n".join(records.compact(_record_of(dataset, entry)) for entry in ordered)
     return json.dumps(head)[:-1].encode() + b', "chunks": [\n' + lines + b"\n]}\n"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.days import FIRST_DAY, FIRST_MS, LAST_DAY, LAST_MS, MINUTE_MS
@@ -21,6 +21,8 @@ from market_data_pipeline.core.klines.flaws import Flaw
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+FORMAT: Final = 1
+"""The version of what the store writes: `dataset.json`, `manifest.json`, the footers of chunks and combined files."""
 R = TypeVar("R")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_DIGITS = 400

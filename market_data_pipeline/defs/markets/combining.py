@@ -12,13 +12,12 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import Combined, combine, select
 from market_data_pipeline.core.text import refusal_of_disk
-from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_datasets
-from market_data_pipeline.defs.metadata import combined_metadata
+from market_data_pipeline.defs.metadata import combined_event
 from market_data_pipeline.defs.proof.results import combined_evaluation
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import COMBINE_JOB, COMBINE_OP, COMBINED
+from market_data_pipeline.instance.names import COMBINE_JOB, COMBINE_OP
 
 
 class CombineConfig(ChosenConfig):
@@ -49,8 +48,7 @@ def combine_datasets(context: dg.OpExecutionContext, config: CombineConfig, tool
             problem = refusal_of_disk(error) if isinstance(error, OSError) else " ".join(str(error).split())
             may_pass = isinstance(error, PASSING)
         else:
-            metadata = combined_metadata(combined)
-            context.log_event(dg.AssetMaterialization(asset_key(dataset, COMBINED), metadata=metadata))
+            context.log_event(combined_event(dataset, combined))
             context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits
             may_pass = not problem
         if problem:

@@ -18,9 +18,10 @@ from market_data_pipeline.core.errors import SourceError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.text import count_text
+from market_data_pipeline.defs.markets.sources import sources_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import NO_PAIR_IS_LOST, PAIRS_JOB, pairs_path
+from market_data_pipeline.instance.names import NO_PAIR_IS_LOST, PAIRS_JOB, SOURCES, pairs_path, source_path
 
 _MOST_NAMES = 50
 
@@ -46,11 +47,15 @@ def pairs_key(market: Market) -> dg.AssetKey:
     return dg.AssetKey(pairs_path(market))
 
 
-def pairs_of(market: Market) -> dg.AssetsDefinition:
+def pairs_of(market: Market, owners: Sequence[str]) -> dg.AssetsDefinition:
     """The catalog of a market."""
 
     @dg.asset(
         key=pairs_key(market),
+        deps=[source_path(market, source) for source in SOURCES],
+        owners=owners,
+        tags={"market": market.value},
+        kinds={"binance", "parquet"},
         group_name=f"{market}_market",
         metadata={"market": market.value},
         description=f"Every pair of {market} that ever had klines, with the days on which it was traded: one Parquet "
@@ -122,10 +127,11 @@ def daily_pairs(tools: dg.ResourceParam[Tools]) -> dg.RunRequest | dg.SkipReason
     return dg.RunRequest(asset_selection=[pairs_key(market) for market in markets])
 
 
-def market_definitions() -> dg.Definitions:
+def market_definitions(tools: Tools) -> dg.Definitions:
     """The definitions of all markets, for `location_of`."""
+    sources = [source for market in Market for source in sources_of(market, tools)]
     return dg.Definitions(
-        assets=[pairs_of(market) for market in Market],
+        assets=[*sources, *(pairs_of(market, tools.owners) for market in Market)],
         asset_checks=[lost_pairs_check_of(market) for market in Market],
         jobs=[REFRESH],
         schedules=[daily_pairs],

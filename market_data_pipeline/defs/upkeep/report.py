@@ -21,13 +21,13 @@ from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_pairs
-from market_data_pipeline.defs.metadata import combined_metadata, manifest_metadata
+from market_data_pipeline.defs.metadata import combined_event, manifest_event
 from market_data_pipeline.defs.recorder import DayRecorder
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.upkeep.comparing import Compared, compared
 from market_data_pipeline.instance.events.batches import REFUSALS, refusal_text
 from market_data_pipeline.instance.logs import log_to
-from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, REPORT_JOB, REPORT_OP
+from market_data_pipeline.instance.names import KLINES, REPORT_JOB, REPORT_OP
 
 
 class ReportConfig(ChosenConfig):
@@ -107,8 +107,6 @@ def _record(context: dg.OpExecutionContext, found: Compared, files: DatasetStore
         for entry in found.untold:
             recorder.note(DayResult(dataset.day(entry.day), Outcome.UNCHANGED, entry))
     if found.manifest:
-        metadata = manifest_metadata(status_of(files))
-        context.log_event(dg.AssetMaterialization(asset_key(dataset, MANIFEST), metadata=metadata))
+        context.log_event(manifest_event(status_of(files), files.fingerprint()))
     if found.combined:
-        metadata = combined_metadata(found.combined)
-        context.log_event(dg.AssetMaterialization(asset_key(dataset, COMBINED), metadata=metadata))
+        context.log_event(combined_event(dataset, found.combined))

@@ -119,7 +119,8 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
 def _record_of(footer: Footer) -> _FooterRecord:
     absences = tuple(map(absence_record, footer.absences))
     flaws = flaws_records(footer.flaws)
-    return _FooterRecord(1, footer.market, footer.pair, footer.tz, footer.day, footer.source, absences, flaws)
+    facts = footer.market, footer.pair, footer.tz, footer.day, footer.source
+    return _FooterRecord(records.FORMAT, *facts, absences, flaws)
 
 
 def _footer_of(record: _FooterRecord) -> Footer:

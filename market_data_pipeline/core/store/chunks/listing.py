@@ -82,6 +82,11 @@ class ChunkList:
         entries = self._listed | self._unlisted
         return [entries[day] for day in sorted(entries)]
 
+    def fingerprint(self) -> str:
+        """The sha256 over the day and the sha256 of each chunk: equal as long as no chunk is new, replaced or gone."""
+        listed = "".join(f"{entry.day} {entry.sha256}\n" for entry in self.by_day())
+        return sha256_of(listed.encode())
+
     @property
     def newest(self) -> Entry | None:
         """The entry of the last day that has one."""
