@@ -10,6 +10,8 @@ endif
 PY := $(BIN)/python
 READY := $(VENV)/.ready
 LOCK_VENV := .venv-lock
+AUDIT_VENV := .venv-audit
+AUDIT := packaging/audit/requirements.txt
 UV := uv==0.13.9
 # Programs that read exports, each in an environment of its own: they need other versions of packages than this one does.
 PEERS_VENV := .venv-peers
@@ -21,7 +23,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast soak peers check format bench dist lock clean
+.PHONY: help setup demo dev test test-fast soak peers check format bench dist audit lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -82,6 +84,20 @@ dist: $(READY) ## build the wheels and the sdist into dist/
 	@$(PY) -m hatchling build --directory dist
 	@cd packaging/reader && $(abspath $(PY)) -m hatchling build --target wheel --directory ../../dist
 
+$(AUDIT_VENV)/.ready: $(AUDIT)
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m venv --clear $(AUDIT_VENV)
+	@$(AUDIT_VENV)/$(notdir $(BIN))/python -m pip install -qq --require-hashes -r $(AUDIT)
+	@touch $@
+
+# The list first: it needs no network.
+audit: $(AUDIT_VENV)/.ready ## what the project consists of, as dist/sbom.cdx.json; then known weaknesses of it, which needs a network
+	@mkdir -p dist
+	@$(AUDIT_VENV)/$(notdir $(BIN))/python -W ignore::UserWarning -m cyclonedx_py requirements requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json
+	@echo "dist/sbom.cdx.json is written."
+	@$(AUDIT_VENV)/$(notdir $(BIN))/python packaging/audit/weaknesses.py requirements.lock
+
 # One lock for Python 3.11 to 3.13 on Linux, macOS and Windows. --fork-strategy fewest: one version of each package for all of them
 # (numpy, whose types differ). --no-strip-extras: older pips want `gql[requests]` pinned under that name.
 lock: ## renew requirements.lock from pyproject.toml; ARGS=--upgrade for newer versions
@@ -90,8 +106,10 @@ lock: ## renew requirements.lock from pyproject.toml; ARGS=--upgrade for newer v
 	@$(LOCK_VENV)/$(notdir $(BIN))/python -m pip install -qq $(UV)
 	@$(LOCK_VENV)/$(notdir $(BIN))/python -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
 	  --generate-hashes --no-strip-extras --no-header --no-annotate --quiet $(ARGS) -o requirements.lock
-	@echo "requirements.lock is renewed."
+	@$(LOCK_VENV)/$(notdir $(BIN))/python -m uv pip compile packaging/audit/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-strip-extras --no-header --no-annotate --quiet $(ARGS) -o $(AUDIT)
+	@echo "requirements.lock and $(AUDIT) are renewed."
 
 clean: ## remove what this Makefile and the tools it calls made
-	@rm -rf $(VENV) $(LOCK_VENV) $(PEERS_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(LOCK_VENV) $(PEERS_VENV) $(AUDIT_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,7 +31,7 @@ from market_data_pipeline.simulator.faults import FAULTS
 from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, HOSTILE_FILES
 
 TOP = Path(__file__).parents[1]
-PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md")])
+PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", TOP / "SECURITY.md", *(TOP / "docs").rglob("*.md")])
 # Variables in the docs that are read by others: pip, requests, Postgres, Git Bash, a dagster.yaml; and those of tests.
 VARIABLES_OF_OTHERS = {
     "HTTPS_PROXY",
