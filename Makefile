@@ -23,7 +23,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast soak peers check format bench dist audit lock clean
+.PHONY: help setup demo dev test test-fast soak peers check format bench dist audit canary lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -79,6 +79,9 @@ format: $(READY) ## format the code and fix what lint can fix
 
 bench: $(READY) ## the benchmarks
 	@$(PY) -m benchmarks $(ARGS)
+
+canary: $(READY) ## ask the live exchange whether weights, columns, error codes and listings are as recorded; ARGS=--record
+	@$(PY) -m market_data_pipeline_tests.canary $(ARGS)
 
 dist: $(READY) ## build the wheels and the sdist into dist/
 	@$(PY) -m hatchling build --directory dist
