@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -207,6 +208,10 @@ class Settings(BaseSettings):
         return (self.dagster_home or self.folder / "dagster").expanduser().absolute()
 
 
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in get_args(field.annotation)
+
+
 def variable(name: str) -> str | None:
     """The value of an environment variable that a file names, such as `dagster.yaml`; None if it is not set."""
     return os.environ.get(name)
@@ -226,8 +231,27 @@ def load(**replacements: str | Path | None) -> Settings:
             given["market_data_dir"] = _data_root(given["market_data_dir"])
         return Settings().model_copy(update=given)
     except ValidationError as errors:
-        first = errors.errors()[0]
-        name = str(first["loc"][0]).upper()
-        is_secret = SecretStr in get_args(Settings.model_fields[name.lower()].annotation)
-        shown = name if is_secret else f"{name}={first['input']!r}"
-        raise UsageError(f"{shown} cannot be used: {first['msg']}") from None
+        raise UsageError(next(iter(_refused(errors).values()))) from None
+
+
+def load_usable() -> tuple[Settings, dict[str, str]]:
+    """The settings of the environment, with the default of each that has an impossible value, and why, by variable."""
+    try:
+        return Settings(), {}
+    except ValidationError as errors:
+        refused = _refused(errors)
+    fields = Settings.model_fields
+    defaults: dict[str, Any] = {
+        name.lower(): fields[name.lower()].get_default(call_default_factory=True, validated_data={}) for name in refused
+    }
+    return Settings(**defaults), refused
+
+
+def _refused(errors: ValidationError) -> dict[str, str]:
+    """Why variables cannot be used, by their names, without the values of those that are secret."""
+    refused = dict[str, str]()
+    for error in errors.errors():
+        name = str(error["loc"][0]).upper()
+        shown = name if _is_secret(Settings.model_fields[name.lower()]) else f"{name}={error['input']!r}"
+        refused.setdefault(name, f"{shown} cannot be used: {error['msg']}")
+    return refused

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from market_data_pipeline.app.doctor.lines import Line
 from market_data_pipeline.app.market.pairs import ChangesSince
 from market_data_pipeline.app.market.planning import LoadPlan
 from market_data_pipeline.app.report import Report
@@ -51,13 +52,14 @@ def status_json(status: DatasetStatus) -> dict[str, Any]:
         "states": dict(status.states),
         "absent_minutes": dict(status.absent_minutes),
         "flaws": status.flaws,
-        **({"revisions": {"count": status.revisions, "last": _revision_json(last)}} if last else {}),
+        **({"revisions": {"count": status.revisions, "last": revision_json(last)}} if last else {}),
         "folder": str(status.folder),
         "warnings": list(status.warnings),
     }
 
 
-def _revision_json(revision: Revision) -> dict[str, Any]:
+def revision_json(revision: Revision) -> dict[str, Any]:
+    """A revision of stored values."""
     return {"day": revision.day, "at": revision.at, "minutes": total_minutes(revision.minutes)}
 
 
@@ -185,6 +187,15 @@ def crosscheck_json(compared: CrossCheck) -> dict[str, Any]:
         "differences": [asdict(difference) for difference in compared.differences],
         "not_compared": [{"day": day, "reason": reason} for day, reason in compared.not_compared],
     }
+
+
+def examined_json(lines: Sequence[Line]) -> dict[str, Any]:
+    """What `doctor` saw. A line that is not `ok` has what to do as its `cure`."""
+    told = [
+        {"section": line.section, "name": line.name, "ok": line.ok, "detail": line.detail, "cure": line.cure or None}
+        for line in lines
+    ]
+    return {"ok": all(line.ok for line in lines), "lines": told}
 
 
 def report_json(report: Report) -> dict[str, Any]:

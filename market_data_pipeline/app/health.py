@@ -5,6 +5,7 @@ is good (`app.verify`).
 """
 
 import math
+import os
 import shutil
 import sqlite3
 import time
@@ -34,14 +35,12 @@ from market_data_pipeline.instance.composition import (
     opener_of,
     store_of,
 )
-from market_data_pipeline.instance.home import INSTANCE_FILE
+from market_data_pipeline.instance.home import EVENT_INDEX, INSTANCE_FILE
 from market_data_pipeline.settings import Settings
 
-_LEAST_FREE_BYTES = 1_000_000_000
-_MOST_CLOCK_ERROR_MS = 30_000
+LEAST_FREE_BYTES = 1_000_000_000
+MOST_CLOCK_ERROR_MS = 30_000
 _MOST_NAMES = 10
-# The index of Dagster's SQLite event log; a home with another storage has none.
-_EVENT_INDEX = Path("history", "runs", "index.db")
 _MOST_ERROR_BYTES = 10_000
 
 
@@ -61,7 +60,7 @@ def check_health(settings: Settings, target: Target) -> Iterator[Sign]:
     """
     yield from _root(settings)
     yield _datasets(settings)
-    yield _dagster(settings.home)
+    yield dagster_sign(settings.home)
     yield from _exchange(settings, target)
     yield from _live(settings)
 
@@ -70,7 +69,7 @@ def check_health_of_many(settings: Settings, targets: Sequence[Target]) -> Itera
     """The same of several pairs: one sign for all that are good, and one for each live dataset that is not."""
     yield from _root(settings)
     yield _datasets(settings, targets)
-    yield _dagster(settings.home)
+    yield dagster_sign(settings.home)
     yield from _exchange(settings, targets[0])
     yield _listed(settings, targets)
     signs = list(_live(settings, {(target.market, token_of(target.pair)) for target in targets}))
@@ -104,13 +103,14 @@ def _readable(store: Store, market: Market) -> Iterator[Dataset]:
             yield store.read(path)
 
 
-def _existing(path: Path) -> Path:
+def existing_of(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    # Below a folder that may not be looked into, Path.exists raises an error.
+    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))  # noqa: PTH110
 
 
 def _root(settings: Settings) -> Iterator[Sign]:
-    existing = _existing(settings.folder)
+    existing = existing_of(settings.folder)
     place = existing if isinstance(settings.root, Path) else settings.root
     try:
         storage_of(place).require_writable(place)
@@ -118,7 +118,7 @@ def _root(settings: Settings) -> Iterator[Sign]:
     except MarketDataError as error:
         yield Sign("data root", ok=False, detail=str(error))
     free = shutil.disk_usage(existing).free
-    yield Sign("disk", ok=free >= _LEAST_FREE_BYTES, detail=f"{free / 1e9:.1f} GB free")
+    yield Sign("disk", ok=free >= LEAST_FREE_BYTES, detail=f"{free / 1e9:.1f} GB free")
 
 
 def _datasets(settings: Settings, targets: Sequence[Target] | None = None) -> Sign:
@@ -178,16 +178,16 @@ def _live_of(settings: Settings, store: Store, market: Market, datasets: Sequenc
                 yield Sign("live", ok=fresh.ok, detail=f"{dataset.name} {fresh.detail}")
 
 
-def _dagster(home: Path) -> Sign:
+def dagster_sign(home: Path) -> Sign:
     """Whether the Dagster home can be written, its settings parsed and its event log opened. Imports no Dagster."""
     try:
-        FOLDER.require_writable(_existing(home))
+        FOLDER.require_writable(existing_of(home))
     except MarketDataError:
         return Sign("dagster", ok=False, detail=f"cannot write to {home}; set DAGSTER_HOME to a folder you own")
     try:
         settings = yaml.safe_load((home / INSTANCE_FILE).read_bytes())
-        if (home / _EVENT_INDEX).exists():
-            with closing(sqlite3.connect(f"{(home / _EVENT_INDEX).as_uri()}?mode=ro", uri=True)) as index:
+        if (home / EVENT_INDEX).exists():
+            with closing(sqlite3.connect(f"{(home / EVENT_INDEX).as_uri()}?mode=ro", uri=True)) as index:
                 index.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except FileNotFoundError:
         return Sign("dagster", ok=True, detail=f"{home}, made at the first load")
@@ -223,5 +223,5 @@ def _exchange(settings: Settings, target: Target) -> Iterator[Sign]:
         yield Sign("exchange", ok=False, detail=str(error))
         return
     yield Sign("exchange", ok=True, detail=f"{target.market} {target.pair} since {iso(life.first_open_ms)}")
-    yield Sign("clock", ok=abs(off_ms) <= _MOST_CLOCK_ERROR_MS, detail=f"{abs(off_ms)} ms off the exchange's")
+    yield Sign("clock", ok=abs(off_ms) <= MOST_CLOCK_ERROR_MS, detail=f"{abs(off_ms)} ms off the exchange's")
     yield Sign("weight", ok=True, detail=f"{usage.used} of {usage.limit} used in this minute")

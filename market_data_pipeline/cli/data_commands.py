@@ -1,4 +1,4 @@
-"""The commands about data: `backfill`, `live`, `verify`, `combine`, `status`, `health`.
+"""The commands about data: `backfill`, `live`, `verify`, `combine`, `status`.
 
 Belongs here: their options, and which use case they call. Does not belong here: the use cases (`app`), how results look
 (`reports`, `live_table`).
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from market_data_pipeline.cli.load_options import Plan, PlanJson, Runs, Wait, require_way
+from market_data_pipeline.cli.load_options import Json, Plan, PlanJson, Runs, Wait, require_way
 from market_data_pipeline.cli.market import datasets as many
 from market_data_pipeline.cli.outcome import (
     FAILED,
@@ -38,7 +38,6 @@ End = Annotated[
     str | None,
     typer.Option(metavar=_INSTANT, help="First minute after the window, written the same way; all days if not given."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -275,26 +274,3 @@ def status(
             print_json([status_json(status) for status in statuses])
         else:
             reports.print_statuses(statuses)
-
-
-@app.command()
-def health(context: typer.Context, as_json: Json = False) -> None:
-    """Check whether a load could start now.
-
-    Looks at the data root, disk, datasets, Dagster instance, exchange and clock, and at how current live datasets are.
-    The exit code is 0 only if all are good.
-    """
-    with errors_in_one_line():
-        from market_data_pipeline.app.health import check_health, check_health_of_many
-        from market_data_pipeline.cli import reports
-        from market_data_pipeline.cli.console import print_json
-
-        settings = load_settings()
-        targets = context.obj.targets(settings)
-        check = check_health(settings, targets[0]) if len(targets) == 1 else check_health_of_many(settings, targets)
-        signs = list(check)
-        if as_json:
-            print_json([{"name": sign.name, "ok": sign.ok, "detail": sign.detail} for sign in signs])
-        else:
-            reports.print_health(signs)
-        exit_unless(all(sign.ok for sign in signs))

@@ -1,6 +1,6 @@
-"""The options of commands that load: only planned, here and now, or by runs of Dagster's queue.
+"""Options behind the command that several commands have: `--json`, and the ways of a load.
 
-Belongs here: what `backfill` and `universe apply` share of them. Does not belong here: options before the command
+Belongs here: their names and texts, and which exclude each other. Does not belong here: options before the command
 (`options`), what is then done (`market`).
 """
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plan = Annotated[
     bool, typer.Option("--plan", help="Print what the load will take: requests, weight, sizes. Nothing is written.")
 ]

@@ -1,7 +1,7 @@
 """The entry point of the command line: the options before the command, and all commands.
 
 Belongs here: putting the command line together, and running it. Does not belong here: the commands (`data_commands`,
-`market_commands`, `record_commands`, `research_commands`, `service_commands`), exit codes (`outcome`).
+`market.commands`, `research.commands`, `record_commands`, `care.commands`, `service_commands`), exit codes (`outcome`).
 """
 
 import atexit
@@ -15,6 +15,7 @@ import typer
 
 from market_data_pipeline import __version__
 from market_data_pipeline.cli import data_commands, record_commands, service_commands
+from market_data_pipeline.cli.care import commands as care_commands
 from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import EXIT_CODES
@@ -82,6 +83,7 @@ app.add_typer(data_commands.app)
 app.add_typer(market_commands.app)
 app.add_typer(research_commands.app)
 app.add_typer(record_commands.app)
+app.add_typer(care_commands.app)
 app.add_typer(service_commands.app)
 
 

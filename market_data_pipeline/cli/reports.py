@@ -6,7 +6,7 @@ table (`live_table`).
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -24,9 +24,6 @@ from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
-
-if TYPE_CHECKING:
-    from market_data_pipeline.app.health import Sign
 
 _MOST_LINES = 40
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
@@ -208,10 +205,3 @@ def print_report(report: Report, seconds: float) -> None:
     for more, what in ((lost, "warning"), (report.failed, "dataset")):
         if len(more) > _MOST_LINES:
             out.print(f"  ... and {count_text(len(more) - _MOST_LINES, f'more {what}')} (--json has all)")
-
-
-def print_health(signs: "Sequence[Sign]") -> None:
-    """Print one line for each check of `app.health`."""
-    for sign in signs:
-        mark = ("ok ", "green") if sign.ok else ("BAD", "red")
-        out.print(styled(mark, f" {sign.name:<14} {sign.detail}"))

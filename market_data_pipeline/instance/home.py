@@ -14,6 +14,10 @@ from market_data_pipeline.core.errors import StoreUnavailable
 from market_data_pipeline.core.store.atomic import write_whole
 
 INSTANCE_FILE = "dagster.yaml"
+UP_LOCK = ".up"
+"""The name of the lock of the `up` that runs on the home, without its ending."""
+EVENT_INDEX = Path("history", "runs", "index.db")
+"""The index of Dagster's SQLite event log; a home with another storage has none."""
 _ID_FILE = "home.id"
 # Before 0.2 the storage class was in the first module, which the dagster.yaml of an older home names.
 _OLD_STORAGE, _STORAGE = b"market_data_pipeline.dagster_event_log", b"market_data_pipeline.instance.storage"

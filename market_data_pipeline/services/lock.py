@@ -10,6 +10,7 @@ from pathlib import Path
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.store.note_lock import NoteLock
+from market_data_pipeline.instance.home import UP_LOCK
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def exclusive(home: Path) -> Iterator[bool]:
     Raises:
         UsageError: another `up` runs.
     """
-    lock = NoteLock(home, ".up", "`market-data up`")
+    lock = NoteLock(home, UP_LOCK, "`market-data up`")
     if not lock.acquire():
         raise UsageError(
             f"{lock.holder()} already runs on {home}; stop it, or set DAGSTER_HOME and other ports for a second one"

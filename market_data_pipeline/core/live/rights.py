@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from market_data_pipeline.core.errors import StoreUnavailable
+from market_data_pipeline.core.store.layout import LIVE_LOCK
 from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.storage.protocol import StorePath
 
@@ -23,7 +24,7 @@ class Rights:
 
     def take(self, name: str, folder: StorePath) -> str | None:
         """Take the right of the dataset in this folder; return the process that has it, None if it is this one now."""
-        lock = NoteLock(folder, ".live", self._who)
+        lock = NoteLock(folder, LIVE_LOCK, self._who)
         if not lock.acquire():
             return lock.holder()
         self._locks[name] = lock

@@ -94,6 +94,11 @@ class LiveSources:
         )
         self._sources: dict[str, KlineSource] = {}
 
+    @property
+    def address(self) -> str:
+        """The address that requests are sent to."""
+        return self._client.address
+
     def of(self, pair: str) -> KlineSource:
         """Return the pair's source. It stays open until `close`."""
         if pair not in self._sources:

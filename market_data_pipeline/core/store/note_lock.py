@@ -51,7 +51,8 @@ class NoteLock:
         """Whether the last holder ended without releasing the lock. Valid once the lock is acquired."""
         self._who = who
         self._files = storage_of(folder)
-        self._lock = self._files.hold(folder / f"{name}.lock")
+        self._path = folder / f"{name}.lock"
+        self._lock = self._files.hold(self._path)
         # Not in the lock's own file: on Windows no other process can read a file that is locked.
         self._note = folder / f"{name}.json"
 
@@ -79,6 +80,12 @@ class NoteLock:
         if self._lock.is_mine:
             self._files.remove(self._note)
             self._lock.release()
+
+    def held_by(self) -> str | None:
+        """As `holder`, None if no process holds the lock. It is tried only if there is a note."""
+        if not self._files.is_file(self._note) or not self._files.is_held(self._path):
+            return None
+        return self.holder()
 
     def holder(self) -> str:
         """The process that holds the lock, in words, from its note."""
@@ -118,9 +125,13 @@ class LoadLocks:
         load.lock.release()
         self._files.remove(load.path)
 
+    def held(self) -> Iterator[tuple[StorePath, Span]]:
+        """The lock and the minutes of each load that is under way. A lock is tried, for which nobody waits."""
+        return ((path, window) for path, window in self._found() if self._files.is_held(path))
+
     def under_way(self) -> list[Span]:
         """The minutes of each load whose process has neither ended it nor ended itself."""
-        return [window for path, window in self._found() if self._files.is_held(path)]
+        return [window for _, window in self.held()]
 
     def _found(self) -> Iterator[tuple[StorePath, Span]]:
         for name in self._files.names(self._folder):

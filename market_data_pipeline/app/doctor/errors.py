@@ -1,0 +1,99 @@
+"""The last errors: why live mode ended, and days that failed and are still not there.
+
+Belongs here: what live mode has left in the store, and the failed days in `loader.log`. Does not belong here: failed
+checks (`storage`), whether stored data is good (`app.verify`).
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_data_pipeline.app.doctor.lines import Line
+from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.klines.dataset import parse_market
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.text import one_line
+from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.settings import Settings
+
+SECTION = "errors"
+LATE = "run it again; a store that lets everything wait is told of under places"
+_LOG = "loader.log"
+# The end of the log, of lines of 100 to 200 bytes.
+_LAST_BYTES = 500_000
+_MOST_DAYS, _MOST_CHARACTERS, _MOST_ERROR_BYTES = 10, 300, 10_000
+_FAILED = re.compile(
+    r"(?P<at>\S+Z) \d+ ERROR (?P<market>\w+) (?P<pair>\S+) (?P<day>\d{4}-\d\d-\d\d) failed: (?P<why>.+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _FailedDay:
+    """A day that failed, as the log has it."""
+
+    market: str
+    pair: str
+    day: str
+    at: str
+    why: str
+
+
+def errors(settings: Settings) -> Iterator[Line]:
+    """A line for each end of live mode by an error, and for each failed day that was not loaded later."""
+    store, count = store_of(settings), 0
+    for line in _of_live(store):
+        count += 1
+        yield line
+    for failed in _failed_days(settings.logs / _LOG):
+        if _is_there(store, failed):
+            continue
+        count += 1
+        if count > _MOST_DAYS:
+            yield Line(SECTION, "days", "and more", f"see {settings.logs / _LOG}")
+            return
+        what, window = f"{failed.market} {failed.pair} {failed.day}", f"backfill --start {failed.day}"
+        cure = f"run market-data --market {failed.market} --pair {failed.pair} {window}"
+        yield Line(SECTION, what, f"failed at {failed.at}: {failed.why}", cure)
+    if not count:
+        yield Line(SECTION, "last errors", "none: live mode ended in order, each failed day was loaded later")
+
+
+def _of_live(store: Store) -> Iterator[Line]:
+    files = storage_of(store.root)
+    notes = [path.with_name(layout.LIVE_ERROR_FILE) for path in store.dataset_files()]
+    for note in files.existing(notes):
+        with suppress(FileNotFoundError):
+            reason = one_line(files.read(note, _MOST_ERROR_BYTES).decode(errors="replace"), _MOST_CHARACTERS)
+            name = "/".join(layout.owner_of(note))
+            yield Line(SECTION, f"live {name}", f"ended by an error: {reason}", "start live mode again")
+
+
+def _failed_days(log: Path) -> list[_FailedDay]:
+    """The failed days at the end of the log, the newest first, each once."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _LAST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = dict[tuple[str, str, str], _FailedDay]()
+    for match in filter(None, map(_FAILED.fullmatch, reversed(lines))):
+        key = match["market"], match["pair"], match["day"]
+        found.setdefault(key, _FailedDay(*key, match["at"], one_line(match["why"], _MOST_CHARACTERS)))
+    return list(found.values())
+
+
+def _is_there(store: Store, failed: _FailedDay) -> bool:
+    """True if the day has a whole chunk by now, or can have none: the dataset or the market does not exist."""
+    try:
+        dataset = store.find(parse_market(failed.market), failed.pair)
+        if dataset is None:
+            return False
+        entry = store.open(dataset).entries.get(failed.day)
+    except MarketDataError:  # told by health and verify
+        return True
+    return entry is not None and entry.complete

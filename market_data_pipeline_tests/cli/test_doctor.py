@@ -1,0 +1,303 @@
+"""`market-data doctor`: what it sees, how long it takes, and what it never shows."""
+
+import json
+import logging
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import day_of, parse_zone
+from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.failures import FailedDays
+from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.instance.logs import log_to
+from market_data_pipeline.instance.runs import open_instance
+from market_data_pipeline_tests.cli.test_commands import SPOT, THREE_DAYS, Start
+from market_data_pipeline_tests.support import MarketData, Simulate, span
+from market_data_pipeline_tests.terminals import in_terminal, shown_lines
+
+SECRET = "hunter2-and-more"
+LONGEST_S = 25
+
+
+@pytest.fixture
+def run(market_data: Start, simulate: Simulate) -> MarketData:
+    """The command line, on an exchange whose clock is this machine's."""
+    return market_data(simulate(now=None, speed=1))
+
+
+def examined(run: MarketData, code: int, **env: str) -> list[dict[str, Any]]:
+    """The lines of an examination that ends with this code."""
+    done = run("doctor", "--json", **env)
+    assert done.exit_code == code, done.output
+    told = json.loads(done.stdout)
+    assert told["ok"] is (code == 0)
+    assert all(bool(line["cure"]) is not line["ok"] for line in told["lines"])
+    return list(told["lines"])
+
+
+def wrong(lines: list[dict[str, Any]]) -> dict[str, str]:
+    """What needs care, by section and name: what was seen and the cure."""
+    return {
+        f"{line['section']} {line['name']}": f"{line['detail']} -> {line['cure']}" for line in lines if line["cure"]
+    }
+
+
+def seen(lines: list[dict[str, Any]]) -> dict[str, str]:
+    return {f"{line['section']} {line['name']}": line["detail"] for line in lines}
+
+
+def dataset_in(run: MarketData) -> DatasetStore:
+    """A dataset without a chunk."""
+    start = datetime(2024, 5, 10, tzinfo=UTC).date()
+    return Store(run.root).create(Market.SPOT, "BTC/USDT", zone=parse_zone("UTC"), start=start)
+
+
+def test_an_installation_that_is_well_has_a_line_for_everything(run: MarketData) -> None:
+    lines = examined(run, 0)
+    assert [*dict.fromkeys(line["section"] for line in lines)] == [
+        "versions",
+        "settings",
+        "places",
+        "exchange",
+        "limits",
+        "locks",
+        "dagster",
+        "errors",
+    ]
+    told = seen(lines)
+    assert {
+        "versions Python",
+        "versions dagster",
+        "versions ccxt",
+        "versions pyarrow",
+        "versions system",
+    } <= told.keys()
+    assert str(run.root) in told["places data root"]
+    assert "answers; this machine's clock is" in told["exchange spot"]
+    assert " used in this minute by this host" in told["exchange futures weight"]
+    assert told["exchange all proxy"] == f"{run.url} without a proxy"
+    assert not run.root.exists(), "an examination makes nothing"
+
+
+def test_the_page_has_a_verdict_and_the_cure_below_what_is_wrong(run: MarketData) -> None:
+    assert run("doctor").stdout.splitlines()[-1] == "nothing needs care"
+    done = run("doctor", ALIGN_TZ="Mars/Phobos")
+    assert done.exit_code == 1
+    page = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(page) if line.startswith("  BAD "))
+    assert "ALIGN_TZ" in page[at]
+    assert page[at + 1].split()[:3] == ["what", "to", "do"]
+    assert page[-1] == "1 line needs care"
+
+
+def test_a_broken_configuration_is_told_variable_by_variable_and_all_else_is_looked_at(run: MarketData) -> None:
+    broken = {
+        "MARKET_TYPE": "margin",
+        "SYMBOL": "BTC-USDT",
+        "ALIGN_TZ": "Mars/Phobos",
+        "MARKET_DATA_SOURCE": "tape",
+        "EXTRA_SLEEP_SEC": "much",
+        "MARKET_DATA_RUNS_KEPT_DAYS": "-1",
+        "MARKET_DATA_ALERT_URL": SECRET,
+    }
+    lines = examined(run, 1, **broken)
+    found = wrong(lines)
+    assert found.keys() == {f"settings {name}" for name in broken}
+    assert all("correct " in text or "give " in text or "write " in text for text in found.values()), found
+    assert SECRET not in json.dumps(lines)
+    assert "answers" in seen(lines)["exchange spot"]
+
+
+def test_a_data_root_that_is_none_is_told_and_the_rest_is_looked_at(run: MarketData) -> None:
+    lines = examined(run, 1, MARKET_DATA_DIR=f"s3://me:{SECRET}@bucket")
+    assert wrong(lines).keys() == {"settings MARKET_DATA_DIR"}
+    assert SECRET not in json.dumps(lines)
+
+
+@pytest.mark.parametrize("text", ["[universe", '[universe.mine]\nmarket = "margin"\npairs = []', "\x00"])
+def test_a_file_of_universes_that_cannot_be_used_is_told(run: MarketData, text: str) -> None:
+    run.root.mkdir()
+    (run.root / "market-data.toml").write_text(text, encoding="utf-8")
+    assert wrong(examined(run, 1)).keys() == {"settings market-data.toml"}
+
+
+@pytest.mark.parametrize(
+    "text", ["run_launcher: [", "- 1", "storage: {postgres: {postgres_url: {env: NOT_SET_ANYWHERE}}}"]
+)
+def test_a_dagster_yaml_that_cannot_be_used_is_told(run: MarketData, text: str) -> None:
+    home = run.root / "dagster"
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    found = wrong(examined(run, 1))
+    assert any(name.startswith("dagster ") for name in found), found
+
+
+def test_an_exchange_that_cannot_be_reached_is_told_with_what_to_do(run: MarketData) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        run.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        found = wrong(examined(run, 1))
+    assert found.keys() == {"exchange spot", "exchange futures"}
+    assert "check the network" in found["exchange spot"]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.slow
+def test_an_exchange_that_never_answers_is_waited_for_some_seconds(run: MarketData, silent: str) -> None:
+    run.url, began_s = silent, time.monotonic()
+    done = run.run("doctor")
+    assert time.monotonic() - began_s < LONGEST_S
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "2 lines need care" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_bucket_that_never_answers_is_waited_for_some_seconds(run: MarketData, silent: str) -> None:
+    pytest.importorskip("obstore")
+    began_s = time.monotonic()
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+    done = run.run("doctor", "--json", MARKET_DATA_DIR="s3://bucket/root", AWS_ENDPOINT_URL=silent, **keys)
+    assert time.monotonic() - began_s < LONGEST_S
+    assert done.returncode == 1
+    assert SECRET not in done.stdout + done.stderr
+    assert {"places not finished", "locks not finished"} <= wrong(json.loads(done.stdout)["lines"]).keys()
+
+
+@pytest.mark.slow
+def test_a_bucket_that_answers_is_told_with_its_time(run: MarketData, moto: str) -> None:
+    boto3 = pytest.importorskip("boto3")
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+    client = boto3.client(
+        "s3", endpoint_url=moto, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key=SECRET
+    )
+    client.create_bucket(Bucket="doctor")
+    done = run.run("doctor", "--json", MARKET_DATA_DIR="s3://doctor/root", AWS_ENDPOINT_URL=moto, **keys)
+    assert "keeps conditions" in seen(json.loads(done.stdout)["lines"])["places data root"], done.stdout
+    assert SECRET not in done.stdout
+
+
+def test_no_token_and_no_password_is_shown(run: MarketData) -> None:
+    """Each secret has a place where a line tells of what is beside it."""
+    home = run.root / "dagster"
+    home.mkdir(parents=True)
+    url = f"postgresql://me:{SECRET}@127.0.0.1:1/db"
+    (home / "dagster.yaml").write_text(f"storage: {{postgres: {{postgres_url: '{url}'}}}}\n", encoding="utf-8")
+    proxy = f"http://me:{SECRET}@127.0.0.1:1"
+    env = {name: proxy for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")}
+    env |= {"NO_PROXY": "", "no_proxy": "", "MARKET_DATA_EXCHANGE_URL": ""}
+    env |= {"MARKET_DATA_API_TOKEN": SECRET, "MARKET_DATA_ALERT_URL": f"https://hooks.example/{SECRET}"}
+    for words in (["doctor"], ["doctor", "--json"]):
+        done = run(*words, **env)
+        assert done.exit_code == 1
+        assert SECRET not in done.output
+    told = seen(json.loads(done.stdout)["lines"])
+    assert "through the proxy 127.0.0.1:1" in told["exchange spot proxy"]
+
+
+def test_who_loads_a_dataset_is_told(run: MarketData) -> None:
+    files = dataset_in(run)
+    with files.loading(span("2024-05-10", "2024-05-12")):
+        told = seen(examined(run, 0))
+    assert told["locks load spot BTC/USDT"].startswith("2024-05-10T00:00Z to 2024-05-12T00:00Z, by ")
+    assert "since " in told["locks load spot BTC/USDT"]
+    if os.name == "posix":
+        assert f"by process {os.getpid()}, since " in told["locks load spot BTC/USDT"]
+    assert "0 loads under way" in seen(examined(run, 0))["locks datasets"]
+
+
+@pytest.mark.slow
+def test_who_follows_a_dataset_is_told(run: MarketData) -> None:
+    dataset_in(run).mark_live(True)
+    with run.start("live") as process:
+        try:
+            note = run.root / "binance" / "BTCUSDT" / "1m" / ".live.json"
+            until_s = time.monotonic() + 60
+            while not note.exists():
+                assert time.monotonic() < until_s, process.poll()
+                time.sleep(0.05)
+            told = seen(examined(run, 0))
+        finally:
+            process.kill()
+            process.communicate()
+    assert f"process {process.pid} on {socket.gethostname()}, since " in told["locks live spot BTC/USDT"]
+
+
+def test_the_end_of_live_mode_by_an_error_is_told_until_it_is_followed_again(run: MarketData) -> None:
+    note = dataset_in(run).folder / ".live.error"
+    Path(str(note)).write_text("the disk is full", encoding="utf-8")
+    assert wrong(examined(run, 1)) == {
+        "errors live binance/BTCUSDT": "ended by an error: the disk is full -> start live mode again"
+    }
+
+
+def test_a_day_that_failed_is_told_until_it_is_there(run: MarketData, simulate: Simulate) -> None:
+    files = dataset_in(run)
+    log_to(run.root / "logs")
+    failures = FailedDays(files.dataset.name)
+    day = day_of(parse_zone("UTC"), datetime(2024, 5, 11, tzinfo=UTC).date())
+    failures.note(DayResult(day, Outcome.FAILED, error=str(SourceUnavailable("no answer; check the network"))))
+    logging.shutdown()
+    [(name, text)] = wrong(examined(run, 1)).items()
+    assert name == "errors spot BTC/USDT 2024-05-11"
+    assert text.endswith("-> run market-data --market spot --pair BTC/USDT backfill --start 2024-05-11")
+    assert run(*SPOT, "backfill", *THREE_DAYS).exit_code == 0
+    assert wrong(examined(run, 0)) == {}
+
+
+def test_a_check_that_failed_last_is_told_and_one_that_passed_since_is_not(run: MarketData) -> None:
+    home = run.root / "dagster"
+    for passed, severity, code in ((False, "WARN", 0), (False, "ERROR", 1), (True, "ERROR", 0)):
+        with open_instance(home) as instance:
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(["binance", "BTCUSDT", "klines_1m"]),
+                check_name="each_minute",
+                passed=passed,
+                metadata={},
+                severity=dg.AssetCheckSeverity[severity],
+            )
+            instance.report_runless_asset_event(evaluation)
+        found = wrong(examined(run, code))
+        assert found.keys() == ({"dagster check each_minute"} if code else set())
+
+
+# --- in a terminal
+
+in_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
+
+
+@in_a_terminal
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_page_fits_a_narrow_terminal(run: MarketData, columns: int) -> None:
+    lines = shown_lines(in_terminal(run, "doctor", columns=columns, SYMBOL="BTC-USDT"))
+    assert max(map(len, lines)) <= columns
+    assert lines[-1] == "1 line needs care"
+    text = " ".join(" ".join(lines).split())
+    assert "what to do" in text
+
+
+@in_a_terminal
+def test_no_color_turns_colours_off(run: MarketData) -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-7]")
+    assert colour.search(in_terminal(run, "doctor", columns=80))
+    assert not colour.search(in_terminal(run, "doctor", columns=80, NO_COLOR="1"))
