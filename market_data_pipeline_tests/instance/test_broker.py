@@ -1,7 +1,11 @@
 """What a worker and Dagster's queue say of a broker that is set wrong, that refuses, or that is away."""
 
 import queue
+import shutil
+import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,7 +17,7 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline_tests.instance.test_workers import add_run, launch, write_home
-from market_data_pipeline_tests.servers import Link, broker_queue, require_celery
+from market_data_pipeline_tests.servers import Link, broker_queue, free_ports, missing, require_celery
 from market_data_pipeline_tests.support import MarketData, wait_until
 
 
@@ -39,7 +43,7 @@ def refusal_of(worker: MarketData, broker: str) -> str:
 @pytest.mark.parametrize(
     ("broker", "said"),
     [
-        ("", "is empty; give CELERY_BROKER_URL amqp://USER:PASSWORD@HOST:5672//"),
+        ("", "is empty; set broker in dagster.yaml, or CELERY_BROKER_URL if that names it"),
         ("http://user:hidden@127.0.0.1", "begins with none of amqp, amqps, redis, rediss"),
         ("user:hidden@127.0.0.1:5672", "begins with none of amqp, amqps, redis, rediss"),
         ("amqp://user:hid#hidden@127.0.0.1", "the port of the broker is no number"),
@@ -86,11 +90,116 @@ def test_dagsters_queue_keeps_a_run_while_the_broker_is_set_wrong(
     assert "hidden" not in str(raised.value)
 
 
+def handed_over(home: Path) -> str:
+    """What Dagster's queue is told of a run that the broker does not take."""
+    with open_instance(home) as instance, pytest.raises(DagsterUserCodeUnreachableError) as raised:
+        launch(instance, add_run(instance))
+    return str(raised.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "amqp", "amqps"])
+def test_a_port_that_says_nothing_is_not_waited_for_long(tmp_path: Path, postgres: str, scheme: str) -> None:
+    require_celery()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://user:hidden@127.0.0.1:{silent.getsockname()[1]}/"
+        write_home(tmp_path / "home", postgres, broker=url)
+        began_s = time.monotonic()
+        said = handed_over(tmp_path / "home")
+    assert time.monotonic() - began_s < 40
+    assert "does not answer" in said
+    assert ("a port without TLS looks like this" in said) == (scheme in {"rediss", "amqps"})
+    assert "hidden" not in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("server", "scheme", "said"),
+    [
+        ("redis", "rediss", "a port without TLS looks like this, too"),
+        # RabbitMQ answers what it does not understand.
+        ("rabbitmq", "amqps", "refuses: "),
+    ],
+)
+def test_a_broker_without_tls_is_told_in_one_line(
+    tmp_path: Path, postgres: str, caplog: pytest.LogCaptureFixture, server: str, scheme: str, said: str
+) -> None:
+    with broker_queue(server) as (url, _):
+        write_home(tmp_path / "home", postgres, broker=f"{scheme}{url[url.index(':') :]}")
+        began_s = time.monotonic()
+        line = handed_over(tmp_path / "home")
+    assert said in line
+    assert "\n" not in line
+    assert time.monotonic() - began_s < 40
+    assert not [record for record in caplog.records if "insecure" in record.getMessage()]
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path) -> Iterator[int]:
+    """The port of a Redis that speaks TLS, with a certificate of its own, `tls/cert.pem`."""
+    folder, [port] = tmp_path / "tls", free_ports(1)
+    folder.mkdir()
+    if not (shutil.which("redis-server") and shutil.which("openssl")):
+        missing("redis", "there is no program redis-server or openssl")
+    files, subject = ("-keyout", "key.pem", "-out", "cert.pem"), ("-subj", "/CN=localhost")
+    names = ("-addext", "subjectAltName=IP:127.0.0.1")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *subject, *names]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    files = ("--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem")
+    command = ["redis-server", "--port", "0", "--tls-port", str(port), *files, "--tls-auth-clients", "no", "--save", ""]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as server:
+        try:
+            wait_until(lambda: b"Ready to accept" in (folder / "log").read_bytes() or server.poll() is not None)
+            if server.poll() is not None:
+                missing("redis", (folder / "log").read_text())
+            yield port
+        finally:
+            server.kill()
+
+
+@pytest.mark.slow
+def test_the_certificate_of_redis_is_checked(worker: MarketData, tmp_path: Path, tls_port: int) -> None:
+    url = f"rediss://127.0.0.1:{tls_port}/0"
+    assert "certificate verify failed" in refusal_of(worker, url).partition(" refuses: ")[2]
+    for how in (f"ssl_ca_certs={tmp_path / 'tls' / 'cert.pem'}", "ssl_cert_reqs=none"):
+        with lines_of(worker, f"{url}?{how}") as lines:
+            assert "takes runs of the queue" in lines.get(timeout=60)
+
+
+@pytest.mark.parametrize("variable", ["CELERY_BROKER_URL", "BROKER_URL"])
+def test_the_broker_that_is_written_counts(
+    tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Celery takes a variable of the environment before its settings."""
+    with broker_queue("rabbitmq") as (url, name):
+        monkeypatch.setenv(variable, "redis://127.0.0.1:1/0")
+        write_home(tmp_path / "home", postgres, name, url)
+        with open_instance(tmp_path / "home") as instance:
+            run, launcher = add_run(instance), instance.run_launcher
+            launch(instance, run)
+            with launcher.celery.connection_for_read() as connection:
+                message = connection.SimpleQueue(launcher.celery.conf.task_queues[0]).get(timeout=10)
+                message.ack()
+    assert run.run_id in str(message.payload)
+
+
+@pytest.mark.parametrize("kind", ["READ", "WRITE"])
+def test_a_variable_that_celery_takes_before_what_is_written_is_refused(
+    worker: MarketData, tmp_path: Path, postgres: str, kind: str
+) -> None:
+    write_home(tmp_path / "home", postgres, broker="amqp://127.0.0.1:1//")
+    result = worker("worker", **{f"CELERY_BROKER_{kind}_URL": "amqp://user:hidden@127.0.0.1:2//"})
+    assert result.exit_code == 2, result.output
+    assert f"CELERY_BROKER_{kind}_URL names another broker than dagster.yaml" in result.stderr
+    assert "hidden" not in result.output
+    assert result.stderr.count("\n") == 1
+
+
 @contextmanager
-def lines_of(worker: MarketData, broker: str) -> Iterator["queue.Queue[str]"]:
+def lines_of(worker: MarketData, broker: str, **env: str) -> Iterator["queue.Queue[str]"]:
     """The lines that a worker writes while it works; it ends after the block."""
     lines: queue.Queue[str] = queue.Queue()
-    with worker.start("worker", CELERY_BROKER_URL=broker) as process, ExitStack() as stack:
+    with worker.start("worker", CELERY_BROKER_URL=broker, **env) as process, ExitStack() as stack:
         stack.callback(process.kill)
         for stream in (process.stderr, process.stdout):
             threading.Thread(target=lambda of: [lines.put(line) for line in of], args=(stream,), daemon=True).start()
@@ -105,6 +214,15 @@ def read_to(words: str, lines: "queue.Queue[str]") -> list[str]:
     while words not in said[-1]:
         said.append(lines.get(timeout=60))
     return [line for line in said if line.strip()]
+
+
+@pytest.mark.slow
+def test_a_worker_takes_no_variable_of_celerys_command_line(worker: MarketData, tmp_path: Path, postgres: str) -> None:
+    with broker_queue("rabbitmq") as (url, name):
+        write_home(tmp_path / "home", postgres, name, url)
+        others = {"APP": "nowhere", "BROKER_URL": "redis://127.0.0.1:1/0", "LOADER": "nowhere"}
+        with lines_of(worker, "redis://127.0.0.1:1/0", **others) as lines:
+            assert f"takes runs of the queue {name} at amqp://" in lines.get(timeout=60)
 
 
 @pytest.mark.slow

@@ -24,11 +24,13 @@ TASK_TAG = "dagster-celery/task_id"
 GONE = "amqp://guest:secret@127.0.0.1:{port}//"
 
 
-def write_home(home: Path, postgres: str, queue: str = "market_data") -> None:
-    """The home of `deploy/dagster.celery.yaml`, with a database and a queue of its own."""
+def write_home(home: Path, postgres: str, queue: str = "market_data", broker: str | None = None) -> None:
+    """The home of `deploy/dagster.celery.yaml`, with a database and a queue of its own, perhaps with another broker."""
     document = yaml.safe_load((CHECKOUT / "deploy" / "dagster.celery.yaml").read_text(encoding="utf-8"))
     document["storage"]["custom"]["config"]["postgres_url"] = postgres
     document["run_launcher"]["config"]["queue"] = queue
+    if broker is not None:
+        document["run_launcher"]["config"]["broker"] = broker
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 

@@ -4,10 +4,12 @@ Belongs here: the URL, the first connection of a worker, and each connection aft
 runs over (`launcher`), executing them (`worker`).
 
 Celery tries again without a pause what RabbitMQ refuses, never gives up what Redis refuses, takes RabbitMQ on this
-machine where no URL is given, and writes a line for each try.
+machine where no URL is given, and writes a line for each try. It takes variables of the environment before what is
+written, and kombu does not check the certificate of a `rediss://` whose URL does not ask for it.
 """
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +29,10 @@ from market_data_pipeline.core.text import one_line
 _log = logging.getLogger(__name__)
 
 _SCHEMES = ("amqp", "amqps", "redis", "rediss")
-_GIVE = "give CELERY_BROKER_URL amqp://USER:PASSWORD@HOST:5672// of RabbitMQ or redis://:PASSWORD@HOST:6379/0 of Redis"
+_WHERE = "broker in dagster.yaml, or CELERY_BROKER_URL if that names it"
+_GIVE = f"set {_WHERE}, to amqp://USER:PASSWORD@HOST:5672// of RabbitMQ or redis://:PASSWORD@HOST:6379/0 of Redis"
+# With TLS, these say that the server went away, and not that it refuses.
+_GONE = ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError
 _PAUSES_S = (2, 4, 8, 15)
 
 
@@ -59,6 +64,17 @@ def require_url(url: str | None) -> None:
             raise UsageError(f"the database of the broker is no number; {_GIVE}")
 
 
+def with_checked_certificate(url: str) -> str:
+    """The URL, or several with `;` between them, where each `rediss://` says what of the certificate is checked."""
+    return ";".join(map(_checked, url.split(";")))
+
+
+def _checked(url: str) -> str:
+    if not url.lower().startswith("rediss://") or "ssl_" in url.partition("?")[2]:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+
+
 def require_broker(app: Celery) -> None:
     """Refuse a broker that cannot be used as it is set. One that does not answer is waited for later.
 
@@ -79,7 +95,7 @@ def broker_failures(app: Celery) -> Iterator[None]:
         UsageError: its URL is none, or it refuses what the URL or the queue asks for.
         BrokerAway: it does not answer.
     """
-    require_url(app.conf.broker_read_url)
+    _require_written(app)
     try:
         connection = app.connection_for_read()  # opens nothing; it knows the errors of its transport
     except (TypeError, ValueError) as error:
@@ -90,8 +106,29 @@ def broker_failures(app: Celery) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, OperationalError) and error.__cause__ else error
         if _is_refusal(cause):
             problem = f"the broker {connection.as_uri()} refuses: {_reason_of(cause)}"
-            raise UsageError(f"{problem}; correct CELERY_BROKER_URL, or what the broker lets in") from None
-        raise BrokerAway(f"the broker {connection.as_uri()} does not answer: {_reason_of(cause)}") from None
+            raise UsageError(f"{problem}; correct {_WHERE}, or what the broker lets in") from None
+        raise BrokerAway(_away(connection, cause)) from None
+
+
+def _require_written(app: Celery) -> None:
+    """Refuse what is written if it is no URL, or if Celery would take another one.
+
+    Raises:
+        UsageError: it is so.
+    """
+    require_url(app.conf.get("broker_read_url"))
+    for kind, used in (("read", app.conf.broker_read_url), ("write", app.conf.broker_write_url)):
+        if used != app.conf.get(f"broker_{kind}_url"):
+            name = f"CELERY_BROKER_{kind.upper()}_URL"
+            raise UsageError(f"{name} names another broker than dagster.yaml, and Celery takes it; unset it")
+
+
+def _away(connection: Connection, error: BaseException) -> str:
+    problem = f"the broker {connection.as_uri()} does not answer: {_reason_of(error)}"
+    is_late = isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower()
+    if is_late and connection.transport_cls in ("amqps", "rediss"):
+        return f"{problem}; a port without TLS looks like this, too"
+    return problem
 
 
 def _reason_of(error: BaseException) -> str:
@@ -117,9 +154,10 @@ def _wait_for(connection: Connection, end_if_asked: Callable[[], None]) -> Conne
             _connect(connection)
             break
         except _failures(connection) as error:
-            what = "refuses" if _is_refusal(error) else "does not answer"
+            problem, what = _away(connection, error), "does not answer"
+            if _is_refusal(error):
+                problem, what = f"the broker {connection.as_uri()} refuses: {_reason_of(error)}", "refuses"
             if what not in said:
-                problem = f"the broker {connection.as_uri()} {what}: {_reason_of(error)}"
                 _log.warning("%s; this worker waits for it, and runs under way go on", problem)
             said.add(what)
         for _ in range(pause_s):
@@ -138,8 +176,10 @@ def _connect(connection: Connection) -> None:
 
     try:
         connection.ensure_connection(errback=at_once)
+        return
     except OperationalError as error:
-        raise error.__cause__ or error from None
+        failure = error.__cause__ or error
+    raise failure  # out of the handler, which would replace what the failure came from
 
 
 def _failures(connection: Connection) -> tuple[type[Exception], ...]:
@@ -149,4 +189,16 @@ def _failures(connection: Connection) -> tuple[type[Exception], ...]:
 def _is_refusal(error: BaseException) -> bool:
     from redis.exceptions import AuthenticationError, ResponseError
 
-    return isinstance(error, (AccessRefused, NotAllowed, PreconditionFailed, AuthenticationError, ResponseError))
+    refusals = AccessRefused, NotAllowed, PreconditionFailed, AuthenticationError, ResponseError
+    return isinstance(error, refusals) or _is_refusal_of_tls(error)
+
+
+def _is_refusal_of_tls(error: BaseException | None) -> bool:
+    """True if the certificate is not accepted, or the port does not speak TLS; redis wraps such an error."""
+    seen = list[BaseException]()
+    while error is not None and error not in seen:  # an error that is raised again may lead back to itself
+        if isinstance(error, ssl.SSLError):
+            return not isinstance(error, _GONE)
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False

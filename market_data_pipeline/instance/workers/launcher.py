@@ -27,7 +27,7 @@ from kombu.entity import Queue
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.workers.beats import Beats
-from market_data_pipeline.instance.workers.broker import BrokerAway, broker_failures
+from market_data_pipeline.instance.workers.broker import BrokerAway, broker_failures, with_checked_certificate
 
 _WEEK_S = 7 * 24 * 3600
 _SETTINGS = {
@@ -50,6 +50,9 @@ _SETTINGS = {
         "confirm_publish": True,
         # Redis hands a run out again that is not over by then.
         "visibility_timeout": _WEEK_S,
+        # Of Redis, which kombu waits for without end by default, also while it begins to speak TLS.
+        "socket_connect_timeout": 5,
+        "socket_timeout": 10,
         "max_retries": 2,
         "interval_start": 0,
         "interval_step": 0.5,
@@ -66,7 +69,10 @@ class WorkerRunLauncher(CeleryRunLauncher):
     """Hands runs to workers. Its `config` has `broker`, a URL, and `queue`, the name of Celery's queue."""
 
     def __init__(self, broker: str, queue: str = "market_data", inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(default_queue=queue, broker=broker, config_source=_SETTINGS, inst_data=inst_data)
+        broker = with_checked_certificate(broker)
+        # Celery takes the variable CELERY_BROKER_URL before its setting `broker_url`, but not before these two.
+        settings = {**_SETTINGS, "broker_read_url": broker, "broker_write_url": broker}
+        super().__init__(default_queue=queue, broker=broker, config_source=settings, inst_data=inst_data)
         # RabbitMQ before 3.12 ignores the time; its `consumer_timeout` does the same for all queues.
         arguments = {"x-max-priority": 10, "x-consumer-timeout": _WEEK_S * 1000}
         self.celery.conf.task_queues = [Queue(queue, queue_arguments=arguments)]

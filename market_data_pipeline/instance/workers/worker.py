@@ -68,10 +68,17 @@ def work(home: Path, *, runs: int) -> None:
     after_setup_logger.connect(_leave_days_to_the_log)
     # Celery warns of root because of messages that are pickled. These are JSON.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    app.worker_main(
-        ["--quiet", "worker", f"--concurrency={runs}", f"--hostname={name}", f"--queues={queue}", "--loglevel=ERROR"]
-        + ["--without-gossip", "--without-mingle"]
-    )
+    # Not by Celery's command line, which takes variables such as APP and BROKER_URL before what it is given.
+    app.Worker(
+        concurrency=runs,
+        hostname=name,
+        queues=[queue],
+        loglevel=logging.ERROR,
+        quiet=True,
+        no_color=True,
+        without_gossip=True,
+        without_mingle=True,
+    ).start()
 
 
 def _leave_days_to_the_log(logger: logging.Logger, **_: Any) -> None:
