@@ -173,7 +173,7 @@ def _dataset(context: InjectedContext, inventory: Inventory, page: int) -> HTMLR
     view, now_ms = inventory.view, _now_ms()
     years = days_covered(view.dataset, view.entries, inventory.damaged, now_ms)
     chunks = f"/browse/file?{pages.query(file=layout.relative_folder(view.dataset, layout.CHUNKS))}"
-    ledger = revisions.read(view.status.folder)
+    ledger = revisions.read(view.status.folder, view.entries)
     entries = view.entries[::-1][(page - 1) * FILES_A_PAGE : page * FILES_A_PAGE]
     return pages.render(
         "dataset.html",

@@ -8,7 +8,7 @@ A minute that only one of two chunks has is not revised: a day has grown, or a g
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,9 +26,9 @@ from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks.encoding import encode
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
-from market_data_pipeline.core.store.manifest import State
+from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.store.storage.protocol import StorePath, again_if_changed
 
 _MOST_EXAMPLES = 20
 _LAST_LINES_BYTES = 200_000
@@ -65,13 +65,17 @@ class Revision:
     examples: tuple[Change, ...]
 
 
-def note(folder: StorePath, dataset: Dataset, old: Chunk, new: Chunk) -> Revision | None:
+def note(folder: StorePath, old: Chunk, new: Chunk) -> Revision | None:
     """Append the revision between the chunks to the ledger, if there is one, and return it."""
     if revision := revision_between(old, new):
         append(folder, revision)
-        minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
-        _log.warning("%s %s revised: %s of %d minutes", dataset.name, revision.day, fields, minutes)
     return revision
+
+
+def say(dataset: Dataset, revision: Revision) -> None:
+    """Log that the chunk was replaced."""
+    minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
+    _log.warning("%s %s revised: %s of %d minutes", dataset.name, revision.day, fields, minutes)
 
 
 def revision_between(old: Chunk, new: Chunk) -> Revision | None:
@@ -119,23 +123,38 @@ def is_equal_but_for_source(old: Chunk, new: Chunk, *, row_group_rows: int | Non
 def append(folder: StorePath, revision: Revision) -> None:
     """Append the revision to the dataset's ledger; the caller holds the folder's lock.
 
-    No line is added if the day's last one is of the same two chunks: a process was killed between noting and replacing.
-    Only the last 200 kB are searched for it, as live mode may add a line each minute.
+    Under a lock no line is added if the day's last one is of the same two chunks: a process was killed between noting
+    and replacing. Only the last 200 kB are searched for it, as live mode may add a line each minute. Where there are no
+    locks, that line may be of a process that goes on, and may be withdrawn.
     """
+    files = storage_of(folder)
 
     def line(written: bytes) -> bytes:
-        last = _last_of(revision.day, written)
+        last = None if files.is_conditional else _last_of(revision.day, written)
         if last is not None and (last.old_sha256, last.new_sha256) == (revision.old_sha256, revision.new_sha256):
             return b""
         # A killed process may have left a line without its end, to which this one must not be joined.
         start = b"\n" if written and not written.endswith(b"\n") else b""
-        return start + json.dumps(records.content(revision), separators=(",", ":")).encode() + b"\n"
+        return start + _line_of(revision)
 
-    storage_of(folder).append(folder / REVISIONS_FILE, _LAST_LINES_BYTES, line)
+    files.append(folder / REVISIONS_FILE, _LAST_LINES_BYTES, line)
 
 
-def read(folder: StorePath) -> list[Revision]:
-    """The dataset's revisions in the order they were noticed; a line that is not a whole revision is skipped."""
+@again_if_changed
+def withdraw(folder: StorePath, revision: Revision) -> None:
+    """Take a revision out of the ledger that this process has appended, as its chunk was refused."""
+    files, path = storage_of(folder), folder / REVISIONS_FILE
+    written, version = files.read_version(path, _MOST_BYTES)
+    before, line, after = written.rpartition(_line_of(revision))
+    if line:
+        files.write(path, before + after, version)
+
+
+def read(folder: StorePath, stored: Iterable[Entry] = ()) -> list[Revision]:
+    """The dataset's revisions in the order they were noticed, without those that did not take place.
+
+    A line that is not a whole revision is skipped. `stored` are the entries of the chunks that are stored now.
+    """
     path = folder / REVISIONS_FILE
     try:
         written = storage_of(path).read(path, _MOST_BYTES)
@@ -143,7 +162,38 @@ def read(folder: StorePath) -> list[Revision]:
         return []
     except ValueError as error:
         raise StoreError(f"{path} cannot be used: {error}; move it away, a new one is begun") from None
-    return list(_parsed(written.splitlines()))
+    return _that_took_place(list(_parsed(written.splitlines())), stored)
+
+
+def _that_took_place(noted: Sequence[Revision], stored: Iterable[Entry]) -> list[Revision]:
+    """Without the revisions of processes that were killed before they replaced the chunk.
+
+    A chunk is replaced once: of several revisions of one chunk, that one counts whose new chunk is stored or was
+    revised later, else the last. A chunk that is still stored was not replaced. The same chunk may come again.
+    """
+    there = {(entry.day, entry.sha256) for entry in stored}
+    replaced: dict[tuple[str, str], int | None] = dict.fromkeys(there)
+    took_place, is_sure = set[int](), set[int]()
+    for number in reversed(range(len(noted))):
+        revision = noted[number]
+        old, new = (revision.day, revision.old_sha256), (revision.day, revision.new_sha256)
+        if old in replaced:
+            rival = replaced[old]
+            if rival is None or rival in is_sure or new not in there:
+                continue
+            took_place.discard(rival)
+        replaced[old] = number
+        took_place.add(number)
+        if new in there:
+            is_sure.add(number)
+        # Before it, the old chunk was stored, and the new one was not or had a revision of its own.
+        there = there - {new} | {old}
+        replaced.pop(new, None)
+    return [revision for number, revision in enumerate(noted) if number in took_place]
+
+
+def _line_of(revision: Revision) -> bytes:
+    return json.dumps(records.content(revision), separators=(",", ":")).encode() + b"\n"
 
 
 def _last_of(day: str, written: bytes) -> Revision | None:

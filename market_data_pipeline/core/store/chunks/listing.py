@@ -164,7 +164,7 @@ class ChunkList:
 
     def revisions(self) -> list[Revision]:
         """Every revision of the dataset, in the order they were noticed; read from disk."""
-        return revisions.read(self.folder)
+        return revisions.read(self.folder, self.entries.values())
 
     def strangers(self) -> list[StorePath]:
         """Files under `chunks/` that are no chunks of this dataset, or have no entry because they break a rule."""

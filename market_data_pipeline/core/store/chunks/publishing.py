@@ -10,7 +10,7 @@ differs is damaged, and stays listed until it is repaired. A day that is not ove
 replacing its chunk, so its entry on disk is old, and a chunk that differs is adopted like one that is not listed.
 
 No stored value is replaced without a trace: how a new chunk differs from the one on disk is in the ledger of
-`revisions` before the new one takes its place.
+`revisions` before the new one takes its place. If it is refused, that line is withdrawn.
 """
 
 import time
@@ -143,12 +143,12 @@ class ChunkWriter(ChunkList):
 
     def _put(self, path: StorePath, new: NewChunk, stored: Chunk | None, found: Version | None) -> Version | None:
         """Write the chunk's file. Before that, the stored one is compared, its revision noted, its entry unlisted."""
+        revision = None
         if stored:
             # Live mode adds minutes to the stored ones and changes none: nothing can be lost or revised.
             if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
                 self._refuse_worse(stored, new.chunk)
-                if revision := revisions.note(self.folder, self.dataset, stored, new.chunk):
-                    self.revised[revision.day] = revision
+                revision = revisions.note(self.folder, stored, new.chunk)
             self._unlist(new.day.key)
         elif self._files.exists(path):
             # Without a lock, it may have been away for a moment, as another process has just renamed or replaced it.
@@ -160,7 +160,12 @@ class ChunkWriter(ChunkList):
         try:
             version = self._files.write(path, new.content, found, syncs=not self._is_together)
         except Changed as error:
+            if revision:
+                revisions.withdraw(self.folder, revision)
             raise Overtaken(str(error)) from error
+        if revision:
+            revisions.say(self.dataset, revision)
+            self.revised[revision.day] = revision
         self._written.add(new.day.key)
         self._is_unsynced |= self._is_together
         self._last_written = path, version, new.chunk
