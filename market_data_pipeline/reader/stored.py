@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, explain, intersect, merge, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import day_at
@@ -28,12 +29,14 @@ from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, parse_footer
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.growing import grown, lacked
+from market_data_pipeline.core.store.chunks.replacing import lacks_minutes
 from market_data_pipeline.core.store.combined import CombinedFooter, Selection
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import Owner, journaled
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import refusal_of_disk
 
 T = TypeVar("T")
 
@@ -172,9 +175,11 @@ class StoredDataset:
         try:
             return Listing(self.manifest.entries() or {}, chunk_files.scan(self.folder / layout.CHUNKS, self.dataset))
         except OSError as error:
-            raise StoreError(
-                f"{self.folder} cannot be read: {error.strerror or error}; check its permissions"
-            ) from None
+            if isinstance(self.folder, Path):
+                raise StoreUnavailable(
+                    f"{self.folder} cannot be read: {error.strerror or error}; check its permissions"
+                ) from None
+            raise StoreUnavailable(refusal_of_disk(error)) from None
 
     def _days_in(self, listing: Listing, window: Span) -> list[str]:
         days = listing.days
@@ -194,6 +199,10 @@ class StoredDataset:
                 return read(listing)
             except StoreError:
                 return _retried(lambda: read(self._list_files()))
+        except StoreUnavailable:
+            raise
+        except OSError as error:  # of an object store
+            raise StoreUnavailable(refusal_of_disk(error)) from error
         except StoreError as error:
             command = f"market-data --market {self.dataset.market} --pair {self.dataset.pair} verify --repair"
             raise StoreError(f"{self.dataset.name} {day} cannot be read: {error}; run {command}") from error
@@ -206,11 +215,22 @@ class StoredDataset:
             # Read whole, because Windows refuses to replace a file that is open.
             content = storage_of(path).read(path, MOST_CHUNK_BYTES)
             if sha256_of(content) != entry.sha256:
-                raise StoreError(f"the chunk {path.name} is not what the manifest lists")
+                return self._successor(listing, day, entry).klines.select(fields)
             with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
                 return file.read(columns=fields, use_threads=False).select(fields)
         except _UNREADABLE as error:
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and not isinstance(path, Path):
+                raise  # the object store is away
             raise StoreError(f"the chunk {path.name} cannot be read: {type(error).__name__}") from error
+
+    def _successor(self, listing: Listing, day: str, listed: Entry) -> Chunk:
+        """The chunk that a process has put in place of the listed one, and has not listed, see `ChunkList`."""
+        path = listing.path(day)
+        if storage_of(path).is_conditional:
+            chunk = self._unlisted(listing, day)
+            if not lacks_minutes(chunk.entry, listed):
+                return chunk
+        raise StoreError(f"the chunk {path.name} is not what the manifest lists")
 
     def _entry(self, listing: Listing, day: str) -> Entry:
         return listing.final_entry(day) or self._unlisted(listing, day).entry
@@ -248,8 +268,12 @@ class StoredDataset:
             return None
 
 
+def _may_be_replaced(error: BaseException) -> bool:
+    return isinstance(error, StoreError) and not isinstance(error, StoreUnavailable)
+
+
 # A writer needs only milliseconds between the first and the last of the files that it replaces together.
-@retry(retry=retry_if_exception_type(StoreError), stop=stop_after_attempt(5), wait=wait_fixed(0.05), reraise=True)
+@retry(retry=retry_if_exception(_may_be_replaced), stop=stop_after_attempt(5), wait=wait_fixed(0.05), reraise=True)
 def _retried(read: Callable[[], T]) -> T:
     return read()
 

@@ -154,8 +154,14 @@ class _OpenDataset:
         view, files, suspects = self._compared()
         if suspects:
             view, files, again = self._compared()
-            suspects = {day: problem for day, problem in again.items() if day in suspects}
+            suspects = {day: again[day] for day in again if day in suspects and not self._adopts(day)}
         return Inventory(view, files, suspects)
+
+    def _adopts(self, day: str) -> bool:
+        """See `DatasetStore.is_successor`."""
+        with self._lock:
+            entry = self._files.entries.get(day) if self._files else None
+            return bool(self._files and entry and self._files.is_successor(self._files.dataset.day(day), entry))
 
     def _compared(self) -> tuple[DatasetView, dict[str, ChunkFile], dict[str, str]]:
         view = self.view()

@@ -78,10 +78,14 @@ def second_looks(store: DatasetStore, first: list[Look]) -> Iterator[Look]:
     At the first look another process may just have replaced or renamed the chunk, or been about to load the day.
     """
     again = {}
-    if doubtful := [look.day for look in first if look.findings]:
+    if doubtful := [look for look in first if look.findings]:
         with store.undisturbed():
             loading = store.being_loaded()
-            again = {day: _look(store, day, loading) for day in doubtful}
+            for look in doubtful:
+                entry = store.entries.get(look.day.key)
+                if entry and any(finding.check == MATCHES_MANIFEST for finding in look.findings):
+                    store.is_successor(look.day, entry)  # then the look is at what it adopts
+                again[look.day] = _look(store, look.day, loading)
     for look in first:
         yield again.get(look.day, look)
 

@@ -186,6 +186,8 @@ def _chunk_of(store: DatasetStore, entry: Entry, *, newest: bool) -> Chunk:
     # Live mode, or a load, may have replaced it or moved the dataset's start.
     with store.undisturbed():
         chunk, now = store.read(day), store.entries.get(day.key)
+        if now and chunk.entry.sha256 != now.sha256 and store.is_successor(day, now):
+            now = chunk.entry
     if now is None or chunk.entry.sha256 != now.sha256:
         raise StoreError(f"the chunk of {entry.day} is damaged; run market-data verify --repair, then combine again")
     if not newest and chunk.entry.sha256 != entry.sha256:

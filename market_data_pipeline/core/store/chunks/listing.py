@@ -9,6 +9,7 @@ and the manifest on disk has not yet.
 
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
+from market_data_pipeline.core.store.chunks.replacing import lacks_minutes
 from market_data_pipeline.core.store.dataset_file import read_dataset_version
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile, State
@@ -174,10 +176,27 @@ class ChunkList:
         """As `is_intact`. The chunk of a day that is not over may have been replaced: then it is adopted."""
         if self._matches(day):
             return True
-        if (entry := self.entries.get(day.key)) is None or entry.is_over:
+        if (entry := self.entries.get(day.key)) is None:
             return False
+        if entry.is_over:
+            return self.is_successor(day, entry)
         self._adopt(day.key)
         return self._matches(day)
+
+    def is_successor(self, day: Day, listed: Entry) -> bool:
+        """True if the day's file is a whole chunk with all minutes of the listed one, which is adopted then.
+
+        Where there are no locks, another process may list a chunk again that is just being replaced, and who replaces
+        it may be killed before it has corrected the list.
+        """
+        if not self._files.is_conditional:
+            return False
+        with suppress(StoreError):
+            chunk = self._read_hashed(day)
+            if not (lacks_minutes(chunk.entry, listed) or chunk_files.chunk_problems(chunk.klines, chunk.footer, day)):
+                self._unlisted[day.key] = chunk.entry
+                return True
+        return False
 
     def _matches(self, day: Day) -> bool:
         entry = self.entries.get(day.key)

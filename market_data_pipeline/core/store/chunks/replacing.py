@@ -11,8 +11,10 @@ import numpy as np
 from tenacity import retry_if_exception
 
 from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.coverage import subtract
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store.chunks.files import Chunk
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.storage.protocol import patient
 
 T = TypeVar("T")
@@ -56,3 +58,9 @@ def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:
             f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {lost.size} minutes that it has",
             (new.entry.sha256, stored.entry.sha256),
         )
+
+
+def lacks_minutes(new: Entry, listed: Entry) -> bool:
+    """True if a chunk has no kline of a minute of which the listed chunk of the day has one."""
+    absent = (absence.span for absence in new.absences)
+    return bool(subtract(absent, [absence.span for absence in listed.absences]))
