@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -147,6 +147,7 @@ class Settings(BaseSettings):
         ),
     ] = "team:market-data"
     dagster_home: Annotated[Path | None, Field(description="folder of the Dagster instance")] = None
+    _is_hurried: bool = PrivateAttr(default=False)
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -160,9 +161,16 @@ class Settings(BaseSettings):
         Raises:
             UsageError: `market_data_dir` is the address of none.
         """
-        from market_data_pipeline.core.store.storage.places import root_at
+        from market_data_pipeline.core.store.storage.places import hurried, root_at
 
-        return root_at(self.market_data_dir)
+        root = root_at(self.market_data_dir)
+        return hurried(root) if self._is_hurried else root
+
+    def hurried(self) -> "Settings":
+        """The same for who only reads, and waits 10 s for a bucket that is away, where a load waits 45 s."""
+        settings = self.model_copy()
+        settings._is_hurried = True
+        return settings
 
     @property
     def folder(self) -> Path:

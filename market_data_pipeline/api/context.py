@@ -38,6 +38,7 @@ class Context:
 
 def context_of(settings: Settings, dagster: Dagster) -> Context:
     """The context of an app. Reads no file and sends no request."""
+    settings = settings.hurried()
     store = store_of(settings)
     catalog = Catalog(store)
     summaries = Summaries(catalog, KeptFile(settings.summaries, store.root))

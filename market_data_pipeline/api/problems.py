@@ -21,9 +21,10 @@ from market_data_pipeline.core.errors import (
     StoreUnavailable,
     UsageError,
 )
+from market_data_pipeline.core.text import refusal_of_disk
 
 MEDIA_TYPE = "application/problem+json"
-_DISK = "The disk is not available"
+_DISK, _BUCKET = "The disk is not available", "The object store is not available"
 # The first class that the error is an instance of decides.
 _STATUSES: Sequence[tuple[type[MarketDataError], int, str]] = (
     (UsageError, 422, "The request cannot be done"),
@@ -88,13 +89,15 @@ def handle_all(app: FastAPI) -> None:
     @app.exception_handler(MarketDataError)
     def _market_data_error(request: Request, error: MarketDataError) -> JSONResponse:
         status, title = next((status, title) for kind, status, title in _STATUSES if isinstance(error, kind))
+        if title == _DISK and isinstance(error.__cause__, OSError) and "://" in str(error.__cause__.filename):
+            title = _BUCKET
         return problem_response(ProblemDetails(title=title, status=status, detail=" ".join(str(error).split())))
 
     @app.exception_handler(OSError)
     def _os_error(request: Request, error: OSError) -> JSONResponse:
-        what = f"{error.strerror or type(error).__name__}: {error.filename or error}"
-        detail = f"{what}; check that the disk is not full and that the API may write to the folder"
-        return problem_response(ProblemDetails(title=_DISK, status=503, detail=" ".join(detail.split())))
+        title = _BUCKET if "://" in str(error.filename) else _DISK
+        detail = " ".join(refusal_of_disk(error).replace("that you may write", "that the API may write").split())
+        return problem_response(ProblemDetails(title=title, status=503, detail=detail))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:

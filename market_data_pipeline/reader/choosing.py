@@ -12,7 +12,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_mark
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.core.store.storage.places import root_at
+from market_data_pipeline.core.store.storage.places import hurried, root_at
 from market_data_pipeline.core.store.universes import find_universe
 
 Pairs = str | Sequence[str]
@@ -30,7 +30,7 @@ def store_at(market: str | None, address: str | Path | None) -> tuple[Store, Mar
 
         defaults = settings.load()
         market, root = market or defaults.market_type, root or defaults.root
-    return Store(root), parse_market(market)
+    return Store(hurried(root)), parse_market(market)
 
 
 def words_of(

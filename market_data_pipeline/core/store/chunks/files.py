@@ -5,7 +5,8 @@ here: what the manifest lists (`listing`), writing chunks (`publishing`), the en
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
@@ -161,15 +162,14 @@ def read(path: StorePath, dataset: Dataset, day: Day, read: ReadHashed | None = 
 
     Raises:
         StoreError: there is none, or it is not a whole chunk of this dataset and day.
+        OSError: the object store is away.
     """
-    try:
+    with _reading(path):
         content, sha256 = (read or _read_hashed)(day.key, path)
+    try:
         klines, footer = chunk_encoding.decode(content)
-    except FileNotFoundError:
-        raise StoreError(f"the chunk {path.name} is missing") from None
     except (ValueError, OSError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise StoreError(f"the chunk {path.name} cannot be read: {reason}") from error
+        raise _unreadable(path, error) from error
     is_of = (footer.market, footer.pair, footer.tz, footer.day)
     if is_of != (dataset.market, dataset.pair, dataset.zone.name, day.key):
         raise StoreError(f"the chunk {path.name} is of {' '.join(is_of)} by its footer")
@@ -183,12 +183,8 @@ def written(path: StorePath, dataset: Dataset, day: Day, klines: pa.Table, entry
     Raises:
         StoreError: there is no file, or it cannot be read.
     """
-    try:
+    with _reading(path):
         _, sha256 = _read_hashed(day.key, path)
-    except FileNotFoundError:
-        raise StoreError(f"the chunk {path.name} is missing") from None
-    except (ValueError, OSError) as error:
-        raise StoreError(f"the chunk {path.name} cannot be read: {' '.join(str(error).split())}") from error
     return of_entry(dataset, day, klines, entry) if sha256 == entry.sha256 else None
 
 
@@ -196,6 +192,29 @@ def of_entry(dataset: Dataset, day: Day, klines: pa.Table, entry: Entry) -> Chun
     """The chunk that was encoded from these klines and has this entry."""
     named = (dataset.market, dataset.pair, dataset.zone.name, day.key)
     return Chunk(entry, klines, Footer(*named, entry.source, entry.absences, entry.flaws))
+
+
+@contextmanager
+def _reading(path: StorePath) -> Iterator[None]:
+    """Raise what keeps the block from reading the file.
+
+    Raises:
+        StoreError: there is none, or it cannot be read.
+        OSError: the object store is away, which says nothing of the chunk.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise StoreError(f"the chunk {path.name} is missing") from None
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and storage_of(path).is_conditional:
+            raise
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: StorePath, error: Exception) -> StoreError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return StoreError(f"the chunk {path.name} cannot be read: {reason}")
 
 
 def _read_hashed(_day: str, path: StorePath) -> tuple[bytes, str]:

@@ -23,7 +23,7 @@ from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
-from market_data_pipeline.core.store.chunks.replacing import lacks_minutes
+from market_data_pipeline.core.store.chunks.replacing import is_as_good
 from market_data_pipeline.core.store.dataset_file import read_dataset_version
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile, State
@@ -184,16 +184,9 @@ class ChunkList:
         return self._matches(day)
 
     def is_successor(self, day: Day, listed: Entry) -> bool:
-        """True if the day's file is a whole chunk with all minutes of the listed one, which is adopted then.
-
-        Where there are no locks, another process may list a chunk again that is just being replaced, and who replaces
-        it may be killed before it has corrected the list.
-        """
-        if not self._files.is_conditional:
-            return False
+        """True if the file is a chunk that was put in place of the listed one, see `replacing`; it is adopted then."""
         with suppress(StoreError):
-            chunk = self._read_hashed(day)
-            if not (lacks_minutes(chunk.entry, listed) or chunk_files.chunk_problems(chunk.klines, chunk.footer, day)):
+            if self._files.is_conditional and is_as_good(chunk := self._read_hashed(day), listed, day):
                 self._unlisted[day.key] = chunk.entry
                 return True
         return False

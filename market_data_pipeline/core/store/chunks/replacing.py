@@ -12,8 +12,9 @@ from tenacity import retry_if_exception
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import subtract
+from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.store.chunks.files import Chunk
+from market_data_pipeline.core.store.chunks.files import Chunk, chunk_problems
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.storage.protocol import patient
 
@@ -58,6 +59,15 @@ def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:
             f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {lost.size} minutes that it has",
             (new.entry.sha256, stored.entry.sha256),
         )
+
+
+def is_as_good(chunk: Chunk, listed: Entry, day: Day) -> bool:
+    """True if the chunk keeps every rule and has all minutes of the listed one, in whose place it was found.
+
+    Where there are no locks, another process may list a chunk again that is just being replaced, and who replaces it
+    may be killed before it has corrected the list.
+    """
+    return not (lacks_minutes(chunk.entry, listed) or chunk_problems(chunk.klines, chunk.footer, day))
 
 
 def lacks_minutes(new: Entry, listed: Entry) -> bool:

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from market_data_pipeline.core.store.storage.refusals import errors_of
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
     from obstore.store import ObjectStore
+
+
+# A page asks for many objects, each of which would be waited for.
+_AWAY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,16 @@ class Found:
 class Objects:
     """The objects below one root. Threads may share it; a process that was forked opens connections of its own."""
 
-    def __init__(self, root: str) -> None:
-        """Send no request yet. `root` is the address of the data root."""
-        self.root = root
+    def __init__(self, root: str, *, is_hurried: bool = False) -> None:
+        """Send no request yet.
+
+        Args:
+            root: the address of the data root.
+            is_hurried: an answer is not waited for as long as otherwise, see `opening`.
+        """
+        self.root, self._is_hurried = root, is_hurried
+        # Until when it counts as away, and what is said of it.
+        self._away_until_s, self._problem = 0.0, ""
         self._lock = threading.Lock()
         # What is in the memory of this process is opened once.
         self._has_answered = root.startswith("memory:")
@@ -193,12 +205,15 @@ class Objects:
         with self._lock:
             now = os.getpid(), self._has_answered
             if self._opened is None or self._opened[0] != now:
-                self._opened = now, opened(self.root, has_answered=self._has_answered)
+                store = opened(self.root, has_answered=self._has_answered, is_hurried=self._is_hurried)
+                self._opened = now, store
             return self._opened[1]
 
     @contextmanager
     def _asked(self, path: BucketPath) -> Iterator[None]:
         """As `errors_of`, of a request. Whoever was waited for in vain is not waited for again until it answers."""
+        if time.monotonic() < self._away_until_s:
+            raise OSError(errno.EIO, self._problem, str(path))
         try:
             with errors_of(path):
                 yield
@@ -208,6 +223,8 @@ class Objects:
         except OSError as error:
             if error.errno == errno.EIO and not self.root.startswith("memory:"):
                 self._has_answered = False
+                if self._is_hurried:
+                    self._away_until_s, self._problem = time.monotonic() + _AWAY_S, error.strerror or str(error)
             raise
         self._has_answered = True
 

@@ -8,6 +8,7 @@ Credentials are taken from where other programs find them, and are in no text: f
 
 import os
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -21,15 +22,28 @@ from market_data_pipeline.core.text import one_line
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_TIMEOUT_S, _CONNECT_TIMEOUT_S, _PATIENCE_S = 30, 5, 45
 # A server that refuses connections has refused this many within 2 s.
 _FEW_RETRIES, _MANY_RETRIES = 8, 1000
-_LONGEST_PAUSE_S = 3
 # Those of a role are got again before they expire: botocore gives none that have less than ten minutes left.
 _CREDENTIALS_KEPT = timedelta(minutes=5)
 _ENDPOINT = re.compile(r"https?://[^\s/@?#]+/?")
 SERVER = re.compile(r"\b(https?://)(?:[^/\s@]*@)?([^/\s?]+)")
 MOST_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """How long one try may take to connect, without a byte and in all, and for how long it is tried again, in s."""
+
+    connect_s: float
+    silent_s: float
+    try_s: float
+    tries_s: float
+    longest_pause_s: float
+
+
+# A load has much to lose. A reader is mostly a person, who is told within 10 s.
+_OF_LOADS, _OF_READERS = _Patience(5, 30, 30, 45, 3), _Patience(3, 5, 30, 4, 1)
 
 
 def library(name: str) -> ModuleType:
@@ -46,10 +60,11 @@ def library(name: str) -> ModuleType:
         ) from error
 
 
-def opened(root: str, *, has_answered: bool = False) -> "ObjectStore":
+def opened(root: str, *, has_answered: bool = False, is_hurried: bool = False) -> "ObjectStore":
     """The object store below the address of a data root; no request is sent.
 
-    One that has answered before will come back, and is waited for. One that never has may not exist.
+    One that has answered before will come back, and is waited for, less if `is_hurried`. One that never has may not
+    exist.
 
     Raises:
         UsageError: it cannot be one, or the library is missing.
@@ -60,15 +75,18 @@ def opened(root: str, *, has_answered: bool = False) -> "ObjectStore":
     if endpoint and root.startswith("s3://"):
         # A server of one's own is mostly reached by its address, which no bucket's name can be put before.
         more |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+    patience = _OF_READERS if is_hurried else _OF_LOADS
     options: Any = {
-        "timeout": timedelta(seconds=_TIMEOUT_S),
-        "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
+        "timeout": timedelta(seconds=patience.try_s),
+        "connect_timeout": timedelta(seconds=patience.connect_s),
+        "read_timeout": timedelta(seconds=patience.silent_s),
         "allow_http": bool(endpoint and endpoint.startswith("http://")),
     }
-    pauses = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=_LONGEST_PAUSE_S), "base": 2}
+    longest_pause = timedelta(seconds=patience.longest_pause_s)
+    pauses = {"init_backoff": timedelta(seconds=0.1), "max_backoff": longest_pause, "base": 2}
     retries: Any = {
         "max_retries": _MANY_RETRIES if has_answered else _FEW_RETRIES,
-        "retry_timeout": timedelta(seconds=_PATIENCE_S),
+        "retry_timeout": timedelta(seconds=patience.tries_s),
         "backoff": pauses,
     }
     try:

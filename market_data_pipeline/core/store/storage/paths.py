@@ -3,7 +3,7 @@
 Belongs here: a path as a value, and its address. Does not belong here: what is at a path (`bucket`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 
@@ -12,11 +12,12 @@ class BucketPath:
     """An object, or the objects whose keys begin with this one and a slash.
 
     `root` is the address of the data root, such as `s3://bucket/prefix`, without credentials; `key` is relative to it,
-    empty for the root itself.
+    empty for the root itself. `is_hurried` is set on those of whom a reader does not wait long for an answer.
     """
 
     root: str
     key: str = ""
+    is_hurried: bool = field(default=False, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -37,7 +38,7 @@ class BucketPath:
     @property
     def parent(self) -> Self:
         """The path without its last part; the root's is the root."""
-        return type(self)(self.root, self.key.rpartition("/")[0])
+        return type(self)(self.root, self.key.rpartition("/")[0], self.is_hurried)
 
     def with_name(self, name: str) -> Self:
         """The path beside this one."""
@@ -45,7 +46,7 @@ class BucketPath:
 
     def __truediv__(self, name: str) -> Self:
         """The path below this one."""
-        return type(self)(self.root, f"{self.key}/{name}".strip("/"))
+        return type(self)(self.root, f"{self.key}/{name}".strip("/"), self.is_hurried)
 
     def __lt__(self, other: Self) -> bool:
         """By their parts, as paths of a folder."""

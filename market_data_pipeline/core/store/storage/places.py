@@ -4,6 +4,7 @@ Belongs here: from an address or a path to its `Storage`. Does not belong here: 
 """
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -51,13 +52,18 @@ def storage_of(path: P) -> Storage[P]:
     if isinstance(path, Path):
         return cast("Storage[P]", FOLDER)
     if isinstance(path, BucketPath):
-        return cast("Storage[P]", _bucket_of(path.root))
+        return cast("Storage[P]", _bucket_of(path.root, path.is_hurried))
     raise TypeError(f"{path!r} is no path of the store")
 
 
+def hurried(root: P) -> P:
+    """The same root for a reader, who waits 10 s for an object store that is away, where a load waits 45 s."""
+    return replace(root, is_hurried=True) if isinstance(root, BucketPath) else root
+
+
 @cache
-def _bucket_of(root: str) -> "Bucket":
+def _bucket_of(root: str, is_hurried: bool) -> "Bucket":
     from market_data_pipeline.core.store.storage.bucket import Bucket
     from market_data_pipeline.core.store.storage.objects import Objects
 
-    return Bucket(Objects(root))
+    return Bucket(Objects(root, is_hurried=is_hurried))
