@@ -100,6 +100,14 @@ def test_a_value_that_is_nested_deeply_costs_its_row_alone() -> None:
     assert bad.rule == "open is not a number"
 
 
+@pytest.mark.parametrize("odd", [b'"1.0"7,', b'7"1.0",'])
+def test_digits_outside_of_their_quotes_are_no_part_of_a_number(odd: bytes) -> None:
+    body = as_text(rows_with(row(40)))
+    at = body.index(as_text([row(40)])[1:-1]) + len("[2400000,")
+    with pytest.raises(ValueError, match="column"):
+        from_json(body[:at] + odd + body[at + len(b'"1.0",') :])
+
+
 def test_a_row_of_many_with_its_quotes_in_the_wrong_places_is_not_taken_for_numbers() -> None:
     swapped = row(40, trades="12", open=1.5)
     [bad] = from_json(as_text(rows_with(swapped))).unreadable
