@@ -214,7 +214,7 @@ def _require_possible(revision: Revision) -> None:
     """Refuse a line of the ledger that no writer writes.
 
     Raises:
-        ValueError: a day, a span or a hash is none.
+        ValueError: a day, a span, a hash or a field is none, or there are no minutes.
     """
     require_storable(date.fromisoformat(revision.day))
     parse_instant(revision.at, parse_zone("UTC"))
@@ -222,3 +222,5 @@ def _require_possible(revision: Revision) -> None:
         records.require_span(span.start_ms, span.end_ms)
     for sha256 in (revision.old_sha256, revision.new_sha256):
         records.require_sha256(sha256)
+    if not revision.minutes or not {*revision.fields, *(change.field for change in revision.examples)} <= {*FIELDS}:
+        raise ValueError(f"{revision.fields} of {len(revision.minutes)} spans")

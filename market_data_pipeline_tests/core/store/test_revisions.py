@@ -297,6 +297,19 @@ def test_a_line_that_is_no_revision_does_not_stop_the_store(dataset_store, line)
     assert len(dataset_store.revisions()) == 1
 
 
+@pytest.mark.parametrize(
+    ("part", "other"), [(b'"fields":["volume"', b'"fields":["weight"'), (b'"field":"volume"', b'"field":"x"')]
+)
+def test_a_line_with_a_field_that_no_kline_has_is_no_revision(dataset_store, part, other):
+    publish(dataset_store)
+    publish(dataset_store, OTHERS)
+    assert len(dataset_store.revisions()) == 1
+    line = ledger(dataset_store).read_bytes()
+    assert part in line
+    ledger(dataset_store).write_bytes(line.replace(part, other))
+    assert dataset_store.revisions() == []
+
+
 def test_what_was_written_is_read_back_in_order(root, dataset_store):
     publish(dataset_store)
     publish(dataset_store, SOME)
