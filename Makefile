@@ -23,7 +23,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast soak peers check format bench dist audit canary lock clean
+.PHONY: help setup demo dev test test-fast fuzz model soak peers check format bench dist audit canary lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -55,6 +55,12 @@ test: $(READY) ## all tests but those of `make soak`; ARGS="-k days" for some of
 
 test-fast: $(READY) ## all tests but the slow ones
 	@$(PY) -m pytest -n 2 --dist loadgroup -m "not slow and not soak" $(ARGS)
+
+fuzz: $(READY) ## a million damaged bodies for all that reads bytes of others, 20,000 requests for the API
+	@MARKET_DATA_FUZZ_BODIES=1000000 MARKET_DATA_FUZZ_REQUESTS=20000 $(PY) -m pytest -n 2 -rP market_data_pipeline_tests/fuzz market_data_pipeline_tests/api/test_contract.py $(ARGS)
+
+model: $(READY) ## 20,000 random sequences of commands against a model of the store; other ones with ARGS, see the test
+	@MARKET_DATA_MODEL_SEQUENCES=20000 $(PY) -m pytest -n 2 market_data_pipeline_tests/model $(ARGS)
 
 soak: $(READY) ## tests that take minutes, which `make test` leaves out
 	@$(PY) -m pytest -m soak $(ARGS)

@@ -1,5 +1,9 @@
-"""The API against its own OpenAPI document, with requests that schemathesis makes up, valid ones and others."""
+"""The API against its own OpenAPI document, with requests that schemathesis makes up, valid ones and others.
 
+`MARKET_DATA_FUZZ_REQUESTS` is how many there are at least; `make fuzz` takes 20,000.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +21,8 @@ from market_data_pipeline.simulator.server import serve
 from market_data_pipeline_tests.api.conftest import served
 from market_data_pipeline_tests.api.fake_dagster import RUN_ID, fake_dagster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+REQUESTS = int(os.environ.get("MARKET_DATA_FUZZ_REQUESTS", "0"))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,12 @@ def test_every_answer_is_as_documented(app: FastAPI, subtests: pytest.Subtests) 
         if operation.path == "/runs/{run_id}/events":
             continue
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(
+            max_examples=max(60, REQUESTS // len(operations)),
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
         @given(case=operation.as_strategy(), known=st.booleans())
         def answers_as_documented(case: schemathesis.Case, known: bool) -> None:
             if known and "run_id" in case.path_parameters:
