@@ -4,6 +4,7 @@ Belongs here: which datasets and days a request is about, and the source to comp
 (`core.proof`), repair (`app.repair`), printing.
 """
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,8 +41,8 @@ class ProofRequest:
     every_day: bool = False
 
 
-def verify_datasets(settings: Settings, request: ProofRequest) -> list[Proof]:
-    """Prove the target's dataset, or every dataset of the store if the user named none.
+def verify_datasets(settings: Settings, request: ProofRequest) -> Iterator[Proof]:
+    """Prove the target's dataset, or every dataset of the store if the user named none; one after the other.
 
     Raises:
         UsageError: there is no such dataset or source, or the window is empty.
@@ -54,7 +55,7 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> list[Proof]:
     if request.against not in {None, "rest", "archive"}:
         raise UsageError(f"cannot compare with {request.against!r}; give --against rest or --against archive")
     window = Span(start_ms, end_ms) if start or end else None
-    return [_proof(settings, request, files, window) for files in open_datasets(settings, request.target)]
+    return (_proof(settings, request, files, window) for files in open_datasets(settings, request.target))
 
 
 def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, window: Span | None) -> Proof:

@@ -30,8 +30,8 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 
 
 def print_json(content: object) -> None:
-    """Print a result as JSON on stdout."""
-    print(json.dumps(content, indent=2))  # noqa: T201
+    """Print a result as JSON on stdout, in one line: what a command tells while it works is in lines before it."""
+    print(json.dumps(content), flush=True)  # noqa: T201
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from market_data_pipeline.cli.load_options import Json, Plan, PlanJson, Runs, Wait, require_way
+from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, require_way
 from market_data_pipeline.cli.market import datasets as many
 from market_data_pipeline.cli.outcome import (
     FAILED,
@@ -24,6 +24,7 @@ from market_data_pipeline.cli.outcome import (
 )
 
 if TYPE_CHECKING:
+    from market_data_pipeline.app.verify import ProofRequest
     from market_data_pipeline.core.proof.prove import Proof
     from market_data_pipeline.settings import Settings
 
@@ -76,7 +77,7 @@ def backfill(
     plan: Plan = False,
     runs: Runs = False,
     wait: Wait = False,
-    as_json: PlanJson = False,
+    as_json: Json = False,
 ) -> None:
     """Load the days of a window. Days that are already stored and complete are skipped."""
     with errors_in_one_line():
@@ -86,7 +87,7 @@ def backfill(
         from market_data_pipeline.cli.market.planning import print_plan
         from market_data_pipeline.cli.progress import day_progress
 
-        require_way(plan=plan, runs=runs, wait=wait, as_json=as_json)
+        require_way(plan=plan, runs=runs, wait=wait)
         settings, asked = load_settings(market_data_source=source), Asked() if plan else None
         universe = context.obj.chosen(settings)
         if universe:
@@ -107,15 +108,15 @@ def backfill(
             print_plan(settings, requests, asked, as_json=as_json)
             return
         if runs:
-            many.fan_out(settings, requests, context.obj.universe, wait=wait)
+            many.fan_out(settings, requests, context.obj.universe, wait=wait, as_json=as_json)
             return
         started_at = time.monotonic()
         if len(targets) > 1:
-            many.backfill_many(settings, requests)
+            many.backfill_many(settings, requests, as_json=as_json)
             return
-        with day_progress() as progress:
+        with day_progress(as_json=as_json) as progress:
             report = backfills.backfill(settings, request, on_start=progress.on_start, on_day=progress.on_day)
-        reports.print_backfill(report, time.monotonic() - started_at)
+        reports.print_backfill(report, time.monotonic() - started_at, as_json=as_json)
         exit_unless(report.ok, may_pass=report.may_pass)
 
 
@@ -132,6 +133,7 @@ def live(
             help="Do not run now: let Dagster's live sensors keep the dataset current from now on, or stop them.",
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Keep a dataset current, minute by minute.
 
@@ -144,19 +146,19 @@ def live(
 
         settings = load_settings()
         targets = context.obj.targets(settings)
-        if mark is not None and len(targets) > 1:
-            many.mark_many(settings, targets, live=mark)
+        if mark is not None and (as_json or len(targets) > 1):
+            many.mark_many(settings, targets, live=mark, as_json=as_json)
             return
         if mark is not None:
             live_table.print_marked(live_mode.mark(settings, targets[0], live=mark))
             return
         serve_metrics(settings)
         if len(targets) > 1:
-            report = live_table.follow_many(settings, targets, minutes)
+            report = live_table.follow_many(settings, targets, minutes, as_json=as_json)
         else:
             request = live_mode.LiveRequest(targets[0], minutes, strict_pair=context.obj.strict_pair)
-            report = live_table.follow(settings, request)
-        live_table.print_session(report)
+            report = live_table.follow(settings, request, as_json=as_json)
+        live_table.print_session(report, as_json=as_json)
         exit_unless(not report.errors, may_pass=report.may_pass)
 
 
@@ -170,7 +172,10 @@ def verify(
     ] = False,
     against: Annotated[
         str | None,
-        typer.Option(metavar="rest|archive", help="Also compare stored klines with this source, on a sample of days."),
+        typer.Option(
+            metavar="rest|archive",
+            help="Also compare stored klines with this source, on a sample of days.",
+        ),
     ] = None,
     every_day: Annotated[
         bool, typer.Option("--every-day", help="With --against: compare every day, not a sample.")
@@ -182,15 +187,15 @@ def verify(
     Without --market and --pair: all datasets. The exit code is 0 only if nothing is wrong.
     """
     with errors_in_one_line():
-        from market_data_pipeline.app.verify import ProofRequest, verify_datasets
+        from market_data_pipeline.app.verify import ProofRequest
         from market_data_pipeline.cli import reports
         from market_data_pipeline.cli.console import print_json
 
         settings = load_settings()
         requests = [ProofRequest(target, start, end, against, every_day) for target in context.obj.targets(settings)]
-        proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
-        if repair and _repair(settings, proofs):
-            proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
+        proofs = _proofs(settings, requests, as_json=as_json)
+        if repair and _repair(settings, proofs, as_json=as_json):
+            proofs = _proofs(settings, requests, as_json=as_json)
         if as_json:
             from market_data_pipeline.app.as_json import proof_json
 
@@ -201,21 +206,33 @@ def verify(
         exit_unless(all(proof.ok for proof in proofs))
 
 
-def _repair(settings: "Settings", proofs: "list[Proof]") -> bool:
+def _proofs(settings: "Settings", requests: "list[ProofRequest]", *, as_json: bool) -> "list[Proof]":
+    """Prove all datasets; tell of each but the last one, if that takes long."""
+    from market_data_pipeline.app.verify import verify_datasets
+    from market_data_pipeline.cli.lines.loads import ProofLines
+
+    if not as_json:
+        return [proof for request in requests for proof in verify_datasets(settings, request)]
+    with ProofLines() as lines:
+        return [proof for request in requests for proof in lines.each(verify_datasets(settings, request))]
+
+
+def _repair(settings: "Settings", proofs: "list[Proof]", *, as_json: bool) -> bool:
     """Repair every dataset that has something to repair; True if there was any."""
     from market_data_pipeline.app.repair import repair
     from market_data_pipeline.cli import reports
+    from market_data_pipeline.cli.lines.loads import DayLines
     from market_data_pipeline.cli.progress import day_progress
 
     to_repair = [proof for proof in proofs if proof.needs_repair]
     for proof in to_repair:
-        with day_progress() as progress:
+        with day_progress(as_json=as_json) as progress:
             repair(
                 settings,
                 proof,
                 on_start=progress.on_start,
                 on_day=progress.on_day,
-                on_repaired=reports.print_repair,
+                on_repaired=progress.on_repaired if isinstance(progress, DayLines) else reports.print_repair,
             )
     return bool(to_repair)
 
@@ -224,30 +241,32 @@ def _repair(settings: "Settings", proofs: "list[Proof]") -> bool:
 def combine(
     context: typer.Context,
     tz: Annotated[
-        str | None, typer.Option(metavar=_ZONE, help="Keep only whole days of this time zone; all klines if not given.")
+        str | None,
+        typer.Option(
+            metavar=_ZONE,
+            help="Keep only whole days of this time zone; all klines if not given.",
+        ),
     ] = None,
     from_index: Annotated[
         int | None, typer.Option(metavar="N", help="Index of the first chunk, as in its file name; 1 is the first day.")
     ] = None,
     to_index: Annotated[int | None, typer.Option(metavar="N", help="Index of the last chunk, included.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Combine all chunks of a dataset into one Parquet file. It is written only if a chunk has changed."""
     with errors_in_one_line():
         from market_data_pipeline.app.combine import combine_dataset
         from market_data_pipeline.cli import reports
-        from market_data_pipeline.cli.console import print_warnings
-        from market_data_pipeline.instance.names import COMBINED
 
         settings = load_settings()
         targets = context.obj.targets(settings)
         if len(targets) > 1:
-            many.combine_many(settings, targets, tz=tz, from_index=from_index, to_index=to_index)
+            many.combine_many(settings, targets, as_json=as_json, tz=tz, from_index=from_index, to_index=to_index)
             return
         report = combine_dataset(settings, targets[0], tz=tz, from_index=from_index, to_index=to_index)
         if report.error or not report.success:
             fail(report.error or "the run failed", NOT_NOW if report.may_pass else FAILED)
-        reports.print_combined(report.results[COMBINED])
-        print_warnings(report.failed_checks)
+        reports.print_combine(targets[0], report, as_json=as_json)
         exit_unless(not report.failed_checks)
 
 

@@ -1,4 +1,4 @@
-"""Live mode on stderr: in a terminal a table that is redrawn each minute, else one line a minute.
+"""Live mode on stderr: in a terminal a table that is redrawn each minute, else one line a minute; or JSON on stdout.
 
 Belongs here: what is shown while live mode runs and when it ends. Does not belong here: keeping datasets current
 (`app.live`), other results (`reports`).
@@ -21,7 +21,8 @@ from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live import LiveReport, LiveRequest
 from market_data_pipeline.app.market.live import find_or_create_datasets
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.cli.console import out, print_warnings, styled, talk
+from market_data_pipeline.cli.console import out, print_json, print_warnings, styled, talk
+from market_data_pipeline.cli.lines.live import LiveLines
 from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
@@ -133,29 +134,33 @@ class LiveTable:
         return table
 
 
-def follow(settings: Settings, request: LiveRequest) -> LiveReport:
-    """Keep datasets current, with the table on stderr, until a signal to stop or the last of the minutes."""
+def follow(settings: Settings, request: LiveRequest, *, as_json: bool = False) -> LiveReport:
+    """Keep datasets current until a signal to stop or the last of the minutes: a table on stderr, or JSON lines."""
     stopped = threading.Event()
     with ExitStack() as stack:
 
         def on_load(due: list[DueDays]) -> tuple[OnStart, OnDay]:
-            progress = stack.enter_context(day_progress())
+            progress = stack.enter_context(day_progress(as_json=as_json))
             return progress.on_start, progress.on_day
 
-        def watch(datasets: Sequence[Dataset], warnings: Sequence[str]) -> LiveTable:
+        def watch(datasets: Sequence[Dataset], warnings: Sequence[str]) -> LiveTable | LiveLines:
             stack.close()
             print_warnings(warnings)
             stack.enter_context(set_on_stop(stopped))
+            if as_json:
+                return stack.enter_context(LiveLines(datasets, warnings))
             return stack.enter_context(LiveTable(datasets))
 
         return live.follow(settings, request, stopped=stopped, on_load=on_load, watch=watch)
 
 
-def follow_many(settings: Settings, targets: Sequence[Target], minutes: int | None) -> LiveReport:
+def follow_many(
+    settings: Settings, targets: Sequence[Target], minutes: int | None, *, as_json: bool = False
+) -> LiveReport:
     """Keep several datasets current; what cannot be followed is told first, and is an error of the session."""
     named = find_or_create_datasets(settings, targets)
     print_warnings([f"{name} is not followed: {error}" for name, error in named.errors.items()])
-    report = follow(settings, LiveRequest(targets[0], minutes, datasets=tuple(named.datasets)))
+    report = follow(settings, LiveRequest(targets[0], minutes, datasets=tuple(named.datasets)), as_json=as_json)
     report.errors |= named.errors
     report.passing |= named.passing
     return report
@@ -172,8 +177,13 @@ def print_marked(dataset: Dataset) -> None:
         out.print(f"{dataset.name} is no longer marked live: the sensor {sensor} leaves it alone from its next tick on")
 
 
-def print_session(report: LiveReport, console: Console = talk) -> None:
-    """Print what live mode did, once it has ended."""
+def print_session(report: LiveReport, console: Console = talk, *, as_json: bool = False) -> None:
+    """Print what live mode did, once it has ended: on stderr, or as JSON on stdout."""
+    if as_json:
+        from market_data_pipeline.app.market.as_json import session_json
+
+        print_json(session_json(report))
+        return
     console.print(
         f"followed {count_text(report.datasets, 'dataset')} for {count_text(report.minutes, 'minute')}: "
         f"{count_text(report.added, 'kline')} added, {report.revised:,} revised; the manifest is written"

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON: what happens, an object a line, and the result as the last line.")
+]
 Plan = Annotated[
     bool, typer.Option("--plan", help="Print what the load will take: requests, weight, sizes. Nothing is written.")
 ]
-PlanJson = Annotated[bool, typer.Option("--json", help="With --plan: print JSON.")]
 Runs = Annotated[
     bool,
     typer.Option(
@@ -22,16 +23,14 @@ Runs = Annotated[
 Wait = Annotated[bool, typer.Option("--wait", help="With --runs: wait until all of these runs have ended.")]
 
 
-def require_way(*, plan: bool, runs: bool, wait: bool, as_json: bool) -> None:
+def require_way(*, plan: bool, runs: bool, wait: bool) -> None:
     """Refuse options that do not go together.
 
     Raises:
-        UsageError: `--json` is given without `--plan`, `--wait` without `--runs`, or `--runs` with `--plan`.
+        UsageError: `--wait` is given without `--runs`, or `--runs` with `--plan`.
     """
     from market_data_pipeline.core.errors import UsageError
 
-    if as_json and not plan:
-        raise UsageError("--json prints a plan as JSON; give it with --plan")
     if wait and not runs:
         raise UsageError("--wait waits for the runs of --runs; give both, or none")
     if runs and plan:

@@ -42,7 +42,11 @@ def _print_version(wanted: bool) -> None:
 def _global_options(
     context: typer.Context,
     market: Annotated[
-        str | None, typer.Option(metavar="spot|futures", help="Market; the setting MARKET_TYPE if not given.")
+        str | None,
+        typer.Option(
+            metavar="spot|futures",
+            help="Market; the setting MARKET_TYPE if not given.",
+        ),
     ] = None,
     pair: Annotated[
         list[str] | None,
@@ -57,12 +61,16 @@ def _global_options(
     ] = None,
     universe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The pairs of [universe.NAME] in market-data.toml under the data root."),
+        typer.Option(
+            metavar="NAME",
+            help="The pairs of [universe.NAME] in market-data.toml under the data root.",
+        ),
     ] = None,
     align_tz: Annotated[
         str | None,
         typer.Option(
-            metavar="ZONE|±HH:MM", help="Time zone whose midnights start a day; the setting ALIGN_TZ if not given."
+            metavar="ZONE|±HH:MM",
+            help="Time zone whose midnights start a day; the setting ALIGN_TZ if not given.",
         ),
     ] = None,
     strict_pair: Annotated[
@@ -100,5 +108,6 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # A Windows console or pipe with a legacy code page cannot print `→` or a bar.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    app()
+    # Also as `python -m market_data_pipeline`: help and completion name the command.
+    app(prog_name="market-data")
     sys.exit(0)

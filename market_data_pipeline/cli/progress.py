@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from market_data_pipeline.app.report import ReportedOne
 from market_data_pipeline.cli.console import plain_console, styled, talk
+from market_data_pipeline.cli.lines.loads import DayLines
+from market_data_pipeline.cli.lines.others import DatasetLines
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
@@ -26,9 +28,9 @@ _TOLD_EVERY_S = 5.0
 
 
 @contextmanager
-def day_progress() -> Iterator["DayProgress"]:
-    """A progress display that is removed when the block ends."""
-    progress = DayProgress()
+def day_progress(*, as_json: bool = False) -> "Iterator[DayProgress | DayLines]":
+    """A progress display that is removed when the block ends, or JSON lines."""
+    progress = DayLines() if as_json else DayProgress()
     try:
         yield progress
     finally:
@@ -119,9 +121,9 @@ def stderr_console() -> Console:
 
 
 @contextmanager
-def dataset_progress() -> Iterator["DatasetProgress"]:
-    """A progress display that is removed when the block ends."""
-    progress = DatasetProgress()
+def dataset_progress(*, as_json: bool = False) -> "Iterator[DatasetProgress | DatasetLines]":
+    """A progress display that is removed when the block ends, or JSON lines."""
+    progress = DatasetLines() if as_json else DatasetProgress()
     try:
         yield progress
     finally:

@@ -5,10 +5,10 @@ about what is stored (`data_commands`).
 """
 
 import time
-from typing import Annotated
 
 import typer
 
+from market_data_pipeline.cli.load_options import Json
 from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, errors_in_one_line, exit_unless, fail, load_settings
 
 app = typer.Typer()
@@ -16,7 +16,8 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    context: typer.Context,
+    as_json: Json = False,
 ) -> None:
     """Tell Dagster of the stored days that it has forgotten.
 
@@ -30,7 +31,7 @@ def report(
 
         settings, started_at = load_settings(), time.monotonic()
         targets = context.obj.targets(settings)
-        with dataset_progress() as progress:
+        with dataset_progress(as_json=as_json) as progress:
             done = report_datasets(settings, targets, on_start=progress.on_start, on_dataset=progress.on_dataset)
         if as_json:
             from market_data_pipeline.app.as_json import report_json

@@ -6,13 +6,14 @@ table (`live_table`).
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
 from market_data_pipeline.app.backfill import BackfillReport
 from market_data_pipeline.app.report import Report
-from market_data_pipeline.cli.console import out, plain_console, print_warnings, styled, talk
+from market_data_pipeline.app.targets import Target
+from market_data_pipeline.cli.console import out, plain_console, print_json, print_warnings, styled, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
@@ -24,6 +25,10 @@ from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
+from market_data_pipeline.instance.names import COMBINED
+
+if TYPE_CHECKING:
+    from market_data_pipeline.instance.runs import RunReport
 
 _MOST_LINES = 40
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
@@ -41,8 +46,13 @@ _STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
 }
 
 
-def print_backfill(report: BackfillReport, seconds: float) -> None:
+def print_backfill(report: BackfillReport, seconds: float, *, as_json: bool = False) -> None:
     """Print what a backfill did, on stdout."""
+    if as_json:
+        from market_data_pipeline.app.market.as_json import backfill_json
+
+        print_json(backfill_json(report, seconds))
+        return
     print_warnings(report.warnings)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items()))
     out.print(f"{report.dataset.name}  {report.first_day} to {report.last_day}, days in {report.dataset.zone.name}")
@@ -180,6 +190,17 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
                 f"{status.dataset.name}  stored values revised {times}, last noticed {last.at}: "
                 f"{total_minutes(last.minutes)} min of {last.day} (all in {status.folder / REVISIONS_FILE})"
             )
+
+
+def print_combine(target: Target, report: "RunReport", *, as_json: bool) -> None:
+    """Print what combining one dataset did, and the checks that failed."""
+    if as_json:
+        from market_data_pipeline.app.market.as_json import combined_json
+
+        print_json(combined_json(f"{target.market} {target.pair}", report))
+        return
+    print_combined(report.results[COMBINED])
+    print_warnings(report.failed_checks)
 
 
 def print_combined(numbers: Mapping[str, Any]) -> None:

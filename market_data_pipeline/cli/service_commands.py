@@ -4,11 +4,14 @@ Belongs here: their options, and warnings about who can reach them. Does not bel
 `api`, `simulator`, `demo`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from market_data_pipeline.cli.load_options import Json
 from market_data_pipeline.cli.outcome import (
     FAILED,
     errors_in_one_line,
@@ -20,6 +23,7 @@ from market_data_pipeline.cli.outcome import (
 )
 
 if TYPE_CHECKING:
+    from market_data_pipeline.cli.lines.others import ServiceLines
     from market_data_pipeline.services.addresses import Address
     from market_data_pipeline.settings import Settings
 
@@ -48,6 +52,7 @@ def up(
     dagster_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the Dagster UI.")] = 3000,
     host: Host = "127.0.0.1",
     public_dagster_url: PublicUrl = None,
+    as_json: Json = False,
 ) -> None:
     """Run everything until Ctrl-C: HTTP API, browse page, Dagster.
 
@@ -69,16 +74,19 @@ def up(
         if not request.dagster.is_loopback:
             warn(f"warning: the Dagster UI has no password; other machines can start runs at port {dagster_port}")
         try:
-            run_up(settings, request, say=say, warn=warn)
+            with _lines(as_json) as lines:
+                run_up(settings, request, say=lines.say if lines else say, warn=lines.warn if lines else warn)
         except ServiceFailed as error:
             for line in error.lines:
                 warn(f"  {line}")
             fail(str(error), FAILED)
+        _end(as_json)
 
 
 @app.command()
 def worker(
     runs: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="How many runs to execute at once.")] = 1,
+    as_json: Json = False,
 ) -> None:
     """Execute runs that Dagster's queue hands to many hosts, until Ctrl-C; runs under way end first.
 
@@ -95,6 +103,7 @@ def worker(
                 f'a package is missing ({error.name}); run pip install "market-data-pipeline[celery]"'
             ) from error
         work(settings.home, runs=runs)
+        _end(as_json)
 
 
 @app.command()
@@ -105,6 +114,7 @@ def serve(
         str, typer.Option(metavar="URL", help="Dagster webserver that starts the runs which the API is asked for.")
     ] = "http://127.0.0.1:3000",
     public_dagster_url: PublicUrl = None,
+    as_json: Json = False,
 ) -> None:
     """Run the HTTP API and the browse page alone, until Ctrl-C.
 
@@ -125,7 +135,8 @@ def serve(
         # The names under which other machines know this one cannot be known here, so every name is accepted.
         hosts = () if address.is_loopback else None
         api = create_app(settings, dagster_url=dagster_url, public_dagster_url=public_dagster_url, hosts=hosts)
-        say(f"browse and HTTP API at {address.url}")
+        with _lines(as_json) as lines:
+            lines.ready(address.url) if lines else say(f"browse and HTTP API at {address.url}")
         with suppress(KeyboardInterrupt):
             uvicorn.run(
                 api,
@@ -137,6 +148,27 @@ def serve(
                 server_header=False,
                 timeout_graceful_shutdown=2,
             )
+        _end(as_json)
+
+
+@contextmanager
+def _lines(as_json: bool) -> "Iterator[ServiceLines | None]":
+    """What tells of a server in JSON lines until the block ends; None if people are told."""
+    if not as_json:
+        yield None
+        return
+    from market_data_pipeline.cli.lines.others import ServiceLines
+
+    with ServiceLines() as lines:
+        yield lines
+
+
+def _end(as_json: bool, **more: Any) -> None:
+    """Print the result of a command that was to run until it was stopped, and was."""
+    if as_json:
+        from market_data_pipeline.cli.console import print_json
+
+        print_json({"ok": True, **more})
 
 
 def _warn_if_open_to_others(settings: "Settings", address: "Address") -> None:
@@ -179,6 +211,7 @@ def simulate(
     speed: Annotated[
         float, typer.Option(metavar="X", help="Simulated seconds per real second; 0 stops the clock.")
     ] = 1.0,
+    as_json: Json = False,
 ) -> None:
     """Run a simulated exchange on this machine, until Ctrl-C."""
     with errors_in_one_line():
@@ -204,13 +237,16 @@ def simulate(
                 speed=speed,
             )
             exchange.on_problem = lambda problem: warn(f"warning: the scenario goes on as it was: {problem}")
-            run(exchange, host=host, port=port, on_ready=lambda url: say(f"simulated exchange at {url}"))
+            with _lines(as_json) as lines:
+                ready = lines.ready if lines else lambda url: say(f"simulated exchange at {url}")
+                run(exchange, host=host, port=port, on_ready=ready)
         except (ValueError, OSError) as error:
             raise UsageError(str(error)) from error
+        _end(as_json, served=exchange.stats())
 
 
 @app.command()
-def demo() -> None:
+def demo(as_json: Json = False) -> None:
     """Load, combine and verify a month from a simulated exchange.
 
     Needs no network, writes to a folder of its own beside the data root, and ends by itself.
@@ -218,4 +254,4 @@ def demo() -> None:
     with errors_in_one_line():
         from market_data_pipeline.cli.demo import run_demo
 
-        exit_unless(run_demo(load_settings()))
+        exit_unless(run_demo(load_settings(), as_json=as_json))

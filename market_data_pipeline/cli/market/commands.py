@@ -10,11 +10,14 @@ from typing import Annotated
 
 import typer
 
-from market_data_pipeline.cli.load_options import Plan, PlanJson, Runs, Wait, require_way
+from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, require_way
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
 
 app = typer.Typer()
-universe = typer.Typer(help="Named choices of pairs, in market-data.toml under the data root.", no_args_is_help=True)
+universe = typer.Typer(
+    help="Named choices of pairs, in market-data.toml under the data root.",
+    no_args_is_help=True,
+)
 app.add_typer(universe, name="universe")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As in [universe.NAME].")]
@@ -31,10 +34,17 @@ def pairs(
             show_default=False,
         ),
     ] = None,
-    quote: Annotated[str | None, typer.Option(metavar="ASSET", help="Only pairs with this quote asset.")] = None,
+    quote: Annotated[
+        str | None,
+        typer.Option(metavar="ASSET", help="Only pairs with this quote asset."),
+    ] = None,
     at: Annotated[str | None, typer.Option(metavar="DATE", help="Only pairs that were traded on this UTC day.")] = None,
     status: Annotated[
-        str, typer.Option(metavar="trading|paused|ended|all", help="Only pairs that have this status now.")
+        str,
+        typer.Option(
+            metavar="trading|paused|ended|all",
+            help="Only pairs that have this status now.",
+        ),
     ] = "all",
     since: Annotated[
         str | None, typer.Option(metavar="DATE", help="What changed since this UTC day: new, ended, paused, resumed.")
@@ -42,7 +52,7 @@ def pairs(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the exchange also where the catalog is of today.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List every pair of a market that ever had klines, with the days on which it was traded."""
     with errors_in_one_line():
@@ -71,17 +81,24 @@ def pairs(
 
 
 @universe.command("list")
-def list_universes() -> None:
+def list_universes(as_json: Json = False) -> None:
     """List the universes of the file."""
     with errors_in_one_line():
         from market_data_pipeline.cli.market import reports
         from market_data_pipeline.core.store.universes import read_universes
 
-        reports.print_universes(list(read_universes(load_settings().root).values()))
+        universes = list(read_universes(load_settings().root).values())
+        if as_json:
+            from market_data_pipeline.app.market.as_json import universe_json
+            from market_data_pipeline.cli.console import print_json
+
+            print_json(list(map(universe_json, universes)))
+        else:
+            reports.print_universes(universes)
 
 
 @universe.command()
-def show(name: Name) -> None:
+def show(name: Name, as_json: Json = False) -> None:
     """List the pairs that a universe means today."""
     with errors_in_one_line():
         from market_data_pipeline.app.market.universe import targets_of_universe
@@ -89,8 +106,15 @@ def show(name: Name) -> None:
         from market_data_pipeline.core.store.universes import find_universe
 
         settings = load_settings()
-        for target in targets_of_universe(settings, find_universe(settings.root, name)):
-            say(target.pair)
+        found = find_universe(settings.root, name)
+        pairs = [target.pair for target in targets_of_universe(settings, found)]
+        if as_json:
+            from market_data_pipeline.cli.console import print_json
+
+            print_json({"name": found.name, "market": found.market.value, "pairs": pairs})
+        else:
+            for pair in pairs:
+                say(pair)
 
 
 @universe.command()
@@ -99,7 +123,7 @@ def apply(
     plan: Plan = False,
     runs: Runs = False,
     wait: Wait = False,
-    as_json: PlanJson = False,
+    as_json: Json = False,
 ) -> None:
     """Bring the store to what the file says: load what is missing, and set the marks of live mode.
 
@@ -114,21 +138,20 @@ def apply(
         from market_data_pipeline.cli.market.progress import bulk_progress
         from market_data_pipeline.core.store.universes import find_universe
 
-        require_way(plan=plan, runs=runs, wait=wait, as_json=as_json)
+        require_way(plan=plan, runs=runs, wait=wait)
         settings, started_at = load_settings(), time.monotonic()
         found = find_universe(settings.root, name)
         if runs:
-            submit_universe(settings, found, wait=wait)
+            submit_universe(settings, found, wait=wait, as_json=as_json)
             return
         if plan:
             asked = Asked()
             of_universe, requests = requests_of_universe(settings, found, asked=asked)
             print_plan(of_universe, requests, asked, as_json=as_json)
             return
-        with bulk_progress() as progress:
+        with bulk_progress(as_json=as_json) as progress:
             applied = apply_universe(settings, found, on_start=progress.on_start, on_message=progress.on_message)
-        reports.print_many(applied.report, time.monotonic() - started_at)
-        reports.print_marks(applied.marked, applied.unmarked)
+        reports.print_applied(applied, time.monotonic() - started_at, as_json=as_json)
         exit_unless(applied.report.ok, may_pass=applied.report.may_pass)
 
 

@@ -26,29 +26,34 @@ def traded_pairs(settings: "Settings", market: "Market", **window: Any) -> list[
     return universe.traded_pairs(settings, market, **window)
 
 
-def backfill_many(settings: "Settings", requests: "Sequence[BackfillRequest]") -> None:
+def backfill_many(settings: "Settings", requests: "Sequence[BackfillRequest]", *, as_json: bool) -> None:
     """Load several datasets, and print a table of them."""
     from market_data_pipeline.app.market import bulk
     from market_data_pipeline.cli.market import reports
     from market_data_pipeline.cli.market.progress import bulk_progress
 
     started_at = time.monotonic()
-    with bulk_progress() as progress:
+    with bulk_progress(as_json=as_json) as progress:
         progress.on_start(len(requests))
         report = bulk.backfill_many(settings, requests, on_message=progress.on_message)
-    reports.print_many(report, time.monotonic() - started_at)
+    reports.print_many(report, time.monotonic() - started_at, as_json=as_json)
     exit_unless(report.ok, may_pass=report.may_pass)
 
 
 def fan_out(
-    settings: "Settings", requests: "Sequence[BackfillRequest]", universe: str | None = None, *, wait: bool
+    settings: "Settings",
+    requests: "Sequence[BackfillRequest]",
+    universe: str | None = None,
+    *,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Submit the runs that load several datasets, wait for them if asked, and print what became of them."""
     from market_data_pipeline.app.market import fanout
     from market_data_pipeline.cli.market import runs
 
     started_at = time.monotonic()
-    with runs.run_progress() as progress:
+    with runs.run_progress(as_json=as_json) as progress:
         done = fanout.fan_out(
             settings,
             requests,
@@ -57,20 +62,22 @@ def fan_out(
             on_submitted=progress.on_submitted,
             on_states=progress.on_states,
         )
-    runs.print_fanned_out(done, time.monotonic() - started_at)
+    runs.print_fanned_out(done, time.monotonic() - started_at, as_json=as_json)
     exit_unless(done.ok)
 
 
-def submit_universe(settings: "Settings", universe: "Universe", *, wait: bool) -> None:
+def submit_universe(settings: "Settings", universe: "Universe", *, wait: bool, as_json: bool) -> None:
     """Apply a universe by runs, print what became of them, and set the marks of the datasets that there are then."""
     from market_data_pipeline.app.market.universe import mark_universe, requests_of_universe
     from market_data_pipeline.cli.market import reports
 
     of_universe, requests = requests_of_universe(settings, universe)
     try:
-        fan_out(of_universe, requests, universe.name, wait=wait)
+        fan_out(of_universe, requests, universe.name, wait=wait, as_json=as_json)
     finally:
-        reports.print_marks(*mark_universe(of_universe, universe, [request.target for request in requests]))
+        marks = mark_universe(of_universe, universe, [request.target for request in requests])
+        if not as_json:
+            reports.print_marks(*marks)
 
 
 def show_runs(settings: "Settings", *, as_json: bool) -> None:
@@ -88,26 +95,30 @@ def show_runs(settings: "Settings", *, as_json: bool) -> None:
         runs.print_states(states)
 
 
-def combine_many(settings: "Settings", targets: "Sequence[Target]", **selection: Any) -> None:
+def combine_many(settings: "Settings", targets: "Sequence[Target]", *, as_json: bool, **selection: Any) -> None:
     """Write the combined files of several datasets, and print a table of them."""
     from market_data_pipeline.app.combine import combine_datasets
     from market_data_pipeline.cli.market import reports
 
     done = combine_datasets(settings, targets, **selection)
-    reports.print_combined_many(done)
+    reports.print_combined_many(done, as_json=as_json)
     if done.error:
         fail(done.error, NOT_NOW if done.may_pass else FAILED)
     exit_unless(done.ok, may_pass=done.may_pass)
 
 
-def mark_many(settings: "Settings", targets: "Sequence[Target]", *, live: bool) -> None:
+def mark_many(settings: "Settings", targets: "Sequence[Target]", *, live: bool, as_json: bool) -> None:
     """Mark several datasets as live, or not live; print which of them were not so before."""
     from market_data_pipeline.app.market import live as live_mode
-    from market_data_pipeline.cli.console import out
+    from market_data_pipeline.app.market.as_json import marks_json
+    from market_data_pipeline.cli.console import out, print_json
     from market_data_pipeline.cli.market import reports
     from market_data_pipeline.core.text import count_text
 
     changed = live_mode.mark_many(settings, targets, live=live)
+    if as_json:
+        print_json(marks_json(changed if live else (), () if live else changed))
+        return
     reports.print_marks(changed if live else (), () if live else changed)
     if same := len(targets) - len(changed):
         out.print(f"  {count_text(same, 'dataset')} {'was' if same == 1 else 'were'} so before")

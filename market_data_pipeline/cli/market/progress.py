@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from market_data_pipeline.cli.console import styled
+from market_data_pipeline.cli.lines.bulk import BulkLines
 from market_data_pipeline.cli.progress import LOG_EVERY_S, stderr_console
 from market_data_pipeline.core.bulk.load import Begun, Ended, Message
 from market_data_pipeline.core.loading.day import DayResult
@@ -23,9 +24,9 @@ _MOST_NAMES = 3
 
 
 @contextmanager
-def bulk_progress() -> Iterator["BulkProgress"]:
-    """A progress display that is removed when the block ends."""
-    progress = BulkProgress()
+def bulk_progress(*, as_json: bool = False) -> "Iterator[BulkProgress | BulkLines]":
+    """A progress display that is removed when the block ends, or JSON lines."""
+    progress = BulkLines() if as_json else BulkProgress()
     try:
         yield progress
     finally:

@@ -7,18 +7,22 @@ of commands about datasets (`cli.reports`).
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from market_data_pipeline.app.combine import CombinedMany
 from market_data_pipeline.app.market.bulk import ManyReport
 from market_data_pipeline.app.market.pairs import ChangesSince
-from market_data_pipeline.cli.console import out, plain_console, talk
+from market_data_pipeline.cli.console import out, plain_console, print_json, talk
 from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store.universes import UNIVERSES_FILE, Universe
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
+
+if TYPE_CHECKING:
+    from market_data_pipeline.app.market.universe import Applied
 
 _MOST_LINES = 40
 # A reason is one line, which a terminal may wrap and `grep` must find.
@@ -26,8 +30,13 @@ _WIDEST = 500
 _PAIR_COLUMNS = ("pair", "symbol", "kind", "status", "first day", "last day", "lives", "renamed")
 
 
-def print_many(report: ManyReport, seconds: float) -> None:
+def print_many(report: ManyReport, seconds: float, *, as_json: bool = False) -> None:
     """Print what a backfill of many datasets did, on stdout: sums, then a table of what failed and why."""
+    if as_json:
+        from market_data_pipeline.app.market.as_json import many_json
+
+        print_json(many_json(report, seconds))
+        return
     loaded, failed = list(report.datasets.values()), report.failed
     outcomes, absent = Counter[str](), Counter[str]()
     for dataset in loaded:
@@ -59,8 +68,24 @@ def print_many(report: ManyReport, seconds: float) -> None:
         out.print(f"  error     {report.error}")
 
 
-def print_combined_many(done: CombinedMany) -> None:
+def print_applied(applied: "Applied", seconds: float, *, as_json: bool) -> None:
+    """Print what applying a universe did: the load, then the marks of live mode."""
+    if as_json:
+        from market_data_pipeline.app.market.as_json import many_json, marks_json
+
+        print_json(many_json(applied.report, seconds) | marks_json(applied.marked, applied.unmarked))
+        return
+    print_many(applied.report, seconds)
+    print_marks(applied.marked, applied.unmarked)
+
+
+def print_combined_many(done: CombinedMany, *, as_json: bool = False) -> None:
     """Print a table of combined files, then what failed and why."""
+    if as_json:
+        from market_data_pipeline.app.market.as_json import combined_many_json
+
+        print_json(combined_many_json(done))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("pair", "outcome", "klines", "chunks", "size", "file"):
         table.add_column(name, no_wrap=True, justify="right" if name in {"klines", "chunks", "size"} else "left")

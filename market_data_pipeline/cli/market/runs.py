@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from market_data_pipeline.app.market.fanout import FannedOut
-from market_data_pipeline.cli.console import out, plain_console, print_warnings, talk
+from market_data_pipeline.cli.console import out, plain_console, print_json, print_warnings, talk
+from market_data_pipeline.cli.lines.others import RunLines
 from market_data_pipeline.cli.progress import LOG_EVERY_S, stderr_console
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.queue.parts import State
@@ -23,9 +24,9 @@ _WIDEST = 500
 
 
 @contextmanager
-def run_progress() -> Iterator["RunProgress"]:
-    """A progress display that is removed when the block ends."""
-    progress = RunProgress()
+def run_progress(*, as_json: bool = False) -> "Iterator[RunProgress | RunLines]":
+    """A progress display that is removed when the block ends, or JSON lines."""
+    progress = RunLines() if as_json else RunProgress()
     try:
         yield progress
     finally:
@@ -77,9 +78,14 @@ def states_text(states: Mapping[State, int]) -> str:
     return ", ".join(f"{states[state]:,} {state}" for state in State if states.get(state)) or "none"
 
 
-def print_fanned_out(done: FannedOut, seconds: float) -> None:
+def print_fanned_out(done: FannedOut, seconds: float, *, as_json: bool = False) -> None:
     """Print how many runs were submitted, what became of them, and what failed and why."""
     print_warnings(done.warnings)
+    if as_json:
+        from market_data_pipeline.app.market.as_json import fanned_json
+
+        print_json(fanned_json(done, seconds))
+        return
     parts = [
         (len(done.submitted), "submitted"),
         (len(done.underway), "underway before"),

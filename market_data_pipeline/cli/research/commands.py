@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from market_data_pipeline.cli.load_options import Json
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
 
 app = typer.Typer()
@@ -22,7 +23,8 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            metavar="csv|parquet|feather-freqtrade|lean|nautilus", help="What the files are, and who reads them."
+            metavar="csv|parquet|feather-freqtrade|lean|nautilus",
+            help="What the files are, and who reads them.",
         ),
     ],
     output: Annotated[
@@ -55,7 +57,7 @@ def export(
         typer.Option(metavar="NAME", help="Only this column, in csv and parquet; may be given several times."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write stored klines into files that other programs read. A minute that is absent stays absent."""
     with errors_in_one_line():
@@ -76,7 +78,7 @@ def export(
             columns=tuple(column or ()),
             overwrite=overwrite,
         )
-        with reports.telling_pairs() as on_pair:
+        with reports.telling_pairs(as_json=as_json) as on_pair:
             report = request.run(on_pair)
         if as_json:
             from market_data_pipeline.app.as_json import export_json

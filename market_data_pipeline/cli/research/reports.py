@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.table import Table
 
 from market_data_pipeline.cli.console import out, plain_console, talk
+from market_data_pipeline.cli.lines.writing import Lines
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.text import count_text, size_text
 from market_data_pipeline.reader.exporting import Exported, ExportReport
@@ -21,8 +22,12 @@ _WIDEST = 500
 
 
 @contextmanager
-def telling_pairs() -> Iterator[Callable[[str, int, int], None]]:
-    """Tell on stderr which pair is being exported, every few seconds."""
+def telling_pairs(*, as_json: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Tell which pair is being exported: on stderr every few seconds, or as a JSON line each second."""
+    if as_json:
+        with Lines() as lines:
+            yield lambda name, place, of: lines.tell_if_due("exporting", dataset=name, pair=place, of_pairs=of)
+        return
     told_s = time.monotonic()
 
     def on_pair(name: str, place: int, of: int) -> None:

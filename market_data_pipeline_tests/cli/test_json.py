@@ -1,0 +1,233 @@
+"""`--json` of every command: each line is one JSON value, and the last one is the result."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import typer.main
+
+from market_data_pipeline.cli.main import app
+from market_data_pipeline.simulator.exchange import SimulatedExchange
+from market_data_pipeline.simulator.server import serve
+from market_data_pipeline_tests.support import CHECKOUT, NOON, MarketData, chunk_files, flip_a_byte, strike, wait_until
+
+SPOT = ("--market", "spot")
+DAYS = ("--start", "2024-05-10", "--end", "2024-05-12")
+UNIVERSES = """
+[universe.mine]
+market = "spot"
+pairs = ["BTC/USDT", "ETH/USDT"]
+start = "2024-05-14"
+"""
+GROUP: Any = typer.main.get_command(app)
+
+# The words before `--json` of each command that ends by itself.
+ENDING = {
+    "backfill": [*SPOT, "backfill", *DAYS],
+    "live": [*SPOT, "live", "--mark"],
+    "verify": ["verify"],
+    "combine": [*SPOT, "combine"],
+    "export": [*SPOT, "export", "--format", "csv", "--output", "OUTPUT"],
+    "status": ["status"],
+    "pairs": [*SPOT, "pairs"],
+    "universe list": ["universe", "list"],
+    "universe show": ["universe", "show", "mine"],
+    "universe apply": ["universe", "apply", "mine"],
+    "health": [*SPOT, "health"],
+    "doctor": ["doctor"],
+    "report": ["report"],
+}
+# Those that run until they are stopped, and those that have tests of their own below.
+SERVERS = {"up", "serve", "simulate", "worker"}
+OTHERS = {"demo"}
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command by its words; of a group those below it."""
+    for name, command in GROUP.commands.items():
+        below = getattr(command, "commands", None)
+        yield from ((f"{name} {word}", each) for word, each in below.items()) if below else [(name, command)]
+
+
+COMMANDS = dict(commands())
+
+
+def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:
+    """The events and the result."""
+    *events, result = [json.loads(line) for line in stdout.splitlines()]
+    assert all(isinstance(event["event"], str) for event in events), events
+    assert not (isinstance(result, dict) and "event" in result), result
+    return events, result
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with two days of a pair, and a universe."""
+    root = tmp_path_factory.mktemp("json") / "root"
+    with serve(SimulatedExchange(now=NOON, speed=0)) as running:
+        done = MarketData(root, running.url).run(*SPOT, "backfill", *DAYS)
+        assert done.returncode == 0, done.stderr
+    (root / "market-data.toml").write_text(UNIVERSES, encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def run(market_data: Callable[..., MarketData], loaded: Path) -> MarketData:
+    tool = market_data()
+    shutil.copytree(loaded, tool.root)
+    return tool
+
+
+def test_every_command_is_in_these_tests() -> None:
+    assert COMMANDS.keys() == ENDING.keys() | SERVERS | OTHERS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_json(name: str) -> None:
+    assert any("--json" in option.opts for option in COMMANDS[name].params)
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_what_a_command_prints_parses(run: MarketData, name: str) -> None:
+    words = [str(run.root.parent / "exported") if word == "OUTPUT" else word for word in ENDING[name]]
+    done = run(*words, "--json")
+    assert done.exit_code in (0, 1), done.output  # the clock of health and doctor is years off
+    parsed(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[*SPOT, "status", "--runs"], [*SPOT, "backfill", *DAYS, "--plan"], ["universe", "apply", "mine", "--plan"]],
+)
+def test_what_other_ways_of_a_command_print_parses(run: MarketData, words: list[str]) -> None:
+    done = run(*words, "--json")
+    assert done.exit_code == 0, done.output
+    events, _ = parsed(done.stdout)
+    assert events == []
+
+
+def test_a_load_tells_its_begin_what_failed_and_the_result(market_data: Callable[..., MarketData]) -> None:
+    tool = market_data()
+    done = tool.run(*SPOT, "backfill", *DAYS, "--json")
+    events, result = parsed(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert events[0] == {"event": "begun", "dataset": "spot BTC/USDT", "days": 2}
+    assert {event["event"] for event in events} <= {"begun", "progress"}
+    [one] = result["datasets"]
+    assert (result["ok"], one["days"], one["rows"], one["failed"]) == (True, {"loaded": 2}, 2880, [])
+    assert result["run_id"]
+
+
+def test_a_failed_day_is_an_event_and_in_the_result(market_data: Callable[..., MarketData], simulate: Any) -> None:
+    running = simulate()
+    strike(running.exchange, "400", times=100)
+    done = market_data(running)(*SPOT, "backfill", *DAYS, "--source", "rest", "--json")
+    events, result = parsed(done.stdout)
+    failed = [event for event in events if event["event"] == "failed"]
+    assert done.exit_code in (1, 3)
+    assert [event["day"] for event in failed] == [each["day"] for each in result["datasets"][0]["failed"]] != []
+    assert result["ok"] is False
+
+
+def test_a_load_of_many_has_the_shape_of_a_load_of_one(run: MarketData) -> None:
+    pairs = ("--pair", "BTC/USDT", "--pair", "ETH/USDT")
+    many = run.run(*SPOT, *pairs, "backfill", *DAYS, "--json")
+    events, result = parsed(many.stdout)
+    assert [event.get("dataset") for event in events if event["event"] == "ended"] != []
+    assert [one["name"] for one in result["datasets"]] == ["spot BTC/USDT", "spot ETH/USDT"]
+    one = parsed(run(*SPOT, "backfill", *DAYS, "--json").stdout)[1]
+    assert one.keys() == result.keys()
+    assert result["datasets"][0].keys() <= one["datasets"][0].keys()
+    combined = parsed(run(*SPOT, *pairs, "combine", "--json").stdout)[1]
+    assert [each["outcome"] for each in combined["datasets"]] == ["built", "built"]
+    assert combined.keys() == parsed(run(*SPOT, "combine", "--json").stdout)[1].keys()
+
+
+def test_a_repair_tells_what_became_of_each_day(run: MarketData) -> None:
+    flip_a_byte(chunk_files(run.root)["2024-05-11"])
+    events, [proof] = parsed(run("verify", "--repair", "--json").stdout)
+    [repaired] = [event for event in events if event["event"] == "repaired"]
+    assert (repaired["dataset"], repaired["ok"], proof["ok"]) == ("spot BTC/USDT", True, True)
+
+
+@pytest.mark.slow
+def test_live_mode_tells_each_minute(market_data: Callable[..., MarketData], simulate: Any) -> None:
+    tool = market_data(simulate(now=None, speed=30))
+    done = tool.run(*SPOT, "live", "--minutes", "2", "--json")
+    events, result = parsed(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert [event["event"] for event in events if event["event"] in {"following", "minute"}][:2] == [
+        "following",
+        "minute",
+    ]
+    assert result["ok"], result
+    assert result["datasets"] == 1
+
+
+def test_a_refused_request_prints_no_json(run: MarketData) -> None:
+    for words in (["--align-tz", "Mars", "backfill"], ["universe", "show", "no-such"], ["worker"]):
+        done = run(*words, "--json")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: ")
+
+
+def listens(url: str) -> bool:
+    address = urlsplit(url)
+    with socket.socket() as tried:
+        return tried.connect_ex((address.hostname, address.port)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to one process")
+@pytest.mark.parametrize("words", [["simulate", "--port", "0"], ["serve", "--port", "18734"]])
+def test_a_server_tells_its_address_and_its_end(run: MarketData, words: list[str]) -> None:
+    with run.start(*words, "--json") as process:
+        assert process.stdout
+        ready = json.loads(process.stdout.readline())
+        wait_until(lambda: listens(ready["url"]))
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert (ready["event"], ready["url"].partition(":")[0], process.returncode) == ("ready", "http", 0), errors
+    assert parsed(rest)[1]["ok"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to one process")
+def test_up_says_in_json_what_it_says_to_people(run: MarketData) -> None:
+    with run.start("up", "--port", "18735", "--dagster-port", "18736", "--json") as process:
+        assert process.stdout
+        lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=120)
+    assert {line["event"] for line in lines} == {"said"}, errors
+    assert parsed(rest)[1] == {"ok": True}
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_all_its_results(run: MarketData) -> None:
+    events, result = parsed(run.run("demo", "--json").stdout)
+    assert [event["what"] for event in events if event["event"] == "step"] == ["load", "combine", "verify"]
+    assert result["ok"] is result["load"]["ok"] is result["combine"]["ok"] is True
+
+
+# --- the page
+
+
+def test_every_event_is_on_the_page() -> None:
+    page = (CHECKOUT / "docs" / "cli.md").read_text(encoding="utf-8")
+    sources = [*(CHECKOUT / "market_data_pipeline" / "cli").rglob("*.py")]
+    told = {
+        name
+        for path in sources
+        for name in re.findall(r'\.tell(?:_if_due)?\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(told) > 10
+    assert [name for name in told if f"`{name}`" not in page] == []
