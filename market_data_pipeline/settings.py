@@ -33,7 +33,12 @@ def _address(url: SecretStr | None) -> SecretStr | None:
     return url
 
 
-def _owners(names: str) -> str:
+def require_owners(names: str) -> str:
+    """The names of owners as they are, separated by commas.
+
+    Raises:
+        ValueError: Dagster takes one for neither a person nor a team.
+    """
     if not all(_OWNER.fullmatch(name.strip()) for name in names.split(",")):
         raise ValueError("give e-mail addresses or team:NAME, separated by commas")
     return names
@@ -140,7 +145,7 @@ class Settings(BaseSettings):
     ] = 4
     market_data_owners: Annotated[
         str,
-        AfterValidator(_owners),
+        AfterValidator(require_owners),
         Field(
             description="who owns the assets in Dagster: e-mail addresses and names of teams, `team:NAME`, "
             "separated by commas"

@@ -4,6 +4,7 @@ Belongs here: which definitions there are for which dataset. Does not belong her
 `checks`, `sensors`, `schedules`, `jobs`), which setting does what (`settings`, `instance.composition`).
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import dagster as dg
@@ -22,6 +23,7 @@ from market_data_pipeline.defs.checks import checks_of, damage_check_of
 from market_data_pipeline.defs.jobs import repair_job
 from market_data_pipeline.defs.markets.combining import combine_job
 from market_data_pipeline.defs.markets.pairs import market_definitions
+from market_data_pipeline.defs.markets.sources import sources_of
 from market_data_pipeline.defs.partitions import refusal_of
 from market_data_pipeline.defs.proof.job import proof_job
 from market_data_pipeline.defs.resources import Tools
@@ -77,6 +79,45 @@ def definitions_of(datasets: list[Dataset], tools: Tools, *, requesting: bool = 
     )
 
 
+def definitions_beside(
+    datasets: list[Dataset],
+    damaged: Sequence[StorePath],
+    tools: Tools,
+    *,
+    sources_of_market: Market | None,
+    live_sensor: tuple[Market, str] | None,
+) -> dg.Definitions:
+    """Definitions of datasets that can be merged with those of others.
+
+    They name no resource, no executor, no job and no schedule.
+
+    Args:
+        datasets: the datasets.
+        damaged: the `dataset.json` of those that cannot be read.
+        tools: the core objects that the definitions use.
+        sources_of_market: the market whose REST API and archive are defined, too.
+        live_sensor: the market and the name of the sensor that keeps the datasets current, None for no sensor.
+    """
+    usable, checks = _usable(datasets, damaged, tools.store)
+    sources = sources_of(sources_of_market, tools) if sources_of_market else []
+    return dg.Definitions(
+        assets=[*sources, *(asset for dataset in usable for asset in assets_of(dataset, tools))],
+        asset_checks=[*(checks_of(dataset, tools, requesting=True) for dataset in usable), *checks],
+        sensors=[live_sensor_of(live_sensor[0], usable, tools, named=live_sensor[1])] if live_sensor else [],
+    )
+
+
+def _usable(
+    datasets: list[Dataset], damaged: Sequence[StorePath], store: Store
+) -> tuple[list[Dataset], list[dg.AssetChecksDefinition]]:
+    """The datasets that Dagster can have, and for each other one, and each damaged file, a check that fails."""
+    refusals = {dataset: refusal_of(dataset) for dataset in datasets}
+    problems = {store.folder(one.market, one.pair) / DATASET_FILE: why for one, why in refusals.items() if why}
+    problems |= dict.fromkeys(damaged, "")
+    checks = [damage_check_of(store, path, problem) for path, problem in problems.items()]
+    return [dataset for dataset, why in refusals.items() if not why], checks
+
+
 def jobs_of(tools: Tools) -> dg.Definitions:
     """The jobs that are not about assets, with `tools` as their resource."""
     return dg.Definitions(jobs=[*_JOBS], resources={"tools": tools})
@@ -88,14 +129,9 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     A dataset that cannot be read, or that Dagster refuses, has a check that fails in place of them, and harms no other.
     Runs that the command line starts load `definitions_of` alone, so they evaluate no check that sends a request.
     """
-    store, usable, problems = tools.store, list[Dataset](), dict[StorePath, str]()
-    for dataset in datasets:
-        if problem := refusal_of(dataset):
-            problems[store.folder(dataset.market, dataset.pair) / DATASET_FILE] = problem
-        else:
-            usable.append(dataset)
-    problems |= {path: "" for path in store.dataset_files() if _read_undamaged(store, path) is None}
-    checks = [damage_check_of(store, path, problem) for path, problem in problems.items()]
+    store = tools.store
+    damaged = [path for path in store.dataset_files() if _read_undamaged(store, path) is None]
+    usable, checks = _usable(datasets, damaged, store)
     sensors = [
         live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]

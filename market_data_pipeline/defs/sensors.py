@@ -18,7 +18,7 @@ import dagster as dg
 from dagster import DagsterInstance, RunsFilter
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.core.errors import SourceUnavailable, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.dataset import Update
@@ -49,33 +49,39 @@ _NEVER_STOPPED = threading.Event()
 _IDLE_S = 150.0
 
 
-def live_sensor_of(market: Market, datasets: list[Dataset], tools: Tools) -> dg.SensorDefinition:
+def live_sensor_of(
+    market: Market, datasets: list[Dataset], tools: Tools, *, named: str | None = None
+) -> dg.SensorDefinition:
     """The live sensor of a market.
 
     Args:
         market: the market.
         datasets: its datasets that this code location has assets of.
-        tools: the resource of the definitions.
+        tools: the core objects that it uses.
+        named: the name of one that was asked for: it is on, and marks these datasets and follows no others.
     """
-    shared = _SharedSession(market, tools)
+    name = named or sensor_name(market)
+    shared = _SharedSession(market, tools, f"the sensor {name}")
     keys = [asset_key(dataset, name) for dataset in datasets for name in (KLINES, MANIFEST)]
 
     @dg.sensor(
-        name=sensor_name(market),
+        name=name,
         asset_selection=keys or None,
         # A tick waits for the end of the minute, and the next tick may begin in the minute after.
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Each minute, stores the newest closed klines of every {market} dataset that is marked live.",
+        default_status=dg.DefaultSensorStatus.RUNNING if named else dg.DefaultSensorStatus.STOPPED,
+        description=f"Each minute, stores the newest closed klines of every {market} dataset that is "
+        f"{'defined here' if named else 'marked live'}.",
     )
     def live(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         log_to(tools.logs)
         with shared.acquired() as session:
             if session is None:
                 return dg.SkipReason("The previous tick is still running.")
-            holders = session.market.follow(session.market.marked())
+            wanted = _marked(datasets, tools) if named else session.market.marked()
+            holders = session.market.follow(wanted)
             if not session.market.followed:
-                return dg.SkipReason(_no_dataset_reason(market, holders))
+                return dg.SkipReason(_no_dataset_reason(market, holders, is_named=named is not None))
             edge_ms = session.market.await_minute(_NEVER_STOPPED, longest_s=_LONGEST_WAIT_S)
             if edge_ms is None:
                 return dg.SkipReason("The minute has just begun; the next tick waits for its end.")
@@ -88,8 +94,8 @@ def live_sensor_of(market: Market, datasets: list[Dataset], tools: Tools) -> dg.
 class _SharedSession:
     """The session of a sensor, shared by its ticks; one tick at a time has it."""
 
-    def __init__(self, market: Market, tools: Tools) -> None:
-        self._market, self._tools = market, tools
+    def __init__(self, market: Market, tools: Tools, who: str) -> None:
+        self._market, self._tools, self._who = market, tools, who
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._idle: threading.Timer | None = None
@@ -108,8 +114,7 @@ class _SharedSession:
             if trouble:
                 raise trouble
             if self._session is None:
-                who = f"the sensor {sensor_name(self._market)}"
-                self._session = _Session(self._tools.open_live(self._market, who))
+                self._session = _Session(self._tools.open_live(self._market, self._who))
             yield self._session
         finally:
             self._idle = threading.Timer(_IDLE_S, self._close)
@@ -239,7 +244,27 @@ def _request(due: DueDays) -> dg.RunRequest:
     )
 
 
-def _no_dataset_reason(market: Market, holders: dict[str, str]) -> str:
+def _marked(datasets: list[Dataset], tools: Tools) -> list[Dataset]:
+    """Those of the datasets that are stored, each marked live if it was not; a damaged one is logged."""
+    marked = []
+    for dataset in datasets:
+        try:
+            stored = tools.store.find(dataset.market, dataset.pair)
+            if stored and not stored.live:
+                files = tools.store.open(stored)
+                files.mark_live(True)
+                stored = files.dataset
+        except StoreError as error:
+            _log.warning("%s", error)
+            continue
+        if stored:
+            marked.append(stored)
+    return marked
+
+
+def _no_dataset_reason(market: Market, holders: dict[str, str], *, is_named: bool) -> str:
     if holders:
         return "; ".join(f"{name} is followed by {holder}" for name, holder in holders.items())
+    if is_named:
+        return f"No {market} dataset that is defined here is stored; materialize a day of klines_1m first."
     return f"No {market} dataset is live; mark one with `market-data --market {market} --pair ... live --mark`."
