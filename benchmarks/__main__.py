@@ -28,6 +28,8 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "bookkeeping": commands.bookkeeping,
     "location": commands.location,
     "startup": commands.startup,
+    "status": commands.status,
+    "short": commands.short,
     "nothing-to-do": commands.nothing_to_do,
     "live": live.live,
     "verify": stored.verify,

@@ -7,14 +7,14 @@ how a process is measured (`processes`).
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from benchmarks.exchange import Exchange, Window
-from benchmarks.processes import PROJECT, BenchmarkFailed, Run, python, work
+from benchmarks.processes import NONE, PROJECT, BenchmarkFailed, Run, python, work
 
 # Every load requests a pair's first and last kline.
 _MOST_SIDE_ROWS = 10
@@ -40,6 +40,7 @@ class Sizes:
     panel_days: int = 90
     market_pairs: int = 100
     datasets: int = 1000
+    few_datasets: int = 50
     recorded_days: int = 900
     host_pairs: int = 40
     host_days: int = 90
@@ -63,6 +64,7 @@ QUICK = Sizes(
     panel_days=5,
     market_pairs=5,
     datasets=20,
+    few_datasets=5,
     recorded_days=30,
     host_pairs=6,
     host_days=3,
@@ -148,10 +150,10 @@ class Bench:
             raise BenchmarkFailed(f"REST should have sent no klines, but sent {cost['rows']}")
         self.costs.append(cost)
 
-    def command(self, *arguments: str, root: Path) -> Run:
-        """`market-data` with the arguments."""
+    def command(self, *arguments: str, root: Path, variables: Mapping[str, str] = NONE) -> Run:
+        """`market-data` with the arguments, and these variables in its environment."""
         command = ("-m", "market_data_pipeline", *arguments)
-        return python(*command, root=root, url=self.exchange.url, checkout=self.checkout)
+        return python(*command, root=root, url=self.exchange.url, checkout=self.checkout, variables=variables)
 
     def bookkeeping(self, days: int) -> Run:
         """Record days in Dagster that were not loaded."""

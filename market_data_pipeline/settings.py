@@ -221,6 +221,12 @@ class Settings(BaseSettings):
         return (self.dagster_home or self.folder / "dagster").expanduser().absolute()
 
 
+def public_variables() -> list[str]:
+    """The names of all settings that are not secret, and of what the default of a path depends on."""
+    fields = Settings.model_fields.items()
+    return [*(name.upper() for name, field in fields if not _is_secret(field)), "HOME", "USERPROFILE"]
+
+
 def _is_secret(field: FieldInfo) -> bool:
     return SecretStr in get_args(field.annotation)
 

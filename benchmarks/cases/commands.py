@@ -1,7 +1,7 @@
 """Benchmarks of whole commands: what Dagster adds to a load, and how long a command takes that has little to do.
 
-Belongs here: dagster, bookkeeping, location, startup, nothing-to-do. Does not belong here: loading itself (`loads`),
-reading a store (`stored`).
+Belongs here: dagster, bookkeeping, location, startup, status, short, nothing-to-do. Does not belong here: loading
+itself (`loads`), reading a store (`stored`).
 """
 
 import time
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from benchmarks.bench import Bench
+from benchmarks.generated import store_many
 from benchmarks.processes import Run, Spread, alternating, python, seen_peak, wall, work
 from benchmarks.results import Line, Unit, compared
 from market_data_pipeline.core.klines.dataset import Market
@@ -123,6 +124,46 @@ def startup(bench: Bench) -> Iterator[Line]:
     runs, others = alternating(bench.sizes.store_rounds, nothing, bare)
     what = f"market-data backfill, nothing to do on {bench.year.days} days"
     yield compared(what, wall, runs, others, "import argparse")
+
+
+def status(bench: Bench) -> Iterator[Line]:
+    """`market-data status` of all datasets, as a whole process.
+
+    The datasets are made up: their `dataset.json` and manifests are real files of a year, without chunks. The first
+    command finds the numbers out and keeps them; the next ones need only see that no file has changed. Beside it runs
+    `market-data --market spot status`, which finds them out each time.
+    """
+    root, many = bench.new_root(), bench.sizes.quick_commands
+    store_many(root, datasets=bench.sizes.few_datasets, days=bench.sizes.year_days)
+    time.sleep(_SETTLED_S + 1)
+
+    def all_of_them() -> Run:
+        return bench.command("status", root=root)
+
+    def chosen() -> Run:
+        return bench.command("--market", "spot", "--pair", "*", "status", root=root)
+
+    for side in (all_of_them, chosen):
+        side()
+    kept, found_out = alternating(many, all_of_them, chosen)
+    what = f"market-data status, {bench.sizes.few_datasets} datasets of {bench.sizes.year_days} days"
+    yield compared(what, wall, kept, found_out, "found out anew", goal=0.3, absolute=True)
+
+
+def short(bench: Bench) -> Iterator[Line]:
+    """`market-data backfill --source rest` of some days of spot against the engine alone, whole processes, in turns.
+
+    The goal is what the command may take beside the engine: Dagster's import, its run, and the command line.
+    """
+    window = bench.window("spot", bench.sizes.naive_days)
+    bench.exchange.warm(window)
+    for side in (bench.engine, bench.backfill):
+        side(bench.window("spot", 1))
+    whole, engine = alternating(bench.sizes.rounds, lambda: bench.backfill(window), lambda: bench.engine(window))
+    added = Spread(tuple(a.wall_s - b.wall_s for a, b in zip(whole, engine, strict=True)))
+    what = f"spot, {window.days} days"
+    yield compared(f"{what}: whole command", wall, whole, engine, "engine")
+    yield Line(f"{what}: whole command less the engine", Unit.SECONDS, added, goal=1.2, absolute=True)
 
 
 def nothing_to_do(bench: Bench) -> Iterator[Line]:

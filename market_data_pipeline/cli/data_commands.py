@@ -281,15 +281,6 @@ def status(
         if runs:
             many.show_runs(load_settings(), as_json=as_json)
             return
-        from market_data_pipeline.app.status import statuses_of
-        from market_data_pipeline.cli import reports
-        from market_data_pipeline.cli.console import print_json
+        from market_data_pipeline.cli.stored.status import show_status
 
-        settings = load_settings()
-        statuses = [status for target in context.obj.targets(settings) for status in statuses_of(settings, target)]
-        if as_json:
-            from market_data_pipeline.app.as_json import status_json
-
-            print_json([status_json(status) for status in statuses])
-        else:
-            reports.print_statuses(statuses)
+        show_status(context.obj, as_json=as_json)

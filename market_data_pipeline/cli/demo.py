@@ -7,7 +7,7 @@ commands would not do.
 import time
 from pathlib import Path
 
-from market_data_pipeline.app.as_json import proof_json
+from market_data_pipeline.app.as_json import proof_json, status_json
 from market_data_pipeline.app.backfill import BackfillRequest, backfill
 from market_data_pipeline.app.combine import combine_dataset
 from market_data_pipeline.app.market.as_json import backfill_json, combined_json
@@ -17,6 +17,7 @@ from market_data_pipeline.app.verify import ProofRequest, verify_datasets
 from market_data_pipeline.cli import console, reports
 from market_data_pipeline.cli.lines.writing import Lines
 from market_data_pipeline.cli.progress import day_progress
+from market_data_pipeline.cli.stored.table import print_statuses
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.instance.names import COMBINED
@@ -65,7 +66,7 @@ def run_demo(settings: Settings, *, as_json: bool = False) -> bool:
     for proof in proofs:
         reports.print_proof(proof)
     console.out.rule("store", align="left")
-    reports.print_statuses(statuses_of(demo_settings, target))
+    print_statuses([status_json(status) for status in statuses_of(demo_settings, target)])
     console.out.print(f"\nRead it:     pandas.read_parquet(r'{combined.results[COMBINED]['file']}')")
     console.out.print(f"Look at it:  set MARKET_DATA_DIR to {root}")
     console.out.print("             run make dev or market-data up, then open http://127.0.0.1:8000")

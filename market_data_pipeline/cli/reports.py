@@ -6,14 +6,12 @@ table (`live_table`).
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from market_data_pipeline.app.backfill import BackfillReport
 from market_data_pipeline.app.report import Report
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.cli.console import out, plain_console, print_json, print_warnings, styled, talk
+from market_data_pipeline.cli.console import out, print_json, print_warnings, styled, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
@@ -23,7 +21,6 @@ from market_data_pipeline.core.proof.crosscheck import CrossCheck
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
-from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
 from market_data_pipeline.instance.names import COMBINED
 
@@ -32,18 +29,6 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 40
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
-_STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
-    "market": "left",
-    "pair": "left",
-    "zone": "left",
-    "days": "left",
-    "chunks": "right",
-    "incomplete": "right",
-    "klines": "right",
-    "size": "right",
-    "state": "left",
-    "absent minutes": "left",
-}
 
 
 def print_backfill(report: BackfillReport, seconds: float, *, as_json: bool = False) -> None:
@@ -147,49 +132,6 @@ def print_repair(dataset: Dataset, repaired: Repaired) -> None:
     talk.print(styled(verdict, f" {dataset.name} {repaired.what}"))
     talk.print(f"  before  {repaired.before}")
     talk.print(f"  now     {repaired.after}")
-
-
-def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
-    """Print a table with one line per dataset, then one line for each dataset whose stored values were revised.
-
-    A line is longer than the terminal rather than cut, so that other programs can read the table.
-    """
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name, justify in _STATUS_COLUMNS.items():
-        table.add_column(name, justify=justify, no_wrap=True)
-    for status in statuses:
-        print_warnings(status.warnings)
-        dataset, incomplete = status.dataset, status.chunks - status.complete_chunks
-        table.add_row(
-            dataset.market.value,
-            dataset.pair,
-            dataset.zone.name,
-            f"{status.first_day} .. {status.last_day}" if status.chunks else "none",
-            f"{status.chunks:,}",
-            f"{incomplete:,}" if incomplete else "-",
-            f"{status.rows:,}",
-            size_text(status.size_bytes),
-            ", ".join(f"{count:,} {state}" for state, count in status.states.items()) or "-",
-            kinds_text(status.absent_minutes),
-        )
-    plain_console(width=max(out.width, 200)).print(table)
-    for status in statuses:
-        if reused := status.dataset.reused:
-            out.print(
-                f"{status.dataset.name}  an earlier pair had this symbol until {iso(reused.start_ms)}, this one begins "
-                f"{iso(reused.end_ms)}"
-            )
-        if status.flaws:
-            out.print(
-                f"{status.dataset.name}  {count_text(status.flaws, 'flaw')}: values that break a rule, stored as the "
-                "exchange has them (market-data verify names them)"
-            )
-        if last := status.last_revision:
-            times = "once" if status.revisions == 1 else f"{status.revisions:,} times"
-            out.print(
-                f"{status.dataset.name}  stored values revised {times}, last noticed {last.at}: "
-                f"{total_minutes(last.minutes)} min of {last.day} (all in {status.folder / REVISIONS_FILE})"
-            )
 
 
 def print_combine(target: Target, report: "RunReport", *, as_json: bool) -> None:

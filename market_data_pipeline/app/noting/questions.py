@@ -1,0 +1,10 @@
+"""The questions whose answers are kept.
+
+Belongs here: their names, apart from what finds the answers out, so that asking imports nothing. Does not belong here:
+the answers.
+"""
+
+
+def question_of_status(*, with_newest: bool) -> str:
+    """What every dataset has; with or without its newest kline."""
+    return "status with newest" if with_newest else "status"

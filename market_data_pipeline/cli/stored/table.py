@@ -1,0 +1,79 @@
+"""What is stored, as people read it in a terminal.
+
+Belongs here: words and order of the table of `status`. Does not belong here: the numbers (`app.as_json`), which are
+printed as they are kept, so that no object of the store is needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rich.table import Table
+
+from market_data_pipeline.cli.console import out, plain_console, print_warnings
+from market_data_pipeline.core.text import count_text, kinds_text, size_text
+
+Status = Mapping[str, Any]
+"""As `app.as_json.status_json` returns it."""
+_STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "market": "left",
+    "pair": "left",
+    "zone": "left",
+    "days": "left",
+    "chunks": "right",
+    "incomplete": "right",
+    "klines": "right",
+    "size": "right",
+    "state": "left",
+    "absent minutes": "left",
+}
+
+
+def print_statuses(statuses: Sequence[Status]) -> None:
+    """Print a table with one line per dataset, then one line for each dataset whose stored values were revised.
+
+    A line is longer than the terminal rather than cut, so that other programs can read the table.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name, justify in _STATUS_COLUMNS.items():
+        table.add_column(name, justify=justify, no_wrap=True)
+    for status in statuses:
+        print_warnings(status["warnings"])
+        table.add_row(*_cells(status))
+    plain_console(width=max(out.width, 200)).print(table)
+    for status in statuses:
+        _print_notes(status)
+
+
+def _cells(status: Status) -> tuple[str, ...]:
+    incomplete = status["chunks"] - status["complete_chunks"]
+    return (
+        status["market"],
+        status["pair"],
+        status["tz"],
+        f"{status['first_day']} .. {status['last_day']}" if status["chunks"] else "none",
+        f"{status['chunks']:,}",
+        f"{incomplete:,}" if incomplete else "-",
+        f"{status['rows']:,}",
+        size_text(status["bytes"]),
+        ", ".join(f"{count:,} {state}" for state, count in status["states"].items()) or "-",
+        kinds_text(status["absent_minutes"]),
+    )
+
+
+def _print_notes(status: Status) -> None:
+    """Print what a table has no place for: an earlier pair of the symbol, flaws, revisions."""
+    name = f"{status['market']} {status['pair']}"
+    if reused := status.get("reused"):
+        out.print(f"{name}  an earlier pair had this symbol until {reused['until']}, this one begins {reused['since']}")
+    if status["flaws"]:
+        out.print(
+            f"{name}  {count_text(status['flaws'], 'flaw')}: values that break a rule, stored as the exchange has them "
+            "(market-data verify names them)"
+        )
+    if revisions := status.get("revisions"):
+        last, count = revisions["last"], revisions["count"]
+        times = "once" if count == 1 else f"{count:,} times"
+        out.print(
+            f"{name}  stored values revised {times}, last noticed {last['at']}: {last['minutes']} min of {last['day']} "
+            f"(all in revisions.jsonl of {status['folder']})"
+        )
