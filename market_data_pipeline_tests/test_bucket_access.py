@@ -10,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import obstore
 import pytest
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.store.storage.opening import opened
 from market_data_pipeline.core.store.storage.paths import BucketPath
 from market_data_pipeline.core.store.storage.places import root_at
 from market_data_pipeline.settings import load
@@ -63,6 +65,17 @@ def test_a_root_in_a_bucket_has_one_address(address: str) -> None:
 def test_an_address_that_is_none_is_no_folder(address: str) -> None:
     with pytest.raises(UsageError, match="give a folder, or s3://bucket/prefix"):
         _ = load(market_data_dir=address).root
+
+
+def test_an_empty_variable_is_as_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`deploy/compose.yaml` gives an empty `AWS_ENDPOINT_URL` for Amazon."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    url = obstore.sign(opened("s3://bucket/klines"), "GET", "object", timedelta(seconds=60))  # sends no request
+    assert url.startswith("https://s3.us-east-1.amazonaws.com/bucket/klines/object?")
+    assert "Security-Token" not in url
 
 
 def test_an_address_given_as_a_path_has_lost_a_slash_and_is_no_folder() -> None:

@@ -70,6 +70,7 @@ def opened(root: str, *, has_answered: bool = False, is_hurried: bool = False) -
         UsageError: it cannot be one, or the library is missing.
     """
     store, exceptions = library("obstore.store"), library("obstore.exceptions")
+    _unset_what_is_empty()
     more = _profile() if root.startswith("s3://") else {}
     endpoint = _endpoint() or more.pop("endpoint", None)
     if endpoint and root.startswith("s3://"):
@@ -144,6 +145,12 @@ def _profile() -> dict[str, Any]:
         provider = library("obstore.auth.boto3").Boto3CredentialProvider
         found["credential_provider"] = provider(session, ttl=_CREDENTIALS_KEPT)
     return found
+
+
+def _unset_what_is_empty() -> None:
+    """Unset the variables that are empty: the library takes an empty address for one, and an empty key."""
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:  # noqa: TID251
+        os.environ.pop(name, None)  # noqa: TID251
 
 
 def _variable(name: str) -> str | None:
