@@ -21,9 +21,11 @@ def set_on_stop(stopping: threading.Event) -> Iterator[None]:
     """
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    # An ignored signal stays ignored: `nohup` means that a closed terminal is no reason to stop. Ctrl-C is the
-    # exception, because child processes would inherit it as ignored, and some of them then ignore SIGTERM too.
-    handled = [number for number in numbers if number == signal.SIGINT or before[number] != signal.SIG_IGN]
+    # An ignored signal stays ignored: `nohup` means that a closed terminal is no reason to stop. Ctrl-C is an
+    # exception, because child processes would inherit it as ignored, and some of them then ignore SIGTERM too. So is
+    # SIGTERM: where a script has started this in the background, Ctrl-C is ignored, and Dagster makes SIGTERM the same.
+    always = signal.SIGINT, signal.SIGTERM
+    handled = [number for number in numbers if number in always or before[number] != signal.SIG_IGN]
 
     def stop(*_: object) -> None:
         for number in handled:

@@ -27,7 +27,7 @@ def test_the_first_signal_sets_the_event_and_the_second_interrupts(name: str) ->
         signal.signal(number, before)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "SIGINT"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"SIGINT", "SIGTERM"}])
 def test_an_ignored_signal_stays_ignored(name: str) -> None:
     number, stopping = getattr(signal, name), threading.Event()
     before = signal.signal(number, signal.SIG_IGN)
@@ -40,13 +40,15 @@ def test_an_ignored_signal_stays_ignored(name: str) -> None:
         signal.signal(number, before)
 
 
-def test_an_ignored_ctrl_c_stops_all_the_same() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_script_has_ignored_stops_all_the_same(number: signal.Signals) -> None:
+    """What it starts in the background ignores Ctrl-C, and Dagster makes SIGTERM the same."""
     stopping = threading.Event()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with set_on_stop(stopping):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             assert stopping.is_set()
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert signal.getsignal(number) == signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
