@@ -22,6 +22,8 @@ from market_data_pipeline.cli.outcome import (
     fail,
     load_settings,
 )
+from market_data_pipeline.cli.shell.examples import examples
+from market_data_pipeline.cli.shell.values import SOURCES, one_of, zone
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.verify import ProofRequest
@@ -41,7 +43,7 @@ End = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=examples("backfill"))
 def backfill(
     context: typer.Context,
     start: Annotated[
@@ -68,6 +70,7 @@ def backfill(
             metavar="auto|rest|archive",
             help="Where klines come from; auto is the archive where it has them, else REST. "
             "The setting MARKET_DATA_SOURCE if not given.",
+            autocompletion=one_of(SOURCES),
         ),
     ] = None,
     refetch: Annotated[
@@ -120,7 +123,7 @@ def backfill(
         exit_unless(report.ok, may_pass=report.may_pass)
 
 
-@app.command()
+@app.command(epilog=examples("live"))
 def live(
     context: typer.Context,
     minutes: Annotated[
@@ -162,7 +165,7 @@ def live(
         exit_unless(not report.errors, may_pass=report.may_pass)
 
 
-@app.command()
+@app.command(epilog=examples("verify"))
 def verify(
     context: typer.Context,
     start: Start = None,
@@ -175,6 +178,7 @@ def verify(
         typer.Option(
             metavar="rest|archive",
             help="Also compare stored klines with this source, on a sample of days.",
+            autocompletion=one_of(SOURCES[1:]),
         ),
     ] = None,
     every_day: Annotated[
@@ -237,7 +241,7 @@ def _repair(settings: "Settings", proofs: "list[Proof]", *, as_json: bool) -> bo
     return bool(to_repair)
 
 
-@app.command()
+@app.command(epilog=examples("combine"))
 def combine(
     context: typer.Context,
     tz: Annotated[
@@ -245,6 +249,7 @@ def combine(
         typer.Option(
             metavar=_ZONE,
             help="Keep only whole days of this time zone; all klines if not given.",
+            autocompletion=zone,
         ),
     ] = None,
     from_index: Annotated[
@@ -270,7 +275,7 @@ def combine(
         exit_unless(not report.failed_checks)
 
 
-@app.command()
+@app.command(epilog=examples("status"))
 def status(
     context: typer.Context,
     runs: Annotated[bool, typer.Option("--runs", help="Show what became of the runs of backfill --runs.")] = False,

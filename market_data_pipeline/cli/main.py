@@ -20,13 +20,13 @@ from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import EXIT_CODES
 from market_data_pipeline.cli.research import commands as research_commands
+from market_data_pipeline.cli.shell import values
 
 app = typer.Typer(
     name="market-data",
     help="A verified, resumable, local store of Binance 1-minute klines.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -46,6 +46,7 @@ def _global_options(
         typer.Option(
             metavar="spot|futures",
             help="Market; the setting MARKET_TYPE if not given.",
+            autocompletion=values.one_of(values.MARKETS),
         ),
     ] = None,
     pair: Annotated[
@@ -54,6 +55,7 @@ def _global_options(
             metavar="PAIR|GLOB",
             help="BTC/USDT, or the exchange's symbol BTCUSDT, or BTC/USDT:USDT; the setting SYMBOL if not given. "
             "Several may be given, and globs: '*/USDT', and '!*DOWN/*' to leave pairs out.",
+            autocompletion=values.pair,
         ),
     ] = None,
     pairs_file: Annotated[
@@ -64,6 +66,7 @@ def _global_options(
         typer.Option(
             metavar="NAME",
             help="The pairs of [universe.NAME] in market-data.toml under the data root.",
+            autocompletion=values.universe,
         ),
     ] = None,
     align_tz: Annotated[
@@ -71,6 +74,7 @@ def _global_options(
         typer.Option(
             metavar="ZONE|±HH:MM",
             help="Time zone whose midnights start a day; the setting ALIGN_TZ if not given.",
+            autocompletion=values.zone,
         ),
     ] = None,
     strict_pair: Annotated[

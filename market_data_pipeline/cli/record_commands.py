@@ -10,11 +10,12 @@ import typer
 
 from market_data_pipeline.cli.load_options import Json
 from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, errors_in_one_line, exit_unless, fail, load_settings
+from market_data_pipeline.cli.shell.examples import examples
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog=examples("report"))
 def report(
     context: typer.Context,
     as_json: Json = False,

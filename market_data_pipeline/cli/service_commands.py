@@ -21,6 +21,7 @@ from market_data_pipeline.cli.outcome import (
     say,
     warn,
 )
+from market_data_pipeline.cli.shell.examples import examples
 
 if TYPE_CHECKING:
     from market_data_pipeline.cli.lines.others import ServiceLines
@@ -46,7 +47,7 @@ PublicUrl = Annotated[
 Port = Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the HTTP API and the browse page.")]
 
 
-@app.command()
+@app.command(epilog=examples("up"))
 def up(
     port: Port = 8000,
     dagster_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the Dagster UI.")] = 3000,
@@ -83,7 +84,7 @@ def up(
         _end(as_json)
 
 
-@app.command()
+@app.command(epilog=examples("worker"))
 def worker(
     runs: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="How many runs to execute at once.")] = 1,
     as_json: Json = False,
@@ -106,7 +107,7 @@ def worker(
         _end(as_json)
 
 
-@app.command()
+@app.command(epilog=examples("serve"))
 def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
@@ -178,7 +179,7 @@ def _warn_if_open_to_others(settings: "Settings", address: "Address") -> None:
         )
 
 
-@app.command()
+@app.command(epilog=examples("simulate"))
 def simulate(
     port: Annotated[int, typer.Option(metavar="PORT", help="Port to listen at; 0 takes one that is free.")] = 9000,
     host: Host = "127.0.0.1",
@@ -245,7 +246,7 @@ def simulate(
         _end(as_json, served=exchange.stats())
 
 
-@app.command()
+@app.command(epilog=examples("demo"))
 def demo(as_json: Json = False) -> None:
     """Load, combine and verify a month from a simulated exchange.
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import pytest
 import typer.main
 
 from market_data_pipeline.cli.main import app
+from market_data_pipeline.cli.shell.examples import EXAMPLES
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
 from market_data_pipeline_tests.support import CHECKOUT, NOON, MarketData, chunk_files, flip_a_byte, strike, wait_until
@@ -218,7 +220,7 @@ def test_the_demo_ends_with_all_its_results(run: MarketData) -> None:
     assert result["ok"] is result["load"]["ok"] is result["combine"]["ok"] is True
 
 
-# --- the page
+# --- the page, and the examples of the help
 
 
 def test_every_event_is_on_the_page() -> None:
@@ -231,3 +233,14 @@ def test_every_event_is_on_the_page() -> None:
     }
     assert len(told) > 10
     assert [name for name in told if f"`{name}`" not in page] == []
+
+
+def test_every_command_has_examples_that_are_understood() -> None:
+    groups = {name.partition(" ")[0] for name in COMMANDS if " " in name}
+    assert EXAMPLES.keys() == COMMANDS.keys() | groups
+    for line in (line for lines in EXAMPLES.values() for line in lines):
+        program, *words = shlex.split(line)
+        assert program == "market-data"
+        with GROUP.make_context("market-data", words) as context:
+            name, command, rest = GROUP.resolve_command(context, [*context._protected_args, *context.args])
+            command.make_context(name, rest, parent=context).close()

@@ -8,3 +8,12 @@ the answers.
 def question_of_status(*, with_newest: bool) -> str:
     """What every dataset has; with or without its newest kline."""
     return "status with newest" if with_newest else "status"
+
+
+def question_of_pairs(market: str) -> str:
+    """The pairs of a market that a shell completes."""
+    return f"pairs of {market}"
+
+
+UNIVERSES = "universes"
+"""The names of the universes that a shell completes."""

@@ -9,11 +9,12 @@ import typer
 
 from market_data_pipeline.cli.load_options import Json
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, leave_at_once, load_settings
+from market_data_pipeline.cli.shell.examples import examples
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog=examples("health"))
 def health(context: typer.Context, as_json: Json = False) -> None:
     """Check whether a load could start now.
 
@@ -36,7 +37,7 @@ def health(context: typer.Context, as_json: Json = False) -> None:
         exit_unless(all(sign.ok for sign in signs))
 
 
-@app.command()
+@app.command(epilog=examples("doctor"))
 def doctor(as_json: Json = False) -> None:
     """Show on one page what this installation is, and what is wrong with it.
 

@@ -12,18 +12,21 @@ import typer
 
 from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, require_way
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
+from market_data_pipeline.cli.shell import values
+from market_data_pipeline.cli.shell.examples import examples
 
 app = typer.Typer()
 universe = typer.Typer(
     help="Named choices of pairs, in market-data.toml under the data root.",
+    epilog=examples("universe"),
     no_args_is_help=True,
 )
 app.add_typer(universe, name="universe")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As in [universe.NAME].")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As in [universe.NAME].", autocompletion=values.universe)]
 
 
-@app.command()
+@app.command(epilog=examples("pairs"))
 def pairs(
     context: typer.Context,
     patterns: Annotated[
@@ -32,11 +35,12 @@ def pairs(
             metavar="[PATTERN]...",
             help="Pairs, globs such as '*/USDT' or 'BTC*', and what to leave out: '!*DOWN/*'; all if none is given.",
             show_default=False,
+            autocompletion=values.pair,
         ),
     ] = None,
     quote: Annotated[
         str | None,
-        typer.Option(metavar="ASSET", help="Only pairs with this quote asset."),
+        typer.Option(metavar="ASSET", help="Only pairs with this quote asset.", autocompletion=values.quote),
     ] = None,
     at: Annotated[str | None, typer.Option(metavar="DATE", help="Only pairs that were traded on this UTC day.")] = None,
     status: Annotated[
@@ -44,6 +48,7 @@ def pairs(
         typer.Option(
             metavar="trading|paused|ended|all",
             help="Only pairs that have this status now.",
+            autocompletion=values.one_of(values.STATUSES),
         ),
     ] = "all",
     since: Annotated[
@@ -80,7 +85,7 @@ def pairs(
             reports.print_pairs(chosen)
 
 
-@universe.command("list")
+@universe.command("list", epilog=examples("universe list"))
 def list_universes(as_json: Json = False) -> None:
     """List the universes of the file."""
     with errors_in_one_line():
@@ -97,7 +102,7 @@ def list_universes(as_json: Json = False) -> None:
             reports.print_universes(universes)
 
 
-@universe.command()
+@universe.command(epilog=examples("universe show"))
 def show(name: Name, as_json: Json = False) -> None:
     """List the pairs that a universe means today."""
     with errors_in_one_line():
@@ -117,7 +122,7 @@ def show(name: Name, as_json: Json = False) -> None:
                 say(pair)
 
 
-@universe.command()
+@universe.command(epilog=examples("universe apply"))
 def apply(
     name: Name,
     plan: Plan = False,

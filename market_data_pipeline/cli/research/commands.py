@@ -11,13 +11,15 @@ import typer
 
 from market_data_pipeline.cli.load_options import Json
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
+from market_data_pipeline.cli.shell.examples import examples
+from market_data_pipeline.cli.shell.values import one_of
 
 app = typer.Typer()
 
 _INSTANT = "DATE|TIME"
 
 
-@app.command()
+@app.command(epilog=examples("export"))
 def export(
     context: typer.Context,
     format: Annotated[
@@ -25,6 +27,7 @@ def export(
         typer.Option(
             metavar="csv|parquet|feather-freqtrade|lean|nautilus",
             help="What the files are, and who reads them.",
+            autocompletion=one_of(("csv", "parquet", "feather-freqtrade", "lean", "nautilus")),
         ),
     ],
     output: Annotated[
@@ -50,6 +53,7 @@ def export(
         typer.Option(
             metavar="long|wide",
             help="One csv or parquet file of all pairs: with a column for the pair, or with a column for each pair.",
+            autocompletion=one_of(("long", "wide")),
         ),
     ] = None,
     column: Annotated[
