@@ -63,7 +63,7 @@ class StoreMachine(Model):
         self.said.go_on()
 
     @precondition(lambda self: self.said.version.max() < MOST_VERSIONS)
-    @rule(back=st.integers(1, 3000), minutes=st.integers(1, 30))
+    @rule(back=st.integers(1, 4) | st.integers(1, 3000), minutes=st.integers(1, 30))
     def values_change(self, back: int, minutes: int) -> None:
         start_ms = max(self.said.within.start_ms, self.said.closed_ms - back * MINUTE_MS)
         self.said.revise(Span(start_ms, min(start_ms + minutes * MINUTE_MS, self.said.within.end_ms)))
@@ -114,9 +114,9 @@ class StoreMachine(Model):
         self.doubt(window)
 
     @precondition(has_dataset)
-    @rule(who=_WHO, minutes=st.integers(1, 25), loads=st.booleans(), is_killed=st.booleans())
-    def follow(self, who: int, minutes: int, loads: bool, is_killed: bool) -> None:
-        """Live mode for some minutes; perhaps a backfill beside it; perhaps a kill at the end."""
+    @rule(who=_WHO, minutes=st.integers(1, 25), loads=st.booleans(), changes=st.booleans(), is_killed=st.booleans())
+    def follow(self, who: int, minutes: int, loads: bool, changes: bool, is_killed: bool) -> None:
+        """Live mode for some minutes; perhaps a backfill beside it, other values, a kill at the end."""
         live = LiveMarket(
             Store(self.root, manifest_interval_s=1e9),
             cast("LiveSources", self.said),
@@ -129,6 +129,8 @@ class StoreMachine(Model):
             for number in range(minutes):
                 self.said.clock_ms += MINUTE_MS
                 self.tick(live)
+                if changes and number % 5 == 3:
+                    self.values_change(back=2, minutes=1)
                 if loads and number == minutes // 2:
                     self.load(who, 0, 1, refetch=False)
                 if is_killed and number == minutes - 1:
