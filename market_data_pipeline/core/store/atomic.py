@@ -14,7 +14,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from market_data_pipeline.core.errors import StoreUnavailable
+from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.text import size_text
 
 if TYPE_CHECKING:
@@ -64,10 +65,9 @@ def write_whole(path: Path, content: bytes, *, syncs_folder: bool = True) -> Non
     As with `streamed`, a caller that may be one of several writers of `path` holds a lock. Without `syncs_folder` the
     caller does that (`sync_folder`) before it tells anyone that the file is there.
     """
-    with _renamed(path, syncs_folder=syncs_folder) as temporary, temporary.open("wb") as file:
+    with _renamed(path, syncs_folder=syncs_folder) as temporary, calls.opened(temporary, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        calls.sync(file, temporary)
 
 
 @contextmanager
@@ -77,9 +77,10 @@ def streamed(path: Path) -> Iterator[Path]:
     The temporary name is fixed, so a caller that may be one of several writers of `path` holds a lock.
     """
     with _renamed(path) as temporary:
+        calls.opened(temporary, "wb").close()
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        with calls.opened(temporary, "rb+") as file:
+            calls.sync(file, temporary)
 
 
 @contextmanager
@@ -93,7 +94,7 @@ def _renamed(path: Path, *, syncs_folder: bool = True) -> Iterator[Path]:
         if syncs_folder:
             sync_folder(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        calls.remove(temporary)
         raise
 
 
@@ -110,10 +111,9 @@ def appended(path: Path) -> Iterator[IO[bytes]]:
     """The file, open for reading and for appending, which ends up on disk with the block; made if there is none."""
     _make_way(path)
     is_new = not path.exists()
-    with path.open("a+b") as file:
+    with calls.opened(path, "a+b") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+        calls.sync(file, path)
     if is_new:
         sync_folder(path.parent)
 
@@ -127,7 +127,7 @@ def _make_way(path: Path) -> None:
     if stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and path.is_file()):
         return
     names = (path.with_name(f"{path.name}.{number}") for number in count(1))
-    path.rename(next(name for name in names if not os.path.lexists(name)))
+    calls.rename(path, next(name for name in names if not os.path.lexists(name)))
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:
@@ -162,15 +162,13 @@ def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to disk, on file systems that can; nothing on Windows."""
     if os.name == "nt":
         return
-    with suppress(PermissionError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in _NO_SYNC:
-                raise
-        finally:
-            os.close(descriptor)
+    try:
+        calls.sync_folder(folder)
+    except PermissionError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def make_folder(folder: Path) -> None:
@@ -178,7 +176,8 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        calls.make_folder(made)
     for made in missing:
         sync_folder(made.parent)
 
@@ -192,7 +191,7 @@ def copy_whole(source: Path, target: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Rename, replacing what is at `target`."""
     try:
-        source.replace(target)
+        calls.rename(source, target)
     except PermissionError:
         _move_later(source, target)
 
@@ -200,7 +199,7 @@ def move(source: Path, target: Path) -> None:
 # Windows refuses to replace a file while someone reads it; a reader is done in far less than this.
 @retry(retry=retry_if_exception_type(PermissionError), stop=stop_after_delay(5), wait=wait_fixed(0.05), reraise=True)
 def _move_later(source: Path, target: Path) -> None:
-    source.replace(target)
+    calls.rename(source, target)
 
 
 def lock_of(path: Path) -> "BaseFileLock":

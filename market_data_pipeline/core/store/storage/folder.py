@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from market_data_pipeline.core.store import atomic
 from market_data_pipeline.core.store.atomic import FileStamp
+from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.store.storage.protocol import ANY, Expected
 
 if TYPE_CHECKING:
@@ -116,15 +117,15 @@ class Folder:
         """See `Storage.append_at`."""
         try:
             # Unbuffered: what could not be written must not be tried again when the file is closed.
-            with path.open("ab", buffering=0) as file:
+            with calls.opened(path, "ab", buffering=0) as file:
                 if file.write(content) != len(content):
                     raise OSError(errno.ENOSPC, "the record was not written whole", str(path))
-                os.fsync(file.fileno())
+                calls.sync(file, path)
             if at == 0:
                 atomic.sync_folder(path.parent)
         except BaseException:
             with suppress(OSError):
-                os.truncate(path, at)
+                calls.cut(path, at)
             raise
 
     @contextmanager
@@ -135,13 +136,13 @@ class Folder:
 
     def remove(self, path: Path) -> None:
         """See `Storage.remove`."""
-        path.unlink(missing_ok=True)
+        calls.remove(path)
 
     def remove_unfinished(self, folder: Path, is_written_here: Callable[[str], bool]) -> None:
         """See `Storage.remove_unfinished`."""
         for name in self.names(folder):
             if name.endswith(atomic.TEMPORARY_SUFFIX) and is_written_here(name.removesuffix(atomic.TEMPORARY_SUFFIX)):
-                (folder / name).unlink(missing_ok=True)
+                calls.remove(folder / name)
 
     def copy(self, source: Path, target: Path) -> None:
         """See `Storage.copy`."""
