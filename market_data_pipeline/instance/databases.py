@@ -116,10 +116,8 @@ def create_run_database(engine: sa.Engine) -> None:
 
 
 def publish(database: Path, content: bytes) -> None:
-    """Write the file of a database that nobody has opened yet, which then is there as a whole."""
-    unfinished = database.with_name(f"{database.name}.new")
-    unfinished.write_bytes(content)
-    unfinished.replace(database)
+    """Write the file of a database that nobody has opened yet, and which is whole then, also after a power cut."""
+    write_whole(database, content)
 
 
 def _are_there(home: Path) -> bool:

@@ -31,6 +31,9 @@ def fold(store: DatasetStore, day: Day, klines: pa.Table) -> Entry:
                 f"the chunk of {store.dataset.name} {day.key} is damaged or gone; a run has to load the day"
             )
         new = grown_chunk(store.dataset, day, stored, klines, LIVE)
-        return store.publish(new) if new else stored.entry
+        if new:
+            return store.publish(new)
+        store.sync()  # the process that added them may have been killed before it did this
+        return stored.entry
 
     return until_published(publish)

@@ -110,12 +110,11 @@ def temporary_of(path: Path) -> Path:
 def appended(path: Path) -> Iterator[IO[bytes]]:
     """The file, open for reading and for appending, which ends up on disk with the block; made if there is none."""
     _make_way(path)
-    is_new = not path.exists()
     with calls.opened(path, "a+b") as file:
         yield file
         calls.sync(file, path)
-    if is_new:
-        sync_folder(path.parent)
+    # Also if it was there: who made it may have been killed before this.
+    sync_folder(path.parent)
 
 
 def _make_way(path: Path) -> None:
@@ -172,14 +171,29 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and those above it that do not exist, and bring their names to disk."""
-    if folder.is_dir():
-        return
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    """Make the folder and those above it that do not exist, and bring their names to disk.
+
+    Each name is on disk before anything is put into the folder. So only that of an empty folder may not be there yet:
+    the process that made it was killed.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    found = missing[-1].parent if missing else folder
+    if found.is_dir() and _is_empty(found):
+        sync_folders_above(found)
     for made in reversed(missing):
         calls.make_folder(made)
-    for made in missing:
         sync_folder(made.parent)
+
+
+def sync_folders_above(folder: Path) -> None:
+    """Bring the name of a folder to disk, and the names of all folders above it."""
+    for above in folder.parents:
+        sync_folder(above)
+
+
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def copy_whole(source: Path, target: Path) -> None:
@@ -234,6 +248,7 @@ def require_writable(root: Path) -> None:
     """
     try:
         make_folder(root)
+        sync_folders_above(root)  # whoever made it
         # A file without a name, or one that the system removes: no other process can take it for its own.
         with TemporaryFile(dir=root, prefix=".writable-"):
             pass

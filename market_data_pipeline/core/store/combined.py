@@ -125,6 +125,7 @@ def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False)
     """
     path, files = layout.combined_path(store.folder, store.dataset.token, selection.suffix), storage_of(store.folder)
     if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
+        files.sync(path.parent)  # the process that wrote it may have been killed before it did this
         return current
     files.make_folder(path.parent)
     with files.lock(store.folder / layout.COMBINE_LOCK_FILE):

@@ -110,6 +110,9 @@ class DatasetStore(ChunkWriter):
             self.dataset = replace(noted, reused=reused) if reused else noted
             if self.dataset != current:
                 write_dataset(self.folder, self.dataset, version)
+            else:
+                # What was found may be of a process that was killed before it did this.
+                self._files.sync(self.folder)
             has_moved = self.dataset.start != current.start
             if has_moved:
                 self.refresh()  # what others wrote before they could know of it has old names, too

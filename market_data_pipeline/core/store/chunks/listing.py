@@ -51,6 +51,8 @@ class ChunkList:
         self._unlisted: dict[str, Entry] = {}
         self._paths: dict[str, StorePath] = {}
         self._hashes = ChunkHashes()
+        # Whether a chunk's name may not be on disk: it was not synced so far, or its process was killed before that.
+        self._is_unsynced = False
         # The chunk that was written last, and the version of its file: live mode adds a minute to it each minute.
         self._last_written: tuple[StorePath, Version | None, Chunk] | None = None
         self.refresh()
@@ -244,7 +246,7 @@ class ChunkList:
             self._unlisted.pop(day, None)
             self._listed[day] = listed
         else:
-            self._unlisted[day] = stored.entry.attested(*self._attested(stored.entry))
+            self._unlisted[day], self._is_unsynced = stored.entry.attested(*self._attested(stored.entry)), True
 
     def _last_journaled_ms(self) -> int | None:
         try:
@@ -289,7 +291,7 @@ class ChunkList:
         if problems := chunk_files.chunk_problems(chunk.klines, chunk.footer, on):
             self.warnings.append(f"{self.chunk_path(on).name} is not listed and not used: {'; '.join(problems)}")
         else:
-            self._unlisted[day] = chunk.entry
+            self._unlisted[day], self._is_unsynced = chunk.entry, True
 
     def _was_moved(self, day: Day) -> bool:
         """True if another process has renamed the day's chunk, as it does when it moves the dataset's start."""

@@ -42,7 +42,7 @@ class ChunkWriter(ChunkList):
         """Read the folder; `manifest_interval_s` is the least time between two writes of the manifest by `publish`."""
         self.revised: dict[str, Revision] = {}
         """By day, the revision that the last `publish` of the day by this object noted."""
-        self._is_together = self._is_unsynced = False
+        self._is_together = False
         # Days written since the start was looked at, and revisions of those that are to be published again.
         self._written: set[str] = set()
         self._to_say_again: dict[str, Revision] = {}
@@ -112,7 +112,7 @@ class ChunkWriter(ChunkList):
                     raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
                 if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
                     entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
-                    version = found
+                    version, self._is_unsynced = found, True
                     if again := self._to_say_again.pop(new.chunk.entry.sha256, None):
                         self.revised[day.key] = again
                 else:
@@ -124,10 +124,15 @@ class ChunkWriter(ChunkList):
                 # Damage stays listed until it is repaired, so it could not be taken off the list before.
                 self._write_manifest()
             if not self._is_together:
+                self._sync_chunks()
                 self._require_start()
         if time.monotonic() - self._flushed_at >= self._interval_s:
             self.flush()
         return entry
+
+    def sync(self) -> None:
+        """Make sure that the chunks that are there survive a power cut, whoever has written them."""
+        self._files.sync(self._chunks)
 
     def flush(self, *, open_days: bool = True) -> None:
         """Write the manifest if there is anything that it does not list yet.
