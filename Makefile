@@ -23,7 +23,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast fuzz model soak peers check format bench dist audit canary lock clean
+.PHONY: help setup demo dev test test-fast fuzz model soak power-loss peers check format bench dist audit canary lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -64,6 +64,9 @@ model: $(READY) ## 20,000 random sequences of commands against a model of the st
 
 soak: $(READY) ## tests that take minutes, which `make test` leaves out
 	@$(PY) -m pytest -m soak $(ARGS)
+
+power-loss: $(READY) ## every state that a power cut can leave, many thousand of them; ARGS="--seed 1" for others
+	@$(PY) -m market_data_pipeline_tests.powerloss $(ARGS)
 
 peers: $(READY) ## set up freqtrade and NautilusTrader in .venv-peers, and let them read exports
 	@for peer in $(PEERS); do \
