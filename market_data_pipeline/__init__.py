@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from market_data_pipeline.python.calls import backfill, combine, status, verify
     from market_data_pipeline.python.many import backfill_many, combine_many, plan
     from market_data_pipeline.python.market import pairs, universe
+    from market_data_pipeline.python.research import remove_snapshot, snapshot, snapshots, verify_snapshot
     from market_data_pipeline.reader import open_dataset, open_panel
     from market_data_pipeline.reader.exporting import export
 
@@ -26,9 +27,13 @@ __all__ = [
     "open_panel",
     "pairs",
     "plan",
+    "remove_snapshot",
+    "snapshot",
+    "snapshots",
     "status",
     "universe",
     "verify",
+    "verify_snapshot",
 ]
 _ROOMS = {
     "MarketDataWarning": "core.errors",
@@ -37,6 +42,7 @@ _ROOMS = {
     "open_panel": "reader",
     **dict.fromkeys(("backfill_many", "combine_many", "plan"), "python.many"),
     **dict.fromkeys(("pairs", "universe"), "python.market"),
+    **dict.fromkeys(("remove_snapshot", "snapshot", "snapshots", "verify_snapshot"), "python.research"),
 }
 
 

@@ -23,6 +23,9 @@ from market_data_pipeline.core.proof.crosscheck import CrossCheck
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.records import absence_record, content
 from market_data_pipeline.core.store.revisions import Revision
+from market_data_pipeline.core.store.snapshots.lists import Snapshot
+from market_data_pipeline.core.store.snapshots.proving import SnapshotProof
+from market_data_pipeline.core.store.snapshots.removing import Removed
 from market_data_pipeline.core.store.status import DatasetStatus
 
 if TYPE_CHECKING:
@@ -241,4 +244,33 @@ def export_json(report: "ExportReport") -> dict[str, Any]:
             }
             for each in report.results
         ],
+    }
+
+
+def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
+    """What a snapshot names, in numbers."""
+    return {
+        "name": snapshot.name,
+        "created": snapshot.created,
+        "datasets": snapshot.datasets,
+        "chunks": snapshot.chunks,
+        "rows": snapshot.rows,
+        "bytes": snapshot.size_bytes,
+        "sha256": snapshot.sha256,
+    }
+
+
+def removed_json(removed: Removed) -> dict[str, Any]:
+    """What was removed with a snapshot."""
+    return {"name": removed.name, "removed_chunks": removed.chunks, "removed_bytes": removed.size_bytes}
+
+
+def snapshot_proof_json(proof: SnapshotProof) -> dict[str, Any]:
+    """Whether all that a snapshot names is there."""
+    return {
+        **snapshot_json(proof.snapshot),
+        "ok": proof.ok,
+        "read_chunks": proof.chunks,
+        "kept_chunks": proof.kept,
+        "problems": list(proof.problems),
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, require_way
+from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, require_alone, require_way
 from market_data_pipeline.cli.market import datasets as many
 from market_data_pipeline.cli.outcome import (
     FAILED,
@@ -22,6 +22,7 @@ from market_data_pipeline.cli.outcome import (
     fail,
     load_settings,
 )
+from market_data_pipeline.cli.research.commands import verify_snapshot
 from market_data_pipeline.cli.shell.examples import examples
 from market_data_pipeline.cli.shell.values import SOURCES, one_of, zone
 
@@ -184,6 +185,9 @@ def verify(
     every_day: Annotated[
         bool, typer.Option("--every-day", help="With --against: compare every day, not a sample.")
     ] = False,
+    snapshot: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Read the chunks that this snapshot names, and nothing else.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check that stored klines are complete and undamaged.
@@ -195,10 +199,14 @@ def verify(
         from market_data_pipeline.cli import reports
         from market_data_pipeline.cli.console import print_json
 
+        if snapshot is not None:
+            require_alone("--snapshot", start, end, against, repair=repair, every_day=every_day)
+            verify_snapshot(snapshot, as_json=as_json)
+            return
         settings = load_settings()
         requests = [ProofRequest(target, start, end, against, every_day) for target in context.obj.targets(settings)]
         proofs = _proofs(settings, requests, as_json=as_json)
-        if repair and _repair(settings, proofs, as_json=as_json):
+        if repair and many.repair_each(settings, proofs, as_json=as_json):
             proofs = _proofs(settings, requests, as_json=as_json)
         if as_json:
             from market_data_pipeline.app.as_json import proof_json
@@ -219,26 +227,6 @@ def _proofs(settings: "Settings", requests: "list[ProofRequest]", *, as_json: bo
         return [proof for request in requests for proof in verify_datasets(settings, request)]
     with ProofLines() as lines:
         return [proof for request in requests for proof in lines.each(verify_datasets(settings, request))]
-
-
-def _repair(settings: "Settings", proofs: "list[Proof]", *, as_json: bool) -> bool:
-    """Repair every dataset that has something to repair; True if there was any."""
-    from market_data_pipeline.app.repair import repair
-    from market_data_pipeline.cli import reports
-    from market_data_pipeline.cli.lines.loads import DayLines
-    from market_data_pipeline.cli.progress import day_progress
-
-    to_repair = [proof for proof in proofs if proof.needs_repair]
-    for proof in to_repair:
-        with day_progress(as_json=as_json) as progress:
-            repair(
-                settings,
-                proof,
-                on_start=progress.on_start,
-                on_day=progress.on_day,
-                on_repaired=progress.on_repaired if isinstance(progress, DayLines) else reports.print_repair,
-            )
-    return bool(to_repair)
 
 
 @app.command(epilog=examples("combine"))

@@ -35,3 +35,15 @@ def require_way(*, plan: bool, runs: bool, wait: bool) -> None:
         raise UsageError("--wait waits for the runs of --runs; give both, or none")
     if runs and plan:
         raise UsageError("--plan and --runs exclude each other; the plan is the same for both ways of loading")
+
+
+def require_alone(option: str, *values: str | None, **switches: bool) -> None:
+    """Refuse other options beside one that does something else.
+
+    Raises:
+        UsageError: one of them is given.
+    """
+    from market_data_pipeline.core.errors import UsageError
+
+    if any(value is not None for value in values) or any(switches.values()):
+        raise UsageError(f"{option} goes with --json alone; leave out the other options of the command")

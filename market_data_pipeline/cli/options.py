@@ -39,15 +39,24 @@ class GlobalOptions:
         Raises:
             UsageError: a pair cannot be parsed, a glob matches nothing, a pair is named twice, or as `chosen`.
         """
-        from market_data_pipeline.app.targets import target_of, targets_of, words_of_file
+        from market_data_pipeline.app.targets import target_of, targets_of
 
-        market, zone = self.market, self.align_tz
-        words = [*self.pairs, *(words_of_file(self.pairs_file) if self.pairs_file else [])]
+        market, zone, words = self.market, self.align_tz, self.words()
         if universe := self.chosen(settings):
             market, zone, words = universe.market.value, zone or universe.zone, [*universe.pairs, *words]
         if not words:
             return [target_of(settings, market, None, zone)]
         return targets_of(settings, market, words, zone, among=among)
+
+    def words(self) -> list[str]:
+        """What the user wrote of pairs, on the command line and in a file.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        from market_data_pipeline.app.targets import words_of_file
+
+        return [*self.pairs, *(words_of_file(self.pairs_file) if self.pairs_file else [])]
 
     def chosen(self, settings: "Settings") -> "Universe | None":
         """The universe that the options name, None if they name none.

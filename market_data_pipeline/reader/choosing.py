@@ -11,7 +11,9 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
+from market_data_pipeline.core.store.layout import snapshot_folder
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.snapshots.lists import find_snapshot
 from market_data_pipeline.core.store.storage.places import hurried, root_at
 from market_data_pipeline.core.store.universes import find_universe
 
@@ -33,6 +35,19 @@ def store_at(market: str | None, address: str | Path | None) -> tuple[Store, Mar
     return Store(hurried(root)), parse_market(market)
 
 
+def store_of_names(store: Store, as_of: str | None) -> Store:
+    """Where datasets and universes are looked up: the store, or a snapshot of it.
+
+    Raises:
+        UsageError: there is no such snapshot.
+        StoreError: its file is damaged.
+    """
+    if as_of is None:
+        return store
+    find_snapshot(store.root, as_of)
+    return Store(snapshot_folder(store.root, as_of))
+
+
 def words_of(
     store: Store, market: Market, pairs: Pairs, universe: str | None, *, has_chosen: bool
 ) -> tuple[Market, list[str]]:
@@ -50,8 +65,10 @@ def words_of(
     return named.market, [*named.pairs, *_written(pairs)]
 
 
-def choose(store: Store, market: Market, words: Sequence[str]) -> list[Dataset]:
+def choose(store: Store, market: Market, words: Sequence[str], as_of: str | None = None) -> list[Dataset]:
     """The stored datasets that are meant: those of names in their order, then what globs match, by name.
+
+    `store` is that of the names; `as_of` is the snapshot that it is.
 
     Raises:
         UsageError: a pair is not stored or named twice, a glob matches nothing, or nothing is left.
@@ -59,11 +76,12 @@ def choose(store: Store, market: Market, words: Sequence[str]) -> list[Dataset]:
     """
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
     known = _matching(store, market, patterns) if patterns.needs_candidates else {}
-    return [known.get(pair) or find_stored(store, market, pair) for pair in patterns.choose(known, Among.STORED)]
+    chosen = patterns.choose(known, Among.STORED)
+    return [known.get(pair) or find_stored(store, market, pair, as_of) for pair in chosen]
 
 
-def find_stored(store: Store, market: Market, pair: str) -> Dataset:
-    """The dataset of a pair in any spelling.
+def find_stored(store: Store, market: Market, pair: str, as_of: str | None = None) -> Dataset:
+    """The dataset of a pair in any spelling; `store` and `as_of` as in `choose`.
 
     Raises:
         UsageError: it is no pair, or there is no such dataset.
@@ -71,6 +89,8 @@ def find_stored(store: Store, market: Market, pair: str) -> Dataset:
     """
     name = parse_pair(pair, has_contracts=market.has_contracts)
     dataset = store.find(market, name)
+    if dataset is None and as_of is not None:
+        raise UsageError(f"the snapshot {as_of} has no {market} {name}; make another snapshot of it, or leave it out")
     if dataset is None:
         raise UsageError(
             f"there is no {market} {name} under {store.root}; market-data status lists what is stored, "

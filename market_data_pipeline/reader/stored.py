@@ -204,8 +204,11 @@ class StoredDataset:
         except OSError as error:  # of an object store
             raise StoreUnavailable(refusal_of_disk(error)) from error
         except StoreError as error:
-            command = f"market-data --market {self.dataset.market} --pair {self.dataset.pair} verify --repair"
-            raise StoreError(f"{self.dataset.name} {day} cannot be read: {error}; run {command}") from error
+            raise StoreError(f"{self.dataset.name} {day} cannot be read: {error}; {self._cure}") from error
+
+    @property
+    def _cure(self) -> str:
+        return f"run market-data --market {self.dataset.market} --pair {self.dataset.pair} verify --repair"
 
     def _chunk(self, listing: Listing, day: str, fields: list[str]) -> pa.Table:
         if (entry := listing.final_entry(day)) is None:

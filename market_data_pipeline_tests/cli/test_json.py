@@ -38,6 +38,7 @@ ENDING = {
     "verify": ["verify"],
     "combine": [*SPOT, "combine"],
     "export": [*SPOT, "export", "--format", "csv", "--output", "OUTPUT"],
+    "snapshot": ["snapshot", "paper"],
     "status": ["status"],
     "pairs": [*SPOT, "pairs"],
     "universe list": ["universe", "list"],

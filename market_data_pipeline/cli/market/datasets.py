@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from market_data_pipeline.app.backfill import BackfillRequest
     from market_data_pipeline.app.targets import Target
     from market_data_pipeline.core.klines.dataset import Market
+    from market_data_pipeline.core.proof.prove import Proof
     from market_data_pipeline.core.store.universes import Universe
     from market_data_pipeline.settings import Settings
 
@@ -105,6 +106,26 @@ def combine_many(settings: "Settings", targets: "Sequence[Target]", *, as_json: 
     if done.error:
         fail(done.error, NOT_NOW if done.may_pass else FAILED)
     exit_unless(done.ok, may_pass=done.may_pass)
+
+
+def repair_each(settings: "Settings", proofs: "Sequence[Proof]", *, as_json: bool) -> bool:
+    """Repair every dataset that has something to repair, and tell of it; True if there was any."""
+    from market_data_pipeline.app.repair import repair
+    from market_data_pipeline.cli import reports
+    from market_data_pipeline.cli.lines.loads import DayLines
+    from market_data_pipeline.cli.progress import day_progress
+
+    to_repair = [proof for proof in proofs if proof.needs_repair]
+    for proof in to_repair:
+        with day_progress(as_json=as_json) as progress:
+            repair(
+                settings,
+                proof,
+                on_start=progress.on_start,
+                on_day=progress.on_day,
+                on_repaired=progress.on_repaired if isinstance(progress, DayLines) else reports.print_repair,
+            )
+    return bool(to_repair)
 
 
 def mark_many(settings: "Settings", targets: "Sequence[Target]", *, live: bool, as_json: bool) -> None:

@@ -1,5 +1,5 @@
-"""The commands for research: `export`.
+"""The commands for research: `export`, `snapshot`.
 
 Belongs here: their options, which use case they call, how their results look. Does not belong here: the use cases
-(`reader.exporting`), the commands that load and check (`cli.data_commands`).
+(`reader.exporting`, `app.market.snapshots`), the commands that load and check (`cli.data_commands`).
 """

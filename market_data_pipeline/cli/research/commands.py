@@ -61,6 +61,9 @@ def export(
         typer.Option(metavar="NAME", help="Only this column, in csv and parquet; may be given several times."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Klines as a snapshot has them, whatever was stored since.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write stored klines into files that other programs read. A minute that is absent stays absent."""
@@ -69,18 +72,19 @@ def export(
         from market_data_pipeline.cli.research import reports
         from market_data_pipeline.reader.exporting import ExportRequest
 
-        targets = context.obj.targets(load_settings())
         request = ExportRequest(
             format,
             output,
-            [target.pair for target in targets],
+            context.obj.words(),
             start,
             end,
             tz=context.obj.align_tz,
-            market=targets[0].market.value,
+            market=context.obj.market,
+            universe=context.obj.universe,
             panel=panel,
             columns=tuple(column or ()),
             overwrite=overwrite,
+            as_of=as_of,
         )
         with reports.telling_pairs(as_json=as_json) as on_pair:
             report = request.run(on_pair)
@@ -91,3 +95,51 @@ def export(
         else:
             reports.print_export(report)
         exit_unless(report.ok, may_pass=report.may_pass)
+
+
+@app.command(epilog=examples("snapshot"))
+def snapshot(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="What it is called; all snapshots are listed if not given.")
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove it, and the kept chunks that no other snapshot names.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Name the stored chunks of days that are over, so that they can be read as they are now at any time.
+
+    Without --market, --pair and --universe: those of all datasets.
+    """
+    with errors_in_one_line():
+        from market_data_pipeline.app import as_json as documents
+        from market_data_pipeline.app.market import snapshots
+        from market_data_pipeline.cli.console import print_json
+        from market_data_pipeline.cli.research import reports
+        from market_data_pipeline.core.errors import UsageError
+
+        settings = load_settings()
+        if name is None and remove:
+            raise UsageError("--remove removes one snapshot; name it")
+        if name is None:
+            listed = snapshots.listed(settings)
+            print_json([*map(documents.snapshot_json, listed)]) if as_json else reports.print_snapshots(listed)
+        elif remove:
+            removed = snapshots.remove(settings, name)
+            print_json(documents.removed_json(removed)) if as_json else reports.print_removed(removed)
+        else:
+            made = snapshots.make(settings, name, context.obj.targets(settings))
+            print_json(documents.snapshot_json(made)) if as_json else reports.print_snapshots([made])
+
+
+def verify_snapshot(name: str, *, as_json: bool) -> None:
+    """Read every chunk that a snapshot names, print what is missing, and exit with 1 if anything is."""
+    from market_data_pipeline.app.as_json import snapshot_proof_json
+    from market_data_pipeline.app.market import snapshots
+    from market_data_pipeline.cli.console import print_json
+    from market_data_pipeline.cli.research import reports
+
+    proof = snapshots.prove(load_settings(), name)
+    print_json(snapshot_proof_json(proof)) if as_json else reports.print_snapshot_proof(proof)
+    exit_unless(proof.ok)

@@ -4,7 +4,7 @@ Belongs here: words and order of a result, progress. Does not belong here: the s
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.table import Table
@@ -12,6 +12,9 @@ from rich.table import Table
 from market_data_pipeline.cli.console import out, plain_console, talk
 from market_data_pipeline.cli.lines.writing import Lines
 from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.store.snapshots.lists import Snapshot
+from market_data_pipeline.core.store.snapshots.proving import SnapshotProof
+from market_data_pipeline.core.store.snapshots.removing import Removed
 from market_data_pipeline.core.text import count_text, size_text
 from market_data_pipeline.reader.exporting import Exported, ExportReport
 
@@ -61,6 +64,36 @@ def print_export(report: ExportReport) -> None:
         out.print(f"  none      no klines in the window: {names}{more}")
     for each in report.failed:
         out.print(f"  failed    {each.name}: {each.problem}")
+
+
+def print_snapshots(snapshots: Sequence[Snapshot]) -> None:
+    """Print a table with one line for each snapshot."""
+    if not snapshots:
+        talk.print("no snapshot; market-data snapshot NAME makes one")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("snapshot", "created", "datasets", "chunks", "klines", "size", "sha256"):
+        table.add_column(name, no_wrap=True, justify="left" if name in {"snapshot", "created", "sha256"} else "right")
+    for each in snapshots:
+        counts = (f"{each.datasets:,}", f"{each.chunks:,}", f"{each.rows:,}", size_text(each.size_bytes))
+        table.add_row(each.name, each.created, *counts, each.sha256)
+    plain_console(width=_WIDEST).print(table)
+
+
+def print_removed(removed: Removed) -> None:
+    """Print what was removed with a snapshot."""
+    kept = (
+        f"{count_text(removed.chunks, 'kept chunk')} of {size_text(removed.size_bytes)}" if removed.chunks else "none"
+    )
+    out.print(f"{removed.name} is removed; chunks that no snapshot names any more: {kept}")
+
+
+def print_snapshot_proof(proof: SnapshotProof) -> None:
+    """Print whether every chunk of a snapshot is there."""
+    found = f"{count_text(proof.chunks, 'chunk')} read, {proof.kept:,} of them replaced since and kept"
+    out.print(f"{proof.snapshot.name}: {'good' if proof.ok else 'not good'}, {found}")
+    for problem in proof.problems:
+        out.print(f"  problem   {problem}")
 
 
 def _times(each: Exported) -> tuple[str, str]:

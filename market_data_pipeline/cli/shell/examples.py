@@ -18,6 +18,7 @@ EXAMPLES = {
         "market-data verify",
         "market-data --market spot --pair BTC/USDT verify --start 2024-01-01 --repair",
         "market-data verify --against archive --json",
+        "market-data verify --snapshot paper-2024",
     ),
     "combine": (
         "market-data --market spot --pair BTC/USDT combine",
@@ -26,6 +27,11 @@ EXAMPLES = {
     "export": (
         "market-data --market spot --pair BTC/USDT export --format csv --output klines",
         "market-data --universe majors export --format parquet --panel wide --column close --output panel",
+    ),
+    "snapshot": (
+        "market-data --universe majors snapshot paper-2024",
+        "market-data snapshot --json",
+        "market-data snapshot paper-2024 --remove",
     ),
     "status": ("market-data status", "market-data --market spot --pair 'BTC/*' status --json"),
     "pairs": (

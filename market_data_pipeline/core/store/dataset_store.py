@@ -54,6 +54,13 @@ class DatasetStore(ChunkWriter):
             yield
 
     @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Refresh, and keep other processes from writing until the block ends; in a bucket nothing keeps them."""
+        with self._lock:
+            self.refresh()
+            yield
+
+    @contextmanager
     def loading(self, window: Span) -> Iterator[None]:
         """Let other processes see, while the block runs, that these minutes are being loaded."""
         with self._lock:

@@ -10,12 +10,14 @@ Belongs here: how a name is made, and how it is read back. Does not belong here:
         chunks/                          chunk_000001_2020-01-01.parquet, one per day
         combined/                        BTCUSDT_1m_all.parquet and selections of chunks
         quarantine/                      files that were moved out of chunks/
+        kept/                            chunks that were replaced and that a snapshot names, by their sha256
         loading/                         one lock for each load that is under way; its name has the minutes
         .lock, .combine.lock             held by the process that writes the dataset, or a combined file
     <root>/<exchange_id>/.journal/       klines of open days that no chunk has yet, of all datasets of the market
     <root>/catalog/<exchange_id>/        the catalog of a market
         2024-05-15.parquet               all pairs as they were known on a UTC day
         learned.parquet                  what a refresh that is under way, or was interrupted, has learned
+    <root>/snapshots/<name>/             a named list of chunks, see `store.snapshots`
 """
 
 import re
@@ -37,6 +39,9 @@ CHUNKS = "chunks"
 COMBINED = "combined"
 QUARANTINE = "quarantine"
 LOADING = "loading"
+KEPT = "kept"
+SNAPSHOTS = "snapshots"
+SNAPSHOT_FILE = "snapshot.json"
 JOURNAL = ".journal"
 JOURNAL_SUFFIX = ".journal"
 """What the name of a segment of a journal ends with."""
@@ -55,6 +60,7 @@ CHUNK_EXAMPLE = "binance/BTCUSDT/1m/chunks/chunk_000001_2020-01-01.parquet"
 _PARQUET = ".parquet"
 _EXCHANGES = {market.exchange_id: market for market in Market}
 _CHUNK = re.compile(r"chunk_(?P<index>[0-9]{6,9})_(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})\.parquet")
+_KEPT = re.compile(r"[0-9a-f]{64}\.parquet")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # No name can have a colon, a backslash, a NUL, a leading slash or a part that is only dots. Tokens may be Chinese.
 _STORED_FILE = re.compile(
@@ -117,6 +123,37 @@ def dataset_files(root: P, market: Market | None = None) -> list[P]:
     files = storage_of(root)
     markets = [root / name for name in ([market.exchange_id] if market else files.names(root))]
     return files.existing(each / token / INTERVAL / DATASET_FILE for each in markets for token in files.names(each))
+
+
+def root_of(folder: P) -> P:
+    """The data root that the folder of a dataset is below."""
+    return folder.parent.parent.parent
+
+
+def snapshots_folder(root: P) -> P:
+    """Where named lists of chunks are, whether it exists or not."""
+    return root / SNAPSHOTS
+
+
+def snapshot_folder(root: P, name: str) -> P:
+    """The folder of a named list of chunks, whether it exists or not. Datasets lie in it as below the root."""
+    return root / SNAPSHOTS / name
+
+
+def snapshot_folders(root: P) -> list[P]:
+    """The folders of all named lists of chunks, finished or not, by name."""
+    folder = snapshots_folder(root)
+    return [folder / name for name in storage_of(root).names(folder) if not name.startswith(".")]
+
+
+def kept_path(folder: P, sha256: str) -> P:
+    """Where a chunk of the dataset in this folder is once it was replaced, if a snapshot names it."""
+    return folder / KEPT / f"{sha256}{_PARQUET}"
+
+
+def is_kept(name: str) -> bool:
+    """True for the name of a chunk that was replaced."""
+    return _KEPT.fullmatch(name) is not None
 
 
 def catalog_folder(root: P, market: Market) -> P:

@@ -36,6 +36,7 @@ def export(
     columns: str | Sequence[str] = (),
     overwrite: bool = False,
     root: str | Path | None = None,
+    as_of: str | None = None,
 ) -> ExportReport:
     """Write stored klines into files for other programs, like `market-data export`. An absent minute stays absent.
 
@@ -56,6 +57,7 @@ def export(
         columns: with `csv` or `parquet`, the columns; all if none is named, of a wide panel `close`.
         overwrite: replace files that are there.
         root: the data root; None for that of the settings.
+        as_of: the name of a snapshot: klines are those that it names, whatever was stored since.
 
     Raises:
         UsageError: a pair is not stored, a format, column or window does not exist, a file is there already, or no pair
@@ -63,7 +65,7 @@ def export(
         StoreUnavailable: the folder takes no file now.
     """
     request = ExportRequest(
-        format, output, pairs, start, end, tz, market, universe, panel, columns, overwrite=overwrite, root=root
+        format, output, pairs, start, end, tz, market, universe, panel, columns, overwrite, root, as_of
     )
     report = request.run()
     if report.failed:

@@ -17,7 +17,7 @@ from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.text import refusal_of_disk
 from market_data_pipeline.reader import open_dataset, open_panel
-from market_data_pipeline.reader.choosing import Pairs, store_at, words_of
+from market_data_pipeline.reader.choosing import Pairs, store_at, store_of_names, words_of
 from market_data_pipeline.reader.exporting import panels
 from market_data_pipeline.reader.exporting.forms import Form
 from market_data_pipeline.reader.exporting.freqtrade import FreqtradeFiles
@@ -58,6 +58,7 @@ class ExportRequest:
     columns: str | Sequence[str] = ()
     overwrite: bool = False
     root: str | Path | None = None
+    as_of: str | None = None
 
     def run(self, on_pair: OnPair = lambda *_: None) -> ExportReport:
         """Write the files of one pair after another.
@@ -68,9 +69,10 @@ class ExportRequest:
         """
         columns = self._columns()
         store, market = store_at(self.market, self.root)
-        market, words = words_of(store, market, self.pairs, self.universe, has_chosen=self.market is not None)
+        names = store_of_names(store, self.as_of)
+        market, words = words_of(names, market, self.pairs, self.universe, has_chosen=self.market is not None)
         output = output_at(self.output, store.root)
-        sources, failed = self._sources(store, market, words or [_default_pair()])
+        sources, failed = self._sources(names, market, words or [_default_pair()])
         with _disk_in_one_line(), only_writer(output):
             if self.panel:
                 results = [*failed] if failed else [self._panel(output, market, sources, columns, on_pair)]
@@ -102,14 +104,14 @@ class ExportRequest:
             raise UsageError(f"no such column: {unknown[0]!r}; there are {', '.join(FIELDS)}")
         return ["open_time", *(name for name in named if name != "open_time")] if named else []
 
-    def _sources(self, store: Store, market: Market, words: Sequence[str]) -> tuple[list[Source], list[Exported]]:
+    def _sources(self, names: Store, market: Market, words: Sequence[str]) -> tuple[list[Source], list[Exported]]:
         """What is read of each pair, and the pairs that cannot be read."""
         patterns = parse_patterns(words, has_contracts=market.has_contracts)
-        known = store.pairs(market) if patterns.needs_candidates else ()
+        known = names.pairs(market) if patterns.needs_candidates else ()
         sources, failed = list[Source](), list[Exported]()
         for pair in patterns.choose(known, Among.STORED):
             try:
-                klines = open_dataset(pair, market=market.value, root=self.root)
+                klines = open_dataset(pair, market=market.value, root=self.root, as_of=self.as_of)
                 zone = parse_zone(self.tz) if self.tz is not None else klines.zone
                 sources.append(Source(klines, window_of(self.start, self.end, zone, klines.extent)))
             except StoreError as error:
@@ -129,7 +131,16 @@ class ExportRequest:
             if kind == "long":
                 return panels.write_long(path, self.format, sources, columns or FIELDS)
             values = [name for name in columns if name != "open_time"] or _CLOSE
-            panel = open_panel(pairs, values, self.start, self.end, tz=self.tz, market=market.value, root=self.root)
+            panel = open_panel(
+                pairs,
+                values,
+                self.start,
+                self.end,
+                tz=self.tz,
+                market=market.value,
+                root=self.root,
+                as_of=self.as_of,
+            )
             return panels.write_wide(path, self.format, panel)
         except StoreError as error:
             return _failed(f"{kind} panel", error)

@@ -10,7 +10,8 @@ differs is damaged, and stays listed until it is repaired. A day that is not ove
 replacing its chunk, so its entry on disk is old, and a chunk that differs is adopted like one that is not listed.
 
 No stored value is replaced without a trace: how a new chunk differs from the one on disk is in the ledger of
-`revisions` before the new one takes its place. If it is refused, that line is withdrawn.
+`revisions` before the new one takes its place. If it is refused, that line is withdrawn. A chunk that a snapshot names
+is kept before (`store.snapshots`).
 """
 
 import time
@@ -32,6 +33,7 @@ from market_data_pipeline.core.store.chunks.listing import ChunkList
 from market_data_pipeline.core.store.chunks.replacing import Overtaken, refuse_worse, until_published
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
+from market_data_pipeline.core.store.snapshots.keeping import KeptChunks
 from market_data_pipeline.core.store.storage.protocol import Changed, Lock, StorePath, Version
 
 
@@ -50,6 +52,7 @@ class ChunkWriter(ChunkList):
         self._flushed_at = time.monotonic()
         super().__init__(folder, dataset)
         self._first = FirstChunks(self._files)
+        self._kept = KeptChunks(folder, dataset)
 
     @cached_property
     def _lock(self) -> Lock:
@@ -123,6 +126,7 @@ class ChunkWriter(ChunkList):
             if day.key in self._listed if stored is None else self._is_listed_otherwise(entry):
                 # Damage stays listed until it is repaired, so it could not be taken off the list before.
                 self._write_manifest()
+            self._kept.after_replacing(stored.entry if stored else None)
             if not self._is_together:
                 self._sync_chunks()
                 self._require_start()
@@ -154,6 +158,7 @@ class ChunkWriter(ChunkList):
             if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
                 self._refuse_worse(stored, new.chunk)
                 revision = revisions.note(self.folder, stored, new.chunk)
+            self._kept.before_replacing(path, stored.entry)
             self._unlist(new.day.key)
         elif self._files.exists(path):
             # Without a lock, it may have been away for a moment, as another process has just renamed or replaced it.
@@ -275,6 +280,7 @@ class ChunkWriter(ChunkList):
             late = chunk_files.read(source, self.dataset, day)
         except StoreError:
             return not self._files.exists(source)
+        self._kept.before_replacing(source, late.entry)
 
         def publish() -> bool:
             self._paths[day.key] = target
@@ -284,4 +290,8 @@ class ChunkWriter(ChunkList):
                 self.publish(new)
             return True
 
-        return until_published(publish)
+        if not until_published(publish):
+            return False
+        self._files.remove(source)
+        self._kept.after_replacing(late.entry)
+        return True

@@ -144,6 +144,13 @@ class Bucket:
         """See `Storage.remove`."""
         self._objects.delete(path)
 
+    def remove_all(self, folder: BucketPath) -> None:
+        """See `Storage.remove_all`."""
+        folders, objects = self._objects.within(folder)
+        for name in folders:
+            self.remove_all(folder / name)
+        self._at_once(self.remove, [folder / name for name in objects])
+
     def remove_unfinished(self, folder: BucketPath, is_written_here: Callable[[str], bool]) -> None:
         """See `Storage.remove_unfinished`."""
 

@@ -6,6 +6,7 @@ Belongs here: the operations of `Storage` on paths of the file system. Does not 
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -137,6 +138,11 @@ class Folder:
     def remove(self, path: Path) -> None:
         """See `Storage.remove`."""
         calls.remove(path)
+
+    def remove_all(self, folder: Path) -> None:
+        """See `Storage.remove_all`."""
+        with suppress(*_NO_FOLDER):
+            shutil.rmtree(folder)
 
     def remove_unfinished(self, folder: Path, is_written_here: Callable[[str], bool]) -> None:
         """See `Storage.remove_unfinished`."""

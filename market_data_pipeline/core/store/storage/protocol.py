@@ -246,6 +246,9 @@ class Storage(Protocol[P]):
     def remove(self, path: P) -> None:
         """Remove the file if there is one."""
 
+    def remove_all(self, folder: P) -> None:
+        """Remove the folder and everything below it, if there is anything."""
+
     def copy(self, source: P, target: P) -> None:
         """Make the target a copy of the source file."""
 

@@ -1,0 +1,134 @@
+"""Making a snapshot.
+
+Belongs here: which chunks a dataset has to give, and that none of them was replaced before the list could be seen. Does
+not belong here: what is done when one is replaced later (`keeping`).
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from market_data_pipeline.core.errors import MarketDataError, StoreError, UsageError
+from market_data_pipeline.core.klines.coverage import Span, intersect
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.dataset_file import write_dataset
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.snapshots.lists import (
+    Snapshot,
+    changing,
+    digest_of,
+    require_name,
+    write_snapshot,
+)
+from market_data_pipeline.core.store.storage.ahead import in_order
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, again_if_changed
+from market_data_pipeline.core.store.universes import UNIVERSES_FILE
+
+_MOST_UNIVERSES_BYTES = 1_000_000
+# A manifest may list a chunk that was replaced a moment ago, where no lock keeps others from writing.
+_RECENT_S = 3600.0
+
+
+def make_snapshot(store: Store, name: str, datasets: Iterable[Dataset]) -> Snapshot:
+    """Name the chunks that datasets have now, of all days that are over.
+
+    Raises:
+        UsageError: there is such a snapshot, the name can be none, or there is no chunk to name.
+        StoreError: a chunk is missing, so that there is nothing to name; there is no snapshot then.
+        StoreUnavailable: the disk takes no file, or another process makes or removes a snapshot.
+    """
+    root, folder = store.root, layout.snapshot_folder(store.root, require_name(name))
+    files = storage_of(root)
+    store.require_writable()
+    with changing(root):
+        if files.exists(folder / layout.SNAPSHOT_FILE):
+            raise UsageError(f"there is a snapshot {name} already; give another name, or remove it first")
+        files.remove_all(folder)  # of one that was not finished
+        files.make_folder(folder)
+        with suppress(FileNotFoundError):
+            files.write(folder / UNIVERSES_FILE, files.read(root / UNIVERSES_FILE, _MOST_UNIVERSES_BYTES))
+
+        def named(dataset: Dataset) -> tuple[Dataset, list[Entry]]:
+            return _name_chunks(store.open(dataset), layout.dataset_folder(folder, dataset.market, dataset.pair))
+
+        try:
+            listed = [each for each in in_order(named, datasets, threads=store.most_at_once) if each[1]]
+            if not listed:
+                raise UsageError("there is no chunk of a day that is over; run market-data backfill first")
+            snapshot = _snapshot(name, listed)
+            write_snapshot(root, snapshot)
+        except MarketDataError:
+            files.remove_all(folder)
+            raise
+    return snapshot
+
+
+def _snapshot(name: str, listed: Sequence[tuple[Dataset, list[Entry]]]) -> Snapshot:
+    entries = [entry for _, of_dataset in listed for entry in of_dataset]
+    return Snapshot(
+        name=name,
+        created=iso(int(time.time()) * 1000),
+        datasets=len(listed),
+        chunks=len(entries),
+        rows=sum(entry.rows for entry in entries),
+        size_bytes=sum(entry.size_bytes for entry in entries),
+        sha256=digest_of(listed),
+    )
+
+
+@again_if_changed
+def _name_chunks(store: DatasetStore, folder: StorePath) -> tuple[Dataset, list[Entry]]:
+    """Write the list of a dataset's chunks, and make sure that all of them were in their place when it was there.
+
+    Raises:
+        Changed: another process has replaced one meanwhile.
+        StoreError: a chunk is missing.
+    """
+    with store.locked():
+        named = _over(store)
+        if named:
+            storage_of(folder).make_folder(folder)
+            listed, dataset = {entry.day: entry for entry in named}, _until(store.dataset, named[-1].day)
+            write_dataset(folder, dataset)
+            ManifestFile(folder / layout.MANIFEST_FILE, dataset).update(dataset, lambda _: listed)
+            store.refresh()
+            if _over(store) != named:
+                raise Changed(f"{store.dataset.name} was changed while its chunks were listed")
+            _require_in_place(store, named)
+        return store.dataset, named
+
+
+def _until(dataset: Dataset, last_day: str) -> Dataset:
+    """The dataset, of which nothing after this day was requested."""
+    end_ms = dataset.day(last_day).end_ms
+    return replace(dataset, requested=tuple(intersect(dataset.requested, [Span(0, end_ms)])))
+
+
+def _over(store: DatasetStore) -> list[Entry]:
+    return [entry for entry in store.by_day() if entry.is_over]
+
+
+def _require_in_place(store: DatasetStore, named: Sequence[Entry]) -> None:
+    """Make sure that the chunks are there, and in a bucket that none was replaced and is still listed.
+
+    Raises:
+        Changed: one was.
+        StoreError: one is missing.
+    """
+    days, since_ns = [store.dataset.day(entry.day) for entry in named], (time.time() - _RECENT_S) * 1e9
+    has_locks = not storage_of(store.folder).is_conditional
+    for day, entry, version in zip(days, named, store.versions(days), strict=True):
+        is_as_long = version is not None and version.size_bytes == entry.size_bytes
+        if is_as_long and version is not None and (has_locks or version.modified_ns < since_ns):
+            continue
+        if version is None or has_locks or not store.is_intact(day):
+            command = f"market-data --market {store.dataset.market} --pair {store.dataset.pair} verify --repair"
+            raise StoreError(f"{store.dataset.name}: the chunk of {day.key} is missing or damaged; run {command}")
+        if store.entries[day.key].sha256 != entry.sha256:
+            raise Changed(f"{store.dataset.name} {day.key}: another process has replaced its chunk")

@@ -1,0 +1,77 @@
+"""Removing a snapshot, and the kept chunks that no snapshot names any more.
+
+Belongs here: the order of it. Does not belong here: whether a snapshot names a chunk (`keeping`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.snapshots.keeping import KeptChunks
+from market_data_pipeline.core.store.snapshots.lists import changing, find_snapshot, require_name
+from market_data_pipeline.core.store.storage.ahead import in_order
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was removed with a snapshot: kept chunks that no other one names."""
+
+    name: str
+    chunks: int
+    size_bytes: int
+
+
+def remove_snapshot(store: Store, name: str) -> Removed:
+    """Remove a snapshot, finished or not; chunks that are in their place stay.
+
+    Raises:
+        UsageError: there is none.
+        StoreUnavailable: another process makes or removes a snapshot.
+    """
+    folder, files = layout.snapshot_folder(store.root, require_name(name)), storage_of(store.root)
+    with changing(store.root):
+        if not layout.dataset_files(folder):  # an object store may list folders that are empty
+            find_snapshot(store.root, name)
+        files.remove(folder / layout.SNAPSHOT_FILE)
+        files.remove_all(folder)
+        swept = list(in_order(_sweep, _folders_with_kept(store), threads=store.most_at_once))
+    return Removed(name, sum(count for count, _ in swept), sum(size_bytes for _, size_bytes in swept))
+
+
+def _folders_with_kept(store: Store) -> list[StorePath]:
+    folders = [path.parent for path in store.dataset_files()]
+    return [folder for folder in folders if storage_of(folder).names(folder / layout.KEPT)]
+
+
+def _sweep(folder: StorePath) -> tuple[int, int]:
+    """Remove the kept chunks of a dataset that no snapshot names; how many, and how large they were."""
+    files, count, size_bytes = storage_of(folder), 0, 0
+    try:
+        dataset = read_dataset(folder / layout.DATASET_FILE)
+    except StoreError:
+        return 0, 0  # what snapshots name of it cannot be told
+    with files.lock(folder / layout.LOCK_FILE):
+        named = _named(folder, dataset)
+        if named is None:
+            return 0, 0
+        for name, size in files.sizes(folder / layout.KEPT).items():
+            if layout.is_kept(name) and not named(name):
+                files.remove(folder / layout.KEPT / name)
+                count, size_bytes = count + 1, size_bytes + size
+    return count, size_bytes
+
+
+def _named(folder: StorePath, dataset: Dataset) -> Callable[[str], bool] | None:
+    """Whether a snapshot names the chunk that was kept under a name; None if the list of one cannot be read."""
+    names = set[str]()
+    for found in KeptChunks(folder, dataset).named():
+        if found is None:
+            return None
+        names |= {layout.kept_path(folder, sha256).name for sha256 in found.values()}
+    return names.__contains__
