@@ -5,6 +5,7 @@ here: which states there are (`cuts`, `bucket`), commands (`scenarios`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.errors import MarketDataError, StoreError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.findings import COVERED, JOINED, PLAUSIBLE
 from market_data_pipeline.core.klines.table import EMPTY, Bits, bits_of, open_times
@@ -48,6 +49,10 @@ class Promise:
     combined: frozenset[str] = frozenset()
     repaired: bool = False
     snapshots: frozenset[date] = frozenset()
+
+    def and_good(self, pairs: frozenset[str]) -> "Promise":
+        """The same, and nothing is wrong with these pairs."""
+        return replace(self, good=self.good | pairs)
 
 
 NOTHING = Promise()
@@ -105,7 +110,7 @@ def problems_of(root: Any, truth: Truth, promise: Promise, *, wholly: bool = Tru
     """What is wrong with a data root, one line each; nothing if it keeps every promise.
 
     Unless `wholly` is set, `verify` leaves out pandera's schema, which takes half of the time: each value is compared
-    with that of the exchange anyway.
+    with that of the exchange anyway. Nor are damaged chunks read, which the reader tries several times.
     """
     store = Store(root_at(str(root)), manifest_interval_s=0)
     for dataset in store.datasets():
@@ -120,7 +125,8 @@ def problems_of(root: Any, truth: Truth, promise: Promise, *, wholly: bool = Tru
         if dataset.live < promise.live.get(pair, False):
             yield f"{pair} is not marked live any more"
         files = store.open(dataset)
-        yield from _of_dataset(root, files, truth, promise, verify(files) if wholly else _verified(files))
+        proof = verify(files) if wholly else _verified(files)
+        yield from _of_dataset(root, files, truth, promise, proof, reads_damaged=wholly)
     yield from _of_catalog(root, promise)
 
 
@@ -132,7 +138,9 @@ def _verified(files: DatasetStore) -> Verification:
     return result
 
 
-def _of_dataset(root: Any, files: DatasetStore, truth: Truth, promise: Promise, proof: Verification) -> Iterator[str]:
+def _of_dataset(
+    root: Any, files: DatasetStore, truth: Truth, promise: Promise, proof: Verification, *, reads_damaged: bool
+) -> Iterator[str]:
     pair, allowed = files.dataset.pair, frozenset() if promise.repaired else truth.damaged
     if files.warnings and not allowed:
         yield from files.warnings
@@ -143,8 +151,10 @@ def _of_dataset(root: Any, files: DatasetStore, truth: Truth, promise: Promise, 
     elif damaged - allowed:
         yield f"damaged: {wrong}"
     unreadable = [files.dataset.day(day) for day in allowed]
-    read = _klines_read(root, files, damaged & allowed)
+    read, given = _klines_read(root, files, damaged & allowed, reads_damaged=reads_damaged)
     yield from _wrong_rows(read, truth.versions[pair], promise.minutes.get(pair), unreadable)
+    if given:
+        yield f"the reader gives klines of damaged chunks: {given}"
     if len(files.revisions()) < promise.revisions.get(pair, 0):
         yield f"the ledger has {len(files.revisions())} of {promise.revisions[pair]} revisions"
     fine = {Agreement.EQUAL, Agreement.OLDER} | ({Agreement.ABSENT} if pair not in promise.combined else set())
@@ -153,19 +163,25 @@ def _of_dataset(root: Any, files: DatasetStore, truth: Truth, promise: Promise, 
     status_of(files)
 
 
-def _klines_read(root: Any, files: DatasetStore, damaged: set[str]) -> pa.Table:
-    """What the reader gives. Of a damaged day it must give nothing; the others are read one by one then."""
+def _klines_read(
+    root: Any, files: DatasetStore, damaged: set[str], *, reads_damaged: bool
+) -> tuple[pa.Table, list[str]]:
+    """What the reader gives, and the damaged days of which it gives something; each is read by itself then."""
     klines = open_dataset(files.dataset.pair, market=MARKET.value, root=str(root))
     if not damaged:
         klines.absences()
-        return klines.to_arrow()
-    tables = []
+        return klines.to_arrow(), []
+    tables, given = [EMPTY], list[str]()
     for key in klines.days():
         day = files.dataset.day(key)
         window = [datetime.fromtimestamp(each / 1000, UTC) for each in (day.start_ms, day.end_ms)]
         if key not in damaged:
             tables.append(klines.to_arrow(*window))
-    return pa.concat_tables([EMPTY, *tables])
+        elif reads_damaged:
+            with suppress(StoreError):
+                klines.to_arrow(*window)
+                given.append(key)
+    return pa.concat_tables(tables), given
 
 
 def _wrong_rows(read: pa.Table, versions: list[Bits], told: Minutes | None, unreadable: list[Any]) -> Iterator[str]:

@@ -19,13 +19,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline_tests.powerloss import scenarios
-from market_data_pipeline_tests.powerloss.checking import Promises, problems_of, safely
+from market_data_pipeline_tests.powerloss.checking import Promise, Promises, problems_of, safely
 from market_data_pipeline_tests.powerloss.commands import Scenario
 from market_data_pipeline_tests.powerloss.cuts import Cut, cuts_of
 from market_data_pipeline_tests.powerloss.recording import Recorder, Recording, Visible
@@ -56,7 +55,7 @@ class Plan:
 
 @dataclass
 class Counts:
-    """What was done. `trees` has a digest of each state; `looks` are more: after the same one more may be promised."""
+    """What was done. `trees` has a digest of each state. `looks` are more where another scenario left the same one."""
 
     name: str
     operations: int = 0
@@ -143,18 +142,14 @@ def killed(replay: Replay, at: int, folder: Path) -> Replay:
 
 def replayed(replay: Replay, plan: Plan, folder: Path, share: int = 0, shares: int = 1) -> Counts:
     """Look at this share of the states of a replay, and heal some of them."""
-    counts, scenario, seen, numbers = Counts(replay.scenario), replay.made(), set[tuple[str, int, int]](), count()
-    for cut, digest in _states(replay, plan):
-        promised = replay.recording.promise_at(cut.at)
-        mark = digest, id(promised), replay.recording.step_at(cut.at)
-        if int(digest[:8], 16) % shares != share or mark in seen:
+    counts, scenario = Counts(replay.scenario), replay.made()
+    for number, (digest, (cut, promised)) in enumerate(_states(replay, plan).items()):
+        if int(digest[:8], 16) % shares != share:
             continue
-        is_new = digest not in counts.trees
-        seen.add(mark)
         counts.trees.add(digest)
-        root = folder / f"state-{next(numbers)}"
+        root = folder / f"state-{number}"
         plant(cut.tree, root)
-        is_healed = is_new and int(digest[8:16], 16) % plan.healed_each == 0
+        is_healed = int(digest[8:16], 16) % plan.healed_each == 0
         found = safely(partial(problems_of, root, scenario.truth, promised, wholly=is_healed))
         counts.looks += 1
         if is_healed:
@@ -165,10 +160,17 @@ def replayed(replay: Replay, plan: Plan, folder: Path, share: int = 0, shares: i
     return counts
 
 
-def _states(replay: Replay, plan: Plan) -> Iterator[tuple[Cut, str]]:
-    most = plan.most_after_kill if replay.since else plan.most
+def _states(replay: Replay, plan: Plan) -> dict[str, tuple[Cut, Promise]]:
+    """Each tree by its digest: the first cut that leaves it, and all that was promised before any that does.
+
+    More and more is promised, but for what `verify` says: that is good after a command, until the next one begins.
+    """
+    most, found = plan.most_after_kill if replay.since else plan.most, dict[str, tuple[Cut, Promise]]()
     for cut in cuts_of(replay.recording, most=most, since=replay.since, seed=plan.seed):
-        yield cut, digest_of(cut.tree)
+        digest, promised = digest_of(cut.tree), replay.recording.promise_at(cut.at)
+        first, before = found.get(digest, (cut, promised))
+        found[digest] = first, promised if promised.good >= before.good else promised.and_good(before.good)
+    return found
 
 
 def _healed(scenario: Scenario, replay: Replay, cut: Cut, root: Path) -> Iterator[str]:
