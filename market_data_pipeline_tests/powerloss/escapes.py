@@ -25,7 +25,7 @@ _EVENTS = {
     "os.mkdir": {Kind.FOLDER_MADE},
     "os.truncate": {Kind.CUT},
     "open": {Kind.OPENED, Kind.EMPTIED},
-    "os.rmdir": set(),
+    "os.rmdir": {Kind.TREE_REMOVED},
     "os.link": set(),
     "os.symlink": set(),
 }

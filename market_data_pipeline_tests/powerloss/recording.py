@@ -165,10 +165,7 @@ class Recorder:
     # --- inside
 
     def _note(self, call: Call) -> None:
-        if not call.path.is_relative_to(self._root):
-            return
-        path = self._name(call.path)
-        if is_lock(path):
+        if not call.path.is_relative_to(self._root) or is_lock(path := self._name(call.path)):
             return
         with self._lock:
             match call.kind:
@@ -179,16 +176,25 @@ class Recorder:
                     if call.kind is Kind.SYNCED:
                         self._unsynced.discard(self._inode(path))
                         self._do(ContentSynced(self._inode(path)))
-                case Kind.RENAMED if call.target:
-                    # What was written since the last sync has to be known: the rename may be on disk without it.
-                    self._look(self._visible.names[path], call.target)
-                    self._do(Moved(Place.of(path), Place.of(self._name(call.target))))
-                case Kind.REMOVED if path in self._visible.names:
-                    self._do(Removed(Place.of(path)))
-                case Kind.FOLDER_MADE if path not in self._visible.names and path:
-                    self._do(Made(Place.of(path), None))
-                case Kind.FOLDER_SYNCED:
-                    self._do(NamesSynced(path))
+                case _:
+                    self._note_names(call, path)
+
+    def _note_names(self, call: Call, path: str) -> None:
+        match call.kind:
+            case Kind.RENAMED if call.target:
+                # What was written since the last sync has to be known: the rename may be on disk without it.
+                self._look(self._visible.names[path], call.target)
+                self._do(Moved(Place.of(path), Place.of(self._name(call.target))))
+            case Kind.REMOVED if path in self._visible.names:
+                self._do(Removed(Place.of(path)))
+            case Kind.TREE_REMOVED:
+                below = [name for name in self._visible.names if name == path or name.startswith(f"{path}/")]
+                for name in sorted(below, reverse=True):
+                    self._do(Removed(Place.of(name)))
+            case Kind.FOLDER_MADE if path not in self._visible.names and path:
+                self._do(Made(Place.of(path), None))
+            case Kind.FOLDER_SYNCED:
+                self._do(NamesSynced(path))
 
     def _opened(self, path: str, *, is_emptied: bool) -> None:
         if path not in self._visible.names:

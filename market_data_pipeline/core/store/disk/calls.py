@@ -8,6 +8,7 @@ power cut can leave; the tests try these states (docs/quality.md).
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -28,6 +29,8 @@ class Kind(StrEnum):
     RENAMED = "renamed"
     """A file got the name `target`, and what had it is gone."""
     REMOVED = "removed"
+    TREE_REMOVED = "tree removed"
+    """A folder is gone, with all that was in it."""
     FOLDER_MADE = "folder made"
     FOLDER_SYNCED = "folder synced"
     """The names in a folder are on disk."""
@@ -87,6 +90,12 @@ def remove(path: Path) -> None:
     """Remove a file if there is one."""
     path.unlink(missing_ok=True)
     _tell(Kind.REMOVED, path)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it."""
+    shutil.rmtree(folder)
+    _tell(Kind.TREE_REMOVED, folder)
 
 
 def make_folder(folder: Path) -> None:

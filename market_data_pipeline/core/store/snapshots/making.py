@@ -94,6 +94,7 @@ def _name_chunks(store: DatasetStore, folder: StorePath) -> tuple[Dataset, list[
         named = _over(store)
         if named:
             storage_of(folder).make_folder(folder)
+            store.sync()  # what another process wrote may not be on disk yet
             listed, dataset = {entry.day: entry for entry in named}, _until(store.dataset, named[-1].day)
             write_dataset(folder, dataset)
             ManifestFile(folder / layout.MANIFEST_FILE, dataset).update(dataset, lambda _: listed)

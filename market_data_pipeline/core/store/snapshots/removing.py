@@ -39,6 +39,7 @@ def remove_snapshot(store: Store, name: str) -> Removed:
         if not layout.dataset_files(folder):  # an object store may list folders that are empty
             find_snapshot(store.root, name)
         files.remove(folder / layout.SNAPSHOT_FILE)
+        files.sync(folder)  # a power cut must not bring it back without what follows
         files.remove_all(folder)
         swept = list(in_order(_sweep, _folders_with_kept(store), threads=store.most_at_once))
     return Removed(name, sum(count for count, _ in swept), sum(size_bytes for _, size_bytes in swept))

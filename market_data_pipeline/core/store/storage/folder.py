@@ -6,7 +6,6 @@ Belongs here: the operations of `Storage` on paths of the file system. Does not 
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -142,7 +141,7 @@ class Folder:
     def remove_all(self, folder: Path) -> None:
         """See `Storage.remove_all`."""
         with suppress(*_NO_FOLDER):
-            shutil.rmtree(folder)
+            calls.remove_tree(folder)
 
     def remove_unfinished(self, folder: Path, is_written_here: Callable[[str], bool]) -> None:
         """See `Storage.remove_unfinished`."""
