@@ -23,7 +23,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast fuzz model soak power-loss peers check format bench dist audit canary lock clean
+.PHONY: help setup demo dev test test-fast fuzz model soak power-loss peers check format bench site dist audit canary lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -91,6 +91,10 @@ bench: $(READY) ## the benchmarks
 
 canary: $(READY) ## ask the live exchange whether weights, columns, error codes and listings are as recorded; ARGS=--record
 	@$(PY) -m market_data_pipeline_tests.canary $(ARGS)
+
+site: $(READY) ## the pages of docs/ as a site in build/site, which needs no other server
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --config-file packaging/site/mkdocs.yml
+	@echo "build/site/index.html is ready."
 
 dist: $(READY) ## build the wheels and the sdist into dist/
 	@$(PY) -m hatchling build --directory dist
