@@ -79,7 +79,9 @@ def _loaders(paths: Iterable[StorePath]) -> Mapping[str, str]:
     for process in psutil.process_iter() if wanted else ():
         # Others end while they are looked at, or may not be looked at.
         with suppress(psutil.Error, OSError):
-            if any(name in word for word in process.cmdline() for name in _OURS):
+            # A notebook or script that loads has no word of ours in its command.
+            is_python = "python" in process.name().lower()
+            if is_python or any(name in word for word in process.cmdline() for name in _OURS):
                 text = f"by process {process.pid}, since {iso(round(process.create_time() * 1000))}"
                 found |= {file.path: text for file in process.open_files() if file.path in wanted}
     return found
