@@ -1,11 +1,13 @@
 """The store in each place: a folder and buckets."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket, in_memory
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("seaweedfs", "moto")]
@@ -34,3 +36,18 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def store(root: Any) -> Store:
     """Writes its manifests only when told to, or at the end of a backfill."""
     return Store(root, manifest_interval_s=3600)
+
+
+@pytest.fixture
+def direct(seaweedfs: str) -> str:
+    """The address of the object store behind `proxy`."""
+    return seaweedfs
+
+
+@pytest.fixture
+def proxy(direct: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
+    """The way to the object store of roots in a bucket, on which requests can be held and answers lost."""
+    with proxied(direct) as running:
+        for name, value in environment_of(running.url).items():
+            monkeypatch.setenv(name, value)
+        yield running

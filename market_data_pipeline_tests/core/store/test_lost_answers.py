@@ -1,7 +1,6 @@
 """The object store does what it is asked, and the answer is lost: nothing is done twice, nothing is lost."""
 
 import re
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import Changed
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, span
-from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, broken_chains, proxied
-from market_data_pipeline_tests.places import ReadablePath, environment_of, in_bucket
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, broken_chains
+from market_data_pipeline_tests.places import ReadablePath, in_bucket
 from market_data_pipeline_tests.servers import BUCKET, KEY, SECRET
 
 pytestmark = pytest.mark.slow
@@ -30,14 +29,6 @@ WINDOW = span("2024-03-01T10:00Z", "2024-03-08T12:00Z")
 def direct(request: pytest.FixtureRequest) -> str:
     """The address of the object store itself."""
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-def proxy(direct: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
-    with proxied(direct) as running:
-        for name, value in environment_of(running.url).items():
-            monkeypatch.setenv(name, value)
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The start of a dataset in a bucket moves, and its chunks get other names, while other processes write them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -20,8 +20,8 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import REST, UTC_ZONE, FakeSource, day, klines_of, whole
-from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, proxied
-from market_data_pipeline_tests.places import environment_of, in_bucket
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
+from market_data_pipeline_tests.places import in_bucket
 
 pytestmark = pytest.mark.slow
 FIRST, EARLIER = date(2024, 3, 1), date(2024, 2, 28)
@@ -30,14 +30,6 @@ DAY = day("2024-03-05")
 MORNING = Span(DAY.start_ms, DAY.start_ms + 600 * MINUTE_MS)
 AFTERNOON = Span(MORNING.end_ms, DAY.end_ms)
 OLD, NEW = "chunk_000005_2024-03-05.parquet", "chunk_000007_2024-03-05.parquet"
-
-
-@pytest.fixture
-def proxy(seaweedfs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
-    with proxied(seaweedfs) as running:
-        for name, value in environment_of(running.url).items():
-            monkeypatch.setenv(name, value)
-        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A snapshot that is made in a bucket while another process replaces a chunk: whatever it names can be read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,19 +13,11 @@ from market_data_pipeline_tests.core.fakes import UTC_ZONE
 from market_data_pipeline_tests.core.store.test_moving_starts import once
 from market_data_pipeline_tests.core.store.test_revisions import DAY, FIRST, NOON, WINDOW, opened, publish
 from market_data_pipeline_tests.core.store.test_snapshots import as_of, kept, named, stored
-from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, proxied
-from market_data_pipeline_tests.places import environment_of, in_bucket
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
+from market_data_pipeline_tests.places import in_bucket
 
 pytestmark = pytest.mark.slow
 CHUNK = f"chunk_000005_{DAY.key}.parquet"
-
-
-@pytest.fixture
-def proxy(seaweedfs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
-    with proxied(seaweedfs) as running:
-        for name, value in environment_of(running.url).items():
-            monkeypatch.setenv(name, value)
-        yield running
 
 
 @pytest.fixture
