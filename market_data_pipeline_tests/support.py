@@ -3,6 +3,7 @@
 Does not belong here: any assertion about the project.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -150,6 +151,14 @@ class MarketData:
         unset = {name.upper(): None for name in Settings.model_fields}
         mine = {"MARKET_DATA_DIR": str(self.root), "MARKET_DATA_EXCHANGE_URL": self.url}
         return {**unset, **mine, **self.env, **more}
+
+
+def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:
+    """The events and the result of a command with `--json`."""
+    *events, result = [json.loads(line) for line in stdout.splitlines()]
+    assert all(isinstance(event["event"], str) for event in events), events
+    assert not (isinstance(result, dict) and "event" in result), result
+    return events, result
 
 
 def without_progress(stderr: str) -> str:

@@ -15,7 +15,7 @@ from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import RunningExchange, serve
 from market_data_pipeline_tests.objects_proxy import Request, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket
-from market_data_pipeline_tests.support import NOON, MarketData, everything, flip_a_byte
+from market_data_pipeline_tests.support import NOON, MarketData, everything, flip_a_byte, parsed
 
 pytestmark = pytest.mark.slow
 SPOT = ("--market", "spot", "--pair", "BTC/USDT")
@@ -64,7 +64,7 @@ def revise(run: MarketData, running: RunningExchange) -> None:
 def require_good(run: MarketData, kept: int) -> None:
     proof = run("verify", "--snapshot", "paper", "--json")
     assert proof.exit_code == 0, proof.output
-    told = json.loads(proof.stdout)
+    _, told = parsed(proof.stdout)
     assert (told["ok"], told["read_chunks"], told["kept_chunks"]) == (True, 8, kept)
 
 

@@ -17,7 +17,7 @@ from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import settings_of
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
-from market_data_pipeline_tests.support import MarketData, data_files, flip_a_byte, rows_by_day, wait_until
+from market_data_pipeline_tests.support import MarketData, data_files, flip_a_byte, parsed, rows_by_day, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_pairs_loaded_together_are_those_loaded_alone_and_a_second_run_does_noth
     assert (again.exit_code, data_files(run.root)) == (0, files)
     assert "18 unchanged" in again.stdout and "none, as there was nothing to do" in again.stdout
     verified = run("--pair", "P*", "verify", "--json")
-    assert [(proof["pair"], proof["rows"]) for proof in json.loads(verified.stdout)] == [(one, 4320) for one in PAIRS]
+    assert [(proof["pair"], proof["rows"]) for proof in parsed(verified.stdout)[1]] == [(one, 4320) for one in PAIRS]
 
 
 def test_one_run_records_the_days_the_manifest_and_the_checks_of_each(run: MarketData) -> None:

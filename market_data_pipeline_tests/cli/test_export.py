@@ -1,6 +1,5 @@
 """`export` on the command line: a table or JSON, one line for a mistake, exit codes."""
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from market_data_pipeline_tests.cli.test_bulk import of, universe
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
-from market_data_pipeline_tests.support import MarketData, everything, flip_a_byte
+from market_data_pipeline_tests.support import MarketData, everything, flip_a_byte, parsed
 
 pytestmark = pytest.mark.slow
 PAIRS = ["P0/USDT", "P1/USDT"]
@@ -45,7 +44,7 @@ def test_json_names_every_file(loaded: MarketData) -> None:
     window = "--start", "2024-05-01T12:00", "--end", "2024-05-02"
     done = loaded("--universe", "mine", "export", "--format", "parquet", "--output", output, *window, "--json")
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
+    _, told = parsed(done.stdout)
     assert (told["market"], told["format"], told["ok"], told["rows"]) == ("futures", "parquet", True, 1440)
     assert [each["pair"] for each in told["pairs"]] == PAIRS
     for each in told["pairs"]:

@@ -19,7 +19,16 @@ from market_data_pipeline.cli.main import app
 from market_data_pipeline.cli.shell.examples import EXAMPLES
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
-from market_data_pipeline_tests.support import CHECKOUT, NOON, MarketData, chunk_files, flip_a_byte, strike, wait_until
+from market_data_pipeline_tests.support import (
+    CHECKOUT,
+    NOON,
+    MarketData,
+    chunk_files,
+    flip_a_byte,
+    parsed,
+    strike,
+    wait_until,
+)
 
 SPOT = ("--market", "spot")
 DAYS = ("--start", "2024-05-10", "--end", "2024-05-12")
@@ -61,14 +70,6 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(commands())
-
-
-def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:
-    """The events and the result."""
-    *events, result = [json.loads(line) for line in stdout.splitlines()]
-    assert all(isinstance(event["event"], str) for event in events), events
-    assert not (isinstance(result, dict) and "event" in result), result
-    return events, result
 
 
 @pytest.fixture(scope="module")

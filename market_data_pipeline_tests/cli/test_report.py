@@ -1,6 +1,5 @@
 """The command `report`: a Dagster home that is lost or new gets its days again, and wrong input is one line."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from market_data_pipeline.instance import runs
 from market_data_pipeline_tests.cli.test_bulk import of, universe
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
-from market_data_pipeline_tests.support import MarketData, data_files
+from market_data_pipeline_tests.support import MarketData, data_files, parsed
 
 PAIRS = ["P0/USDT", "P1/USDT"]
 SCENARIO: dict[str, Any] = {
@@ -46,7 +45,8 @@ def test_a_lost_home_gets_its_days_again_in_one_run_and_a_second_report_needs_no
     assert jobs(forgetful) == ["report"]
     again = forgetful("report", "--json")
     assert again.exit_code == 0
-    assert json.loads(again.stdout) == {
+    _, result = parsed(again.stdout)
+    assert result == {
         "ok": True,
         "run_id": None,
         "told": 0,
@@ -91,7 +91,10 @@ def test_a_damaged_dataset_is_named_and_hides_no_other(forgetful: MarketData) ->
     for words in ((), of("P0/USDT", "P1/USDT")):
         done = forgetful(*words, "report", "--json")
         assert done.exit_code == 1
-        failed, good = json.loads(done.stdout)["datasets"]
+        (begun, failure), result = parsed(done.stdout)
+        assert (begun["datasets"], failure["event"]) == (2, "failed")
+        assert failure["error"] == result["datasets"][0]["error"]
+        failed, good = result["datasets"]
         assert str(damaged) in failed["error"]
         assert (good["name"], good["days"], good["error"]) == ("futures P1/USDT", 2, None)
     assert "  failed    " in forgetful("report").stdout

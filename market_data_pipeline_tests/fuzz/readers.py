@@ -300,7 +300,7 @@ def _check_dataset(body: bytes, found: Dataset) -> None:
 def _ledger(path: Path) -> bytes:
     """The ledger of two revisions, as the store writes it."""
     for row in (1, 2):
-        revisions.note(path.parent, DATASET, _chunk(_KLINES), _chunk(changed(_KLINES, "close", row, 20_000.5)))
+        revisions.note(path.parent, _chunk(_KLINES), _chunk(changed(_KLINES, "close", row, 20_000.5)))
     return path.read_bytes()
 
 

@@ -15,7 +15,6 @@ from market_data_pipeline_tests.support import MINUTE_MS, at, dataset_folder
 
 ALL = "/browse"
 MAP = "/browse/coverage"
-NOW_S = time.time()
 
 
 def absence(kind: Kind, day: str, minutes: int) -> Absence:
@@ -24,7 +23,7 @@ def absence(kind: Kind, day: str, minutes: int) -> Absence:
 
 def results(token: str, **other: list):
     """An execution of each check of a dataset an hour ago that passed, and others in place of some."""
-    passed = {name: [execution(text="2 days", at_s=NOW_S - 12_600)] for name in CHECKS}
+    passed = {name: [execution(text="2 days", at_s=time.time() - 12_600)] for name in CHECKS}
     assets = {name: asset for name, (asset, _) in CHECKS.items()}
     return {
         (f"binance/{token}/{assets[name]}", name): executions
@@ -102,14 +101,15 @@ def test_health_is_what_dagster_and_the_manifest_say(tmp_path: Path) -> None:
     store_days(tmp_path, "BROKEN/USDT", 2)
     store_days(tmp_path, "HOLE/USDT", 2, absent={1: absence(Kind.UNEXPLAINED, "2024-01-02", 30)})
     store_days(tmp_path, "LACK/USDT", 3, without=[1])
-    gone = execution(False, text="2024-01-02: its file is gone", at_s=NOW_S - 9000)
-    implausible = execution(False, severity="WARN", text="2024-01-02: prices repeat", at_s=NOW_S - 9000)
+    at_s = time.time() - 9000
+    gone = execution(False, text="2024-01-02: its file is gone", at_s=at_s)
+    implausible = execution(False, severity="WARN", text="2024-01-02: prices repeat", at_s=at_s)
     checks = {
         **results("GOODUSDT"),
         **results("BADUSDT", chunks_match_manifest=[gone]),
         **results("ODDUSDT", klines_are_plausible=[implausible]),
         **results("PARTUSDT", days_are_joined=[]),
-        **results("AGAINUSDT", minutes_are_covered=[execution(None), execution(False, text="no", at_s=NOW_S - 9000)]),
+        **results("AGAINUSDT", minutes_are_covered=[execution(None), execution(False, text="no", at_s=at_s)]),
         **results("BROKENUSDT", minutes_are_covered=[execution(None, status="EXECUTION_FAILED")]),
         **results("HOLEUSDT"),
         **results("LACKUSDT"),
