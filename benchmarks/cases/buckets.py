@@ -127,7 +127,7 @@ class _Turns:
 
     def _all_rows(self, run: Run) -> Run:
         """The run, which has told of every kline."""
-        rows = sum(each["rows"] for each in json.loads(run.output))
+        rows = sum(each["rows"] for each in json.loads(run.output.splitlines()[-1]))
         if rows != self.window.rows * self.bench.sizes.market_pairs:
             raise BenchmarkFailed(f"a command told of {rows} klines:\n{run.output[:2000]}")
         return run
