@@ -28,6 +28,7 @@ from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from market_data_pipeline.core.sources.budgets.engine import with_patience
 from market_data_pipeline.instance.events.batches import BatchedEvents, kind_of
 from market_data_pipeline.instance.events.brevity import in_index
 from market_data_pipeline.instance.events.keeping import KeptDays
@@ -99,6 +100,7 @@ class BatchedPostgresStorage(DagsterStorage, ConfigurableClass):
         token_provider: PgTokenProvider | None = None,
     ) -> None:
         self._inst_data = inst_data
+        postgres_url = with_patience(postgres_url).render_as_string(hide_password=False)
         # The constructors below connect in Dagster's way. Where nobody answers, this ends before.
         _connection(create_pg_engine(postgres_url, token_provider, poolclass=sa.NullPool)).close()
         options: dict[str, Any] = {"token_provider": token_provider}

@@ -5,6 +5,7 @@ And what recording day by day leaves.
 
 import os
 import shutil
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from market_data_pipeline.instance.events.batches import ALREADY_RECORDED, BatchedEvents, record
 from market_data_pipeline.instance.names import ROWS
@@ -293,3 +295,11 @@ def test_other_storages_are_left_alone() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         of_run, _ = logged_twice(instance)
         assert_recorded_as_logged(of_run)
+
+
+@pytest.mark.slow
+def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        database = Postgres(tmp_path, f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/dagster")
+        with pytest.raises(sa.exc.OperationalError, match="timeout expired"), database.opened(monkeypatch):
+            pass

@@ -1,7 +1,8 @@
 """Connections to the Postgres of a Dagster instance, for tables of this package.
 
-Belongs here: how they are opened, and what may be wrong with the URL. Does not belong here: tables (`postgres`,
-`instance.workers.beats`), which database it is (`instance.databases`), Dagster's own connections.
+Belongs here: how they are opened, how long one waits for a host, and what may be wrong with the URL. Does not belong
+here: tables (`postgres`, `instance.workers.beats`), which database it is (`instance.databases`), Dagster's own
+connections (`instance.postgres_storage`).
 """
 
 from typing import Any
@@ -10,8 +11,26 @@ import sqlalchemy as sa
 
 from market_data_pipeline.core.errors import UsageError
 
-# A host that is gone sends no end of its connections. What the URL says counts more.
-_CONNECTION = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
+# A host that is gone sends no end of its connections, and without a limit libpq waits for an answer for minutes.
+_PATIENCE = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "10000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+}
+
+
+def with_patience(url: str, **more: str) -> sa.URL:
+    """The URL with psycopg2 as its driver, an end of each wait for the host, and more; what its query says counts.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError, ValueError: it is none.
+    """
+    # SQLAlchemy's own choice of a driver differs between its releases.
+    parsed = sa.make_url(url).set(drivername="postgresql+psycopg2")
+    added = {key: value for key, value in (_PATIENCE | more).items() if key not in parsed.query}
+    return parsed.update_query_dict(added)
 
 
 def engine_to(url: str, name: str, **pool: Any) -> sa.Engine:
@@ -26,11 +45,8 @@ def engine_to(url: str, name: str, **pool: Any) -> sa.Engine:
         UsageError: the URL is none, or a package is missing.
     """
     try:
-        parsed = sa.make_url(url)
-        connection = {**_CONNECTION, "application_name": f"market-data {name}"}
-        added = {key: value for key, value in connection.items() if key not in parsed.query}
         return sa.create_engine(
-            parsed.set(drivername="postgresql+psycopg2").update_query_dict(added),
+            with_patience(url, application_name=f"market-data {name}"),
             isolation_level="READ COMMITTED",
             use_native_hstore=False,
             **pool,
