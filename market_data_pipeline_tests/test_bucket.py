@@ -1,5 +1,6 @@
 """The data root in a bucket, by the command line: the same store, byte for byte, and each trouble is one line."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,7 +111,8 @@ def test_live_mode_keeps_its_klines_in_the_bucket(tool: MarketData, root: Readab
     journal = root / "binance" / ".journal"
     followed = tool.run("--market", "spot", "live", "--minutes", "1")
     assert followed.returncode == 0, followed.stderr
-    assert "1 kline added" in followed.stderr
+    # As many as minutes ended since the load, which a busy machine draws out.
+    assert re.search(r"[1-9]\d* klines? added", followed.stderr), followed.stderr
     # In order, it leaves no klines that only the journal has.
     assert [name for name in storage_of(journal).names(journal) if name.endswith(".journal")] == []
     assert tool("--market", "spot", "verify").exit_code == 0
