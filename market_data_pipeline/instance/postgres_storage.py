@@ -2,7 +2,8 @@
 
 Belongs here: the connections, and what is written to the tables of events. Does not belong here: which events are
 stored together (`events.batches`), what is left out of one (`events.brevity`), which days a run plans
-(`events.planned`), which events stay when a run is deleted (`events.keeping`), SQLite (`storage`).
+(`events.planned`), how a run is summed up (`events.summaries`), which events stay when a run is deleted
+(`events.keeping`), SQLite (`storage`).
 It needs the extra `[postgres]`; `deploy/dagster.postgres.yaml` names the class. The tables are those of Dagster's own
 storage, so each can open a database that the other has written.
 It is written for dagster-postgres 0.29 and uses these members of its storages: `_connect`, `_engine`.
@@ -33,6 +34,7 @@ from market_data_pipeline.instance.events.batches import BatchedEvents, kind_of
 from market_data_pipeline.instance.events.brevity import in_index
 from market_data_pipeline.instance.events.keeping import KeptDays
 from market_data_pipeline.instance.events.planned import PlannedRanges
+from market_data_pipeline.instance.events.summaries import RunSummaries
 
 _PATIENCE_S = 6
 _INSERT = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
@@ -65,7 +67,9 @@ def _connection(engine: sa.Engine) -> sa.Connection:
     return trying(engine.connect)
 
 
-class BatchedPostgresEventLogStorage(BatchedEvents, PlannedRanges, KeptDays, _Connecting, PostgresEventLogStorage):
+class BatchedPostgresEventLogStorage(
+    BatchedEvents, PlannedRanges, RunSummaries, KeptDays, _Connecting, PostgresEventLogStorage
+):
     """Stores a batch in one transaction: all of its events, or none."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:

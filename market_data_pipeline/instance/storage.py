@@ -2,7 +2,8 @@
 
 Belongs here: the databases of events, their connections and what is written to which. Does not belong here: which
 events are stored together (`events.batches`), what is left out of one (`events.brevity`), which days a run plans
-(`events.planned`), which events stay when a run is deleted (`events.keeping`), Postgres (`postgres_storage`).
+(`events.planned`), how a run is summed up (`events.summaries`), which events stay when a run is deleted
+(`events.keeping`), Postgres (`postgres_storage`).
 Dagster's own SQLite storage opens and closes a database for every event, which takes 20 to 30 ms for each day of a run.
 This storage takes about 2 ms.
 It is written for dagster 1.13 and uses these members of `SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`,
@@ -42,6 +43,7 @@ from market_data_pipeline.instance.events.batches import BatchedEvents, kind_of
 from market_data_pipeline.instance.events.brevity import texts_of
 from market_data_pipeline.instance.events.keeping import RUNLESS, KeptDays
 from market_data_pipeline.instance.events.planned import PlannedRanges
+from market_data_pipeline.instance.events.summaries import RunSummaries
 from market_data_pipeline.settings import Settings
 
 _MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
@@ -70,7 +72,7 @@ class PooledSqliteStorage(DagsterSqliteStorage):
         return cls.from_local(base_dir=home, inst_data=inst_data)
 
 
-class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, KeptDays, SqliteEventLogStorage):
+class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, KeptDays, SqliteEventLogStorage):
     """Keeps the index database and those of the last few runs open, and stores a batch with one commit per database.
 
     One lock serialises all use, as in the parent class, so one connection per database serves any number of threads.

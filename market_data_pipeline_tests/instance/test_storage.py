@@ -15,6 +15,10 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.execution.stats import StepEventStatus
+from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.base import EventLogStorage
+from dagster_shared.record import copy
 
 from market_data_pipeline.instance.events.batches import ALREADY_RECORDED, BatchedEvents, record
 from market_data_pipeline.instance.names import ROWS
@@ -206,6 +210,29 @@ def test_shows_the_days_of_runs_as_dagster_does_that_stores_an_event_for_each_pl
     assert in_progress == ["IN_PROGRESS"] * 6 + [None]
     assert failed == ["MATERIALIZED"] * 4 + ["FAILED", "MATERIALIZED", None]
     assert again == ["MATERIALIZED"] * 4 + ["IN_PROGRESS", "MATERIALIZED", None]
+
+
+@pytest.mark.parametrize("error", [None, dg.Failure])
+def test_sums_up_a_run_as_dagster_does_that_reads_its_events(
+    batched: dg.DagsterInstance, error: type[BaseException] | None
+) -> None:
+    run_id = run(batched, dataset(bad_days=("2020-01-05",), error=error) if error else dataset()).run_id
+    log, types = batched.event_log_storage, {dg.DagsterEventType.ASSET_MATERIALIZATION}
+    stats = {each.step_key: each for each in log.get_step_stats_for_run(run_id)}
+    parsed = {each.step_key: each for each in EventLogStorage.get_step_stats_for_run(log, run_id)}
+    assert stats == {key: copy(each, materialization_events=[]) for key, each in parsed.items()}
+    assert any(each.materialization_events for each in parsed.values())
+    assert {key: each.status for key, each in stats.items()}["binance__BTCUSDT__klines_1m"] is (
+        StepEventStatus.FAILURE if error else StepEventStatus.SUCCESS
+    )
+    assert list(log.get_step_stats_for_run(run_id, ["binance__BTCUSDT__klines_1m"])) == [
+        stats["binance__BTCUSDT__klines_1m"]
+    ]
+    for of_type in (None, types, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        assert log.get_asset_keys_for_run(run_id, of_type) == SqlEventLogStorage.get_asset_keys_for_run(
+            log, run_id, of_type
+        )
+    assert log.get_asset_keys_for_run(run_id, types) == ({KEY} if error else {KEY, MANIFEST})
 
 
 def shown_of_runs(instance: dg.DagsterInstance) -> Iterator[tuple[list[str | None], list[int | None]]]:
