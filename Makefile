@@ -44,7 +44,7 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY) ## set up .venv from requirements.lock
 
-demo: $(READY) ## load, check and combine a few days of a simulated exchange; ends by itself
+demo: $(READY) ## load, check and combine a month of a simulated exchange; ends by itself
 	@$(PY) -m market_data_pipeline demo
 
 dev: $(READY) ## the browse page on port 8000 and the Dagster UI on 3000, until Ctrl-C; ARGS="--port 8001" for others
