@@ -77,7 +77,9 @@ def backfill(
     refetch: Annotated[
         bool, typer.Option("--refetch", help="Load days again that are already stored and complete.")
     ] = False,
-    strict_pair: Annotated[bool, typer.Option("--strict-pair", help="As the option before the command.")] = False,
+    strict_pair: Annotated[
+        bool, typer.Option("--strict-pair", help="The same as --strict-pair before the command.")
+    ] = False,
     plan: Plan = False,
     runs: Runs = False,
     wait: Wait = False,

@@ -22,8 +22,8 @@ def report(
 ) -> None:
     """Tell Dagster of the stored days that it has forgotten.
 
-    That is after its home was lost, or restored from a backup. The manifests say what is stored; nothing in the store
-    is written. Without --market and --pair: all datasets.
+    Needed after the Dagster home was lost, or restored from a backup. The manifests say what is stored; nothing in the
+    store is written. Without --market and --pair: all datasets.
     """
     with errors_in_one_line():
         from market_data_pipeline.app.report import report as report_datasets

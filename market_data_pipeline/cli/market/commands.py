@@ -55,7 +55,7 @@ def pairs(
         str | None, typer.Option(metavar="DATE", help="What changed since this UTC day: new, ended, paused, resumed.")
     ] = None,
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the exchange also where the catalog is of today.")
+        bool, typer.Option("--refresh", help="Ask the exchange even if there is a catalog of today.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -44,7 +44,7 @@ EXAMPLES = {
     "universe apply": ("market-data universe apply majors", "market-data universe apply majors --runs --wait"),
     "health": ("market-data health", "market-data --universe majors health --json"),
     "doctor": ("market-data doctor", "market-data doctor --json"),
-    "report": ("market-data report", "market-data --market spot report --json"),
+    "report": ("market-data report", "market-data --market spot --pair '*' report --json"),
     "up": ("market-data up", "market-data up --port 8001 --dagster-port 3001"),
     "serve": ("market-data serve --port 8001",),
     "worker": ("market-data worker --runs 2",),
