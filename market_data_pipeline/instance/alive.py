@@ -40,7 +40,10 @@ def held(home: Path, run_id: str) -> Iterator[None]:
         with lock:
             yield
     finally:
-        path.unlink(missing_ok=True)
+        # Windows has removed it with the lock, or refuses while another process looks; then that one, or the next,
+        # removes it.
+        with suppress(PermissionError):
+            path.unlink(missing_ok=True)
 
 
 def is_gone(home: Path, run_id: str, tags: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from market_data_pipeline.core.errors import StoreUnavailable
-from market_data_pipeline.core.store.atomic import write_whole
+from market_data_pipeline.core.store.atomic import beside_writers, write_whole
 
 INSTANCE_FILE = "dagster.yaml"
 UP_LOCK = ".up"
@@ -58,7 +58,7 @@ def id_of(home: Path) -> str:
             with alone(home):
                 if not path.exists():
                     write_whole(path, uuid.uuid4().hex.encode())
-        return path.read_text(encoding="ascii")
+        return beside_writers(path.read_bytes).decode("ascii")
     except OSError as error:
         raise StoreUnavailable(
             f"cannot use {path}: {error.strerror}; make it readable and its folder writable"
@@ -88,7 +88,7 @@ def alone(home: Path) -> Iterator[None]:
 
 def _content(home: Path) -> bytes | None:
     try:
-        return (home / INSTANCE_FILE).read_bytes()
+        return beside_writers((home / INSTANCE_FILE).read_bytes)
     except FileNotFoundError:
         return None
 

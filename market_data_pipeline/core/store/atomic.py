@@ -13,14 +13,14 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from market_data_pipeline.core.errors import StoreUnavailable
 from market_data_pipeline.core.store.disk import calls
@@ -35,6 +35,9 @@ TEMPORARY_SUFFIX = ".tmp"
 _SETTLED_AFTER_S = 2.0
 _NO_FILE = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
+# How long a change waits for readers, and a reader for a change; both are done in far less.
+_READ_WITHIN_S, _OPENED_WITHIN_S = 5.0, 1.0
+T = TypeVar("T")
 
 
 class FileStamp(NamedTuple):
@@ -94,7 +97,7 @@ def _renamed(path: Path, *, syncs_folder: bool = True) -> Iterator[Path]:
         if syncs_folder:
             sync_folder(path.parent)
     except BaseException:
-        calls.remove(temporary)
+        remove(temporary)
         raise
 
 
@@ -138,10 +141,9 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         OSError: it cannot be read now.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = beside_writers(lambda: _descriptor(path))
     except OSError as error:
-        # Windows refuses to open a folder.
-        if error.errno in _NO_FILE or path.is_dir():
+        if error.errno in _NO_FILE:
             raise ValueError(f"it is no file: {error.strerror}") from None
         raise
     found = os.fstat(descriptor)
@@ -155,6 +157,16 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         if max(found.st_size, len(content)) > most_bytes:
             raise ValueError(f"it is larger than {size_text(most_bytes)}")
         return content
+
+
+def _descriptor(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    except PermissionError as error:
+        # Windows refuses to open a folder.
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, error.strerror, str(path)) from None
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -204,16 +216,36 @@ def copy_whole(source: Path, target: Path) -> None:
 
 def move(source: Path, target: Path) -> None:
     """Rename, replacing what is at `target`."""
+    _patiently(lambda: calls.rename(source, target), _READ_WITHIN_S)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if there is one."""
+    _patiently(lambda: calls.remove(path), _READ_WITHIN_S)
+
+
+def beside_writers(read: Callable[[], T]) -> T:
+    """What `read` returns, which opens a file that another process may just be replacing."""
+    return _patiently(read, _OPENED_WITHIN_S)
+
+
+def _patiently(act: Callable[[], T], within_s: float) -> T:
+    """What `act` returns. What Windows refuses is tried again.
+
+    Windows replaces and removes no file while someone reads it, and opens none at the moment at which it is renamed.
+    """
     try:
-        calls.rename(source, target)
+        return act()
     except PermissionError:
-        _move_later(source, target)
-
-
-# Windows refuses to replace a file while someone reads it; a reader is done in far less than this.
-@retry(retry=retry_if_exception_type(PermissionError), stop=stop_after_delay(5), wait=wait_fixed(0.05), reraise=True)
-def _move_later(source: Path, target: Path) -> None:
-    calls.rename(source, target)
+        if os.name != "nt":
+            raise
+    again = Retrying(
+        retry=retry_if_exception_type(PermissionError),
+        stop=stop_after_delay(within_s),
+        wait=wait_random(0.005, 0.03),
+        reraise=True,
+    )
+    return again(act)
 
 
 def lock_of(path: Path) -> "BaseFileLock":

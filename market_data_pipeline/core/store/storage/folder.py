@@ -95,7 +95,7 @@ class Folder:
         # A pipe would be waited for.
         if os.path.lexists(path) and not path.is_file():
             raise ValueError("it is no file")
-        return pa.OSFile(os.fspath(path), "rb")
+        return atomic.beside_writers(lambda: pa.OSFile(os.fspath(path), "rb"))
 
     def write(self, path: Path, content: bytes, expected: Expected = ANY, *, syncs: bool = True) -> FileStamp | None:
         """See `Storage.write`."""
@@ -136,7 +136,7 @@ class Folder:
 
     def remove(self, path: Path) -> None:
         """See `Storage.remove`."""
-        calls.remove(path)
+        atomic.remove(path)
 
     def remove_all(self, folder: Path) -> None:
         """See `Storage.remove_all`."""
@@ -147,7 +147,7 @@ class Folder:
         """See `Storage.remove_unfinished`."""
         for name in self.names(folder):
             if name.endswith(atomic.TEMPORARY_SUFFIX) and is_written_here(name.removesuffix(atomic.TEMPORARY_SUFFIX)):
-                calls.remove(folder / name)
+                atomic.remove(folder / name)
 
     def copy(self, source: Path, target: Path) -> None:
         """See `Storage.copy`."""
