@@ -20,7 +20,7 @@ from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests import servers
 from market_data_pipeline_tests.hosts import Network, NoHosts, network
 from market_data_pipeline_tests.servers import Link, postgres_database
-from market_data_pipeline_tests.support import NOON, STATE_VARIABLES, MarketData, Simulate, simulated
+from market_data_pipeline_tests.support import NOON, PATIENCE, STATE_VARIABLES, MarketData, Simulate, simulated
 
 
 def pytest_configure() -> None:
@@ -36,6 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that have slow tests, so that at the end no worker is alone with one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if (limit := item.get_closest_marker("timeout")) and PATIENCE != 1:
+            item.add_marker(pytest.mark.timeout(limit.args[0] * PATIENCE), append=False)
 
 
 def _set_state_folder(patch: pytest.MonkeyPatch, folder: Path) -> None:

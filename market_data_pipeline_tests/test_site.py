@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tomllib
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from market_data_pipeline_tests.servers import free_ports
+from market_data_pipeline_tests.stopping import OWN_CONSOLE, stop
 from market_data_pipeline_tests.support import CHECKOUT, Simulate, wait_until
 
 TOURS = sorted((CHECKOUT / "docs" / "tours").glob("*.md"))
@@ -104,9 +104,11 @@ def until_it_answers(command: str, env: dict[str, str], folder: Path) -> None:
     """Start it at free ports, wait for the addresses that it prints, open them, and end it."""
     page, ui = free_ports(2)
     words = [*shlex.split(command), "--port", str(page), "--dagster-port", str(ui)]
-    ends = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
     log = folder / "up.log"
-    with log.open("wb") as file, subprocess.Popen(words, cwd=folder, env=env, stdout=file, stderr=file, **ends) as up:
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(words, cwd=folder, env=env, stdout=file, stderr=file, creationflags=OWN_CONSOLE) as up,
+    ):
 
         def has_printed() -> bool:
             return up.poll() is not None or f":{ui}" in log.read_text(encoding="utf-8")
@@ -115,7 +117,7 @@ def until_it_answers(command: str, env: dict[str, str], folder: Path) -> None:
             wait_until(has_printed)
             assert [answers(page), answers(ui)] == [True, True], log.read_text(encoding="utf-8")
         finally:
-            up.send_signal(signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM)
+            stop(up)
             up.wait(60)
 
 

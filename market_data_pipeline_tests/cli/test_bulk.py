@@ -1,8 +1,6 @@
 """Several pairs in one command: loaded side by side, recorded in one run, and no failure hides another pair."""
 
 import json
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,16 @@ from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import settings_of
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
-from market_data_pipeline_tests.support import MarketData, data_files, flip_a_byte, parsed, rows_by_day, wait_until
+from market_data_pipeline_tests.stopping import interrupt
+from market_data_pipeline_tests.support import (
+    PATIENCE,
+    MarketData,
+    data_files,
+    flip_a_byte,
+    parsed,
+    rows_by_day,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -184,7 +191,7 @@ def killed_while_loading(run: MarketData, strike: Callable[[psutil.Process], Non
     with run.start(*of(*PAIRS), "backfill", "--start", "2024-04-01", "--end", "2024-05-04") as process:
         wait_until(lambda: len(list(run.root.glob("*/*/1m/chunks/*.parquet"))) > 5)
         strike(psutil.Process(process.pid))
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=120 * PATIENCE)
     return process.returncode, out + err
 
 
@@ -221,9 +228,8 @@ def test_a_command_that_is_killed_leaves_no_process_and_the_same_command_goes_on
     loads_on(run)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no way to send one process a Ctrl-C")
 def test_ctrl_c_ends_it_in_one_line_and_the_same_command_goes_on(run: MarketData) -> None:
-    code, said = killed_while_loading(run, lambda process: process.send_signal(signal.SIGINT))
+    code, said = killed_while_loading(run, interrupt)
     assert code == 130, said
     assert "Traceback" not in said and "interrupted; finished work is kept" in said
     loads_on(run)

@@ -4,9 +4,7 @@ import json
 import re
 import shlex
 import shutil
-import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,11 @@ from market_data_pipeline.cli.main import app
 from market_data_pipeline.cli.shell.examples import EXAMPLES
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import serve
+from market_data_pipeline_tests.stopping import interrupt
 from market_data_pipeline_tests.support import (
     CHECKOUT,
     NOON,
+    PATIENCE,
     MarketData,
     chunk_files,
     flip_a_byte,
@@ -190,27 +190,25 @@ def listens(url: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to one process")
 @pytest.mark.parametrize("words", [["simulate", "--port", "0"], ["serve", "--port", "18734"]])
 def test_a_server_tells_its_address_and_its_end(run: MarketData, words: list[str]) -> None:
     with run.start(*words, "--json") as process:
         assert process.stdout
         ready = json.loads(process.stdout.readline())
         wait_until(lambda: listens(ready["url"]))
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        interrupt(process)
+        rest, errors = process.communicate(timeout=60 * PATIENCE)
     assert (ready["event"], ready["url"].partition(":")[0], process.returncode) == ("ready", "http", 0), errors
     assert parsed(rest)[1]["ok"] is True
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to one process")
 def test_up_says_in_json_what_it_says_to_people(run: MarketData) -> None:
     with run.start("up", "--port", "18735", "--dagster-port", "18736", "--json") as process:
         assert process.stdout
         lines = [json.loads(process.stdout.readline()) for _ in range(2)]
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=120)
+        interrupt(process)
+        rest, errors = process.communicate(timeout=120 * PATIENCE)
     assert {line["event"] for line in lines} == {"said"}, errors
     assert parsed(rest)[1] == {"ok": True}
 

@@ -2,8 +2,6 @@
 
 import json
 import random
-import signal
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,7 +12,9 @@ import pytest
 
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.stopping import stop
 from market_data_pipeline_tests.support import (
+    PATIENCE,
     MarketData,
     Simulate,
     chunk_files,
@@ -52,15 +52,14 @@ def newest(root: Path) -> int:
     return int(klines.column(0).cast("int64")[-1].as_py()) if klines.num_rows else 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows delivers no SIGTERM")
 def test_it_follows_until_it_is_told_to_stop_and_the_manifest_is_written(
     fast: RunningExchange, market_data: MadeOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = market_data(fast)
     with tool.start(*ZURICH, "live") as process:
         wait_until(lambda: newest(tool.root) > (EVENING + timedelta(minutes=15)).timestamp() * 1000)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        stop(process)
+        out, err = process.communicate(timeout=60 * PATIENCE)
     assert (process.returncode, out) == (0, ""), err
     assert " of 1 pair, slowest " in err
     assert "the manifest is written" in err

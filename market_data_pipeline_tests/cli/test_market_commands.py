@@ -2,8 +2,6 @@
 
 import json
 import random
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -19,7 +17,8 @@ from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.markets import DEAD, DELIVERY, FIRST, PAIRS, REUSED, TODAY, Market, whole_market
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
-from market_data_pipeline_tests.support import MarketData, everything, record, wait_until
+from market_data_pipeline_tests.stopping import interrupt
+from market_data_pipeline_tests.support import PATIENCE, MarketData, everything, record, wait_until
 
 MadeOf = Callable[..., MarketData]
 
@@ -186,15 +185,14 @@ def test_a_refresh_asks_only_about_pairs_that_may_have_changed(running: RunningE
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="no process there can be sent Ctrl-C alone")
 def test_an_interrupted_refresh_keeps_what_it_has_learned(
     market: Market, running: RunningExchange, run: MarketData
 ) -> None:
     asked = record(running.exchange)
     with run.start("pairs") as process:
         wait_until(lambda: len(asked) > 1000)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        interrupt(process)
+        _, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 130, err
     assert files(run) == ["learned.parquet"]
     before = len(asked)

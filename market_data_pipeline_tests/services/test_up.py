@@ -1,7 +1,6 @@
 """`market-data up`, as a person runs it: what it starts, what it does about processes that die, and how it ends."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,17 +20,15 @@ from typer.testing import Result
 from market_data_pipeline.services.marks import MARK
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.dagster_dev import CHECKOUT, answers, free_port
-from market_data_pipeline_tests.support import MarketData, Simulate, chunk_files
+from market_data_pipeline_tests.stopping import OWN_CONSOLE, stop
+from market_data_pipeline_tests.support import PATIENCE, MarketData, Simulate, chunk_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 KLINES = dg.AssetKey(["binance", "BTCUSDT", "klines_1m"])
 SERVICES = {"api": "market_data_pipeline serve", "webserver": "dagster_webserver", "daemon": "dagster._daemon"}
-_PATIENCE_S = 120
+_PATIENCE_S = 120 * PATIENCE
 NOWHERE = "http://127.0.0.1:9"
-# The end of a console's process group on Windows.
-END = signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM
-NEW_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
 
 
 @dataclass
@@ -135,7 +132,7 @@ def started(root: Path, exchange: str, **env: str) -> Iterator[Up]:
             stdout=to_out,
             stderr=to_err,
             stdin=subprocess.DEVNULL,
-            creationflags=NEW_GROUP,
+            creationflags=OWN_CONSOLE,
         )
     try:
         up = Up(process, root, port, dagster_port, out, err)
@@ -197,8 +194,8 @@ def test_whatever_is_killed_comes_back_and_at_the_end_runs_in_flight_and_all_pro
     assert up.status(run_id) == "running"
 
     warned = up.warned
-    up.process.send_signal(END)
-    assert up.process.wait(60) == 0
+    stop(up.process)
+    assert up.process.wait(60 * PATIENCE) == 0
     assert marked(up.root) == []
     assert up.warned == warned
     with dagster_of(up.root, monkeypatch) as instance:

@@ -1,7 +1,5 @@
 """Starting and stopping: background and foreground servers, delays, ports."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +13,8 @@ from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import run, serve
 from market_data_pipeline_tests.simulator.client import ExchangeClient
 from market_data_pipeline_tests.simulator.conftest import Start
+from market_data_pipeline_tests.stopping import OWN_CONSOLE, interrupt
+from market_data_pipeline_tests.support import PATIENCE
 
 FOREGROUND = """
 import sys
@@ -64,15 +64,18 @@ def test_a_clock_without_zone_is_refused() -> None:
         SimulatedExchange(now=datetime(2024, 5, 1))  # noqa: DTZ001
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT to one process")
 def test_the_foreground_server_returns_on_ctrl_c() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", FOREGROUND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", FOREGROUND],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        creationflags=OWN_CONSOLE,
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("http://127.0.0.1:")
-    process.send_signal(signal.SIGINT)
-    out, talk = process.communicate(timeout=10)
+    interrupt(process)
+    out, talk = process.communicate(timeout=10 * PATIENCE)
     assert (process.returncode, out, talk) == (0, "", "returned\n")
 
 
