@@ -16,6 +16,9 @@ UV := uv==0.13.9
 # Programs that read exports, each in an environment of its own: they need other versions of packages than this one does.
 PEERS_VENV := .venv-peers
 PEERS := freqtrade=freqtrade==2026.9 nautilus=nautilus_trader==1.221.0
+# Makes the changes that the tests have to notice. It brings a terminal interface, so it has an environment of its own.
+MUTATE_VENV := .venv-mutate
+MUTMUT := mutmut==3.6.0
 
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
   echo "error: '$(PYTHON)' is not Python 3.11, 3.12 or 3.13; install one and name it, for example: make demo PYTHON=python3.12" >&2; exit 1; }
@@ -23,7 +26,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-fast fuzz model soak power-loss peers check format bench site dist audit canary lock clean
+.PHONY: help setup demo dev test test-fast fuzz model soak power-loss mutate peers check format bench site dist audit canary lock clean
 
 help: ## this list
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -67,6 +70,11 @@ soak: $(READY) ## tests that take minutes, which `make test` leaves out
 
 power-loss: $(READY) ## every state that a power cut can leave, many thousand of them; ARGS="--seed 1" for others
 	@$(PY) -m market_data_pipeline_tests.powerloss $(ARGS)
+
+mutate: $(READY) ## do the tests notice changes of the rooms of core? minutes for each room; ARGS="--each 50 store" for fewer
+	@[ -e $(MUTATE_VENV)/.ready ] || { echo "Setting up $(MUTATE_VENV) ..." && $(PYTHON) -m venv --clear $(MUTATE_VENV) \
+	  && $(MUTATE_VENV)/$(notdir $(BIN))/python -m pip install -qq $(MUTMUT) && touch $(MUTATE_VENV)/.ready; }
+	@$(PY) -m market_data_pipeline_tests.mutation --mutmut $(MUTATE_VENV)/$(notdir $(BIN))/python $(ARGS)
 
 peers: $(READY) ## set up freqtrade and NautilusTrader in .venv-peers, and let them read exports
 	@for peer in $(PEERS); do \
@@ -127,5 +135,5 @@ lock: ## renew requirements.lock from pyproject.toml; ARGS=--upgrade for newer v
 	@echo "requirements.lock and $(AUDIT) are renewed."
 
 clean: ## remove what this Makefile and the tools it calls made
-	@rm -rf $(VENV) $(LOCK_VENV) $(PEERS_VENV) $(AUDIT_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(LOCK_VENV) $(PEERS_VENV) $(AUDIT_VENV) $(MUTATE_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
