@@ -101,7 +101,7 @@ def worker(
             from market_data_pipeline.instance.workers.worker import work
         except ImportError as error:
             raise UsageError(
-                f'a package is missing ({error.name}); run pip install "market-data-pipeline[celery]"'
+                f"a package is missing ({error.name}); install the extra [celery], with the wheel of make dist"
             ) from error
         work(settings.home, runs=runs)
         _end(as_json)

@@ -25,7 +25,7 @@ def versions() -> Iterator[Line]:
     yield Line(SECTION, "Python", text, "" if fits else "install Python 3.11, 3.12 or 3.13, and this package there")
     found = {name: _version(name) for name in _PACKAGES}
     for name, number in found.items():
-        cure = "" if number else "run pip install market-data-pipeline, which brings it"
+        cure = "" if number else "install market-data again from the wheel of make dist, which brings it"
         if name == "dagster-webserver" and number and found["dagster"] and number != found["dagster"]:
             cure = f"run pip install dagster-webserver=={found['dagster']}: it has to be of dagster's version"
         yield Line(SECTION, name, number or "not installed", cure)

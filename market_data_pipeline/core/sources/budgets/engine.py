@@ -53,8 +53,8 @@ def engine_to(url: str, name: str, **pool: Any) -> sa.Engine:
         )
     except ImportError as error:
         raise UsageError(
-            "the Dagster instance is in Postgres, for which a package is missing; run "
-            'pip install "market-data-pipeline[postgres]"'
+            "the Dagster instance is in Postgres, for which a package is missing; install the extra [postgres], "
+            "with the wheel of make dist"
         ) from error
     except (sa.exc.ArgumentError, ValueError):
         # Without the original text, which may have a password.

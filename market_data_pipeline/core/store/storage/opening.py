@@ -56,7 +56,8 @@ def library(name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise UsageError(
-            'the data root is in a bucket, for which a package is missing; run pip install "market-data-pipeline[s3]"'
+            "the data root is in a bucket, for which a package is missing; install the extra [s3], with the wheel of "
+            "make dist"
         ) from error
 
 
