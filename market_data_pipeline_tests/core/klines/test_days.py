@@ -206,8 +206,8 @@ def test_a_named_zone_is_no_fixed_offset(name):
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("europe/zurich", "Europe/Zurich"),
-        ("Europe/Zuerich", "Europe/Zurich"),
+        ("europe/zurich", "did you mean Europe/Zurich"),
+        ("Europe/Zuerich", "did you mean Europe/Zurich"),
         ("nowhere", "give an IANA name"),
         ("", "give an IANA name"),
         ("..", "give an IANA name"),

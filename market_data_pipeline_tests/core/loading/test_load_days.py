@@ -267,6 +267,21 @@ def test_days_before_the_first_kline_and_after_the_last_have_no_chunk(made):
     assert source.asked == []
 
 
+def test_a_part_of_a_plan_has_its_first_and_its_last_day(made):
+    source = FakeSource()
+    load = plan_load(made, source, span("2024-03-03", "2024-03-08")).between("2024-03-04", "2024-03-06")
+    assert [task.day.key for task in load.tasks] == ["2024-03-04", "2024-03-05", "2024-03-06"]
+    assert load.spans == [span("2024-03-04", "2024-03-07")]
+    assert [result.day.key for result in load_days(load)] == ["2024-03-04", "2024-03-05", "2024-03-06"]
+    assert source.asked_minutes == load.spans
+
+
+def test_minutes_before_the_last_kline_of_a_pair_that_has_ended_are_no_part_of_its_end(made):
+    halt = span("2024-03-06T19:58Z", "2024-03-06T19:59Z")
+    load(made, FakeSource(last="2024-03-06T19:59Z", missing=[halt]), THREE_DAYS)
+    assert absences(made, "2024-03-06") == {"outage": [halt], "delisted": [span("2024-03-06T20:00Z", "2024-03-07")]}
+
+
 def test_nothing_is_made_for_a_window_before_the_first_kline(made):
     assert outcomes(load(made, FakeSource(first="2024-04-01"), THREE_DAYS)) == ["not_listed"] * 3
     assert made.dataset.requested == ()
