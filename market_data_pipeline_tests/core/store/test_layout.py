@@ -8,6 +8,7 @@ import pytest
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.layout import ChunkName, StoredName
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import UTC_ZONE
 
 DATASET = Dataset(Market.FUTURES, "BTC/USDT", UTC_ZONE, date(2020, 1, 1))
@@ -72,3 +73,16 @@ def test_the_files_of_datasets_are_found_by_market(tmp_path):
         paths.append(folder / layout.DATASET_FILE)
     assert layout.dataset_files(tmp_path) == paths
     assert layout.dataset_files(tmp_path, Market.FUTURES) == paths[1:]
+
+
+def test_only_a_file_that_really_lies_below_the_root_is_within_it(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside.parquet"
+    (root / "folder").mkdir(parents=True)
+    inside = root / "folder" / "inside.parquet"
+    for path in (inside, outside):
+        path.write_bytes(b"klines")
+    files = storage_of(root)
+    assert files.is_within(inside, root)
+    assert files.is_within(root / "folder" / ".." / "folder" / "inside.parquet", root)
+    no_files = [root / "none.parquet", root / "folder", outside, root / ".." / "outside.parquet", root / "a\0b"]
+    assert [path for path in no_files if files.is_within(path, root)] == []

@@ -8,7 +8,8 @@ import pytest
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.days import MINUTE_MS, day_of
+from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -20,7 +21,7 @@ from market_data_pipeline.core.store.snapshots.making import make_snapshot
 from market_data_pipeline.core.store.snapshots.proving import current_paths, prove_snapshot
 from market_data_pipeline.core.store.snapshots.removing import remove_snapshot
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline_tests.core.fakes import klines_of, whole
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, klines_of, whole
 from market_data_pipeline_tests.core.store.test_revisions import DAY, FIRST, NOON, OTHERS, WINDOW, opened, publish
 
 SOME = {NOON: {"volume": 7.0}}
@@ -77,6 +78,14 @@ def test_a_snapshot_lists_every_chunk_with_its_sha256_and_copies_none(
     assert snapshots_of(store.root) == [find_snapshot(store.root, "one")] == [made]
     assert as_of(store) == stored(dataset_store)
     assert kept(dataset_store) == []
+
+
+def test_a_day_without_klines_is_named_like_another(store: Store, made: DatasetStore) -> None:
+    window = Span(day_of(UTC_ZONE, FIRST).start_ms, day_of(UTC_ZONE, FIRST).end_ms)
+    assert [result.error for result in backfill(made, FakeSource(missing=[window]), window)] == [None]
+    snapshot = named(store)
+    assert (snapshot.chunks, snapshot.rows) == (1, 0)
+    assert find_snapshot(store.root, "one") == snapshot
 
 
 def test_a_chunk_that_is_replaced_is_kept_and_what_comes_later_is_not_in_it(
