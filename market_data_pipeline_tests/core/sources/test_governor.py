@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_data_pipeline.core.errors import Banned, BudgetUnavailable
+from market_data_pipeline.core.errors import Banned, BudgetUnavailable, SourceUnavailable
 from market_data_pipeline.core.sources.budgets.budget import Budget, budget_name
 from market_data_pipeline.core.sources.budgets.file import BudgetFile
 from market_data_pipeline.core.sources.governor import Governor
@@ -171,6 +171,41 @@ def test_each_request_waits_the_extra_time_that_was_asked_for(path, clock, patie
     governor.pay(1, patience)
     governor.pay(1, patience)
     assert patience.waited == [2, 2]
+
+
+def test_who_has_no_time_for_the_next_minute_is_told_so_at_once(path, clock, patience):
+    governor = governor_at(path, clock)
+    governor.pay(LIMIT, patience)
+    with pytest.raises(SourceUnavailable, match="no request weight is left here for the next 30 s"):
+        governor.pay(1, patience, until_s=time.monotonic() + 29)
+    assert (patience.waited, governor.used()) == ([], LIMIT)
+    assert governor.pay(1, patience, until_s=time.monotonic() + 35) == MINUTE + 1
+
+
+def test_whose_clock_is_behind_pays_from_the_minute_that_others_are_in(path, clock, patience):
+    clock.now_s = (MINUTE + 1) * 60 + 0.5
+    ahead, behind = governor_at(path, clock), governor_at(path, late := Clock((MINUTE + 1) * 60 - 0.5))
+    ahead.pay(90, patience)
+    late_patience = Patience(late)
+    behind.pay(5, late_patience)
+    assert (late_patience.waited, ahead.used()) == ([], LIMIT)
+    behind.pay(5, late_patience)
+    assert late.now_s > (MINUTE + 2) * 60
+
+
+def test_a_minute_that_is_far_ahead_is_the_work_of_a_wrong_clock(path, clock, patience):
+    governor = governor_at(path, Clock(START_S + 7200))
+    governor.pay(90, patience)
+    assert governor_at(path, clock).pay(90, patience) == MINUTE
+    assert patience.waited == []
+
+
+def test_asking_only_whether_requests_may_be_sent_waits_for_nothing_else(path, clock, patience):
+    governor = governor_at(path, clock, extra_sleep_s=2)
+    governor.pay(LIMIT, patience)
+    patience.waited.clear()
+    assert governor.pay(0, patience) == 0
+    assert (patience.waited, governor.spent) == ([], LIMIT)
 
 
 # --- what the exchange says
