@@ -1,6 +1,7 @@
 """Loading ends with the klines that the exchange has and a reason for each it has not, whatever happens."""
 
 import tempfile
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -14,18 +15,21 @@ from market_data_pipeline.core.errors import PairNotListed
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, parse_zone
+from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.load_days import backfill, load_days, load_together
 from market_data_pipeline.core.loading.plan import Outcome, plan_load
+from market_data_pipeline.core.sources.protocol import Page
 from market_data_pipeline.core.store.atomic import temporary_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, at, day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, at, changed, day, klines_of, span, whole
 
 DAY = day("2024-03-05")
 THREE_DAYS = span("2024-03-05", "2024-03-08")
 HALT = span("2024-03-06T04:00Z", "2024-03-06T05:30Z")
 START = date(2024, 3, 1)
+FLAW = Flaw(at("2024-03-05T04:00Z"), "taker_base_volume is above volume", 1e9, ("archive", "rest"))
 ZURICH = parse_zone("Europe/Zurich")
 
 
@@ -265,6 +269,38 @@ def test_days_before_the_first_kline_and_after_the_last_have_no_chunk(made):
     source.forget()
     assert outcomes(load(made, source, window)) == [outcome.replace("loaded", "unchanged") for outcome in expected]
     assert source.asked == []
+
+
+def test_what_was_proven_of_other_minutes_of_a_day_is_kept_without_asking_again(made):
+    source = FakeSource(missing=[HALT])
+    load(made, source, span("2024-03-06", "2024-03-06T12:00Z"))
+    [before] = [absence for absence in made.entries["2024-03-06"].absences if absence.kind is Kind.OUTAGE]
+    source.forget()
+    load(made, source, span("2024-03-06T12:00Z", "2024-03-07"))
+    assert made.entries["2024-03-06"].absences == (before,) == (Absence(Kind.OUTAGE, HALT, before.evidence),)
+    assert before.evidence
+    assert source.asked_minutes == [span("2024-03-06T12:00Z", "2024-03-07")]
+
+
+class Flawed(FakeSource):
+    """The kline of one minute has more taker volume than volume, which two sources say."""
+
+    def _page(self, within: Span) -> Page:
+        page = super()._page(within)
+        times = page.klines.column("open_time").to_pylist()
+        if FLAW.open_time not in times:
+            return page
+        klines = changed(page.klines, "taker_base_volume", times.index(FLAW.open_time), FLAW.value)
+        return replace(page, klines=klines, flaws=(FLAW,))
+
+
+def test_a_flaw_of_minutes_that_are_not_loaded_again_keeps_the_sources_that_said_so(made):
+    source = Flawed()
+    load(made, source, span("2024-03-05", "2024-03-05T12:00Z"))
+    assert made.entries[DAY.key].flaws == (FLAW,)
+    load(made, source, span("2024-03-05T12:00Z", "2024-03-06"))
+    assert made.entries[DAY.key].flaws == (FLAW,)
+    assert made.read(DAY).klines.equals(source._page(whole(DAY)).klines)
 
 
 def test_a_part_of_a_plan_has_its_first_and_its_last_day(made):

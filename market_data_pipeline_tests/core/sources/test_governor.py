@@ -441,6 +441,14 @@ def test_damage_is_never_more_than_a_spent_minute(path, clock, patience, damage)
     assert governor.pay(1, patience) == MINUTE + 1
 
 
+def test_a_budget_file_that_cannot_be_read_is_shown_as_spent(path, clock, patience):
+    governor = governor_at(path, clock)
+    governor.pay(1, patience)
+    path.unlink()
+    path.mkdir()
+    assert (governor.used(), governor.closed_s()) == (LIMIT, 0)
+
+
 def test_a_ban_that_no_exchange_imposes_is_not_believed(path, clock, patience):
     governor = governor_at(path, clock)
     path.write_text(f'{{"minute": {MINUTE}, "used": 0, "closed_until_s": {START_S + 365 * 24 * 3600}}}')
