@@ -176,6 +176,8 @@ def follow(
                 markets.append(stack.enter_context(closing(live_market_of(settings, market, WHO))))
                 holders = markets[-1].follow(of_market)
                 report.warnings += [f"{name} is followed by {holder}" for name, holder in holders.items()]
+                report.warnings += [f"{name} is not followed: {why}" for name, why in markets[-1].trouble.items()]
+                report.errors |= markets[-1].trouble
         followed = [live for market in markets for live in market.followed]
         if not followed:
             raise UsageError(f"{'; '.join(report.warnings)}; stop that first")

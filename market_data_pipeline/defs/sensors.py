@@ -183,7 +183,11 @@ class _Session:
             "seconds": round(took_s, 3),
             "clock_offset_ms": self.market.clock_offset_ms,
         }
-        notes = {"errors": errors, "followed elsewhere": holders, "reload the code location for": unknown}
+        notes = {
+            "errors": errors | self.market.trouble,
+            "followed elsewhere": holders,
+            "reload the code location for": unknown,
+        }
         requests = self._requests.requests_for(instance, due)
         summary = f"{iso(edge_ms)}: klines {numbers['klines']}, datasets {len(updates)}, {took_s:.2f} s"
         for name, event in untold:

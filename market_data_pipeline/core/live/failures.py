@@ -7,8 +7,13 @@ An exchange that is gone, a spent budget or a full disk fails all datasets of a 
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from market_data_pipeline.core.errors import BadAnswer, StoreError, StoreUnavailable
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import count_text, one_line
 
 _log = logging.getLogger(__name__)
@@ -21,6 +26,27 @@ class Failures:
     """Datasets that failed, by the reason, until they are logged."""
 
     _names: dict[str, list[str]] = field(default_factory=dict)
+    first: Exception | None = None
+    """The first error that `apart` caught."""
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """Why each dataset failed, by its name."""
+        return {name: reason for reason, names in self._names.items() for name in names}
+
+    @contextmanager
+    def apart(self, name: str, root: StorePath) -> Iterator[None]:
+        """Note what the block raises of a dataset and its files below this root, so that the others go on.
+
+        A bucket that is away is so for all datasets, each of which would wait for it: that is raised.
+        """
+        try:
+            yield
+        except (StoreError, BadAnswer, OSError) as error:
+            if isinstance(error, OSError | StoreUnavailable) and storage_of(root).is_conditional:
+                raise
+            self.first = self.first or error
+            self.note(name, str(error))
 
     def note(self, name: str, reason: str) -> None:
         """Note why a dataset failed."""
@@ -34,3 +60,13 @@ class Failures:
         if rest := sum(len(names) for _, names in reasons[_MOST_LINES:]):
             _log.warning("%s failed in the same minute", count_text(rest, "more dataset"))
         self._names = {}
+
+
+@contextmanager
+def logged() -> Iterator[Failures]:
+    """Failures to be noted in the block, which are logged at its end."""
+    failures = Failures()
+    try:
+        yield failures
+    finally:
+        failures.log()

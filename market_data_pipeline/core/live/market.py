@@ -20,7 +20,7 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.dataset import LiveDataset, Update
-from market_data_pipeline.core.live.failures import Failures
+from market_data_pipeline.core.live.failures import Failures, logged
 from market_data_pipeline.core.live.journaling import MarketJournal
 from market_data_pipeline.core.live.newest import NOT_TRIED, Newest, Patience, Turns
 from market_data_pipeline.core.live.open_files import allow_open_files
@@ -65,6 +65,8 @@ class LiveMarket:
         self.market: Market = sources.market
         self.clock_offset_ms = 0
         """How far this machine's clock was behind the exchange's at the last reading, ms."""
+        self.trouble: dict[str, str] = {}
+        """Why datasets could not be followed by the last `follow`, one line each, by name."""
         self._store, self._sources = store, sources
         self._archived = archived
         self._interval_s = manifest_interval_s
@@ -99,20 +101,31 @@ class LiveMarket:
     def follow(self, datasets: Iterable[Dataset]) -> dict[str, str]:
         """Follow these datasets and no others.
 
+        One that cannot be read or written harms no other: see `trouble`, and the next call tries it again.
+
         Returns:
             The name of the process that follows a dataset already, by the dataset's name.
+
+        Raises:
+            StoreError, OSError: none can be followed.
         """
-        wanted = {dataset.name: dataset for dataset in datasets}
-        for name in self._followed.keys() - wanted.keys():
-            self._release(name)
-        elsewhere = {}
+        wanted, elsewhere = {dataset.name: dataset for dataset in datasets}, {}
+        with logged() as failures:
+            for name in self._followed.keys() - wanted.keys():
+                with failures.apart(name, self._store.root):
+                    self._release(name)
         allow_open_files(len(wanted) + LIVE_CONNECTIONS)
         joining = wanted.keys() - self._followed.keys()
         if joining:
             self._journal.take_over()
-        for name in joining:
-            if holder := self._take(wanted[name]):
-                elsewhere[name] = holder
+        with logged() as failures:
+            for name in joining:
+                with failures.apart(name, self._store.root):
+                    if holder := self._take(wanted[name]):
+                        elsewhere[name] = holder
+            if failures.first and not self._followed:
+                raise failures.first
+            self.trouble = failures.by_name
         if joining:
             # They stay, and each garbage collection would search them all in the middle of a tick.
             gc.collect()
@@ -184,17 +197,21 @@ class LiveMarket:
         self._journal.fold_due(self.followed, self._edge_ms)
         if time.monotonic() - self._flushed_s >= self._interval_s:
             self._flushed_s = time.monotonic()
-            for live in self.followed:
-                live.flush(open_days=False)
+            with logged() as failures:
+                for live in self.followed:
+                    with failures.apart(live.name, self._store.root):
+                        live.flush(open_days=False)
 
     def due_days(self) -> list[DueDays]:
         """The days that need a run, at most one range of them for each dataset."""
         now_ms = self._sources.now_ms()
         due = []
-        for live in self.followed:
-            if due_days(live, now_ms, archived=self._archived):
-                live.store.refresh()  # a run may have loaded them meanwhile
-                due.append(due_days(live, now_ms, archived=self._archived))
+        with logged() as failures:
+            for live in self.followed:
+                with failures.apart(live.name, self._store.root):
+                    if due_days(live, now_ms, archived=self._archived):
+                        live.store.refresh()  # a run may have loaded them meanwhile
+                        due.append(due_days(live, now_ms, archived=self._archived))
         return [days for days in due if days]
 
     def usage(self) -> Usage:
@@ -244,15 +261,18 @@ class LiveMarket:
         folder = self._store.folder(dataset.market, dataset.pair)
         if holder := self._rights.take(dataset.name, folder):
             return holder
-        storage_of(folder).remove(folder / layout.LIVE_ERROR_FILE)
-        self._sources.open_budget()
-        folded = partial(self._journal.note_folded, Owner.of(dataset))
-        self._followed[dataset.name] = LiveDataset(
-            self._store.open(dataset),
-            self._sources.of(dataset.pair),
-            on_folded=folded,
-            require_right=self._rights.required(dataset.name),
-        )
+        try:
+            storage_of(folder).remove(folder / layout.LIVE_ERROR_FILE)
+            self._sources.open_budget()
+            self._followed[dataset.name] = LiveDataset(
+                self._store.open(dataset),
+                self._sources.of(dataset.pair),
+                on_folded=partial(self._journal.note_folded, Owner.of(dataset)),
+                require_right=self._rights.required(dataset.name),
+            )
+        except BaseException:  # else the next try would find this very process to follow it
+            self._rights.release(dataset.name)
+            raise
         return None
 
     def _release(self, name: str) -> None:
