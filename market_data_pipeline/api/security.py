@@ -106,13 +106,19 @@ def _host_of(header: str) -> str:
 def _refused_origin(headers: Headers) -> ProblemDetails | None:
     """Refuse requests of other sites' pages. Browsers send these headers; other programs send neither."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    foreign = site not in {None, "same-origin", "none"}
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
-        foreign = True
-    if not foreign:
+    is_ours = origin is None or _host_in(origin) == headers.get("host", "").lower()
+    if is_ours and site in {None, "same-origin", "none"}:
         return None
     detail = "a page of another site sent this request; open /browse and do it there"
     return ProblemDetails(title="Cross-site request", status=403, detail=detail)
+
+
+def _host_in(origin: str) -> str | None:
+    """The host and port of an origin, in lower case; None if it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _refused_size(headers: Headers) -> ProblemDetails | None:
