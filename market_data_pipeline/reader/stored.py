@@ -30,7 +30,7 @@ from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, pa
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.growing import grown, lacked
 from market_data_pipeline.core.store.chunks.replacing import lacks_minutes
-from market_data_pipeline.core.store.combined import CombinedFooter, Selection
+from market_data_pipeline.core.store.combined import CombinedFooter, Selection, read_rows
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import Owner, journaled
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
@@ -117,11 +117,9 @@ class StoredDataset:
         needed = list(dict.fromkeys(["open_time", *fields]))
         tables = [EMPTY.select(needed)]
         listed = list(takewhile(listing.final_entry, days))
-        if len(listed) > _FEW_DAYS:
-            span = Span(self.dataset.day(listed[0]).start_ms, self.dataset.day(listed[-1]).end_ms)
-            if (combined := self._combined(listing, span, needed)) is not None:
-                tables.append(combined)
-                days = days[len(listed) :]
+        if len(listed) > _FEW_DAYS and (combined := self._combined(listing, listed, needed)) is not None:
+            tables.append(combined)
+            days = days[len(listed) :]
 
         def read(day: str) -> pa.Table:
             return self._with_retry(listing, day, lambda current: self._chunk(current, day, needed))
@@ -254,19 +252,23 @@ class StoredDataset:
         joined, footer = grown(chunk.klines, chunk.footer, new)
         return Chunk(replace(chunk.entry, absences=footer.absences), joined, footer)
 
-    def _combined(self, listing: Listing, span: Span, fields: list[str]) -> pa.Table | None:
-        """The klines of the span from the combined file; None if it is absent, damaged, or made from other chunks.
+    def _combined(self, listing: Listing, days: Sequence[str], fields: list[str]) -> pa.Table | None:
+        """The klines of the days from the combined file; None if it is absent, damaged, or made from other chunks.
 
         The fingerprint in its footer shows from which chunks it was made, the checksums of its pages that it is whole.
+        The footer itself has none, so the klines are counted.
         """
+        span = Span(self.dataset.day(days[0]).start_ms, self.dataset.day(days[-1]).end_ms)
+        before = sum(entry.rows for day, entry in listing.entries.items() if day < days[0])
+        rows = sum(listing.entries[day].rows for day in days)
         selection = Selection.of_all(self.dataset, [listing.entries[day] for day in sorted(listing.entries)])
         path = layout.combined_path(self.folder, self.dataset.token)
         try:
             with storage_of(path).open(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
                 if parse_footer(CombinedFooter, file.metadata.metadata).fingerprint != selection.fingerprint():
                     return None
-                groups = [n for n in range(file.num_row_groups) if _overlaps(file.metadata.row_group(n), span)]
-                return cut(file.read_row_groups(groups, columns=fields).select(fields), span)
+                klines = cut(read_rows(file, before, rows, fields).select(fields), span)
+                return klines if klines.num_rows == rows else None
         except _UNREADABLE:
             return None
 
@@ -279,8 +281,3 @@ def _may_be_replaced(error: BaseException) -> bool:
 @retry(retry=retry_if_exception(_may_be_replaced), stop=stop_after_attempt(5), wait=wait_fixed(0.05), reraise=True)
 def _retried(read: Callable[[], T]) -> T:
     return read()
-
-
-def _overlaps(group: pq.RowGroupMetaData, span: Span) -> bool:
-    times = group.column(0).statistics
-    return bool(times.min < span.end_ms and span.start_ms <= times.max)

@@ -374,13 +374,26 @@ def hide(path: Path) -> Callable[[], object]:
     return lambda: path.write_bytes(content)
 
 
+# No checksum covers the footer. By other times a reader could leave out the rows of a group. If the type of a column is
+# none, which the footer has before its encodings, pyarrow ends the process of whoever asks for its statistics.
+OF_FOOTER = {
+    "other times": (YEAR.start_ms.to_bytes(8, "little"), (1 << 60).to_bytes(8, "little")),
+    "no types": (b"\x15\x04\x19", b"\x15\x7e\x19"),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["flipped", "cut short", "rewritten", "of fewer chunks"])
+@pytest.mark.parametrize("how", ["flipped", "cut short", "rewritten", "of fewer chunks", *OF_FOOTER])
 def test_a_combined_file_that_is_damaged_or_older_is_not_read(long, how):
     btc, files = long
     path = combine(files, select(files)).path
     if how == "of fewer chunks":
         combine(files, select(files, to_index=files.dataset.index_of("2024-09-01"))).path.replace(path)
+    elif how in OF_FOOTER:
+        content, (good, bad) = path.read_bytes(), OF_FOOTER[how]
+        start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+        assert good in content[start:]
+        path.write_bytes(content[:start] + content[start:].replace(good, bad))
     else:
         damage_by(how, path)
     assert btc.to_arrow().equals(klines_of(YEAR, without=YEARS_HOLES))

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import Day, Zone, day_of, parse_zone
-from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
+from market_data_pipeline.core.klines.table import SCHEMA
 from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
 from market_data_pipeline.core.store.chunks.encoding import Footer, parse_footer
 from market_data_pipeline.core.store.chunks.growing import grown, lacked
-from market_data_pipeline.core.store.combined import CombinedFooter
+from market_data_pipeline.core.store.combined import CombinedFooter, read_rows
 from market_data_pipeline.core.store.journal.segments import Owner, journaled
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
@@ -89,7 +89,7 @@ def of_combined(path: StorePath, *, offset: int, limit: int) -> Preview:
         # All reads are of the same file, even if another one replaces it meanwhile.
         with storage_of(path).open(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             footer = parse_footer(CombinedFooter, file.metadata.metadata)
-            page = _rows(file, offset, limit)
+            page = read_rows(file, offset, limit)
             if file.schema_arrow.remove_metadata() != SCHEMA:
                 raise ValueError("its columns are not the twelve fields of a kline with their types")
             return Preview(
@@ -111,17 +111,6 @@ def of_combined(path: StorePath, *, offset: int, limit: int) -> Preview:
 def _with_journal(folder: StorePath, klines: pa.Table, footer: Footer, day: Day) -> tuple[pa.Table, Footer]:
     new = lacked(klines, journaled(folder, Owner(footer.pair, footer.tz)), day)
     return grown(klines, footer, new) if new.num_rows else (klines, footer)
-
-
-def _rows(file: pq.ParquetFile, offset: int, limit: int) -> pa.Table:
-    groups, first_row, row = list[int](), 0, 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if row < offset + limit and offset < row + rows:
-            first_row = first_row if groups else row
-            groups.append(group)
-        row += rows
-    return file.read_row_groups(groups).slice(offset - first_row, limit) if groups else EMPTY
 
 
 def _unreadable(path: StorePath, error: Exception, remedy: str) -> StoreError:

@@ -12,8 +12,16 @@ import pyarrow.parquet as pq
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.combined import ChunkReplaced, ChunkRows, Selection, read_combined, select
+from market_data_pipeline.core.store.combined import (
+    ChunkReplaced,
+    ChunkRows,
+    Selection,
+    read_combined,
+    read_rows,
+    select,
+)
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath, Version
@@ -111,14 +119,13 @@ def _lag(store: DatasetStore, selection: Selection, path: StorePath) -> str:
 
 
 def _last_open_ms(path: StorePath) -> int | None:
-    """The open time of the last kline of a combined file, ms UTC, from its metadata; None if that has none."""
+    """The open time of the last kline of a combined file, ms UTC; None if that cannot be read, or has none."""
     try:
         with storage_of(path).open(path) as opened, pq.ParquetFile(opened) as file:
-            groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
-    except (OSError, ValueError):
+            last = read_rows(file, max(0, file.metadata.num_rows - 1), 1, ["open_time"])
+    except (OSError, ValueError, KeyError):
         return None
-    times = [group.column(0).statistics for group in groups]
-    return max((int(time.max) for time in times if time is not None and time.has_min_max), default=None)
+    return int(open_times(last)[-1]) if last.num_rows else None
 
 
 def _row_differences(file: pq.ParquetFile, chunks: ChunkRows) -> Iterator[str]:

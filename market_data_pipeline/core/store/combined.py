@@ -148,6 +148,25 @@ def read_combined(path: StorePath) -> Combined | None:
         return None
 
 
+def read_rows(file: pq.ParquetFile, offset: int, rows: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """So many rows from an offset on; row groups outside of them are not read.
+
+    Which these are is not asked of the statistics of their columns. The footer has no checksum: a damaged one may hide
+    rows by them, and pyarrow ends the whole process over some that it cannot make sense of.
+    """
+    groups, first_row, row = list[int](), 0, 0
+    for group in range(file.num_row_groups):
+        of_group = file.metadata.row_group(group).num_rows
+        if row < offset + rows and offset < row + of_group:
+            first_row = first_row if groups else row
+            groups.append(group)
+        row += of_group
+    names = list(columns or SCHEMA.names)
+    return (
+        file.read_row_groups(groups, columns=names).slice(offset - first_row, rows) if groups else EMPTY.select(names)
+    )
+
+
 class ChunkReplaced(StoreError):
     """A chunk of a selection is intact and not the selected one any more."""
 
