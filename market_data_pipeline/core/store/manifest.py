@@ -190,7 +190,9 @@ class ManifestFile:
         try:
             content, self._found = self._files.read_version(self.path, _MOST_BYTES)
             # One that is corrupt is parsed again, so that each reader is told.
-            self._entries, self._version = from_text(content, self.dataset), self._found
+            self._entries = from_text(content, self.dataset)
+            # So is a young one: another one of this length may get the same version.
+            self._version = self._found if self._found and self._found.is_settled else None
         except FileNotFoundError:
             pass
         except ValueError as error:

@@ -24,7 +24,7 @@ from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
 from market_data_pipeline.core.store.chunks.replacing import is_as_good
-from market_data_pipeline.core.store.dataset_file import read_dataset_version
+from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile, State
 from market_data_pipeline.core.store.revisions import Revision
@@ -261,13 +261,13 @@ class ChunkList:
             self._paths = chunk_files.scan(self._chunks, self.dataset)
 
     def _dataset_was_reread(self) -> bool:
-        """Read `dataset.json` again if it has changed; True if it has."""
+        """Read `dataset.json` again if it has changed; True if it has. A young one is read each time."""
         version = self._files.version(self.folder / layout.DATASET_FILE)
         if version is None or version == self._dataset_version:
             return False
-        dataset, self._dataset_version = read_dataset_version(self.folder / layout.DATASET_FILE)
-        self.dataset = self._manifest.dataset = dataset
-        return True
+        before, self.dataset = self.dataset, read_dataset(self.folder / layout.DATASET_FILE)
+        self._manifest.dataset, self._dataset_version = self.dataset, version if version.is_settled else None
+        return self.dataset != before
 
     def _drop_replaced(self) -> None:
         """Remove from this object's unlisted entries each chunk file that another process has replaced since."""
