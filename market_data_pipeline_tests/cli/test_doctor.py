@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
 import sys
 import time
@@ -262,6 +263,17 @@ def test_a_day_that_failed_is_told_until_it_is_there(run: MarketData, simulate: 
     assert name == "errors spot BTC/USDT 2024-05-11"
     assert text.endswith("-> run market-data --market spot --pair BTC/USDT backfill --start 2024-05-11")
     assert run(*SPOT, "backfill", *THREE_DAYS).exit_code == 0
+    assert wrong(examined(run, 0)) == {}
+
+
+def test_a_day_of_a_dataset_that_was_removed_is_told_no_more(run: MarketData) -> None:
+    files = dataset_in(run)
+    log_to(run.root / "logs")
+    day = day_of(parse_zone("UTC"), datetime(2024, 5, 11, tzinfo=UTC).date())
+    FailedDays(files.dataset.name).note(DayResult(day, Outcome.FAILED, error="no answer; check the network"))
+    logging.shutdown()
+    assert wrong(examined(run, 1)).keys() == {"errors spot BTC/USDT 2024-05-11"}
+    shutil.rmtree(str(files.folder))
     assert wrong(examined(run, 0)) == {}
 
 

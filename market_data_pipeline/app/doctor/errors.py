@@ -92,7 +92,7 @@ def _is_there(store: Store, failed: _FailedDay) -> bool:
     try:
         dataset = store.find(parse_market(failed.market), failed.pair)
         if dataset is None:
-            return False
+            return True
         entry = store.open(dataset).entries.get(failed.day)
     except MarketDataError:  # told by health and verify
         return True
