@@ -115,6 +115,27 @@ def test_a_start_that_moves_while_a_chunk_is_written_leaves_one_file(
     require_whole(root, proxy)
 
 
+def test_a_start_that_moves_while_a_chunk_is_taken_off_the_list_is_noticed(root: Any, proxy: ObjectsProxy) -> None:
+    """The list is written after the name was chosen, and who writes it reads the new start."""
+    writer, copied = opened(root), []
+    chunks = writer.folder / "chunks"
+
+    def begin_to_move() -> None:
+        write_dataset(writer.folder, opened(root).dataset.starting_on(EARLIER))
+        copied.append((chunks / OLD).read_bytes())
+
+    def end_to_move() -> None:
+        (chunks / NEW).write_bytes(copied[0])
+        (chunks / OLD).unlink()
+
+    begins = once(WHERE["the manifest is written"], begin_to_move)
+    ends = once(lambda request: request.method == "PUT" and request.key.endswith(OLD), end_to_move)
+    proxy.loses = lambda request: begins(request) or ends(request)
+    load(writer, AFTERNOON)
+    assert len(copied) == 1
+    require_whole(root, proxy)
+
+
 def test_a_writer_that_missed_a_renaming_makes_no_second_file(root: Any, proxy: ObjectsProxy) -> None:
     writer = opened(root)
     move(opened(root))

@@ -45,8 +45,8 @@ class ChunkWriter(ChunkList):
         self.revised: dict[str, Revision] = {}
         """By day, the revision that the last `publish` of the day by this object noted."""
         self._is_together = False
-        # Days written since the start was looked at, and revisions of those that are to be published again.
-        self._written: set[str] = set()
+        # The names of chunks written since the start was looked at, by day, and revisions of days to publish again.
+        self._written: dict[str, str] = {}
         self._to_say_again: dict[str, Revision] = {}
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
@@ -99,7 +99,7 @@ class ChunkWriter(ChunkList):
             path, stored = self.chunk_path(day), None
             version = self._first.written(path, new) if self._is_first(new) else None
             if version:
-                self._written.add(day.key)
+                self._written[day.key] = path.name
                 self._last_written = path, version, chunk
             else:
                 found = self._files.version(path)
@@ -176,7 +176,7 @@ class ChunkWriter(ChunkList):
         if revision:
             revisions.say(self.dataset, revision)
             self.revised[revision.day] = revision
-        self._written.add(new.day.key)
+        self._written[new.day.key] = path.name
         self._is_unsynced |= self._is_together
         self._last_written = path, version, new.chunk
         return version
@@ -234,15 +234,16 @@ class ChunkWriter(ChunkList):
         Raises:
             Overtaken: it has not; it is to be published again.
         """
-        written, self._written = self._written, set()
+        written, self._written = self._written, {}
         if not written or not self._files.is_conditional:
             return
-        start = self.dataset.start
         self._reread_dataset()
-        if self.dataset.start == start:
+        # By their names, as the start may have been read again between the choice of a name and the write.
+        late = {day for day, name in written.items() if name != layout.chunk_name(self.dataset, day)}
+        if not late:
             return
         for day, path in chunk_files.misnamed(self._chunks, self.dataset):
-            if day in written:
+            if day in late:
                 self._bring(self.dataset.day(day), path)
         self._to_say_again = {revised.new_sha256: revised for key, revised in self.revised.items() if key in written}
         raise Overtaken(f"{self.dataset.name}: another process has moved the start to {self.dataset.start}")
