@@ -18,7 +18,7 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
 from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks import hashes
-from market_data_pipeline.core.store.chunks.encoding import Footer, encode
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer, encode
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
@@ -713,3 +713,16 @@ def age(path: StorePath, *, seconds: int) -> None:
     if isinstance(path, Path):
         at = time.time_ns() // 1_000_000_000 * 1_000_000_000 - seconds * 1_000_000_000
         os.utime(path, ns=(at, at))
+
+
+@pytest.mark.parametrize("root", ["memory"], indirect=True)
+def test_an_object_that_is_too_large_for_a_chunk_is_damage_and_no_trouble_of_the_object_store(dataset_store):
+    entry = publish(dataset_store, DAY.key)
+    files, chunks = storage_of(dataset_store.folder), dataset_store.folder / "chunks"
+    [name] = files.names(chunks)
+    files.write(chunks / name, bytes(MOST_CHUNK_BYTES + 1))
+    with pytest.raises(StoreError, match=f"the chunk {name} cannot be read: ValueError"):
+        dataset_store.read(DAY)
+    assert not dataset_store.is_intact(DAY)
+    assert publish(dataset_store, DAY.key) == entry
+    assert dataset_store.is_intact(DAY)
