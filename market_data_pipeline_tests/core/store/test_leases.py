@@ -1,5 +1,6 @@
 """Rights in a bucket: one holder at a time, what becomes of one that slept, and requests while nobody comes or goes."""
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import pytest
 from market_data_pipeline.core.store.storage.lease import Lease, is_held
 from market_data_pipeline.core.store.storage.objects import Objects
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.store.storage.session import Sessions, Terms
+from market_data_pipeline.core.store.storage.session import Session, Sessions, Terms
 from market_data_pipeline_tests.core.store.conftest import SLOW
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket
@@ -201,3 +202,33 @@ def test_a_lost_answer_costs_no_right(proxy: ObjectsProxy) -> None:
         process.sessions.join().renew()
         assert held.is_mine
     assert len(proxy.lost) == 5
+
+
+class Shaky:
+    """Objects of which the second and third write is refused."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects, self.writes, self.is_written_again = objects, 0, threading.Event()
+
+    def write(self, *arguments: Any) -> Any:
+        self.writes += 1
+        if self.writes in (2, 3):
+            raise OSError("the object store is away")
+        written = self.objects.write(*arguments)
+        if self.writes > 3:
+            self.is_written_again.set()
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.objects, name)
+
+
+def test_a_session_that_could_not_be_renewed_is_renewed_in_a_moment(root: Any) -> None:
+    shaky = Shaky(Process(root).objects)
+    session = Session(shaky, Terms(renewed_every_s=0.01))  # type: ignore[arg-type]
+    session.begin()
+    assert shaky.is_written_again.wait(60)
+    assert session.goes_on and not session.has_ended
+    session.end()
+    assert session.has_ended and not session.goes_on
+    assert list((root / ".sessions").iterdir()) == []
