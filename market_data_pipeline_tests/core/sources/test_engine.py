@@ -1,0 +1,42 @@
+"""How a database in Postgres is connected to: with an end of each wait, and without a secret in what is refused."""
+
+import pytest
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.sources.budgets.engine import engine_to, with_patience
+
+PATIENCE = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "10000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+}
+
+
+def test_each_wait_for_the_host_has_an_end() -> None:
+    url = with_patience("postgresql://me:secret@host:5433/dagster", application_name="market-data budget")
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.username, url.password, url.host, url.port, url.database) == ("me", "secret", "host", 5433, "dagster")
+    assert url.query == {**PATIENCE, "application_name": "market-data budget"}
+
+
+def test_what_the_url_says_counts_more() -> None:
+    url = with_patience("postgresql+asyncpg://host/db?connect_timeout=60&sslmode=require", application_name="mine")
+    assert url.drivername == "postgresql+psycopg2"
+    assert url.query == {**PATIENCE, "connect_timeout": "60", "sslmode": "require", "application_name": "mine"}
+    assert with_patience(str(url), application_name="other").query["application_name"] == "mine"
+
+
+def test_an_engine_has_a_name_and_the_pool_that_is_asked_for() -> None:
+    pytest.importorskip("psycopg2")
+    engine = engine_to("postgresql://host/db", "beats", pool_size=3)
+    assert engine.url.query["application_name"] == "market-data beats"
+    assert engine.pool.size() == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("url", ["nonsense secret", "postgresql://me:secret@host:port/db", "://secret"])
+def test_a_url_that_is_none_is_refused_without_its_text(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        engine_to(url, "budget")
+    assert str(refused.value) == "the URL of Postgres in dagster.yaml is not one; correct storage there"
