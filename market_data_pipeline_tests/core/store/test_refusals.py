@@ -1,0 +1,31 @@
+"""What the errors of the library for object stores mean, by their texts alone; `test_bucket_access` has them happen."""
+
+import pytest
+
+from market_data_pipeline.core.store.storage.refusals import meaning_of
+
+STATUS = "Server returned non-2xx status code: "
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        (
+            "Generic S3 error: the bucket has an incorrectly configured region",
+            "the bucket is in another region; set AWS_REGION",
+        ),
+        (f"{STATUS}403 Forbidden: ", "access denied; check the credentials and what they allow"),
+        (f"{STATUS}401 Unauthorized: ", "access denied; check the credentials and what they allow"),
+        (
+            f"{STATUS}403 Forbidden: <Error><Code>AccessDenied</Code></Error>",
+            "access denied (AccessDenied); check what the credentials allow",
+        ),
+        ("could not delete (code: AccessDenied)", "access denied (AccessDenied); check what the credentials allow"),
+        (f"{STATUS}503 Slow Down: <Code>SlowDown</Code>", "the object store answers HTTP 503 Slow Down SlowDown"),
+        ("error sending request for url (http://127.0.0.1:9/bucket)", "http://127.0.0.1:9 does not answer"),
+        ("the disk of the server is full\n\nDebug source: Error {", "the disk of the server is full"),
+        ("no answer of https://me:secret@host:9000/b", "no answer of https://host:9000/b"),
+    ],
+)
+def test_an_error_is_one_line_with_what_to_do(text: str, meaning: str) -> None:
+    assert meaning_of(OSError(text)) == meaning
