@@ -110,8 +110,10 @@ def main() -> NoReturn:
     for name in ("market_data_pipeline", "sqlalchemy.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
-        # A Windows console or pipe with a legacy code page cannot print `→` or a bar.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        # Windows gives files and pipes a legacy code page, which has no letters of most scripts that paths and names of
+        # pairs may have, and which PowerShell reads wrong as well.
+        encoding = "utf-8" if sys.platform == "win32" else None
+        stream.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
     # Also as `python -m market_data_pipeline`: help and completion name the command.
     app(prog_name="market-data")
     sys.exit(0)

@@ -128,6 +128,8 @@ def _environment(home: Path, request: UpRequest) -> dict[str, str]:
     return inherited | {
         "DAGSTER_HOME": str(home),
         "PYTHONUNBUFFERED": "1",
+        # What they print is read as UTF-8, which on Windows is not what they print by themselves.
+        "PYTHONIOENCODING": "utf-8:replace",
         # The processes talk to each other directly, even where a proxy is set.
         "no_proxy": ",".join([*no_proxy[:1], "127.0.0.1", "localhost", request.dagster.host]),
         MARK: str(home),
@@ -199,7 +201,13 @@ def _end_runs(environment: dict[str, str], warn: Print) -> None:
     command = [sys.executable, "-m", "market_data_pipeline.instance.runs_in_flight"]
     try:
         ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=_END_RUNS_WITHIN_S, check=False
+            command,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_END_RUNS_WITHIN_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         warn("runs in flight could not be ended in time; the UI may show them as started")
