@@ -118,11 +118,11 @@ def market_journal(root: P, market: Market) -> P:
     return root / market.exchange_id / JOURNAL
 
 
-def dataset_files(root: P, market: Market | None = None) -> list[P]:
-    """The `dataset.json` of every dataset that exists, or of those of a market, sorted by path."""
+def dataset_files(root: P, market: Market | None = None, *, name: str = DATASET_FILE) -> list[P]:
+    """The `dataset.json` of every dataset that exists, or of those of a market, or another file; sorted by path."""
     files = storage_of(root)
-    markets = [root / name for name in ([market.exchange_id] if market else files.names(root))]
-    return files.existing(each / token / INTERVAL / DATASET_FILE for each in markets for token in files.names(each))
+    markets = [root / each for each in ([market.exchange_id] if market else files.names(root))]
+    return files.existing(each / token / INTERVAL / name for each in markets for token in files.names(each))
 
 
 def root_of(folder: P) -> P:

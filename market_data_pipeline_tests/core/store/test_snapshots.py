@@ -181,6 +181,20 @@ def test_kept_chunks_go_with_the_last_snapshot_that_names_them(store: Store, dat
         remove_snapshot(store, "two")
 
 
+@pytest.mark.parametrize("gone", ["dataset.json", "manifest.json"])
+def test_a_removal_that_was_killed_anywhere_is_finished_by_the_next(
+    store: Store, dataset_store: DatasetStore, gone: str
+) -> None:
+    named(store)
+    publish(dataset_store, SOME)
+    folder = store.root / "snapshots" / "one"
+    for path in (folder / "snapshot.json", folder / "binance" / "BTCUSDT" / "1m" / gone):
+        storage_of(path).remove(path)
+    remove_snapshot(store, "one")
+    assert kept(dataset_store) == []
+    assert left_of(store, "one") == []
+
+
 def test_a_snapshot_of_the_same_chunks_again_is_the_same(store: Store, dataset_store: DatasetStore) -> None:
     first = named(store)
     remove_snapshot(store, "one")
