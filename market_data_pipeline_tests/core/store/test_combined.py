@@ -1,5 +1,6 @@
 """The combined file is its chunks, in order, whenever it is looked at; it is written only when that needs writing."""
 
+import uuid
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,13 +15,18 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import Day, parse_zone
 from market_data_pipeline.core.klines.table import FIELDS, cut
 from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine, read_combined, select
 from market_data_pipeline.core.store.dataset_store import Chunk, DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.reader import open_dataset
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, day, klines_of, span, whole
 from market_data_pipeline_tests.core.store.conftest import in_a_folder
+from market_data_pipeline_tests.core.store.test_lost_answers import written_by_another
+from market_data_pipeline_tests.objects_proxy import Request
+from market_data_pipeline_tests.places import in_bucket
 
 FIRST = date(2020, 1, 1)
 WINDOW = span("2020-01-01", "2020-01-06")
@@ -206,3 +212,23 @@ def test_a_load_that_starts_meanwhile_does_not_disturb(root, loaded):
     busy = Busy(loaded.folder, loaded.dataset, manifest_interval_s=3600)
     assert content_of(combine(busy, select(busy)).path).equals(ALL)
     assert layout.combined_path(busy.folder, busy.dataset.token).exists()
+
+
+@pytest.mark.slow
+def test_one_in_a_bucket_that_is_replaced_while_it_is_read_is_as_good_as_none(proxy, direct):
+    """In a folder the file that was opened stays; a bucket has only the new one."""
+    root, window = in_bucket(), span("2020-01-01", "2020-02-05")
+    store = Store(root, manifest_interval_s=3600)
+    made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+    list(backfill(made, FakeSource(), window))
+    path = combine(made, select(made)).path
+
+    def replaced(request: Request) -> bool:
+        if request.method == "HEAD" and request.key.endswith(path.name):
+            written_by_another(direct, path, uuid.uuid4().bytes)
+        return False
+
+    proxy.loses = replaced
+    assert read_combined(path) is None
+    assert open_dataset("BTC/USDT", market="spot", root=str(root)).to_arrow().equals(klines_of(window))
+    assert combined_agreement(made).agreement is Agreement.UNKNOWN

@@ -254,7 +254,10 @@ class _Ranges(io.RawIOBase):
         end = min(self._at + len(buffer), self._version.size_bytes)
         if end <= self._at:
             return 0
-        content = self._objects.range(self._path, self._at, end, self._version)
+        try:
+            content = self._objects.range(self._path, self._at, end, self._version)
+        except Changed:  # who reads knows of nothing that may change: a file of a folder stays the one that was opened
+            raise OSError(errno.ESTALE, "it was replaced while it was read; read it again", str(self._path)) from None
         buffer[: len(content)] = content
         self._at += len(content)
         return len(content)

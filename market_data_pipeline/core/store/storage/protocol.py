@@ -191,7 +191,9 @@ class Storage(Protocol[P]):
         """The files that lie directly in the folder with their sizes in bytes; empty if there is no folder."""
 
     def open(self, path: P) -> pa.NativeFile:
-        """The file, open for reading at any position; it stays the same file if another one takes its place.
+        """The file, open for reading at any position.
+
+        If another one takes its place, it stays the same file, or reading it raises an OSError.
 
         Raises:
             FileNotFoundError, ValueError, OSError: as `read`.
