@@ -282,6 +282,6 @@ class LiveDataset:
     def _may_have_ended(self, wanted: Span, klines: pa.Table) -> bool:
         """True if the pair's life is worth a request: after its end futures have flat klines, and spot has none."""
         if klines.num_rows:
-            return not column(klines, "trades").any()
+            return self.store.dataset.market.has_contracts and not column(klines, "trades").any()
         silent = wanted.minutes > _SILENT_MINUTES or self._life_read_s == -float("inf")
         return silent and time.monotonic() - self._life_read_s >= _LIFE_KEPT_S

@@ -41,16 +41,19 @@ def source() -> FakeSource:
     return FakeSource(now="2024-03-05T12:00Z")
 
 
-def zurich(root) -> DatasetStore:
+def zurich(root, market: Market = Market.SPOT) -> DatasetStore:
     return Store(root, manifest_interval_s=1e9).create(
-        Market.SPOT, "BTC/USDT", zone=parse_zone("Europe/Zurich"), start=date(2024, 3, 4)
+        market, "BTC/USDT", zone=parse_zone("Europe/Zurich"), start=date(2024, 3, 4)
     )
 
 
 @pytest.fixture
 def stored(tmp_path, source: FakeSource) -> DatasetStore:
     """A dataset of which today was loaded up to noon."""
-    store = zurich(tmp_path)
+    return until_noon(zurich(tmp_path), source)
+
+
+def until_noon(store: DatasetStore, source: FakeSource) -> DatasetStore:
     list(backfill(store, source, span("2024-03-04T23:00Z", "2024-03-05T12:00Z")))
     return store
 
@@ -223,7 +226,9 @@ def test_nothing_is_added_to_a_chunk_that_was_damaged(stored, source):
     assert verify(stored).ok
 
 
-def test_of_a_pair_that_has_ended_no_flat_klines_are_stored(stored, source, monkeypatch):
+def test_of_a_contract_that_has_ended_no_flat_klines_are_stored(tmp_path, source, monkeypatch):
+    stored = until_noon(zurich(tmp_path, Market.FUTURES), source)
+
     def flat(wanted: Span, *, paid: bool = False):
         page = truth(wanted)
         klines = page.klines

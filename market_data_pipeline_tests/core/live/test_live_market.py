@@ -327,6 +327,24 @@ def test_rows_that_break_rules_do_not_stop_the_minutes_after_them(begin: Begin) 
     assert verify(store).ok
 
 
+def test_a_pair_of_spot_that_nobody_trades_for_a_while_costs_one_request_a_minute(begin: Begin) -> None:
+    """After its end spot has no klines, so that flat ones say nothing of it."""
+    rows = [flat_row(at("2024-05-15T12:00") + minute * MINUTE_MS) for minute in range(-5, 15)]
+    quiet = {"spot": {"XYZUSDT": {"first": "2024-04-01T00:00Z", "price": 50, "rows": rows}}}
+    followed = begin("spot", "XYZ/USDT", "UTC", "2024-05-15T12:00:05", scenario=with_others(quiet))
+    live, asked = followed.open(), list[str]()
+    followed.running.exchange.hooks.append(lambda request: asked.append(request.endpoint))
+    updates = list(followed.minutes(live, "2024-05-15T12:10"))
+    live.close()
+    assert [update.added for update in updates] == [0, *[1] * 9]
+    # Two more tell the pair's life, once.
+    assert asked.count("klines") == len(updates) + 2, asked
+
+
+def flat_row(open_time: int) -> list[Any]:
+    return [open_time, *["50.0"] * 4, "0.0", open_time + 59_999, "0.0", 0, "0.0", "0.0", "0"]
+
+
 def bad_minutes() -> dict[str, Any]:
     """A pair of which a minute has a flaw, and another one a row that cannot be stored."""
 
