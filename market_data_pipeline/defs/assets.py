@@ -201,6 +201,8 @@ def _load(
         DayRecorder(context, context.asset_key, load.store) as recorder,
     ):
         for result in load_days(load, row_group_rows=config.chunk_size):
+            if result.entry and result.klines is not None:
+                tools.written.add(result.entry.sha256)
             recorder.note(result)
             tools.caller.on_day(result)
     if tools.build_combined and not _is_selected(context, asset_key(dataset, COMBINED)):

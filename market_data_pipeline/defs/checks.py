@@ -106,7 +106,7 @@ def _stored_results(dataset: Dataset, selected: Set[str], tools: Tools) -> Itera
         return
     store, now_s = tools.open_dataset(dataset), tools.turns.clock()
     if chunk_checks := sorted(selected - {COMBINED_EQUALS_CHUNKS}):
-        verification = verify(store)
+        verification = verify(store, fresh=tools.written)
         # What is found damaged now, the next night must not take for good.
         note(store, verification, now_s)
         for name in chunk_checks:

@@ -84,6 +84,7 @@ class Tools:
         base_url: replaces the addresses of the exchange and of its archive.
         runs_kept_days: how many days a run is kept in Dagster after its end, 0 for all (MARKET_DATA_RUNS_KEPT_DAYS).
         caller: the command that runs Dagster in this process, if one does.
+        written: the sha256 of each chunk that runs of this process have written.
     """
 
     store: Store
@@ -99,6 +100,7 @@ class Tools:
     base_url: str | None = None
     runs_kept_days: int = 0
     caller: Caller = field(default_factory=Caller)
+    written: set[str] = field(default_factory=set, compare=False)
 
     def catalog(self, market: Market) -> CatalogStore:
         """The snapshots of a market's catalog."""

@@ -1,7 +1,11 @@
-"""A backfill that finds nothing to do: Dagster is asked once, and again as soon as one of its databases has changed."""
+"""What a backfill need not import: Dagster, where it finds nothing to do and no database of Dagster has changed.
+
+And pandera, where it has written every chunk that is checked.
+"""
 
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +31,13 @@ def run(market_data: MadeOf, simulate: Simulate) -> MarketData:
 def imports_dagster(run: MarketData) -> bool:
     """Whether a backfill of what is stored imports Dagster."""
     done = run.run(*LOAD, PYTHONPROFILEIMPORTTIME="1")
-    assert done.returncode == 0, done.stderr
     assert "3 unchanged" in done.stdout
-    return re.search(r"\| +dagster$", done.stderr, re.MULTILINE) is not None
+    return imports(done, "dagster")
+
+
+def imports(done: "subprocess.CompletedProcess[str]", package: str) -> bool:
+    assert done.returncode == 0, done.stderr
+    return re.search(rf"\| +{package}$", done.stderr, re.MULTILINE) is not None
 
 
 def home_of(run: MarketData) -> Path:
@@ -85,3 +93,14 @@ def test_a_home_whose_days_are_recorded_elsewhere_gets_no_note(run: MarketData, 
     assert run.run(*LOAD).returncode == 0
     let_time_pass(run)
     assert [imports_dagster(run), imports_dagster(run)] == [True, True]
+
+
+def test_files_of_the_past_get_a_second_opinion_and_those_just_written_do_not(
+    market_data: MadeOf, simulate: Simulate
+) -> None:
+    run = market_data(simulate())
+    first = run.run(*LOAD, PYTHONPROFILEIMPORTTIME="1")
+    assert "3 loaded" in first.stdout
+    more = run.run(*LOAD[:-1], "2024-05-14", PYTHONPROFILEIMPORTTIME="1")
+    assert re.search(r"\b1 loaded", more.stdout)
+    assert (imports(first, "pandera"), imports(more, "pandera")) == (False, True)

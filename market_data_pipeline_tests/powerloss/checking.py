@@ -19,7 +19,7 @@ from market_data_pipeline.core.klines.findings import COVERED, JOINED, PLAUSIBLE
 from market_data_pipeline.core.klines.table import EMPTY, Bits, bits_of, open_times
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.looks import days_of, looks
-from market_data_pipeline.core.proof.verify import Verification, note_together, verify
+from market_data_pipeline.core.proof.verify import Verification, note_looks, verify
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
@@ -134,7 +134,7 @@ def _verified(files: DatasetStore) -> Verification:
     """As `verify`, without the schema."""
     result = Verification(files.dataset, strangers=files.strangers())
     with looks(files, days_of(files, None)) as found:
-        note_together(files, list(found), result, None)
+        note_looks(files, found, result, None)
     return result
 
 

@@ -13,7 +13,7 @@ from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.days import Day, day_at
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck
-from market_data_pipeline.core.proof.verify import DAYS_TOGETHER, Verification, verify, verify_days
+from market_data_pipeline.core.proof.verify import DAYS_TOGETHER, Verification, verify, verify_written
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 
@@ -121,5 +121,5 @@ class NewDays:
             return
         if self._verification is None:
             self._verification = Verification(self._store.dataset, strangers=self._store.strangers())
-        verify_days(self._store, self._span, self._verification, self._klines)
+        verify_written(self._store, self._span, self._verification, self._klines)
         self._klines, self._span = {}, Span(self._span.end_ms, self._span.end_ms)

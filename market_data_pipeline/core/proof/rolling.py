@@ -12,17 +12,15 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from zlib import crc32
 
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.findings import MATCHES_MANIFEST, PLAUSIBLE, Finding, Severity
 from market_data_pipeline.core.proof.combined import Agreement, CombinedProof, combined_agreement
-from market_data_pipeline.core.proof.looks import Look, days_of, look_at_entry, looks
-from market_data_pipeline.core.proof.schema import schema
-from market_data_pipeline.core.proof.verify import DAYS_TOGETHER, Verification, note_together
+from market_data_pipeline.core.proof.looks import days_of, look_at_entry, looks
+from market_data_pipeline.core.proof.verify import DAYS_TOGETHER, Verification, note_looks
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.chunks import readings
 from market_data_pipeline.core.store.chunks.readings import CombinedReading, Reading, Readings
@@ -130,7 +128,7 @@ def roll(store: DatasetStore, night: Night) -> Rolled:
         _read(store, together, result)
     unread = [*plan.new, *plan.due]
     entries = ((day, store.entries.get(day.key)) for day in (*plan.kept, *unread))
-    _note(store, (look_at_entry(store, day, entry) for day, entry in entries if entry), result)
+    note_looks(store, (look_at_entry(store, day, entry) for day, entry in entries if entry), result)
     for day in (*plan.kept, *plan.due):
         if day.key not in result.read:
             result.findings += known.days[day.key].findings
@@ -168,12 +166,7 @@ def _planned(store: DatasetStore, known: Readings, night: Night, now_s: float) -
 def _read(store: DatasetStore, days: Iterable[Day], result: Verification) -> None:
     """Read these days in full, and add them to the verification."""
     with looks(store, days) as found:
-        _note(store, found, result)
-
-
-def _note(store: DatasetStore, found: Iterator[Look], result: Verification) -> None:
-    while together := list(islice(found, DAYS_TOGETHER)):
-        note_together(store, together, result, schema())
+        note_looks(store, found, result)
 
 
 def note(store: DatasetStore, result: Verification, at_s: float) -> None:

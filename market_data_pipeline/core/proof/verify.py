@@ -5,10 +5,9 @@ themselves (`klines.checks`, `klines.anomalies`, `schema`), one day by itself (`
 file (`combined`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,16 +20,13 @@ from market_data_pipeline.core.klines.days import Day, day_at
 from market_data_pipeline.core.klines.findings import JOINED, KEEPS_SCHEMA, PLAUSIBLE, Finding, Severity
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.proof.looks import NONE, Look, days_of, looks, second_looks
+from market_data_pipeline.core.proof.looks import Look, days_of, looks, second_looks
 from market_data_pipeline.core.proof.schema import schema, schema_problem
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 from market_data_pipeline.core.text import count_text
-
-if TYPE_CHECKING:
-    import pandera.pandas as pandera
 
 DAYS_TOGETHER = 100
 """How many days are checked at once: pandera is paid per call, and a hundred days are 14 MB of klines."""
@@ -97,42 +93,48 @@ class Verification:
         return [finding for finding in self.findings if finding.check == check]
 
 
-def verify(store: DatasetStore, window: Span | None = None) -> Verification:
-    """Read and hash every chunk of the dataset, or those of the days that `window` touches, and check each."""
+def verify(store: DatasetStore, window: Span | None = None, *, fresh: Collection[str] = ()) -> Verification:
+    """Read and hash every chunk of the dataset, or those of the days that `window` touches, and check each.
+
+    `fresh` are the sha256 of chunks that this process has just written, for which the rules suffice: the schema is a
+    second opinion about files of the past, and its import takes as long as hundreds of days.
+    """
     result = Verification(store.dataset, strangers=store.strangers())
-    verify_days(store, window, result)
+    with looks(store, days_of(store, window)) as found:
+        note_looks(store, found, result, fresh)
     result.note_awaited()
     return result
 
 
-def verify_days(
-    store: DatasetStore, window: Span | None, result: Verification, written: Mapping[str, pa.Table] = NONE
+def verify_written(
+    store: DatasetStore, window: Span | None, result: Verification, written: Mapping[str, pa.Table]
 ) -> None:
-    """Add the days that `window` touches, None for all, to a verification of others.
+    """Add the days that `window` touches, None for all, to a verification of others; the rules suffice for them.
 
-    `written` has by day the klines of chunks that this process has just written. These are hashed, and not decoded, and
-    the rules suffice for them: the schema is a second opinion about files of the past.
+    `written` has by day the klines of chunks that this process has just written. These are hashed, and not decoded.
     """
-    expected = None if written else schema()
     with looks(store, days_of(store, window), written) as found:
-        while together := list(islice(found, DAYS_TOGETHER)):
-            note_together(store, together, result, expected)
+        note_looks(store, found, result, None)
 
 
-def note_together(
-    store: DatasetStore, together: list[Look], result: Verification, expected: "pandera.DataFrameSchema | None"
+def note_looks(
+    store: DatasetStore, found: Iterator[Look], result: Verification, fresh: Collection[str] | None = ()
 ) -> None:
-    """Add these looks to a verification: what seems wrong is looked at again, and klines are checked together."""
-    proven = {}
-    for look in second_looks(store, together):
-        result.note(look)
-        if look.chunk:
-            proven[look.day] = look.chunk
-    result.findings += _findings_together(proven, result, expected)
+    """Add looks to a verification: what seems wrong is looked at again, and klines are checked together.
+
+    `fresh` are the sha256 of the chunks for which the rules suffice, None for all; see `verify`.
+    """
+    while together := list(islice(found, DAYS_TOGETHER)):
+        proven = {}
+        for look in second_looks(store, together):
+            result.note(look)
+            if look.chunk:
+                proven[look.day] = look.chunk
+        result.findings += _findings_together(proven, result, fresh)
 
 
 def _findings_together(
-    chunks: dict[Day, Chunk], result: Verification, expected: "pandera.DataFrameSchema | None"
+    chunks: dict[Day, Chunk], result: Verification, fresh: Collection[str] | None
 ) -> Iterator[Finding]:
     """Findings of many days at once: broken rules, flaws and anomalies, each on its day."""
     if not chunks:
@@ -141,8 +143,9 @@ def _findings_together(
     klines = {day: _without_flaws(chunk) for day, chunk in chunks.items()}
     together = pa.concat_tables(klines.values()).combine_chunks()
     broken = list(_broken(chunks, together))
-    if expected and schema_problem(together, expected):
-        broken += _blamed(klines, expected)
+    past = {} if fresh is None else {day: klines[day] for day, of in chunks.items() if of.entry.sha256 not in fresh}
+    if past and schema_problem(together if len(past) == len(klines) else pa.concat_tables(past.values()), schema()):
+        broken += _blamed(past)
     yield from broken
     for day, chunk in chunks.items():
         for flaw in chunk.footer.flaws:
@@ -183,8 +186,8 @@ def _lies_within(klines: pa.Table, day: Day) -> bool:
     return not len(times) or bool(day.start_ms <= times[0] and times[-1] < day.end_ms)
 
 
-def _blamed(klines: dict[Day, pa.Table], expected: "pandera.DataFrameSchema") -> Iterator[Finding]:
+def _blamed(klines: dict[Day, pa.Table]) -> Iterator[Finding]:
     """The schema problems of the days, each on the day that has it."""
     for day, table in klines.items():
-        if problem := schema_problem(table, expected):
+        if problem := schema_problem(table, schema()):
             yield Finding(KEEPS_SCHEMA, day.key, problem)
