@@ -6,9 +6,10 @@ events are stored together (`events.batches`), what is left out of one (`events.
 (`events.keeping`), Postgres (`postgres_storage`).
 Dagster's own SQLite storage opens and closes a database for every event, which takes 20 to 30 ms for each day of a run.
 This storage takes about 2 ms.
-It is written for dagster 1.13 and uses these members of `SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`,
-`_initialized_dbs`, `_base_dir`. Files, folders and tables are those of the default storage, so each can open a home
-that the other has written. Tests compare the rows of both: run them after an upgrade of Dagster.
+It is written for dagster 1.13, sets what `DagsterSqliteStorage` sets when it is made, and uses these members of
+`SqliteEventLogStorage`: `_connect`, `_db_lock`, `_initdb`, `_initialized_dbs`, `_base_dir`. Files, folders and tables
+are those of the default storage, so each can open a home that the other has written. Tests compare the rows of both:
+run them after an upgrade of Dagster.
 """
 
 import os
@@ -33,12 +34,14 @@ from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from filelock import FileLock
 
-from market_data_pipeline.instance.databases import create_run_database, created_by_one, damage_named, publish
+from market_data_pipeline.instance.databases import create_run_database, created_by_one, damage_named, has_version
 from market_data_pipeline.instance.events.batches import BatchedEvents, kind_of
 from market_data_pipeline.instance.events.brevity import texts_of
 from market_data_pipeline.instance.events.keeping import RUNLESS, KeptDays
@@ -56,8 +59,13 @@ class PooledSqliteStorage(DagsterSqliteStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         with created_by_one(Path(base_dir), self):
-            super().__init__(base_dir, inst_data)
-            self._event_log_storage = PooledSqliteEventLogStorage(str(Path(base_dir, "history", "runs")))
+            # Not Dagster's own initialization, which would look for the newest version of the databases each time.
+            super(DagsterSqliteStorage, self).__init__()
+            self.base_dir, self._inst_data = base_dir, inst_data
+            history, schedules = Path(base_dir, "history"), Path(base_dir, "schedules")
+            self._run_storage = PooledSqliteRunStorage(create_db_conn_string(str(history), "runs"))
+            self._event_log_storage = PooledSqliteEventLogStorage(str(history / "runs"))
+            self._schedule_storage = SqliteScheduleStorage(create_db_conn_string(str(schedules), "schedules"))
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -72,6 +80,33 @@ class PooledSqliteStorage(DagsterSqliteStorage):
         return cls.from_local(base_dir=home, inst_data=inst_data)
 
 
+class PooledSqliteRunStorage(SqliteRunStorage):
+    """Keeps a connection open: whoever closes the last one has to move the write-ahead log into the database."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(conn_string, inst_data)
+        self._pool, self._pid = self._new_pool(), os.getpid()
+        self._inherited: list[object] = []
+
+    def _new_pool(self) -> sa.Engine:
+        return _engine(self._conn_string, pool_size=1, max_overflow=-1)
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """Connect for one transaction."""
+        if self._pid != os.getpid():
+            # A forked child must neither use nor close the connections of its parent.
+            self._inherited.append(self._pool)
+            self._pool, self._pid = self._new_pool(), os.getpid()
+        with self._pool.connect() as connection, connection.begin():
+            yield connection
+
+    def dispose(self) -> None:
+        """Close the database. The storage opens it again when it is used."""
+        super().dispose()
+        self._pool.dispose()
+
+
 class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, KeptDays, SqliteEventLogStorage):
     """Keeps the index database and those of the last few runs open, and stores a batch with one commit per database.
 
@@ -82,7 +117,6 @@ class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, Ke
         self._open: OrderedDict[str, sa.Engine] = OrderedDict()
         self._pid = os.getpid()
         self._inherited: list[object] = []
-        self._new_database = b""
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -106,27 +140,19 @@ class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, Ke
         return self._open[shard]
 
     def _new_engine(self, shard: str) -> sa.Engine:
-        url, arguments = self.conn_string_for_shard(shard), {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+        url = self.conn_string_for_shard(shard)
         # Another process may have removed the database of a run that was deleted.
         if shard not in self._initialized_dbs or not Path(self.path_for_shard(shard)).exists():
-            # Creating tables needs several connections at the same time, and one commit per table and index.
-            engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments)
-            sa.event.listen(engine, "connect", _use_write_ahead_log)
             # The webserver reads a run's events while the run creates its database.
             home, database = Path(self._base_dir).parents[1], Path(self.path_for_shard(shard))
             with damage_named(home, database), FileLock(database.with_name(_LOCK), timeout=_LONGEST_WAIT_S):
-                is_new = not database.exists()
-                if is_new and self._new_database:
-                    publish(database, self._new_database)
-                else:
-                    if is_new:
-                        create_run_database(engine)
-                    self._initdb(engine)
-                    # Steps of Alembic take 60 ms each, so the next new one is a copy of this.
-                    if is_new and not database.with_name(f"{database.name}-wal").exists():
-                        self._new_database = database.read_bytes()
+                if shard != INDEX_SHARD_NAME and not database.exists():
+                    create_run_database(home, database)
+                elif not has_version(database):
+                    # Creating tables needs several connections at the same time, and one commit per table and index.
+                    self._initdb(_engine(url, poolclass=sa.pool.NullPool))
             self._initialized_dbs.add(shard)
-        return sa.create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
+        return _engine(url, pool_size=1, max_overflow=0)
 
     def _close(self, *shards: str) -> None:
         with self._db_lock:
@@ -212,7 +238,14 @@ class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, Ke
         self._close()
 
 
+def _engine(url: str, **pool: Any) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}, **pool)
+    sa.event.listen(engine, "connect", _use_write_ahead_log)
+    return engine
+
+
 def _use_write_ahead_log(connection: sqlite3.Connection, _: object) -> None:
+    """Let no commit wait for the disk. After a power cut the last ones may be gone: the next load tells these days."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.instance.home import alone
@@ -121,3 +122,31 @@ def test_a_home_that_is_ready_is_opened_without_the_lock(tmp_path: Path) -> None
     record(tmp_path, "2024-01-01")
     with alone(tmp_path):
         assert record(tmp_path, "2024-01-02") == {"2024-01-01", "2024-01-02"}
+
+
+def of_database(path: Path) -> dict[str, list[tuple[str]]]:
+    """What tells how a database was created, in its own words but for spaces."""
+    tables = {name for (name,) in run_sql(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+    columns = {name: run_sql(path, f"PRAGMA table_xinfo({name})") for name in tables}
+    keys = {f"keys of {name}": run_sql(path, f"PRAGMA foreign_key_list({name})") for name in tables}
+    return (
+        columns
+        | keys
+        | {
+            "indexes": sorted(run_sql(path, "SELECT name, sql FROM sqlite_master WHERE type = 'index'")),
+            "version": run_sql(path, "SELECT version_num FROM alembic_version"),
+            "changes": sorted(
+                run_sql(path, "SELECT name FROM secondary_indexes WHERE migration_completed IS NOT NULL")
+            ),
+            "journal": run_sql(path, "PRAGMA journal_mode"),
+        }
+    )
+
+
+def test_new_databases_are_those_that_dagster_creates(tmp_path: Path) -> None:
+    with open_instance(tmp_path):
+        pass
+    theirs = tmp_path / "theirs"
+    DagsterSqliteStorage.from_local(str(theirs))
+    for name in DATABASES:
+        assert of_database(tmp_path / name) == of_database(theirs / name)
