@@ -6,13 +6,14 @@ Belongs here: what the request means, which days need a run, the report. Does no
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
-from market_data_pipeline.core.klines.dataset import Dataset, default_start
+from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start
 from market_data_pipeline.core.klines.days import Day, Zone, days_between, iso, parse_instant
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import DayResult
@@ -143,10 +144,14 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
     Raises:
         UsageError, StoreError, SourceError: nothing was loaded.
     """
-    with _opened(settings, request) as found, found.files.loading(found.window):
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="import") as beside,
+        _opened(settings, request, beside) as found,
+        found.files.loading(found.window),
+    ):
         files, source = found.files, found.source
         load = plan_load(files, source, found.window, refetch=request.refetch)
-        source.prefetch(load.spans)  # the first pages arrive while Dagster is imported
+        source.prefetch(load.spans)  # the first pages arrive while Dagster starts
         first, last = load.tasks[0].day.key, load.tasks[-1].day.key
         warnings = [*_of_other_zone(files.dataset, request.target.zone), *found.warnings]
         report = BackfillReport(files.dataset, files.folder, first, last, warnings)
@@ -156,15 +161,35 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
             report.note(result)
             on_day(result)
 
-        _run(settings, load, request.run_config(found.window), report, note)
+        _run(settings, load, request.run_config(found.window), report, note, beside)
         report.warnings += source.warnings
     return report
 
 
-def _opened(settings: Settings, request: BackfillRequest) -> AbstractContextManager[Opened]:
-    """The requested dataset, see `core.loading.request.opened`, with a home of Dagster that can be used."""
+def _opened(
+    settings: Settings, request: BackfillRequest, beside: ThreadPoolExecutor | None = None
+) -> AbstractContextManager[Opened]:
+    """The requested dataset, see `core.loading.request.opened`, with a home of Dagster that can be used.
+
+    With `beside`, Dagster is imported there while the exchange answers, if only Dagster can tell what it has recorded.
+    """
     wanted = request.wanted()  # a wrong request is refused before the first request to the exchange
-    return opened(store_of(settings), opener_of(settings), wanted, lambda: prepare_home(settings.home))
+    store, opener = store_of(settings), opener_of(settings)
+
+    def open_source(market: Market, pair: str) -> KlineSource:
+        source = opener(market, pair)  # two threads that import the same modules can meet half of one
+        known = store.find(market, pair)
+        if beside and (known is None or noted_days(settings.home, known) is None):
+            beside.submit(_import_dagster)
+        return source
+
+    return opened(store, open_source, wanted, lambda: prepare_home(settings.home))
+
+
+def _import_dagster() -> None:
+    """Import all that a run needs, which takes seconds."""
+    from market_data_pipeline.defs import location  # noqa: F401
+    from market_data_pipeline.instance import runs, storage  # noqa: F401
 
 
 def _run(
@@ -173,6 +198,7 @@ def _run(
     config: dict[str, int | str | bool | None],
     report: BackfillReport,
     on_day: OnDay,
+    beside: ThreadPoolExecutor,
 ) -> None:
     """One Dagster run from the first day that needs one to the last; its outcome is put into the report."""
     home, dataset, tasks = settings.home, load.store.dataset, load.tasks
@@ -181,7 +207,10 @@ def _run(
         _tell_stored(load, tasks, on_day)
         load.store.flush()
         return
-    from market_data_pipeline.instance import runs  # takes seconds, in which the first pages arrive
+    beside.submit(_import_dagster).result()  # in the same thread, so after what that has begun
+    from market_data_pipeline.defs.location import definitions_of
+    from market_data_pipeline.defs.resources import Caller, tools_of
+    from market_data_pipeline.instance import runs
     from market_data_pipeline.instance.events.recorded import is_in_home
 
     with runs.open_instance(home) as instance:
@@ -194,10 +223,6 @@ def _run(
             if is_in_home(instance):
                 note_days(home, dataset, recorded, since=stamps)
             return
-        # Where nothing is to be done, the definitions and all that they import are not needed.
-        from market_data_pipeline.defs.location import definitions_of
-        from market_data_pipeline.defs.resources import Caller, tools_of
-
         tools = replace(tools_of(settings), caller=Caller(load=load, on_day=on_day))
         ended = runs.run(
             instance,

@@ -101,9 +101,9 @@ app.add_typer(service_commands.app)
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    # Imports create hundreds of thousands of objects, nearly all of which stay. Looking through them at the default
-    # threshold takes a second.
-    gc.set_threshold(50_000)
+    # Imports create half a million objects, nearly all of which stay. Looking through them at the default thresholds
+    # takes a second, and looking through all of them once more a tenth.
+    gc.set_threshold(50_000, 50)
     # At the end Python looks through all of them once more, which takes half a second after Dagster was imported.
     atexit.register(gc.freeze)
     # Without a handler their errors go to stderr. That of Dagster's databases has one, with traceback, at a Ctrl-C.
