@@ -24,7 +24,8 @@ from market_data_pipeline.core.store.storage.protocol import StorePath
 
 # All minutes of a day with 25 hours.
 MOST_ROWS = 1500
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, UsageError)
+# A day after which there is none is an OverflowError.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, OverflowError, UsageError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,7 @@ def test_footers_that_make_no_sense(long_day: DatasetStore, root: Path) -> None:
     for footer in (
         Footer("spot", "BTC/USDT", "No/Where", LONG_DAY, "rest", ()),
         Footer("spot", "X", "UTC", "x", "", ()),
+        Footer("spot", "BTC/USDT", "UTC", "9999-12-31", "rest", ()),
     ):
         chunk_files(root)[LONG_DAY].write_bytes(encode(EMPTY, footer))
         assert Browser(root).file(name_of(root, LONG_DAY)).status == 422
