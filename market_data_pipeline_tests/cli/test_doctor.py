@@ -24,8 +24,10 @@ from market_data_pipeline.core.loading.failures import FailedDays
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.instance.composition import live_market_of
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.runs import open_instance
+from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.cli.test_commands import SPOT, THREE_DAYS, Start
 from market_data_pipeline_tests.support import MarketData, Simulate, span
 from market_data_pipeline_tests.terminals import in_terminal, shown_lines
@@ -250,6 +252,16 @@ def test_the_end_of_live_mode_by_an_error_is_told_until_it_is_followed_again(run
     assert wrong(examined(run, 1)) == {
         "errors live binance/BTCUSDT": "ended by an error: the disk is full -> start live mode again"
     }
+
+
+def test_a_reason_that_is_very_long_is_told_in_part(run: MarketData) -> None:
+    """A database puts the whole statement into its error."""
+    dataset = dataset_in(run).dataset
+    live = live_market_of(Settings(market_data_dir=run.root), Market.SPOT, "a test")
+    live.follow([dataset])
+    live.note_end("the database is locked\n" * 10_000)
+    live.close()
+    assert wrong(examined(run, 1)).keys() == {"errors live binance/BTCUSDT"}
 
 
 def test_a_day_that_failed_is_told_until_it_is_there(run: MarketData, simulate: Simulate) -> None:

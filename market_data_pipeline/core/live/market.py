@@ -34,6 +34,7 @@ from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import Owner
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.text import one_line
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +70,7 @@ class LiveMarket:
         """Why datasets could not be followed by the last `follow`, one line each, by name."""
         self._store, self._sources = store, sources
         self._archived = archived
-        self._interval_s = manifest_interval_s
-        self._flushed_s = time.monotonic()
+        self._interval_s, self._flushed_s = manifest_interval_s, time.monotonic()
         self._rights = Rights(who)
         self._followed: dict[str, LiveDataset] = {}
         self._fetching = ThreadPoolExecutor(LIVE_CONNECTIONS, thread_name_prefix=f"fetch-{sources.market}")
@@ -237,7 +237,7 @@ class LiveMarket:
         for live in self.followed:
             with suppress(OSError):  # the disk may be what ended it
                 path = live.store.folder / layout.LIVE_ERROR_FILE
-                storage_of(path).write(path, reason.encode())
+                storage_of(path).write(path, one_line(reason, 1000).encode())
 
     # --- inside
 
