@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from market_data_pipeline.core.errors import MarketDataError, StoreError
-from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.klines.table import Bits, open_times
@@ -96,8 +95,8 @@ class MarketJournal:
             files = self._store.open(dataset)
             days = {day_at(dataset.zone, int(time_ms)).key for time_ms in open_times(klines)}
             for day in sorted(days):
-                # A day that is over was loaded whole after its end, from the exchange.
-                if day not in files.entries or files.entries[day].minutes_absent(Kind.OPEN):
+                # A day that is complete was loaded whole after its end, from the exchange.
+                if day not in files.entries or not files.entries[day].complete:
                     fold(files, dataset.day(day), klines)
             files.flush()
         except (MarketDataError, OSError) as error:

@@ -177,6 +177,25 @@ def test_what_a_kill_leaves_at_any_minute_is_read_and_then_folded_by_the_next(pl
             assert verify(store).findings == []
 
 
+def test_what_a_kill_leaves_of_a_day_that_is_over_by_now_is_kept_where_its_chunk_was_not_loaded(place: Place) -> None:
+    place.load()
+    list(place.minutes(place.follow(), "2024-05-15T12:10"))
+    killed = place.copy("killed")
+    newest_ms = killed.newest_read()
+    killed.running.exchange.clock.advance(86_400)
+    store, resolved = (
+        killed.open(),
+        resolve(opener_of(killed.settings, "rest"), Market.FUTURES, "BTC/USDT", strict=True),
+    )
+    window = Span(at("2024-05-15T09:00"), at("2024-05-15T10:00"))
+    list(backfill(store, resolved.source, window, refetch=True))
+    resolved.source.close()
+    assert store.entries[TODAY].minutes_absent(Kind.OPEN) == 0
+    killed.follow().close()
+    assert killed.segments() == []
+    assert killed.newest_read() == newest_ms
+
+
 def test_a_backfill_beside_live_mode_counts_before_the_journal(place: Place) -> None:
     place.load()
     live = place.follow()
