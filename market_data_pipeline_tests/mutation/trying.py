@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -227,15 +228,17 @@ def _with_next(items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.I
 
 
 def _chosen(items: list[pytest.Item], key: Key, tests: Tests) -> list[pytest.Item]:
-    """The tests that call the function: those of its module and of its room first, then the fastest."""
-    module = Path(key[0])
-
-    def order(item: pytest.Item) -> tuple[bool, bool, float]:
-        path = item.path.as_posix()
-        return module.stem not in item.path.stem, f"/{module.parent.name}/" not in path, tests.seconds[item.nodeid]
-
+    """The tests that call the function: those of its module first, then the fastest of each module of tests in turn."""
+    calling = sorted(
+        (item for item in items if key in tests.calls[item.nodeid]), key=lambda item: tests.seconds[item.nodeid]
+    )
+    turns: Counter[Path] = Counter()
+    ordered: list[tuple[bool, int, pytest.Item]] = []
+    for item in calling:
+        ordered.append((Path(key[0]).stem not in item.path.stem, turns[item.path], item))
+        turns[item.path] += 1
     chosen, seconds = [], 0.0
-    for item in sorted((item for item in items if key in tests.calls[item.nodeid]), key=order):
+    for *_, item in sorted(ordered, key=lambda each: each[:2]):
         seconds += tests.seconds[item.nodeid]
         if chosen and seconds > MOST_S:
             break
