@@ -34,7 +34,7 @@ import pytest
 from market_data_pipeline_tests.mutation.functions import Key, Mutant, changed, functions_of
 
 # The tests of a mutant, in seconds that they took without one. The likely ones come first.
-MOST_S = 15
+MOST_S = 30
 LIMIT_S, LIMIT_TIMES = 20, 5
 _POLL_S = 0.01
 _PASSED, _FAILED = 0, 1
@@ -228,10 +228,12 @@ def _with_next(items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.I
 
 
 def _chosen(items: list[pytest.Item], key: Key, tests: Tests) -> list[pytest.Item]:
-    """The tests that call the function: those of its module first, then the fastest of each module of tests in turn."""
-    calling = sorted(
-        (item for item in items if key in tests.calls[item.nodeid]), key=lambda item: tests.seconds[item.nodeid]
-    )
+    """The tests that call the function, those of its module first, then of each module of tests one in turn.
+
+    Of a module those come first that call little else: they look at this function the closest.
+    """
+    calling = [item for item in items if key in tests.calls[item.nodeid]]
+    calling.sort(key=lambda item: (len(tests.calls[item.nodeid]), tests.seconds[item.nodeid]))
     turns: Counter[Path] = Counter()
     ordered: list[tuple[bool, int, pytest.Item]] = []
     for item in calling:
