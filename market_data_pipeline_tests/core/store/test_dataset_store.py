@@ -207,6 +207,23 @@ def test_a_damaged_chunk_may_be_replaced_by_anything_good(dataset_store):
     assert dataset_store.is_intact(DAY)
 
 
+def test_a_chunk_that_was_made_from_another_than_the_stored_one_is_refused_in_one_line(dataset_store):
+    stored = publish(dataset_store, DAY.key, without=[HALT])
+    klines = klines_of(whole(DAY))
+    new = new_chunk(dataset_store.dataset, DAY, klines, [], source="rest", based_on="0" * 64)
+    with pytest.raises(StoreError) as refused:
+        dataset_store.publish(new)
+    assert str(refused.value) == "spot BTC/USDT 2024-03-05: another process goes on writing its chunk"
+    assert dataset_store.entries[DAY.key] == stored
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_chunk_is_known_without_being_decoded_by_who_has_just_written_it(dataset_store, is_kept):
+    publish(dataset_store, DAY.key, without=[HALT])
+    klines = klines_of(whole(DAY), without=[HALT])
+    assert dataset_store.read_written(DAY, klines, is_kept=is_kept) == dataset_store.read(DAY)
+
+
 # --- the manifest can be rebuilt, and forgets nothing
 
 
