@@ -123,9 +123,9 @@ def _last_open_ms(path: StorePath) -> int | None:
     try:
         with storage_of(path).open(path) as opened, pq.ParquetFile(opened) as file:
             last = read_rows(file, max(0, file.metadata.num_rows - 1), 1, ["open_time"])
+            return int(open_times(last)[-1]) if last.num_rows else None
     except (OSError, ValueError, KeyError):
         return None
-    return int(open_times(last)[-1]) if last.num_rows else None
 
 
 def _row_differences(file: pq.ParquetFile, chunks: ChunkRows) -> Iterator[str]:

@@ -97,6 +97,14 @@ def test_a_combined_file_is_told_apart_from_one_that_is_older_or_not_there(loade
     )
 
 
+def test_one_that_is_older_and_has_a_column_of_another_name_is_older(loaded):
+    path = combine(loaded, select(loaded, to_index=2)).path
+    path.replace(path.with_name("BTCUSDT_1m_all.parquet"))
+    path = path.with_name("BTCUSDT_1m_all.parquet")
+    path.write_bytes(path.read_bytes().replace(b"open_time", b"open_tame"))
+    assert combined_agreement(loaded).agreement is Agreement.OLDER
+
+
 def test_a_combined_file_that_lacks_a_correction_names_the_first_day_that_was_written_after_it(loaded):
     combine(loaded, select(loaded))
     list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
