@@ -13,12 +13,18 @@ from typing import Protocol
 OWN_CONSOLE = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
 """For `creationflags` of a process that is to be interrupted or stopped."""
 _CTRL_C, _CTRL_BREAK = 0, 1
+# The sender is in that console then, too, and must not end by what it sends.
 _SEND = """
-import ctypes, sys
+import ctypes, sys, time
 console = ctypes.WinDLL("kernel32", use_last_error=True)
 console.FreeConsole()
-if not console.AttachConsole(int(sys.argv[1])) or not console.GenerateConsoleCtrlEvent(int(sys.argv[2]), 0):
+if not console.AttachConsole(int(sys.argv[1])):
     raise ctypes.WinError(ctypes.get_last_error())
+heard = ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)(lambda event: 1)
+console.SetConsoleCtrlHandler(heard, 1)
+console.GenerateConsoleCtrlEvent(int(sys.argv[2]), 0)
+time.sleep(0.5)
+console.FreeConsole()
 """
 
 
@@ -43,7 +49,6 @@ def stop(process: Running) -> None:
 
 def _send(process: Running, number: signal.Signals, event: int) -> None:
     if sys.platform == "win32":
-        # The sender is in that console, too, and ends with it.
-        subprocess.run([sys.executable, "-c", _SEND, str(process.pid), str(event)], check=False)
+        subprocess.run([sys.executable, "-c", _SEND, str(process.pid), str(event)], check=True)
     else:
         process.send_signal(number)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,7 @@ def newest(root: Path) -> int:
     return int(klines.column(0).cast("int64")[-1].as_py()) if klines.num_rows else 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its end by Ctrl-Break was tried in Wine only, and not seen there")
 def test_it_follows_until_it_is_told_to_stop_and_the_manifest_is_written(
     fast: RunningExchange, market_data: MadeOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
