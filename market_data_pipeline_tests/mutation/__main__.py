@@ -38,6 +38,8 @@ TESTS = [CHECKOUT / "market_data_pipeline_tests" / name for name in _TESTS]
 LEAST = 85
 REASONS = Path(__file__).with_name("survivors.txt")
 RESULTS = CHECKOUT / "build" / "mutation"
+Ends = dict[str, dict[str, str]]
+"""How each mutant of a room has ended."""
 MISSED = "survived", "no test"
 _ROW = "{:<10} {:>8} {:>6} {:>7} {:>9} {:>9} {:>8} {:>10} {:>8}"
 _HEADS = "room", "mutants", "tried", "caught", "too slow", "survived", "no test", "explained", "score"
@@ -49,7 +51,8 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=150, help="how many mutants of each room are tried (150)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (0)")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--again", action="store_true", help="only those that survived the last time")
+    parser.add_argument("--seconds", type=float, default=30, help="of the tests that try a mutant (30)")
+    parser.add_argument("--again", action="store_true", help="only those that survived the last time without a reason")
     parser.add_argument("rooms", nargs="*", default=list(ROOMS), help=", ".join(ROOMS))
     asked = parser.parse_args()
     if unknown := set(asked.rooms) - set(ROOMS):
@@ -59,17 +62,18 @@ def main() -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     made = _made(asked.mutmut, {room: _files(room) for room in asked.rooms}, asked.seed, asked.each)
     mutants = [Mutant(**drawn) for drawn in made["drawn"]]
-    last, reasons = RESULTS / "survivors.txt", _reasons()
+    last, reasons = RESULTS / "results.json", _reasons()
+    ends: Ends = json.loads(last.read_text(encoding="utf-8")) if asked.again and last.exists() else {}
     if asked.again:
-        again = set(last.read_text(encoding="utf-8").splitlines())
+        again = {name for each in ends.values() for name, end in each.items() if end in MISSED} - reasons.keys()
         mutants = [mutant for mutant in mutants if mutant.name in again]
-    trials = _tried(mutants, asked.processes)
-    missed = [trial.mutant.name for trial in trials if trial.end in MISSED]
-    last.write_text("".join(f"{name}\n" for name in missed if name not in reasons), encoding="utf-8")
+    for trial in _tried(mutants, asked.processes, asked.seconds):
+        ends.setdefault(trial.mutant.room, {})[trial.mutant.name] = trial.end
+    last.write_text(json.dumps(ends, indent=1), encoding="utf-8")
     if asked.rooms == list(ROOMS):
         for name in reasons.keys() - {name for names in made["all"].values() for name in names}:
             print(f"no such mutant any more, take it out of {REASONS.name}: {name}")
-    return 0 if _told_rooms(trials, reasons, made["all"]) else 1
+    return 0 if _told_rooms(ends, reasons, made["all"]) else 1
 
 
 def _files(room: str) -> list[str]:
@@ -89,7 +93,7 @@ def _made(python: str, files: dict[str, list[str]], seed: int, each: int) -> Any
     return json.loads(subprocess.run([python, program], input=asked, stdout=-1, env=kept, text=True, check=True).stdout)
 
 
-def _tried(mutants: Sequence[Mutant], processes: int) -> list[Trial]:
+def _tried(mutants: Sequence[Mutant], processes: int, seconds: float) -> list[Trial]:
     out, ended = sys.stdout, Counter[str]()
 
     def told(trial: Trial) -> None:
@@ -104,7 +108,7 @@ def _tried(mutants: Sequence[Mutant], processes: int) -> list[Trial]:
     sources = sorted((CHECKOUT / "market_data_pipeline").rglob("*.py"))
     package = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     notes = RESULTS / f"tests-{package[:16]}.json"
-    trying = Trying(mutants, modules=modules, notes=notes, processes=processes, told=told)
+    trying = Trying(mutants, modules=modules, notes=notes, processes=processes, most_s=seconds, told=told)
     log = RESULTS / "pytest.txt"
     # -s: what tests print goes where the fork sends it.
     arguments = ["-s", "-p", "no:cacheprovider", "-m", "not slow and not soak", *map(str, TESTS)]
@@ -126,19 +130,18 @@ def _reasons() -> dict[str, str]:
     return found
 
 
-def _told_rooms(trials: list[Trial], reasons: dict[str, str], every: dict[str, list[str]]) -> bool:
+def _told_rooms(ends: Ends, reasons: dict[str, str], every: dict[str, list[str]]) -> bool:
     """Print a line for each room; whether each of them is good enough."""
     print(_ROW.format(*_HEADS))
     good = True
     for room, names in every.items():
-        ends = Counter(trial.end for trial in trials if trial.mutant.room == room and trial.end != "no change")
-        explained = sum(
-            trial.mutant.name in reasons for trial in trials if trial.mutant.room == room and trial.end in MISSED
-        )
-        caught, counted = ends["caught"] + ends["too slow"], ends.total() - explained
-        score = 100 * caught / counted if counted else 100.0
+        tried = {name: end for name, end in ends.get(room, {}).items() if end != "no change"}
+        counts = Counter(tried.values())
+        explained = sum(end in MISSED and name in reasons for name, end in tried.items())
+        counted = len(tried) - explained
+        score = 100 * (counts["caught"] + counts["too slow"]) / counted if counted else 100.0
         good &= score >= LEAST
-        numbers = ends.total(), ends["caught"], ends["too slow"], ends["survived"], ends["no test"], explained
+        numbers = len(tried), counts["caught"], counts["too slow"], counts["survived"], counts["no test"], explained
         print(_ROW.format(room, f"{len(names):,}", *numbers, f"{score:.1f} %"))
     return good
 

@@ -33,8 +33,7 @@ import pytest
 
 from market_data_pipeline_tests.mutation.functions import Key, Mutant, changed, functions_of
 
-# The tests of a mutant, in seconds that they took without one. The likely ones come first.
-MOST_S = 30
+# How long a mutant may take, beside so many times what its tests took without one.
 LIMIT_S, LIMIT_TIMES = 20, 5
 _POLL_S = 0.01
 _PASSED, _FAILED = 0, 1
@@ -88,6 +87,7 @@ class Trying:
         modules: Mapping[str, str],
         notes: Path,
         processes: int,
+        most_s: float,
         told: Callable[[Trial], None],
     ) -> None:
         """Import nothing yet.
@@ -97,12 +97,13 @@ class Trying:
             modules: the modules of all rooms, by the paths of their files.
             notes: a file of what tests call, for those whose modules do not change until the next time.
             processes: how many are tried at a time.
+            most_s: the tests of a mutant take no longer than so many seconds without it.
             told: called with each trial that has ended.
         """
         self._modules, self._notes = modules, notes
         self.trials = [Trial(mutant) for mutant in mutants]
         self.failed: list[str] = []
-        self._processes, self._told = processes, told
+        self._processes, self._most_s, self._told = processes, most_s, told
         self._test_failed = False
 
     def pytest_configure(self) -> None:
@@ -175,7 +176,7 @@ class Trying:
                 self._end(trial, "no change")
                 continue
             key, code = found
-            chosen = _chosen(items, key, tests)
+            chosen = _chosen(items, key, tests, self._most_s)
             if not chosen or key not in functions:
                 self._end(trial, "no test")
                 continue
@@ -227,7 +228,7 @@ def _with_next(items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.I
     return zip(items, [*items[1:], None], strict=True)
 
 
-def _chosen(items: list[pytest.Item], key: Key, tests: Tests) -> list[pytest.Item]:
+def _chosen(items: list[pytest.Item], key: Key, tests: Tests, most_s: float) -> list[pytest.Item]:
     """The tests that call the function, those of its module first, then of each module of tests one in turn.
 
     Of a module those come first that call little else: they look at this function the closest.
@@ -242,7 +243,7 @@ def _chosen(items: list[pytest.Item], key: Key, tests: Tests) -> list[pytest.Ite
     chosen, seconds = [], 0.0
     for *_, item in sorted(ordered, key=lambda each: each[:2]):
         seconds += tests.seconds[item.nodeid]
-        if chosen and seconds > MOST_S:
+        if chosen and seconds > most_s:
             break
         chosen.append(item)
     return chosen

@@ -1,8 +1,11 @@
 """What the errors of the library for object stores mean, by their texts alone; `test_bucket_access` has them happen."""
 
+import errno
+
 import pytest
 
-from market_data_pipeline.core.store.storage.refusals import meaning_of
+from market_data_pipeline.core.store.storage.refusals import errors_of, meaning_of
+from market_data_pipeline_tests.places import in_memory
 
 STATUS = "Server returned non-2xx status code: "
 
@@ -29,3 +32,12 @@ STATUS = "Server returned non-2xx status code: "
 )
 def test_an_error_is_one_line_with_what_to_do(text: str, meaning: str) -> None:
     assert meaning_of(OSError(text)) == meaning
+
+
+def test_an_object_that_is_not_there_is_told_from_a_bucket_that_is_not() -> None:
+    path = in_memory() / "dataset.json"
+    with pytest.raises(FileNotFoundError, match="there is no such object"), errors_of(path):
+        raise FileNotFoundError("404: <Code>NoSuchKey</Code>")
+    with pytest.raises(OSError, match="the bucket does not exist") as refused, errors_of(path):
+        raise FileNotFoundError("404: <Code>NoSuchBucket</Code>")
+    assert refused.value.errno == errno.ENXIO
