@@ -8,6 +8,7 @@ import http.client
 import re
 import socket
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,7 +24,7 @@ _HOP = {"connection", "transfer-encoding", "keep-alive"}
 class Request(NamedTuple):
     """A request and how it was answered. `expected` is the ETag that a write names, `*` that there must be no object.
 
-    `etag` is that of the object which was written.
+    `etag` is that of the object which was written, `at_ns` when the answer came, of the monotonic clock.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Request(NamedTuple):
     expected: str | None
     status: int
     etag: str | None
+    at_ns: int = 0
 
     @property
     def writes(self) -> bool:
@@ -90,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         request = self._noted(answer, body)
         with self.proxy.changing:
-            self.proxy.requests.append(request)
+            self.proxy.requests.append(request._replace(at_ns=time.monotonic_ns()))
         # What `loses` does may send requests, too.
         if self.proxy.loses(request):
             self.proxy.lost.append(request)

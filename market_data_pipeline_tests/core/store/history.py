@@ -9,9 +9,9 @@ none has anything of a later write or a part of one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Event(NamedTuple):
@@ -34,6 +34,22 @@ def contradictions(events: Iterable[Event]) -> Iterator[str]:
         for event in of_day:
             yield from _of_one(event, of_day)
         yield from _of_all(of_day)
+
+
+def story(events: Sequence[Event], requests: Iterable[Any]) -> str:
+    """A line for each event and each request that a proxy noted, in order, in milliseconds from the first event on."""
+    first_ns = min(event.began_ns for event in events)
+
+    def ms(at_ns: int) -> int:
+        return (at_ns - first_ns) // 1_000_000
+
+    lines = [
+        (each.ended_ns, f"{each.day} {each.who} from {ms(each.began_ns)}: wrote {len(each.wrote)}, saw {len(each.saw)}")
+        for each in events
+    ]
+    for each in requests:
+        lines.append((each.at_ns, f"{each.method} {each.key} if {each.expected}: {each.status} {each.etag}"))
+    return "\n".join(f"{ms(at_ns)} {line}" for at_ns, line in sorted(lines))
 
 
 def _of_one(event: Event, of_day: list[Event]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from market_data_pipeline_tests.core.store.history import Event, contradictions
+from market_data_pipeline_tests.core.store.history import Event, contradictions, story
+from market_data_pipeline_tests.objects_proxy import Request
 
 
 def event(who: str, began: int, ended: int, wrote: str, saw: str) -> Event:
@@ -39,3 +40,14 @@ def test_an_illegal_one_is_told(wrong: Event, said: str) -> None:
 def test_a_day_does_not_answer_for_another_one() -> None:
     other = event("x", 30, 31, "e", "e")._replace(day="2024-03-06")
     assert list(contradictions([*A_LEGAL_ONE, other])) == []
+
+
+def test_the_story_of_a_race_is_in_order() -> None:
+    second = 1_000_000_000
+    events = [event("late", second, 3 * second, "b", "ab"), event("first", 0, second, "a", "a")]
+    put = Request("PUT", "chunks/a", "", "*", 200, "e1", at_ns=2 * second)
+    assert story(events, [put]).splitlines() == [
+        "1000 2024-03-05 first from 0: wrote 1, saw 1",
+        "2000 PUT chunks/a if *: 200 e1",
+        "3000 2024-03-05 late from 1000: wrote 1, saw 2",
+    ]

@@ -13,7 +13,7 @@ from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import day, klines_of, whole
 from market_data_pipeline_tests.core.store.conftest import SHARED_PLACES
-from market_data_pipeline_tests.core.store.history import contradictions
+from market_data_pipeline_tests.core.store.history import contradictions, story
 from market_data_pipeline_tests.core.store.racing import DAYS, LAST_FIRST, opened, raced
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, broken_chains, last_version, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket
@@ -44,7 +44,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("writers", WRITERS)
 def test_many_writers_of_a_new_dataset_end_with_one_truth(place: Place, writers: tuple[int, int]) -> None:
     events = raced(place.root, *writers)
-    assert list(contradictions(events)) == []
+    assert list(contradictions(events)) == [], story(events, place.proxy.requests if place.proxy else ())
     count = writers[0] * writers[1]
     assert len([event for event in events if event.wrote]) >= count * len(DAYS) * 2
     require_one_truth(place)
