@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import threading
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, day, klines_of, span, whole
 from market_data_pipeline_tests.core.store.test_revisions import HALT, OTHERS, SOME, having
-from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, proxied
-from market_data_pipeline_tests.places import environment_of, in_bucket, root_of
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
+from market_data_pipeline_tests.places import in_bucket, root_of
 
 DAY = day("2024-03-05")
 CHUNK = "chunk_000005_2024-03-05.parquet"
@@ -48,14 +47,6 @@ def publish(into: DatasetStore, values: Any = None, *, has_hole: bool = False) -
 def replace_the_chunk(address: str) -> None:
     """What the process does that is killed."""
     publish(opened(root_of(address)), SOME)
-
-
-@pytest.fixture
-def proxy(seaweedfs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
-    with proxied(seaweedfs) as running:
-        for name, value in environment_of(running.url).items():
-            monkeypatch.setenv(name, value)
-        yield running
 
 
 @pytest.mark.slow
