@@ -21,9 +21,11 @@ from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import EXIT_CODES
 from market_data_pipeline.cli.research import commands as research_commands
 from market_data_pipeline.cli.shell import values
+from market_data_pipeline.cli.shell.misplaced import Commands
 
 app = typer.Typer(
     name="market-data",
+    cls=Commands,
     help="A verified, resumable, local store of Binance 1-minute klines.",
     epilog=EXIT_CODES,
     no_args_is_help=True,

@@ -116,9 +116,9 @@ def assert_refused(result: "Result | subprocess.CompletedProcess[str]", *words: 
         (["backfill", "--source", "tape"], ["'tape'", "rest"]),
         (["backfill", *THREE_DAYS, "--chunk-size", "0"], ["chunk"]),
         (["backfill", *THREE_DAYS, "--chunk-size", "-5"], ["chunk"]),
-        (["verify"], ["run market-data backfill first"]),
-        (["status"], ["run market-data backfill first"]),
-        (["combine"], ["run market-data backfill first"]),
+        (["verify"], ["there is no spot BTC/USDT", "market-data --market spot --pair BTC/USDT backfill loads it"]),
+        (["status"], ["there is no spot BTC/USDT", "market-data --market spot --pair BTC/USDT backfill loads it"]),
+        (["combine"], ["there is no spot BTC/USDT", "market-data --market spot --pair BTC/USDT backfill loads it"]),
     ],
 )
 def test_a_request_that_cannot_be_served_is_refused_in_one_line_and_nothing_is_written(
@@ -126,6 +126,26 @@ def test_a_request_that_cannot_be_served_is_refused_in_one_line_and_nothing_is_w
 ) -> None:
     assert_refused(run(*SPOT, *arguments), *words)
     assert not run.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["backfill", "--market", "spot"], "--market stands before the command: market-data --market ... backfill"),
+        (["verify", "--pair=BTC/USDT"], "--pair stands before the command: market-data --pair ... verify"),
+        (["backfill", "BTC/USDT"], "stands before the command: market-data --pair BTC/USDT backfill"),
+        (["--pair", "BTC/USDT", "ETH/USDT", "status"], "No such command 'ETH/USDT'; write --pair before each pair"),
+        (["--start", "2024-05-10", "backfill"], "--start stands after the command: market-data COMMAND --start"),
+        (["backfil"], "No such command 'backfil'."),
+        (["backfill", "--no-such-option"], "No such option: --no-such-option"),
+    ],
+)
+def test_who_writes_a_word_in_the_wrong_place_is_told_where_it_stands(
+    run: MarketData, arguments: list[str], told: str
+) -> None:
+    refused = run(*arguments)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert told in refused.stderr.splitlines()[-1]
 
 
 def test_an_unreachable_exchange_is_said_in_one_line_and_nothing_is_written(market_data: Start) -> None:

@@ -1,0 +1,55 @@
+"""What a person is told who writes a word of the command line in the wrong place.
+
+Belongs here: which side of the command an option or a pair stands on. Does not belong here: the options themselves
+(`main`, the modules of the commands), other errors (`outcome`).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+# Typer has click inside, or beside it, by its version, and names this class in neither.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class Commands(TyperGroup):
+    """The commands, with options before them that say which datasets are meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            option = getattr(error, "option_name", None)
+            if option and _has(self.commands.values(), option):
+                raise _UsageError(
+                    f"{option} stands after the command: market-data COMMAND {option} ...", error.ctx
+                ) from None
+            raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            if hint := self._hint(error, ctx.invoked_subcommand):
+                raise _UsageError(hint, error.ctx) from None
+            raise
+
+    def _hint(self, error: Any, command: str | None) -> str:
+        option, problem = getattr(error, "option_name", None), str(error.message)
+        if option and _has([self], option):
+            return f"{option} stands before the command: market-data {option} ... {command}"
+        if "/" not in problem or option:
+            return ""
+        if "extra argument" in problem:
+            return f"{problem.rstrip('.')}; a pair stands before the command: market-data --pair BTC/USDT {command}"
+        if "No such command" in problem:
+            return f"{problem.rstrip('.')}; write --pair before each pair: --pair BTC/USDT --pair ETH/USDT"
+        return ""
+
+
+def _has(commands: Iterable[Any], option: str) -> bool:
+    return any(option in parameter.opts for command in commands for parameter in command.params)
