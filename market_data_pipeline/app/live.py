@@ -101,7 +101,7 @@ def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
     store = store_of(settings)
     dataset = store.find(target.market, target.pair)
     if dataset is None:
-        raise UsageError(f"{target.market} {target.pair} is not in {store.root}; run market-data backfill first")
+        raise store.lacks(target.market, target.pair)
     files = store.open(dataset)
     files.mark_live(live)
     if not live:

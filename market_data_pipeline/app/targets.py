@@ -121,6 +121,7 @@ def open_datasets(settings: Settings, target: Target) -> Iterator[DatasetStore]:
     else:
         datasets = list(store.datasets())
     if not datasets:
-        absence = f"{target.market} {target.pair} is not" if target.named else "there is nothing"
-        raise UsageError(f"{absence} in {store.root}; run market-data backfill first")
+        if target.named:
+            raise store.lacks(target.market, target.pair)
+        raise UsageError(f"there is nothing in {store.root}; run market-data backfill first")
     yield from store.open_each(datasets)

@@ -92,10 +92,7 @@ def find_stored(store: Store, market: Market, pair: str, as_of: str | None = Non
     if dataset is None and as_of is not None:
         raise UsageError(f"the snapshot {as_of} has no {market} {name}; make another snapshot of it, or leave it out")
     if dataset is None:
-        raise UsageError(
-            f"there is no {market} {name} under {store.root}; market-data status lists what is stored, "
-            f"market-data --market {market} --pair {name} backfill loads it"
-        )
+        raise store.lacks(market, name)
     return dataset
 
 

@@ -72,7 +72,7 @@ def test_datasets_are_chosen_as_of_other_commands(forgetful: MarketData) -> None
     ("words", "problem"),
     [
         ((), "there is nothing in "),
-        (("--market", "spot", "--pair", "NOSUCH/USDT"), "spot NOSUCH/USDT is not in "),
+        (("--market", "spot", "--pair", "NOSUCH/USDT"), "there is no spot NOSUCH/USDT under "),
         (("--universe", "nosuch"), "no universe 'nosuch'"),
     ],
 )

@@ -161,8 +161,8 @@ def test_an_error_of_the_disk_is_one_of_the_package(root):
 
 @pytest.mark.slow
 def test_verify_combine_and_status_are_those_of_the_commands(root):
-    for call in (verify, status, combine):
-        with pytest.raises(UsageError, match="run market-data backfill first"):
+    for call, cure in ((verify, "run market-data"), (status, "run market-data"), (combine, "backfill loads it")):
+        with pytest.raises(UsageError, match=cure):
             call()
     backfill(**BTC, start="2024-05-10", end="2024-05-13")
     backfill("ETH/USDT", market="spot", start="2024-05-10", end="2024-05-11")

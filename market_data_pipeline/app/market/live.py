@@ -82,6 +82,6 @@ def mark_many(settings: Settings, targets: Sequence[Target], *, live: bool) -> l
     """
     store = store_of(settings)
     known = [(target, store.find(target.market, target.pair)) for target in targets]
-    if missing := [f"{target.market} {target.pair}" for target, dataset in known if dataset is None]:
-        raise UsageError(f"{missing[0]} is not in {store.root}; run market-data backfill first")
+    if missing := [target for target, dataset in known if dataset is None]:
+        raise store.lacks(missing[0].market, missing[0].pair)
     return [mark(settings, target, live=live) for target, dataset in known if dataset and dataset.live is not live]

@@ -7,7 +7,6 @@ printing.
 from collections.abc import Sequence
 
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store.snapshots.lists import Snapshot, snapshots_of
 from market_data_pipeline.core.store.snapshots.making import make_snapshot
@@ -31,7 +30,7 @@ def make(settings: Settings, name: str, targets: Sequence[Target]) -> Snapshot:
     datasets = list[Dataset]()
     for target in targets:
         if (dataset := store.find(target.market, target.pair)) is None:
-            raise UsageError(f"{target.market} {target.pair} is not in {store.root}; run market-data backfill first")
+            raise store.lacks(target.market, target.pair)
         datasets.append(dataset)
     return make_snapshot(store, name, datasets)
 

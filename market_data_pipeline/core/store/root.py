@@ -55,7 +55,7 @@ class Store:
         for pair in pairs:
             with suppress(StoreError):  # it is one of those that are damaged
                 if self.find(market, pair) is None:
-                    raise UsageError(f"{market} {pair} is not in {self.root}; run market-data backfill first")
+                    raise self.lacks(market, pair)
             files.append(self.folder(market, pair) / layout.DATASET_FILE)
         return files
 
@@ -112,6 +112,13 @@ class Store:
         dataset = self.read(path)
         require_same(pair, dataset.pair)
         return dataset
+
+    def lacks(self, market: Market, pair: str) -> UsageError:
+        """The error of a request for a dataset that is not stored; it says how to load it."""
+        return UsageError(
+            f"there is no {market} {pair} under {self.root}; market-data status lists what is stored, "
+            f"market-data --market {market} --pair {pair} backfill loads it"
+        )
 
     def open(self, dataset: Dataset) -> DatasetStore:
         """The files of a dataset, created or not."""
