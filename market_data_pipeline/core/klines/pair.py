@@ -45,6 +45,7 @@ def parse_pair(text: str, *, has_contracts: bool = True) -> str:
     Raises:
         UsageError: none of these, or a contract where the market has none.
     """
+    _require_one(text)
     match = _SPELLINGS.fullmatch(_composed(text.strip()).translate(_ASCII_UPPER))
     if match is None:
         raise _no_pair(text)
@@ -124,6 +125,13 @@ def require_same(named: str, pair: str) -> None:
     if has_slash(named) and named != pair:
         token = token_of(pair)
         raise UsageError(f"there is no {named}: {token} is {pair}; write {pair} or {token}")
+
+
+def _require_one(pair: object) -> None:
+    """Refuse a list of pairs: callers without type hints give one where a single pair is read."""
+    if not isinstance(pair, str):
+        several = "backfill_many, combine_many and open_panel take several"
+        raise UsageError(f"not one pair: {str(pair)[:60]}; name one, such as 'BTC/USDT'; {several}")
 
 
 def _require_token(token: str, text: str) -> None:

@@ -50,6 +50,11 @@ def test_other_texts_are_refused_in_one_line(text):
         parse_pair(text)
 
 
+def test_several_pairs_are_no_pair_and_the_functions_that_take_them_are_named():
+    with pytest.raises(UsageError, match=r"not one pair: \['BTC/USDT', 'ETH/USDT'\]; .*backfill_many.*open_panel"):
+        parse_pair(["BTC/USDT", "ETH/USDT"])
+
+
 @pytest.mark.parametrize("text", ["CON", "c/on", "aux", "NUL", "COM/1", "LPT9"])
 def test_no_pair_has_a_name_that_no_folder_on_windows_can_have(text):
     with pytest.raises(UsageError, match="Windows"):
