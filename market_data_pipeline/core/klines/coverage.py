@@ -59,6 +59,11 @@ class Absence:
     span: Span
     evidence: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """As people read it: `outage: 284 minutes from 2021-04-25T04:01Z (rest: none, asked twice; ...)`."""
+        evidence = f" ({'; '.join(self.evidence)})" if self.evidence else ""
+        return f"{self.kind}: {span_text(self.span)}{evidence}"
+
 
 def gaps(open_times: npt.NDArray[np.int64], within: Span) -> list[Span]:
     """The maximal runs of minutes of `within` that are not in `open_times` (sorted, unique, on the minute grid)."""

@@ -103,6 +103,15 @@ def test_runs_of_one_kind_with_other_evidence_stay_apart_and_keep_it():
     ]
 
 
+def test_an_absence_is_printed_as_people_read_it():
+    found = Absence(
+        Kind.OUTAGE, Span(1619323260000, 1619340300000), ("rest: none, asked twice", "archive: none of them")
+    )
+    told = "outage: 284 minutes from 2021-04-25T04:01Z (rest: none, asked twice; archive: none of them)"
+    assert str(found) == told
+    assert str(Absence(Kind.OPEN, span(0, 1))) == "open: 1 minute from 1970-01-01T00:00Z"
+
+
 def test_absent_minutes_are_counted_by_kind():
     absences = [Absence(Kind.OUTAGE, span(0, 3)), Absence(Kind.OPEN, span(3, 4)), Absence(Kind.OUTAGE, span(7, 9))]
     assert minutes_by_kind(absences) == {"outage": 5, "open": 1}
