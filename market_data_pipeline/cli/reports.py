@@ -91,7 +91,7 @@ def print_proof(proof: Proof) -> None:
         _print_crosscheck(proof.crosscheck)
     if proof.combined is not Agreement.ABSENT:
         color = {Agreement.DAMAGED: "red", Agreement.OLDER: "yellow"}.get(proof.combined, "green")
-        problem = f" {proof.combined_problem}".rstrip()
+        problem = f": {proof.combined_problem}" if proof.combined_problem else ""
         out.print(styled("  combined      ", (proof.combined.value, color), problem))
 
 

@@ -89,7 +89,7 @@ def worker(
     runs: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="How many runs to execute at once.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Execute runs of Dagster's queue on this host until Ctrl-C; runs under way end first.
+    """Execute runs of Dagster's queue here, until Ctrl-C. Runs under way end first.
 
     Needs the extra [celery], and deploy/dagster.celery.yaml as `dagster.yaml`.
     """

@@ -39,7 +39,7 @@ def health(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command(epilog=examples("doctor"))
 def doctor(as_json: Json = False) -> None:
-    """Show on one page what this installation is, and what is wrong with it.
+    """Show what this installation is, and what is wrong with it.
 
     Versions, settings, folders and disks, exchange and clock, proxies, limits, who holds which lock, Dagster's storage,
     the last errors. Works with a broken configuration and without a network, and shows nothing secret. The exit code is

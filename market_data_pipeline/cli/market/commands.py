@@ -59,7 +59,7 @@ def pairs(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List every pair of a market that ever had klines, with the days on which it was traded."""
+    """List each pair of a market that ever had klines, and its days."""
     with errors_in_one_line():
         from market_data_pipeline.app.as_json import catalog_json, changes_json
         from market_data_pipeline.app.market import pairs as catalogs

@@ -108,9 +108,9 @@ def snapshot(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Name the stored chunks of days that are over, so that they can be read as they are now at any time.
+    """Name the stored chunks, to read them later as they are now.
 
-    Without --market, --pair and --universe: those of all datasets.
+    The day that is not over is in no snapshot. Without --market, --pair and --universe: those of all datasets.
     """
     with errors_in_one_line():
         from market_data_pipeline.app import as_json as documents
