@@ -215,7 +215,7 @@ def _of_interval(klines: DatasetKlines, interval: Interval, zone: Zone) -> Kline
 def _common_zone(pairs: Sequence[DatasetKlines]) -> Zone:
     zones = {klines.zone.name: klines.zone for klines in pairs}
     if len(zones) > 1:
-        raise UsageError(f"the pairs have days of different zones ({', '.join(sorted(zones))}); give tz")
+        raise UsageError(f"the pairs have days of different zones ({', '.join(sorted(zones))}); give tz (--align-tz)")
     return pairs[0].zone
 
 

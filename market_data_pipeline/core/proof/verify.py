@@ -46,7 +46,7 @@ class Verification:
     strangers: list[StorePath] = field(default_factory=list)
     """Files under `chunks/` that are no chunks of the dataset. They do no harm; repair moves them to quarantine."""
 
-    read: dict[str, tuple[Version, Entry]] = field(default_factory=dict)
+    read: dict[str, tuple[Version, Entry]] = field(default_factory=dict, repr=False)
     """By day, the version and the entry of each chunk that was read and is what its entry says."""
 
     awaited: int = 0
