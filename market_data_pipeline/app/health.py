@@ -207,7 +207,7 @@ def _wait(usage: Usage) -> str | None:
             f"the exchange refuses requests from this address for {seconds} s more; stop other programs that send some"
         )
     if usage.used >= usage.limit:
-        return f"{usage.used} of {usage.limit} used in this minute; a load has to wait for the next one"
+        return f"{usage.used:,} of {usage.limit:,} used in this minute; a load has to wait for the next one"
     return None
 
 
@@ -224,4 +224,4 @@ def _exchange(settings: Settings, target: Target) -> Iterator[Sign]:
         return
     yield Sign("exchange", ok=True, detail=f"{target.market} {target.pair} since {iso(life.first_open_ms)}")
     yield Sign("clock", ok=abs(off_ms) <= MOST_CLOCK_ERROR_MS, detail=f"{abs(off_ms)} ms off the exchange's")
-    yield Sign("weight", ok=True, detail=f"{usage.used} of {usage.limit} used in this minute")
+    yield Sign("weight", ok=True, detail=f"{usage.used:,} of {usage.limit:,} used in this minute")
