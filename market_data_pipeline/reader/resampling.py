@@ -32,6 +32,7 @@ _DAY_MINUTES = 1440
 # No bin is longer than a month.
 _LONGEST_BIN_MS = 32 * _DAY_MINUTES * MINUTE_MS
 _CLOCK = re.compile(r"(\d{1,4})([mh])")
+_OF_PANDAS = re.compile(r"(\d{0,4}) ?(min|t|h|d|w)(?:ute|our|ay|eek)?s?")
 _CALENDAR: dict[str, Callable[[date], bool]] = {
     "1d": lambda on: True,
     "1w": lambda on: on.weekday() == 0,
@@ -66,11 +67,26 @@ def parse_interval(text: str) -> Interval:
     name = text.strip()
     if starts_on := _CALENDAR.get(name):
         return Interval(name, _DAY_MINUTES, starts_on)
+    if minutes := _minutes_of(name):
+        return Interval(name, minutes, _CALENDAR["1d"])
+    others = f"no such interval: {text!r}; give minutes or hours that divide a day (5m, 4h), 1d, 1w or 1mo"
+    raise UsageError(others + _meant(name))
+
+
+def _minutes_of(name: str) -> int:
+    """The minutes of an interval that divides a day; 0 for any other text."""
     match = _CLOCK.fullmatch(name)
     minutes = int(match[1]) * {"m": 1, "h": 60}[match[2]] if match else 0
-    if not minutes or _DAY_MINUTES % minutes:
-        raise UsageError(f"no such interval: {text!r}; give minutes or hours that divide a day (5m, 4h), 1d, 1w or 1mo")
-    return Interval(name, minutes, _CALENDAR["1d"])
+    return minutes if minutes and not _DAY_MINUTES % minutes else 0
+
+
+def _meant(name: str) -> str:
+    """The interval that a spelling of pandas means, such as `5min` or `1D`, as a question; empty for any other text."""
+    if not (match := _OF_PANDAS.fullmatch(name.lower())):
+        return ""
+    unit = {"t": "m", "min": "m"}.get(match[2], match[2])
+    meant = f"{match[1] or 1}{unit}"
+    return f"; did you mean {meant}?" if meant in _CALENDAR or _minutes_of(meant) else ""
 
 
 def fields_for(names: Sequence[str]) -> list[str]:

@@ -497,6 +497,21 @@ def test_an_interval_that_does_not_divide_a_day_is_refused(btc, interval):
         btc.resample("1h", tz="Mars/Olympus")
 
 
+@pytest.mark.parametrize(
+    ("interval", "meant"),
+    [("5min", "5m"), ("15T", "15m"), ("1H", "1h"), ("4 hours", "4h"), ("1D", "1d"), ("W", "1w"), ("day", "1d")],
+)
+def test_an_interval_in_the_spelling_of_pandas_is_answered_with_the_one_that_it_means(btc, interval, meant):
+    with pytest.raises(UsageError, match=rf"; did you mean {meant}\?\Z"):
+        btc.resample(interval)
+
+
+@pytest.mark.parametrize("interval", ["7min", "2D", "1M", "MS", "three"])
+def test_no_interval_is_proposed_where_none_is_meant(btc, interval):
+    with pytest.raises(UsageError, match=r"1w or 1mo\Z"):
+        btc.resample(interval)
+
+
 def resampled_naively(rows: list[dict[str, Any]], interval: str, tz: str) -> list[dict[str, Any]]:
     """The bins of the klines, minute by minute."""
     by_minute = {row["open_time"] // MINUTE_MS: row for row in rows}
