@@ -1,0 +1,173 @@
+"""Chunk files: which of them are in use, what a file that cannot be read is, and where a damaged one goes."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from market_data_pipeline.core.errors import BadAnswer, StoreError
+from market_data_pipeline.core.klines.coverage import Absence, Kind
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.flaws import Flaw
+from market_data_pipeline.core.store.atomic import sha256_of
+from market_data_pipeline.core.store.chunks import files
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, changed, day, klines_of, span, whole
+from market_data_pipeline_tests.core.store.conftest import in_a_folder
+
+DAY = day("2024-03-05")
+DATASET = Dataset(Market.SPOT, "BTC/USDT", UTC_ZONE, date(2024, 3, 1))
+HALT = Absence(Kind.OUTAGE, span("2024-03-05T04:00Z", "2024-03-05T05:30Z"))
+KLINES = klines_of(whole(DAY), without=[HALT.span])
+RIGHT, EARLIER, LATER = (f"chunk_{index:06d}_2024-03-05.parquet" for index in (5, 2, 34))
+
+
+@pytest.fixture
+def chunks(root: Any) -> Any:
+    """The folder of chunks of a dataset."""
+    folder = root / "1m" / "chunks"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def a_chunk() -> files.NewChunk:
+    return files.new_chunk(DATASET, DAY, KLINES, [HALT], source="rest")
+
+
+def names(folder: Any) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_chunk_is_read_as_it_was_made(chunks: Any) -> None:
+    new = a_chunk()
+    path = chunks / RIGHT
+    path.write_bytes(new.content)
+    assert files.read(path, DATASET, DAY) == new.chunk
+    assert (new.chunk.entry.sha256, new.chunk.entry.size_bytes) == (sha256_of(new.content), len(new.content))
+    assert files.written(path, DATASET, DAY, KLINES, new.chunk.entry) == new.chunk
+    assert files.of_entry(DATASET, DAY, KLINES, new.chunk.entry) == new.chunk
+    path.write_bytes(new.content + b"!")
+    assert files.written(path, DATASET, DAY, KLINES, new.chunk.entry) is None
+
+
+def test_a_chunk_that_is_not_there_is_missing(chunks: Any) -> None:
+    for read in (
+        lambda: files.read(chunks / RIGHT, DATASET, DAY),
+        lambda: files.written(chunks / RIGHT, DATASET, DAY, KLINES, a_chunk().chunk.entry),
+    ):
+        with pytest.raises(StoreError) as refused:
+            read()
+        assert str(refused.value) == f"the chunk {RIGHT} is missing"
+
+
+@in_a_folder
+def test_what_is_in_the_place_of_a_chunk_and_no_file_is_an_error_of_one_line(chunks: Any) -> None:
+    (chunks / RIGHT).mkdir()
+    with pytest.raises(StoreError, match=f"^the chunk {RIGHT} cannot be read: .+$"):
+        files.read(chunks / RIGHT, DATASET, DAY)
+
+
+@in_a_folder
+def test_a_disk_that_cannot_read_a_chunk_is_a_problem_of_this_chunk(chunks: Any) -> None:
+    def broken(_day: str, _path: Any) -> tuple[bytes, str]:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(StoreError, match="cannot be read: OSError: .*Input/output error"):
+        files.read(chunks / RIGHT, DATASET, DAY, broken)
+
+
+@pytest.mark.parametrize("root", ["memory"], indirect=True)
+def test_an_object_store_that_is_away_says_nothing_of_a_chunk(chunks: Any) -> None:
+    def away(_day: str, _path: Any) -> tuple[bytes, str]:
+        raise OSError("away")
+
+    with pytest.raises(OSError, match="^away$"):
+        files.read(chunks / RIGHT, DATASET, DAY, away)
+
+    def too_large(_day: str, _path: Any) -> tuple[bytes, str]:
+        raise ValueError("it is larger than 64 MB")
+
+    with pytest.raises(StoreError, match="cannot be read: ValueError: it is larger than 64 MB"):
+        files.read(chunks / RIGHT, DATASET, DAY, too_large)
+
+
+def test_what_is_no_chunk_of_the_dataset_and_day_is_refused(chunks: Any) -> None:
+    (chunks / RIGHT).write_bytes(b"garbage")
+    with pytest.raises(StoreError, match=f"the chunk {RIGHT} cannot be read: ValueError: ArrowInvalid"):
+        files.read(chunks / RIGHT, DATASET, DAY)
+    (chunks / RIGHT).write_bytes(a_chunk().content)
+    with pytest.raises(StoreError, match=f"the chunk {RIGHT} is of spot BTC/USDT UTC 2024-03-05 by its footer"):
+        files.read(chunks / RIGHT, DATASET, day("2024-03-06"))
+
+
+def test_of_several_files_of_a_day_the_one_with_the_right_index_is_in_use(chunks: Any) -> None:
+    for name in (EARLIER, RIGHT, LATER, "chunk_000006_2024-03-06.parquet", "chunk_6_2024-03-06.parquet", "notes.txt"):
+        (chunks / name).write_bytes(b"-")
+    found = files.scan(chunks, DATASET)
+    assert found == {"2024-03-05": chunks / RIGHT, "2024-03-06": chunks / "chunk_000006_2024-03-06.parquet"}
+    assert files.misnamed(chunks, DATASET) == [("2024-03-05", chunks / LATER), ("2024-03-05", chunks / EARLIER)]
+    (chunks / RIGHT).unlink()
+    assert files.scan(chunks, DATASET)["2024-03-05"] == chunks / LATER
+    assert files.scan(chunks.parent / "none", DATASET) == {}
+
+
+def test_files_that_are_in_no_use_are_strangers_but_for_those_that_are_being_written(chunks: Any) -> None:
+    for name in (RIGHT, f"{RIGHT}.tmp", LATER, "notes.txt", "notes.txt.tmp"):
+        (chunks / name).write_bytes(b"-")
+    found = files.strangers(chunks, {chunks / RIGHT})
+    assert [path.name for path in found] == [LATER, "notes.txt", "notes.txt.tmp"]
+
+
+def test_chunks_are_renamed_after_the_start(chunks: Any) -> None:
+    (chunks / LATER).write_bytes(b"one")
+    (chunks / "chunk_000006_2024-03-06.parquet").write_bytes(b"other")
+    renamed = files.rename(files.scan(chunks, DATASET), DATASET)
+    assert renamed == {"2024-03-05": chunks / RIGHT, "2024-03-06": chunks / "chunk_000006_2024-03-06.parquet"}
+    assert names(chunks) == [RIGHT, "chunk_000006_2024-03-06.parquet"]
+    assert (chunks / RIGHT).read_bytes() == b"one"
+
+
+def test_a_file_that_is_set_aside_takes_no_place_of_another(chunks: Any) -> None:
+    quarantine = chunks.parent / "quarantine"
+    for number, content in enumerate((b"one", b"two", b"three")):
+        (chunks / RIGHT).write_bytes(content)
+        target = files.set_aside(chunks / RIGHT, keep=number == 1)
+        assert target == quarantine / (RIGHT if number == 0 else f"{RIGHT}.{number}")
+        assert target.read_bytes() == content
+        assert storage_of(chunks).is_file(chunks / RIGHT) is (number == 1)
+    assert names(quarantine) == [RIGHT, f"{RIGHT}.1", f"{RIGHT}.2"]
+
+
+def test_only_copies_and_chunks_are_taken_for_such() -> None:
+    assert all(map(files.is_chunk_or_copy, (RIGHT, f"{RIGHT}.1", f"{RIGHT}.17")))
+    assert not any(map(files.is_chunk_or_copy, (f"{RIGHT}.tmp", f"{RIGHT}.a", "notes.txt", f"{RIGHT}.1.2")))
+
+
+def test_klines_that_break_a_rule_become_no_chunk() -> None:
+    for klines, absences, problem in (
+        (KLINES, [], "90 minutes"),
+        (changed(KLINES, "high", 0, -1.0), [HALT], "high"),
+    ):
+        with pytest.raises(BadAnswer, match=f"^spot BTC/USDT 2024-03-05 was not stored: .*{problem}"):
+            files.new_chunk(DATASET, DAY, klines, absences, source="rest")
+    # Klines that were checked before are not checked again, their coverage is.
+    with pytest.raises(BadAnswer):
+        files.new_chunk(DATASET, DAY, KLINES, [], source="rest", checked=True)
+    assert files.chunk_problems(KLINES, a_chunk().chunk.footer, DAY) == []
+
+
+def test_a_flaw_names_the_sources_that_have_it() -> None:
+    volume = KLINES.column("volume").to_pylist()[7]
+    flawed = changed(KLINES, "taker_base_volume", 7, volume + 1.0)
+    at_ms = KLINES.column("open_time").to_pylist()[7]
+
+    def sources(source: str, *said: Flaw) -> tuple[str, ...]:
+        new = files.new_chunk(DATASET, DAY, flawed, [HALT], source=source, said=said)
+        [flaw] = new.chunk.footer.flaws
+        assert flaw.open_time == at_ms
+        return flaw.sources
+
+    assert sources("archive+rest", Flaw(at_ms, "any", 1.0, ("archive",))) == ("archive",)
+    assert sources("archive+live") == ("archive", "rest")
+    elsewhere = Flaw(at_ms + 60_000, "any", 1.0, ("archive",))
+    assert sources("rest", elsewhere) == ("rest",)
