@@ -1,5 +1,9 @@
 """The journal of a market: what is read of it, wherever it was cut, and who may remove which part of it."""
 
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +131,50 @@ def test_a_segment_that_cannot_be_read_is_an_error_of_one_line(root: Any) -> Non
     (journal / "1-a.journal").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"1-a\.journal cannot be read: it is no file"):
         journaled(folder_of(root, "BTCUSDT"), BTC)
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """In the block no file of this process becomes larger: what is written beyond is not, as on a full disk."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("other systems may write nothing of what has too little room")
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@in_a_folder
+@pytest.mark.parametrize("room", [1, 0], ids=["a part of the record", "nothing"])
+def test_a_record_that_the_disk_has_no_room_for_leaves_the_segment_as_it_was(root: Any, room: int) -> None:
+    journal = root / "binance" / ".journal"
+    writer = JournalWriter(journal)
+    writer.append([(BTC, rows(0))])
+    [segment] = segments(journal)
+    before = segment.read_bytes()
+    with (
+        files_of_at_most(len(before) + room),
+        pytest.raises(OSError, match="not written whole" if room else "File too large") as refused,
+    ):
+        writer.append([(BTC, rows(1, 3))])
+    if room:
+        assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(segment))
+    assert segment.read_bytes() == before
+    assert minutes_of({BTC: (bits_of(journaled(folder_of(root, "BTCUSDT"), BTC)),)}, BTC) == [0]
+    writer.append([(BTC, rows(1))])
+    assert journaled(folder_of(root, "BTCUSDT"), BTC).num_rows == 2
+
+
+@in_a_folder
+def test_the_first_record_of_a_segment_that_the_disk_has_no_room_for_leaves_an_empty_one(root: Any) -> None:
+    journal = root / "binance" / ".journal"
+    writer = JournalWriter(journal)
+    with files_of_at_most(1), pytest.raises(OSError, match="not written whole"):
+        writer.append([(BTC, rows(0))])
+    assert [path.read_bytes() for path in segments(journal)] in ([], [b""])
+    writer.append([(BTC, rows(0))])
+    assert journaled(folder_of(root, "BTCUSDT"), BTC).num_rows == 1
