@@ -71,7 +71,8 @@ def resolve(
     else:
         return Resolved(market, pair, source)
     fallback = open_source(market, FALLBACK_PAIR)
-    warning = f"{market} does not list {pair}: working on {FALLBACK_PAIR} INSTEAD (--strict-pair refuses)"
+    refusing = "--strict-pair or strict_pair=True refuses"
+    warning = f"{market} does not list {pair}: working on {FALLBACK_PAIR} INSTEAD ({refusing})"
     return Resolved(market, FALLBACK_PAIR, fallback, warning)
 
 

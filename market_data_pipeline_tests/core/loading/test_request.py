@@ -142,7 +142,7 @@ def test_the_dataset_of_a_fallback_is_that_of_the_pair_that_is_worked_on(store: 
         return Noting(named=pair, unlisted=("NO/PE",))
 
     nope = replace(REQUEST, pair="NO/PE")
-    told = "spot does not list NO/PE: working on BTC/USDT INSTEAD (--strict-pair refuses)"
+    told = "spot does not list NO/PE: working on BTC/USDT INSTEAD (--strict-pair or strict_pair=True refuses)"
     with found(store, open_source, nope) as asked:
         assert (asked.resolved.pair, asked.known, asked.warnings) == ("BTC/USDT", btc, (told,))
     with opened(store, open_source, nope) as again:

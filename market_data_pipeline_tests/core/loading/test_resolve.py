@@ -83,7 +83,8 @@ def test_for_a_pair_that_was_never_listed_the_fallback_is_worked_on_with_a_warni
     found = resolved(source, "NO/PE", strict=False)
     assert found.pair == "BTC/USDT"
     assert found.source is not source
-    assert found.warning == "spot does not list NO/PE: working on BTC/USDT INSTEAD (--strict-pair refuses)"
+    refusing = "--strict-pair or strict_pair=True refuses"
+    assert found.warning == f"spot does not list NO/PE: working on BTC/USDT INSTEAD ({refusing})"
     assert source.is_closed
     with pytest.raises(UsageError, match="spot does not list NO/PE; check the name"):
         resolved(Asked(refuses=PairNotListed("no")), "NO/PE")
