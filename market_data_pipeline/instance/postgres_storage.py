@@ -32,6 +32,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from market_data_pipeline.core.sources.budgets.engine import with_patience
 from market_data_pipeline.instance.events.batches import BatchedEvents, kind_of
 from market_data_pipeline.instance.events.brevity import in_index
+from market_data_pipeline.instance.events.interrupts import uninterrupted
 from market_data_pipeline.instance.events.keeping import KeptDays
 from market_data_pipeline.instance.events.planned import PlannedRanges
 from market_data_pipeline.instance.events.summaries import RunSummaries
@@ -51,7 +52,7 @@ class _Connecting:
     @contextmanager
     def connect(self, run_id: str | None = None) -> Iterator[sa.Connection]:
         """A connection for the block."""
-        with _connection(self._engine) as connection:
+        with uninterrupted(), _connection(self._engine) as connection:
             yield connection
 
     _connect = connect
@@ -72,6 +73,7 @@ class BatchedPostgresEventLogStorage(
 ):
     """Stores a batch in one transaction: all of its events, or none."""
 
+    @uninterrupted()
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store the events as `store_event` does, with one commit."""
         if not events:

@@ -44,6 +44,7 @@ from filelock import FileLock
 from market_data_pipeline.instance.databases import create_run_database, created_by_one, damage_named, has_version
 from market_data_pipeline.instance.events.batches import BatchedEvents, kind_of
 from market_data_pipeline.instance.events.brevity import texts_of
+from market_data_pipeline.instance.events.interrupts import uninterrupted
 from market_data_pipeline.instance.events.keeping import RUNLESS, KeptDays
 from market_data_pipeline.instance.events.planned import PlannedRanges
 from market_data_pipeline.instance.events.summaries import RunSummaries
@@ -98,7 +99,7 @@ class PooledSqliteRunStorage(SqliteRunStorage):
             # A forked child must neither use nor close the connections of its parent.
             self._inherited.append(self._pool)
             self._pool, self._pid = self._new_pool(), os.getpid()
-        with self._pool.connect() as connection, connection.begin():
+        with uninterrupted(), self._pool.connect() as connection, connection.begin():
             yield connection
 
     def dispose(self) -> None:
@@ -121,7 +122,7 @@ class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, Ke
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
-        with self._db_lock:
+        with uninterrupted(), self._db_lock:
             engine = self._engine(shard)
             with engine.connect() as connection, connection.begin():
                 yield connection
@@ -164,6 +165,7 @@ class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, Ke
         with suppress(OSError):
             os.utime(self.path_for_shard(run_id))
 
+    @uninterrupted()
     def store_event(self, event: EventLogEntry) -> None:
         """Store one event."""
         super().store_event(event)
@@ -183,6 +185,7 @@ class PooledSqliteEventLogStorage(BatchedEvents, PlannedRanges, RunSummaries, Ke
         for run_id, events_of_run in by_run.items():
             self._store_batch_of_run(run_id, events_of_run)
 
+    @uninterrupted()
     def _store_batch_of_run(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
         texts = [texts_of(event) for event in events]
         rows = [self._row(event, text) for event, (text, _) in zip(events, texts, strict=True)]
