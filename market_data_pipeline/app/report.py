@@ -33,6 +33,8 @@ class ReportedOne:
         not_stored: how many days Dagster has with a chunk and the store has not.
         problem: why the dataset could not be read, one line; empty if it could.
         may_pass: whether the problem is one of the disk.
+        manifest: whether Dagster was told of the manifest.
+        combined: whether it was told of the combined file.
     """
 
     name: str
@@ -41,6 +43,8 @@ class ReportedOne:
     not_stored: int
     problem: str = ""
     may_pass: bool = False
+    manifest: bool = False
+    combined: bool = False
 
 
 @dataclass(slots=True)
@@ -94,7 +98,8 @@ def report(
 
     def note(found: "Compared") -> None:
         told = 0 if found.problem else len(found.untold)
-        one = ReportedOne(found.name, found.days, told, found.not_stored, found.problem, found.may_pass)
+        files = {"manifest": found.manifest, "combined": found.combined is not None}
+        one = ReportedOne(found.name, found.days, told, found.not_stored, found.problem, found.may_pass, **files)
         result.datasets.append(one)
         on_dataset(one)
 

@@ -157,7 +157,9 @@ def print_report(report: Report, seconds: float) -> None:
     """Print what Dagster was told of."""
     stored, told = (sum(getattr(one, name) for one in report.datasets) for name in ("days", "told"))
     out.print(f"{count_text(len(report.datasets), 'dataset')}: {count_text(stored, 'day')} stored")
-    out.print(f"  told      {count_text(told, 'day')} in {seconds:.1f} s")
+    manifests, combined = (sum(getattr(one, name) for one in report.datasets) for name in ("manifest", "combined"))
+    files = [count_text(count, noun) for count, noun in ((manifests, "manifest"), (combined, "combined file")) if count]
+    out.print(f"  told      {', '.join([count_text(told, 'day'), *files])} in {seconds:.1f} s")
     out.print(f"  run       {report.run_id or 'none, as Dagster had everything'}")
     lost = [one for one in report.datasets if one.not_stored]
     for one in lost[:_MOST_LINES]:

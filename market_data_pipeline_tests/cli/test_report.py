@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from market_data_pipeline.instance import runs
@@ -61,6 +62,14 @@ def test_a_lost_home_gets_its_days_again_in_one_run_and_a_second_report_needs_no
     assert data_files(forgetful.root) == before
 
 
+def test_a_manifest_without_a_day_that_is_told_of_is_named(forgetful: MarketData) -> None:
+    forgetful("report")
+    with runs.open_instance(forgetful.root / "dagster") as instance:
+        instance.wipe_assets([dg.AssetKey(["binanceusdm", "P0USDT", "manifest"])])
+    assert "  told      0 days, 1 manifest in " in forgetful("report").stdout
+    assert "  told      0 days in " in forgetful("report").stdout
+
+
 def test_datasets_are_chosen_as_of_other_commands(forgetful: MarketData) -> None:
     assert "1 dataset: 2 days stored" in forgetful(*of("P0USDT"), "report").stdout
     universe(forgetful, market="futures", pairs=["P*"])
@@ -91,7 +100,8 @@ def test_a_damaged_dataset_is_named_and_hides_no_other(forgetful: MarketData) ->
     for words in ((), of("P0/USDT", "P1/USDT")):
         done = forgetful(*words, "report", "--json")
         assert done.exit_code == 1
-        (begun, failure), result = parsed(done.stdout)
+        events, result = parsed(done.stdout)
+        begun, failure = (event for event in events if event["event"] != "progress")
         assert (begun["datasets"], failure["event"]) == (2, "failed")
         assert failure["error"] == result["datasets"][0]["error"]
         failed, good = result["datasets"]
