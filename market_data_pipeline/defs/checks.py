@@ -26,6 +26,7 @@ from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.layout import owner_of
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.assets import AFTER, asset_key, inputs_of
 from market_data_pipeline.defs.metadata import findings_table
 from market_data_pipeline.defs.proof.results import MOST_FINDINGS, chunk_result, combined_result
@@ -203,7 +204,7 @@ def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.As
     elif not_compared and not days:
         description = f"nothing could be compared: {not_compared[0][1]}"
     else:
-        description = f"{days} days, equal" if days else "no day is old enough to be compared"
+        description = f"{count_text(days, 'day')}, equal" if days else "no day is old enough to be compared"
     return dg.AssetCheckResult(
         asset_key=asset_key(dataset, KLINES),
         check_name=MATCHES_OTHER_SOURCE,

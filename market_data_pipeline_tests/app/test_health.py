@@ -125,7 +125,7 @@ def test_a_live_dataset_that_is_behind(load: Load, settings: Settings, target: T
     (dataset,) = store_of(settings).datasets()
     store_of(settings).open(dataset).mark_live(True)
     assert bad(settings, target).keys() == {"live"}
-    assert "min behind the exchange" in bad(settings, target)["live"]
+    assert " days behind the exchange" in bad(settings, target)["live"]
 
 
 def test_a_market_that_does_not_answer_is_asked_once_for_all_its_live_datasets(settings: Settings, target: Target):

@@ -10,6 +10,7 @@ from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.text import age_text
 
 # One minute until the kline is closed, one for a tick that failed, one for the exchange.
 ALLOWED_MINUTES = 3
@@ -79,4 +80,4 @@ def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
     if newer.num_rows == 0:
         return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the exchange has no newer kline for {lag} min")
     remedy = "turn the live sensor on, or run market-data live"
-    return Freshness(ok=False, lag_minutes=lag, detail=f"{stored}, {lag} min behind the exchange; {remedy}")
+    return Freshness(ok=False, lag_minutes=lag, detail=f"{stored}, {age_text(lag)} behind the exchange; {remedy}")

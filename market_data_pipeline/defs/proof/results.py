@@ -18,7 +18,7 @@ from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.rolling import Rolled
 from market_data_pipeline.core.proof.verify import Verification
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.text import kinds_text
+from market_data_pipeline.core.text import count_text, kinds_text
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.metadata import findings_table
 from market_data_pipeline.instance.names import CHECKS, COMBINED, COMBINED_EQUALS_CHUNKS
@@ -91,14 +91,13 @@ def chunk_result(
         metadata["findings"] = findings_table(
             [(f"{finding.day} {finding.severity}", finding.problem) for finding in findings[:MOST_FINDINGS]]
         )
+    days, klines = count_text(verification.days, "day"), count_text(verification.rows, "kline")
     return dg.AssetCheckResult(
         asset_key=asset_key(verification.dataset, CHECKS[name][0]),
         check_name=name,
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR if is_error or not problems else dg.AssetCheckSeverity.WARN,
-        description=_first_problem(problems)
-        if problems
-        else f"{verification.days:,} days, {verification.rows:,} klines",
+        description=_first_problem(problems) if problems else f"{days}, {klines}",
         metadata=metadata,
     )
 
