@@ -20,7 +20,7 @@ from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.publishing import ChunkWriter
 from market_data_pipeline.core.store.dataset_file import read_dataset_version, write_dataset
 from market_data_pipeline.core.store.note_lock import LoadLocks
-from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, again_if_changed
+from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, Version, again_if_changed
 
 # The lock is held for one chunk, or for one look at a hundred.
 _LONGEST_WAIT_S = 60
@@ -108,8 +108,8 @@ class DatasetStore(ChunkWriter):
         finishes a renaming of chunks, removes temporary files.
         """
         with self._lock:
-            current, version = read_dataset_version(self.folder / layout.DATASET_FILE)
             self.refresh()
+            current, version = self._current()
             # A dataset.json that was written anew may start after days that have chunks.
             own = [date.fromisoformat(day) for day in self._paths if day in self.entries]
             earliest = min([start, *own])
@@ -155,6 +155,11 @@ class DatasetStore(ChunkWriter):
     def mark_live(self, live: bool) -> None:
         """Note in `dataset.json` whether live mode keeps the dataset current."""
         with self._lock:
-            current, version = read_dataset_version(self.folder / layout.DATASET_FILE)
+            current, version = self._current()
             self.dataset = replace(current, live=live)
             write_dataset(self.folder, self.dataset, version)
+
+    def _current(self) -> tuple[Dataset, Version | None]:
+        """What `dataset.json` has now, and its version; it is read again after what this process makes of it."""
+        self._dataset_version = None
+        return read_dataset_version(self.folder / layout.DATASET_FILE)

@@ -250,18 +250,20 @@ class ChunkWriter(ChunkList):
 
     def _name_rightly(self, day: Day) -> None:
         """Finish the renaming of the day's chunk if another process has not done so yet; nothing under a lock."""
-        path = self._paths.get(day.key)
-        if path is None or not self._files.is_conditional or day.key not in self.entries:
-            return
-        if path.name != layout.chunk_name(self.dataset, day.key) and self.dataset.index_of(day.key) > 0:
+        path = self._paths.get(day.key) if self._files.is_conditional and day.key in self.entries else None
+        if path and path.name != layout.chunk_name(self.dataset, day.key) and self.dataset.index_of(day.key) > 0:
             self._bring(day, path)
+            self._written[day.key] = self.chunk_path(day).name
 
     def _bring(self, day: Day, source: StorePath) -> None:
-        """Give a chunk the name that follows from the start, or add what it has to the chunk of this name.
+        """Name a chunk by the start, or add what it has to the chunk of this name; never back from a newer start.
 
         Nothing is lost if it is written meanwhile: whoever does that knows an old start, and see `_require_start`.
         """
-        target = self._chunks / layout.chunk_name(self.dataset, day.key)
+        if source.name > layout.chunk_name(self.dataset, day.key):
+            self._reread_dataset()
+        if source == (target := self._chunks / layout.chunk_name(self.dataset, day.key)):
+            return
         try:
             content = self._files.read(source, MOST_CHUNK_BYTES)
             self._files.write(target, content, None)
