@@ -79,8 +79,13 @@ def visitors(url: str) -> Iterator[Callable[[], AbstractContextManager[BrowserCo
         browser.close()
 
 
-def shown(visitor: BrowserContext, page: Page) -> Shown:
+def shown(visitor: BrowserContext, page: Page, *, stays_ms: int = 0) -> Shown:
     """Open the page in a new tab. What the visitor has seen before may come from the browser's caches.
+
+    Args:
+        visitor: who opens it.
+        page: which one.
+        stays_ms: so long the tab stays open after that; the UI fills its caches when a page is shown.
 
     Raises:
         BenchmarkFailed: the words are not on the screen within a minute.
@@ -110,6 +115,7 @@ def shown(visitor: BrowserContext, page: Page) -> Shown:
                 f"{page.path} does not show {page.words}:\n{tab.inner_text('body')[:2000]}"
             ) from error
         seconds = time.perf_counter() - since
+        tab.wait_for_timeout(stays_ms)
     finally:
         tab.close()
     slowest, name = max(taken, default=(0.0, "none"))

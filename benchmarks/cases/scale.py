@@ -30,6 +30,7 @@ from market_data_pipeline.services.addresses import Address, free_port
 
 _PAGE_GOAL_S, _DAEMON_GOAL_BYTES, _DAY_GOAL_BYTES, _DAY_GOAL_S = 3.0, 1e9, 4096, 0.004
 _START_WITHIN_S, _END_WITHIN_S = 300, 60
+_STAYS_MS = 5000
 # What is on the command line of each process of `market-data up`.
 _PROCESSES = {
     "daemon": "dagster._daemon",
@@ -63,7 +64,8 @@ def scale(bench: Bench) -> Iterator[Line]:
     As many processes report as there are cores, each in runs of a hundred datasets at most. Bytes are those of all
     tables with their indexes, less what an empty home has. SQLite gets a tenth of the datasets. Then `market-data up`
     serves them, with the live sensors on and no dataset live. A page is timed from the request until the words that the
-    reader came for are on the screen, in headless Chromium; the first page of a visitor has nothing in its caches.
+    reader came for are on the screen, in headless Chromium; the first page of a visitor has nothing in its caches, and
+    the visitor stays there for some seconds.
     Memory is resident memory after all pages, and again some minutes later. Postgres is the server that
     MARKET_DATA_TEST_POSTGRES names; without it SQLite gets all datasets, and its pages are timed.
     """
@@ -120,7 +122,7 @@ def _served(bench: Bench, home: _Home, datasets: int) -> Iterator[Line]:
         with visitors(url) as visitor:
             for round_ in range(bench.sizes.rounds + 1):
                 with visitor() as seeing:
-                    first = shown(seeing, next(iter(pages.values())))
+                    first = shown(seeing, next(iter(pages.values())), stays_ms=_STAYS_MS)
                     times = {name: shown(seeing, page) for name, page in pages.items()}
                 # The first round fills the webserver's caches.
                 if round_ == 0:
