@@ -1,5 +1,7 @@
 """How a database in Postgres is connected to: with an end of each wait, and without a secret in what is refused."""
 
+import sys
+
 import pytest
 
 from market_data_pipeline.core.errors import UsageError
@@ -40,3 +42,13 @@ def test_a_url_that_is_none_is_refused_without_its_text(url: str) -> None:
     with pytest.raises(UsageError) as refused:
         engine_to(url, "budget")
     assert str(refused.value) == "the URL of Postgres in dagster.yaml is not one; correct storage there"
+
+
+def test_a_package_that_is_missing_is_named_with_the_extra_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(UsageError) as refused:
+        engine_to("postgresql://host/db", "budget")
+    assert str(refused.value) == (
+        "the Dagster instance is in Postgres, for which a package is missing; install the extra [postgres], with the "
+        "wheel of make dist"
+    )

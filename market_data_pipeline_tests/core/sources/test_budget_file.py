@@ -1,0 +1,183 @@
+"""The budget in a file: what is read of it, who writes it, and where it goes when its folder takes it no more."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.core.sources.budgets.budget import Budget
+from market_data_pipeline.core.sources.budgets.file import BudgetFile
+
+NOW_S = 1_000.0
+LOST = Budget(7, 95, 0.0)
+
+
+class Places:
+    """Two folders for a budget, and what was warned of."""
+
+    def __init__(self, root: Path) -> None:
+        self.first, self.second = root / "first", root / "second"
+        self.warnings: list[str] = []
+
+    @property
+    def path(self) -> Path:
+        return self.first / "spot.json"
+
+    def budget(self, *folders: Path) -> BudgetFile:
+        """As another process would begin with it."""
+        return BudgetFile(
+            "spot",
+            folders=folders or (self.first, self.second),
+            lost=lambda: Budget(LOST.minute, LOST.used, LOST.closed_until_s),
+            warn=self.warnings.append,
+            clock_s=lambda: NOW_S,
+        )
+
+    def opened(self, *folders: Path) -> BudgetFile:
+        budget = self.budget(*folders)
+        budget.open()
+        return budget
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path)
+
+
+def seen(budget: BudgetFile) -> tuple[int, int, float]:
+    found = budget.look()
+    assert found.now_s == NOW_S
+    return found.minute, found.used, found.closed_until_s
+
+
+def spend(budget: BudgetFile, minute: int, used: int, closed_until_s: float = 0.0) -> None:
+    with budget.changing() as found:
+        assert found.now_s == NOW_S
+        found.minute, found.used, found.closed_until_s = minute, used, closed_until_s
+
+
+def test_what_one_process_spends_another_sees(places: Places) -> None:
+    one, other = places.opened(), places.opened()
+    assert seen(one) == (0, 0, 0.0)
+    spend(one, 5, 40, 1060.0)
+    assert seen(other) == (5, 40, 1060.0) == seen(places.budget())
+    spend(other, 5, 41)
+    assert seen(one) == (5, 41, 0.0)
+    assert places.warnings == []
+
+
+def test_before_it_is_opened_nothing_is_written_and_what_was_spent_is_added_then(places: Places) -> None:
+    late = places.budget()
+    spend(late, 5, 40, 1060.0)
+    assert seen(late) == (5, 40, 1060.0)
+    assert not places.first.exists()
+    spend(places.opened(), 5, 10, 1030.0)
+    late.open()
+    assert seen(late) == (5, 50, 1060.0)
+    # What was added is not added again.
+    late.open()
+    assert seen(late) == (5, 50, 1060.0)
+
+
+@pytest.mark.parametrize(("of_file", "used"), [(4, 40), (5, 50), (6, 50)])
+def test_what_was_spent_in_a_later_minute_begins_that_minute(places: Places, of_file: int, used: int) -> None:
+    late = places.budget()
+    spend(late, 5, 40)
+    spend(places.opened(), of_file, 10)
+    late.open()
+    assert seen(late) == (max(of_file, 5), used, 0.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"minute": "5", "used": 0, "closed_until_s": 0}'])
+def test_a_damaged_file_is_lost_and_written_anew(places: Places, content: bytes) -> None:
+    budget = places.opened()
+    places.path.write_bytes(content)
+    assert seen(budget) == (LOST.minute, LOST.used, LOST.closed_until_s)
+    with budget.changing() as found:
+        assert (found.minute, found.used) == (LOST.minute, LOST.used)
+    # Nothing was changed in the block, and the damage is gone all the same.
+    assert seen(places.opened()) == (LOST.minute, LOST.used, LOST.closed_until_s)
+    assert places.path.read_bytes() != content
+
+
+def test_a_file_that_is_gone_is_an_unspent_budget(places: Places) -> None:
+    budget = places.opened()
+    spend(budget, 5, 40)
+    places.path.unlink()
+    assert seen(budget) == (0, 0, 0.0)
+
+
+def test_what_is_no_file_is_shown_as_lost_and_left_with_a_reason(places: Places) -> None:
+    budget = places.opened()
+    spend(budget, 5, 40)
+    places.path.unlink()
+    places.path.mkdir()
+    assert seen(budget) == (LOST.minute, LOST.used, LOST.closed_until_s)
+    assert places.warnings == []
+    spend(budget, 5, 41)
+    [warning] = places.warnings
+    assert warning.startswith(f"the request weight cannot be kept in {places.first} (")
+    assert warning.endswith(f"); it is kept in {places.second}")
+    assert seen(budget) == (5, 41, 0.0) == seen(places.budget(places.second))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+def test_a_pipe_in_its_place_is_not_waited_for(places: Places) -> None:
+    budget = places.opened()
+    places.path.unlink()
+    os.mkfifo(places.path)
+    assert seen(budget) == (LOST.minute, LOST.used, LOST.closed_until_s)
+    spend(budget, 5, 41)
+    assert places.warnings == [
+        f"the request weight cannot be kept in {places.first} (it is no file); it is kept in {places.second}"
+    ]
+    assert stat.S_ISFIFO(places.path.stat().st_mode)
+
+
+def test_without_a_folder_that_takes_it_each_process_counts_by_itself(places: Places) -> None:
+    places.first.write_bytes(b"")
+    budget = places.opened(places.first / "budgets")
+    spend(budget, 5, 40)
+    assert seen(budget) == (5, 40, 0.0)
+    [warning] = places.warnings
+    assert warning.startswith(f"the request weight cannot be kept in {places.first / 'budgets'} (")
+    assert warning.endswith("); this process counts by itself")
+    budget.open()
+    assert seen(budget) == (5, 40, 0.0)
+    assert len(places.warnings) == 1
+
+
+def test_a_longer_file_gets_the_length_of_a_budget(places: Places) -> None:
+    budget = places.opened()
+    spend(budget, 5, 40)
+    size = places.path.stat().st_size
+    places.path.write_bytes(places.path.read_bytes() + b" " * 100)
+    assert seen(budget) == (5, 40, 0.0)
+    spend(budget, 5, 41)
+    assert places.path.stat().st_size == size
+    spend(budget, 28_000_000, 2_400, 1_700_000_000.123)
+    assert places.path.stat().st_size == size
+
+
+def test_a_budget_that_did_not_change_is_not_written(places: Places) -> None:
+    budget = places.opened()
+    spend(budget, 5, 40)
+    os.utime(places.path, (1, 1))
+    with budget.changing():
+        pass
+    assert places.path.stat().st_mtime == 1
+    spend(budget, 5, 41)
+    assert places.path.stat().st_mtime > 1
+
+
+def test_an_error_in_the_block_changes_nothing_and_frees_the_lock(places: Places) -> None:
+    budget = places.opened()
+    spend(budget, 5, 40)
+    with pytest.raises(KeyError), budget.changing() as found:
+        found.used = 99
+        raise KeyError
+    assert seen(budget) == (5, 40, 0.0)
+    spend(places.opened(), 5, 41)
+    assert seen(budget) == (5, 41, 0.0)
