@@ -229,16 +229,18 @@ def _with_next(items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.I
 
 
 def _chosen(items: list[pytest.Item], key: Key, tests: Tests, most_s: float) -> list[pytest.Item]:
-    """The tests that call the function, those of its module first, then of each module of tests one in turn.
+    """The tests that call the function: those of its module, of its folder, then of each module of tests one in turn.
 
     Of a module those come first that call little else: they look at this function the closest.
     """
+    source = Path(key[0])
     calling = [item for item in items if key in tests.calls[item.nodeid]]
     calling.sort(key=lambda item: (len(tests.calls[item.nodeid]), tests.seconds[item.nodeid]))
     turns: Counter[Path] = Counter()
-    ordered: list[tuple[bool, int, pytest.Item]] = []
+    ordered: list[tuple[tuple[bool, bool], int, pytest.Item]] = []
     for item in calling:
-        ordered.append((Path(key[0]).stem not in item.path.stem, turns[item.path], item))
+        is_far = source.stem not in item.path.stem, source.parent.name not in item.path.stem
+        ordered.append((is_far, turns[item.path], item))
         turns[item.path] += 1
     chosen, seconds = [], 0.0
     for *_, item in sorted(ordered, key=lambda each: each[:2]):
