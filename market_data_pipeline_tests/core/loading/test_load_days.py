@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market_data_pipeline.core.counting import memory
+from market_data_pipeline.core.counting.counts import DAYS_FAILED, DAYS_LOADED, KLINES_LOADED
 from market_data_pipeline.core.errors import PairNotListed
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
@@ -490,6 +492,39 @@ def test_the_log_says_once_why_many_days_failed_and_then_how_many(made, caplog, 
         f"spot BTC/USDT 2024-03-07 failed: not tried, because an earlier request failed: {gone}",
         "spot BTC/USDT 2024-04-30: until then 54 more days failed for the same reason",
     ]
+
+
+def test_days_are_counted_by_the_source_of_their_klines(made):
+    before = memory.take()
+    load(made, FakeSource(bad=[whole(day("2024-03-06"))], page_minutes=1440), THREE_DAYS)
+    counted = memory.take()
+    memory.give_back(before)
+    names = {counter.name for counter in (DAYS_LOADED, DAYS_FAILED, KLINES_LOADED)}
+    assert {key: count for key, count in counted.items() if key[0] in names} == {
+        (DAYS_LOADED.name, "spot", "rest"): 2,
+        (KLINES_LOADED.name, "spot", "rest"): 2 * 1440,
+        (DAYS_FAILED.name, "spot"): 1,
+    }
+
+
+class Revising(FakeSource):
+    """It has another number of trades at noon than it had."""
+
+    def _page(self, within: Span) -> Page:
+        page, noon = super()._page(within), at("2024-03-06T12:00Z")
+        times = page.klines.column("open_time").to_pylist()
+        return replace(page, klines=changed(page.klines, "trades", times.index(noon), 99)) if noon in times else page
+
+
+def test_a_day_that_fails_again_tells_what_was_revised_of_it(made):
+    on = whole(day("2024-03-06"))
+    [first] = load(made, FakeSource(missing=[HALT], unproven=True), on)
+    [again] = load(made, Revising(missing=[HALT], unproven=True), on, refetch=True)
+    assert (first.outcome, again.outcome) == (Outcome.FAILED, Outcome.FAILED)
+    assert first.revision is None
+    assert again.revision is not None
+    assert again.revision.fields == ("trades",)
+    assert again.entry == made.entries["2024-03-06"] != first.entry
 
 
 def test_a_failed_day_keeps_the_chunk_it_had(made):

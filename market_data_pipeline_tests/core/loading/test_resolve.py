@@ -39,7 +39,8 @@ class Asked(FakeSource):
 def resolved(source: Asked, pair: str, *, strict: bool = True, **options: object) -> Resolved:
     """`pair` if the source lists it; the fallback has another source."""
 
-    def opened(_: Market, named: str) -> FakeSource:
+    def opened(market: Market, named: str) -> FakeSource:
+        assert market is Market.SPOT
         return source if named == pair else FakeSource(listed=named)
 
     return resolve(opened, Market.SPOT, pair, strict=strict, **options)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from market_data_pipeline.core.store.chunks.encoding import Footer
 from market_data_pipeline.core.store.chunks.files import Chunk, new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State
-from market_data_pipeline.core.store.revisions import Change, Revision, append, read, revision_between
+from market_data_pipeline.core.store.revisions import Change, Revision, append, read, revision_between, withdraw
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.core.store.storage.places import storage_of
@@ -317,6 +317,21 @@ def test_what_was_written_is_read_back_in_order(root, dataset_store):
     append(root, noted)
     append(root, noted)
     assert read(root) == [noted]
+
+
+def test_a_revision_whose_chunk_was_refused_is_taken_out_again(dataset_store):
+    for values in (None, SOME, OTHERS):
+        publish(dataset_store, values)
+    first, second = ledger(dataset_store).read_bytes().splitlines(keepends=True)
+    revision, _ = read(dataset_store.folder)
+    withdraw(dataset_store.folder, revision)
+    assert ledger(dataset_store).read_bytes() == second
+    withdraw(dataset_store.folder, revision)
+    assert ledger(dataset_store).read_bytes() == second
+    append(dataset_store.folder, revision)
+    assert ledger(dataset_store).read_bytes() == second + first
+    withdraw(dataset_store.folder, revision)
+    assert ledger(dataset_store).read_bytes() == second
 
 
 def test_two_stores_note_what_each_of_them_replaced(root, dataset_store):
