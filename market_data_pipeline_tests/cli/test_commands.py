@@ -604,7 +604,14 @@ def test_status_says_what_is_stored(loaded: MarketData) -> None:
         "chunks": 3,
         "rows": 4320,
     }
-    assert "2024-05-10 .. 2024-05-12" in loaded("status").stdout
+    table = loaded("status").stdout
+    assert "2024-05-10 .. 2024-05-12" in table
+    assert " of " not in table
+
+
+def test_status_says_how_many_days_a_hole_leaves(loaded: MarketData) -> None:
+    assert loaded(*SPOT, "backfill", "--start", "2024-05-01", "--end", "2024-05-03").exit_code == 0
+    assert "5 of 12" in loaded("status").stdout
 
 
 def one_trade_more_each_minute(root: Path, day: str) -> DatasetStore:

@@ -5,6 +5,7 @@ printed as they are kept, so that no object of the store is needed.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, Literal
 
 from rich.table import Table
@@ -51,13 +52,23 @@ def _cells(status: Status) -> tuple[str, ...]:
         status["pair"],
         status["tz"],
         f"{status['first_day']} .. {status['last_day']}" if status["chunks"] else "none",
-        f"{status['chunks']:,}",
+        _chunks_text(status),
         f"{incomplete:,}" if incomplete else "-",
         f"{status['rows']:,}",
         size_text(status["bytes"]),
         ", ".join(f"{count:,} {state}" for state, count in status["states"].items()) or "-",
         kinds_text(status["absent_minutes"]),
     )
+
+
+def _chunks_text(status: Status) -> str:
+    """How many days have a chunk, and of how many where some between the first and the last have none."""
+    chunks: int = status["chunks"]
+    if not chunks:
+        return "0"
+    first, last = (date.fromisoformat(status[name]) for name in ("first_day", "last_day"))
+    days = (last - first).days + 1
+    return f"{chunks:,}" if chunks == days else f"{chunks:,} of {days:,}"
 
 
 def _print_notes(status: Status) -> None:
