@@ -4,7 +4,7 @@ Belongs here: values and their parsing. Does not belong here: spellings of pairs
 (`store.dataset_file`), paths (`store.layout`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
@@ -68,9 +68,10 @@ class Dataset:
     pair: str
     zone: Zone
     start: date
-    requested: tuple[Span, ...] = ()
+    # Left out of what a notebook shows: they are many, and instants in ms.
+    requested: tuple[Span, ...] = field(default=(), repr=False)
     live: bool = False
-    reused: Span | None = None
+    reused: Span | None = field(default=None, repr=False)
 
     @property
     def token(self) -> str:

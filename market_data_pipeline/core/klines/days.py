@@ -7,7 +7,7 @@ All instants are int milliseconds UTC; all windows are half-open.
 
 import re
 import zoneinfo
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,7 +30,7 @@ class Zone:
     """An IANA zone or a fixed offset, with the one name it is stored under (`Europe/Zurich`, `+05:30`)."""
 
     name: str
-    tzinfo: tzinfo
+    tzinfo: tzinfo = field(repr=False)
 
     @property
     def fixed_offset_minutes(self) -> int | None:
