@@ -81,6 +81,13 @@ def test_before_it_is_opened_nothing_is_written_and_what_was_spent_is_added_then
     assert seen(late) == (5, 50, 1060.0)
 
 
+def test_folders_that_do_not_exist_are_made(places: Places) -> None:
+    deep = places.first / "of" / "this" / "machine"
+    spend(places.opened(deep), 5, 40)
+    assert seen(places.budget(deep)) == (5, 40, 0.0)
+    assert places.warnings == []
+
+
 @pytest.mark.parametrize(("of_file", "used"), [(4, 40), (5, 50), (6, 50)])
 def test_what_was_spent_in_a_later_minute_begins_that_minute(places: Places, of_file: int, used: int) -> None:
     late = places.budget()

@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from market_data_pipeline.core.catalog.pairs import ListedPair, PairKind, PairStatus, Snapshot, TradedDays
@@ -53,6 +55,19 @@ def test_a_snapshot_is_read_as_it_was_written(root: Any, catalog: CatalogStore) 
     assert other.newest() == BOTH
     assert (other.days(), other.warnings) == ([DAY], [])
     assert CatalogStore(root, Market.FUTURES).newest() is None
+
+
+def test_other_programs_read_the_columns_of_a_snapshot(catalog: CatalogStore) -> None:
+    path = catalog.write(BOTH)
+    btc, gone = pq.read_table(pa.BufferReader(storage_of(path).read(path, 1 << 20))).to_pylist()
+    lives = [{"first": life.first, "last": life.last} for life in GONE.lives]
+    assert (btc["first_day"], btc["last_day"], btc["status"]) == (date(2017, 8, 17), None, BTC.status.value)
+    assert gone == {
+        "market": "spot", "symbol": "GONEUSDT", "pair": "GONE/USDT", "base": "GONE", "quote": "USDT",
+        "kind": GONE.kind.value, "status": GONE.status.value, "first_day": date(2018, 1, 1),
+        "last_day": date(2024, 4, 28), "lives": lives, "delivered_ms": 1_714_262_400_000,
+        "files_until": date(2024, 4, 28),
+    }  # fmt: skip
 
 
 def test_the_newest_is_the_one_of_the_last_day_until_another(catalog: CatalogStore) -> None:

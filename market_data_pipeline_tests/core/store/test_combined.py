@@ -17,7 +17,7 @@ from market_data_pipeline.core.klines.table import FIELDS, cut
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.combined import combine, read_combined, select
+from market_data_pipeline.core.store.combined import ChunkRows, Selection, combine, read_combined, select
 from market_data_pipeline.core.store.dataset_store import Chunk, DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
@@ -74,6 +74,22 @@ def test_pandas_reads_the_combined_file_without_options(loaded):
     assert list(frame.columns) == list(FIELDS)
     assert frame["open_time"].is_monotonic_increasing
     assert len(frame) == ALL.num_rows
+
+
+def test_all_chunks_whole_are_what_is_selected_without_a_choice(loaded):
+    chosen = Selection.of_all(loaded.dataset, loaded.by_day())
+    assert chosen == select(loaded)
+    assert (chosen.entries, chosen.span, chosen.suffix) == (tuple(loaded.by_day()), WINDOW, "all")
+
+
+def test_rows_are_taken_in_order_and_no_more_chunks_are_read_than_they_need(loaded):
+    rows, taken = ChunkRows(loaded, select(loaded)), 0
+    for count, chunks in ((1000, 1), (440, 1), (1441, 3), (0, 3)):
+        assert rows.take(count).equals(ALL.slice(taken, count))
+        taken += count
+        assert rows.entries == loaded.by_day()[:chunks]
+    assert rows.take(100_000).equals(ALL.slice(taken))
+    assert rows.take(1).num_rows == 0
 
 
 def test_nothing_is_written_while_the_chunks_are_the_same(loaded):

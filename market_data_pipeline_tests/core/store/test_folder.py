@@ -1,0 +1,114 @@
+"""A folder as a place for the store: what is on disk when a call has returned."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.core.store.disk.calls import Call, Kind, told
+from market_data_pipeline.core.store.storage.folder import FOLDER
+
+pytestmark = pytest.mark.skipif("os.name == 'nt'", reason="Windows syncs no folder")
+
+
+def kinds(act: Callable[[], object]) -> list[tuple[Kind, str]]:
+    """What the call changed or brought to disk, and of which file or folder."""
+    calls: list[Call] = []
+    with told(calls.append):
+        act()
+    return [(call.kind, call.path.name) for call in calls]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    return folder / "file"
+
+
+WRITTEN = [(Kind.EMPTIED, "file.tmp"), (Kind.SYNCED, "file.tmp"), (Kind.RENAMED, "file.tmp")]
+
+
+def test_a_file_and_its_name_are_on_disk_once_it_was_written(path: Path) -> None:
+    assert kinds(lambda: FOLDER.write(path, b"content")) == [*WRITTEN, (Kind.FOLDER_SYNCED, "folder")]
+    assert path.read_bytes() == b"content"
+    assert FOLDER.write(path, b"other") == FOLDER.version(path)
+
+
+def test_the_name_is_left_to_who_syncs_it_later(path: Path) -> None:
+    assert kinds(lambda: FOLDER.write(path, b"content", syncs=False)) == WRITTEN
+    assert kinds(lambda: FOLDER.sync(path.parent)) == [(Kind.FOLDER_SYNCED, "folder")]
+
+
+def test_the_first_record_of_a_file_brings_its_name_to_disk(path: Path) -> None:
+    appended = [(Kind.OPENED, "file"), (Kind.SYNCED, "file")]
+    assert kinds(lambda: FOLDER.append_at(path, b"one", 0)) == [*appended, (Kind.FOLDER_SYNCED, "folder")]
+    assert kinds(lambda: FOLDER.append_at(path, b"two", 3)) == appended
+    assert path.read_bytes() == b"onetwo"
+
+
+def test_what_is_appended_sees_the_last_bytes_and_is_on_disk_with_its_name(path: Path) -> None:
+    seen: list[bytes] = []
+
+    def addition(last: bytes) -> bytes:
+        seen.append(last)
+        return b"more"
+
+    appended = [(Kind.OPENED, "file"), (Kind.SYNCED, "file"), (Kind.FOLDER_SYNCED, "folder")]
+    for _ in range(3):
+        assert kinds(lambda: FOLDER.append(path, 6, addition)) == appended
+    assert seen == [b"", b"more", b"remore"]
+
+
+def test_a_file_that_is_streamed_is_there_as_a_whole_or_not_at_all(path: Path) -> None:
+    with FOLDER.streamed(path) as file:
+        file.write(b"content")
+        assert not path.exists()
+    assert path.read_bytes() == b"content"
+    with pytest.raises(KeyError), FOLDER.streamed(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert [each.name for each in path.parent.iterdir()] == ["file"]
+    assert path.read_bytes() == b"content"
+
+
+def test_a_folder_that_is_made_has_its_names_on_disk_from_above(path: Path) -> None:
+    deep = path.parent / "one" / "two"
+    made = kinds(lambda: FOLDER.make_folder(deep))
+    below = made[made.index((Kind.FOLDER_MADE, "one")) :]
+    assert below == [
+        (Kind.FOLDER_MADE, "one"),
+        (Kind.FOLDER_SYNCED, "folder"),
+        (Kind.FOLDER_MADE, "two"),
+        (Kind.FOLDER_SYNCED, "one"),
+    ]
+    assert deep.is_dir()
+
+
+def test_only_temporary_files_of_this_kind_are_removed(path: Path) -> None:
+    for name in ("mine.tmp", "mine", "other.tmp"):
+        (path.parent / name).write_bytes(b"-")
+    FOLDER.remove_unfinished(path.parent, lambda name: name == "mine")
+    assert FOLDER.names(path.parent) == ["mine", "other.tmp"]
+    assert FOLDER.sizes(path.parent) == {"mine": 1, "other.tmp": 1}
+
+
+def test_what_is_no_folder_has_no_names_and_nothing_to_remove(path: Path) -> None:
+    path.write_bytes(b"-")
+    for folder in (path, path.parent / "none"):
+        assert FOLDER.names(folder) == []
+        assert FOLDER.sizes(folder) == {}
+        FOLDER.remove_all(folder)
+    assert path.exists()
+
+
+def test_a_link_out_of_the_root_is_not_within_it(path: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"-")
+    path.write_bytes(b"-")
+    link = path.with_name("link")
+    link.symlink_to(outside)
+    assert FOLDER.is_within(path, path.parent)
+    assert not FOLDER.is_within(link, path.parent)
+    assert not FOLDER.is_within(path.with_name("none"), path.parent)
+    assert not FOLDER.is_within(path.parent, path.parent)
