@@ -236,6 +236,17 @@ def test_every_variable_in_the_docs_is_a_setting() -> None:
     assert sorted(page_and_name for page_and_name in named if page_and_name[1] not in known) == []
 
 
+def test_no_command_in_the_docs_installs_a_package_by_the_name_of_this_project() -> None:
+    """An index has a foreign package of that name with a higher version, which pip takes, also with `--find-links`."""
+    assert TOP / "docs" / "deployment.md" in PAGES
+    by_name = re.compile(
+        r"pip (?:install|download)[^\n`]*[ \"']market[-_]data[-_]pipeline(?:[-_]reader)?(?=[\[\"' \n`=]|$)"
+    )
+    installing = [page.name for page in PAGES for _ in by_name.finditer(page.read_text("utf-8"))]
+    assert by_name.search('pip install --find-links dist "market-data-pipeline[s3]"')
+    assert sorted(installing) == ["deployment.md"]  # the warning
+
+
 # --- routes
 
 
