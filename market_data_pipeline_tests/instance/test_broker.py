@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from sqlalchemy import make_url
 
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline_tests.instance.test_workers import add_run, launch, write_home
@@ -265,3 +266,19 @@ def test_a_worker_waits_for_its_broker(
     ]
     assert "does not answer" in said[0]
     assert "takes runs of the queue" in said[2]
+
+
+@pytest.mark.slow
+def test_a_worker_takes_no_run_before_its_postgres_is_there(worker: MarketData, tmp_path: Path, postgres: str) -> None:
+    there = make_url(postgres)
+    link = Link(str(there.host), there.port or 5432)
+    by_link = there.set(host="127.0.0.1", port=link.port).render_as_string(hide_password=False)
+    with ExitStack() as stack:
+        stack.callback(link.cut)
+        url, name = stack.enter_context(broker_queue("rabbitmq"))
+        write_home(tmp_path / "home", by_link, name)
+        link.cut()
+        lines = stack.enter_context(lines_of(worker, url))
+        assert "the Postgres of the Dagster instance cannot be used" in lines.get(timeout=60)
+        link.mend()
+        assert "takes runs of the queue" in lines.get(timeout=60)

@@ -63,6 +63,15 @@ class Beats:
         """
         self._engine, self._has_table = engine_to(url, "run", poolclass=sa.NullPool), False
 
+    def reach(self) -> None:
+        """Connect, and make the table if there is none.
+
+        Raises:
+            sa.exc.SQLAlchemyError: the database cannot be used.
+        """
+        with self._begin():
+            pass
+
     def begin(self, run_id: str, on_gone: Callable[[], None]) -> AbstractContextManager[None]:
         """Write the first beat of a run, and return the block that writes the others.
 

@@ -10,13 +10,14 @@ import signal
 import socket
 import warnings
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
-from celery.signals import after_setup_logger, worker_ready
+from celery.signals import after_setup_logger, celeryd_after_setup, worker_ready
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance.ref import InstanceRef
@@ -24,7 +25,8 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from sqlalchemy.exc import SQLAlchemyError
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, stop_never, wait_fixed
+from tenacity.stop import StopBaseT
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.text import one_line
@@ -45,6 +47,8 @@ _PATIENCE_S, _PAUSE_S = 900, 2
 def work(home: Path, *, runs: int) -> None:
     """Take runs until SIGTERM or Ctrl-C; runs under way end first, unless Ctrl-C is pressed again.
 
+    None is taken before Postgres answers: other workers may reach it, and a run would be held until it is given up.
+
     Args:
         home: the Dagster home, whose `dagster.yaml` names the launcher and Postgres.
         runs: how many are executed at once.
@@ -62,6 +66,9 @@ def work(home: Path, *, runs: int) -> None:
     name = f"market-data-{os.getpid()}@{socket.gethostname()}"
     queue = app.conf.task_queues[0].name
     ready = f"takes runs of the queue {queue} at {app.connection_for_read().as_uri()}, {runs} at once"
+    # After Celery has set the log up, and before it asks the broker for a run.
+    reach = partial(_postgres(stop_never, "this worker waits for it, and takes no runs"), _beats_of(home).reach)
+    celeryd_after_setup.connect(lambda **_: reach(), weak=False)
     worker_ready.connect(lambda **_: _log.info(ready), weak=False)
     logging.getLogger("market_data_pipeline").setLevel(logging.WARNING)
     logging.getLogger(_WORKERS).setLevel(logging.INFO)
@@ -101,10 +108,7 @@ def app_of(home: Path) -> Celery:
         raise UsageError(f"{home / INSTANCE_FILE} cannot be used: {one_line(said[0], 300)}") from error
     if not isinstance(launcher, WorkerRunLauncher):
         raise UsageError(f"{home / INSTANCE_FILE} names no workers; take deploy/dagster.celery.yaml for it")
-    url = postgres_url(home)
-    if url is None:
-        raise UsageError(f"{home / INSTANCE_FILE} has workers but no storage in Postgres; see docs/deployment.md")
-    beats = Beats(url)
+    beats = _beats_of(home)
 
     # Otherwise each other app of this process would get it, too.
     @launcher.celery.task(name=TASK_EXECUTE_JOB_NAME, shared=False)
@@ -112,6 +116,13 @@ def app_of(home: Path) -> Celery:
         _execute(beats, unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs).run_id)
 
     return launcher.celery
+
+
+def _beats_of(home: Path) -> Beats:
+    url = postgres_url(home)
+    if url is None:
+        raise UsageError(f"{home / INSTANCE_FILE} has workers but no storage in Postgres; see docs/deployment.md")
+    return Beats(url)
 
 
 def _execute(beats: Beats, run_id: str) -> None:
@@ -131,13 +142,21 @@ def _execute(beats: Beats, run_id: str) -> None:
 
 def _held(beats: Beats, run_id: str) -> AbstractContextManager[None]:
     """Begin the beats of the run, as soon as Postgres answers."""
-    trying = Retrying(
-        retry=retry_if_exception_type(SQLAlchemyError),
-        wait=wait_fixed(_PAUSE_S),
-        stop=stop_after_delay(_PATIENCE_S),
-        reraise=True,
-    )
+    trying = _postgres(stop_after_delay(_PATIENCE_S), f"run {run_id} waits for it")
     return trying(beats.begin, run_id, on_gone=lambda: _leave(run_id))
+
+
+def _postgres(stop: StopBaseT, meanwhile: str) -> Retrying:
+    """Calls again while Postgres cannot be used, and says so once."""
+
+    def say(state: RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            error = state.outcome.exception()
+            reason = one_line(str(getattr(error, "orig", None) or error), 200)
+            _log.warning("the Postgres of the Dagster instance cannot be used (%s); %s", reason, meanwhile)
+
+    is_away = retry_if_exception_type(SQLAlchemyError)
+    return Retrying(retry=is_away, wait=wait_fixed(_PAUSE_S), stop=stop, before_sleep=say, reraise=True)
 
 
 def _leave(run_id: str) -> None:
