@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Market
@@ -216,6 +217,21 @@ def test_no_token_and_no_password_is_shown(run: MarketData) -> None:
         assert SECRET not in done.output
     told = seen(json.loads(done.stdout)["lines"])
     assert "through the proxy 127.0.0.1:1" in told["exchange spot proxy"]
+
+
+def test_a_postgres_that_only_the_environment_names_is_told_also_before_its_first_use(
+    run: MarketData, postgres: str
+) -> None:
+    place = sa.make_url(postgres)
+    host, port, database = str(place.host), str(place.port or 5432), str(place.database)
+    home = run.root / "dagster"
+    home.mkdir(parents=True)
+    text = "storage: {postgres: {postgres_url: 'postgresql://'}}\n"
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    who = {"PGUSER": str(place.username), "PGPASSWORD": str(place.password or "")}
+    told = seen(examined(run, 0, PGHOST=host, PGPORT=port, PGDATABASE=database, **who))
+    assert told["dagster storage"].endswith(f" at {host}:{port}, database {database}")
+    assert "no tables there yet" in told["dagster last results"]
 
 
 def test_who_loads_a_dataset_is_told(run: MarketData) -> None:

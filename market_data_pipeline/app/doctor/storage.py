@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,6 +26,7 @@ from market_data_pipeline.settings import Settings
 
 SECTION = "dagster"
 LATE = "check that the database of the Dagster instance is up, and see dagster.yaml in DAGSTER_HOME"
+_TABLE = "asset_check_executions"
 _MOST_CHECKS, _MOST_CHARACTERS = 10, 300
 
 
@@ -43,7 +45,12 @@ def storage(settings: Settings) -> Iterator[Line]:
                 yield Line(SECTION, "storage", sign.detail)
                 return
             yield Line(SECTION, "storage", _shown(connection, url, settings.home))
-            yield from _checks(connection)
+            if url is None or sa.inspect(connection).has_table(_TABLE):
+                yield from _checks(connection)
+            else:
+                yield Line(
+                    SECTION, "last results", "none: no tables there yet, the first process of Dagster makes them"
+                )
     except MarketDataError as error:
         yield of_error(SECTION, "storage", error, LATE)
     except (sa.exc.SQLAlchemyError, OSError) as error:
@@ -78,8 +85,8 @@ def _shown(connection: sa.Connection, url: str | None, home: Path) -> str:
         size = (home / EVENT_INDEX).stat().st_size
         return f"SQLite in {home}, index of {size_text(size)}"
     version = str(connection.scalar(sa.text("SHOW server_version"))).partition(" ")[0]
-    place = sa.make_url(url)
-    return f"Postgres {version} at {place.host}:{place.port or 5432}, database {place.database}"
+    place: Any = getattr(connection.connection.driver_connection, "info", None)  # the URL may leave them to libpq
+    return f"Postgres {version} at {place.host}:{place.port}, database {place.dbname}"
 
 
 def _checks(connection: sa.Connection) -> Iterator[Line]:
