@@ -150,6 +150,12 @@ def test_klines_that_break_a_rule_become_no_chunk() -> None:
     ):
         with pytest.raises(BadAnswer, match=f"^spot BTC/USDT 2024-03-05 was not stored: .*{problem}"):
             files.new_chunk(DATASET, DAY, klines, absences, source="rest")
+    with pytest.raises(BadAnswer) as refused:
+        files.new_chunk(DATASET, DAY, changed(KLINES, "high", 0, -1.0), [], source="rest")
+    assert str(refused.value) == (
+        "spot BTC/USDT 2024-03-05 was not stored: high is not a price: 1 klines, first at 2024-03-05T00:00Z; absent "
+        "without a reason: 90 minutes from 2024-03-05T04:00Z"
+    )
     # Klines that were checked before are not checked again, their coverage is.
     with pytest.raises(BadAnswer):
         files.new_chunk(DATASET, DAY, KLINES, [], source="rest", checked=True)

@@ -60,6 +60,16 @@ def test_what_is_appended_sees_the_last_bytes_and_is_on_disk_with_its_name(path:
     assert seen == [b"", b"more", b"remore"]
 
 
+def test_a_folder_in_the_place_of_a_file_gets_a_name_that_is_free(path: Path) -> None:
+    for name in ("file", "file.1"):
+        (path.with_name(name)).mkdir()
+    (path / "mine").write_bytes(b"mine")
+    FOLDER.write(path, b"content")
+    assert path.read_bytes() == b"content"
+    assert FOLDER.names(path.parent) == ["file", "file.1", "file.2"]
+    assert (path.with_name("file.2") / "mine").read_bytes() == b"mine"
+
+
 def test_a_file_that_is_streamed_is_there_as_a_whole_or_not_at_all(path: Path) -> None:
     with FOLDER.streamed(path) as file:
         file.write(b"content")

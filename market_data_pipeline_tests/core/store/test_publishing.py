@@ -12,7 +12,7 @@ from market_data_pipeline.core.store.chunks.files import NewChunk, new_chunk
 from market_data_pipeline.core.store.chunks.replacing import Overtaken
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import changed, day, klines_of, span, whole
 
 FIRST = date(2024, 3, 1)
 DAY = day("2024-03-05")
@@ -83,6 +83,16 @@ def test_a_chunk_with_an_older_name_gets_the_one_that_follows_from_the_start(
     chunks = dataset_store.folder / "chunks"
     assert [path.name for path in chunks.iterdir()] == ["chunk_000034_2024-03-05.parquet"]
     assert opened(root).read(DAY).entry.rows == 1440
+
+
+def test_a_revision_is_noted_and_logged(dataset_store: DatasetStore, caplog: pytest.LogCaptureFixture) -> None:
+    dataset_store.publish(a_chunk(dataset_store))
+    klines = changed(klines_of(whole(DAY)), "trades", 7, 99)
+    dataset_store.publish(new_chunk(dataset_store.dataset, DAY, klines, [], source="rest"))
+    assert dataset_store.revised[DAY.key].fields == ("trades",)
+    assert [record.getMessage() for record in caplog.records] == [
+        "spot BTC/USDT 2024-03-05 revised: trades of 1 minutes"
+    ]
 
 
 def test_equal_klines_of_another_source_change_no_file(dataset_store: DatasetStore) -> None:
