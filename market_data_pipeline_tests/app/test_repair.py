@@ -68,3 +68,15 @@ def test_what_stays_bad_fails_the_run(load: Load, settings: Settings, target: Ta
     with runs.open_instance(settings.home) as instance:
         newest = instance.get_runs()[0]
     assert (newest.job_name, newest.is_failure) == ("repair", True)
+
+
+def test_a_repair_removes_what_a_killed_writer_left(load: Load, settings: Settings, target: Target):
+    dataset = load("2024-03-05", "2024-03-07").dataset
+    files = store_of(settings).open(dataset)
+    chunk = files.chunk_path(dataset.day("2024-03-05"))
+    left = [files.folder / "manifest.json.tmp", chunk.with_name(f"{chunk.name}.tmp")]
+    for path in left:
+        path.write_bytes(b"the begin of")
+    chunk.unlink()
+    assert [one.ok for one in repaired(settings, target)] == [True]
+    assert [path.exists() for path in left] == [False, False]

@@ -69,6 +69,7 @@ def repair(
         SourceUnavailable: a pair's end is proven, and the exchange cannot be asked again about it; the days that are
             damaged have been loaded again.
     """
+    store.remove_unfinished()
     for path in store.strangers():
         if moved := store.quarantine(path):
             yield Repaired(path.name, "no chunk of this dataset", f"moved to {moved}", ok=True)

@@ -124,11 +124,19 @@ class DatasetStore(ChunkWriter):
             if has_moved:
                 self.refresh()  # what others wrote before they could know of it has old names, too
             self._files.make_folder(self._chunks)
-            # Only of files that are written under this lock, now held.
-            self._files.remove_unfinished(self.folder, {layout.DATASET_FILE, layout.MANIFEST_FILE}.__contains__)
-            chunk_files.remove_unfinished(self._chunks)
+            self._remove_unfinished()
             if self._rename() or (has_moved and self._listed):
                 self._write_manifest()
+
+    def remove_unfinished(self) -> None:
+        """Remove the temporary files of killed processes."""
+        with self._lock:
+            self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        # Only of files that are written under this lock, now held.
+        self._files.remove_unfinished(self.folder, {layout.DATASET_FILE, layout.MANIFEST_FILE}.__contains__)
+        chunk_files.remove_unfinished(self._chunks)
 
     def _rename(self) -> bool:
         """Give each chunk the name that follows from the start; True if one had another name.
