@@ -101,8 +101,11 @@ def happened(scenario: Scenario, server: ObjectServer) -> Happened:
     return found
 
 
-def crashes_of(found: Happened) -> Iterator[tuple[int, Objects]]:
-    """After how many writes there was a crash, and the objects then, with each choice of those on their way."""
+def crashes_of(found: Happened) -> Iterator[tuple[int, int, Objects]]:
+    """After how many writes there was a crash, and the objects then, with each choice of those on their way.
+
+    The second number is of the writes that were answered: a command tells of nothing that was not.
+    """
     for at in range(len(found.writes) + 1):
         done = found.writes[:at]
         # Whoever had sent one later may have known that these were answered.
@@ -111,10 +114,8 @@ def crashes_of(found: Happened) -> Iterator[tuple[int, Objects]]:
         for lacking in range(len(doubtful) + 1):
             for missing in combinations(doubtful, lacking):
                 if at - 1 in missing or not missing:  # the others are of an earlier crash
-                    yield (
-                        at,
-                        _applied(found.before, [each for number, each in enumerate(done) if number not in missing]),
-                    )
+                    there = [each for number, each in enumerate(done) if number not in missing]
+                    yield at, min(missing, default=at), _applied(found.before, there)
 
 
 def _applied(before: Objects, writes: list[Write]) -> Objects:
@@ -137,11 +138,11 @@ class Trial:
         self.found = happened(self.scenario, server)
         self.counts.operations = len(self.found.writes)
 
-    def crash(self, at: int, objects: Objects) -> None:
+    def crash(self, at: int, told: int, objects: Objects) -> None:
         """A crash after so many writes: what is there is looked at, and the next command heals it."""
         self._count(objects)
         place = Place(self._server, objects)
-        self._look(place, self.found.promise_at(at), f"crash after {at}")
+        self._look(place, self.found.promise_at(told), f"crash after {at}")
         self._heal(place, at, f"crash after {at}")
 
     def late(self, at: int, after: int | None) -> None:
@@ -282,8 +283,8 @@ def _share(
         written = [write.key for write in trial.found.writes]
         writes = [at for at, key in enumerate(written) if not key.startswith(".probe-")]
         own = range(sum(not key.startswith(_OF_PROCESSES) for key in written))
-        for at, objects in some(list(crashes_of(trial.found)), plan.crashes):
-            trial.crash(at, objects)
+        for at, told, objects in some(list(crashes_of(trial.found)), plan.crashes):
+            trial.crash(at, told, objects)
         for at, after in some([(at, after) for at in writes for after in (1, 4, None)], plan.late):
             trial.late(at, after)
         fates = [(number, Fate.ANSWER_LOST, None) for number in own]
