@@ -152,7 +152,7 @@ class Dagster:
         return [summary for summary in summaries if root in summary.asset_roots][:limit]
 
     def events(self, run_id: str, cursor: str | None) -> tuple[list[dict[str, Any]], str, bool]:
-        """Up to 1000 events of a run after the cursor, the cursor of the next call, and whether there are more."""
+        """At most 1000 events of a run after the cursor, the cursor of the next call, and whether there are more."""
         result = self._query(queries.EVENTS, id=run_id, cursor=cursor)
         if result["__typename"] != "EventConnection":
             raise DagsterUnavailable(f"Dagster does not return the events of run {run_id}")

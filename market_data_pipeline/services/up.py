@@ -34,6 +34,7 @@ from market_data_pipeline.settings import Settings
 Print = Callable[[str], None]
 
 _START_WITHIN_S = 180
+_PIECE = "DAGSTER_UI_EVENT_LOAD_CHUNK_SIZE"
 # Docker kills a container 10 s after it asked it to stop. Without runs in flight, stopping takes less than that.
 _END_WITHIN_S, _END_RUNS_WITHIN_S = 4, 40
 
@@ -130,6 +131,8 @@ def _environment(home: Path, request: UpRequest) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # What they print is read as UTF-8, which on Windows is not what they print by themselves.
         "PYTHONIOENCODING": "utf-8:replace",
+        # Events of a run that the UI gets at once: a page waits for the first of them. Dagster's default is 1,000.
+        _PIECE: inherited.get(_PIECE, "200"),
         # The processes talk to each other directly, even where a proxy is set.
         "no_proxy": ",".join([*no_proxy[:1], "127.0.0.1", "localhost", request.dagster.host]),
         MARK: str(home),
