@@ -77,6 +77,8 @@ def test_each_command_of_a_tour_works(page: Path, simulate: Simulate, tmp_path: 
         else:
             for line in text.splitlines():
                 command, _, comment = line.partition("#")
+                if command.startswith((". ", "export ")):
+                    continue  # of a shell, whose environment the one above is
                 count += 1
                 if "until Ctrl-C" in comment:
                     until_it_answers(command, env, tmp_path)

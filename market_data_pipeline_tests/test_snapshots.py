@@ -107,7 +107,7 @@ def test_mistakes_are_one_line(run: MarketData) -> None:
         (["snapshot", "../x"], "no name of a snapshot"),
         (["snapshot", "--remove"], "--remove removes one snapshot; name it"),
         (["snapshot", "other", "--remove"], "no snapshot 'other'"),
-        (["--market", "spot", "--pair", "ADA/USDT", "snapshot", "other"], "spot ADA/USDT is not in"),
+        (["--market", "spot", "--pair", "ADA/USDT", "snapshot", "other"], "there is no spot ADA/USDT"),
         (["--universe", "mine", "snapshot", "other"], "no universe 'mine'"),
         (["verify", "--snapshot", "paper", "--repair"], "--snapshot goes with --json alone"),
         (["export", "--format", "csv", "--output", "out", "--as-of", "other"], "no snapshot 'other'"),

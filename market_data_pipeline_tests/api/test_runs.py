@@ -112,7 +112,7 @@ def test_many_pairs_are_verified_repaired_and_combined_in_one_run_each(loaded: A
         ({"universe": "nosuch"}, "no universe 'nosuch'"),
         ({"pairs": ["NOSUCH*"]}, "'NOSUCH*' matches no pair"),
         ({"pairs": ["SIM02/USDT", "SIM02USDT"]}, "named twice"),
-        ({"pairs": ["SIM02/USDT", "SIM99/USDT"]}, "spot SIM99/USDT is not in"),
+        ({"pairs": ["SIM02/USDT", "SIM99/USDT"]}, "there is no spot SIM99/USDT"),
     ],
 )
 def test_a_request_about_many_that_cannot_be_is_refused(
@@ -176,7 +176,7 @@ def test_report_tells_dagster_nothing_that_it_knows(loaded: Api, named: dict[str
 def test_report_refuses_what_is_not_stored(loaded: Api) -> None:
     refused = loaded.post("/report", json={"market": "spot", "pair": "NOSUCH/USDT"})
     assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
-    assert "NOSUCH/USDT is not in" in refused.json()["detail"]
+    assert "there is no spot NOSUCH/USDT" in refused.json()["detail"]
 
 
 def test_combine(loaded: Api) -> None:
@@ -265,7 +265,7 @@ def test_live_mode_of_pairs_that_cannot_be_is_refused(
     refused = getattr(loaded, method)("/live", params={"market": "spot", **named})
     assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
     if method == "delete" and "SIM08/USDT" in named.get("pair", ""):
-        problem = "spot SIM08/USDT is not in"
+        problem = "there is no spot SIM08/USDT"
     assert problem in refused.json()["detail"]
     assert stored() == before
 

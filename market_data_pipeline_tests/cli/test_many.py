@@ -129,7 +129,7 @@ def test_a_pair_that_is_not_stored_is_refused_before_anything_is_written(loaded:
     for command in (["combine"], ["live", "--mark"], ["verify"]):
         refused = loaded(*of("P0/USDT", "P9/USDT"), *command)
         assert refused.exit_code == 2, refused.output
-        assert "futures P9/USDT is not in" in refused.stderr and len(refused.stderr.splitlines()) == 1
+        assert "there is no futures P9/USDT" in refused.stderr and len(refused.stderr.splitlines()) == 1
     assert data_files(loaded.root) == before
 
 
