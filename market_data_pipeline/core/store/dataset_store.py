@@ -81,7 +81,10 @@ class DatasetStore(ChunkWriter):
         if day.key not in self.entries:
             return False
         with self.undisturbed():
-            return self._matches_or_grew(day)
+            # Where there is no lock, it may have been renamed again since.
+            return self._matches_or_grew(day) or (
+                self._files.is_conditional and self._was_moved(day) and self.is_intact(day)
+            )
 
     def trusted(self, day: Day) -> Chunk | None:
         """The day's chunk if it is intact, else None; the one that this object wrote last is not read again."""
