@@ -12,6 +12,7 @@ from market_data_pipeline.core.loading.request import WindowRequest, found, open
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, at, span
+from market_data_pipeline_tests.core.loading.test_resolve import Asked
 
 REQUEST = WindowRequest(Market.SPOT, "BTC/USDT", UTC_ZONE, at("2024-05-01T12:00Z"), at("2024-05-01T12:30Z"))
 
@@ -87,13 +88,11 @@ def test_a_user_is_told_of_a_pause_and_not_of_an_end(store: Store) -> None:
 
 
 @dataclass
-class Noting(FakeSource):
-    """Notes what it is asked for beside klines, and has no pair of the names in `unlisted`."""
+class Noting(Asked):
+    """Notes also between what it is asked for a life, and has no pair of the names in `unlisted`."""
 
     named: str = "BTC/USDT"
     unlisted: tuple[str, ...] = ()
-    names_asked: int = 0
-    is_closed: bool = False
     betweens: list[Span | None] = field(default_factory=list)
 
     def life(self, since_ms: int = 0, *, between: Span | None = None, refresh: bool = False) -> Life:
@@ -101,13 +100,6 @@ class Noting(FakeSource):
         if self.named in self.unlisted:
             raise PairNotListed("no")
         return super().life(since_ms, between=between, refresh=refresh)
-
-    def listed_pair(self) -> str | None:
-        self.names_asked += 1
-        return self.listed
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 def test_base_and_quote_are_asked_for_where_neither_the_catalog_nor_a_dataset_has_them(store: Store) -> None:
