@@ -6,26 +6,23 @@ Belongs here: pairs of moments. Does not belong here: single moments by their na
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from itertools import combinations
-from typing import Any
 
 import pytest
 
 from market_data_pipeline.core.klines.coverage import Span
-from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.loading.day import DayLoader
 from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.plan import Outcome, Task
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import REST, UTC_ZONE, FakeSource, day, klines_of, whole
+from market_data_pipeline_tests.core.fakes import REST, FakeSource, klines_of, whole
+from market_data_pipeline_tests.core.store.test_moving_starts import DAY, EARLIER, FIRST, opened
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
 from market_data_pipeline_tests.places import in_bucket
 from market_data_pipeline_tests.powerloss.object_server import ObjectServer, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-FIRST, EARLIER, EARLIEST = date(2024, 3, 1), date(2024, 2, 28), date(2024, 2, 20)
-DAY = day("2024-03-05")
+EARLIEST = date(2024, 2, 20)
 NEWEST = "chunk_000015_2024-03-05.parquet"
 STORED, OWN, OTHERS = (
     Span(DAY.start_ms + first * MINUTE_MS, DAY.start_ms + (first + 480) * MINUTE_MS) for first in (0, 480, 960)
@@ -44,11 +41,6 @@ def server() -> Iterator[ObjectServer]:
 @pytest.fixture
 def direct(server: ObjectServer) -> str:
     return server.url
-
-
-def opened(root: Any) -> DatasetStore:
-    """The dataset as another process opens it."""
-    return Store(root, manifest_interval_s=0).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
 
 
 def load(store: DatasetStore, window: Span) -> None:
