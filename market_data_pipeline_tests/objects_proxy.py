@@ -5,14 +5,17 @@ the server (`servers`), what is tested.
 """
 
 import http.client
+import os
 import re
 import socket
+import struct
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -44,6 +47,15 @@ class Request(NamedTuple):
 Loses = Callable[[Request], bool]
 
 
+class Cut(Enum):
+    """How a connection ends whose answer is lost."""
+
+    CLOSED = "closed before the answer"
+    RESET = "reset before the answer"
+    IN_THE_HEAD = "closed within the head of the answer"
+    IN_THE_BODY = "closed within the body of the answer, if it has one"
+
+
 @dataclass
 class ObjectsProxy:
     """A proxy that runs. `url` takes the place of the server's, `requests` has all that were answered, in order."""
@@ -53,6 +65,7 @@ class ObjectsProxy:
     loses: Loses = lambda _: False
     lost: list[Request] = field(default_factory=list)
     """Those whose answers did not arrive, because `loses` said so."""
+    cut: Cut = Cut.CLOSED
     forgotten: set[str] = field(default_factory=set)
     """The queries of requests that end an upload, of which the server shall know nothing."""
     changing: threading.Lock = field(default_factory=threading.Lock)
@@ -99,8 +112,25 @@ class _Handler(BaseHTTPRequestHandler):
         # What `loses` does may send requests, too.
         if self.proxy.loses(request):
             self.proxy.lost.append(request)
-            self._hang_up()
+            self._lose(answer, content)
             return
+        self._send(answer, content)
+
+    def _lose(self, answer: http.client.HTTPResponse, content: bytes) -> None:
+        if self.proxy.cut is Cut.RESET:
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # closing it resets it
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.close_connection = True
+            socket.close(self.connection.detach())
+            return
+        if self.proxy.cut is Cut.IN_THE_HEAD:
+            self.wfile.write(b"HTTP/1.1 200")
+        elif self.proxy.cut is Cut.IN_THE_BODY and content:
+            self._send(answer, content, sent=len(content) - 1)
+        self.wfile.flush()
+        self._hang_up()
+
+    def _send(self, answer: http.client.HTTPResponse, content: bytes, sent: int | None = None) -> None:
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP | {"content-length"}:
@@ -109,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or "0")
         self.end_headers()
         with suppress(OSError):
-            self.wfile.write(content)
+            self.wfile.write(content[:sent])
 
     def _forget(self) -> None:
         content = b"<Error><Code>NoSuchUpload</Code><Message>The upload does not exist.</Message></Error>"

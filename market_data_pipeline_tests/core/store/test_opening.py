@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.store.storage.opening import first_line, opened
+from market_data_pipeline.core.store.storage.opening import OF_READERS, first_line, opened
 
 VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL",
              "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")  # fmt: skip
@@ -99,13 +100,13 @@ def test_a_server_without_encryption_is_allowed_where_it_is_named(
 
 
 def test_who_has_answered_is_waited_for_and_readers_are_told_soon(profile: Written) -> None:
-    def tries(**options: bool) -> tuple[int, float]:
+    def tries(**options: Any) -> tuple[int, float]:
         config = opened(ROOT, **options).retry_config  # type: ignore[attr-defined]
         return config["max_retries"], config["retry_timeout"].total_seconds()
 
     assert tries() == (8, 45)
     assert tries(has_answered=True) == (1000, 45)
-    assert tries(is_hurried=True) == (8, 4)
+    assert tries(patience=OF_READERS) == (8, 4)
 
 
 def test_an_error_is_one_line_without_credentials() -> None:

@@ -9,23 +9,27 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from market_data_pipeline.core.store.storage.opening import library, opened
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from market_data_pipeline.core.store.storage.opening import OF_LOADS, OF_READERS, library, opened
 from market_data_pipeline.core.store.storage.paths import BucketPath
 from market_data_pipeline.core.store.storage.protocol import Changed, Expected, Unconditional
-from market_data_pipeline.core.store.storage.refusals import errors_of
+from market_data_pipeline.core.store.storage.refusals import errors_of, is_lost
 
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
     from obstore.store import ObjectStore
 
-
+T = TypeVar("T")
 # A page asks for many objects, each of which would be waited for.
 _AWAY_S = 2.0
+# The library takes longer over a server that refuses connections, which may not exist.
+_NEVER_ANSWERED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Objects:
             is_hurried: an answer is not waited for as long as otherwise, see `opening`.
         """
         self.root, self._is_hurried = root, is_hurried
+        self._patience = OF_READERS if is_hurried else OF_LOADS
         # Until when it counts as away, and what is said of it.
         self._away_until_s, self._problem = 0.0, ""
         self._lock = threading.Lock()
@@ -90,8 +95,7 @@ class Objects:
         Raises:
             FileNotFoundError: there is none.
         """
-        with self._asked(path):
-            return Found(path, library("obstore").get(self._store(), path.key))
+        return Found(path, self._answer(path, lambda store: library("obstore").get(store, path.key)))
 
     def range(self, path: BucketPath, start: int, end: int, version: ObjectVersion) -> bytes:
         """The bytes from `start` to before `end` of this version.
@@ -99,9 +103,9 @@ class Objects:
         Raises:
             Changed: it is not there any more.
         """
-        with self._asked(path):
-            options: Any = {"range": (start, end), "if_match": version.etag}
-            return bytes(library("obstore").get(self._store(), path.key, options=options).bytes())
+        options: Any = {"range": (start, end), "if_match": version.etag}
+        got = self._answer(path, lambda store: library("obstore").get(store, path.key, options=options).bytes())
+        return bytes(got)
 
     def version(self, path: BucketPath) -> ObjectVersion:
         """The version of an object.
@@ -110,8 +114,7 @@ class Objects:
             FileNotFoundError: there is none.
         """
         try:
-            with self._asked(path):
-                return _version_of(library("obstore").head(self._store(), path.key), path)
+            return _version_of(self._answer(path, lambda store: library("obstore").head(store, path.key)), path)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EINVAL):
                 self.get(path)  # answered with the reason, which the answer to HEAD has no room for
@@ -124,8 +127,9 @@ class Objects:
             OSError: they cannot be listed; a bucket that does not exist is no empty one.
         """
         try:
-            with self._asked(folder):
-                found = library("obstore").list_with_delimiter(self._store(), folder.key or None)
+            found = self._answer(
+                folder, lambda store: library("obstore").list_with_delimiter(store, folder.key or None)
+            )
         except FileNotFoundError as error:
             raise OSError(errno.ENXIO, "the bucket does not exist", self.root) from error
         # SeaweedFS and consoles keep an object for a folder, which has the name of the folder itself, or none.
@@ -145,8 +149,7 @@ class Objects:
             mode = "create"
         elif not isinstance(expected, Unconditional):
             mode = {"e_tag": _etag_of(expected)}
-        with self._asked(path):
-            put = library("obstore").put(self._store(), path.key, content, mode=mode)
+        put = self._answer(path, lambda store: library("obstore").put(store, path.key, content, mode=mode))
         return ObjectVersion(_required(put["e_tag"], path), len(content))
 
     def write(self, path: BucketPath, content: bytes, expected: Expected) -> ObjectVersion:
@@ -166,32 +169,37 @@ class Objects:
 
     def send(self, path: BucketPath, file: IO[bytes]) -> None:
         """Make an object of a file, in parts if it is long, whatever is there."""
+
+        def put(store: "ObjectStore") -> None:
+            file.seek(0)
+            library("obstore").put(store, path.key, file)
+
         try:
-            with self._asked(path):
-                library("obstore").put(self._store(), path.key, file)
+            self._answer(path, put)
         except FileNotFoundError:
             # The answer to the end of it was lost, and when that was sent again there were no parts any more.
             if not self._has(path, file):
                 raise
 
     def _has(self, path: BucketPath, file: IO[bytes]) -> bool:
-        file.seek(0)
+        def is_equal(store: "ObjectStore") -> bool:
+            file.seek(0)
+            pieces = map(bytes, library("obstore").get(store, path.key).stream())
+            return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
+
         try:
-            with self._asked(path):
-                pieces = map(bytes, library("obstore").get(self._store(), path.key).stream())
-                return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
+            return self._answer(path, is_equal)
         except FileNotFoundError:
             return False
 
     def delete(self, path: BucketPath) -> None:
         """Remove an object; it is no error if there is none."""
-        with suppress(FileNotFoundError), self._asked(path):
-            library("obstore").delete(self._store(), path.key)
+        with suppress(FileNotFoundError):
+            self._answer(path, lambda store: library("obstore").delete(store, path.key))
 
     def copy(self, source: BucketPath, target: BucketPath) -> None:
         """Copy an object within the store, without its bytes coming here."""
-        with self._asked(source):
-            library("obstore").copy(self._store(), source.key, target.key)
+        self._answer(source, lambda store: library("obstore").copy(store, source.key, target.key))
 
     def open(self, path: BucketPath) -> io.RawIOBase:
         """One version of an object, read at any position.
@@ -205,23 +213,37 @@ class Objects:
         with self._lock:
             now = os.getpid(), self._has_answered
             if self._opened is None or self._opened[0] != now:
-                store = opened(self.root, has_answered=self._has_answered, is_hurried=self._is_hurried)
+                store = opened(self.root, self._patience, has_answered=self._has_answered)
                 self._opened = now, store
             return self._opened[1]
 
+    def _answer(self, path: BucketPath, request: Callable[["ObjectStore"], T]) -> T:
+        """What the object store answers, with the errors of a folder.
+
+        The library does not send all requests again whose connection was reset. These may be done twice, see `write`.
+        """
+
+        def ask() -> T:
+            with errors_of(path):
+                return request(self._store())
+
+        stop = stop_after_delay(self._patience.tries_s if self._has_answered else _NEVER_ANSWERED_S)
+        wait = wait_random_exponential(multiplier=0.1, max=self._patience.longest_pause_s)
+        with self._asked(path):
+            return Retrying(retry=retry_if_exception(is_lost), stop=stop, wait=wait, reraise=True)(ask)
+
     @contextmanager
     def _asked(self, path: BucketPath) -> Iterator[None]:
-        """As `errors_of`, of a request. Whoever was waited for in vain is not waited for again until it answers."""
+        """Note whether there is an answer. Who was waited for in vain is not waited for again until it answers."""
         if time.monotonic() < self._away_until_s:
             raise OSError(errno.EIO, self._problem, str(path))
         try:
-            with errors_of(path):
-                yield
+            yield
         except (FileNotFoundError, Changed):
             self._has_answered = True
             raise
         except OSError as error:
-            if error.errno == errno.EIO and not self.root.startswith("memory:"):
+            if is_lost(error) and not self.root.startswith("memory:"):
                 self._has_answered = False
                 if self._is_hurried:
                     self._away_until_s, self._problem = time.monotonic() + _AWAY_S, error.strerror or str(error)

@@ -32,7 +32,7 @@ MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class _Patience:
+class Patience:
     """How long one try may take to connect, without a byte and in all, and for how long it is tried again, in s."""
 
     connect_s: float
@@ -43,7 +43,7 @@ class _Patience:
 
 
 # A load has much to lose. A reader is mostly a person, who is told within 10 s.
-_OF_LOADS, _OF_READERS = _Patience(5, 30, 30, 45, 3), _Patience(3, 5, 30, 4, 1)
+OF_LOADS, OF_READERS = Patience(5, 30, 30, 45, 3), Patience(3, 5, 30, 4, 1)
 
 
 def library(name: str) -> ModuleType:
@@ -61,11 +61,10 @@ def library(name: str) -> ModuleType:
         ) from error
 
 
-def opened(root: str, *, has_answered: bool = False, is_hurried: bool = False) -> "ObjectStore":
+def opened(root: str, patience: Patience = OF_LOADS, *, has_answered: bool = False) -> "ObjectStore":
     """The object store below the address of a data root; no request is sent.
 
-    One that has answered before will come back, and is waited for, less if `is_hurried`. One that never has may not
-    exist.
+    One that has answered before will come back, and is waited for. One that never has may not exist.
 
     Raises:
         UsageError: it cannot be one, or the library is missing.
@@ -77,7 +76,6 @@ def opened(root: str, *, has_answered: bool = False, is_hurried: bool = False) -
     if endpoint and root.startswith("s3://"):
         # A server of one's own is mostly reached by its address, which no bucket's name can be put before.
         more |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-    patience = _OF_READERS if is_hurried else _OF_LOADS
     options: Any = {
         "timeout": timedelta(seconds=patience.try_s),
         "connect_timeout": timedelta(seconds=patience.connect_s),

@@ -60,6 +60,11 @@ def errors_of(path: BucketPath) -> Iterator[None]:
         raise OSError(_number_of(error), meaning_of(error), str(path)) from None
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether an error of `errors_of` says that there was no answer, or that the server has a problem of its own."""
+    return isinstance(error, OSError) and error.errno == errno.EIO
+
+
 def meaning_of(error: Exception) -> str:
     """What an error of the library says: what is wrong, and after a semicolon what to do, if that is known."""
     if _PROVIDER in str(error):
