@@ -10,5 +10,6 @@ Its rooms, from the outermost to the innermost; each may import those below it:
     klines     values without I/O: days, datasets, minutes, rules
     counting   what processes have counted, for those who watch them
 
-`errors` has every error that a person can meet, `text` the numbers that several faces show.
+`errors` has every error that a person can meet, `text` the numbers that several faces show, `again` how often what
+failed is tried.
 """

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
 
+from market_data_pipeline.core.again import again
 from market_data_pipeline.core.errors import StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, explain, intersect, merge, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -277,7 +277,6 @@ def _may_be_replaced(error: BaseException) -> bool:
     return isinstance(error, StoreError) and not isinstance(error, StoreUnavailable)
 
 
-# A writer needs only milliseconds between the first and the last of the files that it replaces together.
-@retry(retry=retry_if_exception(_may_be_replaced), stop=stop_after_attempt(5), wait=wait_fixed(0.05), reraise=True)
 def _retried(read: Callable[[], T]) -> T:
-    return read()
+    # A writer needs only milliseconds between the first and the last of the files that it replaces together.
+    return again(read, _may_be_replaced, within_s=0.2, pause_s=0.05, longest_pause_s=0.1, least_tries=4)

@@ -119,7 +119,7 @@ def test_reading_writes_nothing(btc, tmp_path):
 def test_importing_the_reader_imports_no_framework_and_no_frame():
     code = "import sys, market_data_pipeline.reader; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    slow = {"dagster", "ccxt", "fastapi", "typer", "requests", "pydantic", "pandas", "polars", "duckdb"}
+    slow = {"dagster", "ccxt", "fastapi", "typer", "requests", "pydantic", "pandas", "polars", "duckdb", "tenacity"}
     assert slow & set(loaded.stdout.split()) == set()
 
 

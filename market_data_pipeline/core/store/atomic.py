@@ -20,8 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
-
+from market_data_pipeline.core.again import again
 from market_data_pipeline.core.errors import StoreUnavailable
 from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.text import size_text
@@ -234,18 +233,11 @@ def _patiently(act: Callable[[], T], within_s: float) -> T:
 
     Windows replaces and removes no file while someone reads it, and opens none at the moment at which it is renamed.
     """
-    try:
-        return act()
-    except PermissionError:
-        if os.name != "nt":
-            raise
-    again = Retrying(
-        retry=retry_if_exception_type(PermissionError),
-        stop=stop_after_delay(within_s),
-        wait=wait_random(0.005, 0.03),
-        reraise=True,
-    )
-    return again(act)
+
+    def may_succeed(error: BaseException) -> bool:
+        return isinstance(error, PermissionError) and os.name == "nt"
+
+    return again(act, may_succeed, within_s=within_s, pause_s=0.02, longest_pause_s=0.03)
 
 
 def lock_of(path: Path) -> "BaseFileLock":

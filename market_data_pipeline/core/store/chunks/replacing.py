@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-from tenacity import retry_if_exception
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import subtract
@@ -48,7 +47,7 @@ def until_published(publish: Callable[[], T]) -> T:
             refused.add(error.refused)
         return True
 
-    return patient(retry_if_exception(may_succeed))(publish)
+    return patient(may_succeed)(publish)()
 
 
 def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:

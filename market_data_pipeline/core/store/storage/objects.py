@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
-
+from market_data_pipeline.core.again import again
 from market_data_pipeline.core.store.storage.opening import OF_LOADS, OF_READERS, library, opened
 from market_data_pipeline.core.store.storage.paths import BucketPath
 from market_data_pipeline.core.store.storage.protocol import Changed, Expected, Unconditional
@@ -227,10 +226,9 @@ class Objects:
             with errors_of(path):
                 return request(self._store())
 
-        stop = stop_after_delay(self._patience.tries_s if self._has_answered else _NEVER_ANSWERED_S)
-        wait = wait_random_exponential(multiplier=0.1, max=self._patience.longest_pause_s)
+        within_s = self._patience.tries_s if self._has_answered else _NEVER_ANSWERED_S
         with self._asked(path):
-            return Retrying(retry=retry_if_exception(is_lost), stop=stop, wait=wait, reraise=True)(ask)
+            return again(ask, is_lost, within_s=within_s, pause_s=0.1, longest_pause_s=self._patience.longest_pause_s)
 
     @contextmanager
     def _asked(self, path: BucketPath) -> Iterator[None]:

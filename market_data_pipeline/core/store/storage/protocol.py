@@ -11,26 +11,40 @@ that writes does both, and so need not know where it is.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
+from functools import wraps
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, ParamSpec, Protocol, Self, TypeVar
 
 import pyarrow as pa
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
-from tenacity.retry import retry_base
 
+from market_data_pipeline.core.again import again
 from market_data_pipeline.core.errors import StoreError
+
+A = ParamSpec("A")
+T = TypeVar("T")
 
 
 class Changed(StoreError):
     """Another process has written the file since it was read: read it again, and then write."""
 
 
-def patient(errors: retry_base) -> Retrying:
-    """What does work again after these errors, for 60 s, with random pauses, so that many writers get through."""
-    return Retrying(retry=errors, stop=stop_after_delay(60), wait=wait_random_exponential(0.02, max=1), reraise=True)
+def patient(may_succeed: Callable[[BaseException], bool]) -> Callable[[Callable[A, T]], Callable[A, T]]:
+    """Decorates what is done again after these errors, for 60 s, with random pauses, so that many writers get through.
+
+    `may_succeed` is called once for each error.
+    """
+
+    def decorated(act: Callable[A, T]) -> Callable[A, T]:
+        @wraps(act)
+        def patiently(*arguments: A.args, **options: A.kwargs) -> T:
+            return again(lambda: act(*arguments, **options), may_succeed, within_s=60, pause_s=0.02, longest_pause_s=1)
+
+        return patiently
+
+    return decorated
 
 
-again_if_changed = patient(retry_if_exception_type(Changed)).wraps
+again_if_changed = patient(lambda error: isinstance(error, Changed))
 """Decorates what reads a file and writes it: it is done again if another process has written the file meanwhile."""
 
 

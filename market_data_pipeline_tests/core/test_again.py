@@ -1,0 +1,69 @@
+"""What may pass is tried again, and nothing else."""
+
+import time
+
+import pytest
+
+from market_data_pipeline.core.again import again
+
+
+class Failing:
+    """Raises what it is given, one error a call, and then returns the number of calls."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors, self.calls, self.began_s = list(errors), 0, list[float]()
+
+    def __call__(self) -> int:
+        self.calls += 1
+        self.began_s.append(time.monotonic())
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.calls
+
+
+def test_what_may_pass_is_tried_until_it_succeeds_and_each_error_is_judged_once() -> None:
+    judged = list[BaseException]()
+
+    def may_succeed(error: BaseException) -> bool:
+        judged.append(error)
+        return True
+
+    errors = [OSError("first"), ValueError("second"), OSError("third")]
+    assert again(Failing(*errors), may_succeed, within_s=60, pause_s=0.001, longest_pause_s=0.01) == 4
+    assert judged == errors
+
+
+def test_what_cannot_pass_is_raised_at_once_also_later() -> None:
+    for errors in ([KeyError("final")], [OSError("passes"), KeyError("final")]):
+        failing = Failing(*errors, OSError("never raised"))
+        with pytest.raises(KeyError, match="final"):
+            again(failing, lambda error: isinstance(error, OSError), within_s=60, pause_s=0.001, longest_pause_s=0.01)
+        assert failing.calls == len(errors)
+
+
+def test_nothing_is_tried_after_its_time() -> None:
+    class Slow(Failing):
+        def __call__(self) -> int:
+            time.sleep(0.05)
+            return super().__call__()
+
+    slow = Slow(OSError("first"), OSError("second"))
+    with pytest.raises(OSError, match="first"):
+        again(slow, lambda _: True, within_s=0.04, pause_s=0.001, longest_pause_s=0.01)
+    assert slow.calls == 1
+
+
+def test_the_time_of_the_first_call_counts() -> None:
+    failing = Failing(*[OSError(str(number)) for number in range(1000)])
+    with pytest.raises(OSError, match=r"\d"):
+        again(failing, lambda _: True, within_s=0.2, pause_s=0.02, longest_pause_s=0.02)
+    assert failing.calls > 2
+    assert failing.began_s[-1] - failing.began_s[0] < 5
+
+
+@pytest.mark.parametrize("least", [2, 5])
+def test_the_least_tries_are_made_however_long_they_take(least: int) -> None:
+    failing = Failing(*[OSError(str(number)) for number in range(1000)])
+    with pytest.raises(OSError, match=f"^{least - 1}$"):
+        again(failing, lambda _: True, within_s=0, pause_s=0.001, longest_pause_s=0.01, least_tries=least)
+    assert failing.calls == least
