@@ -20,7 +20,6 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader.choosing import choose, find_stored, store_at, store_of_names, words_of
 from market_data_pipeline.reader.klines import DatasetKlines, Klines, ResampledKlines
 from market_data_pipeline.reader.panel import Panel, PanelView, panel_of
-from market_data_pipeline.reader.snapshot import SnapshotDataset
 from market_data_pipeline.reader.stored import READERS, StoredDataset
 from market_data_pipeline.reader.windows import Instant
 
@@ -102,6 +101,8 @@ def _klines(store: Store, dataset: Dataset, readers: int, as_of: str | None) -> 
     if as_of is None:
         files = StoredDataset(folder, dataset, ManifestFile(folder / MANIFEST_FILE, dataset), readers)
     else:
+        from market_data_pipeline.reader.snapshot import SnapshotDataset  # most readers need no snapshot
+
         listed = dataset_folder(snapshot_folder(store.root, as_of), dataset.market, dataset.pair) / MANIFEST_FILE
         files = SnapshotDataset(folder, dataset, ManifestFile(listed, dataset), readers, as_of)
     return DatasetKlines(files, zone=dataset.zone, shown_in=parse_zone("UTC"))
