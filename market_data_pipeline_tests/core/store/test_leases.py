@@ -150,6 +150,30 @@ class _TakenMeanwhile:
         return self._objects.write(path, content, expected)
 
 
+def test_a_right_that_is_released_between_the_look_and_the_write_is_taken(root: Any) -> None:
+    """As when the release of a killed process reaches the object store late."""
+    first, second = Process(root).right(), impatient(root).right()
+    assert first.acquire()
+    second._objects = _ReleasedMeanwhile(second._objects, first)  # type: ignore[assignment]
+    assert second.acquire()
+    assert (root / "right.lock").read_bytes() != b""
+    assert not first.is_mine
+
+
+class _ReleasedMeanwhile:
+    """Objects whose right is released after its holder was found to have gone, and before it is taken."""
+
+    def __init__(self, objects: Objects, holder: Lease) -> None:
+        self._objects, self._holder = objects, holder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def write(self, path: Any, content: bytes, expected: Any) -> Any:
+        self._holder.release()
+        return self._objects.write(path, content, expected)
+
+
 def test_what_names_no_session_is_free(root: Any) -> None:
     for content in (b"", b"\xff\x00", b"../../binance/BTCUSDT/1m/dataset.json", b"0" * 32):
         (root / "right.lock").write_bytes(content)

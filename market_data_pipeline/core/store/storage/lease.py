@@ -13,7 +13,7 @@ import uuid
 
 from market_data_pipeline.core.store.storage.objects import Objects, ObjectVersion
 from market_data_pipeline.core.store.storage.paths import BucketPath
-from market_data_pipeline.core.store.storage.protocol import Changed
+from market_data_pipeline.core.store.storage.protocol import Changed, again_if_changed
 from market_data_pipeline.core.store.storage.session import Session, Sessions
 
 _POLL_S = 1.0
@@ -67,7 +67,9 @@ class Lease:
         self.release()
         return False
 
+    @again_if_changed
     def _take(self) -> bool:
+        """Whether the right was free. If it changes hands meanwhile it may be free again, so it is looked at again."""
         found: ObjectVersion | None = None
         try:
             got = self._objects.get(self._path)
@@ -81,9 +83,6 @@ class Lease:
             # With a text of its own: if two of this process write at once, each can tell its write from the other's.
             content = f"{session.name} {uuid.uuid4().hex}".encode()
             self._version = self._objects.write(self._path, content, found)
-        except Changed:
-            self._sessions.leave(session)
-            return False
         except BaseException:
             self._sessions.leave(session)
             raise
