@@ -104,9 +104,10 @@ site: $(READY) ## the pages of docs/ as a site in build/site, which needs no oth
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --config-file packaging/site/mkdocs.yml
 	@echo "build/site/index.html is ready."
 
-dist: $(READY) ## build the wheels and the sdist into dist/
+dist: $(READY) ## build the wheels, the sdist and the locked versions for pip into dist/
 	@$(PY) -m hatchling build --directory dist
 	@cd packaging/reader && $(abspath $(PY)) -m hatchling build --target wheel --directory ../../dist
+	@$(PY) packaging/constraints.py requirements.lock dist/constraints.txt
 
 $(AUDIT_VENV)/.ready: $(AUDIT)
 	@$(CHECK_PYTHON)

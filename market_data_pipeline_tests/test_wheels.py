@@ -101,6 +101,20 @@ def demo(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path
     return root.with_name("data-demo")
 
 
+def test_the_constraints_are_the_locked_versions(tmp_path: Path) -> None:
+    lock, written = CHECKOUT / "requirements.lock", tmp_path / "dist" / "constraints.txt"
+    command = [sys.executable, CHECKOUT / "packaging" / "constraints.py", lock, written]
+    subprocess.run(command, check=True, capture_output=True)
+    versions = {
+        _normal(name): version
+        for name, version in re.findall(r"^([\w.-]+)(?:\[.*?\])?==([^ ;]+)", lock.read_text(encoding="utf-8"), re.M)
+    }
+    lines = written.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if "[" in line or "--hash" in line]
+    assert {_normal(name): version for name, version in (line.split(";")[0].split("==") for line in lines)} == versions
+    assert "dagster" in versions
+
+
 def test_the_wheel_has_the_command(installed: Installed) -> None:
     version = installed.run("market-data", "--version")
     assert re.fullmatch(r"market-data \d+\.\d+\.\d+\n", version.stdout), version
