@@ -65,6 +65,8 @@ class ObjectsProxy:
     loses: Loses = lambda _: False
     lost: list[Request] = field(default_factory=list)
     """Those whose answers did not arrive, because `loses` said so."""
+    sent_bytes: list[int] = field(default_factory=list)
+    """How long the body of each answer was that was passed on, in order."""
     cut: Cut = Cut.CLOSED
     forgotten: set[str] = field(default_factory=set)
     """The queries of requests that end an upload, of which the server shall know nothing."""
@@ -138,6 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
         self.send_header("Content-Length", length or "0")
         self.end_headers()
+        self.proxy.sent_bytes.append(len(content))
         with suppress(OSError):
             self.wfile.write(content[:sent])
 

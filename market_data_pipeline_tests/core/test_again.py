@@ -1,6 +1,7 @@
 """What may pass is tried again, and nothing else."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -59,6 +60,53 @@ def test_the_time_of_the_first_call_counts() -> None:
         again(failing, lambda _: True, within_s=0.2, pause_s=0.02, longest_pause_s=0.02)
     assert failing.calls > 2
     assert failing.began_s[-1] - failing.began_s[0] < 5
+
+
+class Clock:
+    """The clock of this process, which nothing but pauses and slow calls moves on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s, self.pauses = 1000.0, list[float]()
+        monkeypatch.setattr(time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now_s += seconds
+
+    def failing(self, call_s: float = 0) -> Callable[[], None]:
+        """What never succeeds, and takes so long."""
+
+        def act() -> None:
+            self.now_s += call_s
+            raise OSError("away")
+
+        return act
+
+
+def test_pauses_grow_and_stay_below_the_longest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with pytest.raises(OSError, match="away"):
+        again(clock.failing(), lambda _: True, within_s=600, pause_s=0.1, longest_pause_s=3)
+    # It is called again at once, and then waits.
+    assert max(clock.pauses[:2]) <= 0.2
+    assert 1.5 < max(clock.pauses) <= 3
+    assert len(set(clock.pauses[-20:])) > 10, "random, so that many who wait do not come back at once"
+    assert 590 < sum(clock.pauses) < 610
+
+
+def test_a_slow_first_call_leaves_less_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with pytest.raises(OSError, match="away"):
+        again(clock.failing(call_s=50), lambda _: True, within_s=60, pause_s=0.1, longest_pause_s=3)
+    assert clock.now_s - 1000 == pytest.approx(100, abs=1)
+
+
+def test_what_fails_for_another_reason_is_not_tried_again_though_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with pytest.raises(OSError, match="away"):
+        again(clock.failing(), lambda _: False, within_s=60, pause_s=0.1, longest_pause_s=3, least_tries=9)
+    assert clock.pauses == []
 
 
 @pytest.mark.parametrize("least", [2, 5])

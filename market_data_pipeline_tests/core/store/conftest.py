@@ -9,8 +9,11 @@ import pytest
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket, in_memory
+from market_data_pipeline_tests.powerloss.object_server import serving
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("seaweedfs", "moto")]
+SERVERS = ["own_server", *SLOW]
+"""For `direct`: servers of objects, of which the first one is in this process and so needs no time to start."""
 PLACES = ["folder", "memory", *SLOW]
 """For `root`: those of a test that needs no other process to find what it has written."""
 SHARED_PLACES = ["folder", *SLOW]
@@ -38,10 +41,18 @@ def store(root: Any) -> Store:
     return Store(root, manifest_interval_s=3600)
 
 
-@pytest.fixture
-def direct(seaweedfs: str) -> str:
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[str]:
+    """The address of a server of objects in this process."""
+    with serving() as server:
+        yield server.url
+
+
+@pytest.fixture(params=SERVERS[:2])
+def direct(request: pytest.FixtureRequest) -> str:
     """The address of the object store behind `proxy`."""
-    return seaweedfs
+    address: str = request.getfixturevalue(request.param)
+    return address
 
 
 @pytest.fixture

@@ -70,6 +70,12 @@ def test_other_programs_read_the_columns_of_a_snapshot(catalog: CatalogStore) ->
     }  # fmt: skip
 
 
+def test_nothing_but_our_own_facts_is_kept_beside_the_columns_of_a_snapshot(catalog: CatalogStore) -> None:
+    path = catalog.write(BOTH)
+    found = pq.read_metadata(pa.BufferReader(storage_of(path).read(path, 1 << 20)))
+    assert list(found.metadata) == [b"market_data"]
+
+
 def test_the_newest_is_the_one_of_the_last_day_until_another(catalog: CatalogStore) -> None:
     later = replace(BOTH, day=DAY + timedelta(days=3), pairs=(BTC,))
     catalog.write(later)

@@ -17,7 +17,7 @@ from market_data_pipeline.core.klines.table import FIELDS, cut
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.combined import ChunkRows, Selection, combine, read_combined, select
+from market_data_pipeline.core.store.combined import ChunkReplaced, ChunkRows, Selection, combine, read_combined, select
 from market_data_pipeline.core.store.dataset_store import Chunk, DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
@@ -40,6 +40,12 @@ def loaded(store) -> DatasetStore:
     made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
     list(backfill(made, FakeSource(missing=[HALT]), WINDOW))
     return made
+
+
+def opened(root) -> DatasetStore:
+    """The dataset as another process opens it."""
+    store = Store(root, manifest_interval_s=3600)
+    return store.open(store.find(Market.SPOT, "BTC/USDT"))
 
 
 def written(path: Path) -> int:
@@ -74,6 +80,12 @@ def test_pandas_reads_the_combined_file_without_options(loaded):
     assert list(frame.columns) == list(FIELDS)
     assert frame["open_time"].is_monotonic_increasing
     assert len(frame) == ALL.num_rows
+
+
+def test_nothing_but_our_own_facts_is_kept_beside_the_columns(loaded):
+    """What pyarrow adds of its own changes with its version, and equal klines have to give equal bytes."""
+    for path in (combine(loaded, select(loaded)).path, loaded.chunk_path(day("2020-01-03"))):
+        assert list(pq.read_metadata(pa.BufferReader(path.read_bytes())).metadata) == [b"market_data"]
 
 
 def test_all_chunks_whole_are_what_is_selected_without_a_choice(loaded):
@@ -186,6 +198,57 @@ def test_a_dataset_without_chunks_has_nothing_to_combine(made):
         select(made)
 
 
+# --- chunks that are replaced meanwhile
+
+
+def test_a_chunk_that_was_replaced_since_it_was_selected_is_taken_as_it_is_now(root, loaded):
+    selection = select(loaded)
+    list(backfill(opened(root), FakeSource(), WINDOW, refetch=True))
+    combined = combine(loaded, selection)
+    assert content_of(combined.path).equals(klines_of(WINDOW))
+    assert combined.fingerprint == select(loaded).fingerprint() != selection.fingerprint()
+    assert not combine(loaded, select(loaded)).built
+
+
+def test_who_compares_is_told_of_a_chunk_that_was_replaced_meanwhile(root, loaded):
+    rows = ChunkRows(loaded, select(loaded))
+    assert rows.take(1440).equals(ALL.slice(0, 1440))
+    list(backfill(opened(root), FakeSource(), WINDOW, refetch=True))
+    assert rows.take(1440).equals(ALL.slice(1440, 1440))
+    with pytest.raises(ChunkReplaced, match="^the chunk of 2020-01-03 was replaced while it was compared$"):
+        rows.take(1440)
+    newest = ChunkRows(loaded, select(loaded), newest=True)
+    assert newest.take(100_000).equals(klines_of(WINDOW))
+
+
+def test_a_damaged_chunk_is_no_replaced_one(root, loaded):
+    selection = select(loaded)
+    path = loaded.chunk_path(day("2020-01-03"))
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    for newest in (False, True):
+        with pytest.raises(StoreError, match="2020-01-03") as refused:
+            ChunkRows(loaded, selection, newest=newest).take(100_000)
+        assert not isinstance(refused.value, ChunkReplaced)
+
+
+def test_the_old_chunk_in_the_place_of_the_listed_one_is_damage(root, loaded):
+    """Of two good chunks of a day the one that is listed counts."""
+    path = loaded.chunk_path(day("2020-01-03"))
+    old = path.read_bytes()
+    list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
+    loaded.flush()
+    path.write_bytes(old)
+    late = opened(root)
+    with pytest.raises(StoreError, match="the chunk of 2020-01-03 is damaged; run market-data verify --repair"):
+        combine(late, select(late))
+
+
+def test_chunks_that_got_another_name_since_they_were_selected_are_found(root, loaded):
+    selection = select(loaded)
+    opened(root).note_requested(WINDOW, date(2019, 12, 30))
+    assert content_of(combine(loaded, selection).path).equals(ALL)
+
+
 # --- long histories
 
 
@@ -230,7 +293,6 @@ def test_a_load_that_starts_meanwhile_does_not_disturb(root, loaded):
     assert layout.combined_path(busy.folder, busy.dataset.token).exists()
 
 
-@pytest.mark.slow
 def test_one_in_a_bucket_that_is_replaced_while_it_is_read_is_as_good_as_none(proxy, direct):
     """In a folder the file that was opened stays; a bucket has only the new one."""
     root, window = in_bucket(), span("2020-01-01", "2020-02-05")

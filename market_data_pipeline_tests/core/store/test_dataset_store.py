@@ -27,7 +27,9 @@ from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, day, klines_of, span, whole
 from market_data_pipeline_tests.core.store.conftest import SHARED_PLACES, in_a_folder
-from market_data_pipeline_tests.places import root_of
+from market_data_pipeline_tests.core.store.test_moving_starts import once
+from market_data_pipeline_tests.objects_proxy import Request
+from market_data_pipeline_tests.places import in_bucket, root_of
 
 FIRST = date(2024, 3, 1)
 WINDOW = span("2024-03-01", "2024-03-10")
@@ -543,6 +545,24 @@ def test_two_processes_that_create_a_dataset_agree_on_the_first_ones_zone(store)
     assert (second.dataset.zone.name, second.dataset.start) == ("+05:30", FIRST)
 
 
+def test_a_dataset_that_another_process_creates_meanwhile_is_opened_as_that_made_it(proxy):
+    """No lock keeps two processes in a bucket from finding both that there is none."""
+    root = in_bucket()
+    one, other = Store(root), Store(root)
+
+    def creates(request: Request) -> bool:
+        return (
+            request.method in {"GET", "HEAD"} and request.key.endswith("dataset.json") or "list-type" in request.query
+        )
+
+    proxy.loses = once(
+        creates, lambda: other.create(Market.SPOT, "BTC/USDT", zone=parse_zone("+05:30"), start=date(2023, 1, 1))
+    )
+    made = one.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+    assert (made.dataset.zone.name, made.dataset.start) == ("+05:30", date(2023, 1, 1))
+    assert Store(root).find(Market.SPOT, "BTC/USDT") == made.dataset
+
+
 def test_what_two_writers_asked_for_is_remembered_together(root, dataset_store):
     other = opened(root)
     dataset_store.note_requested(span("2024-04-01", "2024-04-02"), FIRST)
@@ -655,6 +675,12 @@ def test_a_root_that_takes_no_files_is_refused_with_what_to_do(root, inside):
     assert str(root) in str(refused.value)
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no files, even of root")
+def test_a_folder_that_is_there_and_takes_no_files_is_refused():
+    with pytest.raises(StoreError, match="^cannot write to the data root /proc/self: "):
+        Store(Path("/proc/self")).require_writable()
+
+
 def test_proving_that_a_root_takes_files_leaves_none(root):
     Store(root / "new" / "root").require_writable()
     assert files_in(root / "new" / "root") == []
@@ -665,6 +691,7 @@ def prove_often(root: str, times: int) -> None:
         Store(Path(root)).require_writable()
 
 
+@in_a_folder
 def test_processes_that_prove_at_once_that_a_root_takes_files_do_not_disturb_each_other(root):
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=prove_often, args=(str(root / "root"), 200)) for _ in range(3)]

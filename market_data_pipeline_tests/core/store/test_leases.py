@@ -2,21 +2,22 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from market_data_pipeline.core.store.storage import lease
 from market_data_pipeline.core.store.storage.lease import Lease, is_held
 from market_data_pipeline.core.store.storage.objects import Objects
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.session import Session, Sessions, Terms
-from market_data_pipeline_tests.core.store.conftest import SLOW
+from market_data_pipeline_tests.core.store.conftest import SERVERS
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket
 
-pytestmark = pytest.mark.parametrize("root", ["memory", *SLOW], indirect=True)
+pytestmark = pytest.mark.parametrize("root", ["memory", *SERVERS], indirect=True)
 
 
 @dataclass
@@ -134,6 +135,8 @@ def test_two_that_take_a_right_of_one_process_at_the_same_moment_do_not_both_get
     second._objects = _TakenMeanwhile(process.objects, first)  # type: ignore[assignment]
     assert not second.acquire()
     assert first.is_mine and not second.is_mine
+    first.release()
+    assert list((root / ".sessions").iterdir()) == []
 
 
 class _TakenMeanwhile:
@@ -181,6 +184,106 @@ def test_what_names_no_session_is_free(root: Any) -> None:
         held = process.right()
         assert held.acquire()
         held.release()
+
+
+class _Waiting:
+    """The clock of a process that does nothing but wait; `sleeps` has its pauses."""
+
+    def __init__(self, wakes: Callable[[float], object] = lambda _: None) -> None:
+        self.began_s, self.sleeps, self._wakes = time.monotonic(), list[float](), wakes
+
+    def monotonic(self) -> float:
+        return self.began_s + sum(self.sleeps)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.sleeps.append(seconds)
+        self._wakes(sum(self.sleeps))
+
+
+def test_who_waits_for_a_right_gets_it_within_a_second_of_its_release(
+    root: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, waiting = Process(root).right(), Process(root).right()
+    assert held.acquire()
+    clock = _Waiting(lambda waited_s: held.release() if waited_s > 2 else None)
+    monkeypatch.setattr(lease, "time", clock)
+    assert waiting.acquire(within_s=100) and waiting.is_mine
+    assert 2 < sum(clock.sleeps) <= 3
+
+
+@pytest.mark.parametrize("within_s", [0, 0.25, 2.5])
+def test_who_waits_in_vain_waits_as_long_as_was_asked_for(
+    root: Any, monkeypatch: pytest.MonkeyPatch, within_s: float
+) -> None:
+    held, waiting = Process(root).right(), Process(root).right()
+    assert held.acquire()
+    clock = _Waiting()
+    monkeypatch.setattr(lease, "time", clock)
+    assert not waiting.acquire(within_s=within_s)
+    assert sum(clock.sleeps) == pytest.approx(within_s, abs=1e-6)
+
+
+def test_a_right_that_cannot_be_written_leaves_no_session_and_can_be_taken_later(root: Any) -> None:
+    process = Process(root)
+    right = process.right()
+    right._objects = _Failing(process.objects)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="the object store is away"):
+        right.acquire()
+    assert not right.is_mine
+    assert list((root / ".sessions").iterdir()) == []
+    right._objects = process.objects
+    assert right.acquire() and right.is_mine
+
+
+def test_a_right_whose_release_cannot_be_written_ends_with_its_session(root: Any) -> None:
+    holder, other = Process(root), Process(root)
+    right = holder.right()
+    assert right.acquire()
+    right._objects = _Failing(holder.objects)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="the object store is away"):
+        right.release()
+    assert not right.is_mine
+    right.release()
+    assert list((root / ".sessions").iterdir()) == []
+    assert other.right().acquire()
+
+
+class _Failing:
+    """Objects that cannot be written."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def write(self, *_: Any) -> Any:
+        raise OSError("the object store is away")
+
+
+def test_a_session_lasts_until_the_last_right_is_released(root: Any) -> None:
+    holder, other = Process(root), Process(root)
+    rights = [holder.right(f"{number}.lock") for number in range(3)]
+    assert all(right.acquire() for right in rights)
+    for right in rights:
+        assert is_held(other.objects, other.sessions, root / "2.lock")
+        right.release()
+    assert not is_held(other.objects, other.sessions, root / "2.lock")
+    assert rights[0].acquire() and is_held(other.objects, other.sessions, root / "0.lock")
+
+
+def test_what_nobody_ever_took_is_held_by_nobody(root: Any) -> None:
+    process = Process(root)
+    assert not is_held(process.objects, process.sessions, root / "never.lock")
+    process.right("never.lock").release()
+    assert not storage_of(root).is_file(root / "never.lock")
+
+
+def test_a_process_whose_session_ran_out_holds_nothing_in_the_eyes_of_others(root: Any) -> None:
+    holder, other = Process(root), impatient(root)
+    assert holder.right().acquire()
+    assert not is_held(other.objects, other.sessions, root / "right.lock")
 
 
 @pytest.fixture

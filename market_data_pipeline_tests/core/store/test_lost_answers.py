@@ -16,16 +16,16 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import Changed
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, span
+from market_data_pipeline_tests.core.store.conftest import SERVERS
 from market_data_pipeline_tests.objects_proxy import Cut, ObjectsProxy, Request, broken_chains
 from market_data_pipeline_tests.places import ReadablePath, in_bucket
 from market_data_pipeline_tests.servers import BUCKET, KEY, SECRET
 
-pytestmark = pytest.mark.slow
 BIG = bytes(range(256)) * 48 * 1024
 WINDOW = span("2024-03-01T10:00Z", "2024-03-08T12:00Z")
 
 
-@pytest.fixture(params=["seaweedfs", "moto"])
+@pytest.fixture(params=SERVERS)
 def direct(request: pytest.FixtureRequest) -> str:
     """The address of the object store itself."""
     return request.getfixturevalue(request.param)

@@ -23,7 +23,6 @@ from market_data_pipeline_tests.core.fakes import REST, UTC_ZONE, FakeSource, da
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
 from market_data_pipeline_tests.places import in_bucket
 
-pytestmark = pytest.mark.slow
 FIRST, EARLIER = date(2024, 3, 1), date(2024, 2, 28)
 LISTED = "2024-03-01T00:00Z"
 DAY = day("2024-03-05")

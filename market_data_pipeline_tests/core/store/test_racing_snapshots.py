@@ -16,7 +16,6 @@ from market_data_pipeline_tests.core.store.test_snapshots import as_of, kept, na
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
 from market_data_pipeline_tests.places import in_bucket
 
-pytestmark = pytest.mark.slow
 CHUNK = f"chunk_000005_{DAY.key}.parquet"
 
 

@@ -14,6 +14,7 @@ from market_data_pipeline.core.store.chunks.replacing import Overtaken
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.revisions import Change, Revision, append, read
 from market_data_pipeline_tests.core.fakes import span
+from market_data_pipeline_tests.core.store.conftest import SERVERS
 from market_data_pipeline_tests.core.store.test_moving_starts import once
 from market_data_pipeline_tests.core.store.test_moving_starts import opened as opened_now
 from market_data_pipeline_tests.core.store.test_revisions import DAY, NOON, OTHERS, SOME, opened, publish
@@ -21,7 +22,7 @@ from market_data_pipeline_tests.objects_proxy import ObjectsProxy, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket
 
 
-@pytest.fixture(params=["seaweedfs", "moto"])
+@pytest.fixture(params=SERVERS)
 def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectsProxy]:
     with proxied(request.getfixturevalue(request.param)) as running:
         for name, value in environment_of(running.url).items():
@@ -29,7 +30,6 @@ def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         yield running
 
 
-@pytest.mark.slow
 def test_a_revision_whose_chunk_is_refused_leaves_no_line(
     proxy: ObjectsProxy, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -310,6 +310,36 @@ def test_a_line_with_a_field_that_no_kline_has_is_no_revision(dataset_store, par
     assert dataset_store.revisions() == []
 
 
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("day", "2024-02-30"),
+        ("day", "0001-01-01"),
+        ("at", "yesterday"),
+        ("at", ""),
+        ("old_sha256", "A" * 64),
+        ("old_sha256", "a" * 63),
+        ("new_sha256", "../../manifest.json"),
+        ("new_sha256", "g" * 64),
+        ("minutes", []),
+        ("minutes", [{"start_ms": NOON, "end_ms": NOON}]),
+        ("minutes", [{"start_ms": NOON + 1, "end_ms": NOON + MINUTE_MS}]),
+        ("minutes", [{"start_ms": NOON, "end_ms": NOON + MINUTE_MS}, {"start_ms": NOON, "end_ms": NOON + 1}]),
+        ("fields", ["volume", "weight"]),
+    ],
+)
+def test_a_line_that_no_writer_writes_is_no_revision(dataset_store, key, other):
+    publish(dataset_store)
+    publish(dataset_store, SOME)
+    publish(dataset_store, OTHERS)
+    first, second = ledger(dataset_store).read_bytes().splitlines()
+    assert len(read(dataset_store.folder)) == 2
+    altered = json.dumps({**json.loads(first), key: other}, separators=(",", ":")).encode()
+    ledger(dataset_store).write_bytes(altered + b"\n" + second + b"\n")
+    assert [noted.fields for noted in read(dataset_store.folder)] == [("volume", "trades")]
+    assert read(dataset_store.folder)[0].old_sha256 == json.loads(second)["old_sha256"]
+
+
 def test_what_was_written_is_read_back_in_order(root, dataset_store):
     publish(dataset_store)
     publish(dataset_store, SOME)

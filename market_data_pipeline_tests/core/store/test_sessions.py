@@ -1,0 +1,64 @@
+"""How long rights in a bucket last whose process does not go on, by the clocks of all who are concerned."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from market_data_pipeline.core.store.storage.lease import Lease, is_held
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.session import Sessions, Terms
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy
+from market_data_pipeline_tests.places import in_bucket
+from market_data_pipeline_tests.powerloss import object_server
+from market_data_pipeline_tests.support import PATIENCE
+
+
+@pytest.fixture(params=["own_server"])
+def direct(request: pytest.FixtureRequest) -> str:
+    """The address of the server of objects in this process, whose clock a test can set."""
+    address: str = request.getfixturevalue(request.param)
+    return address
+
+
+ENDING = """
+from market_data_pipeline.core.store.storage.paths import BucketPath
+from market_data_pipeline.core.store.storage.places import storage_of
+root = BucketPath("memory:///ending")
+assert storage_of(root).hold(root / "right.lock").acquire()
+"""
+
+
+def test_a_process_that_ends_without_releasing_its_right_ends() -> None:
+    assert subprocess.run([sys.executable, "-c", ENDING], timeout=60 * PATIENCE, check=True).returncode == 0
+
+
+def test_at_no_time_do_two_processes_believe_that_a_right_is_theirs(
+    proxy: ObjectsProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that goes on, but cannot renew its session any more, gives up before others may take over."""
+    passed = [0.0]
+
+    def now_s() -> float:
+        return 1_700_000_000 + passed[0]
+
+    monkeypatch.setattr(object_server, "time", SimpleNamespace(time=now_s))
+    root = in_bucket()
+    objects = storage_of(root)._objects  # type: ignore[attr-defined]
+    holder, other = (Sessions(objects, Terms(60.0, 3600.0, now_s)) for _ in range(2))
+    held = Lease(objects, holder, root / "right.lock")
+    assert held.acquire()
+    believed, seen = list[float](), list[float]()
+    for second in range(90):
+        passed[0] = float(second)
+        if held.is_mine:
+            believed.append(second)
+        if is_held(objects, other, root / "right.lock"):
+            seen.append(second)
+    assert 50 < max(believed) < 60 < max(seen) < 70
+    assert seen == list(range(len(seen))), "others change their minds once"
+    assert max(seen) - max(believed) >= 5, "times of the object store are in whole seconds, and clocks drift"
+    assert Lease(objects, other, root / "right.lock").acquire()
+    assert not held.is_mine
+    assert not held.acquire()
