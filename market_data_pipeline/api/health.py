@@ -1,7 +1,7 @@
-"""Health as `GET /health` returns it: the checks of `app.health`, and one of the Dagster webserver.
+"""Health as `GET /health` returns it: the checks of `app.health`, and those of Dagster's processes.
 
-Belongs here: that check, how long results are kept, and how long a request waits for them. Does not belong here: the
-other checks (`app.health`).
+Belongs here: the check of the webserver, how long results are kept, and how long a request waits for them. Does not
+belong here: the other checks (`app.health`; of daemon, broker and workers `app.doctor.processes`).
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from market_data_pipeline.api.dagster_client import Dagster, DagsterUnavailable
 from market_data_pipeline.api.models import Health, Sign
+from market_data_pipeline.app.doctor.processes import processes
 from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.core.errors import MarketDataError
@@ -30,7 +31,7 @@ class _Check:
 
     began_s: float
     signs: list[Sign] = field(default_factory=list)
-    webserver: list[Sign] = field(default_factory=list)
+    dagster: list[Sign] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -42,7 +43,7 @@ class _Check:
             detail=f"not all ended within {_ANSWERED_WITHIN_S:g} s; ask again in a minute for the others",
         )
         missing = [] if self.ended.is_set() else [open_checks]
-        signs = [*self.signs, *self.webserver, *missing]
+        signs = [*self.signs, *self.dagster, *missing]
         return Health(ok=all(sign.ok for sign in signs), signs=signs)
 
 
@@ -77,7 +78,11 @@ class HealthCheck:
 
     def _run(self, check: _Check) -> None:
         try:
-            check.webserver.append(self._webserver())
+            check.dagster.append(self._webserver())
+            check.dagster.extend(
+                Sign(name=line.name, ok=line.ok, detail="; ".join(filter(None, (line.detail, line.cure))))
+                for line in processes(self._settings)
+            )
             for sign in check_health(self._settings, target_of(self._settings)):
                 check.signs.append(Sign(name=sign.name, ok=sign.ok, detail=sign.detail))
         except (MarketDataError, OSError) as error:

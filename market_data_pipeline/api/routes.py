@@ -239,9 +239,9 @@ def status(context: InjectedContext, market: Market = None, pair: Pair = None) -
 async def health(context: InjectedContext, response: Response) -> Health:
     """Check whether a load could start now, and whether live datasets are current.
 
-    The checks are of the data root, the disk, the datasets, Dagster and its webserver, the exchange, its clock and the
-    request weight. Results are kept for 15 seconds. The answer comes within 5 seconds; checks that have not ended by
-    then are one sign, `checks`, which is bad.
+    The checks are of the data root, the disk, the datasets, Dagster, its webserver and daemon, the broker and the
+    workers if runs go to them, the exchange, its clock and the request weight. Results are kept for 15 seconds. The
+    answer comes within 5 seconds; checks that have not ended by then are one sign, `checks`, which is bad.
     """
     health = await context.health_check.health()
     response.status_code = 200 if health.ok else 503

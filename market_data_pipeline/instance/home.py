@@ -16,6 +16,8 @@ from market_data_pipeline.core.store.atomic import beside_writers, write_whole
 INSTANCE_FILE = "dagster.yaml"
 UP_LOCK = ".up"
 """The name of the lock of the `up` that runs on the home, without its ending."""
+RUN_DATABASE = Path("history", "runs.db")
+"""Dagster's SQLite database of runs and of the daemon's heartbeats."""
 EVENT_INDEX = Path("history", "runs", "index.db")
 """The index of Dagster's SQLite event log; a home with another storage has none."""
 _ID_FILE = "home.id"

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster import DagsterRun
+from dagster._daemon.types import DaemonHeartbeat
 
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Market
@@ -24,12 +27,15 @@ from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.failures import FailedDays
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_market_of
+from market_data_pipeline.instance.home import RUN_DATABASE, UP_LOCK
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.cli.test_commands import SPOT, THREE_DAYS, Start
+from market_data_pipeline_tests.servers import broker_queue
 from market_data_pipeline_tests.support import MarketData, Simulate, span
 from market_data_pipeline_tests.terminals import in_terminal, shown_lines
 
@@ -319,6 +325,68 @@ def test_a_check_that_failed_last_is_told_and_one_that_passed_since_is_not(run: 
             instance.report_runless_asset_event(evaluation)
         found = wrong(examined(run, code))
         assert found.keys() == ({"dagster check each_minute"} if code else set())
+
+
+# --- the daemon, the broker and the workers
+
+
+def beat(home: Path, age_s: float) -> None:
+    """Write the heartbeat that a daemon wrote so long ago."""
+    with open_instance(home) as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - age_s, "SENSOR", "an-id", None))
+
+
+def test_a_daemon_that_stopped_needs_care_only_where_something_waits_for_it(run: MarketData) -> None:
+    home = run.root / "dagster"
+    with open_instance(home):
+        pass
+    assert "dagster daemon" not in seen(examined(run, 0))
+    beat(home, 10)
+    assert seen(examined(run, 0))["dagster daemon"].startswith("last heartbeat at ")
+    beat(home, 3600)
+    assert seen(examined(run, 0))["dagster daemon"].endswith("it does not run, and no run waits for it")
+    up = NoteLock(home, UP_LOCK, "a test")
+    assert up.acquire()
+    try:
+        assert seen(examined(run, 0))["dagster daemon"].endswith("market-data up is starting it")
+        os.utime(home / f"{UP_LOCK}.json", (time.time() - 600,) * 2)
+        assert "-> end market-data up, and start it again" in wrong(examined(run, 1))["dagster daemon"]
+    finally:
+        up.release()
+    with open_instance(home) as instance:
+        instance.add_run(DagsterRun(job_name="load", status=dg.DagsterRunStatus.STARTED))
+    with sqlite3.connect(home / RUN_DATABASE) as runs:  # a queued run also has to say where its code is
+        runs.execute("UPDATE runs SET status = 'QUEUED'")
+    assert "1 run in the queue -> start market-data up" in wrong(examined(run, 1))["dagster daemon"]
+
+
+def test_a_broker_that_is_away_is_told_without_its_password(run: MarketData) -> None:
+    pytest.importorskip("celery")
+    home = run.root / "dagster"
+    home.mkdir(parents=True)
+    broker = "{module: market_data_pipeline.instance.workers.launcher, config: {broker: {env: A_BROKER}}}"
+    (home / "dagster.yaml").write_text(f"run_launcher: {broker}\n", encoding="utf-8")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{unused.getsockname()[1]}"
+        lines = examined(run, 1, A_BROKER=f"redis://:{SECRET}@{place}/0")
+    found = wrong(lines)
+    assert found["dagster broker"].startswith(f"{place} takes no connection: ")
+    assert "start dagster-daemon" in found["dagster daemon"]
+    assert SECRET not in json.dumps(lines)
+    assert "is empty" in wrong(examined(run, 1, A_BROKER=""))["dagster broker"]
+
+
+@pytest.mark.parametrize("server", ["rabbitmq", "redis"])
+def test_workers_that_do_not_answer_are_told(run: MarketData, server: str) -> None:
+    with broker_queue(server) as (url, _):
+        home = run.root / "dagster"
+        home.mkdir(parents=True)
+        launcher = {"module": "market_data_pipeline.instance.workers.launcher", "config": {"broker": url}}
+        (home / "dagster.yaml").write_text(json.dumps({"run_launcher": launcher}), encoding="utf-8")
+        lines = examined(run, 1)
+    assert seen(lines)["dagster broker"].endswith(" takes connections")
+    assert wrong(lines)["dagster workers"] == "none answers within 1.5 s -> start market-data worker on a host"
 
 
 # --- in a terminal

@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from market_data_pipeline.app.doctor import errors, limits, locks, network, places, storage
+from market_data_pipeline.app.doctor import errors, limits, locks, network, places, processes, storage
 from market_data_pipeline.app.doctor.configuration import SECTION as SETTINGS
 from market_data_pipeline.app.doctor.configuration import configuration, universes
 from market_data_pipeline.app.doctor.lines import Line, of_error
@@ -87,6 +87,7 @@ def _looks(settings: Settings) -> list[_Look]:
     if root is not None:
         looks.append(_Look(locks.SECTION, partial(locks.locks, settings), locks.LATE))
     looks.append(_Look(storage.SECTION, partial(storage.storage, settings), storage.LATE))
+    looks.append(_Look(storage.SECTION, partial(processes.processes, settings), storage.LATE, _EXCHANGE_WITHIN_S))
     if root is not None:
         looks.append(_Look(errors.SECTION, partial(errors.errors, settings), errors.LATE))
     return looks

@@ -40,7 +40,7 @@ def storage(settings: Settings) -> Iterator[Line]:
     url = None
     try:
         url = postgres_url(settings.home)
-        with _database(settings.home, url) as connection:
+        with database(settings.home, url, EVENT_INDEX) as connection:
             if connection is None:
                 yield Line(SECTION, "storage", sign.detail)
                 return
@@ -60,13 +60,12 @@ def storage(settings: Settings) -> Iterator[Line]:
 
 
 @contextmanager
-def _database(home: Path, url: str | None) -> Iterator[sa.Connection | None]:
-    """The database for reading; None if there is none yet."""
-    index = home / EVENT_INDEX
-    if url is None and not index.exists():
+def database(home: Path, url: str | None, file: Path) -> Iterator[sa.Connection | None]:
+    """The database for reading: Postgres at `url`, else SQLite in this file of the home. None if there is none yet."""
+    if url is None and not (home / file).exists():
         yield None
         return
-    engine = engine_to(url, "doctor", pool_size=1) if url else _reading(index)
+    engine = engine_to(url, "doctor", pool_size=1) if url else _reading(home / file)
     try:
         with engine.connect() as connection:
             yield connection
