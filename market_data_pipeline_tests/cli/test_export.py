@@ -1,5 +1,6 @@
 """`export` on the command line: a table or JSON, one line for a mistake, exit codes."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -73,6 +74,10 @@ def test_mistakes_are_one_line_and_exit_code_2(loaded: MarketData) -> None:
         refused = loaded(*of("P*"), "export", "--output", output, *words)
         assert refused.exit_code == 2, refused.output
         assert refused.stderr.startswith("error: ") and said in refused.stderr and refused.stderr.count("\n") == 1
+    without = loaded(*of("P*"), "export", "--output", output)
+    assert without.exit_code == 2
+    said = "Missing option '--format'; give one of csv, parquet, feather-freqtrade, lean, nautilus"
+    assert said in re.sub(r"[\s│]+", " ", without.stderr)
     assert loaded(*of("P0/USDT"), "export", "--format", "csv", "--output", output).exit_code == 0
     again = loaded(*of("P0/USDT"), "export", "--format", "csv", "--output", output)
     assert again.exit_code == 2 and "is there already; give --overwrite" in again.stderr

@@ -1,7 +1,7 @@
-"""What a person is told who writes a word of the command line in the wrong place.
+"""What a person is told who writes a word of the command line in the wrong place, or leaves one out.
 
-Belongs here: which side of the command an option or a pair stands on. Does not belong here: the options themselves
-(`main`, the modules of the commands), other errors (`outcome`).
+Belongs here: which side of the command an option or a pair stands on, the values of a missing option. Does not belong
+here: the options themselves (`main`, the modules of the commands), other errors (`outcome`).
 """
 
 from collections.abc import Iterable
@@ -40,6 +40,9 @@ class Commands(TyperGroup):
 
     def _hint(self, error: Any, command: str | None) -> str:
         option, problem = getattr(error, "option_name", None), str(error.message)
+        missing = getattr(error, "param", None) if type(error).__name__ == "MissingParameter" else None
+        if missing and "|" in (missing.metavar or ""):
+            return f"Missing option '{missing.opts[0]}'; give one of {', '.join(missing.metavar.split('|'))}"
         if option and _has([self], option):
             return f"{option} stands before the command: market-data {option} ... {command}"
         if "/" not in problem or option:
