@@ -41,7 +41,8 @@ def print_backfill(report: BackfillReport, seconds: float, *, as_json: bool = Fa
     print_warnings(report.warnings)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items()))
     out.print(f"{report.dataset.name}  {report.first_day} to {report.last_day}, days in {report.dataset.zone.name}")
-    for warning in report.warnings:
+    # On a terminal both streams are the same page.
+    for warning in report.warnings if not (out.is_terminal and talk.is_terminal) else ():
         out.print(f"  warning   {warning}")
     out.print(f"  days      {outcomes or 'none'} in {seconds:.1f} s")
     out.print(f"  klines    {report.rows:,} in {size_text(report.size_bytes)}")

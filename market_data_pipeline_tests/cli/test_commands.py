@@ -43,6 +43,7 @@ from market_data_pipeline_tests.support import (
     rows_by_day,
     without_progress,
 )
+from market_data_pipeline_tests.terminals import in_terminal
 
 SPOT = ("--market", "spot")
 THREE_DAYS = ("--start", "2024-05-10", "--end", "2024-05-13")
@@ -747,3 +748,9 @@ def test_brackets_in_a_path_are_printed_as_they_are(run: MarketData, three_days:
         assert str(run.root) in result.stdout + result.stderr, command
     assert "[bold]stray[0]" in run(*SPOT, "verify").stdout
     assert str(run.root) in run(*SPOT, "backfill", *THREE_DAYS).stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
+def test_on_a_terminal_a_warning_is_printed_once(run: MarketData) -> None:
+    page = in_terminal(run, *SPOT, "--pair", "NOPE/USDT", "backfill", *THREE_DAYS, columns=200)
+    assert page.count("working on BTC/USDT INSTEAD") == 1
