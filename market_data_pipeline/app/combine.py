@@ -67,13 +67,18 @@ class CombinedOne:
     may_pass: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CombinedMany:
     """What combining many datasets did. `error` is why the run failed, None if it did not or a dataset says why."""
 
     results: tuple[CombinedOne, ...]
     run_id: str | None = None
     error: str | None = None
+
+    def __repr__(self) -> str:
+        """Counts, as a notebook shows it: there may be a thousand datasets."""
+        counts = f"datasets={len(self.results)}, failed={len(self.failed)}"
+        return f"CombinedMany(ok={self.ok}, {counts}, error={self.error!r}, run_id={self.run_id!r})"
 
     @property
     def failed(self) -> list[CombinedOne]:

@@ -41,8 +41,12 @@ def test_what_is_planned_is_loaded_verified_and_combined(root: Path) -> None:
     expected = plan("P*", **WINDOW)
     assert ([cost.name for cost in expected.costs], everything(root)) == ([f"futures {pair}" for pair in PAIRS], {})
     assert (expected.total.klines, dict(expected.total.days)) == (3 * 2880, {"to load": 6})
+    assert repr(expected).startswith("LoadPlan(pairs=3, failed=0, total=Cost(name='all'")
     report = backfill_many("P*", **WINDOW)
     assert report.ok
+    assert repr(report).startswith(
+        "ManyReport(ok=True, datasets=3, failed=0, days={'loaded': 6}, rows=8640, error=None"
+    )
     assert {one.name: one.rows for one in report.datasets.values()} == {f"futures {pair}": 2880 for pair in PAIRS}
     (root / "market-data.toml").write_text(
         '[universe.two]\nmarket = "futures"\npairs = ["P[01]/*"]\n', encoding="utf-8"
@@ -52,6 +56,7 @@ def test_what_is_planned_is_loaded_verified_and_combined(root: Path) -> None:
         ("P1/USDT", True),
     ]
     combined = combine_many(["P*", "!P1*"])
+    assert repr(combined).startswith("CombinedMany(ok=True, datasets=2, failed=0, error=None, run_id=")
     assert [(one.name, one.combined and one.combined.rows) for one in combined.results] == [
         ("futures P0/USDT", 2880),
         ("futures P2/USDT", 2880),

@@ -4,6 +4,7 @@ Belongs here: when a run is needed, the report. Does not belong here: which pair
 (`core.bulk`), recording (`defs.bulk`), one dataset (`backfill`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -104,7 +105,7 @@ class LoadedDataset:
                 self.absent_minutes[kind] = self.absent_minutes.get(kind, 0) + minutes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ManyReport:
     """What a backfill of many datasets did, by request.
 
@@ -115,6 +116,17 @@ class ManyReport:
     run_id: str | None = None
     error: str | None = None
     run_may_pass: bool = True
+
+    def __repr__(self) -> str:
+        """Counts, as a notebook shows it: there may be a thousand datasets."""
+        days = Counter[str]()
+        for loaded in self.datasets.values():
+            days.update(loaded.outcomes)
+        rows = sum(loaded.rows for loaded in self.datasets.values())
+        return (
+            f"ManyReport(ok={self.ok}, datasets={len(self.datasets)}, failed={len(self.failed)}, days={dict(days)}, "
+            f"rows={rows}, error={self.error!r}, run_id={self.run_id!r})"
+        )
 
     @property
     def may_pass(self) -> bool:

@@ -24,12 +24,18 @@ _AT_ONCE = 8
 _MOST_UNREACHABLE = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LoadPlan:
     """What a load will take, by pair, and the catalog's requests before it."""
 
     costs: tuple[Cost, ...]
     catalog: Asked
+
+    def __repr__(self) -> str:
+        """The sum, as a notebook shows it: there may be a thousand pairs."""
+        return (
+            f"LoadPlan(pairs={len(self.costs)}, failed={len(self.failed)}, total={self.total if self.costs else None})"
+        )
 
     @property
     def total(self) -> Cost:

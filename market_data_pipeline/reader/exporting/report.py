@@ -37,7 +37,7 @@ class Exported:
     may_pass: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ExportReport:
     """What an export did. `output` is the folder."""
 
@@ -45,6 +45,14 @@ class ExportReport:
     format: str
     output: Path
     results: tuple[Exported, ...]
+
+    def __repr__(self) -> str:
+        """Counts, as a notebook shows it: there may be a thousand pairs."""
+        counts = f"pairs={len(self.results)}, failed={len(self.failed)}, empty={len(self.empty)}"
+        return (
+            f"ExportReport(ok={self.ok}, {self.market} {self.format} in {str(self.output)!r}, {counts}, "
+            f"files={len(self.files)}, rows={self.rows}, size_bytes={self.size_bytes})"
+        )
 
     @property
     def failed(self) -> list[Exported]:

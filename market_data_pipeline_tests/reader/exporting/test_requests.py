@@ -97,6 +97,8 @@ def test_the_pair_of_the_settings_if_none_is_named(root: Path, monkeypatch: pyte
 def test_a_pair_without_klines_in_the_window_has_no_file_and_is_no_failure(root: Path) -> None:
     report = exported(root, "*/USDT", end="2024-03-30")
     assert [each.name for each in report.empty] == ["LATE/USDT"]
+    assert repr(report).startswith("ExportReport(ok=True, spot csv in '")
+    assert "', pairs=3, failed=0, empty=1, files=2, rows=" in repr(report)
     assert report.ok and [path.name for path in report.files] == ["BTCUSDT_1m.csv", "ETHUSDT_1m.csv"]
 
 
