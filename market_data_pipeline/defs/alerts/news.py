@@ -17,6 +17,7 @@ from dagster import DagsterEventType, DagsterInstance, EventRecordsFilter
 from dagster._core.event_api import EventLogRecord
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.text import one_line
@@ -27,6 +28,7 @@ _KEYS_TOGETHER = 500
 _MOST_CHARACTERS = 300
 # A word with a digit or with capitals in a row is of this failure: a pair, a day, a number, an address.
 _PARTICULAR = re.compile(r"\S*(?:\d|[A-Z]{2})\S*")
+_RUN_AGAIN = re.compile(r"; run it again\b")
 _PASSWORD = re.compile(r"(?<=://)[^\s/@]+@")
 
 
@@ -141,9 +143,12 @@ def _run_failure(instance: DagsterInstance, record: EventLogRecord) -> Failure:
     assets = sorted({"/".join(key.path[:2]) for key in (run.asset_selection or ())}) if run else []
     job = run.job_name if run else "a job"
     what = (assets[0] + (f" and {len(assets) - 1} more" if len(assets) > 1 else "")) if assets else job
+    said = f"a run of {what} failed: {reason}"
+    if run and run.tags.get(WILL_RETRY_TAG) == "true":
+        said = f"a run of {what} failed, and Dagster starts it again: {_RUN_AGAIN.sub('', reason)}"
     return Failure(
         cause=f"run {_PARTICULAR.sub('*', reason)[:_MOST_CHARACTERS]}",
-        text=_told(f"a run of {what} failed: {reason}"),
+        text=_told(said),
         what=what,
         at_s=record.timestamp,
         run_id=record.run_id,

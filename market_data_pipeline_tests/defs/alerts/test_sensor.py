@@ -40,8 +40,9 @@ def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.Dags
     if request.param == "postgres":
         home.mkdir()
         url = request.getfixturevalue("postgres")
-        storage = {"storage": {"postgres": {"postgres_url": url}}, "telemetry": {"enabled": False}}
-        (home / "dagster.yaml").write_text(json.dumps(storage), encoding="utf-8")
+        settings = {"storage": {"postgres": {"postgres_url": url}}, "telemetry": {"enabled": False}}
+        settings |= {"run_retries": {"enabled": True, "max_retries": 0, "retry_on_asset_or_op_failure": False}}
+        (home / "dagster.yaml").write_text(json.dumps(settings), encoding="utf-8")
     else:
         prepare_home(home)
     with open_instance(home) as opened:
@@ -88,7 +89,7 @@ def check(
     instance.report_runless_asset_event(evaluation)
 
 
-def run(instance: dg.DagsterInstance, error: str = "") -> str:
+def run(instance: dg.DagsterInstance, error: str = "", **tags: str) -> str:
     """A run that fails with this error, or succeeds without one; its id."""
 
     @dg.op
@@ -101,7 +102,7 @@ def run(instance: dg.DagsterInstance, error: str = "") -> str:
         load()
 
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    return job.execute_in_process(instance=instance, raise_on_error=False, run_config=quiet).run_id
+    return job.execute_in_process(instance=instance, raise_on_error=False, run_config=quiet, tags=tags).run_id
 
 
 def test_without_a_url_there_is_no_sensor(tmp_path: Path) -> None:
@@ -129,6 +130,20 @@ def test_runs_that_fail_for_one_cause_are_one_message(
     assert tick() == "1 message sent."
     assert "the disk is full" in receiver.texts[-1]
     assert tick() == "0 messages sent."
+
+
+def test_of_a_run_that_dagster_starts_again_nobody_is_asked_to(
+    tick: Tick, instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    again = {"dagster/max_retries": "1", "dagster/retry_on_asset_or_op_failure": "true"}
+    run(instance, "the process is gone; run it again", **again)
+    tick()
+    assert receiver.texts == [
+        "market-data: a run of load_something failed, and Dagster starts it again: the process is gone"
+    ]
+    run(instance, "the network is gone; run it again", **{"dagster/max_retries": "1"})
+    tick()
+    assert receiver.texts[-1] == "market-data: a run of load_something failed: the network is gone; run it again"
 
 
 def test_a_password_in_an_error_is_left_out(tick: Tick, instance: dg.DagsterInstance, receiver: Receiver) -> None:
