@@ -3,6 +3,7 @@
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from market_data_pipeline.core.errors import BadAnswer, StoreError
@@ -11,6 +12,8 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks import files
+from market_data_pipeline.core.store.chunks.encoding import encode
+from market_data_pipeline.core.store.chunks.growing import grown_chunk
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, changed, day, klines_of, span, whole
 from market_data_pipeline_tests.core.store.conftest import in_a_folder
@@ -98,6 +101,30 @@ def test_what_is_no_chunk_of_the_dataset_and_day_is_refused(chunks: Any) -> None
     (chunks / RIGHT).write_bytes(a_chunk().content)
     with pytest.raises(StoreError, match=f"the chunk {RIGHT} is of spot BTC/USDT UTC 2024-03-05 by its footer"):
         files.read(chunks / RIGHT, DATASET, day("2024-03-06"))
+
+
+def test_a_chunk_with_more_rows_than_a_day_has_minutes_is_refused(chunks: Any) -> None:
+    (chunks / RIGHT).write_bytes(encode(pa.concat_tables([KLINES, KLINES]), a_chunk().chunk.footer))
+    with pytest.raises(StoreError, match=f"{RIGHT} cannot be read: ValueError: it says that it has 2700 rows"):
+        files.read(chunks / RIGHT, DATASET, DAY)
+
+
+@pytest.mark.parametrize(
+    ("stored", "more", "together"),
+    [
+        ("rest", "rest", "rest"),
+        ("archive+rest", "rest", "archive+rest"),
+        ("rest", "archive+rest", "archive+rest"),
+        ("rest", "archive", "archive+rest"),
+    ],
+)
+def test_a_chunk_that_grows_names_each_of_its_sources_once(stored: str, more: str, together: str) -> None:
+    chunk = files.new_chunk(DATASET, DAY, KLINES, [HALT], source=stored).chunk
+    grown = grown_chunk(DATASET, DAY, chunk, klines_of(HALT.span), more)
+    assert grown and grown.chunk.footer.source == together
+    assert grown.chunk.klines.equals(klines_of(whole(DAY)))
+    assert grown.chunk.footer.absences == ()
+    assert grown_chunk(DATASET, DAY, chunk, KLINES, more) is None
 
 
 def test_of_several_files_of_a_day_the_one_with_the_right_index_is_in_use(chunks: Any) -> None:

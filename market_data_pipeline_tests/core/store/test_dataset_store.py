@@ -539,6 +539,18 @@ def test_two_processes_that_publish_at_once_end_with_one_manifest_of_all(root, d
     assert tell_no_lie(opened(root))
 
 
+def test_minutes_that_are_being_loaded_are_seen_by_others_until_the_load_ends(root, dataset_store):
+    other, hour = opened(root), span("2024-03-05T04:00Z", "2024-03-05T05:00Z")
+    with dataset_store.loading(WINDOW):
+        assert other.being_loaded() == [WINDOW]
+        with other.loading(hour):
+            assert sorted(dataset_store.being_loaded(), key=lambda window: window.start_ms) == [WINDOW, hour]
+        assert other.being_loaded() == [WINDOW]
+    with pytest.raises(BadAnswer), dataset_store.loading(hour):
+        raise BadAnswer("the load failed")
+    assert other.being_loaded() == []
+
+
 def test_two_processes_that_create_a_dataset_agree_on_the_first_ones_zone(store):
     store.create(Market.SPOT, "BTC/USDT", zone=parse_zone("+05:30"), start=FIRST)
     second = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=date(2020, 1, 1))

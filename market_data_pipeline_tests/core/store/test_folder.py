@@ -1,10 +1,12 @@
 """A folder as a place for the store: what is on disk when a call has returned."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.store.disk.calls import Call, Kind, told
 from market_data_pipeline.core.store.storage.folder import FOLDER
 
@@ -45,6 +47,25 @@ def test_the_first_record_of_a_file_brings_its_name_to_disk(path: Path) -> None:
     assert kinds(lambda: FOLDER.append_at(path, b"one", 0)) == [*appended, (Kind.FOLDER_SYNCED, "folder")]
     assert kinds(lambda: FOLDER.append_at(path, b"two", 3)) == appended
     assert path.read_bytes() == b"onetwo"
+
+
+@pytest.mark.parametrize("can_be_cut", [True, False])
+def test_a_record_that_cannot_be_brought_to_disk_is_taken_off_again_if_the_disk_lets_us(
+    path: Path, monkeypatch: pytest.MonkeyPatch, can_be_cut: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    def uncut(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    path.write_bytes(b"one")
+    monkeypatch.setattr(calls, "sync", refused)
+    if not can_be_cut:
+        monkeypatch.setattr(calls, "cut", uncut)
+    with pytest.raises(OSError, match="the disk is gone"):
+        FOLDER.append_at(path, b"two", 3)
+    assert path.read_bytes() == (b"one" if can_be_cut else b"onetwo")
 
 
 def test_what_is_appended_sees_the_last_bytes_and_is_on_disk_with_its_name(path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.snapshots.lists import find_snapshot
 from market_data_pipeline.core.store.storage import objects
 from market_data_pipeline.core.store.storage.opening import Patience
 from market_data_pipeline.core.store.storage.places import hurried, storage_of
@@ -172,6 +173,13 @@ def test_a_reader_does_not_wait_again_for_who_did_not_answer_until_some_time_has
     assert second.value.filename == str(reader / "other")
     clock.now_s += 0.2
     assert storage.read(reader / "file", 1 << 20) == CONTENT
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_snapshot_that_cannot_be_read_now_is_not_taken_for_damaged(root: Any, proxy: ObjectsProxy) -> None:
+    proxy.loses = lambda _: True
+    with pytest.raises(StoreUnavailable, match="does not answer.*check the network"):
+        find_snapshot(root, "one")
 
 
 @pytest.mark.usefixtures("_impatient")

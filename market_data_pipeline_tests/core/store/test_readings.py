@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.findings import Finding, Severity
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.store.atomic import FileStamp
 from market_data_pipeline.core.store.chunks import readings
@@ -30,7 +31,8 @@ def entry(tmp_path: Path) -> Entry:
 def test_an_object_that_another_of_its_size_replaced_within_the_second_is_another(entry: Entry, tmp_path: Path) -> None:
     read = ObjectVersion("one", entry.size_bytes, WRITTEN_NS)
     # However far the clock of this machine is from that of the object store.
-    reading = Reading.of(read, entry, WRITTEN_S - 3600, ())
+    found = Finding("volume", DAY.key, "a minute of no volume", Severity.NOTICE)
+    reading = Reading.of(read, entry, WRITTEN_S - 3600, (found,))
     combined = CombinedReading.of(read, WRITTEN_S - 3600)
     assert reading and combined
     noted = Readings({DAY.key: reading}, combined)
