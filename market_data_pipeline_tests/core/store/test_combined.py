@@ -178,7 +178,9 @@ def test_files_of_different_choices_lie_side_by_side(loaded):
     combine(loaded, select(loaded))
     combine(loaded, select(loaded, zone=parse_zone("Europe/Zurich")))
     combine(loaded, select(loaded, from_index=1, to_index=2))
-    assert len(list((loaded.folder / "combined").iterdir())) == 3
+    (loaded.folder / "combined" / "notes.txt").write_bytes(b"of a person")
+    names = ["BTCUSDT_1m_000001-000002.parquet", "BTCUSDT_1m_all.parquet", "BTCUSDT_1m_all_Europe-Zurich.parquet"]
+    assert [path.name for path in layout.combined_files(loaded.folder)] == names
     assert not combine(loaded, select(loaded)).built
 
 

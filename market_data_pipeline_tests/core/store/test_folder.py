@@ -133,6 +133,15 @@ def test_what_is_no_folder_has_no_names_and_nothing_to_remove(path: Path) -> Non
     assert path.exists()
 
 
+def test_what_can_be_neither_removed_nor_moved_is_named_by_the_disk(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(OSError, match="file"):
+        FOLDER.remove(path)
+    assert path.is_dir()
+    with pytest.raises(FileNotFoundError):
+        FOLDER.move(path.with_name("missing"), path.with_name("target"))
+
+
 def test_a_link_out_of_the_root_is_not_within_it(path: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"-")

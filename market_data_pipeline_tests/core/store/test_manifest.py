@@ -178,6 +178,12 @@ def test_a_line_that_cannot_be_of_a_chunk_is_refused(was: str, becomes: str) -> 
         from_text(text.replace(was, becomes, 1).encode())
 
 
+def test_a_line_with_a_hash_that_is_none_is_named_by_it() -> None:
+    text = to_text(DATASET, [ENTRY]).decode().replace('"sha256":"ab', '"sha256":"zz', 1)
+    with pytest.raises(ValueError, match="'zzab.* is no sha256"):
+        from_text(text.encode())
+
+
 def test_absences_that_overlap_are_refused() -> None:
     touching = Absence(Kind.OUTAGE, span("2024-03-05T05:30Z", "2024-03-05T06:00Z"))
     overlapping = Absence(Kind.OUTAGE, span("2024-03-05T05:29Z", "2024-03-05T06:00Z"))
