@@ -6,6 +6,7 @@ Belongs here: their options, and warnings about who can reach them. Does not bel
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,7 +104,9 @@ def worker(
             raise UsageError(
                 f"a package is missing ({error.name}); install the extra [celery], with the wheel of make dist"
             ) from error
-        work(settings.home, runs=runs)
+        from market_data_pipeline.api.metrics.server import serve_metrics
+
+        work(settings.home, runs=runs, on_ready=partial(serve_metrics, settings))
         _end(as_json)
 
 

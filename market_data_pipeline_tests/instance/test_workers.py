@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 import pytest
+import requests
 import yaml
 from dagster import DagsterInstance
 from dagster._core.code_pointer import ModuleCodePointer
@@ -18,7 +19,7 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.instance.workers.beats import Beats
 from market_data_pipeline_tests.servers import broker_queue, free_ports, require_celery
-from market_data_pipeline_tests.support import CHECKOUT, MarketData
+from market_data_pipeline_tests.support import CHECKOUT, MarketData, wait_until
 
 TASK_TAG = "dagster-celery/task_id"
 GONE = "amqp://guest:secret@127.0.0.1:{port}//"
@@ -121,6 +122,28 @@ def test_a_run_is_handed_to_the_broker(opened: Callable[..., Any], server: str) 
         assert TASK_TAG in instance.get_run_by_id(run.run_id).tags
         assert launcher.terminate(run.run_id)
         assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.CANCELING
+
+
+@pytest.mark.slow
+def test_a_worker_serves_metrics_before_its_first_run(
+    market_data: Callable[..., MarketData], tmp_path: Path, postgres: str
+) -> None:
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+
+    def answers() -> bool:
+        with suppress(requests.ConnectionError):
+            return "market_data_" in requests.get(f"http://{address}/metrics", timeout=5).text
+        return False
+
+    with broker_queue("redis") as (url, queue):
+        write_home(tmp_path / "home", postgres, queue, url)
+        env = {"DAGSTER_HOME": str(tmp_path / "home"), "MARKET_DATA_METRICS_ADDRESS": address}
+        with market_data().start("worker", **env) as process:
+            try:
+                wait_until(answers)
+            finally:
+                process.terminate()
+                process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import import_module
@@ -44,7 +45,7 @@ _WORKERS = __name__.rpartition(".")[0]
 _PATIENCE_S, _PAUSE_S = 900, 2
 
 
-def work(home: Path, *, runs: int) -> None:
+def work(home: Path, *, runs: int, on_ready: Callable[[], None]) -> None:
     """Take runs until SIGTERM or Ctrl-C; runs under way end first, unless Ctrl-C is pressed again.
 
     None is taken before Postgres answers: other workers may reach it, and a run would be held until it is given up.
@@ -52,6 +53,7 @@ def work(home: Path, *, runs: int) -> None:
     Args:
         home: the Dagster home, whose `dagster.yaml` names the launcher and Postgres.
         runs: how many are executed at once.
+        on_ready: called once it takes runs. By then its first processes are forked, and inherit no thread of this one.
 
     Raises:
         UsageError: `dagster.yaml` names no workers, no Postgres or no broker, or the broker refuses the worker.
@@ -70,6 +72,7 @@ def work(home: Path, *, runs: int) -> None:
     reach = partial(_postgres(stop_never, "this worker waits for it, and takes no runs"), _beats_of(home).reach)
     celeryd_after_setup.connect(lambda **_: reach(), weak=False)
     worker_ready.connect(lambda **_: _log.info(ready), weak=False)
+    worker_ready.connect(lambda **_: on_ready(), weak=False)
     logging.getLogger("market_data_pipeline").setLevel(logging.WARNING)
     logging.getLogger(_WORKERS).setLevel(logging.INFO)
     after_setup_logger.connect(_leave_days_to_the_log)
