@@ -53,6 +53,13 @@ def test_a_damaged_dagster_home_is_503(tmp_path: Path) -> None:
     assert (answer.status_code, signs(answer)["dagster"]) == (503, False)
 
 
+def test_a_daemon_that_is_needed_and_does_not_run_is_503(tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("run_launcher: {module: some.launcher, class: Launcher}\n")
+    answer = complete(client(tmp_path))
+    assert (answer.status_code, signs(answer)["daemon"]) == (503, False)
+
+
 def test_all_checks_good_is_200(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "check_health", lambda settings, target: [Sign("disk", ok=True, detail="9 GB free")])
     with served(fake_dagster()[0]) as dagster_url:
