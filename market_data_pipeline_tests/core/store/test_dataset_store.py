@@ -21,6 +21,7 @@ from market_data_pipeline.core.store.chunks import hashes
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer, encode
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
@@ -84,6 +85,15 @@ def test_a_published_day_is_read_back(dataset_store):
     assert chunk.klines.equals(klines_of(whole(DAY), without=[HALT]))
     assert chunk.entry == entry == dataset_store.entries[DAY.key]
     assert chunk.footer.absences == entry.absences == (Absence(Kind.OUTAGE, HALT),)
+
+
+@in_a_folder
+@pytest.mark.skipif(os.name == "nt", reason="Windows syncs no folder")
+def test_the_name_of_a_chunk_is_on_disk_before_anyone_is_told_of_it(dataset_store):
+    made: list[calls.Call] = []
+    with calls.told(made.append):
+        publish(dataset_store, DAY.key)
+    assert (calls.Kind.FOLDER_SYNCED, "chunks") in [(call.kind, call.path.name) for call in made]
 
 
 def test_an_entry_says_what_the_chunk_is(dataset_store):
