@@ -101,9 +101,8 @@ def _workers(config: Mapping[str, Any]) -> Iterator[Line]:
 
         from market_data_pipeline.instance.workers.broker import require_url, with_checked_certificate
     except ImportError:
-        yield Line(
-            SECTION, "broker", "the extra celery is not installed", "run pip install 'market-data-pipeline[celery]'"
-        )
+        cure = "install the extra [celery], with the wheel of make dist"
+        yield Line(SECTION, "broker", "a package for workers is missing", cure)
         return
     broker = config.get("broker")
     url = variable(str(broker.get("env"))) if isinstance(broker, Mapping) else broker
