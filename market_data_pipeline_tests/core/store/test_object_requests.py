@@ -2,6 +2,7 @@
 
 import errno
 import io
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,9 +125,13 @@ def test_a_server_that_gives_no_etag_is_no_place_for_a_root(root: Any, monkeypat
         written(handler, status, content, {name: value for name, value in headers.items() if name != "ETag"})
 
     monkeypatch.setattr(object_server._Handler, "_send", without)
+    began_s = time.monotonic()
     with pytest.raises(StoreError, match="the object store gives no ETag, by which a change is noticed") as refused:
         Store(root).require_writable()
     assert str(root) in str(refused.value)
+    with pytest.raises(OSError, match="gives no ETag"):
+        storage_of(root).write(root / "file", b"any")
+    assert time.monotonic() - began_s < 20, "it was asked again and again"
 
 
 # --- an object store that is away

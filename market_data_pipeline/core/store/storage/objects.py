@@ -18,7 +18,7 @@ from market_data_pipeline.core.again import again
 from market_data_pipeline.core.store.storage.opening import OF_LOADS, OF_READERS, library, opened
 from market_data_pipeline.core.store.storage.paths import BucketPath
 from market_data_pipeline.core.store.storage.protocol import Changed, Expected, Unconditional
-from market_data_pipeline.core.store.storage.refusals import errors_of, is_lost
+from market_data_pipeline.core.store.storage.refusals import NO_ETAG, errors_of, is_lost
 
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
@@ -294,5 +294,5 @@ def _etag_of(version: Any) -> str:
 
 def _required(etag: str | None, path: BucketPath) -> str:
     if not etag:
-        raise OSError(errno.ENOTSUP, "the object store gives no ETag, by which a change is noticed", str(path))
+        raise OSError(errno.ENOTSUP, NO_ETAG, str(path))
     return etag

@@ -18,6 +18,9 @@ from market_data_pipeline.core.text import one_line
 # Where a machine of a cloud is asked for the credentials of its role.
 _ROLES = ("http://169.254.169.254/", "http://metadata.google.internal/")
 _PROVIDER = "External AWS credential provider: "
+NO_ETAG = "the object store gives no ETag, by which a change is noticed"
+# Refused, reset, closed in the middle of an answer, or silent for too long.
+_NO_ANSWER = "HTTP error: "
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})([^:]*)")
 # Objects are deleted several at once, and what could not be is told in another way.
 _CODE = re.compile(r"<Code>(\w{1,100})</Code>|\(code: (\w{1,100})\)")
@@ -61,7 +64,7 @@ def errors_of(path: BucketPath) -> Iterator[None]:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error of `errors_of` says that there was no answer, or that the server has a problem of its own."""
+    """Whether an error of `errors_of` says that the same request may be answered later, see `_number_of`."""
     return isinstance(error, OSError) and error.errno == errno.EIO
 
 
@@ -79,15 +82,22 @@ def meaning_of(error: Exception) -> str:
         return one_line(f"the object store answers HTTP {status[1]}{status[2]} {code}", MOST_CHARACTERS)
     if "error sending request" in str(error) and (server := SERVER.search(str(error))):
         return f"{server[1]}{server[2]} does not answer"
+    if "ETag Header missing" in str(error):
+        return NO_ETAG
     if "incorrectly configured region" in str(error):
         return "the bucket is in another region; set AWS_REGION"
     return first_line(error)
 
 
 def _number_of(error: Exception) -> int:
-    """EACCES or EINVAL if the server refused the request, so that it would again; else EIO."""
+    """EIO if there was no whole answer, or the server has a problem of its own; others it would give again.
+
+    EACCES or EINVAL if it refused the request, EPROTO if its answer is not that of an object store.
+    """
     status = _STATUS.search(str(error))
-    if status is None or not status[1].startswith("4"):
+    if status is None:
+        return errno.EIO if _NO_ANSWER in str(error) else errno.EPROTO
+    if not status[1].startswith("4"):
         return errno.EIO
     return errno.EACCES if status[1] in ("401", "403") else errno.EINVAL
 
