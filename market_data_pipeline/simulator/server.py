@@ -19,7 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from market_data_pipeline.simulator.delivery import Connections
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 
-_START_TIMEOUT_S = 30
+_START_TIMEOUT_S, _END_TIMEOUT_S = 30, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ class _Server(uvicorn.Server):
             server_header=False,
             backlog=2048,
             timeout_keep_alive=75,
+            # Python 3.13 waits for each connection, also for one that its client has forgotten.
+            timeout_graceful_shutdown=_END_TIMEOUT_S,
         )
         super().__init__(config)
         self._exchange = exchange
