@@ -10,6 +10,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -355,7 +356,7 @@ def test_a_daemon_that_stopped_needs_care_only_where_something_waits_for_it(run:
         up.release()
     with open_instance(home) as instance:
         instance.add_run(DagsterRun(job_name="load", status=dg.DagsterRunStatus.STARTED))
-    with sqlite3.connect(home / RUN_DATABASE) as runs:  # a queued run also has to say where its code is
+    with closing(sqlite3.connect(home / RUN_DATABASE)) as runs, runs:  # a queued run also has to say where its code is
         runs.execute("UPDATE runs SET status = 'QUEUED'")
     assert "1 run in the queue -> start market-data up" in wrong(examined(run, 1))["dagster daemon"]
 
