@@ -42,6 +42,20 @@ class Process:
         return time.monotonic() + self.asleep_s
 
 
+class _Meanwhile:
+    """Objects with which something happens after each look at them, before each write."""
+
+    def __init__(self, objects: Objects, happens: Callable[[], object]) -> None:
+        self._objects, self._happens = objects, happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def write(self, path: Any, content: bytes, expected: Any) -> Any:
+        self._happens()
+        return self._objects.write(path, content, expected)
+
+
 def impatient(root: Any) -> Process:
     """A process for which the sessions of all others ran out long ago."""
     return Process(root, lasts_s=-1000)
@@ -110,71 +124,29 @@ def test_a_session_that_is_renewed_in_the_last_moment_is_not_ended(root: Any) ->
     holder, other = Process(root), impatient(root)
     held = holder.right()
     assert held.acquire()
-    other.objects = other.sessions._objects = _RenewedMeanwhile(other.objects, holder)  # type: ignore[assignment]
+    other.objects = other.sessions._objects = _Meanwhile(other.objects, lambda: holder.sessions.join().renew())  # type: ignore[assignment]
     assert not other.right().acquire()
     assert held.is_mine
-
-
-class _RenewedMeanwhile:
-    """Objects whose session is renewed after it was found to have run out, and before it is ended."""
-
-    def __init__(self, objects: Objects, holder: Process) -> None:
-        self._objects, self._holder = objects, holder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._objects, name)
-
-    def write(self, path: Any, content: bytes, expected: Any) -> Any:
-        self._holder.sessions.join().renew()
-        return self._objects.write(path, content, expected)
 
 
 def test_two_that_take_a_right_of_one_process_at_the_same_moment_do_not_both_get_it(root: Any) -> None:
     process = Process(root)
     first, second = process.right(), process.right()
-    second._objects = _TakenMeanwhile(process.objects, first)  # type: ignore[assignment]
+    second._objects = _Meanwhile(process.objects, first.acquire)  # type: ignore[assignment]
     assert not second.acquire()
     assert first.is_mine and not second.is_mine
     first.release()
     assert list((root / ".sessions").iterdir()) == []
 
 
-class _TakenMeanwhile:
-    """Objects whose right is taken after it was found to be free, and before it is written."""
-
-    def __init__(self, objects: Objects, other: Lease) -> None:
-        self._objects, self._other = objects, other
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._objects, name)
-
-    def write(self, path: Any, content: bytes, expected: Any) -> Any:
-        assert self._other.acquire()
-        return self._objects.write(path, content, expected)
-
-
 def test_a_right_that_is_released_between_the_look_and_the_write_is_taken(root: Any) -> None:
     """As when the release of a killed process reaches the object store late."""
     first, second = Process(root).right(), impatient(root).right()
     assert first.acquire()
-    second._objects = _ReleasedMeanwhile(second._objects, first)  # type: ignore[assignment]
+    second._objects = _Meanwhile(second._objects, first.release)  # type: ignore[assignment]
     assert second.acquire()
     assert (root / "right.lock").read_bytes() != b""
     assert not first.is_mine
-
-
-class _ReleasedMeanwhile:
-    """Objects whose right is released after its holder was found to have gone, and before it is taken."""
-
-    def __init__(self, objects: Objects, holder: Lease) -> None:
-        self._objects, self._holder = objects, holder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._objects, name)
-
-    def write(self, path: Any, content: bytes, expected: Any) -> Any:
-        self._holder.release()
-        return self._objects.write(path, content, expected)
 
 
 def test_what_names_no_session_is_free(root: Any) -> None:
