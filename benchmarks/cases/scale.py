@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ import psutil
 import requests
 
 from benchmarks.bench import Bench
-from benchmarks.browser import pages_of, shown, visitors
+from benchmarks.browser import Shown, pages_of, shown, visitors
 from benchmarks.databases import SERVER, configure, new_database
 from benchmarks.generated import store_many
 from benchmarks.measured.events import files_bytes, tables_bytes
@@ -31,6 +31,7 @@ from market_data_pipeline.services.addresses import Address, free_port
 _PAGE_GOAL_S, _DAEMON_GOAL_BYTES, _DAY_GOAL_BYTES, _DAY_GOAL_S = 3.0, 1e9, 4096, 0.004
 _START_WITHIN_S, _END_WITHIN_S = 300, 60
 _STAYS_MS = 5000
+_FIRST_PAGE = "a visitor's first page"
 # What is on the command line of each process of `market-data up`.
 _PROCESSES = {
     "daemon": "dagster._daemon",
@@ -65,28 +66,36 @@ def scale(bench: Bench) -> Iterator[Line]:
     tables with their indexes, less what an empty home has. SQLite gets a tenth of the datasets. Then `market-data up`
     serves them, with the live sensors on and no dataset live. A page is timed from the request until the words that the
     reader came for are on the screen, in headless Chromium; the first page of a visitor has nothing in its caches, and
-    the visitor stays there for some seconds.
+    the visitor stays there for some seconds. Before that the same visits are made to a home with one dataset.
     Memory is resident memory after all pages, and again some minutes later. Postgres is the server that
     MARKET_DATA_TEST_POSTGRES names; without it SQLite gets all datasets, and its pages are timed.
     """
     datasets = bench.sizes.datasets
     with ExitStack() as stack:
-        homes = [(_Home(bench.new_root(), None), datasets)]
-        if server := os.environ.get(SERVER):
-            homes = [(_Home(bench.new_root(), None), max(datasets // 10, 1))]
-            homes.append((_Home(bench.new_root(), stack.enter_context(new_database(server))), datasets))
-        for home, many in homes:
-            yield from _recorded(bench, home, many)
-        yield from _served(bench, home, many)
+        server = os.environ.get(SERVER)
+        small, large = (
+            _Home(bench.new_root(), stack.enter_context(new_database(server)) if server else None) for _ in range(2)
+        )
+        if server:
+            yield from _recorded(bench, _Home(bench.new_root(), None), max(datasets // 10, 1))
+        _first_recorded(bench, small, 1)
+        yield from _recorded(bench, large, datasets)
+        with _up(bench, small.root) as (url, _):
+            of_one = _visited(bench, url, datasets=1)
+        yield from _served(bench, large, datasets, of_one)
+
+
+def _first_recorded(bench: Bench, home: _Home, datasets: int) -> None:
+    """Make that many datasets, and report the first of them, which creates the tables."""
+    store_many(home.root, datasets, bench.sizes.recorded_days)
+    if home.url:
+        configure(home.root / "dagster", home.url)
+    bench.command("--market", "spot", "--pair", "N000/USDT", "report", root=home.root)
 
 
 def _recorded(bench: Bench, home: _Home, datasets: int) -> Iterator[Line]:
     days = bench.sizes.recorded_days
-    store_many(home.root, datasets, days)
-    if home.url:
-        configure(home.root / "dagster", home.url)
-    # The first report creates the tables.
-    bench.command("--market", "spot", "--pair", "N000/USDT", "report", root=home.root)
+    _first_recorded(bench, home, datasets)
     before, known, began_s = home.event_bytes(), days, time.perf_counter()
     globs = sorted({f"N{number // 100}*/USDT" for number in range(datasets)})
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -104,37 +113,22 @@ def _recorded(bench: Bench, home: _Home, datasets: int) -> Iterator[Line]:
     yield Line(f"{what}: database per day", Unit.BYTES, per_day, goal=_DAY_GOAL_BYTES, absolute=True, note=note)
 
 
-def _served(bench: Bench, home: _Home, datasets: int) -> Iterator[Line]:
-    days, what = bench.sizes.recorded_days, f"{home.name}, {datasets} datasets"
+def _served(bench: Bench, home: _Home, datasets: int, of_one: Sequence[Mapping[str, Shown]]) -> Iterator[Line]:
+    what = f"{home.name}, {datasets} datasets"
     began_s = time.perf_counter()
     with _up(bench, home.root) as (url, process):
         _await_location(url)
         started = Spread((time.perf_counter() - began_s,))
         yield Line(f"{what}: `up` until the UI has the code location", Unit.SECONDS, started)
-        _start_sensors(url)
-        pages = pages_of(
-            "N000USDT",
-            days=days,
-            last_day=(date(2020, 1, 1) + timedelta(days - 1)).isoformat(),
-            datasets=datasets,
-            run_id=_last_run(url),
-        )
-        with visitors(url) as visitor:
-            for round_ in range(bench.sizes.rounds + 1):
-                with visitor() as seeing:
-                    first = shown(seeing, next(iter(pages.values())), stays_ms=_STAYS_MS)
-                    times = {name: shown(seeing, page) for name, page in pages.items()}
-                # The first round fills the webserver's caches.
-                if round_ == 0:
-                    firsts, rounds = [first], []
-                    continue
-                firsts.append(first)
-                rounds.append(times)
-        yield Line(f"{what}: a visitor's first page", Unit.SECONDS, Spread(tuple(one.seconds for one in firsts)))
-        for name in pages:
-            spread = Spread(tuple(times[name].seconds for times in rounds))
-            note = f"slowest query {max((times[name] for times in rounds), key=lambda one: one.seconds).slowest}"
-            yield Line(f"{what}: {name}", Unit.SECONDS, spread, goal=_PAGE_GOAL_S, absolute=True, note=note)
+        visits = _visited(bench, url, datasets=datasets)
+        for name in visits[0]:
+            ours, of_small = (Spread(tuple(times[name].seconds for times in each)) for each in (visits, of_one))
+            ratio = Spread((ours.median / of_small.median,))
+            goal = None if name == _FIRST_PAGE else _PAGE_GOAL_S
+            note = f"slowest query {max((times[name] for times in visits), key=lambda one: one.seconds).slowest}"
+            yield Line(
+                f"{what}: {name}", Unit.SECONDS, ours, of_small, "one dataset", ratio, goal, absolute=True, note=note
+            )
         seen = [_memory(process)]
         time.sleep(bench.sizes.live_minutes * 60)
         seen.append(_memory(process))
@@ -142,6 +136,23 @@ def _served(bench: Bench, home: _Home, datasets: int) -> Iterator[Line]:
             spread = Spread(tuple(float(each[name]) for each in seen))
             goal = _DAEMON_GOAL_BYTES if name == "daemon" else None
             yield Line(f"{what}: memory of {name}", Unit.BYTES, spread, goal=goal, absolute=goal is not None)
+
+
+def _visited(bench: Bench, url: str, *, datasets: int) -> list[dict[str, Shown]]:
+    """The pages as several visitors see them, one after the other."""
+    _await_location(url)
+    _start_sensors(url)
+    days = bench.sizes.recorded_days
+    last_day = (date(2020, 1, 1) + timedelta(days - 1)).isoformat()
+    pages = pages_of("N000USDT", days=days, last_day=last_day, datasets=datasets, run_id=_last_run(url))
+    visits = []
+    with visitors(url) as visitor:
+        for _ in range(bench.sizes.rounds + 1):
+            with visitor() as seeing:
+                first = {_FIRST_PAGE: shown(seeing, next(iter(pages.values())), stays_ms=_STAYS_MS)}
+                visits.append(first | {name: shown(seeing, page) for name, page in pages.items()})
+    # The first visitor fills the webserver's caches.
+    return visits[1:]
 
 
 @contextmanager
