@@ -121,8 +121,17 @@ class Backfill(ManyPairs):
     strict_pair: bool = Field(default=False, description="refuse a pair that the market does not list")
 
 
-class Verify(ManyPairs):
-    """The datasets to check: one if market or pair is given, many with `pairs` or `universe`, else all."""
+class StoredPairs(ManyPairs):
+    """The datasets of a request about what is stored: a market alone has all of its pairs, no field at all is all."""
+
+    @property
+    def is_of_many(self) -> bool:
+        """True if it names many, but not all."""
+        return super().is_of_many or (self.market is not None and self.pair is None)
+
+
+class Verify(StoredPairs):
+    """The datasets to check: that of a pair, many with `pairs` or `universe`, those of a market alone, else all."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -132,8 +141,8 @@ class Verify(ManyPairs):
     repair: bool = Field(default=False, description="load days again that are damaged or have unexplained minutes")
 
 
-class Report(ManyPairs):
-    """The datasets to tell Dagster of: one if market or pair is given, many with `pairs` or `universe`, else all."""
+class Report(StoredPairs):
+    """The datasets to tell Dagster of: that of a pair, many with `pairs` or `universe`, those of a market, else all."""
 
     model_config = ConfigDict(
         extra="forbid",

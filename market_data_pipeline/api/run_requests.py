@@ -13,7 +13,7 @@ from market_data_pipeline.api.models import Backfill, Combine, DatasetName, Many
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.market.bulk import run_config
 from market_data_pipeline.app.market.universe import traded_pairs
-from market_data_pipeline.app.targets import open_datasets, target_of, targets_of
+from market_data_pipeline.app.targets import open_datasets, stored_targets_of, target_of, targets_of
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
@@ -146,12 +146,12 @@ def _stored(context: Context, request: ManyPairs) -> list[Dataset]:
     """The datasets of a request about many pairs, of which globs choose among those that are stored.
 
     Raises:
-        UsageError: as `_universe`; a glob matches nothing, a pair is named twice, or has no dataset.
+        UsageError: as `_universe`; a glob or market has no dataset, a pair has none, or is named twice.
         StoreError: a dataset cannot be read.
     """
     found = _universe(context, request)
     market = found.market.value if found else request.market
-    targets = targets_of(context.settings, market, _words(request, found))
+    targets = stored_targets_of(context.settings, market, _words(request, found))
     return [files.dataset for target in targets for files in open_datasets(context.settings, target)]
 
 

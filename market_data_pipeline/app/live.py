@@ -198,15 +198,19 @@ def follow(
 
 
 def _requested(settings: Settings, request: LiveRequest, report: LiveReport) -> list[Dataset]:
-    """The dataset that the user named, else all that are marked live, else the default one, created if it is new."""
+    """The dataset of the pair that the user named, else all that are marked live, else the default one.
+
+    A market alone means those of the market. The default one is created if it is new.
+    """
     if request.datasets:
         return list(request.datasets)
-    marked = [] if request.target.named else [dataset for dataset in store_of(settings).datasets() if dataset.live]
-    if marked:
+    target = request.target
+    marked = [] if target.pair_named else [dataset for dataset in store_of(settings).datasets() if dataset.live]
+    if marked := [dataset for dataset in marked if not target.named or dataset.market is target.market]:
         store_of(settings).require_writable()
         prepare_home(settings.home)
         return marked
-    dataset, warnings = find_or_create_dataset(settings, request.target, strict_pair=request.strict_pair)
+    dataset, warnings = find_or_create_dataset(settings, target, strict_pair=request.strict_pair)
     report.warnings += warnings
     return [dataset]
 

@@ -28,6 +28,7 @@ class Target:
         pair: as `parse_pair` returns it: the symbol if the user gave that. The dataset has base and quote.
         zone: the zone.
         named: False if the user gave neither market nor pair.
+        pair_named: False if the user gave no pair, so that it is that of the settings.
         in_catalog: True if `pair` is as the catalog has it, so that the exchange need not be asked for base and quote.
     """
 
@@ -35,6 +36,7 @@ class Target:
     pair: str
     zone: Zone
     named: bool
+    pair_named: bool = True
     in_catalog: bool = False
 
 
@@ -56,6 +58,7 @@ def target_of(settings: Settings, market: str | None = None, pair: str | None = 
         pair=parse_pair(pair or settings.symbol, has_contracts=of_market.has_contracts),
         zone=parse_zone(tz or settings.align_tz),
         named=market is not None or pair is not None,
+        pair_named=pair is not None,
     )
 
 
@@ -85,6 +88,28 @@ def targets_of(
     pairs = set(candidates(settings, of_market)) if patterns.needs_candidates else set[str]()
     chosen = patterns.choose(pairs, kind)
     return [Target(of_market, pair, zone, named=True, in_catalog=pair in pairs) for pair in chosen]
+
+
+def stored_targets_of(
+    settings: Settings, market: str | None, words: Sequence[str], tz: str | None = None
+) -> list[Target]:
+    """The targets of a request about what is stored: without words all pairs of the market.
+
+    Without a market, too, it is one target that is not `named`, for all datasets.
+
+    Raises:
+        UsageError: as `targets_of`, or nothing of the market is stored.
+    """
+    if words:
+        return targets_of(settings, market, words, tz)
+    if market is None:
+        return [target_of(settings, tz=tz)]
+    of_market = parse_market(market)
+    if not (pairs := sorted(_stored(settings, of_market))):
+        cure = f"run market-data --market {of_market} backfill first"
+        raise UsageError(f"there is no {of_market} dataset in {store_of(settings).root}; {cure}")
+    zone = parse_zone(tz or settings.align_tz)
+    return [Target(of_market, pair, zone, named=True, in_catalog=True) for pair in pairs]
 
 
 def _stored(settings: Settings, market: Market) -> Iterable[str]:

@@ -143,7 +143,8 @@ def live(
 ) -> None:
     """Keep a dataset current, minute by minute.
 
-    Without --market and --pair: all datasets that are marked live, or the default dataset if none is.
+    Without --pair: all datasets of the market that are marked live, or of both markets without --market, too; if none
+    is, the default dataset.
     """
     with errors_in_one_line():
         from market_data_pipeline.api.metrics.server import serve_metrics
@@ -194,7 +195,8 @@ def verify(
 ) -> None:
     """Check that stored klines are complete and undamaged.
 
-    Without --market and --pair: all datasets. The exit code is 0 only if nothing is wrong.
+    Without --pair: all datasets of the market, or of both without --market, too. The exit code is 0 only if nothing is
+    wrong.
     """
     with errors_in_one_line():
         from market_data_pipeline.app.verify import ProofRequest
@@ -206,7 +208,9 @@ def verify(
             verify_snapshot(snapshot, as_json=as_json)
             return
         settings = load_settings()
-        requests = [ProofRequest(target, start, end, against, every_day) for target in context.obj.targets(settings)]
+        requests = [
+            ProofRequest(target, start, end, against, every_day) for target in context.obj.stored_targets(settings)
+        ]
         proofs = _proofs(settings, requests, as_json=as_json)
         if repair and many.repair_each(settings, proofs, as_json=as_json):
             proofs = _proofs(settings, requests, as_json=as_json)
@@ -271,7 +275,10 @@ def status(
     runs: Annotated[bool, typer.Option("--runs", help="Show what became of the runs of backfill --runs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is stored, as the manifests list it. Without --market and --pair: all datasets."""
+    """Show what is stored, as the manifests list it.
+
+    Without --pair: all datasets of the market, or of both without --market, too.
+    """
     with errors_in_one_line():
         if runs:
             many.show_runs(load_settings(), as_json=as_json)

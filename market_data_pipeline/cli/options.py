@@ -41,12 +41,27 @@ class GlobalOptions:
         """
         from market_data_pipeline.app.targets import target_of, targets_of
 
-        market, zone, words = self.market, self.align_tz, self.words()
-        if universe := self.chosen(settings):
-            market, zone, words = universe.market.value, zone or universe.zone, [*universe.pairs, *words]
+        market, zone, words = self._parts(settings)
         if not words:
             return [target_of(settings, market, None, zone)]
         return targets_of(settings, market, words, zone, among=among)
+
+    def stored_targets(self, settings: "Settings") -> "list[Target]":
+        """The stored datasets that the options name: a market alone names all of its pairs, no option at all names all.
+
+        Raises:
+            UsageError: as `targets`, or nothing of the market is stored.
+        """
+        from market_data_pipeline.app.targets import stored_targets_of
+
+        market, zone, words = self._parts(settings)
+        return stored_targets_of(settings, market, words, zone)
+
+    def _parts(self, settings: "Settings") -> tuple[str | None, str | None, list[str]]:
+        """Market, zone and words, with those of the universe."""
+        if universe := self.chosen(settings):
+            return universe.market.value, self.align_tz or universe.zone, [*universe.pairs, *self.words()]
+        return self.market, self.align_tz, self.words()
 
     def words(self) -> list[str]:
         """What the user wrote of pairs, on the command line and in a file.

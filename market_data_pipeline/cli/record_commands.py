@@ -23,7 +23,7 @@ def report(
     """Tell Dagster of the stored days that it has forgotten.
 
     Needed after the Dagster home was lost, or restored from a backup. The manifests say what is stored; nothing in the
-    store is written. Without --market and --pair: all datasets.
+    store is written. Without --pair: all datasets of the market, or of both without --market, too.
     """
     with errors_in_one_line():
         from market_data_pipeline.app.report import report as report_datasets
@@ -31,7 +31,7 @@ def report(
         from market_data_pipeline.cli.progress import dataset_progress
 
         settings, started_at = load_settings(), time.monotonic()
-        targets = context.obj.targets(settings)
+        targets = context.obj.stored_targets(settings)
         with dataset_progress(as_json=as_json) as progress:
             done = report_datasets(settings, targets, on_start=progress.on_start, on_dataset=progress.on_dataset)
         if as_json:

@@ -1,31 +1,29 @@
 """`backfill`, `verify`, `combine` and `status`: the commands of the same names, as functions that return reports.
 
 Belongs here: from parameters to a use case of `app`, and from its warnings to Python's. Does not belong here: the work
-(`app`), other parameters than the command has. Nothing is printed unless it is asked for.
+(`app`), which datasets are meant (`targets`), other parameters than the command has. Nothing is printed unless it is
+asked for.
 """
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_data_pipeline import settings as environment
 from market_data_pipeline.app.backfill import BackfillReport, BackfillRequest, OnDay, OnStart
-from market_data_pipeline.app.targets import Target, target_of, targets_of
+from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.core.errors import (
     MarketDataError,
     MarketDataWarning,
     StoreUnavailable,
     Unavailable,
-    UsageError,
 )
-from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.status import DatasetStatus
-from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.core.text import count_text, refusal_of_disk
+from market_data_pipeline.python.targets import settings_of, stored_targets_for
 from market_data_pipeline.reader.windows import Instant, instant_text
 from market_data_pipeline.settings import Settings
 
@@ -117,8 +115,8 @@ def verify(
     """Check that stored klines are complete and undamaged, like `market-data verify`: one Proof per dataset.
 
     Args:
-        pair: in any spelling, a glob, or several of these; None, with `market` None too, for all datasets.
-        market: `spot` or `futures`.
+        pair: in any spelling, a glob, or several of these; None for all datasets of the market.
+        market: `spot` or `futures`; None for both, for `pair` that of the settings, for `universe` its own.
         universe: the pairs of a universe of `market-data.toml`, too.
         start: the first minute whose day is checked, None for the first day.
         end: the first minute after the window, None for the last day.
@@ -137,7 +135,7 @@ def verify(
     settings = settings_of(root)
     requests = [
         ProofRequest(target, instant_text(start), instant_text(end), against, every_day)
-        for target in targets_for(settings, pair, market, universe=universe)
+        for target in stored_targets_for(settings, pair, market, universe=universe)
     ]
     with as_in_python():
         proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
@@ -201,8 +199,8 @@ def status(
     """What is stored, as the manifests list it, like `market-data status`: one DatasetStatus per dataset.
 
     Args:
-        pair: in any spelling, a glob, or several of these; None, with `market` None too, for all datasets.
-        market: `spot` or `futures`.
+        pair: in any spelling, a glob, or several of these; None for all datasets of the market.
+        market: `spot` or `futures`; None for both, for `pair` that of the settings, for `universe` its own.
         universe: the pairs of a universe of `market-data.toml`, too.
         root: the data root; None for that of the settings.
 
@@ -214,40 +212,10 @@ def status(
 
     settings = settings_of(root)
     with as_in_python():
-        targets = targets_for(settings, pair, market, universe=universe)
+        targets = stored_targets_for(settings, pair, market, universe=universe)
         statuses = [status for target in targets for status in statuses_of(settings, target)]
     warn(warning for each in statuses for warning in each.warnings)
     return statuses
-
-
-def targets_for(
-    settings: Settings,
-    pairs: str | Sequence[str] | None,
-    market: str | None,
-    tz: str | None = None,
-    *,
-    universe: str | None = None,
-    among: Callable[[Settings, Market], Iterable[str]] | None = None,
-) -> list[Target]:
-    """The targets that a caller names, see `app.targets.targets_of`; the default one if none is named.
-
-    Raises:
-        UsageError: a word or the universe means nothing, or the universe is one of another market.
-    """
-    words = [pairs] if isinstance(pairs, str) else [*(pairs or ())]
-    if universe is not None:
-        found = find_universe(settings.root, universe)
-        if market not in {None, found.market.value}:
-            raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
-        market, tz, words = found.market.value, tz or found.zone, [*found.pairs, *words]
-    elif not words and pairs is not None:
-        raise UsageError("no pair is named; name one such as 'BTC/USDT', a glob such as '*/USDT', or a universe")
-    return targets_of(settings, market, words, tz, among=among) if words else [target_of(settings, market, None, tz)]
-
-
-def settings_of(root: str | Path | None, source: str | None = None) -> Settings:
-    """The settings of the environment, with another data root or source where they are given."""
-    return environment.load(market_data_dir=root, market_data_source=source)
 
 
 def _repair(settings: Settings, proofs: list[Proof], *, progress: bool) -> bool:

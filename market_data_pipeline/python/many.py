@@ -16,7 +16,8 @@ from market_data_pipeline.app.market.planning import LoadPlan
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.core.text import count_text
-from market_data_pipeline.python.calls import as_in_python, settings_of, targets_for, warn
+from market_data_pipeline.python.calls import as_in_python, warn
+from market_data_pipeline.python.targets import settings_of, targets_for
 from market_data_pipeline.reader.windows import Instant, instant_text
 from market_data_pipeline.settings import Settings
 

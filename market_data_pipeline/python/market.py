@@ -13,7 +13,8 @@ from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.store.universes import find_universe
-from market_data_pipeline.python.calls import settings_of, warn
+from market_data_pipeline.python.calls import warn
+from market_data_pipeline.python.targets import settings_of
 
 Day = date | str | None
 """A UTC day, or its text `2022-05-01`."""

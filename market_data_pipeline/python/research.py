@@ -11,7 +11,8 @@ from market_data_pipeline.app.market import snapshots as use_cases
 from market_data_pipeline.core.store.snapshots.lists import Snapshot
 from market_data_pipeline.core.store.snapshots.proving import SnapshotProof
 from market_data_pipeline.core.store.snapshots.removing import Removed
-from market_data_pipeline.python.calls import as_in_python, settings_of, targets_for
+from market_data_pipeline.python.calls import as_in_python
+from market_data_pipeline.python.targets import settings_of, stored_targets_for
 
 
 def snapshot(
@@ -28,8 +29,8 @@ def snapshot(
 
     Args:
         name: letters, digits and `._-`, such as `paper-2024`.
-        pairs: names in any spelling, and globs over what is stored; None, with `market` None too, for all datasets.
-        market: `spot` or `futures`.
+        pairs: names in any spelling, and globs over what is stored; None for all datasets of the market.
+        market: `spot` or `futures`; None for both, for `pairs` that of the settings, for `universe` its own.
         universe: the pairs of a universe of `market-data.toml`, too.
         root: the data root; None for that of the settings.
 
@@ -39,7 +40,7 @@ def snapshot(
     """
     settings = settings_of(root)
     with as_in_python():
-        return use_cases.make(settings, name, targets_for(settings, pairs, market, universe=universe))
+        return use_cases.make(settings, name, stored_targets_for(settings, pairs, market, universe=universe))
 
 
 def snapshots(*, root: str | Path | None = None) -> list[Snapshot]:

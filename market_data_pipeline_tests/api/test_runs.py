@@ -274,6 +274,9 @@ def test_status_health_and_unknown_things(loaded: Api) -> None:
     pairs = {(one["market"], one["pair"]) for one in loaded.get("/status").json()}
     assert ("spot", "SIM02/USDT") in pairs
     assert loaded.get("/status", params={"pair": "ETH/USDT"}).status_code == 404
+    for market in ("spot", "futures"):
+        of_market = {(one["market"], one["pair"]) for one in loaded.get("/status", params={"market": market}).json()}
+        assert of_market == {one for one in pairs if one[0] == market}
     health = loaded.get("/health").json()
     assert {sign["name"] for sign in health["signs"]} >= {"data root", "exchange", "webserver"}
     for path in ("/runs/00000000-0000-0000-0000-000000000000", "/runs/00000000-0000-0000-0000-000000000000/events"):

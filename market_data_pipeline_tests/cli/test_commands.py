@@ -117,8 +117,14 @@ def assert_refused(result: "Result | subprocess.CompletedProcess[str]", *words: 
         (["backfill", "--source", "tape"], ["'tape'", "rest"]),
         (["backfill", *THREE_DAYS, "--chunk-size", "0"], ["chunk"]),
         (["backfill", *THREE_DAYS, "--chunk-size", "-5"], ["chunk"]),
-        (["verify"], ["there is no spot BTC/USDT", "market-data --market spot --pair BTC/USDT backfill loads it"]),
-        (["status"], ["there is no spot BTC/USDT", "market-data --market spot --pair BTC/USDT backfill loads it"]),
+        *(
+            ([*command], ["there is no spot dataset in", "run market-data --market spot backfill first"])
+            for command in (["verify"], ["status"], ["report"], ["snapshot", "now"])
+        ),
+        *(
+            (["--pair", "ETH/USDT", command], ["there is no spot ETH/USDT", "--market spot --pair ETH/USDT backfill"])
+            for command in ("verify", "status", "report")
+        ),
         (["combine"], ["there is no spot BTC/USDT", "market-data --market spot --pair BTC/USDT backfill loads it"]),
     ],
 )

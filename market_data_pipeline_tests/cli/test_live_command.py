@@ -125,6 +125,10 @@ def test_all_datasets_that_are_marked_are_followed_on_both_markets(fast: Running
     status = json.loads(tool("status", "--json").output)
     assert [(each["market"], each["live"]) for each in status] == [("spot", True), ("futures", True)]
     assert all(each["newest_kline"] > "2024-05-15T21:50" for each in status)
+    of_spot = tool.run("--market", "spot", "live", "--minutes", "1", SYMBOL="ETH/USDT")
+    assert of_spot.returncode == 0, of_spot.stderr
+    assert "followed 1 dataset" in of_spot.stderr
+    assert len(json.loads(tool("status", "--json").output)) == 2
     tool("--market", "spot", "live", "--unmark")
     assert [each["live"] for each in json.loads(tool("status", "--json").output)] == [False, True]
 

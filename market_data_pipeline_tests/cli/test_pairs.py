@@ -111,6 +111,19 @@ def test_the_exchange_is_asked_for_base_and_quote_of_a_new_dataset_alone(
     assert infos(running, "spot") == 1
 
 
+def test_a_market_without_a_pair_means_all_that_is_stored_of_it(run: MarketData) -> None:
+    for market, pair in (("spot", LIFE), ("spot", "ETH/USDT"), ("futures", "BTC/USDT")):
+        good(run, "--market", market, "--pair", pair, "backfill", *ONE_DAY)
+    of_spot = ["ETH/USDT", LIFE]
+    assert [one["pair"] for one in json.loads(good(run, "--market", "spot", "status", "--json"))] == of_spot
+    assert [one["pair"] for one in json.loads(good(run, "--market", "futures", "status", "--json"))] == ["BTC/USDT"]
+    assert good(run, "--market", "spot", "verify").count("  good") == 2
+    good(run, "--market", "spot", "snapshot", "spot-only")
+    [snapshot] = json.loads(good(run, "snapshot", "--json"))
+    assert (snapshot["name"], snapshot["datasets"]) == ("spot-only", 2)
+    assert "2 datasets: " in good(run, "--market", "spot", "report")
+
+
 def test_a_delivery_contract_is_loaded_to_its_delivery(run: MarketData) -> None:
     of = ("--market", "futures", "--pair", "BTC/USDT:USDT-240628")
     good(run, *of, "backfill", "--start", "2024-06-20")

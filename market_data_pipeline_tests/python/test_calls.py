@@ -170,6 +170,10 @@ def test_verify_combine_and_status_are_those_of_the_commands(root):
         ("BTC/USDT", True),
         ("ETH/USDT", True),
     ]
+    assert [one.dataset.pair for one in status(market="spot")] == ["BTC/USDT", "ETH/USDT"]
+    assert [proof.verification.dataset.pair for proof in verify(market="spot")] == ["BTC/USDT", "ETH/USDT"]
+    with pytest.raises(UsageError, match="there is no futures dataset"):
+        status(market="futures")
     (of_btc,) = status("BTCUSDT", market="spot")
     assert (of_btc.chunks, of_btc.first_day, of_btc.last_day) == (3, "2024-05-10", "2024-05-12")
     built, again = combine(**BTC), combine(**BTC)

@@ -110,7 +110,8 @@ def snapshot(
 ) -> None:
     """Name the stored chunks, to read them later as they are now.
 
-    The day that is not over is in no snapshot. Without --market, --pair and --universe: those of all datasets.
+    The day that is not over is in no snapshot. Without --pair and --universe: those of all datasets of the market, or
+    of both without --market, too.
     """
     with errors_in_one_line():
         from market_data_pipeline.app import as_json as documents
@@ -129,7 +130,7 @@ def snapshot(
             removed = snapshots.remove(settings, name)
             print_json(documents.removed_json(removed)) if as_json else reports.print_removed(removed)
         else:
-            made = snapshots.make(settings, name, context.obj.targets(settings))
+            made = snapshots.make(settings, name, context.obj.stored_targets(settings))
             print_json(documents.snapshot_json(made)) if as_json else reports.print_snapshots([made])
 
 
