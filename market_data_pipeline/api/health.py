@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from market_data_pipeline.api.dagster_client import Dagster, DagsterUnavailable
@@ -27,12 +28,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Check:
-    """One pass over all checks, which a thread of its own makes; `signs` grows while it goes on."""
+    """One pass over all checks; the lists grow while its threads run.
+
+    Those of Dagster have a thread of their own: where its database or webserver says nothing, the others are told.
+    """
 
     began_s: float
     signs: list[Sign] = field(default_factory=list)
     dagster: list[Sign] = field(default_factory=list)
-    ended: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    @property
+    def has_ended(self) -> bool:
+        """True if each check has its sign."""
+        return not any(thread.is_alive() for thread in self.threads)
 
     @property
     def health(self) -> Health:
@@ -42,7 +51,7 @@ class _Check:
             ok=False,
             detail=f"not all ended within {_ANSWERED_WITHIN_S:g} s; ask again in a minute for the others",
         )
-        missing = [] if self.ended.is_set() else [open_checks]
+        missing = [] if self.has_ended else [open_checks]
         signs = [*self.signs, *self.dagster, *missing]
         return Health(ok=all(sign.ok for sign in signs), signs=signs)
 
@@ -61,7 +70,7 @@ class HealthCheck:
     async def health(self) -> Health:
         """The results; the checks run again if these are older than 15 seconds."""
         check = self._latest()
-        while not check.ended.is_set() and time.monotonic() - check.began_s < _ANSWERED_WITHIN_S:
+        while not check.has_ended and time.monotonic() - check.began_s < _ANSWERED_WITHIN_S:
             await asyncio.sleep(_LOOK_EVERY_S)
         return check.health
 
@@ -70,28 +79,24 @@ class HealthCheck:
         now_s = time.monotonic()
         with self._lock:
             check = self._check
-            if check is None or (check.ended.is_set() and now_s - check.began_s > _KEPT_S):
+            if check is None or (check.has_ended and now_s - check.began_s > _KEPT_S):
                 check = self._check = _Check(now_s)
-                # A daemon: the server may end while the exchange lets it wait.
-                threading.Thread(target=self._run, args=(check,), name="health", daemon=True).start()
+                passes = ("health", check.signs, self._own), ("health of dagster", check.dagster, self._of_dagster)
+                for name, noted, checks in passes:
+                    # A daemon: the server may end while the exchange lets it wait.
+                    thread = threading.Thread(target=_note, args=(noted, checks), name=name, daemon=True)
+                    check.threads.append(thread)
+                    thread.start()
             return check
 
-    def _run(self, check: _Check) -> None:
-        try:
-            check.dagster.append(self._webserver())
-            check.dagster.extend(
-                Sign(name=line.name, ok=line.ok, detail="; ".join(filter(None, (line.detail, line.cure))))
-                for line in processes(self._settings)
-            )
-            for sign in check_health(self._settings, target_of(self._settings)):
-                check.signs.append(Sign(name=sign.name, ok=sign.ok, detail=sign.detail))
-        except (MarketDataError, OSError) as error:
-            check.signs.append(Sign(name="checks", ok=False, detail=" ".join(f"they cannot run: {error}".split())))
-        except Exception as error:
-            _log.exception("the checks of health failed")
-            check.signs.append(Sign(name="checks", ok=False, detail=f"they failed: {type(error).__name__}"))
-        finally:
-            check.ended.set()
+    def _own(self) -> Iterator[Sign]:
+        for sign in check_health(self._settings, target_of(self._settings)):
+            yield Sign(name=sign.name, ok=sign.ok, detail=sign.detail)
+
+    def _of_dagster(self) -> Iterator[Sign]:
+        yield self._webserver()
+        for line in processes(self._settings):
+            yield Sign(name=line.name, ok=line.ok, detail="; ".join(filter(None, (line.detail, line.cure))))
 
     def _webserver(self) -> Sign:
         try:
@@ -99,3 +104,15 @@ class HealthCheck:
         except DagsterUnavailable as error:
             return Sign(name="webserver", ok=False, detail=str(error))
         return Sign(name="webserver", ok=True, detail=self._dagster.public_url)
+
+
+def _note(noted: list[Sign], checks: Callable[[], Iterator[Sign]]) -> None:
+    """Add each sign when it is there, and one of the checks themselves if they fail."""
+    try:
+        for sign in checks():
+            noted.append(sign)  # noqa: PERF402 - requests read the list meanwhile
+    except (MarketDataError, OSError) as error:
+        noted.append(Sign(name="checks", ok=False, detail=" ".join(f"they cannot run: {error}".split())))
+    except Exception as error:
+        _log.exception("the checks of health failed")
+        noted.append(Sign(name="checks", ok=False, detail=f"they failed: {type(error).__name__}"))

@@ -106,6 +106,21 @@ def test_many_live_datasets_and_a_silent_exchange_are_answered_in_time(tmp_path:
     assert len(passes) == 1, "a check for each request"
 
 
+def test_a_silent_dagster_hides_no_other_check(tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        settings = Settings(market_data_dir=tmp_path, market_data_exchange_url=NOWHERE)
+        storage = f"storage: {{postgres: {{postgres_url: 'postgresql://me@{address}/dagster'}}}}\n"
+        (tmp_path / "dagster" / "dagster.yaml").write_text(storage)
+        with served(create_app(settings, dagster_url=f"http://{address}")) as api:
+            requests.get(api + "/status", timeout=60)
+            seconds, answer = timed(api + "/health")
+    assert seconds < 5
+    assert {"data root", "disk", "datasets"} <= signs(answer).keys()
+    assert signs(answer)["checks"] is False
+
+
 def timed(url: str) -> tuple[float, requests.Response]:
     began_s = time.monotonic()
     answer = requests.get(url, timeout=60)

@@ -115,15 +115,14 @@ def _workers(config: Mapping[str, Any]) -> Iterator[Line]:
     refused = ""
     for each in str(url).split(";"):
         parts = url_to_parts(each)
-        place = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme.lower()]}"
+        host, port = parts.hostname, parts.port or _PORTS[parts.scheme.lower()]
         try:
-            address = parts.hostname, parts.port or _PORTS[parts.scheme.lower()]
-            with closing(socket.create_connection(address, timeout=_BROKER_WITHIN_S)):
+            with closing(socket.create_connection((host, port), timeout=_BROKER_WITHIN_S)):
                 pass
         except OSError as error:
-            refused = f"{place} takes no connection: {error.strerror or error}"
+            refused = f"{host}:{port} takes no connection: {error.strerror or error}"
             continue
-        yield Line(SECTION, "broker", f"{place} takes connections")
+        yield Line(SECTION, "broker", f"{host}:{port} takes connections")
         yield _ping(with_checked_certificate(each), Secrets(passwords_of(each)))
         return
     yield Line(SECTION, "broker", refused, _BROKER_CURE)
@@ -153,6 +152,5 @@ def _ping(url: str, secrets: Secrets) -> Line:
         return Line(
             SECTION, "workers", f"none answers within {_PING_WITHIN_S:g} s", "start market-data worker on a host"
         )
-    return Line(
-        SECTION, "workers", f"{count_text(len(names), 'worker')} answer: {one_line(', '.join(names), _MOST_CHARACTERS)}"
-    )
+    answered = f"{count_text(len(names), 'worker')} answered: {', '.join(names)}"
+    return Line(SECTION, "workers", one_line(answered, _MOST_CHARACTERS))
