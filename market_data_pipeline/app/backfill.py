@@ -82,7 +82,7 @@ class BackfillRequest:
         return config if self.align_window else config | {"start_ms": window.start_ms, "end_ms": window.end_ms}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class BackfillReport:
     """What a backfill did.
 
@@ -112,6 +112,15 @@ class BackfillReport:
     def ok(self) -> bool:
         """True if every day is as it should be."""
         return not (self.failed or self.failed_checks or self.error)
+
+    def __repr__(self) -> str:
+        """Counts, as a notebook shows it: there may be thousands of days."""
+        lists = {"absences": self.absences, "flaws": self.flaws, "revised": self.revised, "failed": self.failed}
+        counts = ", ".join(f"{name}={len(items)}" for name, items in lists.items())
+        return (
+            f"BackfillReport(ok={self.ok}, {self.dataset.name} {self.first_day} to {self.last_day}, "
+            f"days={self.outcomes}, rows={self.rows}, {counts}, error={self.error!r}, run_id={self.run_id!r})"
+        )
 
     def note(self, result: DayResult) -> None:
         """Count one day."""

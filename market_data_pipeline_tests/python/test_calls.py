@@ -85,6 +85,9 @@ def test_every_exported_name_is_there_and_typed():
 def test_a_backfill_leaves_what_the_command_leaves(root, running, tmp_path, capfd):
     report = backfill(**BTC, start="2024-05-10", end="2024-05-12", tz="Europe/Zurich")
     assert (report.ok, report.outcomes, report.rows) == (True, {"loaded": 2}, 2880)
+    assert repr(report).startswith(
+        "BackfillReport(ok=True, spot BTC/USDT 2024-05-10 to 2024-05-11, days={'loaded': 2}, rows=2880, absences=0, "
+    )
     assert report.run_id
     assert capfd.readouterr() == ("", "")
     command = MarketData(tmp_path / "other", running.url)
