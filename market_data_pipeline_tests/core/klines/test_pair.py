@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.pair import QUOTES, pair_by_rule, pair_of, parse_pair, require_same, token_of
+from market_data_pipeline.core.klines.pair import (
+    QUOTES,
+    is_token,
+    pair_by_rule,
+    pair_of,
+    parse_pair,
+    require_same,
+    token_of,
+)
 
 letters = st.text(st.characters(categories=["Lu", "Lo", "Nd"]), min_size=1, max_size=12)
 
@@ -51,8 +59,14 @@ def test_other_texts_are_refused_in_one_line(text):
 
 
 def test_several_pairs_are_no_pair_and_the_functions_that_take_them_are_named():
-    with pytest.raises(UsageError, match=r"not one pair: \['BTC/USDT', 'ETH/USDT'\]; .*backfill_many.*open_panel"):
+    with pytest.raises(UsageError, match=r"not one pair: \['BTC/USDT', 'ETH/USDT'\]; .*; backfill_many.*several$"):
         parse_pair(["BTC/USDT", "ETH/USDT"])
+
+
+@pytest.mark.parametrize("text", ["BTCUSDT", "BTCUSDT_240628", "币安人生USDT", "हिन्दीUSDT"])
+def test_a_symbol_is_names_with_low_lines_between(text):
+    assert is_token(text)
+    assert not any(map(is_token, (f"_{text}", f"{text}_", f"{text}__1", f"{text} 1", f"{text}-1", f"{text}/1", "")))
 
 
 @pytest.mark.parametrize("text", ["CON", "c/on", "aux", "NUL", "COM/1", "LPT9"])
