@@ -16,6 +16,11 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 def in_terminal(tool: MarketData, *words: str, columns: int, **env: str) -> str:
     """What a command prints, on both streams, with its escape sequences."""
+    return ended_in_terminal(tool, *words, columns=columns, **env)[1]
+
+
+def ended_in_terminal(tool: MarketData, *words: str, columns: int, **env: str) -> tuple[int, str]:
+    """The exit code of a command, and what it prints, as `in_terminal`."""
     import fcntl
     import pty
     import struct
@@ -34,9 +39,9 @@ def in_terminal(tool: MarketData, *words: str, columns: int, **env: str) -> str:
         with contextlib.suppress(OSError):  # the end of a terminal
             while piece := os.read(reader, 1 << 16):
                 content += piece
-        process.wait(60)
+        code = process.wait(60)
     os.close(reader)
-    return content.decode("utf-8", errors="replace").replace("\r\n", "\n")
+    return code, content.decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 
 def shown_lines(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from market_data_pipeline.app.report import ReportedOne
 from market_data_pipeline.cli.console import plain_console, styled, talk
@@ -44,7 +44,8 @@ class DayProgress:
         self._console = stderr_console()
         self._bar = Progress(
             BarColumn(bar_width=16),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} days {task.fields[what]}", markup=False),
+            MofNCompleteColumn(),
+            TextColumn("days {task.fields[what]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
             transient=True,
@@ -137,9 +138,8 @@ class DatasetProgress:
         self._console = stderr_console()
         self._bar = Progress(
             BarColumn(bar_width=16),
-            TextColumn(
-                "{task.completed:,.0f}/{task.total:,.0f} datasets, {task.fields[told]:,} days told", markup=False
-            ),
+            MofNCompleteColumn(),
+            TextColumn("datasets, {task.fields[told]:,} days told", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
             transient=True,

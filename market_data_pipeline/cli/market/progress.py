@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from market_data_pipeline.cli.console import styled
 from market_data_pipeline.cli.lines.bulk import BulkLines
@@ -40,7 +40,8 @@ class BulkProgress:
         self._console = stderr_console()
         self._bar = Progress(
             BarColumn(bar_width=16),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} pairs {task.fields[what]}", markup=False),
+            MofNCompleteColumn(),
+            TextColumn("pairs {task.fields[what]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
             transient=True,

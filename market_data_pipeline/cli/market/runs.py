@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from market_data_pipeline.app.market.fanout import FannedOut
@@ -40,7 +40,8 @@ class RunProgress:
         self._console = stderr_console()
         self._bar = Progress(
             BarColumn(bar_width=16),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} runs {task.fields[what]}", markup=False),
+            MofNCompleteColumn(),
+            TextColumn("runs {task.fields[what]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
             transient=True,
