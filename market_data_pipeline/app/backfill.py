@@ -115,11 +115,13 @@ class BackfillReport:
 
     def __repr__(self) -> str:
         """Counts, as a notebook shows it: there may be thousands of days."""
-        lists = {"absences": self.absences, "flaws": self.flaws, "revised": self.revised, "failed": self.failed}
-        counts = ", ".join(f"{name}={len(items)}" for name, items in lists.items())
+        counts = (
+            f"rows={self.rows}, absences={len(self.absences)}, flaws={len(self.flaws)}, revised={len(self.revised)}, "
+            f"failed={len(self.failed)}"
+        )
         return (
             f"BackfillReport(ok={self.ok}, {self.dataset.name} {self.first_day} to {self.last_day}, "
-            f"days={self.outcomes}, rows={self.rows}, {counts}, error={self.error!r}, run_id={self.run_id!r})"
+            f"days={self.outcomes}, {counts}, error={self.error!r}, run_id={self.run_id!r})"
         )
 
     def note(self, result: DayResult) -> None:
