@@ -156,6 +156,17 @@ def _live(settings: Settings, among: Collection[tuple[Market, str]] | None = Non
             with suppress(FileNotFoundError):
                 reason = files.read(path.with_name(layout.LIVE_ERROR_FILE), _MOST_ERROR_BYTES).decode(errors="replace")
                 yield Sign("live", ok=False, detail=f"live mode of {dataset.name} ended ({reason}); start it again")
+    yield from _lags(settings, store, live)
+
+
+def live_lags(settings: Settings) -> Iterator[Sign]:
+    """How far each dataset that is marked live, and can be read, is behind the exchange."""
+    store = store_of(settings)
+    readable = [dataset for market in Market for dataset in _readable(store, market)]
+    yield from _lags(settings, store, [dataset for dataset in readable if dataset.live])
+
+
+def _lags(settings: Settings, store: Store, live: Sequence[Dataset]) -> Iterator[Sign]:
     for market in Market:
         if of_market := [dataset for dataset in live if dataset.market is market]:
             yield from _live_of(settings, store, market, of_market)
@@ -175,7 +186,7 @@ def _live_of(settings: Settings, store: Store, market: Market, datasets: Sequenc
                 silent = str(error) if isinstance(error, SourceUnavailable) else None
                 yield Sign("live", ok=False, detail=f"{dataset.name} was not checked: {error}")
             else:
-                yield Sign("live", ok=fresh.ok, detail=f"{dataset.name} {fresh.detail}")
+                yield Sign("live", ok=fresh.ok, detail=f"{dataset.name}: {fresh.detail}")
 
 
 def dagster_sign(home: Path) -> Sign:

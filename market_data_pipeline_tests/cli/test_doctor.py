@@ -262,7 +262,8 @@ def test_who_follows_a_dataset_is_told(run: MarketData) -> None:
             while not note.exists():
                 assert time.monotonic() < until_s, process.poll()
                 time.sleep(0.05)
-            told = seen(examined(run, 0))
+            # Its first klines may not be there yet, which is told, too.
+            told = seen(json.loads(run("doctor", "--json").stdout)["lines"])
         finally:
             process.kill()
             process.communicate()
@@ -275,6 +276,18 @@ def test_the_end_of_live_mode_by_an_error_is_told_until_it_is_followed_again(run
     assert wrong(examined(run, 1)) == {
         "errors live binance/BTCUSDT": "ended by an error: the disk is full -> start live mode again"
     }
+
+
+def test_a_live_dataset_that_nobody_follows_is_told(run: MarketData) -> None:
+    files = dataset_in(run)
+    files.mark_live(True)
+    [(name, text)] = wrong(examined(run, 1)).items()
+    assert name == "errors live"
+    assert (
+        text == "spot BTC/USDT: nothing stored yet -> start market-data live, or turn the live sensor of the market on"
+    )
+    files.mark_live(False)
+    assert "errors live" not in seen(examined(run, 0))
 
 
 def test_a_reason_that_is_very_long_is_told_in_part(run: MarketData) -> None:

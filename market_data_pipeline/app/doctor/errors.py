@@ -1,7 +1,7 @@
-"""The last errors: why live mode ended, and days that failed and are still not there.
+"""The last errors: live mode that ended or is behind, and days that failed and are still not there.
 
-Belongs here: what live mode has left in the store, and the failed days in `loader.log`. Does not belong here: failed
-checks (`storage`), whether stored data is good (`app.verify`).
+Belongs here: what live mode has left in the store or does not do, and the failed days in `loader.log`. Does not belong
+here: failed checks (`storage`), whether stored data is good (`app.verify`).
 """
 
 import re
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from market_data_pipeline.app.doctor.lines import Line
+from market_data_pipeline.app.health import live_lags
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.text import one_line
+from market_data_pipeline.core.text import count_text, one_line
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
@@ -25,7 +26,7 @@ LATE = "run it again; a store that lets everything wait is told of under places"
 _LOG = "loader.log"
 # The end of the log, of lines of 100 to 200 bytes.
 _LAST_BYTES = 500_000
-_MOST_DAYS, _MOST_CHARACTERS, _MOST_ERROR_BYTES = 10, 300, 10_000
+_MOST_DAYS, _MOST_LIVE, _MOST_CHARACTERS, _MOST_ERROR_BYTES = 10, 10, 300, 10_000
 _FAILED = re.compile(
     r"(?P<at>\S+Z) \d+ ERROR (?P<market>\w+) (?P<pair>\S+) (?P<day>\d{4}-\d\d-\d\d) failed: (?P<why>.+)"
 )
@@ -60,6 +61,19 @@ def errors(settings: Settings) -> Iterator[Line]:
         yield Line(SECTION, what, f"failed at {failed.at}: {failed.why}", cure)
     if not count:
         yield Line(SECTION, "last errors", "none: live mode ended in order, each failed day was loaded later")
+
+
+def live(settings: Settings) -> Iterator[Line]:
+    """A line for each live dataset that is not current, or one for all if they are; none without live datasets."""
+    signs = list(live_lags(settings))
+    late = [sign for sign in signs if not sign.ok]
+    for sign in late[:_MOST_LIVE]:
+        detail, _, cure = sign.detail.partition("; ")
+        yield Line(SECTION, "live", detail, cure or "start market-data live, or turn the live sensor of the market on")
+    if len(late) > _MOST_LIVE:
+        yield Line(SECTION, "live", f"and {len(late) - _MOST_LIVE} more", "see market-data health")
+    if signs and not late:
+        yield Line(SECTION, "live", f"{count_text(len(signs), 'live dataset')}, none behind the exchange")
 
 
 def _of_live(store: Store) -> Iterator[Line]:

@@ -90,6 +90,7 @@ def _looks(settings: Settings) -> list[_Look]:
     looks.append(_Look(storage.SECTION, partial(processes.processes, settings), storage.LATE, _EXCHANGE_WITHIN_S))
     if root is not None:
         looks.append(_Look(errors.SECTION, partial(errors.errors, settings), errors.LATE))
+        looks.append(_Look(errors.SECTION, partial(errors.live, settings), errors.LATE, _EXCHANGE_WITHIN_S))
     return looks
 
 

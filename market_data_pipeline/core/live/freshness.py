@@ -65,7 +65,7 @@ def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
     """
     since = since_ms(store)
     if since is None:
-        return Freshness(ok=False, lag_minutes=None, detail="nothing is stored yet")
+        return Freshness(ok=False, lag_minutes=None, detail="nothing stored yet")
     edge_ms = source.now_ms() // MINUTE_MS * MINUTE_MS
     lag = max(0, (edge_ms - since) // MINUTE_MS)
     stored = f"stored up to {iso(since)}"
