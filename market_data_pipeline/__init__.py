@@ -57,7 +57,9 @@ def __getattr__(name: str) -> Any:
         if error.name != f"{__name__}.python":
             raise
         # AttributeError, so that `from market_data_pipeline import *` and `hasattr` take it for what it is.
-        raise AttributeError(f"{name} is not in the reader alone; install market-data-pipeline in its place") from None
+        # A file, because the project is in no package index: pip would take a foreign package of its name.
+        wheel = f"market_data_pipeline-{__version__}-py3-none-any.whl"
+        raise AttributeError(f"{name} is not in the reader alone; in its place install the file {wheel}") from None
     value = getattr(room, name)
     globals()[name] = value  # so that this function is asked once
     return value

@@ -240,7 +240,7 @@ def test_no_command_in_the_docs_installs_a_package_by_the_name_of_this_project()
     """An index has a foreign package of that name with a higher version, which pip takes, also with `--find-links`."""
     assert TOP / "docs" / "deployment.md" in PAGES
     by_name = re.compile(
-        r"pip (?:install|download)[^\n`]*[ \"']market[-_]data[-_]pipeline(?:[-_]reader)?(?=[\[\"' \n`=]|$)"
+        r"(?:install|download)[^\n`]*[ \"']market[-_]data[-_]pipeline(?:[-_]reader)?(?=[\[\"' \n`=]|$)"
     )
     told = [*PAGES, *(TOP / "market_data_pipeline").rglob("*.py")]
     installing = [page.name for page in told for _ in by_name.finditer(page.read_text("utf-8"))]

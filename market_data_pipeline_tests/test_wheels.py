@@ -144,10 +144,10 @@ def test_the_reader_alone_reads_with_what_it_declares(
     assert used - {"market-data-pipeline", "pytz"} <= _needed(wheel_of_the_reader)
 
 
-def test_the_reader_alone_says_what_it_lacks(reader_alone: Installed) -> None:
+def test_the_reader_alone_names_the_wheel_that_has_the_rest(reader_alone: Installed, wheel: Path) -> None:
     failed = reader_alone.run("python", "-c", "import market_data_pipeline; market_data_pipeline.backfill")
     assert failed.stderr.splitlines()[-1] == (
-        "AttributeError: backfill is not in the reader alone; install market-data-pipeline in its place"
+        f"AttributeError: backfill is not in the reader alone; in its place install the file {wheel.name}"
     )
 
 
