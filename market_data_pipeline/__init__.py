@@ -4,6 +4,7 @@ What is named here is the Python interface, see docs/python.md. Each name is imp
 importing the package, or its reader, stays fast.
 """
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,31 +39,32 @@ __all__ = [
 _ROOMS = {
     "MarketDataWarning": "core.errors",
     "export": "reader.exporting",
-    "open_dataset": "reader",
-    "open_panel": "reader",
+    **dict.fromkeys(("open_dataset", "open_panel"), "reader"),
+    **dict.fromkeys(("backfill", "combine", "status", "verify"), "python.calls"),
     **dict.fromkeys(("backfill_many", "combine_many", "plan"), "python.many"),
     **dict.fromkeys(("pairs", "universe"), "python.market"),
     **dict.fromkeys(("remove_snapshot", "snapshot", "snapshots", "verify_snapshot"), "python.research"),
 }
+if find_spec(f"{__name__}.python") is None:  # in the reader alone
+    __all__[:] = [name for name in __all__ if not _ROOMS[name].startswith("python.")]
 
 
 def __getattr__(name: str) -> Any:
+    import sys
     from importlib import import_module
 
-    if name not in __all__:
+    if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        room = import_module(f"{__name__}.{_ROOMS.get(name, 'python.calls')}")
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.python":
-            raise
-        # AttributeError, so that `from market_data_pipeline import *` and `hasattr` take it for what it is.
-        # A file, because the project is in no package index: pip would take a foreign package of its name.
-        wheel = f"market_data_pipeline-{__version__}-py3-none-any.whl"
-        raise AttributeError(f"{name} is not in the reader alone; in its place install the file {wheel}") from None
-    value = getattr(room, name)
-    globals()[name] = value  # so that this function is asked once
-    return value
+    if name in __all__:
+        value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+        globals()[name] = value  # so that this function is asked once
+        return value
+    # A file, because the project is in no package index: pip would take a foreign package of its name.
+    wheel = f"market_data_pipeline-{__version__}-py3-none-any.whl"
+    reason = f"{name} is not in the reader alone; in its place install the file {wheel}"
+    # `from market_data_pipeline import ...` shows only an ImportError, `hasattr` takes only an AttributeError.
+    is_import = sys._getframe(1).f_code.co_name == "_handle_fromlist"
+    raise ImportError(reason, name=__name__) if is_import else AttributeError(reason)
 
 
 def __dir__() -> list[str]:

@@ -29,6 +29,15 @@ frame = klines.to_pandas()
 print(json.dumps({"rows": len(frame), "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
 """
 
+_OFFERED_BY_THE_READER = """
+before = {*globals(), "before"}
+from market_data_pipeline import *
+print(*sorted(globals().keys() - before))
+import market_data_pipeline
+print(*(name in dir(market_data_pipeline) for name in ("open_panel", "backfill")))
+print(*(hasattr(market_data_pipeline, name) for name in ("open_panel", "backfill")))
+"""
+
 
 def _build(project: Path, target: str, into: Path) -> Path:
     """The file that is built of a project."""
@@ -144,11 +153,30 @@ def test_the_reader_alone_reads_with_what_it_declares(
     assert used - {"market-data-pipeline", "pytz"} <= _needed(wheel_of_the_reader)
 
 
-def test_the_reader_alone_names_the_wheel_that_has_the_rest(reader_alone: Installed, wheel: Path) -> None:
-    failed = reader_alone.run("python", "-c", "import market_data_pipeline; market_data_pipeline.backfill")
+@pytest.mark.parametrize(
+    ("use", "error"),
+    [
+        ("import market_data_pipeline; market_data_pipeline.backfill", "AttributeError"),
+        ("from market_data_pipeline import backfill", "ImportError"),
+    ],
+)
+def test_the_reader_alone_names_the_wheel_that_has_the_rest(
+    reader_alone: Installed, wheel: Path, use: str, error: str
+) -> None:
+    failed = reader_alone.run("python", "-c", use)
     assert failed.stderr.splitlines()[-1] == (
-        f"AttributeError: backfill is not in the reader alone; in its place install the file {wheel.name}"
+        f"{error}: backfill is not in the reader alone; in its place install the file {wheel.name}"
     )
+
+
+def test_the_reader_alone_offers_what_it_has(reader_alone: Installed) -> None:
+    offered = reader_alone.run("python", "-c", _OFFERED_BY_THE_READER)
+    assert offered.returncode == 0, offered.stderr
+    assert offered.stdout.splitlines() == [
+        "MarketDataWarning export open_dataset open_panel",
+        "True False",
+        "True False",
+    ]
 
 
 def test_both_wheels_have_one_version_and_one_reader(wheel: Path, wheel_of_the_reader: Path) -> None:
