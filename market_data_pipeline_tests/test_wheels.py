@@ -177,6 +177,9 @@ def test_the_reader_alone_offers_what_it_has(reader_alone: Installed) -> None:
         "True False",
         "True False",
     ]
+    page = (CHECKOUT / "docs" / "reader.md").read_text(encoding="utf-8")
+    told = page.partition("It has ")[2].partition(", and neither")[0]
+    assert sorted(re.findall(r"`(\w+)`", told)) == offered.stdout.split()[:4]
 
 
 def test_both_wheels_have_one_version_and_one_reader(wheel: Path, wheel_of_the_reader: Path) -> None:
