@@ -90,7 +90,7 @@ def open_panel(
     """
     store, on = store_at(market, root)
     named = store_of_names(store, as_of)
-    on, words = words_of(named, on, pairs, universe, has_chosen=market is not None)
+    on, words = words_of(named, on, pairs, universe, has_chosen=market is not None, as_of=as_of)
     # The panel reads pairs in threads, so that each of them needs none of its own.
     chosen = [_klines(store, dataset, 1, as_of) for dataset in choose(named, on, words, as_of)]
     return panel_of(chosen, columns, start, end, interval, tz).traded_at(at)

@@ -49,9 +49,11 @@ def store_of_names(store: Store, as_of: str | None) -> Store:
 
 
 def words_of(
-    store: Store, market: Market, pairs: Pairs, universe: str | None, *, has_chosen: bool
+    store: Store, market: Market, pairs: Pairs, universe: str | None, *, has_chosen: bool, as_of: str | None = None
 ) -> tuple[Market, list[str]]:
     """The market, and names and globs: those of the universe, if there is one, then those of `pairs`.
+
+    `store` is that of the names; `as_of` is the snapshot that it is.
 
     Raises:
         UsageError: there is no such universe; it is of another market, which `has_chosen` says the user has named; or
@@ -59,7 +61,7 @@ def words_of(
     """
     if universe is None:
         return market, _written(pairs)
-    named = find_universe(store.root, universe)
+    named = find_universe(store.root, universe, as_of)
     if has_chosen and named.market is not market:
         raise UsageError(f"the universe {universe} is one of {named.market}; leave out market")
     return named.market, [*named.pairs, *_written(pairs)]
@@ -68,7 +70,7 @@ def words_of(
 def choose(store: Store, market: Market, words: Sequence[str], as_of: str | None = None) -> list[Dataset]:
     """The stored datasets that are meant: those of names in their order, then what globs match, by name.
 
-    `store` is that of the names; `as_of` is the snapshot that it is.
+    `store` and `as_of` as in `words_of`.
 
     Raises:
         UsageError: a pair is not stored or named twice, a glob matches nothing, or nothing is left.
@@ -76,12 +78,12 @@ def choose(store: Store, market: Market, words: Sequence[str], as_of: str | None
     """
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
     known = _matching(store, market, patterns) if patterns.needs_candidates else {}
-    chosen = patterns.choose(known, Among.STORED)
+    chosen = patterns.choose(known, Among.STORED if as_of is None else Among.SNAPSHOT)
     return [known.get(pair) or find_stored(store, market, pair, as_of) for pair in chosen]
 
 
 def find_stored(store: Store, market: Market, pair: str, as_of: str | None = None) -> Dataset:
-    """The dataset of a pair in any spelling; `store` and `as_of` as in `choose`.
+    """The dataset of a pair in any spelling; `store` and `as_of` as in `words_of`.
 
     Raises:
         UsageError: it is no pair, or there is no such dataset.

@@ -170,8 +170,23 @@ def test_what_cannot_be_is_one_line(loaded: Store) -> None:
         open_dataset("NEW/USDT", as_of="paper", **where)
     with pytest.raises(UsageError, match="the snapshot paper has no spot NEW/USDT"):
         open_panel(["BTC/USDT", "NEW/USDT"], as_of="paper", **where)
+    with pytest.raises(UsageError, match=r"'NEW\*' matches no pair that the snapshot has$"):
+        open_panel("NEW*", as_of="paper", **where)
     with pytest.raises(UsageError, match="no name of a snapshot: '../..'"):
         open_dataset("BTC/USDT", as_of="../..", **where)
+
+
+def test_a_universe_that_a_snapshot_lacks_is_not_to_be_written_into_it(loaded: Store, tmp_path: Path) -> None:
+    text = '[universe.yours]\nmarket = "spot"\npairs = ["*"]\n'
+    (loaded.root / "market-data.toml").unlink()
+    mdp.snapshot("earlier", root=str(loaded.root))
+    (loaded.root / "market-data.toml").write_text(text, encoding="utf-8")
+    for name, has in (("earlier", "none"), ("paper", "mine")):
+        said = f"^the snapshot {name} has no universe 'yours': it has {has}; name the pairs in its place$"
+        with pytest.raises(UsageError, match=said):
+            open_panel(universe="yours", as_of=name, root=str(loaded.root))
+        with pytest.raises(UsageError, match=said):
+            mdp.export(format="csv", output=tmp_path, universe="yours", as_of=name, root=str(loaded.root))
 
 
 def test_a_kept_chunk_that_is_lost_is_said_with_what_tells_more(loaded: Store) -> None:

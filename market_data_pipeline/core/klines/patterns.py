@@ -25,6 +25,7 @@ class Among(Enum):
     CATALOG = "; `market-data pairs` lists what there is"
     TRADED = " that was traded in the window; `market-data pairs` lists what there is"
     STORED = " that is stored; `market-data status` lists them"
+    SNAPSHOT = " that the snapshot has"
 
 
 @dataclass(frozen=True, slots=True)

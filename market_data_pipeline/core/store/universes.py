@@ -76,8 +76,8 @@ def read_universes(root: StorePath) -> dict[str, Universe]:
     return {name: _universe(name, table, f"{path}: [universe.{name}]") for name, table in tables.items()}
 
 
-def find_universe(root: StorePath, name: str) -> Universe:
-    """The universe of this name.
+def find_universe(root: StorePath, name: str, as_of: str | None = None) -> Universe:
+    """The universe of this name; `root` is the data root, or the folder of the snapshot `as_of`.
 
     Raises:
         UsageError: there is none, or as `read_universes`.
@@ -85,6 +85,8 @@ def find_universe(root: StorePath, name: str) -> Universe:
     universes = read_universes(root)
     if name not in universes:
         known = f"it has {', '.join(universes)}" if universes else "it has none"
+        if as_of is not None:
+            raise UsageError(f"the snapshot {as_of} has no universe {name!r}: {known}; name the pairs in its place")
         raise UsageError(f"no universe {name!r} in {root / UNIVERSES_FILE}: {known}; write [universe.{name}] there")
     return universes[name]
 

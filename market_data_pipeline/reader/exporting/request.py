@@ -70,7 +70,8 @@ class ExportRequest:
         columns = self._columns()
         store, market = store_at(self.market, self.root)
         names = store_of_names(store, self.as_of)
-        market, words = words_of(names, market, self.pairs, self.universe, has_chosen=self.market is not None)
+        has_chosen, as_of = self.market is not None, self.as_of
+        market, words = words_of(names, market, self.pairs, self.universe, has_chosen=has_chosen, as_of=as_of)
         output = output_at(self.output, store.root)
         sources, failed = self._sources(names, market, words or [_default_pair()])
         with _disk_in_one_line(), only_writer(output):
