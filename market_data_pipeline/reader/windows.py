@@ -14,6 +14,8 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import Zone, iso, parse_instant, parse_zone
 
 _YEAR_10000_MS = 253_402_300_800_000
+# As ms these are of 1970 to 1973, as seconds of 2001 and later.
+_SECONDS = range(10**9, 10**11)
 
 Instant = str | date | datetime | SupportsIndex | None
 """A date (local midnight), an ISO time, a `datetime` with a zone, or ms UTC; None for the first or last one stored.
@@ -41,6 +43,8 @@ def instant_ms(instant: Instant, zone: Zone) -> int | None:
     if isinstance(instant, date):
         return parse_instant(instant.isoformat(), zone)
     if isinstance(instant, SupportsIndex) and 0 <= (given_ms := operator.index(instant)) < _YEAR_10000_MS:
+        if given_ms in _SECONDS:
+            raise UsageError(f"{given_ms} can only be seconds; give ms UTC, {given_ms * 1000}")
         return given_ms
     raise UsageError(f"not an instant: {instant!r}; give a text, a date, a datetime with a zone, or ms UTC")
 

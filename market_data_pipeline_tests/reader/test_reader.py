@@ -151,6 +151,8 @@ def test_all_klines_are_as_stored(btc):
         ("2019-01-01", "2020-01-01", span("2019-01-01", "2019-01-01")),
         ("2030-01-01", None, span("2030-01-01", "2030-01-01")),
         ("1990-01-01", "9000-01-01", WINDOW),
+        (0, 10**11, span("2019-01-01", "2019-01-01")),
+        (10**9 - 1, None, WINDOW),
     ],
 )
 def test_a_window_is_half_open_and_local(btc, start, end, expected):
@@ -165,6 +167,10 @@ def test_a_window_is_half_open_and_local(btc, start, end, expected):
         (datetime(2024, 3, 28), None, "has no zone"),  # noqa: DTZ001 - that is the point
         (1711584000000000, None, "ms UTC"),
         (-1, None, "ms UTC"),
+        (1711584000, "2024-03-29", "^1711584000 can only be seconds; give ms UTC, 1711584000000$"),
+        (None, np.int64(1711584000), "give ms UTC, 1711584000000$"),
+        (10**9, None, "can only be seconds"),
+        (10**11 - 1, None, "can only be seconds"),
         (3.5, None, "not an instant"),
         (date.max, None, "not a date or ISO time"),
     ],

@@ -151,6 +151,8 @@ def parse_instant(text: str, zone: Zone) -> int:
     try:
         if len(text) <= len("2020-01-01"):
             return day_of(zone, date.fromisoformat(text)).start_ms
+        if text.isdecimal():  # Unix time, of which fromisoformat reads some as a date, a separator and a time
+            raise ValueError
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=zone.tzinfo)

@@ -243,7 +243,9 @@ def test_what_people_write_names_an_instant_rounded_up_to_the_minute(text, insta
     assert iso(parse_instant(text, ZURICH)) == instant
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024", "2024-02-30", "2024-03-31T25:00", "9999-12-31"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2024", "2024-02-30", "2024-03-31T25:00", "9999-12-31", "1701011200000"]
+)
 def test_what_names_no_instant_is_refused_in_one_line_that_shows_how(text):
     with pytest.raises(UsageError, match="write 2024-03-31") as refused:
         parse_instant(text, ZURICH)
