@@ -215,9 +215,9 @@ class Dagster:
         found = self._fields(f"{{ {aliased} }} {queries.EXECUTION}")
         return [found[f"c{number}"] for number in range(len(fields))]
 
-    def require_reachable(self) -> None:
+    def require_reachable(self, *, timeout_s: float = _TIMEOUT_S) -> None:
         """Send the smallest query."""
-        self._query(queries.VERSION)
+        self._query(queries.VERSION, timeout_s=timeout_s)
 
     # --- inside
 

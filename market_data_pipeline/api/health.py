@@ -21,7 +21,7 @@ from market_data_pipeline.settings import Settings
 
 # The checks cost request weight, and `GET /health` needs no token: without this, strangers could use up the budget.
 _KEPT_S = 15.0
-_ANSWERED_WITHIN_S = 4.0
+_ANSWERED_WITHIN_S, _WEBSERVER_WITHIN_S = 4.0, 3.0
 _LOOK_EVERY_S = 0.02
 _log = logging.getLogger(__name__)
 
@@ -30,11 +30,12 @@ _log = logging.getLogger(__name__)
 class _Check:
     """One pass over all checks; the lists grow while its threads run.
 
-    Those of Dagster have a thread of their own: where its database or webserver says nothing, the others are told.
+    Dagster's webserver and its database have one each: where one of them says nothing, the others are told.
     """
 
     began_s: float
     signs: list[Sign] = field(default_factory=list)
+    webserver: list[Sign] = field(default_factory=list)
     dagster: list[Sign] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
@@ -52,7 +53,7 @@ class _Check:
             detail=f"not all ended within {_ANSWERED_WITHIN_S:g} s; ask again in a minute for the others",
         )
         missing = [] if self.has_ended else [open_checks]
-        signs = [*self.signs, *self.dagster, *missing]
+        signs = [*self.signs, *self.webserver, *self.dagster, *missing]
         return Health(ok=all(sign.ok for sign in signs), signs=signs)
 
 
@@ -81,7 +82,11 @@ class HealthCheck:
             check = self._check
             if check is None or (check.has_ended and now_s - check.began_s > _KEPT_S):
                 check = self._check = _Check(now_s)
-                passes = ("health", check.signs, self._own), ("health of dagster", check.dagster, self._of_dagster)
+                passes = (
+                    ("health", check.signs, self._own),
+                    ("health of webserver", check.webserver, self._webserver),
+                    ("health of dagster", check.dagster, self._processes),
+                )
                 for name, noted, checks in passes:
                     # A daemon: the server may end while the exchange lets it wait.
                     thread = threading.Thread(target=_note, args=(noted, checks), name=name, daemon=True)
@@ -93,17 +98,17 @@ class HealthCheck:
         for sign in check_health(self._settings, target_of(self._settings)):
             yield Sign(name=sign.name, ok=sign.ok, detail=sign.detail)
 
-    def _of_dagster(self) -> Iterator[Sign]:
-        yield self._webserver()
+    def _processes(self) -> Iterator[Sign]:
         for line in processes(self._settings):
             yield Sign(name=line.name, ok=line.ok, detail="; ".join(filter(None, (line.detail, line.cure))))
 
-    def _webserver(self) -> Sign:
+    def _webserver(self) -> Iterator[Sign]:
         try:
-            self._dagster.require_reachable()
+            self._dagster.require_reachable(timeout_s=_WEBSERVER_WITHIN_S)
         except DagsterUnavailable as error:
-            return Sign(name="webserver", ok=False, detail=str(error))
-        return Sign(name="webserver", ok=True, detail=self._dagster.public_url)
+            yield Sign(name="webserver", ok=False, detail=str(error))
+        else:
+            yield Sign(name="webserver", ok=True, detail=self._dagster.public_url)
 
 
 def _note(noted: list[Sign], checks: Callable[[], Iterator[Sign]]) -> None:

@@ -118,6 +118,7 @@ def test_a_silent_dagster_hides_no_other_check(tmp_path: Path) -> None:
             seconds, answer = timed(api + "/health")
     assert seconds < 5
     assert {"data root", "disk", "datasets"} <= signs(answer).keys()
+    assert signs(answer)["webserver"] is False
     assert signs(answer)["checks"] is False
 
 
