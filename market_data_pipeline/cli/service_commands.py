@@ -106,7 +106,7 @@ def worker(
             ) from error
         from market_data_pipeline.api.metrics.server import serve_metrics
 
-        work(settings.home, runs=runs, on_ready=partial(serve_metrics, settings))
+        work(settings.home, settings.root, runs=runs, on_ready=partial(serve_metrics, settings))
         _end(as_json)
 
 

@@ -17,8 +17,18 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 from sqlalchemy import make_url
 
 from market_data_pipeline.instance.runs import open_instance
-from market_data_pipeline_tests.instance.test_workers import add_run, launch, write_home
-from market_data_pipeline_tests.servers import Link, broker_queue, free_ports, missing, require_celery
+from market_data_pipeline_tests.instance.test_workers import GONE, add_run, launch, write_home
+from market_data_pipeline_tests.servers import (
+    BUCKET,
+    KEY,
+    SECRET,
+    Link,
+    broker_queue,
+    free_ports,
+    missing,
+    moto,
+    require_celery,
+)
 from market_data_pipeline_tests.support import MarketData, wait_until
 
 
@@ -30,6 +40,13 @@ def worker(market_data: Callable[..., MarketData], tmp_path: Path, postgres: str
     tool = market_data()
     tool.env["DAGSTER_HOME"] = str(tmp_path / "home")
     return tool
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an object store."""
+    with moto(tmp_path_factory.mktemp("objects")) as url:
+        yield url
 
 
 def refusal_of(worker: MarketData, broker: str) -> str:
@@ -280,5 +297,39 @@ def test_a_worker_takes_no_run_before_its_postgres_is_there(worker: MarketData, 
         link.cut()
         lines = stack.enter_context(lines_of(worker, url))
         assert "the Postgres of the Dagster instance cannot be used" in lines.get(timeout=60)
+        link.mend()
+        assert "takes runs of the queue" in lines.get(timeout=60)
+
+
+BUCKET_VARIABLES = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+
+
+def test_a_worker_without_its_bucket_takes_no_run(
+    worker: MarketData, objects: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "root", "s3://nosuch/klines")
+    result = worker(
+        "worker", CELERY_BROKER_URL=GONE.format(port=free_ports(1)[0]), AWS_ENDPOINT_URL=objects, **BUCKET_VARIABLES
+    )
+    assert result.exit_code == 3, result.output
+    assert "the bucket does not exist" in result.stderr
+    assert "MARKET_DATA_DIR" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_worker_takes_no_run_before_its_bucket_answers(
+    worker: MarketData, tmp_path: Path, postgres: str, objects: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Link("127.0.0.1", int(objects.rpartition(":")[2]))
+    monkeypatch.setattr(worker, "root", f"s3://{BUCKET}/worker")
+    with ExitStack() as stack:
+        stack.callback(link.cut)
+        url, name = stack.enter_context(broker_queue("rabbitmq"))
+        write_home(tmp_path / "home", postgres, name)
+        link.cut()
+        away = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{link.port}", **BUCKET_VARIABLES}
+        lines = stack.enter_context(lines_of(worker, url, **away))
+        assert "does not answer; this worker waits for it, and takes no runs" in lines.get(timeout=60)
         link.mend()
         assert "takes runs of the queue" in lines.get(timeout=60)

@@ -11,7 +11,6 @@ import socket
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.stop import StopBaseT
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import one_line
 from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.home import INSTANCE_FILE, prepare_home
@@ -37,6 +37,7 @@ from market_data_pipeline.instance.names import LOCATION_MODULE
 from market_data_pipeline.instance.workers.beats import Beats, HeldElsewhere
 from market_data_pipeline.instance.workers.broker import require_broker
 from market_data_pipeline.instance.workers.launcher import WorkerRunLauncher
+from market_data_pipeline.instance.workers.root import require_root, wait_for_root
 
 _log = logging.getLogger(__name__)
 _WORKERS = __name__.rpartition(".")[0]
@@ -45,32 +46,36 @@ _WORKERS = __name__.rpartition(".")[0]
 _PATIENCE_S, _PAUSE_S = 900, 2
 
 
-def work(home: Path, *, runs: int, on_ready: Callable[[], None]) -> None:
+def work(home: Path, root: StorePath, *, runs: int, on_ready: Callable[[], None]) -> None:
     """Take runs until SIGTERM or Ctrl-C; runs under way end first, unless Ctrl-C is pressed again.
 
-    None is taken before Postgres answers: other workers may reach it, and a run would be held until it is given up.
+    None is taken before Postgres and the data root answer: other workers may reach them, and a run would be held until
+    it is given up, or fail.
 
     Args:
         home: the Dagster home, whose `dagster.yaml` names the launcher and Postgres.
+        root: the data root.
         runs: how many are executed at once.
         on_ready: called once it takes runs. By then its first processes are forked, and inherit no thread of this one.
 
     Raises:
         UsageError: `dagster.yaml` names no workers, no Postgres or no broker, or the broker refuses the worker.
-        StoreUnavailable: the home cannot be written.
+        StoreUnavailable: the home or the data root cannot be written.
     """
     prepare_home(home)
     os.environ["DAGSTER_HOME"] = str(home)  # noqa: TID251 - set for Dagster, in this process and those of the runs
     app = app_of(home)
     require_broker(app)
+    require_root(root)
     import_module(LOCATION_MODULE)  # once, not in the process of each run
 
     name = f"market-data-{os.getpid()}@{socket.gethostname()}"
     queue = app.conf.task_queues[0].name
     ready = f"takes runs of the queue {queue} at {app.connection_for_read().as_uri()}, {runs} at once"
     # After Celery has set the log up, and before it asks the broker for a run.
-    reach = partial(_postgres(stop_never, "this worker waits for it, and takes no runs"), _beats_of(home).reach)
-    celeryd_after_setup.connect(lambda **_: reach(), weak=False)
+    waiting = _postgres(stop_never, "this worker waits for it, and takes no runs")
+    celeryd_after_setup.connect(lambda **_: waiting(_beats_of(home).reach), weak=False)
+    celeryd_after_setup.connect(lambda **_: wait_for_root(root), weak=False)
     worker_ready.connect(lambda **_: _log.info(ready), weak=False)
     worker_ready.connect(lambda **_: on_ready(), weak=False)
     logging.getLogger("market_data_pipeline").setLevel(logging.WARNING)
