@@ -17,10 +17,11 @@ from dagster import DagsterEventType, DagsterInstance, EventRecordsFilter
 from dagster._core.event_api import EventLogRecord
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_NUMBER_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.text import one_line
+from market_data_pipeline.instance.events.outside import error_before_steps
 from market_data_pipeline.instance.names import FRESH
 
 _MOST_RUNS, _MOST_EVALUATIONS = 200, 2000
@@ -143,16 +144,30 @@ def _run_failure(instance: DagsterInstance, record: EventLogRecord) -> Failure:
     assets = sorted({"/".join(key.path[:2]) for key in (run.asset_selection or ())}) if run else []
     job = run.job_name if run else "a job"
     what = (assets[0] + (f" and {len(assets) - 1} more" if len(assets) > 1 else "")) if assets else job
-    said = f"a run of {what} failed: {reason}"
+    said, is_last = f"a run of {what} failed: {reason}", False
     if run and run.tags.get(WILL_RETRY_TAG) == "true":
         said = f"a run of {what} failed, and Dagster starts it again: {_RUN_AGAIN.sub('', reason)}"
+    elif is_last := run is not None and _is_last(run):
+        said = f"a run of {what} failed, and Dagster does not start it again any more: {reason}"
+    # That it is given up is news, also where the failures before were told.
     return Failure(
-        cause=f"run {_PARTICULAR.sub('*', reason)[:_MOST_CHARACTERS]}",
+        cause=f"run {'given up ' if is_last else ''}{_PARTICULAR.sub('*', reason)[:_MOST_CHARACTERS]}",
         text=_told(said),
         what=what,
         at_s=record.timestamp,
         run_id=record.run_id,
     )
+
+
+def _is_last(run: dg.DagsterRun) -> bool:
+    """Whether Dagster has started the run again, and does not any more.
+
+    That is known by a tag, which is written a moment after the failure; by the numbers until then.
+    """
+    started, most = (run.tags.get(name, "") for name in (RETRY_NUMBER_TAG, MAX_RETRIES_TAG))
+    if not started.isdecimal():
+        return False
+    return run.tags.get(WILL_RETRY_TAG) == "false" or (most.isdecimal() and int(started) >= int(most))
 
 
 def _reason(instance: DagsterInstance, record: EventLogRecord) -> str:
@@ -165,6 +180,8 @@ def _reason(instance: DagsterInstance, record: EventLogRecord) -> str:
     data = event.job_failure_data if event and event.event_specific_data else None
     if data and data.error:
         return _message(data.error)
+    if error := error_before_steps(instance, record.run_id, event.message if event else ""):
+        return _message(error)
     return one_line((event.message if event else "") or "no reason given", _MOST_CHARACTERS)
 
 

@@ -13,6 +13,7 @@ from dagster._core.events import DagsterEvent
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from market_data_pipeline.core.text import one_line
+from market_data_pipeline.instance.events.outside import error_before_steps
 from market_data_pipeline.instance.names import DATASET_TAG, DAYS_TAG, LOAD_JOB, MARKET_TAG, YEAR_TAG
 from market_data_pipeline.instance.queue.parts import Part, State
 
@@ -74,6 +75,8 @@ def why_failed(instance: DagsterInstance, run_id: str) -> str:
     wanted = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
     entries = instance.all_logs(run_id, of_type=wanted)
     said = [text for entry in entries if entry.dagster_event for text in _said(entry.dagster_event)]
+    if said and (error := error_before_steps(instance, run_id, said[0])):
+        said = [error.message]
     return one_line(said[0] if said else "nothing says why; see the run in the Dagster UI", _MOST_CHARACTERS)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
+from dagster_shared.error import SerializableErrorInfo
 from pydantic import SecretStr
 
 from market_data_pipeline.core.klines import findings
@@ -18,6 +20,7 @@ from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import CHECKS, FRESH, KLINES
+from market_data_pipeline.instance.queue.states import why_failed
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.defs.alerts.receiver import SECRET, Receiver, receiving
@@ -144,6 +147,45 @@ def test_of_a_run_that_dagster_starts_again_nobody_is_asked_to(
     run(instance, "the network is gone; run it again", **{"dagster/max_retries": "1"})
     tick()
     assert receiver.texts[-1] == "market-data: a run of load_something failed: the network is gone; run it again"
+
+
+def test_a_run_that_is_given_up_after_its_last_start_is_told_as_that(
+    tick: Tick, instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    again = {"dagster/max_retries": "1", "dagster/retry_on_asset_or_op_failure": "true"}
+    run(instance, "the process is gone; run it again", **again)
+    tick()
+    run(instance, "the process is gone; run it again", **{"dagster/max_retries": "0", "dagster/retry_number": "3"})
+    tick()
+    assert len(receiver.texts) == 2
+    assert receiver.texts[-1] == (
+        "market-data: a run of load_something failed, and Dagster does not start it again any more: the process is "
+        "gone; run it again"
+    )
+
+
+def test_a_run_whose_code_could_not_be_loaded_is_told_with_the_cause(
+    tick: Tick, instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    """Dagster says of it that it was marked as failed from outside, and has the error in another event."""
+
+    @dg.job(name="load_something")
+    def nothing() -> None:
+        """Do nothing."""
+
+    failed = instance.create_run_for_job(nothing)
+    error = SerializableErrorInfo("OSError: [Errno 22] the bucket does not exist (NoSuchBucket)\n", [], "OSError")
+    instance.report_engine_event("Could not load job definition.", failed, EngineEventData.engine_error(error))
+    instance.report_run_failed(failed)
+    tick()
+    assert receiver.texts[0].endswith(
+        "a run of load_something failed: [Errno 22] the bucket does not exist (NoSuchBucket)"
+    )
+    assert why_failed(instance, failed.run_id).endswith("[Errno 22] the bucket does not exist (NoSuchBucket)")
+    told = instance.create_run_for_job(nothing)
+    instance.report_engine_event("Could not load job definition.", told, EngineEventData.engine_error(error))
+    instance.report_run_failed(told, "The process of this run is gone.")
+    assert why_failed(instance, told.run_id) == "The process of this run is gone."
 
 
 def test_a_password_in_an_error_is_left_out(tick: Tick, instance: dg.DagsterInstance, receiver: Receiver) -> None:

@@ -1,0 +1,28 @@
+"""Why a run failed that ended before its first step: Dagster has the error in an event of its own, beside the failure.
+
+Belongs here: that error. Does not belong here: errors of steps (`defs.alerts.news`, `instance.queue.states`).
+"""
+
+from dagster import DagsterEventType, DagsterInstance
+from dagster_shared.error import SerializableErrorInfo
+
+_FROM_OUTSIDE = "has been marked as failed from outside the execution context"
+
+
+def error_before_steps(instance: DagsterInstance, run_id: str, message: str | None) -> SerializableErrorInfo | None:
+    """The error for which Dagster ended the run, as of code that cannot be loaded; None if it tells none.
+
+    Args:
+        instance: where the events of the run are.
+        run_id: the run.
+        message: what the event of the failure says; where it gives a reason, that counts.
+    """
+    if _FROM_OUTSIDE not in (message or ""):
+        return None
+    error = None
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
+        if entry.dagster_event and (found := entry.dagster_event.engine_event_data.error):
+            error = found
+    while error and error.cause and str(error.cls_name).startswith("Dagster"):
+        error = error.cause
+    return error
