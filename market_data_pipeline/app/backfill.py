@@ -14,11 +14,11 @@ from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start
-from market_data_pipeline.core.klines.days import Day, Zone, days_between, iso, parse_instant
+from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load, Outcome, Task, note_window, plan_load
-from market_data_pipeline.core.loading.request import Opened, WindowRequest, no_klines, opened
+from market_data_pipeline.core.loading.request import Opened, WindowRequest, no_klines, notes_of_zone, opened
 from market_data_pipeline.core.loading.window import refuse_disorder
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.revisions import Revision
@@ -164,7 +164,7 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
         load = plan_load(files, source, found.window, refetch=request.refetch)
         source.prefetch(load.spans)  # the first pages arrive while Dagster starts
         first, last = load.tasks[0].day.key, load.tasks[-1].day.key
-        warnings = [*_of_other_zone(files.dataset, request.target.zone), *found.warnings]
+        warnings = [*found.warnings]
         report = BackfillReport(files.dataset, files.folder, first, last, warnings)
         on_start(files.dataset, len(load.tasks), source)
 
@@ -293,19 +293,9 @@ def run_window(settings: Settings, request: BackfillRequest) -> RunWindow:
             within = Span(max(window.start_ms, start_ms), min(window.end_ms, now_ms))
             if within.start_ms >= within.end_ms:
                 raise no_klines(known.name, start_ms, None, window)
-            return RunWindow(known, within, _of_other_zone(known, wanted.zone))
+            return RunWindow(known, within, notes_of_zone(known, wanted.zone))
     with _opened(settings, request) as found:
         # The code location needs the dataset's first day, which an earlier window moves.
         note_window(found.files, found.window, found.source.life(found.window.start_ms), found.source.now_ms())
         dataset, warnings = found.files.dataset, (*found.warnings, *found.source.warnings)
-        return RunWindow(dataset, found.window, (*_of_other_zone(dataset, wanted.zone), *warnings))
-
-
-def _of_other_zone(dataset: Dataset, zone: Zone) -> tuple[str, ...]:
-    """What a user should know who asks for days of a zone, and gets those in which the dataset was created."""
-    if dataset.zone.name == zone.name:
-        return ()
-    made, asked = dataset.zone.name, zone.name
-    return (
-        f"its days are those of {made}, in which it was created; {asked} says only where the window begins and ends",
-    )
+        return RunWindow(dataset, found.window, warnings)

@@ -1,6 +1,7 @@
 """Several pairs in one command: loaded side by side, recorded in one run, and no failure hides another pair."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,17 @@ def test_pairs_loaded_together_are_those_loaded_alone_and_a_second_run_does_noth
     assert "18 unchanged" in again.stdout and "none, as there was nothing to do" in again.stdout
     verified = run("--pair", "P*", "verify", "--json")
     assert [(proof["pair"], proof["rows"]) for proof in parsed(verified.stdout)[1]] == [(one, 4320) for one in PAIRS]
+
+
+def test_pairs_that_keep_the_days_of_another_zone_are_named(run: MarketData) -> None:
+    assert run(*of(*PAIRS[:2]), "backfill", *WINDOW).exit_code == 0
+    elsewhere = ("--align-tz", "+05:30", *of(*PAIRS[:3]), "backfill", *WINDOW)
+    planned, loaded = run(*elsewhere, "--plan"), run(*elsewhere)
+    assert (planned.exit_code, loaded.exit_code) == (0, 0), (planned.output, loaded.output)
+    for told in (planned.output, loaded.output):
+        named = re.findall(r"futures (\S+): its days are those of UTC, in which it was created; \+05:30 says", told)
+        assert named == PAIRS[:2]
+    assert "its days" not in run(*of(*PAIRS[:2]), "backfill", *WINDOW).output
 
 
 def test_one_run_records_the_days_the_manifest_and_the_checks_of_each(run: MarketData) -> None:

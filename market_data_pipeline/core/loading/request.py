@@ -76,12 +76,13 @@ class Opened:
 class Found:
     """A request after the exchange was asked, and before anything is written.
 
-    `known` is the dataset if it exists, `window` is as it was asked for, and `within_life` the part of it in which the
-    exchange can have klines.
+    `known` is the dataset if it exists, `zone` and `window` are as they were asked for, and `within_life` is the part
+    of the window in which the exchange can have klines.
     """
 
     resolved: Resolved
     known: Dataset | None
+    zone: Zone
     window: Span
     within_life: Span
     life: Life
@@ -89,7 +90,8 @@ class Found:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know, one line each."""
-        return (*([self.resolved.warning] if self.resolved.warning else []), *_notes(self.life))
+        of_zone = notes_of_zone(self.known, self.zone) if self.known else ()
+        return (*of_zone, *([self.resolved.warning] if self.resolved.warning else []), *_notes(self.life))
 
 
 @contextmanager
@@ -111,7 +113,7 @@ def found(store: Store, open_source: OpenSource, request: WindowRequest) -> Iter
         within_life = reachable(window, life, now_ms, known.zone if known else request.zone)
         if within_life is None:
             raise no_klines(f"{resolved.market} {resolved.pair}", life.first_open_ms, life.last_open_ms, window)
-        yield Found(resolved, worked_on, window, within_life, life)
+        yield Found(resolved, worked_on, request.zone, window, within_life, life)
 
 
 @contextmanager
@@ -139,6 +141,16 @@ def no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> Us
     return UsageError(
         f"{name} has klines from {iso(first_ms)}{until}, none in the requested window {iso(window.start_ms)} to "
         f"{iso(window.end_ms)}; give another --start or --end"
+    )
+
+
+def notes_of_zone(dataset: Dataset, zone: Zone) -> tuple[str, ...]:
+    """What a user should know who asks for days of a zone, and gets those in which the dataset was created."""
+    if dataset.zone.name == zone.name:
+        return ()
+    made, asked = dataset.zone.name, zone.name
+    return (
+        f"its days are those of {made}, in which it was created; {asked} says only where the window begins and ends",
     )
 
 
