@@ -205,6 +205,7 @@ def verify(
 
         if snapshot is not None:
             require_alone("--snapshot", start, end, against, repair=repair, every_day=every_day)
+            context.obj.require_taken("verify --snapshot")
             verify_snapshot(snapshot, as_json=as_json)
             return
         settings = load_settings()
@@ -281,7 +282,8 @@ def status(
     """
     with errors_in_one_line():
         if runs:
-            many.show_runs(load_settings(), as_json=as_json)
+            context.obj.require_taken("status --runs")
+            many.show_runs(load_settings(), context.obj.market, as_json=as_json)
             return
         from market_data_pipeline.cli.stored.status import show_status
 

@@ -18,7 +18,7 @@ from market_data_pipeline.cli import data_commands, record_commands, service_com
 from market_data_pipeline.cli.care import commands as care_commands
 from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
-from market_data_pipeline.cli.outcome import EXIT_CODES
+from market_data_pipeline.cli.outcome import EXIT_CODES, errors_in_one_line
 from market_data_pipeline.cli.research import commands as research_commands
 from market_data_pipeline.cli.shell import values
 from market_data_pipeline.cli.shell.misplaced import Commands
@@ -91,6 +91,8 @@ def _global_options(
     ] = False,
 ) -> None:
     context.obj = GlobalOptions(market, tuple(pair or ()), pairs_file, universe, align_tz, strict_pair)
+    with errors_in_one_line():
+        context.obj.require_taken(context.invoked_subcommand)
 
 
 app.add_typer(data_commands.app)

@@ -1,13 +1,15 @@
 """The options before the command: which market, which pairs, which zone.
 
-Belongs here: what all commands share of them. Does not belong here: the commands, which pairs a glob matches
-(`app.targets`).
+Belongs here: what all commands share of them. Does not belong here: the commands, which command takes which
+(`shell.taken`), which pairs a glob matches (`app.targets`).
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from market_data_pipeline.cli.shell.taken import refusal
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.targets import Target
@@ -41,7 +43,7 @@ class GlobalOptions:
         """
         from market_data_pipeline.app.targets import target_of, targets_of
 
-        market, zone, words = self._parts(settings)
+        market, zone, words = self.parts(settings)
         if not words:
             return [target_of(settings, market, None, zone)]
         return targets_of(settings, market, words, zone, among=among)
@@ -54,14 +56,31 @@ class GlobalOptions:
         """
         from market_data_pipeline.app.targets import stored_targets_of
 
-        market, zone, words = self._parts(settings)
+        market, zone, words = self.parts(settings)
         return stored_targets_of(settings, market, words, zone)
 
-    def _parts(self, settings: "Settings") -> tuple[str | None, str | None, list[str]]:
-        """Market, zone and words, with those of the universe."""
+    def parts(self, settings: "Settings") -> tuple[str | None, str | None, list[str]]:
+        """Market, zone and words, with those of the universe.
+
+        Raises:
+            UsageError: as `chosen` and `words`.
+        """
         if universe := self.chosen(settings):
             return universe.market.value, self.align_tz or universe.zone, [*universe.pairs, *self.words()]
         return self.market, self.align_tz, self.words()
+
+    def require_taken(self, command: str) -> None:
+        """Refuse what has no effect on the command, or on a way of it such as `verify --snapshot`.
+
+        Raises:
+            UsageError: such an option is given.
+        """
+        from market_data_pipeline.core.errors import UsageError
+
+        for field in fields(self):
+            option = "--pair" if field.name == "pairs" else f"--{field.name.replace('_', '-')}"
+            if getattr(self, field.name) and (why := refusal(command, option)):
+                raise UsageError(why)
 
     def words(self) -> list[str]:
         """What the user wrote of pairs, on the command line and in a file.

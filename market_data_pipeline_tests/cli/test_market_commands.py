@@ -148,6 +148,21 @@ def test_options_choose_by_quote_status_and_day(market_data: MadeOf, small: Runn
     assert symbols(run, "--at", "2023-06-08") == {"BTCUSDT", "ETHUSDT", "RESTUSDT"}
 
 
+def test_pairs_before_the_command_choose_as_its_patterns_do(market_data: MadeOf, small: RunningExchange) -> None:
+    run = market_data(small, **SPOT)
+    run.root.mkdir()
+    (run.root / "market-data.toml").write_text('[universe.mine]\nmarket = "spot"\npairs = ["*EST/*"]\n')
+    (listing := run.root / "pairs.txt").write_text("ETH/USDT\n")
+    for before, expected in (
+        (["--pair", "*/USDT", "--pair", "!*EST/*", "--pair", "!ETHUSDT"], {"BTCUSDT", "FRESHUSDT", "GONEUSDT"}),
+        (["--pairs-file", str(listing)], {"ETHUSDT"}),
+        (["--universe", "mine"], {"RESTUSDT"}),
+    ):
+        for words, more in (([], set()), (["ADA*"], {"ADAEUR"})):
+            done = run(*before, "pairs", *words, "--json")
+            assert {pair["symbol"] for pair in json.loads(done.stdout)["pairs"]} == expected | more
+
+
 def test_bad_input_is_one_line_and_writes_nothing(market_data: MadeOf, small: RunningExchange) -> None:
     run = market_data(small, **SPOT)
     assert "no such status: 'dead'" in refusal(run, "pairs", "--status", "dead")

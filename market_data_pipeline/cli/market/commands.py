@@ -59,7 +59,10 @@ def pairs(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List each pair of a market that ever had klines, and its days."""
+    """List each pair of a market that ever had klines, and its days.
+
+    --pair, --pairs-file and --universe before the command choose as PATTERN does.
+    """
     with errors_in_one_line():
         from market_data_pipeline.app.as_json import catalog_json, changes_json
         from market_data_pipeline.app.market import pairs as catalogs
@@ -69,8 +72,9 @@ def pairs(
         from market_data_pipeline.core.klines.dataset import parse_market
 
         settings = load_settings()
-        market = parse_market(context.obj.market or settings.market_type)
-        choice = catalogs.choice_of(market, patterns or (), quote, _day(at), status)
+        of_market, _, words = context.obj.parts(settings)
+        market = parse_market(of_market or settings.market_type)
+        choice = catalogs.choice_of(market, [*words, *(patterns or ())], quote, _day(at), status)
         changed_since = _day(since)
         with asking(market) as on_pairs:
             catalog = catalogs.load_catalog(settings, market, refresh=refresh, on_pairs=on_pairs)

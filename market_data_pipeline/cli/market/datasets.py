@@ -81,13 +81,15 @@ def submit_universe(settings: "Settings", universe: "Universe", *, wait: bool, a
             reports.print_marks(*marks)
 
 
-def show_runs(settings: "Settings", *, as_json: bool) -> None:
-    """Print how many runs of `--runs` are in which state."""
+def show_runs(settings: "Settings", market: str | None, *, as_json: bool) -> None:
+    """Print how many runs of `--runs` are in which state, of one market or of both."""
     from market_data_pipeline.app.market.fanout import run_states
     from market_data_pipeline.cli.console import print_json
     from market_data_pipeline.cli.market import runs
+    from market_data_pipeline.core.klines.dataset import parse_market
 
-    states = run_states(settings)
+    only = parse_market(market).value if market else None
+    states = {name: counts for name, counts in run_states(settings).items() if only in {None, name}}
     if as_json:
         print_json(
             {market: {state.value: count for state, count in counts.items()} for market, counts in states.items()}

@@ -123,6 +123,8 @@ def snapshot(
         settings = load_settings()
         if name is None and remove:
             raise UsageError("--remove removes one snapshot; name it")
+        if name is None or remove:
+            context.obj.require_taken("snapshot --remove" if remove else "snapshot without NAME")
         if name is None:
             listed = snapshots.listed(settings)
             print_json([*map(documents.snapshot_json, listed)]) if as_json else reports.print_snapshots(listed)

@@ -10,6 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from market_data_pipeline.cli.shell.taken import refusal
+
 # Typer has click inside, or beside it, by its version, and names this class in neither.
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -34,20 +36,20 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except _UsageError as error:
-            if hint := self._hint(error, ctx.invoked_subcommand):
+            if hint := self._hint(error, ctx.invoked_subcommand or ""):
                 raise _UsageError(hint, error.ctx) from None
             raise
 
-    def _hint(self, error: Any, command: str | None) -> str:
+    def _hint(self, error: Any, command: str) -> str:
         option, problem = getattr(error, "option_name", None), str(error.message)
         missing = getattr(error, "param", None) if type(error).__name__ == "MissingParameter" else None
         if missing and "|" in (missing.metavar or ""):
             return f"Missing option '{missing.opts[0]}'; give one of {', '.join(missing.metavar.split('|'))}"
         if option and _has([self], option):
-            return f"{option} stands before the command: market-data {option} ... {command}"
+            return refusal(command, option) or f"{option} stands before the command: market-data {option} ... {command}"
         if "/" not in problem or option:
             return ""
-        if "extra argument" in problem:
+        if "extra argument" in problem and not refusal(command, "--pair"):
             return f"{problem.rstrip('.')}; a pair stands before the command: market-data --pair BTC/USDT {command}"
         if "No such command" in problem:
             return f"{problem.rstrip('.')}; write --pair before each pair: --pair BTC/USDT --pair ETH/USDT"

@@ -1,0 +1,78 @@
+"""Options before the command have an effect on it, or are refused in one line that says what to write instead."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from market_data_pipeline.cli.main import app
+from market_data_pipeline_tests.support import MarketData
+
+VALUES = {
+    "--market": ["spot"],
+    "--pair": ["BTC/USDT"],
+    "--pairs-file": ["pairs.txt"],
+    "--universe": ["mine"],
+    "--align-tz": ["Europe/Zurich"],
+    "--strict-pair": [],
+}
+REFUSED = {
+    "backfill": (),
+    "live": (),
+    "verify": ("--strict-pair",),
+    "verify --snapshot study": tuple(VALUES),
+    "combine": ("--align-tz", "--strict-pair"),
+    "export --format csv --output here": ("--strict-pair",),
+    "status": ("--align-tz", "--strict-pair"),
+    "status --runs": tuple(VALUES)[1:],
+    "report": ("--align-tz", "--strict-pair"),
+    "health": ("--align-tz", "--strict-pair"),
+    "snapshot": tuple(VALUES),
+    "snapshot study": ("--align-tz", "--strict-pair"),
+    "snapshot study --remove": tuple(VALUES),
+    "pairs": ("--align-tz", "--strict-pair"),
+    "universe list": tuple(VALUES),
+    "universe show mine": tuple(VALUES),
+    "universe apply mine": tuple(VALUES),
+    "doctor": tuple(VALUES),
+    "up": tuple(VALUES),
+    "worker": tuple(VALUES),
+    "serve": tuple(VALUES),
+    "simulate": tuple(VALUES),
+    "demo": tuple(VALUES),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> MarketData:
+    return MarketData(tmp_path / "root", "http://127.0.0.1:1")
+
+
+def test_each_command_is_looked_at() -> None:
+    assert {words.split()[0] for words in REFUSED} == set(typer.main.get_command(app).commands)
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_has_no_effect_is_refused(run: MarketData, words: str) -> None:
+    for option in REFUSED[words]:
+        done = run(option, *VALUES[option], *words.split())
+        [line] = done.stderr.splitlines()
+        assert (done.exit_code, done.stdout) == (2, ""), (option, words)
+        assert line.startswith(f"error: {words.split()[0]}") and f" takes no {option}; " in line
+
+
+@pytest.mark.parametrize("words", [words for words in REFUSED if "--pair" not in REFUSED[words]])
+def test_a_universe_and_a_file_are_looked_for_where_pairs_are_taken(run: MarketData, words: str) -> None:
+    for option, told in (("--universe", "no universe 'mine'"), ("--pairs-file", "cannot read pairs.txt")):
+        done = run(option, *VALUES[option], *words.split())
+        assert done.exit_code == 2, (option, words)
+        assert told in done.stderr
+
+
+def test_the_line_says_what_to_write_instead(run: MarketData) -> None:
+    assert "write combine --tz ZONE" in run("--align-tz", "UTC", "combine").stderr
+    assert "only backfill and live replace a pair" in run("--strict-pair", "status").stderr
+    assert "a snapshot has its own pairs" in run("--pair", "A/B", "verify", "--snapshot", "study").stderr
+    # No advice that the command then refuses.
+    assert "doctor takes no --pair; leave it out" in run("doctor", "--pair", "A/B").stderr
+    assert "stands before" not in run("doctor", "A/B").stderr
