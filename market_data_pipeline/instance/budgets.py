@@ -60,17 +60,34 @@ def postgres_url(home: Path) -> str | None:
     Raises:
         UsageError: a variable that it names is not set, or it leaves the password to a provider of tokens.
     """
-    document = _document(home / INSTANCE_FILE)
-    for config in _configs(document):
+    for config in _configs(_document(home / INSTANCE_FILE)):
         if "postgres_url" in config or "postgres_db" in config:
             if config.get("auth_provider"):
                 raise UsageError(
                     f"{home / INSTANCE_FILE} names an auth_provider for Postgres, which the request-weight budget "
                     "cannot use; give a password"
                 )
-            url = config.get("postgres_url")
-            return _text(url, home) if url else _joined(config["postgres_db"], home)
+            return _url_of(config, home)
     return None
+
+
+def require_postgres_named(home: Path) -> None:
+    """Refuse a Postgres that neither `dagster.yaml` nor the environment names, before Dagster makes its tables there.
+
+    Raises:
+        UsageError: none is named, or a variable that `dagster.yaml` names is not set.
+    """
+    for config in _configs(_document(home / INSTANCE_FILE)):
+        if (url := _url_of(config, home)) is not None:
+            from market_data_pipeline.core.sources.budgets.engine import require_named
+
+            require_named(url)
+
+
+def _url_of(config: Mapping[str, Any], home: Path) -> str | None:
+    if url := config.get("postgres_url"):
+        return _text(url, home)
+    return _joined(config["postgres_db"], home) if "postgres_db" in config else None
 
 
 def _document(path: Path) -> Any:

@@ -35,6 +35,7 @@ from dagster_shared.error import SerializableErrorInfo
 from market_data_pipeline.core.errors import PASSING, StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance import alive
+from market_data_pipeline.instance.budgets import require_postgres_named
 from market_data_pipeline.instance.events.batches import REFUSALS, cause_of, refusal_text
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import (
@@ -81,9 +82,11 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
     """Open the Dagster instance of the home, and report runs as failed whose process was killed.
 
     Raises:
+        UsageError: nothing names the Postgres of the instance.
         StoreError: the instance cannot be opened, or (as a StoreUnavailable) its database takes no entry.
     """
     prepare_home(home)
+    require_postgres_named(home)
     for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
         warnings.simplefilter("ignore", category)
     with _dagster_home(home), _opened(home) as instance, _refusal_named(home):

@@ -14,8 +14,9 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.instance.budgets import postgres_url
+from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
-from market_data_pipeline_tests.support import CHECKOUT, MarketData, Simulate, counted
+from market_data_pipeline_tests.support import CHECKOUT, MarketData, Simulate, counted, without_progress
 
 URL = "postgresql+psycopg2://me:secret@host/dagster"
 PARTS = {"username": "m e", "password": {"env": "THE_PASSWORD"}, "hostname": "host", "db_name": "dagster"}
@@ -120,3 +121,29 @@ def test_two_addresses_of_one_host_have_a_file_each(
         assert run("--market", "spot", *days, "--refetch", MARKET_DATA_EGRESS=egress).exit_code == 0
     (folder, _) = Settings(market_data_dir=tmp_path / "root").budgets
     assert {path.name.split("_")[0] for path in folder.glob("*.json")} == {"127.0.0.1", "one", "two"}
+
+
+def test_a_postgres_that_nothing_names_is_refused(
+    market_data: Callable[..., MarketData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libpq would take a database of this machine's socket, whosever it is."""
+    for name in ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "dagster.yaml").write_bytes((CHECKOUT / "deploy" / "dagster.postgres.yaml").read_bytes())
+    tool = market_data(DAGSTER_HOME=str(tmp_path))
+    for command in (("status", "--runs"), ("--market", "spot", "backfill", "--start", "2024-05-01")):
+        result = tool(*command)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "names no server, and no variable does; set PGHOST, PGUSER, PGPASSWORD and PGDATABASE" in result.stderr
+        assert "\n" not in without_progress(result.stderr).strip()
+    doctor = tool("doctor")
+    assert "names no server, and no variable does" in doctor.stdout
+
+
+@pytest.mark.parametrize(
+    "config", ["postgres_url: 'postgresql://'", "postgres_url: 'postgresql+psycopg2://?connect_timeout=3'"]
+)
+def test_dagsters_own_storage_is_refused_without_a_name_too(tmp_path: Path, config: str) -> None:
+    (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{{config}}}}}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="names no server"), open_instance(tmp_path):
+        pass

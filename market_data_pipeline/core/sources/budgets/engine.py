@@ -5,6 +5,7 @@ here: tables (`postgres`, `instance.workers.beats`), which database it is (`inst
 connections (`instance.postgres_storage`).
 """
 
+import os
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,15 +21,41 @@ _PATIENCE = {
     "keepalives_count": "4",
 }
 
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE")
+_IN_QUERY = {"host", "hostaddr", "dbname", "service"}
+
+
+def require_named(url: str) -> None:
+    """Refuse a URL that leaves server and database to libpq where no variable names one of them.
+
+    libpq would take the socket of this machine and a database with the user's name, whosever that is.
+
+    Raises:
+        UsageError: nothing names a server.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # whoever connects says so
+        return
+    named = parsed.host or parsed.database or _IN_QUERY & parsed.query.keys()
+    # Variables that belong to libpq and not to us, so that no setting has them.
+    if not named and not any(os.environ.get(name) for name in _LIBPQ):  # noqa: TID251
+        raise UsageError(
+            "the URL of Postgres in dagster.yaml names no server, and no variable does; set PGHOST, PGUSER, "
+            "PGPASSWORD and PGDATABASE, or write them into the URL"
+        )
+
 
 def with_patience(url: str, **more: str) -> sa.URL:
     """The URL with psycopg2 as its driver, an end of each wait for the host, and more; what its query says counts.
 
     Raises:
         sqlalchemy.exc.ArgumentError, ValueError: it is none.
+        UsageError: it names no server, and no variable does.
     """
     # SQLAlchemy's own choice of a driver differs between its releases.
     parsed = sa.make_url(url).set(drivername="postgresql+psycopg2")
+    require_named(url)
     added = {key: value for key, value in (_PATIENCE | more).items() if key not in parsed.query}
     return parsed.update_query_dict(added)
 
@@ -42,7 +69,7 @@ def engine_to(url: str, name: str, **pool: Any) -> sa.Engine:
         pool: how many are kept, as `sqlalchemy.create_engine` takes it.
 
     Raises:
-        UsageError: the URL is none, or a package is missing.
+        UsageError: the URL is none or names no server, or a package is missing.
     """
     try:
         return sa.create_engine(
