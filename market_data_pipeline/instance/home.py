@@ -4,14 +4,17 @@ Belongs here: creating the folder with the project's `dagster.yaml`, its id, the
 Does not belong here: the databases (`databases`), the instance itself (`runs`).
 """
 
+import re
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from market_data_pipeline.core.errors import StoreUnavailable
+from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.store.atomic import beside_writers, write_whole
+from market_data_pipeline.core.text import one_line
 
 INSTANCE_FILE = "dagster.yaml"
 UP_LOCK = ".up"
@@ -24,6 +27,8 @@ _ID_FILE = "home.id"
 # Before 0.2 the storage class was in the first module, which the dagster.yaml of an older home names.
 _OLD_STORAGE, _STORAGE = b"market_data_pipeline.dagster_event_log", b"market_data_pipeline.instance.storage"
 _LONGEST_WAIT_S = 120
+_WRONG_CONFIG = "DagsterInvalidConfigError"
+_UNSET, _MOST_CHARACTERS = re.compile(r'environment variable "(\w+)" which is not set'), 300
 
 
 def prepare_home(home: Path) -> None:
@@ -86,6 +91,23 @@ def alone(home: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def refusal_of_settings(home: Path, error: BaseException) -> UsageError | None:
+    """What is wrong in `dagster.yaml`, in one line, if Dagster could not read it; None for any other error."""
+    import yaml  # only for an error
+
+    cause: BaseException | None = error
+    while cause and not (isinstance(cause, yaml.YAMLError) or type(cause).__name__ == _WRONG_CONFIG):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return None
+    # Dagster prints the whole schema of the config before it says what is wrong.
+    errors: Any = getattr(cause, "errors", None)
+    text = str(errors[0].message if errors else cause)
+    if unset := _UNSET.search(text):
+        return UsageError(f"{home / INSTANCE_FILE} takes a setting from {unset[1]}, which is not set; set it")
+    return UsageError(f"{home / INSTANCE_FILE} cannot be used: {one_line(text, _MOST_CHARACTERS)}; correct it")
 
 
 def _content(home: Path) -> bytes | None:

@@ -37,7 +37,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.budgets import require_postgres_named
 from market_data_pipeline.instance.events.batches import REFUSALS, cause_of, refusal_text
-from market_data_pipeline.instance.home import prepare_home
+from market_data_pipeline.instance.home import prepare_home, refusal_of_settings
 from market_data_pipeline.instance.names import (
     KLINES,
     LOCATION,
@@ -82,7 +82,7 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
     """Open the Dagster instance of the home, and report runs as failed whose process was killed.
 
     Raises:
-        UsageError: nothing names the Postgres of the instance.
+        UsageError: `dagster.yaml` cannot be read, or nothing names its Postgres.
         StoreError: the instance cannot be opened, or (as a StoreUnavailable) its database takes no entry.
     """
     prepare_home(home)
@@ -111,13 +111,14 @@ def _opened(home: Path) -> DagsterInstance:
     try:
         instance = DagsterInstance.get()
         _end_orphans(instance)
-    except StoreError:
-        raise
     except Exception as error:  # a dagster.yaml may name any storage, which may raise any error
+        if isinstance(error, StoreError):
+            raise
         cause = cause_of(error)
         reason = (" ".join(refusal_text(cause).split()) or type(cause).__name__)[:300]
         kind = StoreUnavailable if isinstance(cause, REFUSALS) else StoreError
-        raise kind(f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}") from error
+        said = f"the Dagster instance of {home} cannot be opened; see dagster.yaml there: {reason}"
+        raise refusal_of_settings(home, error) or kind(said) from error
     return instance
 
 
@@ -184,7 +185,7 @@ def run(
         config: the config of each asset, by its name.
 
     Raises:
-        KeyboardInterrupt: the run was interrupted; finished days are recorded.
+        KeyboardInterrupt: it was interrupted; finished days are recorded.
     """
     ops = {op_name(dataset, name): values for name, values in (config or {}).items()}
     selection = {dg.AssetKey(asset_path(dataset, name)) for name in assets}

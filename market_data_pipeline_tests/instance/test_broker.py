@@ -184,6 +184,23 @@ def test_the_certificate_of_redis_is_checked(worker: MarketData, tmp_path: Path,
             assert "takes runs of the queue" in lines.get(timeout=60)
 
 
+def test_a_broken_dagster_yaml_is_told_in_one_way(worker: MarketData, tmp_path: Path) -> None:
+    (tmp_path / "home" / "dagster.yaml").write_text("storage: [\n  a\nb: c\n", encoding="utf-8")
+    told = [worker("worker"), worker("status", "--runs")]
+    assert [each.exit_code for each in told] == [2, 2]
+    assert told[0].stderr == told[1].stderr
+    assert "line 3, column 2" in told[0].stderr
+    assert told[0].stderr.count("\n") == 1
+
+
+def test_a_variable_of_the_broker_that_is_not_set_is_named(worker: MarketData, tmp_path: Path) -> None:
+    worker.env["CELERY_BROKER_URL"] = None  # type: ignore[assignment]
+    result = worker("worker")
+    file = tmp_path / "home" / "dagster.yaml"
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {file} takes a setting from CELERY_BROKER_URL, which is not set; set it\n"
+
+
 @pytest.mark.parametrize("variable", ["CELERY_BROKER_URL", "BROKER_URL"])
 def test_the_broker_that_is_written_counts(
     tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, variable: str

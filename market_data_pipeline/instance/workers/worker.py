@@ -32,7 +32,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import one_line
 from market_data_pipeline.instance.budgets import postgres_url
-from market_data_pipeline.instance.home import INSTANCE_FILE, prepare_home
+from market_data_pipeline.instance.home import INSTANCE_FILE, prepare_home, refusal_of_settings
 from market_data_pipeline.instance.names import LOCATION_MODULE
 from market_data_pipeline.instance.workers.beats import Beats, HeldElsewhere
 from market_data_pipeline.instance.workers.broker import require_broker
@@ -111,9 +111,8 @@ def app_of(home: Path) -> Celery:
     try:
         launcher = InstanceRef.from_dir(str(home)).run_launcher
     except Exception as error:  # a dagster.yaml may name any class, which may raise any error
-        # Dagster prints the whole schema of the config before it says what is wrong.
-        said = [each.message for each in getattr(error, "errors", ())] or [str(error)]
-        raise UsageError(f"{home / INSTANCE_FILE} cannot be used: {one_line(said[0], 300)}") from error
+        said = f"{home / INSTANCE_FILE} cannot be used: {one_line(str(error), 300)}; correct it"
+        raise refusal_of_settings(home, error) or UsageError(said) from error
     if not isinstance(launcher, WorkerRunLauncher):
         raise UsageError(f"{home / INSTANCE_FILE} names no workers; take deploy/dagster.celery.yaml for it")
     beats = _beats_of(home)
