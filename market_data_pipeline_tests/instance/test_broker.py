@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -182,6 +183,13 @@ def test_the_certificate_of_redis_is_checked(worker: MarketData, tmp_path: Path,
     for how in (f"ssl_ca_certs={tmp_path / 'tls' / 'cert.pem'}", "ssl_cert_reqs=none"):
         with lines_of(worker, f"{url}?{how}") as lines:
             assert "takes runs of the queue" in lines.get(timeout=60)
+
+
+def test_a_broker_without_a_password_is_shown_without_one(worker: MarketData) -> None:
+    with broker_queue("redis") as (url, _):
+        parts = urlsplit(url)
+        address = f"redis://{parts.hostname}:{parts.port}/99999"
+        assert f"the broker {address} refuses: " in refusal_of(worker, address)
 
 
 def test_a_broken_dagster_yaml_is_told_in_one_way(worker: MarketData, tmp_path: Path) -> None:

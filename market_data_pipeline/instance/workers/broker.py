@@ -105,7 +105,7 @@ def broker_failures(app: Celery) -> Iterator[None]:
     except _failures(connection) as error:
         cause = error.__cause__ if isinstance(error, OperationalError) and error.__cause__ else error
         if _is_refusal(cause):
-            problem = f"the broker {connection.as_uri()} refuses: {_reason_of(cause)}"
+            problem = f"the broker {shown(connection)} refuses: {_reason_of(cause)}"
             raise UsageError(f"{problem}; correct {_WHERE}, or what the broker lets in") from None
         raise BrokerAway(_away(connection, cause)) from None
 
@@ -123,8 +123,14 @@ def _require_written(app: Celery) -> None:
             raise UsageError(f"{name} names another broker than dagster.yaml, and Celery takes it; unset it")
 
 
+def shown(connection: Connection) -> str:
+    """The address of the broker for people: without its password, and with no sign of one where there is none."""
+    address = str(connection.as_uri())
+    return address if connection.password else address.replace(":**@", "@", 1).replace("://@", "://", 1)
+
+
 def _away(connection: Connection, error: BaseException) -> str:
-    problem = f"the broker {connection.as_uri()} does not answer: {_reason_of(error)}"
+    problem = f"the broker {shown(connection)} does not answer: {_reason_of(error)}"
     is_late = isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower()
     if is_late and connection.transport_cls in ("amqps", "rediss"):
         return f"{problem}; a port without TLS looks like this, too"
@@ -156,7 +162,7 @@ def _wait_for(connection: Connection, end_if_asked: Callable[[], None]) -> Conne
         except _failures(connection) as error:
             problem, what = _away(connection, error), "does not answer"
             if _is_refusal(error):
-                problem, what = f"the broker {connection.as_uri()} refuses: {_reason_of(error)}", "refuses"
+                problem, what = f"the broker {shown(connection)} refuses: {_reason_of(error)}", "refuses"
             if what not in said:
                 _log.warning("%s; this worker waits for it, and runs under way go on", problem)
             said.add(what)
@@ -164,7 +170,7 @@ def _wait_for(connection: Connection, end_if_asked: Callable[[], None]) -> Conne
             end_if_asked()
             time.sleep(1)
     if said:
-        _log.info("the broker %s is there; this worker takes runs", connection.as_uri())
+        _log.info("the broker %s is there; this worker takes runs", shown(connection))
     return connection
 
 

@@ -35,7 +35,7 @@ from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.home import INSTANCE_FILE, prepare_home, refusal_of_settings
 from market_data_pipeline.instance.names import LOCATION_MODULE
 from market_data_pipeline.instance.workers.beats import Beats, HeldElsewhere
-from market_data_pipeline.instance.workers.broker import require_broker
+from market_data_pipeline.instance.workers.broker import require_broker, shown
 from market_data_pipeline.instance.workers.launcher import WorkerRunLauncher
 from market_data_pipeline.instance.workers.root import require_root, wait_for_root
 
@@ -71,7 +71,7 @@ def work(home: Path, root: StorePath, *, runs: int, on_ready: Callable[[], None]
 
     name = f"market-data-{os.getpid()}@{socket.gethostname()}"
     queue = app.conf.task_queues[0].name
-    ready = f"takes runs of the queue {queue} at {app.connection_for_read().as_uri()}, {runs} at once"
+    ready = f"takes runs of the queue {queue} at {shown(app.connection_for_read())}, {runs} at once"
     # After Celery has set the log up, and before it asks the broker for a run.
     waiting = _postgres(stop_never, "this worker waits for it, and takes no runs")
     celeryd_after_setup.connect(lambda **_: waiting(_beats_of(home).reach), weak=False)
