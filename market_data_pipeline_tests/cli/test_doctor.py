@@ -98,6 +98,7 @@ def test_an_installation_that_is_well_has_a_line_for_everything(run: MarketData)
         "versions system",
     } <= told.keys()
     assert str(run.root) in told["places data root"]
+    assert " free" in told["places request weight"]
     assert "answers; this machine's clock is" in told["exchange spot"]
     assert " used in this minute by this host" in told["exchange futures weight"]
     assert told["exchange all proxy"] == f"{run.url} without a proxy"
@@ -239,6 +240,7 @@ def test_a_postgres_that_only_the_environment_names_is_told_also_before_its_firs
     told = seen(examined(run, 0, PGHOST=host, PGPORT=port, PGDATABASE=database, **who))
     assert told["dagster storage"].endswith(f" at {host}:{port}, database {database}")
     assert "no tables there yet" in told["dagster last results"]
+    assert told["places request weight"].startswith("the table market_data_budget in the Postgres of ")
 
 
 def test_who_loads_a_dataset_is_told(run: MarketData) -> None:

@@ -15,6 +15,8 @@ from market_data_pipeline.core.store.storage.folder import FOLDER
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import size_text
+from market_data_pipeline.instance.budgets import postgres_url
+from market_data_pipeline.instance.home import INSTANCE_FILE
 from market_data_pipeline.settings import Settings
 
 SECTION = "places"
@@ -28,7 +30,18 @@ def folders(settings: Settings) -> Iterator[Line]:
         yield _folder("data root", settings.folder, "MARKET_DATA_DIR")
     yield _folder("Dagster home", settings.home, "DAGSTER_HOME")
     yield _folder("logs", settings.logs, "LOG_DIR")
-    yield _folder("request weight", settings.budgets[0], "XDG_STATE_HOME")
+    yield _budgets(settings)
+
+
+def _budgets(settings: Settings) -> Line:
+    """Where the budgets of request weight are."""
+    try:
+        url = postgres_url(settings.home)
+    except MarketDataError as error:
+        return of_error(SECTION, "request weight", error, f"correct {settings.home / INSTANCE_FILE}")
+    if url is None:
+        return _folder("request weight", settings.budgets[0], "XDG_STATE_HOME")
+    return Line(SECTION, "request weight", "the table market_data_budget in the Postgres of the Dagster instance")
 
 
 def bucket(root: StorePath) -> Iterator[Line]:
