@@ -94,14 +94,21 @@ def alone(home: Path) -> Iterator[None]:
 
 
 def refusal_of_settings(home: Path, error: BaseException) -> UsageError | None:
-    """What is wrong in `dagster.yaml`, in one line, if Dagster could not read it; None for any other error."""
+    """What to correct if Dagster could not read `dagster.yaml`, or its Postgres refuses; None for any other error."""
     import yaml  # only for an error
 
+    from market_data_pipeline.core.sources.budgets.engine import WHAT_TO_CHECK, is_set_wrong
+
     cause: BaseException | None = error
-    while cause and not (isinstance(cause, yaml.YAMLError) or type(cause).__name__ == _WRONG_CONFIG):
+    while cause and not (
+        is_set_wrong(cause) or isinstance(cause, yaml.YAMLError) or type(cause).__name__ == _WRONG_CONFIG
+    ):
         cause = cause.__cause__ or cause.__context__
     if cause is None:
         return None
+    if is_set_wrong(cause):
+        reason = one_line(str(getattr(cause, "orig", cause)), _MOST_CHARACTERS)
+        return UsageError(f"the Dagster instance of {home} cannot be opened: {reason}; {WHAT_TO_CHECK}")
     # Dagster prints the whole schema of the config before it says what is wrong.
     errors: Any = getattr(cause, "errors", None)
     text = str(errors[0].message if errors else cause)

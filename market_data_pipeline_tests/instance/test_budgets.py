@@ -147,3 +147,26 @@ def test_dagsters_own_storage_is_refused_without_a_name_too(tmp_path: Path, conf
     (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{{config}}}}}\n", encoding="utf-8")
     with pytest.raises(UsageError, match="names no server"), open_instance(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"PGDATABASE": "nonesuch"}, '"nonesuch" does not exist'), ({"PGUSER": "nobody_here"}, "nobody_here")],
+)
+def test_a_database_or_user_that_is_not_there_is_wrong_usage(
+    market_data: Callable[..., MarketData], tmp_path: Path, postgres: str, wrong: dict[str, str], said: str
+) -> None:
+    """A retry never helps."""
+    (tmp_path / "dagster.yaml").write_bytes((CHECKOUT / "deploy" / "dagster.postgres.yaml").read_bytes())
+    place = sa.make_url(postgres)
+    named = {"PGHOST": place.host, "PGPORT": place.port or 5432, "PGUSER": place.username, "PGDATABASE": place.database}
+    if place.password:
+        named["PGPASSWORD"] = place.password
+    tool = market_data(DAGSTER_HOME=str(tmp_path), **{name: str(value) for name, value in named.items()})
+    for command in (("status", "--runs"), ("--market", "spot", "backfill", "--start", "2024-05-01")):
+        result = tool(*command, **wrong)
+        assert result.exit_code == 2, result.output
+        [line] = without_progress(result.stderr).splitlines()
+        assert said in line
+        assert line.endswith("; check PGDATABASE, PGUSER and PGPASSWORD, or the URL of Postgres in dagster.yaml")
+    assert "check PGDATABASE, PGUSER and PGPASSWORD" in tool("doctor", **wrong).stdout

@@ -20,6 +20,7 @@ from market_data_pipeline.app.doctor.secrets import Secrets, passwords_of
 from market_data_pipeline.app.doctor.storage import LATE, SECTION, database
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.sources.budgets.engine import WHAT_TO_CHECK, is_set_wrong
 from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.text import count_text, one_line
 from market_data_pipeline.instance.budgets import postgres_url
@@ -55,7 +56,8 @@ def _daemon(home: Path, *, has_launcher: bool) -> Iterator[Line]:
             last, queued = (None, 0) if connection is None else _seen(connection)
     except (MarketDataError, sa.exc.SQLAlchemyError, OSError) as error:
         text = Secrets(passwords_of(url)).without(str(getattr(error, "orig", None) or error))
-        yield Line(SECTION, "daemon", f"not looked at: {one_line(text, _MOST_CHARACTERS)}", LATE)
+        cure = WHAT_TO_CHECK if is_set_wrong(error) else LATE
+        yield Line(SECTION, "daemon", f"not looked at: {one_line(text, _MOST_CHARACTERS)}", cure)
         return
     late_s = None if last is None else time.time() - last.timestamp()
     seen = "no heartbeat yet" if last is None else f"last heartbeat at {iso(round(last.timestamp() * 1000))}"

@@ -17,7 +17,7 @@ from market_data_pipeline.app.doctor.secrets import Secrets, passwords_of
 from market_data_pipeline.app.health import dagster_sign
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.days import iso
-from market_data_pipeline.core.sources.budgets.engine import engine_to
+from market_data_pipeline.core.sources.budgets.engine import WHAT_TO_CHECK, engine_to, is_set_wrong
 from market_data_pipeline.core.text import count_text, one_line, size_text
 from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.events.failed import failed_checks
@@ -56,7 +56,8 @@ def storage(settings: Settings) -> Iterator[Line]:
     except (sa.exc.SQLAlchemyError, OSError) as error:
         text = Secrets(passwords_of(url)).without(str(getattr(error, "orig", None) or error))
         reason = one_line(text, _MOST_CHARACTERS)
-        yield Line(SECTION, "storage", f"the database cannot be used: {reason}", LATE)
+        cure = WHAT_TO_CHECK if is_set_wrong(error) else LATE
+        yield Line(SECTION, "storage", f"the database cannot be used: {reason}", cure)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ connections (`instance.postgres_storage`).
 """
 
 import os
+import re
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,12 @@ _PATIENCE = {
     "keepalives_count": "4",
 }
 
+WHAT_TO_CHECK = "check PGDATABASE, PGUSER and PGPASSWORD, or the URL of Postgres in dagster.yaml"
+"""What to do where `is_set_wrong`."""
+_REFUSED = re.compile(
+    r'(?:database|role) "[^"]*" does not exist|authentication failed|no password supplied|no pg_hba\.conf entry'
+    r"|permission denied|is not permitted to log in"
+)
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE")
 _IN_QUERY = {"host", "hostaddr", "dbname", "service"}
 
@@ -58,6 +65,18 @@ def with_patience(url: str, **more: str) -> sa.URL:
     require_named(url)
     added = {key: value for key, value in (_PATIENCE | more).items() if key not in parsed.query}
     return parsed.update_query_dict(added)
+
+
+def is_set_wrong(error: BaseException) -> bool:
+    """Whether Postgres answered that there is no such database or user, or that the user may not do this.
+
+    A refusal of a connection has no code, only the text of the server.
+    """
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    refused = error.orig
+    code = str(getattr(refused, "pgcode", None) or "")
+    return code == "3D000" or code.startswith("28") or code == "42501" or bool(_REFUSED.search(str(refused)))
 
 
 def engine_to(url: str, name: str, **pool: Any) -> sa.Engine:

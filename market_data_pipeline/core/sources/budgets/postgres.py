@@ -18,9 +18,9 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from market_data_pipeline.core.errors import BudgetUnavailable
+from market_data_pipeline.core.errors import BudgetUnavailable, UsageError
 from market_data_pipeline.core.sources.budgets.budget import Budget
-from market_data_pipeline.core.sources.budgets.engine import engine_to
+from market_data_pipeline.core.sources.budgets.engine import WHAT_TO_CHECK, engine_to, is_set_wrong
 from market_data_pipeline.core.text import one_line
 
 _log = logging.getLogger(__name__)
@@ -144,6 +144,7 @@ class PostgresBudget:
 
         Raises:
             BudgetUnavailable: it cannot be used.
+            UsageError: it has never let this process in, and says that it will not.
         """
         with self._threads:
             if time.monotonic() < self._gone_until_s:
@@ -154,7 +155,9 @@ class PostgresBudget:
                 yield
             except sa.exc.SQLAlchemyError as error:
                 self._note_gone(error)
-                raise BudgetUnavailable(self._problem) from error
+                # One that let this process in before may do so again.
+                is_usage = is_set_wrong(error) and not self._server.has_answered
+                raise (UsageError if is_usage else BudgetUnavailable)(self._problem) from error
             self._problem, self._server.has_answered = "", True
 
     def _create_table(self) -> None:
@@ -166,9 +169,15 @@ class PostgresBudget:
     def _note_gone(self, error: sa.exc.SQLAlchemyError) -> None:
         reason = one_line(str(getattr(error, "orig", None) or error), 200)
         what = f"the request-weight budget in Postgres cannot be reached ({reason})"
-        if not self._problem:
+        is_wrong = is_set_wrong(error)
+        if not self._problem and (self._server.has_answered or not is_wrong):
             _log.warning("%s", what)
             self._warn(f"{what}; no request is sent until it can")
-        self._problem = f"{what}; check that Postgres runs, then run the same command again, finished days are kept"
+        cure = (
+            WHAT_TO_CHECK
+            if is_wrong
+            else "check that Postgres runs, then run the same command again, finished days are kept"
+        )
+        self._problem = f"{what}; {cure}"
         self._gone_until_s = time.monotonic() + _KNOWN_TO_BE_GONE_S
         self._has_table = False  # somebody may have dropped it
