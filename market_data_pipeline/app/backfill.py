@@ -115,13 +115,10 @@ class BackfillReport:
 
     def __repr__(self) -> str:
         """Counts, as a notebook shows it: there may be thousands of days."""
-        counts = (
-            f"rows={self.rows}, absences={len(self.absences)}, flaws={len(self.flaws)}, revised={len(self.revised)}, "
-            f"failed={len(self.failed)}"
-        )
         return (
             f"BackfillReport(ok={self.ok}, {self.dataset.name} {self.first_day} to {self.last_day}, "
-            f"days={self.outcomes}, {counts}, error={self.error!r}, run_id={self.run_id!r})"
+            f"days={self.outcomes}, rows={self.rows}, absences={len(self.absences)}, flaws={len(self.flaws)}, "
+            f"revised={len(self.revised)}, failed={len(self.failed)}, error={self.error!r}, run_id={self.run_id!r})"
         )
 
     def note(self, result: DayResult) -> None:

@@ -99,15 +99,16 @@ def stored_targets_of(
 
     Raises:
         UsageError: as `targets_of`, or nothing of the market is stored.
+        StoreError: a dataset of the market cannot be read.
     """
     if words:
         return targets_of(settings, market, words, tz)
     if market is None:
         return [target_of(settings, tz=tz)]
-    of_market = parse_market(market)
-    if not (pairs := sorted(_stored(settings, of_market))):
+    of_market, store = parse_market(market), store_of(settings)
+    if not (pairs := [dataset.pair for dataset in store.read_each(store.dataset_files(of_market))]):
         cure = f"run market-data --market {of_market} backfill first"
-        raise UsageError(f"there is no {of_market} dataset in {store_of(settings).root}; {cure}")
+        raise UsageError(f"there is no {of_market} dataset in {store.root}; {cure}")
     zone = parse_zone(tz or settings.align_tz)
     return [Target(of_market, pair, zone, named=True, in_catalog=True) for pair in pairs]
 
