@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from rich import filesize
 
+from market_data_pipeline.core.errors import MarketDataError
+
 _HOUR, _DAY = 60, 1440
 
 
@@ -48,3 +50,13 @@ def one_line(text: str, most: int) -> str:
     """What others sent, as one line of at most so many characters that a terminal does not act upon."""
     words = " ".join(text.split())[:most]
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+
+
+def reason_text(error: Exception) -> str:
+    """Why content was refused, in one line without a full stop, to be a part of a message.
+
+    The name of the error is left out, but where its text alone says nothing: a KeyError has only the key.
+    """
+    text = " ".join(str(error).split()).rstrip(".")
+    says_why = text and isinstance(error, ValueError | OSError | MarketDataError)
+    return text if says_why else f"{type(error).__name__}: {text}"

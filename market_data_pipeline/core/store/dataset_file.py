@@ -20,7 +20,7 @@ from market_data_pipeline.core.store import records
 from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import ANY, Expected, StorePath, Version
-from market_data_pipeline.core.text import refusal_of_disk
+from market_data_pipeline.core.text import reason_text, refusal_of_disk
 
 _MOST_BYTES = 4_000_000
 _MOST_CHARACTERS = 100
@@ -72,8 +72,9 @@ def read_dataset_version(path: StorePath) -> tuple[Dataset, Version | None]:
         reason = error.strerror or type(error).__name__
         raise StoreUnavailable(f"{path} cannot be read: {reason}; make it readable for this user") from error
     except (ValueError, UsageError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{path} is damaged ({reason}); restore it, or move it away and run backfill again") from error
+        raise StoreError(
+            f"{path} is damaged ({reason_text(error)}); restore it, or move it away and run backfill again"
+        ) from error
 
 
 def _unique_keys(text: bytes) -> bytes:

@@ -75,7 +75,7 @@ def test_a_disk_that_cannot_read_a_chunk_is_a_problem_of_this_chunk(chunks: Any)
     def broken(_day: str, _path: Any) -> tuple[bytes, str]:
         raise OSError(5, "Input/output error")
 
-    with pytest.raises(StoreError, match="cannot be read: OSError: .*Input/output error"):
+    with pytest.raises(StoreError, match="cannot be read: .*Input/output error"):
         files.read(chunks / RIGHT, DATASET, DAY, broken)
 
 
@@ -90,13 +90,13 @@ def test_an_object_store_that_is_away_says_nothing_of_a_chunk(chunks: Any) -> No
     def too_large(_day: str, _path: Any) -> tuple[bytes, str]:
         raise ValueError("it is larger than 64 MB")
 
-    with pytest.raises(StoreError, match="cannot be read: ValueError: it is larger than 64 MB"):
+    with pytest.raises(StoreError, match="cannot be read: it is larger than 64 MB"):
         files.read(chunks / RIGHT, DATASET, DAY, too_large)
 
 
 def test_what_is_no_chunk_of_the_dataset_and_day_is_refused(chunks: Any) -> None:
     (chunks / RIGHT).write_bytes(b"garbage")
-    with pytest.raises(StoreError, match=f"the chunk {RIGHT} cannot be read: ValueError: ArrowInvalid"):
+    with pytest.raises(StoreError, match=f"the chunk {RIGHT} cannot be read: (Parquet|Could)"):
         files.read(chunks / RIGHT, DATASET, DAY)
     (chunks / RIGHT).write_bytes(a_chunk().content)
     with pytest.raises(StoreError, match=f"the chunk {RIGHT} is of spot BTC/USDT UTC 2024-03-05 by its footer"):
@@ -105,7 +105,7 @@ def test_what_is_no_chunk_of_the_dataset_and_day_is_refused(chunks: Any) -> None
 
 def test_a_chunk_with_more_rows_than_a_day_has_minutes_is_refused(chunks: Any) -> None:
     (chunks / RIGHT).write_bytes(encode(pa.concat_tables([KLINES, KLINES]), a_chunk().chunk.footer))
-    with pytest.raises(StoreError, match=f"{RIGHT} cannot be read: ValueError: it says that it has 2700 rows"):
+    with pytest.raises(StoreError, match=f"{RIGHT} cannot be read: it says that it has 2700 rows"):
         files.read(chunks / RIGHT, DATASET, DAY)
 
 

@@ -787,7 +787,7 @@ def test_an_object_that_is_too_large_for_a_chunk_is_damage_and_no_trouble_of_the
     files, chunks = storage_of(dataset_store.folder), dataset_store.folder / "chunks"
     [name] = files.names(chunks)
     files.write(chunks / name, bytes(MOST_CHUNK_BYTES + 1))
-    with pytest.raises(StoreError, match=f"the chunk {name} cannot be read: ValueError"):
+    with pytest.raises(StoreError, match=f"the chunk {name} cannot be read: "):
         dataset_store.read(DAY)
     assert not dataset_store.is_intact(DAY)
     assert publish(dataset_store, DAY.key) == entry

@@ -24,6 +24,7 @@ from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.chunks.encoding import footer_metadata, parse_footer
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import reason_text
 
 _MOST_BYTES, _MOST_ROWS = 64_000_000, 200_000
 _MOST_LIVES, _MOST_CHARACTERS = 1000, 100
@@ -172,7 +173,7 @@ def _decode(content: bytes, market: Market) -> Snapshot:
             raise ValueError("it has a symbol twice")
         return Snapshot(market, footer.day, pairs, footer.gaps, footer.without_archive)
     except (KeyError, TypeError, IndexError, AttributeError, MemoryError, pa.ArrowException) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(reason_text(error)) from error
 
 
 def _pair_of(row: Mapping[str, Any], market: Market) -> ListedPair:

@@ -26,6 +26,7 @@ from market_data_pipeline.core.store.records import (
     flaws_of,
     flaws_records,
 )
+from market_data_pipeline.core.text import reason_text
 
 FOOTER_KEY = b"market_data"
 MOST_CHUNK_BYTES = 64_000_000
@@ -108,7 +109,7 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
             footer = _footer_of(parse_footer(_FooterRecord, file.metadata.metadata))
             klines = file.read(use_threads=False)
     except (KeyError, TypeError, IndexError, MemoryError, pa.ArrowException) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(reason_text(error)) from error
     if klines.schema.remove_metadata() != SCHEMA:
         raise ValueError("its columns are not the twelve fields of a kline with their types")
     if klines.num_rows > _MOST_ROWS or any(column.null_count for column in klines.columns):

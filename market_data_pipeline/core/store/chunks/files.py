@@ -26,6 +26,7 @@ from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Fo
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import P, StorePath
+from market_data_pipeline.core.text import reason_text
 
 ReadHashed = Callable[[str, StorePath], tuple[bytes, str]]
 """From a day and the path of its chunk to the file's bytes and their sha256."""
@@ -213,8 +214,7 @@ def _reading(path: StorePath) -> Iterator[None]:
 
 
 def _unreadable(path: StorePath, error: Exception) -> StoreError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return StoreError(f"the chunk {path.name} cannot be read: {reason}")
+    return StoreError(f"the chunk {path.name} cannot be read: {reason_text(error)}")
 
 
 def _read_hashed(_day: str, path: StorePath) -> tuple[bytes, str]:
