@@ -1,6 +1,9 @@
 """Loading ends with the klines that the exchange has and a reason for each it has not, whatever happens."""
 
+import logging
 import tempfile
+import time
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
@@ -18,14 +21,26 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, parse_zone
 from market_data_pipeline.core.klines.flaws import Flaw
-from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.day import DayLoader, DayResult
+from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.load_days import backfill, load_days, load_together
-from market_data_pipeline.core.loading.plan import Outcome, plan_load
+from market_data_pipeline.core.loading.plan import Outcome, Task, plan_load
 from market_data_pipeline.core.sources.protocol import Page
 from market_data_pipeline.core.store.atomic import temporary_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, at, changed, day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import (
+    REST,
+    UTC_ZONE,
+    FakePages,
+    FakeSource,
+    at,
+    changed,
+    day,
+    klines_of,
+    span,
+    whole,
+)
 
 DAY = day("2024-03-05")
 THREE_DAYS = span("2024-03-05", "2024-03-08")
@@ -141,6 +156,45 @@ def test_days_are_on_disk_before_they_are_told(made):
     assert [result.outcome for result in results] == [Outcome.LOADED] * 2
 
 
+def test_days_are_told_while_the_source_keeps_the_next_one_back(made):
+    class KeptBack(FakeSource):
+        def pages(self, spans: Iterable[Span]) -> FakePages:
+            return Late(self.each_page(spans))
+
+    class Late(FakePages):
+        def wait(self, timeout_s: float) -> bool:
+            return False
+
+    together = load_together(plan_load(made, KeptBack(), THREE_DAYS))
+    assert [[result.day.key for result in results] for results in together] == [
+        ["2024-03-05"],
+        ["2024-03-06"],
+        ["2024-03-07"],
+    ]
+    assert len(made.entries) == 3
+
+
+def test_days_whose_pages_come_one_after_the_other_are_not_all_told_at_the_end(made):
+    class Slow(FakeSource):
+        def _page(self, within: Span) -> Page:
+            time.sleep(0.03)
+            return super()._page(within)
+
+    window = span("2024-03-05", "2024-03-17")
+    together = list(load_together(plan_load(made, Slow(page_minutes=1440), window)))
+    assert sum(map(len, together)) == 12
+    assert len(together) > 1
+
+
+def test_each_day_is_logged_with_its_klines_and_its_chunk(made, caplog):
+    with caplog.at_level(logging.INFO):
+        results = load(made, FakeSource(missing=[HALT]), THREE_DAYS)
+    assert [record.getMessage() for record in caplog.records if " loaded: " in record.getMessage()] == [
+        f"spot BTC/USDT {result.day.key} loaded: {rows} klines, sha256 {result.entry.sha256}"
+        for result, rows in zip(results, (1440, 1350, 1440), strict=True)
+    ]
+
+
 @pytest.mark.parametrize("page_minutes", [1, 499, 1000, 1440, 100_000])
 def test_the_size_of_pages_does_not_change_a_byte(tmp_path, page_minutes):
     window = whole(DAY) if page_minutes == 1 else THREE_DAYS
@@ -169,7 +223,7 @@ def test_an_outage_is_believed_after_asking_again_for_exactly_its_minutes(made):
 def test_minutes_that_nobody_confirms_are_unexplained_with_what_was_said_and_asked_for_again_later(made):
     source = FakeSource(missing=[HALT], unproven=True)
     failed = load(made, source, THREE_DAYS)[1]
-    assert failed.outcome is Outcome.FAILED
+    assert (failed.outcome, failed.may_pass) == (Outcome.FAILED, False)
     assert "fake: none of them" in failed.error
     assert made.entries["2024-03-06"].absences == (Absence(Kind.UNEXPLAINED, HALT, ("fake: none of them",)),)
     source.unproven = False
@@ -245,6 +299,14 @@ def test_a_day_that_has_not_begun_is_open(made):
 def test_the_first_minute_of_a_day_is_open_until_its_kline_is_closed(made):
     source = FakeSource(now="2024-03-05T00:00:30Z")
     assert outcomes(load(made, source, whole(DAY))) == ["open"]
+    assert made.entries == {}
+
+
+def test_a_day_of_which_nothing_can_be_there_yet_is_open_and_without_a_chunk(made):
+    made.note_requested(whole(DAY), START)
+    loader = DayLoader(made, FakeSource().life(), settled_ms=DAY.start_ms)
+    fetched = FetchedDay(Task(DAY, (whole(DAY),)), klines_of(Span(0, 0)), REST)
+    assert loader.load(fetched) == DayResult(DAY, Outcome.OPEN)
     assert made.entries == {}
 
 
@@ -465,6 +527,7 @@ def test_when_the_exchange_goes_away_what_was_loaded_stays_and_the_rest_says_why
     source = FakeSource(unavailable_from="2024-03-06T12:00Z", page_minutes=720)
     results = load(made, source, THREE_DAYS)
     assert outcomes(results) == ["loaded", "failed", "failed"]
+    assert [result.may_pass for result in results] == [False, True, True]
     assert results[1].error == "no answer from the fake exchange; check the network"
     assert results[2].error == f"not tried, because an earlier request failed: {results[1].error}"
     assert list(dataset_in(tmp_path).entries) == [DAY.key]

@@ -130,6 +130,24 @@ def test_what_is_no_file_is_shown_as_lost_and_left_with_a_reason(places: Places)
     assert seen(budget) == (5, 41, 0.0) == seen(places.budget(places.second))
 
 
+def test_what_cannot_be_written_any_more_is_kept_in_the_next_folder_and_said(
+    places: Places, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget = places.opened()
+    with budget.changing() as found:
+        found.minute, found.used = 5, 40
+        places.path.unlink()
+        places.path.mkdir()
+    [warning] = places.warnings
+    assert warning.startswith(f"the request weight cannot be kept in {places.first} (")
+    assert warning.endswith(f"); it is kept in {places.second}")
+    assert [record.getMessage() for record in caplog.records] == [warning]
+    assert seen(budget) == (5, 40, 0.0)
+    with budget.changing() as found:
+        found.used += 1
+    assert seen(budget) == (5, 41, 0.0) == seen(places.budget(places.second))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
 def test_a_pipe_in_its_place_is_not_waited_for(places: Places) -> None:
     budget = places.opened()

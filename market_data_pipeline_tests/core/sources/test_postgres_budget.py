@@ -1,11 +1,12 @@
 """A budget in Postgres: shared by all who name one address, whatever becomes of the processes and of the database."""
 
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
 
@@ -144,6 +145,29 @@ def test_a_table_that_somebody_drops_is_made_again(postgres: str, execute: Execu
     assert execute("SELECT used FROM market_data_budget") == 30
 
 
+def test_a_budget_that_did_not_change_is_not_written(postgres: str, execute: Execute) -> None:
+    budget = PostgresBudget("spot", url=postgres, egress="office", lost=lambda: pytest.fail(), warn=print)
+    with budget.changing() as changed:
+        changed.used += 50
+    row = execute("SELECT ctid FROM market_data_budget")
+    with budget.changing() as changed:
+        assert changed.used == 50
+    assert execute("SELECT ctid FROM market_data_budget") == row
+    with budget.changing() as changed:
+        changed.used += 1
+    assert execute("SELECT ctid FROM market_data_budget") != row
+
+
+def test_no_budget_waits_for_the_connection_of_another_one(postgres: str) -> None:
+    def budget(number: int) -> PostgresBudget:
+        return PostgresBudget(f"{number}", url=postgres, egress="office", lost=lambda: pytest.fail(), warn=print)
+
+    with ExitStack() as all_at_once:
+        for number in range(13):
+            all_at_once.enter_context(budget(number).changing()).used += number
+    assert [budget(number).look().used for number in range(13)] == list(range(13))
+
+
 def test_each_address_host_and_market_has_a_budget(postgres: str) -> None:
     def budget(egress: str, name: str) -> PostgresBudget:
         return PostgresBudget(name, url=postgres, egress=egress, lost=lambda: pytest.fail(), warn=print)
@@ -187,6 +211,21 @@ def test_without_the_database_nobody_pays_and_no_password_is_told(url: str) -> N
         assert "cret" not in text
     assert "run the same command again" in str(refused.value)
     assert (governor.used(), governor.spent, governor.closed_s()) == (0, 0, 0)
+
+
+def test_a_database_that_does_not_answer_is_told_once_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    warnings: list[str] = []
+    host = f"{'long' * 100}.invalid"
+    url = f"postgresql://somebody:se%20cret@{host}/nowhere?connect_timeout=2"
+    budget = PostgresBudget("spot", url=url, egress="office", lost=lambda: pytest.fail(), warn=warnings.append)
+    for _ in range(2):
+        with pytest.raises(BudgetUnavailable) as refused:
+            budget.look()
+    [logged] = [record.getMessage() for record in caplog.records]
+    told = re.fullmatch(r"the request-weight budget in Postgres cannot be reached \((.*)\)", logged)
+    assert told and "longlong" in told[1] and len(told[1]) <= 200
+    assert warnings == [f"{logged}; no request is sent until it can"]
+    assert str(refused.value).startswith(f"{logged}; check that Postgres runs")
 
 
 def test_who_waits_for_the_database_is_stopped_at_once() -> None:

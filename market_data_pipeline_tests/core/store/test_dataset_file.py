@@ -85,6 +85,17 @@ def test_what_no_dataset_can_be_is_refused_with_what_it_is(root: Any, was: str, 
     assert problem in refusal(root, was, becomes)
 
 
+@pytest.mark.parametrize("start", ["2024-03-01", "2024-03-01T00:00", "2024-03-01T01:00+01:00"])
+@pytest.mark.parametrize("end", ["2024-03-10", "2024-03-10T00:00", "2024-03-10T01:00+01:00"])
+def test_a_window_that_a_person_wrote_in_another_way_is_one_of_utc(root: Any, start: str, end: str) -> None:
+    write_dataset(root, DATASET)
+    path = root / "dataset.json"
+    text = path.read_text().replace('"2024-03-01T00:00Z"', f'"{start}"').replace('"2024-03-10T00:00Z"', f'"{end}"')
+    path.write_text(text)
+    assert f'"{start}"' in text and f'"{end}"' in text
+    assert read_dataset(path) == DATASET
+
+
 def test_a_file_that_is_missing_is_told_from_a_damaged_one(root: Any) -> None:
     path = root / "dataset.json"
     with pytest.raises(StoreError) as refused:

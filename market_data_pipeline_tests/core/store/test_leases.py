@@ -278,6 +278,15 @@ def test_many_rights_are_renewed_by_one_request(proxy: ObjectsProxy) -> None:
     assert all(right.is_mine for right in rights)
 
 
+def test_who_has_a_right_and_asks_for_it_again_sends_no_request(proxy: ObjectsProxy) -> None:
+    """So it keeps the right also while the object store is away for a moment."""
+    right = Process(in_bucket()).right()
+    assert right.acquire()
+    proxy.requests.clear()
+    assert right.acquire() and right.is_mine
+    assert proxy.requests == []
+
+
 def test_the_clock_of_the_store_is_asked_for_once_in_a_while(proxy: ObjectsProxy) -> None:
     holder = Process(in_bucket())
     other = Process(holder.root)

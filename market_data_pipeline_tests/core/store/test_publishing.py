@@ -1,7 +1,9 @@
 """Who may put a chunk in place of another, and what a user is told otherwise."""
 
+import time
 from collections.abc import Iterable
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,11 @@ from market_data_pipeline.core.store.chunks.files import NewChunk, new_chunk
 from market_data_pipeline.core.store.chunks.replacing import Overtaken
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import changed, day, klines_of, span, whole
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, changed, day, klines_of, span, whole
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
+from market_data_pipeline_tests.places import in_bucket
+from market_data_pipeline_tests.powerloss import object_server
 
 FIRST = date(2024, 3, 1)
 DAY = day("2024-03-05")
@@ -59,6 +65,47 @@ def test_after_a_refusal_the_chunk_of_the_other_process_is_known(root: Any, data
     trusted = dataset_store.trusted(DAY)
     assert trusted is not None
     assert trusted.entry == better
+
+
+def test_a_chunk_that_lacks_minutes_is_refused_with_what_it_is_and_what_is_stored(dataset_store: DatasetStore) -> None:
+    """By that a load knows that trying again would end like this."""
+    stored, worse = dataset_store.publish(a_chunk(dataset_store)), a_chunk(dataset_store, without=[HALT])
+    for _ in range(2):
+        with pytest.raises(Overtaken, match="keeps its chunk: the exchange now lacks 90 minutes") as refused:
+            dataset_store.publish(worse)
+        assert refused.value.refused == (worse.chunk.entry.sha256, stored.sha256)
+    assert dataset_store.entries[DAY.key] == stored
+
+
+@pytest.mark.parametrize("direct", ["own_server"], indirect=True)
+def test_a_chunk_that_was_away_for_a_moment_is_not_taken_for_a_damaged_one(
+    proxy: ObjectsProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process renames it twice. It is back with the version that it had."""
+    # So that what is back is as old as before.
+    stands = SimpleNamespace(time=lambda: 1_700_000_000.0, gmtime=time.gmtime, strftime=time.strftime)
+    monkeypatch.setattr(object_server, "time", stands)
+    root = in_bucket()
+    made = Store(root).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+    made.note_requested(span("2024-03-01", "2024-03-10"), FIRST)
+    made.publish(a_chunk(made))
+    made.flush()
+    path = made.chunk_path(DAY)
+    content, late = path.read_bytes(), opened(root)
+    happened = list[str]()
+
+    def happens(request: Request) -> bool:
+        if request.key.endswith(path.name) and len(happened) < 2 and request.method == ("HEAD", "GET")[len(happened)]:
+            happened.append(request.method)
+            storage_of(root).remove(path) if len(happened) == 1 else path.write_bytes(content)
+        return False
+
+    proxy.loses = happens
+    with pytest.raises(Overtaken):
+        late.publish(a_chunk(late, without=[HALT]))
+    assert happened == ["HEAD", "GET"]
+    assert path.read_bytes() == content
+    assert late.strangers() == [] and not storage_of(root).names(late.folder / "quarantine")
 
 
 def test_a_listed_chunk_that_is_gone_is_written_again(root: Any, dataset_store: DatasetStore) -> None:

@@ -340,6 +340,15 @@ def test_a_line_that_no_writer_writes_is_no_revision(dataset_store, key, other):
     assert read(dataset_store.folder)[0].old_sha256 == json.loads(second)["old_sha256"]
 
 
+@pytest.mark.parametrize("at", ["2024-03-10", "2024-03-10T12:00", "2024-03-10T12:00:01.5+01:00"])
+def test_a_line_that_a_person_gave_another_time_is_a_revision(dataset_store, at):
+    publish(dataset_store)
+    publish(dataset_store, SOME)
+    line = json.loads(ledger(dataset_store).read_bytes())
+    ledger(dataset_store).write_bytes(json.dumps({**line, "at": at}, separators=(",", ":")).encode() + b"\n")
+    assert [noted.at for noted in read(dataset_store.folder)] == [at]
+
+
 def test_what_was_written_is_read_back_in_order(root, dataset_store):
     publish(dataset_store)
     publish(dataset_store, SOME)

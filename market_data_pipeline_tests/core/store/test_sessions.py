@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
+from market_data_pipeline.core.store.storage import session
 from market_data_pipeline.core.store.storage.lease import Lease, is_held
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.store.storage.session import Sessions, Terms
+from market_data_pipeline.core.store.storage.session import Sessions, Terms, awake_s
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy
 from market_data_pipeline_tests.places import in_bucket
 from market_data_pipeline_tests.powerloss import object_server
@@ -32,6 +34,16 @@ assert storage_of(root).hold(root / "right.lock").acquire()
 
 def test_a_process_that_ends_without_releasing_its_right_ends() -> None:
     assert subprocess.run([sys.executable, "-c", ENDING], timeout=60 * PATIENCE, check=True).returncode == 0
+
+
+@pytest.mark.parametrize("stands", ["time", "monotonic"])
+def test_of_two_clocks_the_one_that_goes_on_counts(monkeypatch: pytest.MonkeyPatch, stands: str) -> None:
+    """One is set back, or stands while the machine sleeps."""
+    before_s = awake_s()
+    now_s = {"time": time.time(), "monotonic": time.monotonic()}
+    clocks = {name: lambda name=name: now_s[name] + (-3600 if name == stands else 100) for name in now_s}
+    monkeypatch.setattr(session, "time", SimpleNamespace(**clocks))
+    assert awake_s() == pytest.approx(before_s + 100, abs=1)
 
 
 def test_at_no_time_do_two_processes_believe_that_a_right_is_theirs(

@@ -1,5 +1,6 @@
 """What a snapshot names can be read to the byte, whatever takes its place, in each place; the rest is not kept."""
 
+import json
 from datetime import date
 from typing import Any
 
@@ -252,6 +253,22 @@ def test_what_is_lost_or_damaged_is_found(store: Store, dataset_store: DatasetSt
     proof = prove_snapshot(store, "one")
     assert not proof.ok
     assert proof.problems == (f"spot BTC/USDT: 2 of 3 chunks are gone or damaged, first {DAY.key}",)
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [("datasets", -1), ("chunks", -1), ("rows", -1), ("bytes", -1), ("name", "a/b"), ("name", ""), ("sha256", "a")],
+)
+def test_a_file_that_no_snapshot_has_is_damaged(
+    store: Store, dataset_store: DatasetStore, key: str, other: object
+) -> None:
+    named(store)
+    path = layout.snapshot_folder(store.root, "one") / layout.SNAPSHOT_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: other}))
+    with pytest.raises(StoreError) as refused:
+        find_snapshot(store.root, "one")
+    assert str(refused.value).startswith(f"{path} is damaged (")
+    assert str(refused.value).endswith("); restore it, or remove the snapshot")
 
 
 def test_a_list_that_was_changed_is_found(store: Store, dataset_store: DatasetStore) -> None:
