@@ -33,6 +33,17 @@ def _address(url: SecretStr | None) -> SecretStr | None:
     return url
 
 
+def of_form(pattern: str, told: str) -> AfterValidator:
+    """A validator for texts that match; what is told of others says what to write, where pydantic shows the pattern."""
+
+    def check(text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(pattern, text):
+            raise ValueError(told)
+        return text
+
+    return AfterValidator(check)
+
+
 def require_owners(names: str) -> str:
     """The names of owners as they are, separated by commas.
 
@@ -90,8 +101,8 @@ class Settings(BaseSettings):
     ] = "auto"
     market_data_exchange_url: Annotated[
         str | None,
+        of_form(r"https?://[^\s/]+(/.*)?", "write http://HOST:PORT or https://HOST"),
         Field(
-            pattern=r"^https?://[^\s/]+",
             description="base URL that replaces those of the exchange and the archive, "
             "such as the simulated exchange's",
         ),
@@ -102,16 +113,16 @@ class Settings(BaseSettings):
     ] = None
     market_data_egress: Annotated[
         str | None,
+        of_form(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", "write at most 100 letters, digits and ._:- such as office-1"),
         Field(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$",
             description="name of the IP address that requests are sent from; all who give the same name share "
             "[one budget](#budgets)",
         ),
     ] = None
     market_data_metrics_address: Annotated[
         str | None,
+        of_form(r"([^\s:/]+:|\[[0-9A-Fa-f:.]+\]:)?[0-9]{1,5}", "write a port such as 9101, or HOST:PORT"),
         Field(
-            pattern=r"^([^\s:/]+:|\[[0-9A-Fa-f:.]+\]:)?[0-9]{1,5}$",
             description="`port` or `host:port` at which live mode, code servers and workers serve `/metrics`; "
             "without a host, on this machine only",
         ),
@@ -272,5 +283,5 @@ def _refused(errors: ValidationError) -> dict[str, str]:
     for error in errors.errors():
         name = str(error["loc"][0]).upper()
         shown = name if _is_secret(Settings.model_fields[name.lower()]) else f"{name}={error['input']!r}"
-        refused.setdefault(name, f"{shown} cannot be used: {error['msg']}")
+        refused.setdefault(name, f"{shown} cannot be used: {error['msg'].removeprefix('Value error, ')}")
     return refused

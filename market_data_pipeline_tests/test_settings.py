@@ -127,6 +127,25 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_variable(
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("MARKET_DATA_EXCHANGE_URL", "127.0.0.1:29117", "write http://HOST:PORT or https://HOST"),
+        ("MARKET_DATA_EXCHANGE_URL", "ftp://localhost", "write http://HOST:PORT or https://HOST"),
+        ("MARKET_DATA_EGRESS", "my office", "write at most 100 letters, digits and ._:- such as office-1"),
+        ("MARKET_DATA_METRICS_ADDRESS", "localhost", "write a port such as 9101, or HOST:PORT"),
+        ("MARKET_DATA_OWNERS", "nobody", "give e-mail addresses or team:NAME, separated by commas"),
+    ],
+)
+def test_a_text_of_another_form_is_answered_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, told: str
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(UsageError) as caught:
+        load()
+    assert str(caught.value) == f"{name}={text!r} cannot be used: {told}"
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
         ("MARKET_TYPE", "margin"),

@@ -43,6 +43,7 @@ from market_data_pipeline.app.as_json import status_json
 from market_data_pipeline.app.status import statuses_of
 from market_data_pipeline.app.targets import stored_targets_of
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.settings import of_form
 
 _EVENTS_INTERVAL_S = 1.0
 _ENDED = {"success", "failure", "canceled"}
@@ -54,8 +55,11 @@ Pairs = Annotated[PairWords | None, Query()]
 UniverseOf = Annotated[UniverseName | None, Query()]
 LivePair = Annotated[LiveWords | None, Query()]
 Zone = Annotated[ZoneName | None, Query()]
+_RUN_ID = r"^[0-9A-Za-z-]{1,64}$"
 RunId = Annotated[
-    str, Path(pattern=r"^[0-9A-Za-z-]{1,64}$", description="`run_id` in the response that started the run")
+    str,
+    of_form(_RUN_ID, "not the id of a run; give `run_id` of the response that started it"),
+    Path(json_schema_extra={"pattern": _RUN_ID}, description="`run_id` in the response that started the run"),
 ]
 Index = Annotated[int | None, Query(ge=1, le=1_000_000, description="index of a chunk, from 1")]
 

@@ -32,6 +32,23 @@ def test_wrong_input_names_the_field_and_the_remedy(
 
 
 @pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("/runs/a_b", "run_id: not the id of a run; give `run_id` of the response that started it"),
+        ("/browse/coverage?until=2024-13", "until: not a month; write 2024-03"),
+        (
+            "/browse?sort=price",
+            "sort: nothing to sort by; give name, market, quote, health, proof, freshness, days, klines, size, or one "
+            "with - before it",
+        ),
+    ],
+)
+def test_a_text_of_another_form_is_answered_with_what_to_write(tmp_path: Path, path: str, detail: str) -> None:
+    refused = client(tmp_path).get(path, headers={"Accept": "application/json"})
+    assert (refused.status_code, refused.json()["detail"]) == (422, detail)
+
+
+@pytest.mark.parametrize(
     ("body", "problem"), [(b"{oops", "not JSON: Expecting property name"), (b"", "Field required"), (b"[]", "object")]
 )
 def test_a_body_that_is_no_json_object(tmp_path: Path, body: bytes, problem: str) -> None:

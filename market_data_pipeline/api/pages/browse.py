@@ -36,6 +36,7 @@ from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.combined import Selection
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.instance.names import sensor_name
+from market_data_pipeline.settings import of_form
 
 FILES_A_PAGE = 200
 _REVISIONS_SHOWN = 20
@@ -54,8 +55,11 @@ MarketGiven = Annotated[MarketName | None, Query(description="spot or futures; b
 PairGiven = Annotated[
     PairName | None, Query(description="BASE/QUOTE or the symbol, together with market; all pairs if not given")
 ]
+_MONTH = r"^(19|20|21)\d\d-(0[1-9]|1[0-2])$"
 MonthGiven = Annotated[
-    str | None, Query(pattern=r"^(19|20|21)\d\d-(0[1-9]|1[0-2])$", description="the last month, such as 2024-03")
+    str | None,
+    of_form(_MONTH, "not a month; write 2024-03"),
+    Query(json_schema_extra={"pattern": _MONTH}, description="the last month, such as 2024-03"),
 ]
 
 router = APIRouter(

@@ -14,6 +14,7 @@ from fastapi import Query
 from market_data_pipeline.api.datasets.summaries import Known
 from market_data_pipeline.api.datasets.verdict import State, Verdict
 from market_data_pipeline.core.klines.pair import token_of
+from market_data_pipeline.settings import of_form
 
 MOST_SEARCHED = 80
 
@@ -56,10 +57,12 @@ Searched = Annotated[
     str, Query(max_length=MOST_SEARCHED, description="words that the pair, the zone or the market has to contain")
 ]
 StateGiven = Annotated[State | None, Query(description="only the datasets in this state")]
+_SORT = f"^-?({'|'.join(Sort)})$"
 SortGiven = Annotated[
     str,
+    of_form(_SORT, f"nothing to sort by; give {', '.join(Sort)}, or one with - before it"),
     Query(
-        pattern=f"^-?({'|'.join(Sort)})$",
+        json_schema_extra={"pattern": _SORT},
         description=f"what to sort by: {', '.join(Sort)}; with - before it from the other end",
     ),
 ]
