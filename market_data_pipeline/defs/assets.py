@@ -20,6 +20,7 @@ from market_data_pipeline.core.klines.pair import quote_of
 from market_data_pipeline.core.loading.load_days import load_days
 from market_data_pipeline.core.loading.plan import Load, plan_load
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
+from market_data_pipeline.core.loading.summary import Summary
 from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.records import FORMAT
@@ -196,6 +197,7 @@ def _load(
 ) -> Iterator[dg.MaterializeResult]:
     config = KlinesConfig(**context.op_execution_context.op_config)
     log_to(tools.logs)
+    done = Summary()
     with (
         _planned(dataset, sorted(context.partition_keys), config, tools) as load,
         DayRecorder(context, context.asset_key, load.store) as recorder,
@@ -205,6 +207,9 @@ def _load(
                 tools.written.add(result.entry.sha256)
             recorder.note(result)
             tools.caller.on_day(result)
+            done.note(result)
+    # One event a run: days are stored in batches, which Dagster's log of the run does not show.
+    context.log.info(f"{dataset.name}, {done.text(load.life)}")
     if tools.build_combined and not _is_selected(context, asset_key(dataset, COMBINED)):
         record_combined(context, load.store)
     recorder.raise_if_failed()

@@ -20,6 +20,7 @@ from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.core.loading.summary import Summary
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.defs.assets import asset_key, record_combined
@@ -65,11 +66,14 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
     messages = tools.caller.messages or _begun(config, tools)
     recorders: dict[WindowRequest, _Recorder] = {}
     failed: list[str] = []
+    done = Summary()
     try:
         with closing(messages):
             for request, message in messages:
                 if request not in recorders:
                     recorders[request] = _Recorder(context, tools)
+                if isinstance(message, DayResult):
+                    done.note(message)
                 if problem := recorders[request].note(message):
                     failed.append(f"{request.name} {problem}")
                     context.log.warning(failed[-1])
@@ -79,6 +83,7 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
         # Also after a BaseException, which Dagster raises in a run that is cancelled.
         for recorder in recorders.values():
             recorder.close()
+    context.log.info(done.text())
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise dg.Failure(f"failed: {failed[0]}{more}", allow_retries=False)

@@ -1,6 +1,8 @@
 """Runs of the assets: what they load, what they record in Dagster, and what is kept when a run fails."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from starlette.responses import Response
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Absence, Kind
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks.files import new_chunk
@@ -25,6 +29,7 @@ from market_data_pipeline_tests.support import flip_a_byte
 
 CHECKS_OF_KLINES = {"klines_keep_schema", "minutes_are_covered", "days_are_joined", "klines_are_plausible"}
 ALL_CHECKS = CHECKS_OF_KLINES | {"chunks_match_manifest", "combined_equals_chunks"}
+WAVES = Dataset(Market.SPOT, "WAVES/USDT", parse_zone("UTC"), date(2020, 1, 1))
 METADATA_OF_A_DAY = {"dagster/partition_row_count", "absent", "chunk", "file"}
 
 
@@ -87,6 +92,35 @@ def test_the_metadata_of_a_day(load: Loading):
     size, sha256 = size_text(path.stat().st_size), sha256_of(path.read_bytes())
     assert metadata["chunk"] == f"loaded, confirmed, rest, {size}, sha256 {sha256[:12]}…"
     assert metadata["file"] == str(path)
+
+
+def messages(load: Loading, report: runs.RunReport) -> list[str]:
+    """What steps of a run have logged themselves."""
+    logs = load.instance.all_logs(report.run_id)
+    return [entry.user_message for entry in logs if not entry.is_dagster_event]
+
+
+def test_the_log_of_a_run_has_one_line_of_what_it_did(load: Loading):
+    load.run(BTC, "2021-04-24", assets=[KLINES])
+    again = load.run(BTC, "2021-04-24", "2021-04-26", assets=[KLINES])
+    assert messages(load, again) == ["spot BTC/USDT, 3 days: 2 loaded, 1 unchanged; 2,596 klines loaded"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "day", "says"),
+    [
+        (NEAR, "2020-10-12", "futures NEAR/USDT, 1 day: 1 not_listed (not listed before 2020-10-15T"),
+        (WAVES, "2025-03-02", "spot WAVES/USDT, 1 day: 1 paused (not traded since 2024-06-17T03:00Z"),
+    ],
+)
+def test_the_log_says_why_a_day_has_nothing_to_load(load: Loading, dataset: Dataset, day: str, says: str):
+    report = load.run(
+        replace(dataset, start=min(dataset.start, date.fromisoformat(day))), day, assets=[KLINES], source="auto"
+    )
+    assert report.success
+    (line,) = messages(load, report)
+    assert line.startswith(says)
+    assert line.endswith("); 0 klines loaded")
 
 
 def test_each_day_is_recorded_at_a_millisecond_of_its_own(load: Loading):
