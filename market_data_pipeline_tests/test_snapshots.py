@@ -93,8 +93,13 @@ def test_a_list_and_removing(run: MarketData, running: RunningExchange) -> None:
     listed = run("snapshot")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == ["snapshot", "paper"]
     assert [each["name"] for each in json.loads(run("snapshot", "--json").stdout)] == ["paper"]
-    removed = json.loads(run("snapshot", "paper", "--remove", "--json").stdout)
-    assert removed["removed_chunks"] == 8
+    for name in ("later", "last"):
+        assert run("snapshot", name).exit_code == 0
+    assert run("snapshot", "later", "--remove").stdout == "removed later alone; it kept no chunk that only it names\n"
+    assert json.loads(run("snapshot", "last", "--remove", "--json").stdout)["removed_chunks"] == 0
+    told = run("snapshot", "paper", "--remove").stdout
+    assert told.startswith("removed paper and 8 kept chunks that no other snapshot names; ")
+    assert told.endswith(" kB are free again\n")
     none = run("snapshot")
     assert (none.stdout, none.exit_code) == ("", 0) and "no snapshot" in none.stderr
     refused = run("verify", "--snapshot", "paper")

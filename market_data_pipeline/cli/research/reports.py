@@ -82,10 +82,11 @@ def print_snapshots(snapshots: Sequence[Snapshot]) -> None:
 
 def print_removed(removed: Removed) -> None:
     """Print what was removed with a snapshot."""
-    kept = (
-        f"{count_text(removed.chunks, 'kept chunk')} of {size_text(removed.size_bytes)}" if removed.chunks else "none"
+    freed = (
+        f"and {count_text(removed.chunks, 'kept chunk')} that no other snapshot names; "
+        f"{size_text(removed.size_bytes)} are free again"
     )
-    out.print(f"{removed.name} is removed; chunks that no snapshot names any more: {kept}")
+    out.print(f"removed {removed.name} {freed if removed.chunks else 'alone; it kept no chunk that only it names'}")
 
 
 def print_snapshot_proof(proof: SnapshotProof) -> None:
