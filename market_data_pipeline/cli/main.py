@@ -18,7 +18,7 @@ from market_data_pipeline.cli import data_commands, record_commands, service_com
 from market_data_pipeline.cli.care import commands as care_commands
 from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
-from market_data_pipeline.cli.outcome import EXIT_CODES, errors_in_one_line
+from market_data_pipeline.cli.outcome import EXIT_CODES, errors_in_one_line, keep_interrupted_code
 from market_data_pipeline.cli.research import commands as research_commands
 from market_data_pipeline.cli.shell import values
 from market_data_pipeline.cli.shell.misplaced import Commands
@@ -105,6 +105,7 @@ app.add_typer(service_commands.app)
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    keep_interrupted_code()
     # Imports create half a million objects, nearly all of which stay. Looking through them at the default thresholds
     # takes a second, and looking through all of them once more a tenth.
     gc.set_threshold(50_000, 50)

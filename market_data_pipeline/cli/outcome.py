@@ -3,8 +3,11 @@
 Belongs here: what all commands share. Does not belong here: the commands (`data_commands`, `service_commands`).
 """
 
+import atexit
+import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -19,6 +22,26 @@ EXIT_CODES = (
     f"Exit codes: 0 good; {FAILED} the data is not as it should be; {WRONG_USAGE} wrong usage; {NOT_NOW} it could not "
     f"be done now, because of the exchange, the network or the disk; {INTERRUPTED} interrupted."
 )
+
+
+_interrupted = threading.Event()
+
+
+def keep_interrupted_code() -> None:
+    """Let an interrupted command end with its exit code. Called first of all, as what is registered then runs last.
+
+    `python -m` ends by the signal itself if Ctrl-C came while Python made a class from a text, as imports do for each
+    dataclass, although the interrupt was caught.
+    """
+    atexit.register(_end_if_interrupted)
+
+
+def _end_if_interrupted() -> None:
+    if _interrupted.is_set():
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(INTERRUPTED)
 
 
 def load_settings(**options: str | None) -> "Settings":
@@ -55,6 +78,8 @@ def _code_of(error: Exception) -> int:
 def fail(message: str, code: int) -> NoReturn:
     """Print the error in one line on stderr, and exit with the code."""
     warn(f"error: {' '.join(message.split())}")
+    if code == INTERRUPTED:
+        _interrupted.set()
     sys.exit(code)
 
 

@@ -1,0 +1,33 @@
+"""An interrupted command ends with exit code 130, wherever in Python the interrupt came."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline_tests.support import CHECKOUT
+
+PROGRAM = """
+from market_data_pipeline.cli.outcome import errors_in_one_line, keep_interrupted_code
+
+keep_interrupted_code()
+with errors_in_one_line():
+    {}
+"""
+
+
+@pytest.mark.parametrize("where", ["raise KeyboardInterrupt", 'exec("raise KeyboardInterrupt")'])
+def test_the_exit_code_is_130_also_where_a_class_was_made_from_a_text(tmp_path: Path, where: str) -> None:
+    (tmp_path / "interrupted.py").write_text(PROGRAM.format(where), encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), str(CHECKOUT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("error: interrupted; ")
+    assert len(done.stderr.splitlines()) == 1
