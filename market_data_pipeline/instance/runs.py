@@ -37,6 +37,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.budgets import require_postgres_named
 from market_data_pipeline.instance.events.batches import REFUSALS, cause_of, refusal_text
+from market_data_pipeline.instance.events.outside import without_dagsters
 from market_data_pipeline.instance.home import prepare_home, refusal_of_settings
 from market_data_pipeline.instance.names import (
     KLINES,
@@ -272,9 +273,7 @@ def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:
         if event.event_type is DagsterEventType.RUN_FAILURE:
             error = event.job_failure_data.error
         if error:
-            while error.cause and str(error.cls_name).startswith("Dagster"):
-                error = error.cause
-            yield error
+            yield without_dagsters(error)
 
 
 def _error_of(result: JobExecutionResult) -> SerializableErrorInfo | None:

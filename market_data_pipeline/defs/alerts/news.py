@@ -21,7 +21,7 @@ from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_NUMBER_TAG, WILL_R
 from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.text import one_line
-from market_data_pipeline.instance.events.outside import error_before_steps
+from market_data_pipeline.instance.events.outside import error_before_steps, without_dagsters
 from market_data_pipeline.instance.names import FRESH
 
 _MOST_RUNS, _MOST_EVALUATIONS = 200, 2000
@@ -186,9 +186,7 @@ def _reason(instance: DagsterInstance, record: EventLogRecord) -> str:
 
 
 def _message(error: SerializableErrorInfo) -> str:
-    while error.cause and str(error.cls_name).startswith("Dagster"):
-        error = error.cause
-    message = " ".join(error.message.split())
+    message = " ".join(without_dagsters(error).message.split())
     # Dagster puts the name of the class before the message.
     return message.partition(": ")[2] or message
 

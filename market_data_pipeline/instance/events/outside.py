@@ -1,12 +1,20 @@
-"""Why a run failed that ended before its first step: Dagster has the error in an event of its own, beside the failure.
+"""The error for which a run failed: without those of Dagster around it, and of a run that ended before its first step.
 
-Belongs here: that error. Does not belong here: errors of steps (`defs.alerts.news`, `instance.queue.states`).
+Belongs here: which of several errors that is. Does not belong here: the failures of a run (`defs.alerts.news`,
+`instance.queue.states`, `instance.runs`).
 """
 
 from dagster import DagsterEventType, DagsterInstance
 from dagster_shared.error import SerializableErrorInfo
 
 _FROM_OUTSIDE = "has been marked as failed from outside the execution context"
+
+
+def without_dagsters(error: SerializableErrorInfo) -> SerializableErrorInfo:
+    """The error that those of Dagster wrap."""
+    while error.cause and str(error.cls_name).startswith("Dagster"):
+        error = error.cause
+    return error
 
 
 def error_before_steps(instance: DagsterInstance, run_id: str, message: str | None) -> SerializableErrorInfo | None:
@@ -19,10 +27,8 @@ def error_before_steps(instance: DagsterInstance, run_id: str, message: str | No
     """
     if _FROM_OUTSIDE not in (message or ""):
         return None
-    error = None
+    error = None  # Dagster has it in an event of its own, beside the failure
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
         if entry.dagster_event and (found := entry.dagster_event.engine_event_data.error):
             error = found
-    while error and error.cause and str(error.cls_name).startswith("Dagster"):
-        error = error.cause
-    return error
+    return without_dagsters(error) if error else None

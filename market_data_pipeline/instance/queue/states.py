@@ -13,7 +13,7 @@ from dagster._core.events import DagsterEvent
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from market_data_pipeline.core.text import one_line
-from market_data_pipeline.instance.events.outside import error_before_steps
+from market_data_pipeline.instance.events.outside import error_before_steps, without_dagsters
 from market_data_pipeline.instance.names import DATASET_TAG, DAYS_TAG, LOAD_JOB, MARKET_TAG, YEAR_TAG
 from market_data_pipeline.instance.queue.parts import Part, State
 
@@ -87,9 +87,7 @@ def _said(event: DagsterEvent) -> Iterator[str]:
         if data.user_failure_data and data.user_failure_data.description:
             yield data.user_failure_data.description
         if error := data.error:
-            while error.cause and str(error.cls_name).startswith("Dagster"):
-                error = error.cause
-            yield error.message
+            yield without_dagsters(error).message
     if event.message:
         yield event.message
 
