@@ -50,7 +50,7 @@ class _Check:
         open_checks = Sign(
             name="checks",
             ok=False,
-            detail=f"not all ended within {_ANSWERED_WITHIN_S:g} s; ask again in a minute for the others",
+            detail=f"not all ended within {_ANSWERED_WITHIN_S:g} s; ask again for the others",
         )
         missing = [] if self.has_ended else [open_checks]
         signs = [*self.signs, *self.webserver, *self.dagster, *missing]
