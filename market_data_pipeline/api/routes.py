@@ -41,7 +41,7 @@ from market_data_pipeline.api.problems import MEDIA_TYPE, Problem
 from market_data_pipeline.api.security import require_token
 from market_data_pipeline.app.as_json import status_json
 from market_data_pipeline.app.status import statuses_of
-from market_data_pipeline.app.targets import stored_targets_of
+from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.settings import of_form
 
@@ -226,15 +226,13 @@ def cancel(context: InjectedContext, progress: RunProgress) -> CancelRequested:
 )
 def status(context: InjectedContext, market: Market = None, pair: Pair = None) -> list[Status]:
     """The datasets in numbers, read from their manifests: that of a pair, else those of a market, else all."""
-    settings = context.settings
+    target = target_of(context.settings, market, pair)
     try:
-        targets = stored_targets_of(settings, market, [pair] if pair else [])
-        found = [status for target in targets for status in statuses_of(settings, target)]
+        return [Status.model_validate(status_json(status)) for status in statuses_of(context.settings, target)]
     except UsageError as error:
-        if pair:
+        if target.pair_named:
             raise Problem(404, "There is no such dataset", str(error)) from error
         return []
-    return [Status.model_validate(status_json(status)) for status in found]
 
 
 @reading.get(

@@ -13,7 +13,7 @@ from market_data_pipeline.api.models import Backfill, Combine, DatasetName, Many
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.market.bulk import run_config
 from market_data_pipeline.app.market.universe import traded_pairs
-from market_data_pipeline.app.targets import open_datasets, stored_targets_of, target_of, targets_of
+from market_data_pipeline.app.targets import open_datasets, target_of, targets_of
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
@@ -150,8 +150,8 @@ def _stored(context: Context, request: ManyPairs) -> list[Dataset]:
         StoreError: a dataset cannot be read.
     """
     found = _universe(context, request)
-    market = found.market.value if found else request.market
-    targets = stored_targets_of(context.settings, market, _words(request, found))
+    market, words = found.market.value if found else request.market, _words(request, found)
+    targets = targets_of(context.settings, market, words) if words else [target_of(context.settings, market)]
     return [files.dataset for target in targets for files in open_datasets(context.settings, target)]
 
 
@@ -218,7 +218,7 @@ def combine(context: Context, request: Combine) -> Started:
         tags = _tags("combine", None) | {PAIRS_TAG: str(len(datasets))}
         run_id = context.dagster.launch(job=COMBINE_JOB, config={"ops": {COMBINE_OP: {"config": op_config}}}, tags=tags)
         return _response(context, run_id, None, pairs=len(datasets))
-    target = target_of(context.settings, request.market or context.settings.market_type, request.pair)
+    target = target_of(context.settings, request.market, request.pair or context.settings.symbol)
     files = next(open_datasets(context.settings, target))
     select(files, zone=zone, **selected)  # raises if it is empty, before a run is started
     context.code_location.require(files.dataset)

@@ -161,8 +161,7 @@ def backfill(settings: Settings, request: BackfillRequest, *, on_start: OnStart,
         load = plan_load(files, source, found.window, refetch=request.refetch)
         source.prefetch(load.spans)  # the first pages arrive while Dagster starts
         first, last = load.tasks[0].day.key, load.tasks[-1].day.key
-        warnings = [*found.warnings]
-        report = BackfillReport(files.dataset, files.folder, first, last, warnings)
+        report = BackfillReport(files.dataset, files.folder, first, last, [*found.warnings])
         on_start(files.dataset, len(load.tasks), source)
 
         def note(result: DayResult) -> None:

@@ -48,7 +48,7 @@ def combine_dataset(
     from market_data_pipeline.defs.resources import tools_of
     from market_data_pipeline.instance import runs
 
-    files = next(open_datasets(settings, replace(target, named=True)))
+    files = next(open_datasets(settings, replace(target, pair_named=True)))
     zone = parse_zone(tz) if tz else None
     select(files, zone=zone, from_index=from_index, to_index=to_index)  # an empty selection is refused before the run
     config = {"tz": zone.name if zone else None, "from_index": from_index, "to_index": to_index, "rebuild": rebuild}
@@ -120,7 +120,7 @@ def combine_datasets(
     datasets, results = list[Dataset](), list[CombinedOne]()
     for target in targets:
         try:
-            datasets += [files.dataset for files in open_datasets(settings, replace(target, named=True))]
+            datasets += [files.dataset for files in open_datasets(settings, replace(target, pair_named=True))]
         except StoreError as error:
             results.append(CombinedOne(f"{target.market} {target.pair}", None, str(error), isinstance(error, PASSING)))
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.app.targets import Target, nothing_stored
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.instance.composition import store_of
@@ -78,7 +77,7 @@ OnDataset = Callable[[ReportedOne], None]
 def report(
     settings: Settings, targets: Sequence[Target], *, on_start: Callable[[int], None], on_dataset: OnDataset
 ) -> Report:
-    """Record in Dagster what it lacks of the targets' datasets, or of all if the user named none.
+    """Record in Dagster what it lacks of the targets' datasets; of all, or of a market, if no pair is named.
 
     There is no run if it lacks nothing. Nothing in the store is written.
 
@@ -130,18 +129,19 @@ def _dataset_files(store: Store, targets: Sequence[Target]) -> list[StorePath]:
     Raises:
         UsageError: there is none.
     """
-    if targets[0].named:
-        return store.files_of(targets[0].market, [target.pair for target in targets])
-    if files := store.dataset_files():
+    first = targets[0]
+    if first.pair_named:
+        return store.files_of(first.market, [target.pair for target in targets])
+    if files := store.dataset_files(first.market if first.named else None):
         return files
-    raise UsageError(f"there is nothing in {store.root}; run market-data backfill first")
+    raise nothing_stored(store, first)
 
 
 def _run_config(targets: Sequence[Target]) -> dict[str, Any]:
     """The config with which the UI runs the same again."""
-    if not targets[0].named:
-        return {}
-    return {"market": targets[0].market.value, "pairs": [target.pair for target in targets]}
+    first = targets[0]
+    pairs = {"pairs": [target.pair for target in targets]} if first.pair_named else {}
+    return {"market": first.market.value, **pairs} if first.named else {}
 
 
 def _first_to_tell(comparing: Iterable["Compared"], note: Callable[["Compared"], None]) -> "Compared | None":

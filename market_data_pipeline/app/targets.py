@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Market, parse_market
+from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import Zone, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
@@ -90,29 +91,6 @@ def targets_of(
     return [Target(of_market, pair, zone, named=True, in_catalog=pair in pairs) for pair in chosen]
 
 
-def stored_targets_of(
-    settings: Settings, market: str | None, words: Sequence[str], tz: str | None = None
-) -> list[Target]:
-    """The targets of a request about what is stored: without words all pairs of the market.
-
-    Without a market, too, it is one target that is not `named`, for all datasets.
-
-    Raises:
-        UsageError: as `targets_of`, or nothing of the market is stored.
-        StoreError: a dataset of the market cannot be read.
-    """
-    if words:
-        return targets_of(settings, market, words, tz)
-    if market is None:
-        return [target_of(settings, tz=tz)]
-    of_market, store = parse_market(market), store_of(settings)
-    if not (pairs := [dataset.pair for dataset in store.read_each(store.dataset_files(of_market))]):
-        cure = f"run market-data --market {of_market} backfill first"
-        raise UsageError(f"there is no {of_market} dataset in {store.root}; {cure}")
-    zone = parse_zone(tz or settings.align_tz)
-    return [Target(of_market, pair, zone, named=True, in_catalog=True) for pair in pairs]
-
-
 def _stored(settings: Settings, market: Market) -> Iterable[str]:
     return store_of(settings).pairs(market)
 
@@ -135,19 +113,32 @@ def words_of_file(path: Path) -> list[str]:
 
 
 def open_datasets(settings: Settings, target: Target) -> Iterator[DatasetStore]:
-    """Open the files of the target's dataset, or of every dataset of the store if the user named none.
+    """Open the files of the target's dataset; of every dataset of the market, or of the store, if no pair is named.
 
     Raises:
         UsageError: there is none.
         StoreError: a `dataset.json` is damaged.
     """
     store = store_of(settings)
-    if target.named:
+    yield from store.open_each(datasets_of(store, target))
+
+
+def datasets_of(store: Store, target: Target) -> list[Dataset]:
+    """As `open_datasets`, not opened."""
+    if target.pair_named:
         datasets = [dataset] if (dataset := store.find(target.market, target.pair)) else []
     else:
-        datasets = list(store.datasets())
+        datasets = list(store.datasets(target.market if target.named else None))
     if not datasets:
-        if target.named:
-            raise store.lacks(target.market, target.pair)
-        raise UsageError(f"there is nothing in {store.root}; run market-data backfill first")
-    yield from store.open_each(datasets)
+        raise nothing_stored(store, target)
+    return datasets
+
+
+def nothing_stored(store: Store, target: Target) -> UsageError:
+    """The error of a target of which nothing is stored, with what to run."""
+    if target.pair_named:
+        return store.lacks(target.market, target.pair)
+    if target.named:
+        cure = f"run market-data --market {target.market} backfill first"
+        return UsageError(f"there is no {target.market} dataset in {store.root}; {cure}")
+    return UsageError(f"there is nothing in {store.root}; run market-data backfill first")

@@ -209,9 +209,7 @@ def verify(
             verify_snapshot(snapshot, as_json=as_json)
             return
         settings = load_settings()
-        requests = [
-            ProofRequest(target, start, end, against, every_day) for target in context.obj.stored_targets(settings)
-        ]
+        requests = [ProofRequest(target, start, end, against, every_day) for target in context.obj.targets(settings)]
         proofs = _proofs(settings, requests, as_json=as_json)
         if repair and many.repair_each(settings, proofs, as_json=as_json):
             proofs = _proofs(settings, requests, as_json=as_json)

@@ -48,17 +48,6 @@ class GlobalOptions:
             return [target_of(settings, market, None, zone)]
         return targets_of(settings, market, words, zone, among=among)
 
-    def stored_targets(self, settings: "Settings") -> "list[Target]":
-        """The stored datasets that the options name: a market alone names all of its pairs, no option at all names all.
-
-        Raises:
-            UsageError: as `targets`, or nothing of the market is stored.
-        """
-        from market_data_pipeline.app.targets import stored_targets_of
-
-        market, zone, words = self.parts(settings)
-        return stored_targets_of(settings, market, words, zone)
-
     def parts(self, settings: "Settings") -> tuple[str | None, str | None, list[str]]:
         """Market, zone and words, with those of the universe.
 

@@ -31,7 +31,7 @@ def report(
         from market_data_pipeline.cli.progress import dataset_progress
 
         settings, started_at = load_settings(), time.monotonic()
-        targets = context.obj.stored_targets(settings)
+        targets = context.obj.targets(settings)
         with dataset_progress(as_json=as_json) as progress:
             done = report_datasets(settings, targets, on_start=progress.on_start, on_dataset=progress.on_dataset)
         if as_json:

@@ -23,7 +23,7 @@ from market_data_pipeline.core.errors import (
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.status import DatasetStatus
 from market_data_pipeline.core.text import count_text, refusal_of_disk
-from market_data_pipeline.python.targets import settings_of, stored_targets_for
+from market_data_pipeline.python.targets import settings_of, targets_for
 from market_data_pipeline.reader.windows import Instant, instant_text
 from market_data_pipeline.settings import Settings
 
@@ -135,7 +135,7 @@ def verify(
     settings = settings_of(root)
     requests = [
         ProofRequest(target, instant_text(start), instant_text(end), against, every_day)
-        for target in stored_targets_for(settings, pair, market, universe=universe)
+        for target in targets_for(settings, pair, market, universe=universe)
     ]
     with as_in_python():
         proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
@@ -212,7 +212,7 @@ def status(
 
     settings = settings_of(root)
     with as_in_python():
-        targets = stored_targets_for(settings, pair, market, universe=universe)
+        targets = targets_for(settings, pair, market, universe=universe)
         statuses = [status for target in targets for status in statuses_of(settings, target)]
     warn(warning for each in statuses for warning in each.warnings)
     return statuses

@@ -12,7 +12,7 @@ from market_data_pipeline.core.store.snapshots.lists import Snapshot
 from market_data_pipeline.core.store.snapshots.proving import SnapshotProof
 from market_data_pipeline.core.store.snapshots.removing import Removed
 from market_data_pipeline.python.calls import as_in_python
-from market_data_pipeline.python.targets import settings_of, stored_targets_for
+from market_data_pipeline.python.targets import settings_of, targets_for
 
 
 def snapshot(
@@ -40,7 +40,7 @@ def snapshot(
     """
     settings = settings_of(root)
     with as_in_python():
-        return use_cases.make(settings, name, stored_targets_for(settings, pairs, market, universe=universe))
+        return use_cases.make(settings, name, targets_for(settings, pairs, market, universe=universe))
 
 
 def snapshots(*, root: str | Path | None = None) -> list[Snapshot]:

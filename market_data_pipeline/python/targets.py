@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from market_data_pipeline import settings as environment
-from market_data_pipeline.app.targets import Target, stored_targets_of, target_of, targets_of
+from market_data_pipeline.app.targets import Target, target_of, targets_of
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.universes import find_universe
@@ -34,32 +34,12 @@ def targets_for(
     Raises:
         UsageError: a word or the universe means nothing, or the universe is one of another market.
     """
-    market, tz, words = _parts(settings, pairs, market, tz, universe)
-    return targets_of(settings, market, words, tz, among=among) if words else [target_of(settings, market, None, tz)]
-
-
-def stored_targets_for(
-    settings: Settings, pairs: str | Sequence[str] | None, market: str | None, *, universe: str | None = None
-) -> list[Target]:
-    """The targets of what is stored that a caller names, see `app.targets.stored_targets_of`.
-
-    Raises:
-        UsageError: as `targets_for`, or nothing of the market is stored.
-    """
-    market, tz, words = _parts(settings, pairs, market, None, universe)
-    return stored_targets_of(settings, market, words, tz)
-
-
-def _parts(
-    settings: Settings, pairs: str | Sequence[str] | None, market: str | None, tz: str | None, universe: str | None
-) -> tuple[str | None, str | None, list[str]]:
-    """Market, zone and words, with those of the universe."""
     words = [pairs] if isinstance(pairs, str) else [*(pairs or ())]
     if universe is not None:
         found = find_universe(settings.root, universe)
         if market not in {None, found.market.value}:
             raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
-        return found.market.value, tz or found.zone, [*found.pairs, *words]
-    if not words and pairs is not None:
+        market, tz, words = found.market.value, tz or found.zone, [*found.pairs, *words]
+    elif not words and pairs is not None:
         raise UsageError("no pair is named; name one such as 'BTC/USDT', a glob such as '*/USDT', or a universe")
-    return market, tz, words
+    return targets_of(settings, market, words, tz, among=among) if words else [target_of(settings, market, None, tz)]

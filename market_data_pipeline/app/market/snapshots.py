@@ -6,8 +6,7 @@ printing.
 
 from collections.abc import Sequence
 
-from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.app.targets import Target, datasets_of
 from market_data_pipeline.core.store.snapshots.lists import Snapshot, snapshots_of
 from market_data_pipeline.core.store.snapshots.making import make_snapshot
 from market_data_pipeline.core.store.snapshots.proving import SnapshotProof, prove_snapshot
@@ -17,7 +16,7 @@ from market_data_pipeline.settings import Settings
 
 
 def make(settings: Settings, name: str, targets: Sequence[Target]) -> Snapshot:
-    """Name the chunks that the targets' datasets have now, or those of all datasets if the user named none.
+    """Name the chunks that the targets' datasets have now; those of all datasets, or of a market, if no pair is named.
 
     Raises:
         UsageError: there is such a snapshot already, no such dataset, or no chunk.
@@ -25,14 +24,7 @@ def make(settings: Settings, name: str, targets: Sequence[Target]) -> Snapshot:
         StoreUnavailable: the disk takes no file now.
     """
     store = store_of(settings)
-    if len(targets) == 1 and not targets[0].named:
-        return make_snapshot(store, name, list(store.datasets()))
-    datasets = list[Dataset]()
-    for target in targets:
-        if (dataset := store.find(target.market, target.pair)) is None:
-            raise store.lacks(target.market, target.pair)
-        datasets.append(dataset)
-    return make_snapshot(store, name, datasets)
+    return make_snapshot(store, name, [dataset for target in targets for dataset in datasets_of(store, target)])
 
 
 def listed(settings: Settings) -> list[Snapshot]:

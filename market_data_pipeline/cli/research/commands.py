@@ -132,7 +132,7 @@ def snapshot(
             removed = snapshots.remove(settings, name)
             print_json(documents.removed_json(removed)) if as_json else reports.print_removed(removed)
         else:
-            made = snapshots.make(settings, name, context.obj.stored_targets(settings))
+            made = snapshots.make(settings, name, context.obj.targets(settings))
             print_json(documents.snapshot_json(made)) if as_json else reports.print_snapshots([made])
 
 

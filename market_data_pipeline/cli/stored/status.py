@@ -41,5 +41,5 @@ def _chosen(settings: "Settings", options: GlobalOptions) -> list[dict[str, Any]
     from market_data_pipeline.app.as_json import status_json
     from market_data_pipeline.app.status import statuses_of
 
-    targets = options.stored_targets(settings)
+    targets = options.targets(settings)
     return [status_json(status) for target in targets for status in statuses_of(settings, target)]

@@ -67,13 +67,13 @@ class Store:
                 pairs.append(self.read(path).pair)
         return pairs
 
-    def datasets(self) -> Iterator[Dataset]:
-        """Every dataset under the root, by market and pair.
+    def datasets(self, market: Market | None = None) -> Iterator[Dataset]:
+        """Every dataset under the root, or of a market, by market and pair.
 
         Raises:
             StoreError: a `dataset.json` is damaged, or in the folder of another dataset.
         """
-        yield from self.read_each(self.dataset_files())
+        yield from self.read_each(self.dataset_files(market))
 
     def read_each(self, paths: Iterable[StorePath]) -> Iterator[Dataset]:
         """As `read`, of several: some at once where reading waits for a network."""
