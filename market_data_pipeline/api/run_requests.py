@@ -17,7 +17,7 @@ from market_data_pipeline.app.targets import open_datasets, target_of, targets_o
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.store.combined import select
+from market_data_pipeline.core.store.combined import require_order, select
 from market_data_pipeline.core.store.universes import Universe, find_universe
 from market_data_pipeline.instance.names import (
     CHECKS,
@@ -206,10 +206,11 @@ def combine(context: Context, request: Combine) -> Started:
     """Start a run that writes a combined file, or leaves it as it is if it is up to date; or those of many datasets.
 
     Raises:
-        UsageError, StoreError: there is no such dataset, or nothing to combine.
+        UsageError, StoreError: there is no such dataset, nothing to combine, or the first index is behind the last.
         DagsterUnavailable: the run could not be started.
     """
     zone = parse_zone(request.tz) if request.tz else None
+    require_order(request.from_index, request.to_index)
     selected = {"from_index": request.from_index, "to_index": request.to_index}
     config = {"tz": zone.name if zone else None, **selected}
     if request.is_of_many:

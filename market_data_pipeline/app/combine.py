@@ -11,7 +11,7 @@ from market_data_pipeline.app.targets import Target, open_datasets
 from market_data_pipeline.core.errors import PASSING, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.store.combined import Combined, select
+from market_data_pipeline.core.store.combined import Combined, require_order, select
 from market_data_pipeline.instance.names import COMBINE_JOB, COMBINE_OP, COMBINED
 from market_data_pipeline.settings import Settings
 
@@ -109,7 +109,7 @@ def combine_datasets(
     The arguments are those of `combine_dataset`.
 
     Raises:
-        UsageError: a dataset or the zone does not exist; nothing was written.
+        UsageError: a dataset or the zone does not exist, or the first index is behind the last; nothing was written.
         StoreUnavailable: the home of Dagster cannot be used.
     """
     from market_data_pipeline.defs.location import jobs_of
@@ -117,6 +117,7 @@ def combine_datasets(
     from market_data_pipeline.instance import runs
 
     zone = parse_zone(tz) if tz else None
+    require_order(from_index, to_index)
     datasets, results = list[Dataset](), list[CombinedOne]()
     for target in targets:
         try:

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from market_data_pipeline.core.text import told_of
+
 
 def plain_console(**options: Any) -> Console:
     """A console that prints a text as it is: `[` and `:` begin no markup and no emoji, as in paths and errors.
@@ -27,6 +29,11 @@ talk = plain_console(stderr=True, soft_wrap=True)
 def styled(*parts: str | tuple[str, str]) -> Text:
     """A line of texts, or of texts each with its style: `styled("it is ", ("good", "green"))`."""
     return Text.assemble(*parts)
+
+
+def failed_line(name: str, problem: str) -> Text:
+    """The line of a dataset, or of a day of it, that failed."""
+    return styled(("failed:", "red"), f" {told_of(name, problem)}")
 
 
 def print_json(content: object) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from market_data_pipeline.app.report import ReportedOne
-from market_data_pipeline.cli.console import plain_console, styled, talk
+from market_data_pipeline.cli.console import failed_line, plain_console, styled, talk
 from market_data_pipeline.cli.lines.loads import DayLines
 from market_data_pipeline.cli.lines.others import DatasetLines
 from market_data_pipeline.core.klines.dataset import Dataset, Market
@@ -159,7 +159,7 @@ class DatasetProgress:
         """Count a dataset as done, and print why it could not be read."""
         self._done, self._told = self._done + 1, self._told + reported.told
         if reported.problem:
-            self._console.print(styled((f"{reported.name} failed:", "red"), f" {reported.problem}"))
+            self._console.print(failed_line(reported.name, reported.problem))
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, told=self._told)
         elif time.monotonic() - self._logged_at >= LOG_EVERY_S:

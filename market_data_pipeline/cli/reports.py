@@ -21,7 +21,7 @@ from market_data_pipeline.core.proof.crosscheck import CrossCheck
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.layout import REVISIONS_FILE
-from market_data_pipeline.core.text import count_text, kinds_text, size_text
+from market_data_pipeline.core.text import count_text, kinds_text, size_text, told_of
 from market_data_pipeline.instance.names import COMBINED
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def print_report(report: Report, seconds: float) -> None:
         days = count_text(one.not_stored, "day")
         out.print(f"  warning   {one.name}: Dagster has {days} more than is stored; backfill loads what is missing")
     for one in report.failed[:_MOST_LINES]:
-        out.print(f"  failed    {one.name}: {one.problem}")
+        out.print(f"  failed    {told_of(one.name, one.problem)}")
     for more, what in ((lost, "warning"), (report.failed, "dataset")):
         if len(more) > _MOST_LINES:
             out.print(f"  ... and {count_text(len(more) - _MOST_LINES, f'more {what}')} (--json has all)")

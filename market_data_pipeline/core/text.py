@@ -4,6 +4,7 @@ Belongs here: one function for each kind of value that several faces show. Does 
 (`klines.days.iso`).
 """
 
+import re
 from collections.abc import Mapping
 
 from rich import filesize
@@ -33,6 +34,14 @@ def age_text(minutes: int) -> str:
 def count_text(count: int, noun: str) -> str:
     """A count with its noun: `1 day`, `1,440 minutes`. The noun takes an `s` in the plural."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def told_of(name: str, problem: str) -> str:
+    """What is wrong with a dataset or a pair: its name and the problem; the problem alone where that names it first.
+
+    `BTC/USDT` is also named by a problem that begins with `spot BTC/USDT`.
+    """
+    return problem if re.match(rf"(\w+ )?{re.escape(name)}[ :]", problem) else f"{name}: {problem}"
 
 
 def refusal_of_disk(error: OSError) -> str:

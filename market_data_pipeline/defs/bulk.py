@@ -23,6 +23,7 @@ from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.summary import Summary
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.universes import find_universe
+from market_data_pipeline.core.text import told_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.markets.choosing import ChosenConfig
 from market_data_pipeline.defs.markets.pairs import catalog_of
@@ -75,7 +76,8 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
                 if isinstance(message, DayResult):
                     done.note(message)
                 if problem := recorders[request].note(message):
-                    failed.append(f"{request.name} {problem}")
+                    day = f" {message.day.key}" if isinstance(message, DayResult) else ""
+                    failed.append(told_of(f"{request.name}{day}", problem))
                     context.log.warning(failed[-1])
                 if isinstance(message, Ended):
                     del recorders[request]  # memory must not grow with the number of pairs
@@ -118,7 +120,7 @@ class _Recorder:
             case DayResult(outcome=outcome):
                 if self._days and not (outcome is not Outcome.LOADED and message.day.key in self._recorded):
                     self._days.note(message)
-                return f"{message.day.key}: {message.error}" if outcome is Outcome.FAILED else None
+                return message.error if outcome is Outcome.FAILED else None
             case Ended():
                 self._end(message)
                 return message.error

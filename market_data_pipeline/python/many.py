@@ -15,7 +15,7 @@ from market_data_pipeline.app.market.pairs import Asked
 from market_data_pipeline.app.market.planning import LoadPlan
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.store.universes import find_universe
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import count_text, told_of
 from market_data_pipeline.python.calls import as_in_python, warn
 from market_data_pipeline.python.targets import settings_of, targets_for
 from market_data_pipeline.reader.windows import Instant, instant_text
@@ -75,7 +75,7 @@ def backfill_many(
                 display.on_start(len(requests))
                 report = bulk.backfill_many(settings, requests, on_message=display.on_message)
     if not report.ok:
-        first = next((f": {one.name}: {one.error or one.failed[0][1]}" for one in report.failed), "")
+        first = next((f": {told_of(one.name, one.error or one.failed[0][1])}" for one in report.failed), "")
         warn([f"{count_text(len(report.failed), 'pair')} failed{first or f': {report.error}'}"])
     warn(f"{one.name}: {warning}" for one in report.datasets.values() for warning in one.warnings)
     return report
@@ -127,7 +127,8 @@ def combine_many(
     is stored; the other parameters are those of `combine`.
 
     Raises:
-        UsageError: there is no such dataset, universe or zone, a glob matches nothing, or a pair is named twice.
+        UsageError: there is no such dataset, universe or zone, a glob matches nothing, a pair is named twice, or the
+            first index is behind the last.
         StoreUnavailable: the disk takes no file.
     """
     from market_data_pipeline.app.combine import combine_datasets
@@ -136,7 +137,7 @@ def combine_many(
     targets = targets_for(settings, pairs, market, universe=universe)
     with as_in_python():
         done = combine_datasets(settings, targets, tz=tz, from_index=from_index, to_index=to_index)
-    warn([*(f"{one.name}: {one.problem}" for one in done.failed), *filter(None, [done.error])])
+    warn([*(told_of(one.name, one.problem) for one in done.failed), *filter(None, [done.error])])
     return done
 
 

@@ -185,6 +185,10 @@ def test_combine(loaded: Api) -> None:
     assert ended["results"]["combined"]["outcome"] == "built"
     nothing = loaded.post("/combine", params={**PAIR, "from_index": "900000", "to_index": "900001"})
     assert (nothing.status_code, nothing.headers["content-type"]) == (422, "application/problem+json")
+    for which in (PAIR, {"market": "spot", "pairs": ["BTC/USDT"]}):
+        refused = loaded.post("/combine", params={**which, "from_index": "5", "to_index": "3"})
+        assert refused.status_code == 422
+        assert refused.json()["detail"].startswith("from index 5 is after to index 3")
 
 
 def test_a_run_is_canceled_and_keeps_what_it_finished(loaded: Api) -> None:

@@ -64,6 +64,30 @@ def test_combine_writes_each_file_in_one_run_and_a_damaged_dataset_hides_no_othe
     assert len(list(loaded.root.glob("*/*/1m/combined/*.parquet"))) == 2
 
 
+def test_combine_of_several_pairs_names_each_that_has_nothing_there_once(loaded: MarketData) -> None:
+    done = loaded(*of("P*"), "combine", "--from-index", "900000")
+    assert done.exit_code == 1, done.output
+    what = "has no chunks to combine there; see market-data status, or run backfill first"
+    said = [line for line in done.stdout.splitlines() if "no chunks" in line]
+    assert said == [f"  failed    futures {pair} {what}" for pair in PAIRS]
+
+
+@pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:1]])
+def test_combine_refuses_indexes_in_the_wrong_order_before_anything(loaded: MarketData, pairs: list[str]) -> None:
+    before = everything(loaded.root)
+    done = loaded(*of(*pairs), "combine", "--from-index", "5", "--to-index", "3")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "error: from index 5 is after to index 3; give the smaller one first\n"
+    assert everything(loaded.root) == before
+
+
+@pytest.mark.parametrize("command", [["backfill"], ["backfill", "--plan"]])
+def test_a_pair_that_failed_is_named_once_in_its_line(run: MarketData, command: list[str]) -> None:
+    done = run(*of(*PAIRS[:2]), *command, "--start", "2024-03-01", "--end", "2024-03-03")
+    said = [line for line in done.output.splitlines() if "none in the requested window" in line and "failed" in line]
+    assert [line.count("P0/USDT") for line in said if "P0/USDT" in line] == [1], done.output
+
+
 def test_live_follows_several_pairs_and_names_one_that_cannot_be(market_data: MadeOf) -> None:
     with scenario_exchange({**SCENARIO, "now": "2024-05-06T12:00:55Z"}, speed=30, weights=False) as exchange:
         run = market_data(exchange)

@@ -19,7 +19,7 @@ from market_data_pipeline.cli.console import out, plain_console, print_json, pri
 from market_data_pipeline.cli.outcome import exit_unless
 from market_data_pipeline.cli.progress import LOG_EVERY_S
 from market_data_pipeline.core.loading.cost import TO_LOAD, Cost
-from market_data_pipeline.core.text import count_text, size_text
+from market_data_pipeline.core.text import count_text, size_text, told_of
 from market_data_pipeline.settings import Settings
 
 _COLUMNS = ("pair", "days", "sources", "requests", "weight", "download", "store", "at the limit")
@@ -49,7 +49,7 @@ def _print_table(plan: LoadPlan) -> None:
             table.add_row(*_cells(cost))
     plain_console(width=_WIDEST).print(table)
     for cost in plan.failed:
-        out.print(f"  failed    {cost.name}: {cost.error}")
+        out.print(f"  failed    {told_of(cost.name, cost.error or '')}")
     if plan.catalog.traffic.requests:
         out.print(
             f"  catalog   {count_text(plan.catalog.traffic.requests, 'request')} of weight {plan.catalog.weight:,} for "

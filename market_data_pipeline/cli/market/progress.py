@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from market_data_pipeline.cli.console import styled
+from market_data_pipeline.cli.console import failed_line
 from market_data_pipeline.cli.lines.bulk import BulkLines
 from market_data_pipeline.cli.progress import LOG_EVERY_S, stderr_console
 from market_data_pipeline.core.bulk.load import Begun, Ended, Message
@@ -73,7 +73,7 @@ class BulkProgress:
                 self._now.pop(request, None)
                 self._ended += 1
                 if message.error:
-                    self._console.print(styled((f"{request.name} failed:", "red"), f" {message.error}"))
+                    self._console.print(failed_line(request.name, message.error))
         self._show()
 
     def stop(self) -> None:
@@ -90,7 +90,7 @@ class BulkProgress:
             self._klines += result.entry.rows
             self._bytes += result.entry.size_bytes
         if result.outcome is Outcome.FAILED:
-            self._console.print(styled((f"{request.name} {result.day.key} failed:", "red"), f" {result.error}"))
+            self._console.print(failed_line(f"{request.name} {result.day.key}", result.error or ""))
 
     def _show(self) -> None:
         if self._console.is_terminal:

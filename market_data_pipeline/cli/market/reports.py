@@ -19,7 +19,7 @@ from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store.universes import UNIVERSES_FILE, Universe
-from market_data_pipeline.core.text import count_text, kinds_text, size_text
+from market_data_pipeline.core.text import count_text, kinds_text, size_text, told_of
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.market.universe import Applied
@@ -101,7 +101,7 @@ def print_combined_many(done: CombinedMany, *, as_json: bool = False) -> None:
         f"{len(done.failed):,} failed"
     )
     for one in done.failed:
-        out.print(f"  failed    {one.name}: {one.problem}")
+        out.print(f"  failed    {told_of(one.name, one.problem)}")
 
 
 def print_universes(universes: Sequence[Universe]) -> None:

@@ -15,7 +15,7 @@ from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store.snapshots.lists import Snapshot
 from market_data_pipeline.core.store.snapshots.proving import SnapshotProof
 from market_data_pipeline.core.store.snapshots.removing import Removed
-from market_data_pipeline.core.text import count_text, size_text
+from market_data_pipeline.core.text import count_text, size_text, told_of
 from market_data_pipeline.reader.exporting import Exported, ExportReport
 
 _TOLD_EVERY_S = 5.0
@@ -63,7 +63,7 @@ def print_export(report: ExportReport) -> None:
         more = f" and {len(report.empty) - _MOST_NAMES} more" if len(report.empty) > _MOST_NAMES else ""
         out.print(f"  none      no klines in the window: {names}{more}")
     for each in report.failed:
-        out.print(f"  failed    {each.name}: {each.problem}")
+        out.print(f"  failed    {told_of(each.name, each.problem)}")
 
 
 def print_snapshots(snapshots: Sequence[Snapshot]) -> None:

@@ -83,6 +83,16 @@ class CombinedFooter:
             raise ValueError(f"it has {self.chunks} chunks")
 
 
+def require_order(from_index: int | None, to_index: int | None) -> None:
+    """Refuse indexes of which the first is behind the last, whatever is stored.
+
+    Raises:
+        UsageError: they are.
+    """
+    if from_index is not None and to_index is not None and from_index > to_index:
+        raise UsageError(f"from index {from_index} is after to index {to_index}; give the smaller one first")
+
+
 def select(
     store: DatasetStore, *, zone: Zone | None = None, from_index: int | None = None, to_index: int | None = None
 ) -> Selection:
@@ -91,6 +101,7 @@ def select(
     Raises:
         UsageError: there is no chunk between them, or no whole day of the zone.
     """
+    require_order(from_index, to_index)
     with store.undisturbed():  # a chunk that is not listed could be overlooked while it is renamed
         dataset, entries = store.dataset, dict(store.entries)
     days = {key: dataset.day(key) for key in sorted(entries)}

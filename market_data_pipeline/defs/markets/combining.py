@@ -10,8 +10,8 @@ from pydantic import Field
 from market_data_pipeline.core.errors import PASSING, MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.store.combined import Combined, combine, select
-from market_data_pipeline.core.text import refusal_of_disk
+from market_data_pipeline.core.store.combined import Combined, combine, require_order, select
+from market_data_pipeline.core.text import refusal_of_disk, told_of
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_datasets
 from market_data_pipeline.defs.metadata import combined_event
 from market_data_pipeline.defs.proof.results import combined_evaluation
@@ -33,9 +33,11 @@ def combine_datasets(context: dg.OpExecutionContext, config: CombineConfig, tool
     """Combine the datasets. The run fails at its end if one could not be combined; the others are.
 
     Raises:
+        UsageError: the first index is behind the last.
         dg.Failure: a dataset could not be combined; the message names the first.
     """
     log_to(tools.logs)
+    require_order(config.from_index, config.to_index)
     failed: list[str] = []
     datasets = tools.caller.datasets
     for dataset in chosen_datasets(config, tools) if datasets is None else datasets:
@@ -52,7 +54,7 @@ def combine_datasets(context: dg.OpExecutionContext, config: CombineConfig, tool
             context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits
             may_pass = not problem
         if problem:
-            failed.append(f"{dataset.name}: {problem}")
+            failed.append(told_of(dataset.name, problem))
             context.log.warning(failed[-1])
         tools.caller.on_combined(dataset, combined, problem, may_pass)
     if failed:

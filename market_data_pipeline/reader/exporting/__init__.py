@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from market_data_pipeline.core.errors import MarketDataWarning
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import count_text, told_of
 from market_data_pipeline.reader.choosing import Pairs
 from market_data_pipeline.reader.exporting.report import Exported, ExportReport
 from market_data_pipeline.reader.exporting.request import FORMATS, PANELS, ExportRequest
@@ -70,6 +70,6 @@ def export(
     report = request.run()
     if report.failed:
         first = report.failed[0]
-        text = f"{count_text(len(report.failed), 'pair')} failed: {first.name}: {first.problem}"
+        text = f"{count_text(len(report.failed), 'pair')} failed: {told_of(first.name, first.problem)}"
         warnings.warn(text, MarketDataWarning, stacklevel=2)
     return report

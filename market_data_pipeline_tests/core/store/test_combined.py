@@ -184,10 +184,15 @@ def test_files_of_different_choices_lie_side_by_side(loaded):
     assert not combine(loaded, select(loaded)).built
 
 
-@pytest.mark.parametrize("choice", [{"from_index": 6}, {"to_index": 0}, {"from_index": 3, "to_index": 2}])
+@pytest.mark.parametrize("choice", [{"from_index": 6}, {"to_index": 0}])
 def test_a_choice_without_chunks_is_refused(loaded, choice):
     with pytest.raises(UsageError, match="no chunks to combine there"):
         select(loaded, **choice)
+
+
+def test_indexes_in_the_wrong_order_are_refused_as_such(loaded):
+    with pytest.raises(UsageError, match="from index 5 is after to index 3; give the smaller one first"):
+        select(loaded, from_index=5, to_index=3)
 
 
 def test_a_choice_without_a_whole_day_of_the_zone_is_refused(loaded):
