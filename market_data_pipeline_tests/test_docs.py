@@ -4,6 +4,7 @@ Belongs here: tables of the docs that a program can be asked about. Does not bel
 rooms (`test_architecture`).
 """
 
+import inspect
 import itertools
 import re
 import shlex
@@ -19,13 +20,23 @@ from typer.core import TyperOption
 
 from market_data_pipeline import settings
 from market_data_pipeline.api.app import create_app
+from market_data_pipeline.app.backfill import BackfillReport
+from market_data_pipeline.app.combine import CombinedMany, CombinedOne
+from market_data_pipeline.app.live import LiveReport
+from market_data_pipeline.app.market.bulk import LoadedDataset, ManyReport
+from market_data_pipeline.app.market.planning import LoadPlan
+from market_data_pipeline.app.report import Report, ReportedOne
 from market_data_pipeline.cli import outcome
 from market_data_pipeline.cli.main import app
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.table import FIELDS
+from market_data_pipeline.core.loading.cost import Cost
+from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.manifest import State
 from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE, NO_PAIR_IS_LOST
+from market_data_pipeline.instance.runs import RunReport
+from market_data_pipeline.reader.exporting import Exported, ExportReport
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.faults import FAULTS
 from market_data_pipeline.simulator.hostile.committing import HOSTILE_ANSWERS, HOSTILE_FILES
@@ -246,6 +257,22 @@ def test_no_command_in_the_docs_installs_a_package_by_the_name_of_this_project()
     installing = [page.name for page in told for _ in by_name.finditer(page.read_text("utf-8"))]
     assert by_name.search('pip install --find-links dist "market-data-pipeline[s3]"')
     assert sorted(installing) == ["deployment.md"]  # the warning
+
+
+# --- reports
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(BackfillReport, CombinedMany, CombinedOne, Cost, DayResult, Exported, ExportReport, LiveReport),
+        *(LoadedDataset, LoadPlan, ManyReport, Report, ReportedOne, RunReport),
+    ],
+)
+def test_a_report_says_what_its_may_pass_means(kind: type) -> None:
+    may_pass = vars(kind)["may_pass"]
+    told = " ".join((inspect.getdoc(may_pass if isinstance(may_pass, property) else kind) or "").split())
+    assert "the same may succeed later" in told and "disk" in told
 
 
 # --- routes

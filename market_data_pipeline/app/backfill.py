@@ -87,7 +87,7 @@ class BackfillReport:
     """What a backfill did.
 
     `failed` has every failed day with the reason, `revised` each revision of stored values; `absences` and `flaws` are
-    those of all days. `may_pass` is False if a failed day or the run failed for another reason than the exchange, the
+    those of all days. `may_pass` is True if the same may succeed later: whatever failed did so by the exchange, the
     network or the disk.
     """
 

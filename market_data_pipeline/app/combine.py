@@ -59,7 +59,14 @@ def combine_dataset(
 
 @dataclass(frozen=True, slots=True)
 class CombinedOne:
-    """What became of one of many datasets: its file, None if there is none, and what is wrong, empty if nothing is."""
+    """What became of one of many datasets.
+
+    Attributes:
+        name: of the dataset.
+        combined: its file, None if there is none.
+        problem: what is wrong, empty if nothing is.
+        may_pass: True if the same may succeed later: the problem, if there is one, is of the disk or the bucket.
+    """
 
     name: str
     combined: Combined | None
@@ -92,7 +99,7 @@ class CombinedMany:
 
     @property
     def may_pass(self) -> bool:
-        """False if something failed for another reason than the disk."""
+        """True if the same may succeed later: whatever failed did so by the disk or the bucket."""
         return all(one.may_pass for one in self.failed)
 
 

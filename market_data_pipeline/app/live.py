@@ -77,7 +77,7 @@ class LiveReport:
 
     @property
     def may_pass(self) -> bool:
-        """True if no error has another reason than the exchange, the network or the disk."""
+        """True if the same may succeed later: whatever failed did so by the exchange, the network or the disk."""
         return self.passing >= self.errors.keys()
 
     def note(self, update: Update) -> None:

@@ -31,7 +31,7 @@ class ReportedOne:
         told: how many of them Dagster was told of, as it did not have them, or another chunk.
         not_stored: how many days Dagster has with a chunk and the store has not.
         problem: why the dataset could not be read, one line; empty if it could.
-        may_pass: whether the problem is one of the disk.
+        may_pass: True if the same may succeed later: the problem is one of the disk or the bucket.
         manifest: whether Dagster was told of the manifest.
         combined: whether it was told of the combined file.
     """
@@ -67,7 +67,7 @@ class Report:
 
     @property
     def may_pass(self) -> bool:
-        """False if something failed for another reason than the disk or the database."""
+        """True if the same may succeed later: whatever failed did so by the disk, the bucket or the database."""
         return self.run_may_pass and all(one.may_pass for one in self.failed)
 
 

@@ -67,7 +67,7 @@ class RunReport:
         failed_checks: the checks that failed with an error, one line each.
         error: why the run failed, None if it did not.
         results: the metadata of each materialized asset without partitions, by the asset's name.
-        may_pass: True if the error is one of the exchange, the network or the disk.
+        may_pass: True if the same may succeed later: the error is one of the exchange, the network or the disk.
     """
 
     run_id: str

@@ -48,7 +48,7 @@ class LoadedDataset:
         warnings: what a user should know.
         failed: each failed day with the reason.
         error: why it was not loaded at all, or not to its end.
-        may_pass: False if something failed for another reason than the exchange, the network or the disk.
+        may_pass: True if the same may succeed later: whatever failed did so by the exchange, the network or the disk.
     """
 
     name: str
@@ -130,7 +130,7 @@ class ManyReport:
 
     @property
     def may_pass(self) -> bool:
-        """False if something failed for another reason than the exchange, the network or the disk."""
+        """True if the same may succeed later: whatever failed did so by the exchange, the network or the disk."""
         return self.run_may_pass and all(loaded.may_pass for loaded in self.failed)
 
     @property

@@ -63,7 +63,7 @@ class LoadPlan:
 
     @property
     def may_pass(self) -> bool:
-        """False if a pair cannot be loaded for another reason than the exchange, the network or the disk."""
+        """True if the same may succeed later: whatever failed did so by the exchange, the network or the disk."""
         return all(cost.may_pass for cost in self.failed)
 
 

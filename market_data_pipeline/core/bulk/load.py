@@ -68,7 +68,7 @@ class Ended:
         status: the dataset in numbers, None if it was not loaded at all.
         fingerprint: of the dataset's chunks.
         error: why it was not loaded at all, None if it was; days that failed have told that themselves.
-        may_pass: True if the error is one of the exchange, the network or the disk.
+        may_pass: True if the same may succeed later: the error is one of the exchange, the network or the disk.
         is_unreachable: True if the exchange does not answer, or refuses all requests.
     """
 

@@ -54,7 +54,7 @@ class Update:
         is_behind: a backfill has to load the missing days first; nothing was requested.
         has_ended: the pair is not traded any more, and all its klines are stored.
         error: why nothing could be stored, one line.
-        may_pass: True if the error is one of the exchange, the network or the disk.
+        may_pass: True if the same may succeed later: the error is one of the exchange, the network or the disk.
     """
 
     name: str

@@ -48,7 +48,7 @@ class Cost:
         klines: how many are loaded.
         warnings: what a user should know, one line each.
         error: why the pair cannot be loaded, None if it can.
-        may_pass: True if the error is one of the exchange, the network or the disk.
+        may_pass: True if the same may succeed later: the error is one of the exchange, the network or the disk.
     """
 
     name: str

@@ -54,7 +54,7 @@ class DayResult:
         error: why it failed, one line.
         revision: the stored values that the new chunk changed, if any.
         klines: those of a chunk that was written now, for a look at them while they are in memory.
-        may_pass: True if it failed because of the exchange, the network or the disk, so that it may succeed later.
+        may_pass: True if the same may succeed later: the error is one of the exchange, the network or the disk.
     """
 
     day: Day

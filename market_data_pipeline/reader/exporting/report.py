@@ -23,7 +23,7 @@ class Exported:
         size_bytes: of all files together.
         notes: what the reader of the files has to know, one line each.
         problem: why it failed; empty if it did not.
-        may_pass: whether the same may succeed later, if it failed.
+        may_pass: True if it failed and the same may succeed later: the problem is one of the disk or the bucket.
     """
 
     name: str
@@ -86,5 +86,5 @@ class ExportReport:
 
     @property
     def may_pass(self) -> bool:
-        """False if something failed for a reason that stays."""
+        """True if the same may succeed later: whatever failed did so by the disk or the bucket."""
         return all(each.may_pass for each in self.failed)
