@@ -11,48 +11,31 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.dataset import Market, parse_market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.klines.pair import parse_pair
+from market_data_pipeline.validators import of_form, read_by, refusing, require_owners, require_url
 
 if TYPE_CHECKING:
     from market_data_pipeline.core.store.storage.protocol import StorePath
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-# As Dagster has them.
-_OWNER = re.compile(r"team:\S+|[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+")
 
 
 def _default_data_dir() -> Path:
     return Path("C:/MarketData") if sys.platform == "win32" else Path.home() / "MarketData"
 
 
-def _address(url: SecretStr | None) -> SecretStr | None:
-    if url and not re.fullmatch(r"https?://[^\s/@?#]+(?:[/?]\S*)?", url.get_secret_value()):
-        raise ValueError("give a URL, https://host/path")
-    return url
-
-
-def of_form(pattern: str, told: str) -> AfterValidator:
-    """A validator for texts that match; what is told of others says what to write, where pydantic shows the pattern."""
-
-    def check(text: str | None) -> str | None:
-        if text is not None and not re.fullmatch(pattern, text):
-            raise ValueError(told)
-        return text
-
-    return AfterValidator(check)
-
-
-def require_owners(names: str) -> str:
-    """The names of owners as they are, separated by commas.
-
-    Raises:
-        ValueError: Dagster takes one for neither a person nor a team.
-    """
-    if not all(_OWNER.fullmatch(name.strip()) for name in names.split(",")):
-        raise ValueError("give e-mail addresses or team:NAME, separated by commas")
-    return names
+def _require_pair(text: str, info: ValidationInfo) -> str:
+    market = parse_market(info.data.get("market_type", Market.FUTURES.value))
+    with refusing():
+        parse_pair(text, has_contracts=market.has_contracts)
+    return text
 
 
 def _data_root(given: Any) -> Any:
@@ -74,11 +57,15 @@ class Settings(BaseSettings):
             "([in a bucket](store.md#in-a-bucket))"
         ),
     ] = Field(default_factory=_default_data_dir)
-    market_type: Annotated[str, Field(description="market of the default dataset, `spot` or `futures`")] = "futures"
-    symbol: Annotated[str, Field(description="pair of the default dataset")] = "BTC/USDT"
-    align_tz: Annotated[str, Field(description="time zone whose midnights start a day, an IANA name or `±HH:MM`")] = (
-        "UTC"
-    )
+    market_type: Annotated[
+        str, read_by(parse_market), Field(description="market of the default dataset, `spot` or `futures`")
+    ] = "futures"
+    symbol: Annotated[str, AfterValidator(_require_pair), Field(description="pair of the default dataset")] = "BTC/USDT"
+    align_tz: Annotated[
+        str,
+        read_by(parse_zone),
+        Field(description="time zone whose midnights start a day, an IANA name or `±HH:MM`"),
+    ] = "UTC"
     build_combined_on_backfill: Annotated[bool, Field(description="also build the combined file in every backfill")] = (
         False
     )
@@ -95,6 +82,7 @@ class Settings(BaseSettings):
     ] = None
     market_data_source: Annotated[
         str,
+        of_form("auto|rest|archive", "write auto, rest or archive"),
         Field(
             description="where klines come from: `auto` (the archive where it has them, else REST), `rest` or `archive`"
         ),
@@ -129,7 +117,7 @@ class Settings(BaseSettings):
     ] = None
     market_data_alert_url: Annotated[
         SecretStr | None,
-        AfterValidator(_address),
+        AfterValidator(require_url),
         Field(
             description="webhook that Dagster's sensor `alerts` sends news of failed runs and checks to "
             "([alerts](monitoring.md#alerts))"
@@ -253,8 +241,6 @@ def load(**replacements: str | Path | None) -> Settings:
     Raises:
         UsageError: an environment variable has a value that its setting cannot have.
     """
-    from market_data_pipeline.core.errors import UsageError
-
     try:
         given = {name: value for name, value in replacements.items() if value is not None}
         if "market_data_dir" in given:

@@ -134,6 +134,18 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_variable(
         ("MARKET_DATA_EGRESS", "my office", "write at most 100 letters, digits and ._:- such as office-1"),
         ("MARKET_DATA_METRICS_ADDRESS", "localhost", "write a port such as 9101, or HOST:PORT"),
         ("MARKET_DATA_OWNERS", "nobody", "give e-mail addresses or team:NAME, separated by commas"),
+        ("MARKET_DATA_SOURCE", "tape", "write auto, rest or archive"),
+        ("MARKET_TYPE", "margin", "no such market: 'margin'; give spot or futures"),
+        (
+            "ALIGN_TZ",
+            "Europe/Zurych",
+            "no such time zone: 'Europe/Zurych'; did you mean Europe/Zurich or Europe/Guernsey?",
+        ),
+        (
+            "SYMBOL",
+            "BTC-USDT",
+            "not a pair: 'BTC-USDT'; write BASE/QUOTE, for example BTC/USDT, or the exchange's symbol",
+        ),
     ],
 )
 def test_a_text_of_another_form_is_answered_with_what_to_write(
@@ -143,6 +155,14 @@ def test_a_text_of_another_form_is_answered_with_what_to_write(
     with pytest.raises(UsageError) as caught:
         load()
     assert str(caught.value) == f"{name}={text!r} cannot be used: {told}"
+
+
+def test_a_contract_is_no_pair_of_spot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMBOL", "BTC/USDT:USDT")
+    assert load().symbol == "BTC/USDT:USDT"
+    monkeypatch.setenv("MARKET_TYPE", "spot")
+    with pytest.raises(UsageError, match="SYMBOL='BTC/USDT:USDT' cannot be used: .* is a futures contract"):
+        load()
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ from market_data_pipeline.app.as_json import status_json
 from market_data_pipeline.app.status import statuses_of
 from market_data_pipeline.app.targets import target_of
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.settings import of_form
+from market_data_pipeline.validators import of_form
 
 _EVENTS_INTERVAL_S = 1.0
 _ENDED = {"success", "failure", "canceled"}

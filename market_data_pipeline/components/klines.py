@@ -18,8 +18,9 @@ from market_data_pipeline.components.scaffolding import KlineDatasetsScaffolder
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.defs.location import definitions_beside
-from market_data_pipeline.settings import Settings, require_owners
+from market_data_pipeline.settings import Settings
 from market_data_pipeline.settings import load as load_settings
+from market_data_pipeline.validators import require_owners
 
 # By project, which component defines the sources of a market: two that do would clash.
 _definers: WeakKeyDictionary[object, dict[Market, object]] = WeakKeyDictionary()

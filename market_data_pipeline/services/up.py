@@ -17,7 +17,6 @@ from pathlib import Path
 
 from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import parse_market
-from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
 from market_data_pipeline.core.store.layout import DATASET_FILE, dataset_folder
 from market_data_pipeline.core.store.storage.places import storage_of
@@ -65,7 +64,6 @@ def up(settings: Settings, request: UpRequest, *, say: Print, warn: Print) -> No
         StoreUnavailable: the Dagster home or the folder of the logs cannot be written.
         ServiceFailed: a process cannot be kept running.
     """
-    _check(settings)
     try:
         _run(settings, request, say, warn)
     except OSError as error:
@@ -97,13 +95,6 @@ def _run(settings: Settings, request: UpRequest, say: Print, warn: Print) -> Non
             say("stopping; ending runs in flight first ...")
         finally:
             _stop(supervisor, home, environment, warn)
-
-
-def _check(settings: Settings) -> None:
-    """Refuse now the settings that the code server would fail on later."""
-    parse_market(settings.market_type)
-    parse_pair(settings.symbol)
-    parse_zone(settings.align_tz)
 
 
 def _missing_default(settings: Settings) -> str | None:

@@ -36,7 +36,7 @@ from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.combined import Selection
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.instance.names import sensor_name
-from market_data_pipeline.settings import of_form
+from market_data_pipeline.validators import of_form
 
 FILES_A_PAGE = 200
 _REVISIONS_SHOWN = 20

@@ -14,7 +14,7 @@ from fastapi import Query
 from market_data_pipeline.api.datasets.summaries import Known
 from market_data_pipeline.api.datasets.verdict import State, Verdict
 from market_data_pipeline.core.klines.pair import token_of
-from market_data_pipeline.settings import of_form
+from market_data_pipeline.validators import of_form
 
 MOST_SEARCHED = 80
 
