@@ -29,6 +29,7 @@ from market_data_pipeline.defs.proof.job import proof_job
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.defs.schedules import nightly_proof
 from market_data_pipeline.defs.sensors import live_sensor_of
+from market_data_pipeline.defs.upkeep.followed import followed_sensor
 from market_data_pipeline.defs.upkeep.pruning import daily_prune, prune_job
 from market_data_pipeline.defs.upkeep.report import report_job
 from market_data_pipeline.settings import Settings
@@ -135,6 +136,7 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     sensors = [
         live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]
+    sensors.append(followed_sensor(usable, tools))
     if tools.alert_url:
         sensors.append(alert_sensor(tools.alert_url))
     others = dg.Definitions(

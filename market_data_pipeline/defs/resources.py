@@ -24,12 +24,19 @@ from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.proof.rolling import Turns
+from market_data_pipeline.core.sources.opening import LiveSources
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.upkeep.comparing import Compared
-from market_data_pipeline.instance.composition import live_market_of, market_opener_of, opener_of, store_of
+from market_data_pipeline.instance.composition import (
+    live_market_of,
+    live_sources_of,
+    market_opener_of,
+    opener_of,
+    store_of,
+)
 from market_data_pipeline.settings import Settings
 
 
@@ -75,6 +82,7 @@ class Tools:
         source: the source that the settings name: auto, rest or archive.
         opener: returns the function that opens sources of a name; None means the name that the settings give.
         open_live: makes the live market; the text names this process to others that follow the same datasets.
+        live_sources: opens the sources of many pairs of a market, with short deadlines.
         open_market: opens a whole market by REST and by the archive's listing.
         build_combined: whether each run of `klines_1m` also builds the combined file (BUILD_COMBINED_ON_BACKFILL).
         logs: the folder of `loader.log`.
@@ -91,6 +99,7 @@ class Tools:
     source: str
     opener: Callable[[str | None], OpenSource]
     open_live: Callable[[Market, str], LiveMarket]
+    live_sources: Callable[[Market], LiveSources]
     open_market: Callable[[Market], AbstractContextManager[tuple[Exchange, Archive]]]
     build_combined: bool
     logs: Path
@@ -122,6 +131,7 @@ def tools_of(settings: Settings) -> Tools:
         source=settings.market_data_source,
         opener=partial(opener_of, settings),
         open_live=partial(live_market_of, settings),
+        live_sources=partial(live_sources_of, settings),
         open_market=market_opener_of(settings),
         build_combined=settings.build_combined_on_backfill,
         logs=settings.logs,

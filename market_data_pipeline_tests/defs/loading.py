@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from market_data_pipeline.app.backfill import BackfillRequest, backfill
+from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import day_of, parse_zone
@@ -22,7 +24,7 @@ from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.exchange import SimulatedExchange
-from market_data_pipeline_tests.support import simulated
+from market_data_pipeline_tests.support import NOON, simulated
 
 BTC = Dataset(Market.SPOT, "BTC/USDT", parse_zone("UTC"), date(2020, 1, 1))
 NEAR = Dataset(Market.FUTURES, "NEAR/USDT", parse_zone("Europe/Zurich"), date(2020, 10, 15))
@@ -39,6 +41,17 @@ def settings_of(root: Path, exchange_url: str) -> Settings:
         build_combined_on_backfill=False,
         market_data_source="rest",
     )
+
+
+def load_today(settings: Settings, pair: str = "BTC/USDT", *, live: bool = True) -> Dataset:
+    """Load today's klines of a futures pair so far, and mark its dataset live, or not live."""
+    target = Target(Market.FUTURES, pair, parse_zone("UTC"), named=True)
+    request = BackfillRequest(target, start=NOON.date().isoformat())
+    report = backfill(settings, request, on_start=lambda *_: None, on_day=lambda _: None)
+    assert report.ok
+    files = tools_of(settings).store.open(report.dataset)
+    files.mark_live(live)
+    return files.dataset
 
 
 @dataclass

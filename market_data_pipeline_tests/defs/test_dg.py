@@ -41,4 +41,4 @@ def test_dg_lists_the_definitions_of_this_project(variables: dict[str, str]) -> 
     assert assets["binanceusdm/BTCUSDT/manifest"]["group_name"] == "futures_USDT"
     assert {job["name"] for job in listed["jobs"]} >= {"load", "repair", "combine", "report", "proof"}
     assert {schedule["name"] for schedule in listed["schedules"]} == {"daily_pairs", "daily_prune", "nightly_proof"}
-    assert {sensor["name"] for sensor in listed["sensors"]} == {"binance_live", "binanceusdm_live"}
+    assert {sensor["name"] for sensor in listed["sensors"]} == {"binance_live", "binanceusdm_live", "live_is_followed"}

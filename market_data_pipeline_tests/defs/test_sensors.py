@@ -9,8 +9,6 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from market_data_pipeline.app.backfill import BackfillRequest, backfill
-from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
@@ -20,7 +18,7 @@ from market_data_pipeline.instance.names import FRESH
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
-from market_data_pipeline_tests.defs.loading import settings_of
+from market_data_pipeline_tests.defs.loading import load_today, settings_of
 from market_data_pipeline_tests.support import NOON, Simulate
 
 TODAY = NOON.date().isoformat()
@@ -44,17 +42,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def loaded(settings: Settings, pair: str = "BTC/USDT", *, live: bool = True) -> Dataset:
-    """A dataset with today's klines so far, marked live unless `live` is False."""
-    target = Target(Market.FUTURES, pair, UTC_ZONE, named=True)
-    report = backfill(settings, BackfillRequest(target, start=TODAY), on_start=lambda *_: None, on_day=lambda _: None)
-    assert report.ok
-    store = tools_of(settings).store
-    files = store.open(report.dataset)
-    files.mark_live(live)
-    return files.dataset
-
-
 def ticking(settings: Settings, instance: dg.DagsterInstance, *datasets: Dataset) -> Tick:
     """A function that evaluates a tick of the futures sensor; the code location is loaded once, with these datasets."""
     repository = location_of(list(datasets), tools_of(settings)).get_repository_def()
@@ -72,13 +59,13 @@ def advance(running: RunningExchange, **by: float) -> None:
 
 
 def test_without_a_live_dataset_a_tick_names_the_command_that_marks_one(settings, instance):
-    tick = ticking(settings, instance, loaded(settings, live=False))
+    tick = ticking(settings, instance, load_today(settings, live=False))
     assert "No futures dataset is live" in tick().skip_message
     assert "live --mark" in tick().skip_message
 
 
 def test_a_tick_stores_the_minute_and_the_day_is_recorded_once_when_its_chunk_has_grown(settings, instance, running):
-    dataset = loaded(settings)
+    dataset = load_today(settings)
     tick = ticking(settings, instance, dataset)
     first = tick()
     assert first.run_requests == []
@@ -101,7 +88,7 @@ def test_a_tick_stores_the_minute_and_the_day_is_recorded_once_when_its_chunk_ha
 
 
 def test_the_end_of_the_day_is_recorded_and_a_run_is_requested_to_confirm_it(settings, instance, running):
-    dataset = loaded(settings)
+    dataset = load_today(settings)
     tick = ticking(settings, instance, dataset)
     tick()
     advance(running, hours=6)
@@ -121,7 +108,7 @@ def test_the_end_of_the_day_is_recorded_and_a_run_is_requested_to_confirm_it(set
 
 
 def test_missing_days_get_one_run_and_no_second_one_while_it_runs_or_just_after_it_failed(settings, instance, running):
-    dataset = loaded(settings)
+    dataset = load_today(settings)
     tick = ticking(settings, instance, dataset)
     advance(running, days=2)
     behind = tick()
@@ -137,9 +124,9 @@ def test_missing_days_get_one_run_and_no_second_one_while_it_runs_or_just_after_
 
 
 def test_a_dataset_that_the_code_location_lacks_is_followed_and_named_in_the_cursor(settings, instance, running):
-    known = loaded(settings)
+    known = load_today(settings)
     tick = ticking(settings, instance, known)
-    loaded(settings, "ETH/USDT")
+    load_today(settings, "ETH/USDT")
     tick()
     advance(running, minutes=1)
     cursor = json.loads(tick().cursor)
@@ -148,7 +135,7 @@ def test_a_dataset_that_the_code_location_lacks_is_followed_and_named_in_the_cur
 
 
 def test_a_dataset_that_another_process_follows_is_skipped_and_that_process_named(settings, instance, running):
-    dataset = loaded(settings)
+    dataset = load_today(settings)
     other = tools_of(settings).open_live(Market.FUTURES, "another process")
     other.follow([dataset])
     tick = ticking(settings, instance, dataset)
@@ -158,7 +145,7 @@ def test_a_dataset_that_another_process_follows_is_skipped_and_that_process_name
 
 
 def test_the_second_tick_in_a_row_that_updates_no_dataset_fails_with_the_reason(settings, instance, running):
-    tick = ticking(settings, instance, loaded(settings))
+    tick = ticking(settings, instance, load_today(settings))
     tick()
     running.exchange.hooks.append(lambda request: "503" if request.endpoint == "klines" else None)
     advance(running, minutes=1)

@@ -25,7 +25,9 @@ def version() -> Iterator[Metric]:
 def weights(settings: Settings) -> Iterator[Metric]:
     """The request weight of each market, as all processes together have used it in this minute. Sends no request."""
     used = GaugeMetricFamily(
-        "market_data_weight_used", "Request weight used in the running minute.", labels=("market",)
+        "market_data_weight_used",
+        "Request weight used in the running minute; 0 while the budget in Postgres cannot be reached.",
+        labels=("market",),
     )
     limit = GaugeMetricFamily("market_data_weight_limit", "Request weight that may be used.", labels=("market",))
     closed = GaugeMetricFamily(

@@ -193,6 +193,6 @@ _ADAPTER = TypeAdapter(Memory)
 
 def _sentence(kind: str, cause: Cause) -> str:
     if kind == "recovered":
-        return f"{cause.check[1]} of {cause.check[0]} passes again, after: {cause.text}"
+        return f"recovered: {cause.check[1]} passes for all datasets of {cause.check[0]}; before: {cause.text}"
     more = f" ({cause.times} times: {', '.join(cause.what)})" if cause.times > 1 else ""
     return f"{'still failing: ' if kind == 'still_failing' else ''}{cause.text}{more}"

@@ -211,7 +211,7 @@ def test_a_check_that_fails_for_many_is_one_message_and_so_is_its_recovery(
     check(instance, COVERED, True, dataset=ETH)
     assert tick() == "1 message sent."
     assert receiver.kinds == ["failed", "recovered"]
-    assert "passes again" in receiver.texts[1]
+    assert "recovered: " in receiver.texts[1]
     assert tick() == "0 messages sent."
 
 

@@ -1,0 +1,118 @@
+"""The sensor `live_is_followed`: every ten minutes it looks whether somebody keeps the live datasets current.
+
+Belongs here: which datasets a tick looks at, and which evaluations of `newest_kline_is_fresh` it records. Does not
+belong here: what late is (`core.live.freshness`), messages about it (`alerts`).
+
+Live mode records that check for what it follows. Once live mode is gone nobody would do so before the nightly proof.
+https://docs.dagster.io/guides/automate/sensors
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from market_data_pipeline.core.errors import MarketDataError, SourceError
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES, Freshness, freshness, since_ms
+from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.text import count_text
+from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.logs import log_to
+from market_data_pipeline.instance.names import FOLLOWED, FRESH, KLINES
+
+_INTERVAL_S = 600
+# Live mode that is started anew, or a run that loads what it missed, has made up for it by then.
+_LATE_MINUTES = 10
+# A tick has 60 s. In a bucket each dataset takes some requests, so of many a tick looks at others than the one before.
+_MOST_READ = 100
+# Of the late ones of a market. Each is asked for at the exchange; where live mode is gone, they are all late.
+_MOST_ASKED = 5
+
+
+def followed_sensor(datasets: Sequence[Dataset], tools: Tools) -> dg.SensorDefinition:
+    """The sensor that looks at those of these datasets that are marked live."""
+
+    @dg.sensor(
+        name=FOLLOWED,
+        minimum_interval_seconds=_INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Every ten minutes, fails newest_kline_is_fresh of datasets that are marked live, "
+        "and that nobody keeps current.",
+    )
+    def live_is_followed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        log_to(tools.logs)
+        stored, seen, events = _live(datasets, tools), 0, list[dg.AssetCheckEvaluation]()
+        failed = _failed(context.instance, [files.dataset for files in stored])
+        for market in Market:
+            of_market = [files for files in stored if files.dataset.market is market]
+            seen += len(of_market)
+            events += _evaluations(of_market, failed, tools)
+        late = sum(not event.passed for event in events)
+        summary = f"{count_text(seen, 'live dataset')} looked at, {late} of them newly late."
+        return dg.SensorResult(asset_events=events, skip_reason=summary)
+
+    return live_is_followed
+
+
+def _live(datasets: Sequence[Dataset], tools: Tools) -> list[DatasetStore]:
+    """Those that are marked live, of so many that are chosen anew each time; a damaged one has a check of its own."""
+    found = list[DatasetStore]()
+    for dataset in random.sample(datasets, min(len(datasets), _MOST_READ)):
+        try:
+            stored = tools.store.find(dataset.market, dataset.pair)
+            if stored and stored.live:
+                found.append(tools.store.open(stored))
+        except MarketDataError:
+            continue
+    return found
+
+
+def _failed(instance: dg.DagsterInstance, datasets: Sequence[Dataset]) -> Mapping[str, bool]:
+    """Whether the last evaluation of the check failed, by the names of the datasets that have one."""
+    keys = {dg.AssetCheckKey(asset_key(dataset, KLINES), FRESH): dataset.name for dataset in datasets}
+    last = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
+    return {keys[key]: record.status is AssetCheckExecutionRecordStatus.FAILED for key, record in last.items()}
+
+
+def _evaluations(
+    of_market: Sequence[DatasetStore], failed: Mapping[str, bool], tools: Tools
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """One for each dataset that is late and was not, as far as the exchange confirms it, or the other way round."""
+    late = list[DatasetStore]()
+    for files in of_market:
+        has_failed = failed.get(files.dataset.name, False)
+        minutes = _minutes_behind(files, tools.turns.clock())
+        if minutes is None or minutes > _LATE_MINUTES:
+            late += [] if has_failed else [files]
+        elif has_failed and minutes <= ALLOWED_MINUTES:
+            yield _evaluation(files.dataset, Freshness(True, minutes, f"{minutes} min behind this machine's clock"))
+    if late:
+        with closing(tools.live_sources(late[0].dataset.market)) as sources:
+            for files in late[:_MOST_ASKED]:
+                try:
+                    fresh = freshness(files, sources.of(files.dataset.pair))
+                except SourceError as error:
+                    fresh = Freshness(False, None, str(error))
+                if not fresh.ok:
+                    yield _evaluation(files.dataset, fresh)
+
+
+def _minutes_behind(files: DatasetStore, now_s: float) -> int | None:
+    """How many closed minutes are not stored, by this machine's clock; None without any that is."""
+    since = since_ms(files)
+    return None if since is None else max(0, round(now_s * 1000) - since) // MINUTE_MS
+
+
+def _evaluation(dataset: Dataset, fresh: Freshness) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(dataset, KLINES),
+        check_name=FRESH,
+        passed=fresh.ok,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=fresh.detail,
+    )

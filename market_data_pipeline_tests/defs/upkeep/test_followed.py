@@ -1,0 +1,110 @@
+"""Ticks of the sensor `live_is_followed`: when it records that nobody keeps a live dataset current, and when not."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.proof.rolling import Turns
+from market_data_pipeline.defs.location import location_of
+from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.instance.names import FOLLOWED, FRESH
+from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.defs.loading import load_today, settings_of
+from market_data_pipeline_tests.support import Simulate
+
+Tick = Callable[[], Any]
+
+
+@pytest.fixture
+def running(simulate: Simulate) -> RunningExchange:
+    return simulate(weights=False)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, running: RunningExchange) -> Settings:
+    return settings_of(tmp_path, running.url)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def ticking(settings: Settings, instance: dg.DagsterInstance, running: RunningExchange, *datasets: Dataset) -> Tick:
+    """Evaluates a tick on a machine whose clock is the exchange's, and records what it gives, as the daemon does."""
+    clock = running.exchange.clock
+    tools = replace(tools_of(settings), turns=Turns(clock=lambda: clock.now().timestamp()))
+    repository = location_of(list(datasets), tools).get_repository_def()
+    sensor = repository.get_sensor_def(FOLLOWED)
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+    def tick() -> Any:
+        with dg.build_sensor_context(instance=instance, repository_def=repository) as context:
+            result = sensor.evaluate_tick(context)
+        for event in result.asset_events:
+            assert isinstance(event, dg.AssetCheckEvaluation) and event.check_name == FRESH
+            instance.report_runless_asset_event(event)
+        return result
+
+    return tick
+
+
+def advance(running: RunningExchange, minutes: int) -> None:
+    running.exchange.clock.advance(timedelta(minutes=minutes).total_seconds())
+
+
+def test_nobody_is_told_of_a_dataset_that_is_current_or_not_live(settings, instance, running):
+    live, other = load_today(settings), load_today(settings, "ETH/USDT", live=False)
+    tick = ticking(settings, instance, running, live, other)
+    assert (tick().asset_events, tick().skip_message) == ([], "1 live dataset looked at, 0 of them newly late.")
+    advance(running, 9)
+    assert tick().asset_events == []
+
+
+def test_one_that_nobody_follows_fails_once_and_passes_when_it_is_current_again(settings, instance, running):
+    tick = ticking(settings, instance, running, load_today(settings))
+    advance(running, 26)
+    first = tick()
+    [late] = first.asset_events
+    assert (late.passed, late.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "behind the exchange; turn the live sensor on, or run market-data live" in late.description
+    assert first.skip_message == "1 live dataset looked at, 1 of them newly late."
+    assert tick().asset_events == []
+    load_today(settings)
+    [current] = tick().asset_events
+    assert current.passed
+    assert tick().asset_events == []
+
+
+def test_of_many_that_are_late_five_are_told_in_a_tick(settings, instance, running):
+    traded = [pair for pair in running.exchange.pairs if pair.market == "futures" and not (pair.end_ms or pair.ticker)]
+    datasets = [load_today(settings, f"{pair.base}/{pair.quote}") for pair in traded[:7]]
+    tick = ticking(settings, instance, running, *datasets)
+    advance(running, 26)
+    assert [len(tick().asset_events) for _ in range(3)] == [5, 2, 0]
+
+
+def test_an_exchange_that_does_not_answer_is_the_reason(settings, instance, running):
+    away = settings.model_copy(update={"market_data_exchange_url": "http://127.0.0.1:9"})
+    tick = ticking(away, instance, running, load_today(settings))
+    advance(running, 26)
+    [late] = tick().asset_events
+    assert not late.passed and "127.0.0.1" in late.description
+
+
+def test_a_damaged_dataset_hides_no_other(settings, instance, running):
+    damaged, live = load_today(settings), load_today(settings, "ETH/USDT")
+    tick = ticking(settings, instance, running, damaged, live)
+    folder = tools_of(settings).store.folder(damaged.market, damaged.pair)
+    (folder / "dataset.json").write_text("{", encoding="utf-8")
+    advance(running, 26)
+    [late] = tick().asset_events
+    assert late.asset_key.path[1] == "ETHUSDT"
