@@ -70,7 +70,7 @@ def stop_live(context: Context, request: LivePairs) -> Live | LiveMany:
         before = [files.dataset for target in targets for files in open_datasets(settings, target)]
         mark_many(settings, targets, live=False)
         return _many(before, live=False)
-    return _one(mark(settings, _target(context, request), live=False), live=False)
+    return _one(mark(settings, _target(context, request), live=False).dataset, live=False)
 
 
 def _target(context: Context, request: LivePairs) -> Target:

@@ -53,7 +53,7 @@ class BackfillRequest:
         end_ms = parse_instant(self.end, self.target.zone) if self.end else None
         refuse_disorder(start_ms, end_ms)
         if end_ms is not None and end_ms <= (opened_ms := self.target.market.opened_ms):
-            raise UsageError(f"{self.target.market} has klines from {iso(opened_ms)}, none before; give a later --end")
+            raise UsageError(f"{self.target.market} has klines from {iso(opened_ms)}, none before; give a later end")
         if self.chunk_size is not None and self.chunk_size < 1:
             raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 or more")
         return start_ms, end_ms

@@ -25,6 +25,7 @@ from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
 from market_data_pipeline.core.loading.resolve import new_dataset, resolve
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
@@ -92,7 +93,7 @@ class LiveReport:
                 self.passing.add(update.name)
 
 
-def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
+def mark(settings: Settings, target: Target, *, live: bool) -> DatasetStore:
     """Mark the dataset as live, or not live, in its `dataset.json`; the sensors follow the datasets that are marked.
 
     Raises:
@@ -106,7 +107,7 @@ def mark(settings: Settings, target: Target, *, live: bool) -> Dataset:
     files.mark_live(live)
     if not live:
         storage_of(files.folder).remove(files.folder / layout.LIVE_ERROR_FILE)
-    return files.dataset
+    return files
 
 
 def find_or_create_dataset(

@@ -51,7 +51,7 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> Iterator[Proof
     start_ms = parse_instant(start, zone) if start else 0
     end_ms = parse_instant(end, zone) if end else 1 << 62
     if end_ms <= start_ms:
-        raise UsageError(f"the end {end} is not after the start {start}; give a later --end")
+        raise UsageError(f"the end {end} is not after the start {start}; give a later end")
     if request.against not in {None, "rest", "archive"}:
         raise UsageError(f"cannot compare with {request.against!r}; give --against rest or --against archive")
     window = Span(start_ms, end_ms) if start or end else None

@@ -25,10 +25,11 @@ from market_data_pipeline.cli.console import out, print_json, print_warnings, st
 from market_data_pipeline.cli.lines.live import LiveLines
 from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import iso
+from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.names import sensor_name
 from market_data_pipeline.services.signals import set_on_stop
@@ -166,15 +167,18 @@ def follow_many(
     return report
 
 
-def print_marked(dataset: Dataset) -> None:
+def print_marked(files: DatasetStore) -> None:
     """Print what the sensors do with the dataset from now on."""
-    sensor = sensor_name(dataset.market)
-    if dataset.live:
-        out.print(
-            f"{dataset.name} is marked live: the sensor {sensor}, if turned on, keeps it current from its next tick on"
-        )
-    else:
+    dataset, sensor = files.dataset, sensor_name(files.dataset.market)
+    if not dataset.live:
         out.print(f"{dataset.name} is no longer marked live: the sensor {sensor} leaves it alone from its next tick on")
+        return
+    newest = files.newest_open_ms
+    missing = "today's klines" if newest is None else f"what is missing since {iso(newest + MINUTE_MS)}"
+    out.print(
+        f"{dataset.name} is marked live: from its next tick on the sensor {sensor}, if turned on, loads {missing} and "
+        "keeps it current"
+    )
 
 
 def print_session(report: LiveReport, console: Console = talk, *, as_json: bool = False) -> None:

@@ -104,7 +104,7 @@ def assert_refused(result: "Result | subprocess.CompletedProcess[str]", *words: 
         (["--pair", "NOPE/USDT", "backfill", "--strict-pair"], ["spot does not list NOPE/USDT"]),
         (["--pair", "BTC-USDT", "backfill"], ["'BTC-USDT'", "BASE/QUOTE"]),
         (["--pair", "BTCU/SDT", "backfill"], ["there is no BTCU/SDT: BTCUSDT is BTC/USDT; write BTC/USDT or BTCUSDT"]),
-        (["--pair", "BTC/USDT:USDT", "backfill"], ["futures contract; write BTC/USDT, or give --market futures"]),
+        (["--pair", "BTC/USDT:USDT", "backfill"], ["futures contract; write BTC/USDT, or choose the market futures"]),
         (["--market", "margin", "backfill"], ["'margin'", "spot or futures"]),
         (["--align-tz", "Europe/Zürich", "backfill"], ["'Europe/Zürich'", "Europe/Zurich"]),
         (["--align-tz", "+25:00", "backfill"], ["'+25:00'", "-12:00 and +14:00"]),

@@ -119,6 +119,7 @@ def test_all_datasets_that_are_marked_are_followed_on_both_markets(fast: Running
         assert tool("--market", market, "backfill", *window).exit_code == 0
         marked = tool("--market", market, "live", "--mark")
         assert f"{market} BTC/USDT is marked live" in marked.output
+        assert "loads what is missing since 2024-05-15T2" in marked.output
     ended = tool.run("live", "--minutes", "3")
     assert ended.returncode == 0, ended.stderr
     assert "followed 2 datasets" in ended.stderr

@@ -438,7 +438,7 @@ def test_since_tells_what_changed_between_snapshots(market_data: MadeOf, small: 
     assert [pair["symbol"] for pair in told["resumed"]] == ["RESTUSDT"]
     assert told["paused"] == told["lost"] == []
     by_lives = run("pairs", "--since", "2023-01-10")
-    assert "no snapshot of 2023-01-10 or before" in by_lives.stderr
+    assert "no catalog of 2023-01-10 or before is kept" in by_lives.stderr
     assert {line.split()[2] for line in by_lives.stdout.splitlines()[1:] if line.startswith("new")} == {
         "ADAEUR",
         "FRESHUSDT",

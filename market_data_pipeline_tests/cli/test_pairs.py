@@ -163,7 +163,7 @@ def test_a_slash_in_the_wrong_place_opens_no_other_pair(run: MarketData, pair: s
 
 def test_a_contract_is_no_pair_of_spot(run: MarketData) -> None:
     line = line_of(run, "--market", "spot", "--pair", "BTC/USDT:USDT", "backfill", *ONE_DAY)
-    assert line == "error: 'BTC/USDT:USDT' is a futures contract; write BTC/USDT, or give --market futures"
+    assert line == "error: 'BTC/USDT:USDT' is a futures contract; write BTC/USDT, or choose the market futures"
 
 
 def test_a_pair_is_loaded_where_the_exchange_cannot_say_what_it_is_made_of(market_data: MadeOf) -> None:

@@ -84,4 +84,6 @@ def mark_many(settings: Settings, targets: Sequence[Target], *, live: bool) -> l
     known = [(target, store.find(target.market, target.pair)) for target in targets]
     if missing := [target for target, dataset in known if dataset is None]:
         raise store.lacks(missing[0].market, missing[0].pair)
-    return [mark(settings, target, live=live) for target, dataset in known if dataset and dataset.live is not live]
+    return [
+        mark(settings, target, live=live).dataset for target, dataset in known if dataset and dataset.live is not live
+    ]

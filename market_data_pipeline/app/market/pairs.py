@@ -168,7 +168,7 @@ def _symbols(catalog: Catalog, patterns: Patterns) -> set[str]:
     known = catalog.snapshot.by_symbol()
     for name in patterns.names:
         if token_of(name) not in known:
-            raise UsageError(f"{catalog.market} never had klines of {name}; check the name, or the other --market")
+            raise UsageError(f"{catalog.market} never had klines of {name}; check the name, or the other market")
         if has_slash(known[token_of(name)].pair):
             require_same(name, known[token_of(name)].pair)
     return {token_of(pair) for pair in patterns.choose(catalog.names, Among.CATALOG)}

@@ -144,7 +144,7 @@ def print_pairs(pairs: Sequence[ListedPair]) -> None:
 def print_changes(since: ChangesSince) -> None:
     """Print one line for each pair that changed, and what became of it."""
     if not since.compared:
-        talk.print(f"no snapshot of {since.since} or before: told by the days on which pairs were traded")
+        talk.print(f"no catalog of {since.since} or before is kept: told by the days on which pairs were traded")
     if since.changes.nothing:
         talk.print(f"nothing has changed since {since.since}")
         return

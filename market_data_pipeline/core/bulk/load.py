@@ -121,7 +121,7 @@ def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[
 
 
 def _died(said: Died) -> Ended:
-    error = f"the process that loaded it {said.how}; run the same command again, what was loaded is kept"
+    error = f"the process that loaded it {said.how}; try again, what was loaded is kept"
     return Ended(error=error, may_pass=True)
 
 

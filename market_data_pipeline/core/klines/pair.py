@@ -58,7 +58,7 @@ def parse_pair(text: str, *, has_contracts: bool = True) -> str:
         raise _no_pair(text)
     named = (f"{base}/" if base else "") + quote + contract.replace("-", "_")
     if settle and not has_contracts:
-        raise UsageError(f"{text!r} is a futures contract; write {named}, or give --market futures")
+        raise UsageError(f"{text!r} is a futures contract; write {named}, or choose the market futures")
     if settle and settle != quote:
         raise UsageError(f"{text!r} settles in {settle}; only contracts that settle in their quote asset can be loaded")
     _require_token(token_of(named), text)

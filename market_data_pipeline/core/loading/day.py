@@ -199,5 +199,5 @@ def _unexplained(task: Task, absences: Iterable[Absence]) -> str | None:
     minutes = total_minutes(absence.span for absence in unexplained)
     return (
         f"{minutes} minutes from {iso(unexplained[0].span.start_ms)} are absent and nothing proves that they never had "
-        f"klines ({evidence}); run the same command again, or a day later, when the archive has the day too"
+        f"klines ({evidence}); try again, or a day later, when the archive has the day too"
     )

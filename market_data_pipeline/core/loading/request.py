@@ -140,7 +140,7 @@ def no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> Us
     until = "" if last_ms is None else f" to {iso(last_ms)}"
     return UsageError(
         f"{name} has klines from {iso(first_ms)}{until}, none in the requested window {iso(window.start_ms)} to "
-        f"{iso(window.end_ms)}; give another --start or --end"
+        f"{iso(window.end_ms)}; give another start or end"
     )
 
 

@@ -64,7 +64,7 @@ def resolve(
     except PairNotListed:
         source.close()
         if strict:
-            raise UsageError(f"{market} does not list {pair}; check the name, or the other --market") from None
+            raise UsageError(f"{market} does not list {pair}; check the name, or the other market") from None
     except BaseException:
         source.close()
         raise

@@ -32,7 +32,7 @@ def parse_window(*, start_ms: int | None, end_ms: int | None, now_ms: int, align
     start = HISTORY_START_MS if start_ms is None else start_ms
     refuse_disorder(start, end_ms)
     if start > now_ms:
-        raise UsageError(f"the start {iso(start)} is in the future; give an earlier --start")
+        raise UsageError(f"the start {iso(start)} is in the future; give an earlier start")
     present = -(-now_ms // MINUTE_MS) * MINUTE_MS
     window = Span(start, present if end_ms is None else min(end_ms, present))
     for zone in align_to:
@@ -49,7 +49,7 @@ def refuse_disorder(start_ms: int | None, end_ms: int | None) -> None:
     """
     start = HISTORY_START_MS if start_ms is None else start_ms
     if end_ms is not None and end_ms <= start:
-        raise UsageError(f"the end {iso(end_ms)} is not after the start {iso(start)}; give a later --end")
+        raise UsageError(f"the end {iso(end_ms)} is not after the start {iso(start)}; give a later end")
 
 
 def reachable(window: Span, life: Life, now_ms: int, zone: Zone) -> Span | None:

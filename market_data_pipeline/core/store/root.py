@@ -117,7 +117,7 @@ class Store:
         """The error of a request for a dataset that is not stored; it says how to load it."""
         return UsageError(
             f"there is no {market} {pair} under {self.root}; market-data status lists what is stored, "
-            f"market-data --market {market} --pair {pair} backfill loads it"
+            f"market-data --market {market} --pair {pair} backfill loads it if the exchange has it"
         )
 
     def open(self, dataset: Dataset) -> DatasetStore:

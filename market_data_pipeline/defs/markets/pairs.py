@@ -59,7 +59,7 @@ def pairs_of(market: Market, owners: Sequence[str]) -> dg.AssetsDefinition:
         group_name=f"{market}_market",
         metadata={"market": market.value},
         description=f"Every pair of {market} that ever had klines, with the days on which it was traded: one Parquet "
-        "snapshot a day, from the exchange's list and its archive's.",
+        "file a day, from the exchange's list and its archive's.",
     )
     def pairs(tools: dg.ResourceParam[Tools]) -> dg.MaterializeResult[None]:
         log_to(tools.logs)
@@ -79,7 +79,7 @@ def lost_pairs_check_of(market: Market) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         name=NO_PAIR_IS_LOST,
         asset=pairs_key(market),
-        description="The newest snapshot has every pair of the one before: one that is gone has an end, or is paused.",
+        description="The newest catalog has every pair of the one before: one that is gone has an end, or is paused.",
     )
     def kept(tools: dg.ResourceParam[Tools]) -> dg.AssetCheckResult:
         return _kept(tools.catalog(market))
@@ -92,7 +92,7 @@ def _kept(snapshots: CatalogStore) -> dg.AssetCheckResult:
     if snapshots.warnings:
         return dg.AssetCheckResult(passed=False, description=snapshots.warnings[0])
     if newest is None or before is None:
-        return dg.AssetCheckResult(passed=True, description="there are no two snapshots yet")
+        return dg.AssetCheckResult(passed=True, description="there are no catalogs of two days yet")
     lost = changes_between(before, newest).lost
     since = f"between {before.day} and {newest.day}"
     if not lost:
@@ -107,7 +107,7 @@ def _kept(snapshots: CatalogStore) -> dg.AssetCheckResult:
 REFRESH = dg.define_asset_job(
     PAIRS_JOB,
     selection=dg.AssetSelection.assets(*map(pairs_key, Market)),
-    description="Learns which pairs the markets have, and keeps a snapshot of each catalog.",
+    description="Learns which pairs the markets have, and keeps the catalog of each day.",
 )
 
 
@@ -123,7 +123,7 @@ def daily_pairs(tools: dg.ResourceParam[Tools]) -> dg.RunRequest | dg.SkipReason
     """Request one run for the markets that have a snapshot."""
     markets = [market for market in Market if tools.catalog(market).days()]
     if not markets:
-        return dg.SkipReason("There is no catalog yet; market-data pairs makes the first snapshot.")
+        return dg.SkipReason("There is no catalog yet; market-data pairs makes the first one.")
     return dg.RunRequest(asset_selection=[pairs_key(market) for market in markets])
 
 

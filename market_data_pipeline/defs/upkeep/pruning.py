@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import PRUNE_JOB, PRUNE_OP
@@ -39,6 +40,7 @@ def delete_old_runs(
     if not kept_days:
         raise UsageError("MARKET_DATA_RUNS_KEPT_DAYS is 0, so all runs are kept; give kept_days in the run config")
     pruned = prune(context.instance, datetime.now(UTC) - timedelta(days=kept_days))
+    context.log.info(f"{count_text(pruned.runs, 'run')} deleted that ended more than {kept_days} days ago")
     return dg.Output(None, metadata={"runs": pruned.runs, "kept_days": kept_days, "leftovers": pruned.leftovers})
 
 

@@ -82,7 +82,7 @@ def test_a_pair_longer_than_the_exchange_allows_is_refused():
 
 
 def test_a_contract_is_refused_where_there_are_none_and_where_it_settles_in_something_else():
-    with pytest.raises(UsageError, match=r"write BTC/USDT, or give --market futures"):
+    with pytest.raises(UsageError, match=r"write BTC/USDT, or choose the market futures"):
         parse_pair("BTC/USDT:USDT", has_contracts=False)
     with pytest.raises(UsageError, match="settles in BTC"):
         parse_pair("BTC/USD:BTC")

@@ -64,7 +64,7 @@ PAIR = (Market.SPOT, "BTC/USDT")
     ],
 )
 def test_a_window_outside_of_a_life_is_refused_with_what_there_is(store: Store, source: FakeSource, has: str) -> None:
-    window = "in the requested window 2024-05-01T00:00Z to 2024-05-02T00:00Z; give another --start or --end"
+    window = "in the requested window 2024-05-01T00:00Z to 2024-05-02T00:00Z; give another start or end"
     with pytest.raises(UsageError) as refused:
         warnings_of(store, source)
     assert str(refused.value) == f"spot BTC/USDT has klines {has} {window}"

@@ -41,14 +41,14 @@ def test_an_aligned_window_of_the_running_minute_is_its_day() -> None:
 
 @pytest.mark.parametrize("end", ["2024-05-01", "2024-04-30"])
 def test_a_window_ends_after_its_start(end: str) -> None:
-    with pytest.raises(UsageError, match="is not after the start 2024-05-01T00:00Z; give a later --end"):
+    with pytest.raises(UsageError, match="is not after the start 2024-05-01T00:00Z; give a later end"):
         parsed("2024-05-01", end)
     with pytest.raises(UsageError, match="is not after the start 2020-01-01T01:00Z"):
         parsed(None, "2020-01-01T01:00Z")
 
 
 def test_a_window_does_not_start_in_the_future() -> None:
-    with pytest.raises(UsageError, match="the start 2024-06-01T12:01Z is in the future; give an earlier --start"):
+    with pytest.raises(UsageError, match="the start 2024-06-01T12:01Z is in the future; give an earlier start"):
         parsed("2024-06-01T12:01Z", None)
 
 

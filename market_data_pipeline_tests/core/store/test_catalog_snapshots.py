@@ -127,13 +127,13 @@ def test_a_damaged_snapshot_is_passed_over_and_named_once(catalog: CatalogStore,
 def test_a_snapshot_of_another_day_or_market_is_passed_over(root: Any, catalog: CatalogStore) -> None:
     path = catalog.write(BOTH)
     [warning] = damaged(catalog, storage_of(path).read(path, 1 << 20))
-    assert "it is the snapshot of 2024-05-01" in warning
+    assert "it is the catalog of 2024-05-01" in warning
     perpetual = replace(BTC, market=Market.FUTURES, kind=PairKind.PERPETUAL)
     other = CatalogStore(root, Market.FUTURES)
     with other.lock():
         path = other.write(Snapshot(Market.FUTURES, DAY, (perpetual,)))
     [warning] = damaged(catalog, storage_of(path).read(path, 1 << 20))
-    assert "it is a snapshot of futures" in warning
+    assert "it is a catalog of futures" in warning
 
 
 @pytest.mark.parametrize(

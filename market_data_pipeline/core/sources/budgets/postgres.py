@@ -173,11 +173,7 @@ class PostgresBudget:
         if not self._problem and (self._server.has_answered or not is_wrong):
             _log.warning("%s", what)
             self._warn(f"{what}; no request is sent until it can")
-        cure = (
-            WHAT_TO_CHECK
-            if is_wrong
-            else "check that Postgres runs, then run the same command again, finished days are kept"
-        )
+        cure = WHAT_TO_CHECK if is_wrong else "check that Postgres runs, then try again, finished days are kept"
         self._problem = f"{what}; {cure}"
         self._gone_until_s = time.monotonic() + _KNOWN_TO_BE_GONE_S
         self._has_table = False  # somebody may have dropped it

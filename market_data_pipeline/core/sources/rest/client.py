@@ -213,9 +213,9 @@ class RestClient:
         except PassingFault as error:
             what = f"no answer from {self.address}{self._raw.proxy_hint} to {tries.request}: {error}"
             if tries.fault_s < self.answered_s:
-                raise SourceError(f"{what}; other requests were answered, so run the same command again") from error
+                raise SourceError(f"{what}; other requests were answered, so try again") from error
             raise SourceUnavailable(
-                f"{what}; check the network (and MARKET_DATA_EXCHANGE_URL, if set), then run the same command again"
+                f"{what}; check the network (and MARKET_DATA_EXCHANGE_URL, if set), then try again"
             ) from error
 
     def pay(self, weight: int) -> None:

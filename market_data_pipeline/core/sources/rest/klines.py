@@ -99,7 +99,7 @@ class RestSource:
         if first.num_rows == 0:
             raise NotTradedYet(
                 f"{self.client.address} lists this {self._market} pair, which has no kline yet: it is not traded yet; "
-                "run the same command again when it is"
+                "try again when it is"
             )
         return Life(int(open_times(first)[0]), *self._end(newest or first, now_ms))
 

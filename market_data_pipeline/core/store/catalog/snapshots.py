@@ -83,7 +83,7 @@ class CatalogStore:
             try:
                 snapshot = _decode(self._files.read(path, _MOST_BYTES), self.market)
                 if snapshot.day != day:
-                    raise ValueError(f"it is the snapshot of {snapshot.day}")
+                    raise ValueError(f"it is the catalog of {snapshot.day}")
             except (ValueError, OSError) as error:
                 warning = f"{path} is not used: {_reason(error)}; remove it"
                 if warning not in self.warnings:
@@ -167,7 +167,7 @@ def _decode(content: bytes, market: Market) -> Snapshot:
             footer = parse_footer(_FooterRecord, file.metadata.metadata)
             rows = file.read(columns=_SCHEMA.names, use_threads=False).to_pylist()
         if footer.market != market:
-            raise ValueError(f"it is a snapshot of {footer.market[:_MOST_CHARACTERS]}")
+            raise ValueError(f"it is a catalog of {footer.market[:_MOST_CHARACTERS]}")
         pairs = tuple(_pair_of(row, market) for row in rows)
         if len({pair.symbol for pair in pairs}) < len(pairs):
             raise ValueError("it has a symbol twice")
