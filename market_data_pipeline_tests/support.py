@@ -127,15 +127,17 @@ class MarketData:
         """Run a command in this process."""
         return CliRunner().invoke(app, [str(word) for word in arguments], env=self._env(env), catch_exceptions=False)
 
-    def start(self, *arguments: str | Path, **env: str) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str | Path, stdout: Any = subprocess.PIPE, stderr: Any = subprocess.PIPE, **env: str
+    ) -> "subprocess.Popen[str]":
         """Start a command in a process of its own."""
         given = {**os.environ, **self._env(env)}
         return subprocess.Popen(
             [*self.under, sys.executable, "-m", "market_data_pipeline", *map(str, arguments)],
             cwd=CHECKOUT,
             env={name: value for name, value in given.items() if value is not None},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
             encoding="utf-8",
             creationflags=OWN_CONSOLE,

@@ -5,6 +5,8 @@ Belongs here: what every command prints the same way. Does not belong here: resu
 """
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +26,18 @@ def plain_console(**options: Any) -> Console:
 
 out = plain_console(soft_wrap=True)
 talk = plain_console(stderr=True, soft_wrap=True)
+
+
+def is_one_page() -> bool:
+    """True if stdout and stderr are read as one: a terminal, or the same file or pipe, as by `2>&1`."""
+    if out.is_terminal and talk.is_terminal:
+        return True
+    try:
+        one, other = (os.fstat(stream.fileno()) for stream in (sys.stdout, sys.stderr))
+    except (OSError, ValueError, AttributeError):
+        return False
+    # Windows gives a pipe no number.
+    return one.st_ino != 0 and os.path.samestat(one, other)
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from market_data_pipeline.app.backfill import BackfillReport
 from market_data_pipeline.app.report import Report
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.cli.console import out, print_json, print_warnings, styled, talk
+from market_data_pipeline.cli.console import is_one_page, out, print_json, print_warnings, styled, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
@@ -41,8 +41,7 @@ def print_backfill(report: BackfillReport, seconds: float, *, as_json: bool = Fa
     print_warnings(report.warnings)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.outcomes.items()))
     out.print(f"{report.dataset.name}  {report.first_day} to {report.last_day}, days in {report.dataset.zone.name}")
-    # On a terminal both streams are the same page.
-    for warning in report.warnings if not (out.is_terminal and talk.is_terminal) else ():
+    for warning in () if is_one_page() else report.warnings:
         out.print(f"  warning   {warning}")
     out.print(f"  days      {outcomes or 'none'} in {seconds:.1f} s")
     out.print(f"  klines    {report.rows:,} in {size_text(report.size_bytes)}")

@@ -295,6 +295,19 @@ def test_an_unknown_pair_falls_back_to_btc_usdt_with_a_warning_on_both_streams(r
     assert not dataset_folder(run.root, "spot", "NOPEUSDT").exists()
 
 
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_warning_is_printed_once_where_both_streams_are_one(run: MarketData, tmp_path: Path, is_file: bool) -> None:
+    said = tmp_path / "said"
+    words = (*SPOT, "--pair", "NOPE/USDT", "backfill", *THREE_DAYS)
+    with said.open("wb") as file:
+        process = run.start(*words, stdout=file if is_file else subprocess.PIPE, stderr=subprocess.STDOUT)
+    with process:
+        told = process.communicate(timeout=120)[0] or said.read_text("utf-8")
+    assert process.returncode == 0, told
+    # Windows does not tell one pipe from another.
+    assert told.count("working on BTC/USDT INSTEAD") == (2 if sys.platform == "win32" and not is_file else 1), told
+
+
 def test_a_window_that_is_not_aligned_is_loaded_to_the_minute_and_completed_later(run: MarketData) -> None:
     window = ("--start", "2024-05-10T06:00Z", "--end", "2024-05-11T12:00Z")
     result = run(*SPOT, "backfill", *window, "--no-align-window")
