@@ -170,7 +170,7 @@ def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:
 def without_progress(stderr: str) -> str:
     """What a command wrote to stderr, less the progress lines of a load that takes longer than ten seconds."""
     lines = stderr.splitlines(keepends=True)
-    return "".join(line for line in lines if not re.match(r"(spot|futures) \S+: \d+ of \d+ days, ", line))
+    return "".join(line for line in lines if not re.match(r"(spot|futures) \S+: \d+ of \d+ days?, ", line))
 
 
 def dataset_folder(root: Path, market: str, token: str) -> Path:

@@ -27,6 +27,35 @@ LOG_EVERY_S = 10.0
 _TOLD_EVERY_S = 5.0
 
 
+class Log:
+    """Lines of a progress where there is no terminal: one every few seconds and, if there was any, one at the end.
+
+    Without the last one, the log of a load that went well ends with how far it was seconds before.
+    """
+
+    def __init__(self, console: Console, line: Callable[[], str]) -> None:
+        """Print nothing yet; `line` gives what there is to print."""
+        self._console, self._line = console, line
+        self._is_begun = self._is_stale = False
+        self._told_s = time.monotonic()
+
+    def note(self) -> None:
+        """Print how far it is, if it is time and this is no terminal with a bar."""
+        self._is_stale = True
+        if not self._console.is_interactive and time.monotonic() - self._told_s >= LOG_EVERY_S:
+            self._print()
+
+    def end(self) -> None:
+        """Print how far it came, if the lines before tell less."""
+        if self._is_begun and self._is_stale:
+            self._print()
+        self._is_begun, self._told_s = False, time.monotonic()
+
+    def _print(self) -> None:
+        self._is_begun, self._is_stale, self._told_s = True, False, time.monotonic()
+        self._console.print(self._line())
+
+
 @contextmanager
 def day_progress(*, as_json: bool = False) -> "Iterator[DayProgress | DayLines]":
     """A progress display that is removed when the block ends, or JSON lines."""
@@ -55,14 +84,16 @@ class DayProgress:
         self._source: KlineSource | None = None
         self._total = self._days = self._klines = 0
         self._error: str | None = None
-        self._started_at = self._logged_at = time.monotonic()
+        self._started_at = time.monotonic()
+        self._log = Log(self._console, self._line)
 
     def on_start(self, dataset: Dataset, days: int, source: KlineSource) -> None:
         """Show a load of this many days as begun; `source` is asked for the weight used."""
+        self._end_log()
         self._source, self._name, self._total = source, dataset.name, days
         self._days = self._klines = 0
-        self._started_at = self._logged_at = time.monotonic()
-        if self._console.is_terminal:
+        self._started_at = time.monotonic()
+        if self._console.is_interactive:
             self._console.print(f"loading {dataset.name}: {count_text(days, 'day')}")
             if self._task is not None:
                 self._bar.remove_task(self._task)
@@ -80,16 +111,22 @@ class DayProgress:
         if self._task is not None:
             what = "checking" if self._days == self._total else self._figures()
             self._bar.update(self._task, advance=1, what=what)
-        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            self._console.print(f"{self._name}: {self._days} of {self._total} days, {self._figures()}")
+        self._log.note()
 
     def stop(self) -> None:
         """Remove the bar, and close the console, of which nothing is used afterwards."""
+        self._end_log()
         if self._task is not None:
             self._bar.stop()
         if self._console is not talk:
             self._console.file.close()
+
+    def _end_log(self) -> None:
+        self._source = None  # it is closed by now
+        self._log.end()
+
+    def _line(self) -> str:
+        return f"{self._name}: {self._days} of {count_text(self._total, 'day')}, {self._figures()}"
 
     def _figures(self) -> str:
         rate = self._klines / max(0.001, time.monotonic() - self._started_at)
@@ -146,13 +183,13 @@ class DatasetProgress:
         )
         self._task = self._bar.add_task("datasets", total=0, told=0)
         self._datasets = self._done = self._told = 0
-        self._logged_at = time.monotonic()
+        self._log = Log(self._console, self._line)
 
     def on_start(self, datasets: int) -> None:
         """Show that so many datasets are to be compared."""
         self._datasets = datasets
         self._bar.update(self._task, total=datasets)
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._bar.start()
 
     def on_dataset(self, reported: ReportedOne) -> None:
@@ -160,15 +197,16 @@ class DatasetProgress:
         self._done, self._told = self._done + 1, self._told + reported.told
         if reported.problem:
             self._console.print(failed_line(reported.name, reported.problem))
-        if self._console.is_terminal:
-            self._bar.update(self._task, completed=self._done, told=self._told)
-        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            self._console.print(f"{self._done} of {self._datasets} datasets, {self._told:,} days told")
+        self._bar.update(self._task, completed=self._done, told=self._told)
+        self._log.note()
 
     def stop(self) -> None:
         """Remove the bar, and close the console, of which nothing is used afterwards."""
-        if self._console.is_terminal:
+        self._log.end()
+        if self._console.is_interactive:
             self._bar.stop()
         if self._console is not talk:
             self._console.file.close()
+
+    def _line(self) -> str:
+        return f"{self._done} of {count_text(self._datasets, 'dataset')}, {count_text(self._told, 'day')} told"

@@ -1,5 +1,6 @@
 """Each command that shows its progress ends in a terminal as it does elsewhere, and its bar has numbers."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -77,6 +78,14 @@ def test_a_repair_and_a_report_to_a_new_database_show_a_bar(loaded: MarketData) 
     assert "days" in ended_well(loaded, "verify", "--repair")
     shutil.rmtree(loaded.root / "dagster")
     assert "3/3 datasets" in ended_well(loaded, "report")
+
+
+def test_a_terminal_that_cannot_move_its_cursor_has_lines_and_no_bar(run: MarketData) -> None:
+    code, shown = ended_in_terminal(run, *of(*PAIRS), "backfill", *WINDOW, columns=120, TERM="dumb")
+    assert code == 0, shown
+    assert "choosing" not in shown and "" not in shown.splitlines(), shown
+    progress = [line for line in shown.splitlines() if re.match(r"\d of 3 pairs, ", line)]
+    assert not progress or progress[-1].startswith("3 of 3 pairs, "), shown
 
 
 def ended_well(tool: MarketData, *words: str) -> str:

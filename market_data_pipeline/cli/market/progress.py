@@ -10,15 +10,15 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from market_data_pipeline.cli.console import failed_line
+from market_data_pipeline.cli.console import failed_line, talk
 from market_data_pipeline.cli.lines.bulk import BulkLines
-from market_data_pipeline.cli.progress import LOG_EVERY_S, stderr_console
+from market_data_pipeline.cli.progress import Log, stderr_console
 from market_data_pipeline.core.bulk.load import Begun, Ended, Message
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.sources.protocol import Usage
-from market_data_pipeline.core.text import size_text
+from market_data_pipeline.core.text import count_text, size_text
 
 _MOST_NAMES = 3
 
@@ -51,8 +51,9 @@ class BulkProgress:
         self._days = self._klines = self._bytes = 0
         self._now: dict[WindowRequest, tuple[int, int]] = {}
         self._usage: Usage | None = None
-        self._started_at = self._logged_at = time.monotonic()
-        if self._console.is_terminal:
+        self._started_at = time.monotonic()
+        self._log = Log(self._console, self._line)
+        if self._console.is_interactive:
             self._bar.start()
 
     def on_start(self, pairs: int) -> None:
@@ -77,9 +78,12 @@ class BulkProgress:
         self._show()
 
     def stop(self) -> None:
-        """Remove the bar; where there is none, rich would print an empty line."""
-        if self._console.is_terminal:
+        """Remove the bar, and close the console, of which nothing is used afterwards."""
+        self._log.end()
+        if self._console.is_interactive:  # else rich would print an empty line
             self._bar.stop()
+        if self._console is not talk:
+            self._console.file.close()
 
     def _note_day(self, request: WindowRequest, result: DayResult) -> None:
         self._days += 1
@@ -93,11 +97,12 @@ class BulkProgress:
             self._console.print(failed_line(f"{request.name} {result.day.key}", result.error or ""))
 
     def _show(self) -> None:
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._bar.update(self._task, completed=self._ended, what=self._figures())
-        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            self._console.print(f"{self._ended} of {self._pairs} pairs, {self._figures()}")
+        self._log.note()
+
+    def _line(self) -> str:
+        return f"{self._ended} of {count_text(self._pairs, 'pair')}, {self._figures()}"
 
     def _figures(self) -> str:
         seconds = max(0.001, time.monotonic() - self._started_at)
@@ -105,7 +110,5 @@ class BulkProgress:
         # The furthest from their end first.
         slow = sorted(self._now.items(), key=lambda item: item[1][0] - item[1][1])[:_MOST_NAMES]
         names = ", ".join(f"{request.pair} {done}/{of}" for request, (done, of) in slow)
-        return (
-            f"{self._days:,} days, {self._klines / seconds:,.0f} klines/s, {size_text(int(self._bytes / seconds))}/s"
-            f"{weight}{f', now {names}' if names else ''}"
-        )
+        rates = f"{self._klines / seconds:,.0f} klines/s, {size_text(int(self._bytes / seconds))}/s"
+        return f"{count_text(self._days, 'day')}, {rates}{weight}{f', now {names}' if names else ''}"

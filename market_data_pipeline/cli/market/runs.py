@@ -4,7 +4,6 @@ Belongs here: how many runs are submitted and in which state, a table of what fa
 this process (`progress`, `reports`).
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,7 +13,7 @@ from rich.table import Table
 from market_data_pipeline.app.market.fanout import FannedOut
 from market_data_pipeline.cli.console import out, plain_console, print_json, print_warnings, talk
 from market_data_pipeline.cli.lines.others import RunLines
-from market_data_pipeline.cli.progress import LOG_EVERY_S, stderr_console
+from market_data_pipeline.cli.progress import Log, stderr_console
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.queue.parts import State
 
@@ -47,8 +46,10 @@ class RunProgress:
             transient=True,
         )
         self._task = self._bar.add_task("runs", total=None, what="choosing")
-        self._logged_at = time.monotonic()
-        if self._console.is_terminal:
+        self._done = self._total = 0
+        self._what = ""
+        self._log = Log(self._console, self._line)
+        if self._console.is_interactive:
             self._bar.start()
 
     def on_submitted(self, done: int, total: int) -> None:
@@ -62,16 +63,19 @@ class RunProgress:
 
     def stop(self) -> None:
         """Remove the bar, and close the console, of which nothing is used afterwards."""
-        if self._console.is_terminal:
+        self._log.end()
+        if self._console.is_interactive:
             self._bar.stop()
         if self._console is not talk:
             self._console.file.close()
 
     def _show(self, done: int, total: int, what: str) -> None:
+        self._done, self._total, self._what = done, total, what
         self._bar.update(self._task, completed=done, total=total, what=what)
-        if not self._console.is_terminal and time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            self._console.print(f"{done:,} of {count_text(total, 'run')}: {what}")
+        self._log.note()
+
+    def _line(self) -> str:
+        return f"{self._done:,} of {count_text(self._total, 'run')}: {self._what}"
 
 
 def states_text(states: Mapping[State, int]) -> str:
