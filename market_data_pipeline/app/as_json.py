@@ -231,6 +231,7 @@ def export_json(report: "ExportReport") -> dict[str, Any]:
         "ok": report.ok,
         "rows": report.rows,
         "bytes": report.size_bytes,
+        "warnings": list(report.warnings),
         "pairs": [
             {
                 "pair": each.name,

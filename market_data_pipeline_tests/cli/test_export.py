@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from market_data_pipeline_tests.cli.test_bulk import of, universe
+from market_data_pipeline_tests.reader.exporting.stores import make
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
 from market_data_pipeline_tests.support import MarketData, everything, flip_a_byte, parsed
 
@@ -92,3 +94,16 @@ def test_a_damaged_pair_is_exit_code_1_and_the_others_are_written(loaded: Market
     assert done.exit_code == 1, done.output
     assert "failed    P0/USDT: " in done.stdout and "verify --repair" in done.stdout
     assert [name for name in everything(output) if name.endswith(".csv")] == ["binanceusdm/P1USDT_1m.csv"]
+
+
+def test_pairs_whose_days_are_of_different_zones_are_warned_of_on_stderr(tmp_path: Path) -> None:
+    run = MarketData(tmp_path / "root", "")
+    for pair, zone in (("BTC/USDT", "UTC"), ("ETH/USDT", "+02:00")):
+        make(run.root, pair, tz=zone)
+    out = tmp_path / "out"
+    words = ("export", "--format", "csv", "--output", out, "--start", "2024-03-31", "--json")
+    done = run("--market", "spot", *of("*"), *words)
+    assert done.exit_code == 0, done.output
+    [warning] = parsed(done.stdout)[1]["warnings"]
+    assert "different zones: +02:00 (ETH/USDT), UTC (BTC/USDT)" in warning
+    assert done.stderr == f"WARNING {warning}\n"

@@ -68,7 +68,7 @@ def export(
 ) -> None:
     """Write stored klines into files that other programs read. A minute that is absent stays absent."""
     with errors_in_one_line():
-        from market_data_pipeline.cli.console import print_json
+        from market_data_pipeline.cli.console import print_json, print_warnings
         from market_data_pipeline.cli.research import reports
         from market_data_pipeline.reader.exporting import ExportRequest
 
@@ -88,6 +88,7 @@ def export(
         )
         with reports.telling_pairs(as_json=as_json) as on_pair:
             report = request.run(on_pair)
+        print_warnings(report.warnings)
         if as_json:
             from market_data_pipeline.app.as_json import export_json
 

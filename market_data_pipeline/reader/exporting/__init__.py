@@ -41,7 +41,7 @@ def export(
     """Write stored klines into files for other programs, like `market-data export`. An absent minute stays absent.
 
     A pair that cannot be read hides no other: look at `ok` and `failed` of the report. A report that is not `ok` is
-    also a MarketDataWarning.
+    also a MarketDataWarning, as are its `warnings`.
 
     Args:
         pairs: names in any spelling, and globs over what is stored; nothing for that of the settings.
@@ -51,7 +51,7 @@ def export(
         output: the folder: freqtrade's `datadir`, Lean's `data`, the path of the catalog, or any other.
         market: `spot` or `futures`; None for that of the settings.
         universe: take the market and the pairs of this universe of `market-data.toml`, and those of `pairs` beside it.
-        tz: the zone of dates; None for that of each pair's days.
+        tz: the zone of dates; None for that of each pair's days, with a warning if the window differs by that.
         panel: with `csv` or `parquet`, one file of all pairs: `long`, with a column `pair`, or `wide`, with a column
             for each pair.
         columns: with `csv` or `parquet`, the columns; all if none is named, of a wide panel `close`.
@@ -71,5 +71,7 @@ def export(
     if report.failed:
         first = report.failed[0]
         text = f"{count_text(len(report.failed), 'pair')} failed: {told_of(first.name, first.problem)}"
+        warnings.warn(text, MarketDataWarning, stacklevel=2)
+    for text in report.warnings:
         warnings.warn(text, MarketDataWarning, stacklevel=2)
     return report

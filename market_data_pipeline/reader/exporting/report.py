@@ -39,12 +39,13 @@ class Exported:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ExportReport:
-    """What an export did. `output` is the folder."""
+    """What an export did. `output` is the folder; `warnings` is what a user should know of all pairs together."""
 
     market: Market
     format: str
     output: Path
     results: tuple[Exported, ...]
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Counts, as a notebook shows it: there may be a thousand pairs."""

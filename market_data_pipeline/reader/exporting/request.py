@@ -25,7 +25,7 @@ from market_data_pipeline.reader.exporting.lean import LeanFiles
 from market_data_pipeline.reader.exporting.nautilus import NautilusFiles
 from market_data_pipeline.reader.exporting.output import only_writer, output_at
 from market_data_pipeline.reader.exporting.report import Exported, ExportReport
-from market_data_pipeline.reader.exporting.sources import Source, Tally
+from market_data_pipeline.reader.exporting.sources import Source, Tally, notes_of_zones
 from market_data_pipeline.reader.exporting.tabular import FILES, PairFiles
 from market_data_pipeline.reader.windows import Instant, window_of
 
@@ -81,7 +81,8 @@ class ExportRequest:
                 form = _OF_PEERS.get(self.format) or PairFiles(self.format, columns or FIELDS)
                 self._refuse(path for source in sources for path in form.in_the_way(output, source))
                 results = [*failed, *_each(form, output, sources, on_pair)]
-        report = ExportReport(market, self.format, output, tuple(results))
+        warnings = notes_of_zones(sources, self.start, self.end) if self.tz is None else ()
+        report = ExportReport(market, self.format, output, tuple(results), warnings)
         if report.ok and not report.files:
             raise UsageError(
                 "there are no klines of the window to export; market-data status shows which days are stored"

@@ -1,7 +1,7 @@
 """What an export reads: the klines of a pair within a window, a few weeks at a time.
 
-Belongs here: dividing a window, reading its parts, counting what goes by. Does not belong here: reading itself
-(`reader.klines`), what becomes of the klines (the formats).
+Belongs here: dividing a window, what its dates mean, reading its parts, counting what goes by. Does not belong here:
+reading itself (`reader.klines`), what becomes of the klines (the formats).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +14,12 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.reader.klines import DatasetKlines
+from market_data_pipeline.reader.windows import Instant, instant_ms
 
 DAY_MS = 1440 * MINUTE_MS
 # 4 MB of all fields.
 _MOST_DAYS = 28
+_MOST_NAMES = 3
 
 
 def parts_of(window: Span, most_days: int = _MOST_DAYS) -> Iterator[Span]:
@@ -51,6 +53,26 @@ class Source:
             table = self.klines.to_arrow(part.start_ms, part.end_ms, fields)
             if table.num_rows:
                 yield table
+
+
+def notes_of_zones(sources: Iterable[Source], start: Instant, end: Instant) -> tuple[str, ...]:
+    """What a user should know whose start or end is another instant for one pair than for another."""
+    pairs, windows = dict[str, list[str]](), set[tuple[int | None, ...]]()
+    for source in sources:
+        zone = source.klines.zone
+        pairs.setdefault(zone.name, []).append(source.dataset.pair)
+        windows.add((instant_ms(start, zone), instant_ms(end, zone)))
+    if len(windows) < 2:
+        return ()
+    zones = ", ".join(f"{zone} ({_some(named)})" for zone, named in sorted(pairs.items()))
+    return (
+        f"start and end are those of each pair's days, which are of different zones: {zones}; give tz (--align-tz)",
+    )
+
+
+def _some(pairs: Sequence[str]) -> str:
+    more = f" and {len(pairs) - _MOST_NAMES:,} more" if len(pairs) > _MOST_NAMES else ""
+    return f"{', '.join(pairs[:_MOST_NAMES])}{more}"
 
 
 @dataclass(slots=True)

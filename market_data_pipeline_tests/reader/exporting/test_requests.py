@@ -75,6 +75,27 @@ def test_a_folder_that_is_a_file_or_in_the_store_is_refused(root: Path) -> None:
         exported(root, "BTC/USDT", output=root / "out")
 
 
+@pytest.mark.parametrize("options", [{}, {"panel": "long"}, {"format": "parquet"}, {"format": "lean"}])
+def test_dates_of_pairs_whose_days_are_of_different_zones_are_warned_of_once(
+    root: Path, options: dict[str, Any]
+) -> None:
+    for pair in ("A/USDT", "B/USDT", "C/USDT", "D/USDT"):
+        make(root, pair, tz="+02:00")
+    with pytest.warns(MarketDataWarning) as warned:
+        report = exported(root, "*", start="2024-03-31", **options)
+    zones = "+02:00 (A/USDT, B/USDT, C/USDT and 1 more), UTC (BTC/USDT, ETH/USDT, LATE/USDT)"
+    said = f"start and end are those of each pair's days, which are of different zones: {zones}; give tz (--align-tz)"
+    assert [str(each.message) for each in warned] == list(report.warnings) == [said]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"start": "2024-03-31T00:00Z"}, {"start": "2024-03-31", "tz": "UTC"}, {"start": 1711843200000}]
+)
+def test_nothing_is_warned_of_where_no_zone_changes_the_window(root: Path, options: dict[str, Any]) -> None:
+    make(root, "A/USDT", tz="+02:00")
+    assert exported(root, "A/USDT", "BTC/USDT", **options).warnings == ()  # a warning is an error in these tests
+
+
 def test_dates_are_those_of_the_zone_that_is_asked_for(root: Path) -> None:
     report = exported(root, "ETH/USDT", start="2024-03-31", end="2024-04-01", tz="+02:00", format="parquet")
     assert report.results[0].first_open_ms == WINDOW.start_ms + 46 * 3_600_000
