@@ -101,7 +101,7 @@ def test_finished_days_that_nothing_explains_are_failed_days(playing: Any) -> No
         loaded = backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-05")
         assert loaded.exit_code == 1
         assert "2 failed" in loaded.stdout
-        assert "1440 minutes from 2024-05-02T00:00Z are absent and nothing proves" in loaded.stdout
+        assert "1,440 minutes absent from 2024-05-02T00:00Z on, and nothing proves" in loaded.stdout
         assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-04": 1440}
         assert run("verify").exit_code == 1
 

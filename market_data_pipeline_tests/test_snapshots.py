@@ -128,7 +128,7 @@ def test_a_repair_keeps_no_damaged_chunk_and_restores_what_is_named(run: MarketD
     [chunk] = run.root.glob("*/BTCUSDT/1m/chunks/*_2024-05-03.parquet")
     flip_a_byte(chunk)
     lost = run("verify", "--snapshot", "paper")
-    assert lost.exit_code == 1 and "1 of 8 chunks are gone or damaged, first 2024-05-03" in lost.stdout
+    assert lost.exit_code == 1 and "1 of 8 chunks gone or damaged, first 2024-05-03" in lost.stdout
     assert run(*SPOT, "verify", "--repair").exit_code == 0
     assert as_of(run).equals(before)
     require_good(run, kept=0)

@@ -53,7 +53,9 @@ def print_backfill(report: BackfillReport, seconds: float, *, as_json: bool = Fa
     if report.revised:
         minutes = sum(total_minutes(revision.minutes) for revision in report.revised)
         days = ", ".join(revision.day for revision in report.revised[:_MOST_LINES])
-        out.print(f"  revised   {minutes:,} minutes have other values than before, on {days} ({REVISIONS_FILE})")
+        out.print(
+            f"  revised   {count_text(minutes, 'minute')} with other values than before, on {days} ({REVISIONS_FILE})"
+        )
     out.print(f"  where     {report.folder}")
     out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
     # All days after an exchange that is gone fail for the same reason.

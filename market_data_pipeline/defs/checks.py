@@ -200,7 +200,9 @@ def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.As
     ] + not_compared
     if differing:
         against, day, minutes = differing[0]
-        description = f"{day}: {minutes} minutes differ; run market-data verify --against {against} --every-day"
+        description = (
+            f"{day}: {count_text(minutes, 'minute')} not equal; run market-data verify --against {against} --every-day"
+        )
     elif not_compared and not days:
         description = f"nothing could be compared: {not_compared[0][1]}"
     else:

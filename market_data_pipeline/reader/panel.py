@@ -16,6 +16,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span, total_minutes
 from market_data_pipeline.core.klines.days import Zone, day_at, parse_zone
 from market_data_pipeline.core.store.storage.ahead import in_order
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.reader import formats, grid_formats
 from market_data_pipeline.reader.grid import Axis, read_codes, read_each, read_grid, type_of
 from market_data_pipeline.reader.klines import DatasetKlines, Klines
@@ -44,8 +45,8 @@ class Panel:
     end: Instant
 
     def __repr__(self) -> str:
-        market, count = self._pairs[0].dataset.market, len(self._pairs)
-        return f"<Panel of {', '.join(self.columns)}, {self.interval.name}: {count} pairs of {market}>"
+        market, count = self._pairs[0].dataset.market, count_text(len(self._pairs), "pair")
+        return f"<Panel of {', '.join(self.columns)}, {self.interval.name}: {count} of {market}>"
 
     @property
     def pairs(self) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ class Panel:
         day = day_at(self.zone, given_ms)
         traded = tuple(klines for klines in self._pairs if _has_klines(klines, Span(day.start_ms, day.end_ms)))
         if not traded:
-            raise UsageError(f"none of the {len(self._pairs)} pairs has klines on {day.key}; give another day")
+            raise UsageError(f"no pair of {len(self._pairs):,} has klines on {day.key}; give another day")
         return Panel(traded, self.columns, self.interval, self.zone, self.shown_in, self.start, self.end)
 
     def _axis(self) -> Axis:

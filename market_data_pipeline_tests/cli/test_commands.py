@@ -652,7 +652,7 @@ def one_trade_more_each_minute(root: Path, day: str) -> DatasetStore:
 def test_a_refetch_says_what_the_exchange_has_revised(loaded: MarketData) -> None:
     one_trade_more_each_minute(loaded.root, "2024-05-11")
     printed = loaded(*SPOT, "backfill", *THREE_DAYS, "--refetch").stdout
-    assert "revised   1,440 minutes have other values than before, on 2024-05-11 (revisions.jsonl)" in printed
+    assert "revised   1,440 minutes with other values than before, on 2024-05-11 (revisions.jsonl)" in printed
 
 
 def test_status_tells_of_revisions_where_there_are_any(loaded: MarketData) -> None:

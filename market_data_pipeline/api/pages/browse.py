@@ -35,6 +35,7 @@ from market_data_pipeline.core.store import combined as combine
 from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.combined import Selection
 from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.names import sensor_name
 from market_data_pipeline.validators import of_form
 
@@ -145,7 +146,7 @@ def file(
     except StoreError as error:
         raise Problem(422, "The file cannot be shown", str(error)) from error
     if offset >= max(1, content.total_rows):
-        problem = f"the file has {content.total_rows:,} rows; give a smaller offset"
+        problem = f"the file has {count_text(content.total_rows, 'row')}; give a smaller offset"
         raise Problem(422, "No such rows", problem, [FieldProblem(field="offset", problem=problem)])
     return pages.render(
         "file.html",

@@ -113,8 +113,9 @@ def _cell(on: date, entry: Entry | None, damaged: Mapping[str, str], today: date
     state = DayState.DAMAGED if day in damaged else _state(entry, on == today)
     absent = "".join(f", {minutes:,} min {kind}" for kind, minutes in minutes_by_kind(entry.absences).items())
     wrong = f" ({damaged[day]})" if day in damaged else ""
+    klines = f"{entry.rows:,} of {count_text(entry.expected_rows, 'kline')}"
     flaws = f", {count_text(len(entry.flaws), 'flaw')}" if entry.flaws else ""
-    return Cell(day, state, f"{day} {state}{wrong}: {entry.rows:,} of {entry.expected_rows:,} klines{absent}{flaws}")
+    return Cell(day, state, f"{day} {state}{wrong}: {klines}{absent}{flaws}")
 
 
 def _state(entry: Entry, is_today: bool) -> DayState:

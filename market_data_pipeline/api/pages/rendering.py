@@ -28,7 +28,7 @@ from market_data_pipeline.api.pages.static import static_url
 from market_data_pipeline.api.problems import Problem
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.days import iso
-from market_data_pipeline.core.text import age_text, size_text
+from market_data_pipeline.core.text import age_text, count_text, size_text
 
 
 def render(template: str, *, http_status: int = 200, **content: Any) -> HTMLResponse:
@@ -142,6 +142,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "thousands": "{:,}".format,
+        "count_text": count_text,
         "size": size_text,
         "moment": moment,
         "moment_iso": moment_iso,

@@ -13,6 +13,7 @@ from market_data_pipeline.app.backfill import BackfillRequest
 from market_data_pipeline.app.market.pairs import load_catalog
 from market_data_pipeline.app.market.parts import Divided, Piece, divide
 from market_data_pipeline.core.errors import Unavailable
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.queue.parts import Part, State
@@ -159,8 +160,8 @@ def _warnings(settings: Settings, instance: "DagsterInstance", blocked: Sequence
         )
     if blocked:
         warnings.append(
-            f"{len(blocked)} parts, first {blocked[0].name} {blocked[0].days}, were not submitted, as runs of some of "
-            "their days are underway; run the same command again when those have ended"
+            f"not submitted: {count_text(len(blocked), 'part')}, first {blocked[0].name} {blocked[0].days}, as runs of "
+            "some of their days are underway; run the same command again when those have ended"
         )
     return warnings
 
@@ -197,7 +198,7 @@ def _wait(instance: "DagsterInstance", fanned: FannedOut, on_states: Callable[[d
         silent_since_s = (silent_since_s or began_s) if _is_silent(instance) and not states[State.RUNNING] else None
         if silent_since_s and time.monotonic() - silent_since_s > _SILENT_S:
             raise Unavailable(
-                f"{len(left)} runs wait, and no Dagster daemon takes them from the queue; start market-data up, or "
+                f"no Dagster daemon takes {count_text(len(left), 'run')} from the queue; start market-data up, or "
                 "dagster-daemon run where the webserver is, and run the same command again"
             )
         time.sleep(max(_LOOK_EVERY_S, _REST_TIMES * (time.monotonic() - began_s)))

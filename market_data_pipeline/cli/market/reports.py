@@ -48,7 +48,7 @@ def print_many(report: ManyReport, seconds: float, *, as_json: bool = False) -> 
     out.print(f"  klines    {sum(one.rows for one in loaded):,} in {size_text(sum(one.size_bytes for one in loaded))}")
     out.print(f"  absent    {kinds_text(absent)}")
     if flaws := sum(one.flaws for one in loaded):
-        out.print(f"  flaws     {flaws:,} klines break a rule and are kept (verify names them)")
+        out.print(f"  flaws     {count_text(flaws, 'kline')} against a rule, kept (verify names all)")
     noted = [(one.name, warning) for one in loaded for warning in one.warnings]
     for name, warning in noted[:_MOST_LINES]:
         out.print(f"  warning   {name}: {warning}")

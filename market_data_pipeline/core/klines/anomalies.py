@@ -17,6 +17,7 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.findings import Severity
 from market_data_pipeline.core.klines.table import column
+from market_data_pipeline.core.text import count_text
 
 _Values: TypeAlias = dict[str, npt.NDArray[Any]]
 _READ = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades")
@@ -100,7 +101,8 @@ def _frozen(values: _Values) -> Iterator[Anomaly]:
             run,
             "frozen",
             Severity.WARNING,
-            f"prices, volume and trades repeat: close {price:.10g}, volume {volume:.10g}, {trades} trades in each",
+            f"prices, volume and trades repeat: close {price:.10g}, volume {volume:.10g}, "
+            f"{count_text(int(trades), 'trade')} in each",
         )
 
 

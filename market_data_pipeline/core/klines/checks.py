@@ -18,6 +18,7 @@ from market_data_pipeline.core.klines.coverage import Absence, Span, gaps, merge
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import FIELDS, SCHEMA, column, open_times
+from market_data_pipeline.core.text import count_text
 
 Rows = npt.NDArray[np.bool_]
 """True for the klines that break a rule."""
@@ -121,7 +122,7 @@ def broken_rules(klines: pa.Table, within: Span) -> tuple[list[str], list[Flaw]]
         "open_time is outside the day": outside,
     }
     problems = [
-        f"{rule}: {int(rows.sum())} klines, first at {iso(int(times[int(rows.argmax())]))}"
+        f"{rule}: {count_text(int(rows.sum()), 'kline')}, first at {iso(int(times[int(rows.argmax())]))}"
         for rule, rows in rules.items()
         if rows.any()
     ]

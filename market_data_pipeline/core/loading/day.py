@@ -34,6 +34,7 @@ from market_data_pipeline.core.store.chunks.replacing import until_published
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision
+from market_data_pipeline.core.text import count_text
 
 # A day that has nothing but such minutes has its chunk all the same, which says so.
 _PROVEN = {Kind.OUTAGE, Kind.SUSPENDED, Kind.MALFORMED}
@@ -198,6 +199,6 @@ def _unexplained(task: Task, absences: Iterable[Absence]) -> str | None:
     evidence = "; ".join(unexplained[0].evidence) or "the exchange keeps giving some of them"
     minutes = total_minutes(absence.span for absence in unexplained)
     return (
-        f"{minutes} minutes from {iso(unexplained[0].span.start_ms)} are absent and nothing proves that they never had "
-        f"klines ({evidence}); try again, or a day later, when the archive has the day too"
+        f"{count_text(minutes, 'minute')} absent from {iso(unexplained[0].span.start_ms)} on, and nothing proves that "
+        f"there never were klines ({evidence}); try again, or a day later, when the archive has the day too"
     )

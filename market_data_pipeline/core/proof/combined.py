@@ -138,4 +138,4 @@ def _row_differences(file: pq.ParquetFile, chunks: ChunkRows) -> Iterator[str]:
             return
         at += combined.num_rows
     if chunks.take(1).num_rows:
-        yield f"the combined file ends after {at} rows, the chunks do not"
+        yield f"the combined file ends after {count_text(at, 'row')}, the chunks do not"

@@ -24,6 +24,7 @@ from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.text import count_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _bad_days(store: DatasetStore, proof: Proof, source: str) -> Iterator[BadDay
         if not errors and proof.crosscheck:
             # Nothing proves which side is right; the user chose the source to compare with.
             against, minutes = proof.crosscheck.against, proof.crosscheck.differing_days[day.key]
-            problem = f"{minutes} minutes are other than {against} has them"
+            problem = f"other than {against} has them: {count_text(minutes, 'minute')}"
             yield BadDay(day, Span(day.start_ms, day.end_ms), against, problem)
             continue
         only_uncovered = {finding.check for finding in errors} == {COVERED}
@@ -176,7 +177,9 @@ def _load_again(
 def _proved_again(store: DatasetStore, bad: BadDay, failure: str) -> Repaired:
     """What the day is now, with the kinds of its absent minutes."""
     read = verify(store, Span(bad.day.start_ms, bad.day.end_ms))
-    absent = ", ".join(f"{count} minutes {kind}" for kind, count in minutes_by_kind(read.absences).items())
-    now = f"{read.rows:,} klines" + (f", {absent}" if absent else "")
+    absent = ", ".join(
+        f"{count_text(count, 'minute')} {kind}" for kind, count in minutes_by_kind(read.absences).items()
+    )
+    now = count_text(read.rows, "kline") + (f", {absent}" if absent else "")
     wrong = failure or "; ".join(finding.problem for finding in read.errors)
     return Repaired(bad.day.key, bad.problem, f"{now}: {wrong}" if wrong else now, ok=not wrong)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.table import FIELDS, INTEGER_FIELDS
+from market_data_pipeline.core.text import count_text
 
 if TYPE_CHECKING:
     import pandera.pandas as pandera
@@ -40,5 +41,5 @@ def schema_problem(klines: pa.Table, expected: "pandera.DataFrameSchema") -> str
     except SchemaErrors as errors:
         cases = errors.failure_cases
         rules = sorted({f"{case.column}: {case.check}" for case in cases.itertuples()})
-        return f"{len(cases)} values break the schema ({'; '.join(rules)})"
+        return f"{count_text(len(cases), 'value')} against the schema ({'; '.join(rules)})"
     return None

@@ -29,6 +29,7 @@ from market_data_pipeline.core.store.layout import REVISIONS_FILE
 from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath, again_if_changed
+from market_data_pipeline.core.text import count_text
 
 _MOST_EXAMPLES = 20
 _LAST_LINES_BYTES = 200_000
@@ -75,7 +76,7 @@ def note(folder: StorePath, old: Chunk, new: Chunk) -> Revision | None:
 def say(dataset: Dataset, revision: Revision) -> None:
     """Log that the chunk was replaced."""
     minutes, fields = total_minutes(revision.minutes), ", ".join(revision.fields)
-    _log.warning("%s %s revised: %s of %d minutes", dataset.name, revision.day, fields, minutes)
+    _log.warning("%s %s revised: %s of %s", dataset.name, revision.day, fields, count_text(minutes, "minute"))
 
 
 def revision_between(old: Chunk, new: Chunk) -> Revision | None:

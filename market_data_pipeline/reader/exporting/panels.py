@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from market_data_pipeline.core.klines.dataset import INTERVAL, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.reader.exporting.forms import write_file
 from market_data_pipeline.reader.exporting.report import Exported
 from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, parts_of
@@ -43,7 +44,7 @@ def write_long(path: Path, ending: str, sources: Sequence[Source], columns: Sequ
                 codes = pa.array(np.full(klines.num_rows, at, np.int32))
                 yield klines.add_column(1, "pair", pa.DictionaryArray.from_arrays(codes, names))
 
-    return _exported(f"long panel of {len(sources)} pairs", path, ending, tally, tables())
+    return _exported(f"long panel of {count_text(len(sources), 'pair')}", path, ending, tally, tables())
 
 
 def write_wide(path: Path, ending: str, panel: Panel) -> Exported:
@@ -59,7 +60,7 @@ def write_wide(path: Path, ending: str, panel: Panel) -> Exported:
         for part in parts_of(window, days):
             yield replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
 
-    return _exported(f"wide panel of {len(panel.pairs)} pairs", path, ending, Tally(), tables())
+    return _exported(f"wide panel of {count_text(len(panel.pairs), 'pair')}", path, ending, Tally(), tables())
 
 
 def _exported(name: str, path: Path, ending: str, tally: Tally, tables: Iterator[pa.Table]) -> Exported:

@@ -15,7 +15,7 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.core.text import refusal_of_disk
+from market_data_pipeline.core.text import count_text, refusal_of_disk
 from market_data_pipeline.reader import open_dataset, open_panel
 from market_data_pipeline.reader.choosing import Pairs, store_at, store_of_names, words_of
 from market_data_pipeline.reader.exporting import panels
@@ -127,7 +127,7 @@ class ExportRequest:
         kind = str(self.panel)
         path = panels.panel_path(output, market, kind, self.format)
         self._refuse(each for each in [path] if each.exists())
-        on_pair(f"{kind} panel of {len(sources)} pairs", 1, 1)
+        on_pair(f"{kind} panel of {count_text(len(sources), 'pair')}", 1, 1)
         pairs = [source.dataset.pair for source in sources]
         try:
             if kind == "long":

@@ -122,7 +122,7 @@ def test_health_is_what_dagster_and_the_manifest_say(tmp_path: Path) -> None:
     assert "failed chunks_match_manifest: 2024-01-02: its file is gone 2 h ago 1 of 6 checks" in page.of("BAD/USDT")
     assert "warning klines_are_plausible: 2024-01-02: prices repeat" in page.of("ODD/USDT")
     assert "not proven not proven no check has run" in page.of("NEW/USDT")
-    assert "not proven 3 h ago 1 of 6 checks have not run" in page.of("PART/USDT")
+    assert "not proven 3 h ago 1 of 6 checks not run yet" in page.of("PART/USDT")
     assert "failed minutes_are_covered: no" in page.of("AGAIN/USDT")
     assert "failed minutes_are_covered: its run broke" in page.of("BROKEN/USDT")
     assert "failed 30 min unexplained" in page.of("HOLE/USDT")

@@ -40,7 +40,7 @@ def test_good_klines_break_no_rule(absent):
 )
 def test_a_kline_that_cannot_be_stored_is_named_with_its_minute(field, value, rule):
     klines = changed(klines_of(DAY), field, 61, value)
-    assert f"{rule}: 1 klines, first at 2024-03-05T01:01Z" in problems(klines)
+    assert f"{rule}: 1 kline, first at 2024-03-05T01:01Z" in problems(klines)
     assert not is_clean(klines)
 
 
@@ -92,25 +92,25 @@ def test_what_is_in_the_ignored_field_is_ignored():
 def test_a_minute_that_comes_twice_is_named():
     klines = klines_of(DAY)
     doubled = pa.concat_tables([klines.slice(0, 62), klines.slice(61)])
-    assert "open_time is not after the one before: 1 klines, first at 2024-03-05T01:01Z" in problems(doubled)
+    assert "open_time is not after the one before: 1 kline, first at 2024-03-05T01:01Z" in problems(doubled)
 
 
 def test_minutes_out_of_order_are_named():
     klines = klines_of(DAY)
     swapped = pa.concat_tables([klines.slice(0, 60), klines.slice(61, 1), klines.slice(60, 1), klines.slice(62)])
-    assert "open_time is not after the one before: 1 klines, first at 2024-03-05T01:00Z" in problems(swapped)
+    assert "open_time is not after the one before: 1 kline, first at 2024-03-05T01:00Z" in problems(swapped)
 
 
 def test_a_time_off_the_minute_grid_is_named():
     off = DAY.start_ms + 61 * MINUTE_MS + 1
     found = problems(changed(klines_of(DAY), "open_time", 61, off))
-    assert any(problem.startswith("open_time is not on the minute grid: 1 klines, first at") for problem in found)
+    assert any(problem.startswith("open_time is not on the minute grid: 1 kline, first at") for problem in found)
 
 
 @pytest.mark.parametrize("minutes", [-1, 1])
 def test_a_minute_of_another_day_is_named(minutes):
     shifted = Span(DAY.start_ms + minutes * MINUTE_MS, DAY.end_ms + minutes * MINUTE_MS)
-    assert any("open_time is outside the day: 1 klines" in problem for problem in problems(klines_of(shifted)))
+    assert any("open_time is outside the day: 1 kline" in problem for problem in problems(klines_of(shifted)))
 
 
 @pytest.mark.parametrize("shift", [0, -1, MINUTE_MS])

@@ -18,7 +18,7 @@ def test_good_klines_keep_the_schema(count):
 
 def test_the_schema_refuses_a_negative_value():
     problem = schema_problem(changed(klines_of(DAY), "volume", 3, -1.0), schema())
-    assert problem.startswith("1 values break the schema (volume: ")
+    assert problem.startswith("1 value against the schema (volume: ")
 
 
 def test_the_schema_refuses_a_minute_that_comes_twice():

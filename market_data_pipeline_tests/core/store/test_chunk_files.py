@@ -105,7 +105,7 @@ def test_what_is_no_chunk_of_the_dataset_and_day_is_refused(chunks: Any) -> None
 
 def test_a_chunk_with_more_rows_than_a_day_has_minutes_is_refused(chunks: Any) -> None:
     (chunks / RIGHT).write_bytes(encode(pa.concat_tables([KLINES, KLINES]), a_chunk().chunk.footer))
-    with pytest.raises(StoreError, match=f"{RIGHT} cannot be read: it says that it has 2700 rows"):
+    with pytest.raises(StoreError, match=f"{RIGHT} cannot be read: it says that it has 2,700 rows"):
         files.read(chunks / RIGHT, DATASET, DAY)
 
 
@@ -180,7 +180,7 @@ def test_klines_that_break_a_rule_become_no_chunk() -> None:
     with pytest.raises(BadAnswer) as refused:
         files.new_chunk(DATASET, DAY, changed(KLINES, "high", 0, -1.0), [], source="rest")
     assert str(refused.value) == (
-        "spot BTC/USDT 2024-03-05 was not stored: high is not a price: 1 klines, first at 2024-03-05T00:00Z; absent "
+        "spot BTC/USDT 2024-03-05 was not stored: high is not a price: 1 kline, first at 2024-03-05T00:00Z; absent "
         "without a reason: 90 minutes from 2024-03-05T04:00Z"
     )
     # Klines that were checked before are not checked again, their coverage is.

@@ -138,7 +138,7 @@ def test_a_revision_is_noted_and_logged(dataset_store: DatasetStore, caplog: pyt
     dataset_store.publish(new_chunk(dataset_store.dataset, DAY, klines, [], source="rest"))
     assert dataset_store.revised[DAY.key].fields == ("trades",)
     assert [record.getMessage() for record in caplog.records] == [
-        "spot BTC/USDT 2024-03-05 revised: trades of 1 minutes"
+        "spot BTC/USDT 2024-03-05 revised: trades of 1 minute"
     ]
 
 

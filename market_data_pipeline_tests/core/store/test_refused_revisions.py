@@ -44,7 +44,7 @@ def test_a_revision_whose_chunk_is_refused_leaves_no_line(
     with caplog.at_level(logging.WARNING), pytest.raises(Overtaken, match="written by another process"):
         publish(mine, SOME)
     said = [record.getMessage() for record in caplog.records if "revised" in record.getMessage()]
-    assert said == ["spot BTC/USDT 2024-03-05 revised: volume of 1 minutes"]
+    assert said == ["spot BTC/USDT 2024-03-05 revised: volume of 1 minute"]
     assert mine.revised == {}
     second = theirs.entries[DAY.key]
     assert chunks_of(mine) == [(first.sha256, second.sha256)]

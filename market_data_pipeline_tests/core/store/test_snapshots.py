@@ -252,7 +252,7 @@ def test_what_is_lost_or_damaged_is_found(store: Store, dataset_store: DatasetSt
     dataset_store.chunk_path(dataset_store.dataset.day(KEYS[2])).unlink()
     proof = prove_snapshot(store, "one")
     assert not proof.ok
-    assert proof.problems == (f"spot BTC/USDT: 2 of 3 chunks are gone or damaged, first {DAY.key}",)
+    assert proof.problems == (f"spot BTC/USDT: 2 of 3 chunks gone or damaged, first {DAY.key}",)
 
 
 @pytest.mark.parametrize(

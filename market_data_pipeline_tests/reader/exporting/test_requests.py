@@ -96,6 +96,12 @@ def test_nothing_is_warned_of_where_no_zone_changes_the_window(root: Path, optio
     assert exported(root, "A/USDT", "BTC/USDT", **options).warnings == ()  # a warning is an error in these tests
 
 
+@pytest.mark.parametrize("panel", ["long", "wide"])
+def test_a_panel_of_one_pair_is_called_so(root: Path, panel: str) -> None:
+    (only,) = exported(root, "ETH/USDT", panel=panel).results
+    assert only.name == f"{panel} panel of 1 pair"
+
+
 def test_dates_are_those_of_the_zone_that_is_asked_for(root: Path) -> None:
     report = exported(root, "ETH/USDT", start="2024-03-31", end="2024-04-01", tz="+02:00", format="parquet")
     assert report.results[0].first_open_ms == WINDOW.start_ms + 46 * 3_600_000
@@ -150,7 +156,7 @@ def test_a_damaged_chunk_fails_its_pair_alone_and_leaves_what_was_there(root: Pa
     before = everything(root.parent / "out")
     [chunk] = root.glob("binance/ETHUSDT/1m/chunks/*_2024-03-30.parquet")
     flip_a_byte(chunk)
-    with pytest.warns(MarketDataWarning, match="1 pair failed: ETH/USDT: .*verify --repair") as warned:
+    with pytest.warns(MarketDataWarning, match="1 pair failed: spot ETH/USDT .*verify --repair") as warned:
         report = exported(root, "ETH/USDT", "BTC/USDT", format=format, overwrite=True)
     assert warned[0].filename == __file__
     assert ([each.name for each in report.failed], report.ok) == (["ETH/USDT"], False)

@@ -18,6 +18,7 @@
   }
 
   const number = (value) => Number(value).toLocaleString("en-US");
+  const counted = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
   const panel = () => document.querySelector(".runs-here");
 
   /** Sends a request. Resolves to the JSON of the response; rejects with problem details (RFC 9457). */
@@ -166,8 +167,8 @@
   }
 
   function progressText(run) {
-    const days = run.days_asked ? `, ${number(run.days_done)} of ${number(run.days_asked)} days` : "";
-    const rows = run.rows ? `, ${number(run.rows)} klines` : "";
+    const days = run.days_asked ? `, ${number(run.days_done)} of ${counted(run.days_asked, "day")}` : "";
+    const rows = run.rows ? `, ${counted(run.rows, "kline")}` : "";
     return `${run.what || "run"} ${run.status}${days}${rows}`;
   }
 
@@ -175,7 +176,7 @@
   function resultText({ what, status, checks, results }) {
     if (what === "repair" && status === "success") return results.run?.mended ? `, ${number(results.run.mended)} repaired` : ", nothing to repair";
     const failed = checks.filter((check) => !check.passed).length;
-    if (failed) return `, ${failed} of ${checks.length} checks did not pass`;
+    if (failed) return `, ${failed} of ${counted(checks.length, "check")} did not pass`;
     return checks.length ? ", all checks passed" : "";
   }
 

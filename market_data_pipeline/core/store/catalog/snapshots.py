@@ -24,7 +24,7 @@ from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.chunks.encoding import footer_metadata, parse_footer
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
-from market_data_pipeline.core.text import reason_text
+from market_data_pipeline.core.text import count_text, reason_text
 
 _MOST_BYTES, _MOST_ROWS = 64_000_000, 200_000
 _MOST_LIVES, _MOST_CHARACTERS = 1000, 100
@@ -163,7 +163,7 @@ def _decode(content: bytes, market: Market) -> Snapshot:
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True, pre_buffer=False) as file:
             if file.metadata.num_rows > _MOST_ROWS:
-                raise ValueError(f"it says that it has {file.metadata.num_rows} rows")
+                raise ValueError(f"it says that it has {count_text(file.metadata.num_rows, 'row')}")
             footer = parse_footer(_FooterRecord, file.metadata.metadata)
             rows = file.read(columns=_SCHEMA.names, use_threads=False).to_pylist()
         if footer.market != market:

@@ -26,7 +26,7 @@ from market_data_pipeline.core.store.records import (
     flaws_of,
     flaws_records,
 )
-from market_data_pipeline.core.text import reason_text
+from market_data_pipeline.core.text import count_text, reason_text
 
 FOOTER_KEY = b"market_data"
 MOST_CHUNK_BYTES = 64_000_000
@@ -105,7 +105,7 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
     try:
         with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
             if file.metadata.num_rows > _MOST_ROWS:
-                raise ValueError(f"it says that it has {file.metadata.num_rows} rows")
+                raise ValueError(f"it says that it has {count_text(file.metadata.num_rows, 'row')}")
             footer = _footer_of(parse_footer(_FooterRecord, file.metadata.metadata))
             klines = file.read(use_threads=False)
     except (KeyError, TypeError, IndexError, MemoryError, pa.ArrowException) as error:

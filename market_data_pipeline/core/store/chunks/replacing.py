@@ -16,6 +16,7 @@ from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store.chunks.files import Chunk, chunk_problems
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.storage.protocol import patient
+from market_data_pipeline.core.text import count_text
 
 T = TypeVar("T")
 
@@ -54,8 +55,9 @@ def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:
     """Raise Overtaken if the new chunk lacks minutes that the stored one has. `dataset` is for people."""
     lost = np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
     if lost.size:
+        minutes = count_text(lost.size, "minute")
         raise Overtaken(
-            f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {lost.size} minutes that it has",
+            f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {minutes} that it has",
             (new.entry.sha256, stored.entry.sha256),
         )
 

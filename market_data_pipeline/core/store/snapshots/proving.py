@@ -18,6 +18,7 @@ from market_data_pipeline.core.store.snapshots.keeping import read_named
 from market_data_pipeline.core.store.snapshots.lists import Snapshot, digest_of, find_snapshot
 from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import count_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ def prove_snapshot(store: Store, name: str) -> SnapshotProof:
         found = list(in_order(look, listed[-1][1], threads=store.most_at_once))
         chunks, kept = chunks + len(found), kept + found.count(True)
         if lost := [entry.day for entry, is_kept in zip(listed[-1][1], found, strict=True) if is_kept is None]:
-            problems.append(f"{dataset.name}: {len(lost)} of {len(found)} chunks are gone or damaged, first {lost[0]}")
+            problems.append(
+                f"{dataset.name}: {len(lost)} of {count_text(len(found), 'chunk')} gone or damaged, first {lost[0]}"
+            )
     if digest_of(listed) != snapshot.sha256:
         problems.append(f"the lists of the snapshot {name} are not those that were written")
     return SnapshotProof(snapshot, chunks, kept, tuple(problems))
