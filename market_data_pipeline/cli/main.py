@@ -21,7 +21,7 @@ from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import EXIT_CODES, errors_in_one_line, keep_interrupted_code
 from market_data_pipeline.cli.research import commands as research_commands
 from market_data_pipeline.cli.shell import values
-from market_data_pipeline.cli.shell.misplaced import Commands
+from market_data_pipeline.cli.shell.misplaced import Commands, asks_for_help
 
 app = typer.Typer(
     name="market-data",
@@ -91,8 +91,9 @@ def _global_options(
     ] = False,
 ) -> None:
     context.obj = GlobalOptions(market, tuple(pair or ()), pairs_file, universe, align_tz, strict_pair)
-    with errors_in_one_line():
-        context.obj.require_taken(context.invoked_subcommand)
+    if not asks_for_help(context):
+        with errors_in_one_line():
+            context.obj.require_taken(context.invoked_subcommand)
 
 
 app.add_typer(data_commands.app)

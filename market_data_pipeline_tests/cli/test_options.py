@@ -61,6 +61,14 @@ def test_what_has_no_effect_is_refused(run: MarketData, words: str) -> None:
         assert line.startswith(f"error: {words.split()[0]}") and f" takes no {option}; " in line
 
 
+@pytest.mark.parametrize("words", REFUSED)
+def test_the_help_of_a_command_is_shown_whatever_stands_before_it(run: MarketData, words: str) -> None:
+    for option in VALUES:
+        done = run(option, *VALUES[option], *words.split(), "--help")
+        assert (done.exit_code, done.stderr) == (0, ""), (option, words)
+        assert done.stdout.lstrip().startswith("Usage: ") and words.split()[0] in done.stdout
+
+
 @pytest.mark.parametrize("words", [words for words in REFUSED if "--pair" not in REFUSED[words]])
 def test_a_universe_and_a_file_are_looked_for_where_pairs_are_taken(run: MarketData, words: str) -> None:
     for option, told in (("--universe", "no universe 'mine'"), ("--pairs-file", "cannot read pairs.txt")):

@@ -15,6 +15,13 @@ from market_data_pipeline.cli.shell.taken import refusal
 # Typer has click inside, or beside it, by its version, and names this class in neither.
 _UsageError: Any = typer.BadParameter.__base__
 
+_HELP = f"{__name__}.asks_for_help"
+
+
+def asks_for_help(context: typer.Context) -> bool:
+    """True if the command's help is asked for, whatever else is written."""
+    return bool(context.meta[_HELP])
+
 
 class Commands(TyperGroup):
     """The commands, with options before them that say which datasets are meant."""
@@ -22,7 +29,10 @@ class Commands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options before the command."""
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            # What stands behind the command is read after the options before it were judged.
+            ctx.meta[_HELP] = not set(ctx.help_option_names).isdisjoint(ctx.args)
+            return rest
         except _UsageError as error:
             option = getattr(error, "option_name", None)
             if option and _has(self.commands.values(), option):
