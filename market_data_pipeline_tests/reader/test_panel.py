@@ -141,7 +141,7 @@ def test_pairs_that_cannot_be_are_refused_in_one_line(spot, pairs, said):
         ({"tz": "Mars/Olympus"}, "no such time zone"),
         ({"start": "2024-03-30", "end": "2024-03-29"}, "is before the start"),
         ({"start": "yesterday"}, "not a date or ISO time"),
-        ({"at": "2023-01-01"}, "none of the 4 pairs has klines on 2023-01-01"),
+        ({"at": "2023-01-01"}, "no pair of 4 has klines on 2023-01-01"),
         ({"market": "margin"}, "no such market"),
     ],
 )
