@@ -148,6 +148,18 @@ def settings_of(exchange: RunningExchange) -> dict[str, str]:
     }
 
 
+def loaded_alone(root: Path, exchange: RunningExchange) -> Path:
+    """The chunk of the day as a backfill loads it now, in a data root of its own."""
+    tool = MarketData(root / "alone", exchange.url)
+    assert tool(*NEAR, "backfill", "--start", DAY, "--end", "2023-10-30").exit_code == 0
+    return chunk_files(tool.root)[DAY]
+
+
+def has_day(why: str) -> bool:
+    first, last = why.split()[1].split("..")
+    return first <= DAY <= last
+
+
 def test_a_day_in_the_daemon_with_kills_ends_confirmed_archived_and_equal_to_a_backfill(
     exchange: RunningExchange, root: Path, tmp_path: Path
 ) -> None:
@@ -171,23 +183,25 @@ def test_a_day_in_the_daemon_with_kills_ends_confirmed_archived_and_equal_to_a_b
         # A run that waited in the queue begins now; any other that did not end before was killed with the daemon.
         before = {run.id for run in runs(ui) if run.status != "QUEUED"}
         wait_for(lambda: state_of(data, DAY) == "confirmed", ui.log)
-        other = MarketData(tmp_path / "other", exchange.url)
-        assert other(*NEAR, "backfill", "--start", DAY, "--end", "2023-10-30").exit_code == 0
-        assert chunk_files(data)[DAY].read_bytes() == chunk_files(other.root)[DAY].read_bytes()
-        assert klines_of(chunk_files(data)[DAY]).num_rows == 1500
+        # Which sources the chunk names depends on how long this machine takes for the runs, its klines do not.
+        alone = klines_of(loaded_alone(tmp_path, exchange))
+        assert alone.num_rows == 1500
+        assert klines_of(chunk_files(data)[DAY]).equals(alone)
         # The archive has the day at ten, and ticks catch up on eight hours.
         for hours in (7, 4):
             asked = clock.now().strftime("%Y-%m-%dT%H:%MZ")
             wait_for(lambda asked=asked: any(cursor["minute"] >= asked for cursor in cursors_of(ui)), ui.log)
             clock.advance(hours * 3600)
         wait_for(lambda: state_of(data, DAY) == "archived", ui.log)
+        assert klines_of(chunk_files(data)[DAY]).equals(alone)
         wait_for(lambda: all(run.status in {"SUCCESS", "FAILURE", "CANCELED"} for run in runs(ui)), ui.log)
         assert {run.status for run in runs(ui) if run.id not in before} == {"SUCCESS"}, runs(ui)
         loaded = [run.why for run in runs(ui) if run.status == "SUCCESS" and run.why]
         # A run that a kill ended is requested again; one that succeeded is not.
         assert sorted(loaded) == sorted(set(loaded)), runs(ui)
-        assert any(why.startswith("to_confirm") and why.endswith(DAY) for why in loaded), loaded
-        assert any(why.startswith("to_archive") and why.endswith(DAY) for why in loaded), loaded
+        # On a slow machine the run that catches up ends after the day, and confirms it.
+        assert any(why.startswith(("to_confirm", "missing")) and has_day(why) for why in loaded), loaded
+        assert any(why.startswith("to_archive") and has_day(why) for why in loaded), loaded
         node = ui.ask(EVENTS, key=KEY, days=[DAY])
         states = {
             entry["text"].split(", ")[1]
