@@ -185,6 +185,20 @@ def test_an_exchange_that_never_answers_is_waited_for_some_seconds(run: MarketDa
 
 
 @pytest.mark.slow
+def test_the_cause_of_several_wrong_lines_is_told_once(run: MarketData) -> None:
+    pytest.importorskip("obstore")
+    away = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ALLOW_HTTP": "true"}
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": SECRET}
+    done = run.run("doctor", "--json", MARKET_DATA_DIR="s3://bucket/root", **away, **keys)
+    found = [line for line in json.loads(done.stdout)["lines"] if not line["ok"]]
+    assert [line["section"] for line in found] == ["settings", "places", "locks", "errors", "errors"]
+    assert "http://127.0.0.1:9 does not answer" in found[0]["detail"] and "check the network" in found[0]["cure"]
+    for line in found[1:]:
+        assert line["detail"] == "the same cause as of settings market-data.toml"
+        assert line["cure"] == "mend that first"
+
+
+@pytest.mark.slow
 def test_a_bucket_that_never_answers_is_waited_for_some_seconds(run: MarketData, silent: str) -> None:
     pytest.importorskip("obstore")
     began_s = time.monotonic()

@@ -6,7 +6,7 @@ looks (the other modules of this room), printing.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -47,6 +47,7 @@ class Examination:
         """Look at nothing yet."""
         self.unfinished: list[str] = []
         """The sections of looks that did not end in time. Their threads go on, and end with the process."""
+        self._causes: dict[str, str] = {}
 
     def lines(self) -> Iterator[Line]:
         """The lines in their order, each as soon as it and those before it are there."""
@@ -58,7 +59,7 @@ class Examination:
         began_s = time.monotonic()
         for look, told in begun:
             for line in self._of(look, told, began_s + look.within_s):
-                yield secrets.hidden(line)
+                yield secrets.hidden(self._told_once(line))
 
     def _of(self, look: _Look, told: "SimpleQueue[Line | None]", until_s: float) -> Iterator[Line]:
         while True:
@@ -71,6 +72,15 @@ class Examination:
             if line is None:
                 return
             yield line
+
+    def _told_once(self, line: Line) -> Line:
+        """The line, which names an earlier one in place of a cause that was told there."""
+        if not line.cause:
+            return line
+        if earlier := self._causes.get(line.cause):
+            return replace(line, detail=f"the same cause as of {earlier}", cure="mend that first")
+        self._causes[line.cause] = f"{line.section} {line.name}"
+        return line
 
 
 def _looks(settings: Settings) -> list[_Look]:

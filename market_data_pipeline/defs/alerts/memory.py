@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.alerts.news import Failure, News
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -137,13 +138,9 @@ class Memory:
             texts = [f"- {'' if cause.is_open else 'recovered: '}{cause.text}" for cause in causes[:_MOST_IN_SUMMARY]]
             more = len(causes) - len(texts) + self.forgotten
             texts += [f"- and {more} more"] if more else []
-            return {
-                "text": "\n".join(
-                    [f"market-data: {len(causes) + self.forgotten} other causes in the last hour", *texts]
-                ),
-                "kind": message.kind,
-                "causes": len(causes) + self.forgotten,
-            }
+            count = len(causes) + self.forgotten
+            first = f"market-data: {count_text(count, 'other cause')} in the last hour"
+            return {"text": "\n".join([first, *texts]), "kind": message.kind, "causes": count}
         (cause,) = causes
         return {
             "text": f"market-data: {_sentence(message.kind, cause)}",

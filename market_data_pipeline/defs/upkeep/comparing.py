@@ -36,7 +36,7 @@ class Compared:
         manifest: whether the manifest is to be recorded.
         combined: the combined file, if it is to be recorded.
         problem: why the dataset cannot be read, one line; empty if it can.
-        may_pass: whether the problem is one of the disk.
+        may_pass: whether the same may succeed later: the problem is one of the disk.
     """
 
     name: str

@@ -40,7 +40,8 @@ def delete_old_runs(
     if not kept_days:
         raise UsageError("MARKET_DATA_RUNS_KEPT_DAYS is 0, so all runs are kept; give kept_days in the run config")
     pruned = prune(context.instance, datetime.now(UTC) - timedelta(days=kept_days))
-    context.log.info(f"{count_text(pruned.runs, 'run')} deleted that ended more than {kept_days} days ago")
+    ended = f"ended more than {count_text(kept_days, 'day')} ago"
+    context.log.info(f"{count_text(pruned.runs, 'run')} deleted that {ended}")
     return dg.Output(None, metadata={"runs": pruned.runs, "kept_days": kept_days, "leftovers": pruned.leftovers})
 
 
@@ -67,5 +68,5 @@ def daily_prune(context: dg.ScheduleEvaluationContext, tools: dg.ResourceParam[T
     if not tools.runs_kept_days:
         return dg.SkipReason("MARKET_DATA_RUNS_KEPT_DAYS is 0: all runs are kept.")
     if not has_old_runs(context.instance, datetime.now(UTC) - timedelta(days=tools.runs_kept_days)):
-        return dg.SkipReason(f"No run has ended more than {tools.runs_kept_days} days ago.")
+        return dg.SkipReason(f"No run has ended more than {count_text(tools.runs_kept_days, 'day')} ago.")
     return dg.RunRequest()

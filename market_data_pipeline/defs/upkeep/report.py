@@ -19,6 +19,7 @@ from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import count_text, told_of
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_pairs
 from market_data_pipeline.defs.metadata import combined_event, manifest_event
@@ -55,13 +56,13 @@ def report_datasets(
     with closing(comparing):
         for found in comparing:
             if found.problem:
-                failed.append(f"{found.name}: {found.problem}")
+                failed.append(told_of(found.name, found.problem))
                 context.log.warning(failed[-1])
             elif found.files and found.needs_run:
                 with _refusal_named():
                     _record(context, found, found.files)
                 datasets, days = datasets + 1, days + len(found.untold)
-                context.log.info(f"{found.name}: {len(found.untold)} of {found.days} days were told again")
+                context.log.info(f"{found.name}: {len(found.untold):,} of {count_text(found.days, 'day')} told again")
             tools.caller.on_compared(found)
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
