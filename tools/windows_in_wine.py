@@ -166,7 +166,8 @@ def make_debian(wine: Wine) -> None:
     done = subprocess.run(["debootstrap", "--variant=minbase", DEBIAN, str(wine.debian), mirror()], check=False)
     if done.returncode:
         sys.exit(f"error: debootstrap ended with {done.returncode}")
-    shutil.copy("/etc/resolv.conf", wine.debian / "etc" / "resolv.conf")
+    for name in ("resolv.conf", "hosts"):  # without `hosts` there is no `localhost`
+        shutil.copy(f"/etc/{name}", wine.debian / "etc" / name)
     wine.must("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *DEBIAN_PACKAGES)
     wine.must("sh", "-c", "wineboot --init && wineserver --wait")
 
