@@ -3,6 +3,7 @@
 Does not belong here: killing it, any assertion about the project.
 """
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Protocol
 # its own, without a window.
 OWN_CONSOLE = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
 """For `creationflags` of a process that is to be interrupted or stopped."""
+IN_WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+"""Whether this is Python for Windows in Wine."""
 _CTRL_C, _CTRL_BREAK = 0, 1
 # The sender is in that console then, too, and must not end by what it sends.
 _SEND = """
