@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -144,6 +145,8 @@ def main() -> int:
     options = parser.parse_args()
     if not sys.platform.startswith("linux") or os.geteuid() != 0 or not shutil.which("debootstrap"):
         sys.exit("error: this needs root on Linux, and debootstrap: apt-get install debootstrap")
+    # As an error, by which subprocess ends what it has started; that would run on, and disturb the next run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     wine = Wine(options.folder.resolve())
     wine.folder.mkdir(parents=True, exist_ok=True)
     wine.once("debian", f"{DEBIAN} {DEBIAN_PACKAGES}", lambda: make_debian(wine))
