@@ -168,9 +168,9 @@ def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:
 
 
 def without_progress(stderr: str) -> str:
-    """What a command wrote to stderr, less the progress lines of a load that takes longer than ten seconds."""
-    lines = stderr.splitlines(keepends=True)
-    return "".join(line for line in lines if not re.match(r"(spot|futures) \S+: \d+ of \d+ days?, ", line))
+    """What a command wrote to stderr, less the progress lines of a load or an export that takes seconds."""
+    progress = re.compile(r"(spot|futures) \S+: \d+ of \d+ days?, |exporting \S+, \d+ of \d+$")
+    return "".join(line for line in stderr.splitlines(keepends=True) if not progress.match(line))
 
 
 def dataset_folder(root: Path, market: str, token: str) -> Path:
