@@ -92,7 +92,7 @@ def test_a_damaged_pair_is_exit_code_1_and_the_others_are_written(loaded: Market
     flip_a_byte(chunk)
     done = loaded(*of("P*"), "export", "--format", "csv", "--output", output)
     assert done.exit_code == 1, done.output
-    assert "failed    P0/USDT: " in done.stdout and "verify --repair" in done.stdout
+    assert "failed    futures P0/USDT" in done.stdout and "verify --repair" in done.stdout, done.stdout
     assert [name for name in everything(output) if name.endswith(".csv")] == ["binanceusdm/P1USDT_1m.csv"]
 
 
