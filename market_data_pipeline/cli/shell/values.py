@@ -58,9 +58,11 @@ def universe(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _default_market() -> str:
+    """The market of the settings, empty if MARKET_TYPE is none: another market's pairs would mislead."""
     from market_data_pipeline.settings import load_usable
 
-    return load_usable()[0].market_type
+    settings, refused = load_usable()
+    return "" if "MARKET_TYPE" in refused else settings.market_type
 
 
 def _answer(question: str, find: Callable[[Any], list[str]]) -> list[str]:
