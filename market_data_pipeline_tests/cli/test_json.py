@@ -26,7 +26,6 @@ from market_data_pipeline_tests.support import (
     chunk_files,
     flip_a_byte,
     parsed,
-    strike,
     wait_until,
 )
 
@@ -130,10 +129,11 @@ def test_a_load_tells_its_begin_what_failed_and_the_result(market_data: Callable
     assert result["run_id"]
 
 
-def test_a_failed_day_is_an_event_and_in_the_result(market_data: Callable[..., MarketData], simulate: Any) -> None:
-    running = simulate()
-    strike(running.exchange, "400", times=100)
-    done = market_data(running)(*SPOT, "backfill", *DAYS, "--source", "rest", "--json")
+def test_a_failed_day_is_an_event_and_in_the_result(market_data: Callable[..., MarketData]) -> None:
+    # The archive has a day when it is over.
+    done = market_data()(
+        *SPOT, "backfill", "--start", "2024-05-14", "--end", "2024-05-16", "--source", "archive", "--json"
+    )
     events, result = parsed(done.stdout)
     failed = [event for event in events if event["event"] == "failed"]
     assert done.exit_code in (1, 3)
