@@ -9,7 +9,7 @@ https://docs.dagster.io/guides/automate/sensors
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -19,6 +19,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES, Freshness, freshness, since_ms
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.resources import Tools
@@ -32,6 +33,8 @@ _LATE_MINUTES = 10
 _MOST_READ = 100
 # Of the late ones of a market. Each is asked for at the exchange; where live mode is gone, they are all late.
 _MOST_ASKED = 5
+_Live = tuple[DatasetStore, int | None]
+"""A live dataset, and how many closed minutes it lacks."""
 
 
 def followed_sensor(datasets: Sequence[Dataset], tools: Tools) -> dg.SensorDefinition:
@@ -46,30 +49,32 @@ def followed_sensor(datasets: Sequence[Dataset], tools: Tools) -> dg.SensorDefin
     )
     def live_is_followed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         log_to(tools.logs)
-        stored, seen, events = _live(datasets, tools), 0, list[dg.AssetCheckEvaluation]()
-        failed = _failed(context.instance, [files.dataset for files in stored])
+        live, events = _live(datasets, tools), list[dg.AssetCheckEvaluation]()
+        failed = _failed(context.instance, [files.dataset for files, _ in live])
         for market in Market:
-            of_market = [files for files in stored if files.dataset.market is market]
-            seen += len(of_market)
+            of_market = [seen for seen in live if seen[0].dataset.market is market]
             events += _evaluations(of_market, failed, tools)
         late = sum(not event.passed for event in events)
-        summary = f"{count_text(seen, 'live dataset')} looked at, {late} of them newly late."
+        summary = f"{count_text(len(live), 'live dataset')} looked at, {late} of them newly late."
         return dg.SensorResult(asset_events=events, skip_reason=summary)
 
     return live_is_followed
 
 
-def _live(datasets: Sequence[Dataset], tools: Tools) -> list[DatasetStore]:
+def _live(datasets: Sequence[Dataset], tools: Tools) -> list[_Live]:
     """Those that are marked live, of so many that are chosen anew each time; a damaged one has a check of its own."""
-    found = list[DatasetStore]()
-    for dataset in random.sample(datasets, min(len(datasets), _MOST_READ)):
-        try:
+    now_s = tools.turns.clock()
+
+    def look(dataset: Dataset) -> _Live | None:
+        with suppress(MarketDataError):
             stored = tools.store.find(dataset.market, dataset.pair)
             if stored and stored.live:
-                found.append(tools.store.open(stored))
-        except MarketDataError:
-            continue
-    return found
+                files = tools.store.open(stored)
+                return files, _minutes_behind(files, now_s)
+        return None
+
+    chosen = random.sample(datasets, min(len(datasets), _MOST_READ))
+    return list(filter(None, in_order(look, chosen, threads=tools.store.most_at_once)))
 
 
 def _failed(instance: dg.DagsterInstance, datasets: Sequence[Dataset]) -> Mapping[str, bool]:
@@ -80,13 +85,12 @@ def _failed(instance: dg.DagsterInstance, datasets: Sequence[Dataset]) -> Mappin
 
 
 def _evaluations(
-    of_market: Sequence[DatasetStore], failed: Mapping[str, bool], tools: Tools
+    of_market: Sequence[_Live], failed: Mapping[str, bool], tools: Tools
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """One for each dataset that is late and was not, as far as the exchange confirms it, or the other way round."""
     late = list[DatasetStore]()
-    for files in of_market:
+    for files, minutes in of_market:
         has_failed = failed.get(files.dataset.name, False)
-        minutes = _minutes_behind(files, tools.turns.clock())
         if minutes is None or minutes > _LATE_MINUTES:
             late += [] if has_failed else [files]
         elif has_failed and minutes <= ALLOWED_MINUTES:
