@@ -25,8 +25,8 @@ from market_data_pipeline.core.text import one_line
 from market_data_pipeline.settings import Settings, load_usable
 
 _WITHIN_S = 5.0
-# A request has 4 s, and is tried again for 7.
-_EXCHANGE_WITHIN_S = 9.0
+# A request to the exchange has 4 s, and is tried again for 7. A bucket that refuses connections is tried again for 4.
+_NETWORK_WITHIN_S = 9.0
 _MOST_CHARACTERS = 300
 
 
@@ -85,22 +85,26 @@ class Examination:
 
 def _looks(settings: Settings) -> list[_Look]:
     root = _root_of(settings)
-    looks = [_Look(SETTINGS, partial(universes, settings), places.LATE)] if root is not None else []
+    in_bucket = not isinstance(settings.market_data_dir, Path)
+    root_within_s = _NETWORK_WITHIN_S if in_bucket else _WITHIN_S
+    looks = []
+    if root is not None:
+        looks.append(_Look(SETTINGS, partial(universes, settings), places.LATE, root_within_s))
     looks.append(_Look(places.SECTION, partial(places.folders, settings), places.LATE))
-    if root is not None and not isinstance(settings.market_data_dir, Path):
-        looks.append(_Look(places.SECTION, partial(places.bucket, root), places.LATE_BUCKET, _EXCHANGE_WITHIN_S))
+    if root is not None and in_bucket:
+        looks.append(_Look(places.SECTION, partial(places.bucket, root), places.LATE_BUCKET, root_within_s))
     for market in Market:
         look = partial(network.market, settings, market)
-        looks.append(_Look(network.SECTION, look, network.LATE, _EXCHANGE_WITHIN_S))
+        looks.append(_Look(network.SECTION, look, network.LATE, _NETWORK_WITHIN_S))
     looks.append(_Look(network.SECTION, partial(network.proxies, settings), network.LATE))
     looks.append(_Look(limits.SECTION, limits.open_files, "run it again"))
     if root is not None:
-        looks.append(_Look(locks.SECTION, partial(locks.locks, settings), locks.LATE))
+        looks.append(_Look(locks.SECTION, partial(locks.locks, settings), locks.LATE, root_within_s))
     looks.append(_Look(storage.SECTION, partial(storage.storage, settings), storage.LATE))
-    looks.append(_Look(storage.SECTION, partial(processes.processes, settings), storage.LATE, _EXCHANGE_WITHIN_S))
+    looks.append(_Look(storage.SECTION, partial(processes.processes, settings), storage.LATE, _NETWORK_WITHIN_S))
     if root is not None:
-        looks.append(_Look(errors.SECTION, partial(errors.errors, settings), errors.LATE))
-        looks.append(_Look(errors.SECTION, partial(errors.live, settings), errors.LATE, _EXCHANGE_WITHIN_S))
+        looks.append(_Look(errors.SECTION, partial(errors.errors, settings), errors.LATE, root_within_s))
+        looks.append(_Look(errors.SECTION, partial(errors.live, settings), errors.LATE, _NETWORK_WITHIN_S))
     return looks
 
 

@@ -22,8 +22,8 @@ from market_data_pipeline.core.text import one_line
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-# A server that refuses connections has refused this many within 2 s.
-_FEW_RETRIES, _MANY_RETRIES = 8, 1000
+# A server that refuses connections has refused this many within 4 s. The pauses between them are random.
+_FEW_RETRIES, _FEW_PAUSE_S, _MANY_RETRIES = 8, 0.5, 1000
 # Those of a role are got again before they expire: botocore gives none that have less than ten minutes left.
 _CREDENTIALS_KEPT = timedelta(minutes=5)
 _ENDPOINT = re.compile(r"https?://[^\s/@?#]+/?")
@@ -82,8 +82,8 @@ def opened(root: str, patience: Patience = OF_LOADS, *, has_answered: bool = Fal
         "read_timeout": timedelta(seconds=patience.silent_s),
         "allow_http": bool(endpoint and endpoint.startswith("http://")),
     }
-    longest_pause = timedelta(seconds=patience.longest_pause_s)
-    pauses = {"init_backoff": timedelta(seconds=0.1), "max_backoff": longest_pause, "base": 2}
+    longest_pause_s = patience.longest_pause_s if has_answered else _FEW_PAUSE_S
+    pauses = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=longest_pause_s), "base": 2}
     retries: Any = {
         "max_retries": _MANY_RETRIES if has_answered else _FEW_RETRIES,
         "retry_timeout": timedelta(seconds=patience.tries_s),
