@@ -44,10 +44,10 @@ class DatasetStore(ChunkWriter):
     def undisturbed(self) -> Iterator[None]:
         """Refresh, and keep other processes from writing until the block ends, so that what looks damaged then is.
 
-        In a folder that this process may only read, there is no lock: it is a second look.
+        In a bucket, and in a folder that this process may only read, there is no lock: it is a second look.
         """
         with ExitStack() as stack:
-            if self._files.exists(self.folder):
+            if not self._files.is_conditional and self._files.exists(self.folder):
                 with suppress(OSError):
                     stack.enter_context(self._lock.acquire(timeout=_LONGEST_WAIT_S))
             self.refresh()

@@ -74,7 +74,11 @@ class Bucket:
 
     def exists(self, path: BucketPath) -> bool:
         """See `Storage.exists`."""
-        return self.version(path) is not None or bool(self.names(path))
+        found = self.is_file(path)
+        if not found and not self._objects.is_known_to_exist:
+            # The answer is the same where there is no bucket. Only a listing tells that.
+            self._objects.within(path)
+        return found
 
     def is_file(self, path: BucketPath) -> bool:
         """See `Storage.is_file`."""

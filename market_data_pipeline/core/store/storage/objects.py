@@ -86,6 +86,8 @@ class Objects:
         self._lock = threading.Lock()
         # What is in the memory of this process is opened once.
         self._has_answered = root.startswith("memory:")
+        self.is_known_to_exist = False
+        """Whether the bucket is; that it has no such object, is answered without a bucket, too."""
         self._opened: tuple[tuple[int, bool], ObjectStore] | None = None
 
     def get(self, path: BucketPath) -> Found:
@@ -246,7 +248,7 @@ class Objects:
                 if self._is_hurried:
                     self._away_until_s, self._problem = time.monotonic() + _AWAY_S, error.strerror or str(error)
             raise
-        self._has_answered = True
+        self._has_answered = self.is_known_to_exist = True
 
 
 class _Ranges(io.RawIOBase):

@@ -184,7 +184,7 @@ class Storage(Protocol[P]):
         """As `version`, of several files that lie in one folder."""
 
     def exists(self, path: P) -> bool:
-        """True if there is anything of this name, also if it cannot be read."""
+        """True if there is anything of this name, also if it cannot be read. In a bucket there are no folders."""
 
     def is_file(self, path: P) -> bool:
         """True if there is a file of this name."""
