@@ -19,6 +19,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
+from market_data_pipeline.core.source_names import SOURCE_NAMES, SOURCE_NAMES_TEXT
 from market_data_pipeline.validators import of_form, read_by, refusing, require_owners, require_url
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Settings(BaseSettings):
     ] = None
     market_data_source: Annotated[
         str,
-        of_form("auto|rest|archive", "write auto, rest or archive"),
+        of_form("|".join(SOURCE_NAMES), f"write {SOURCE_NAMES_TEXT}"),
         Field(
             description="where klines come from: `auto` (the archive where it has them, else REST), `rest` or `archive`"
         ),

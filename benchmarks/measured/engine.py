@@ -18,8 +18,9 @@ from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.loading.window import parse_window
+from market_data_pipeline.core.source_names import SOURCE_NAMES
 from market_data_pipeline.core.sources.budgets.file import BudgetFile
-from market_data_pipeline.core.sources.opening import SOURCES, open_source
+from market_data_pipeline.core.sources.opening import open_source
 from market_data_pipeline.core.sources.union import source as _imported_before_the_stopwatch  # noqa: F401
 from market_data_pipeline.core.store.root import Store
 
@@ -52,7 +53,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = load_parser(__doc__)
     parser.add_argument("--root", required=True, type=Path, help="data root")
-    parser.add_argument("--source", default="rest", choices=SOURCES)
+    parser.add_argument("--source", default="rest", choices=SOURCE_NAMES)
     return parser.parse_args()
 
 

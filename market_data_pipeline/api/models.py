@@ -12,6 +12,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import is_pattern
+from market_data_pipeline.core.source_names import SourceName
 
 _UTC = parse_zone("UTC")
 
@@ -114,9 +115,7 @@ class Backfill(ManyPairs):
     chunk_size: int | None = Field(
         default=None, ge=1, le=1_000_000, description="rows per Parquet row group; the whole day if not given"
     )
-    source: Literal["auto", "rest", "archive"] | None = Field(
-        default=None, description="source of the klines; MARKET_DATA_SOURCE if not given"
-    )
+    source: SourceName | None = Field(default=None, description="source of the klines; MARKET_DATA_SOURCE if not given")
     refetch: bool = Field(default=False, description="request stored klines again, too")
     strict_pair: bool = Field(default=False, description="refuse a pair that the market does not list")
 

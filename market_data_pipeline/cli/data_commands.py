@@ -24,7 +24,8 @@ from market_data_pipeline.cli.outcome import (
 )
 from market_data_pipeline.cli.research.commands import verify_snapshot
 from market_data_pipeline.cli.shell.examples import examples
-from market_data_pipeline.cli.shell.values import SOURCES, one_of, zone
+from market_data_pipeline.cli.shell.values import one_of, zone
+from market_data_pipeline.core.source_names import SOURCE_NAMES
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.verify import ProofRequest
@@ -71,7 +72,7 @@ def backfill(
             metavar="auto|rest|archive",
             help="Where klines come from; auto is the archive where it has them, else REST. "
             "The setting MARKET_DATA_SOURCE if not given.",
-            autocompletion=one_of(SOURCES),
+            autocompletion=one_of(SOURCE_NAMES),
         ),
     ] = None,
     refetch: Annotated[
@@ -182,7 +183,7 @@ def verify(
         typer.Option(
             metavar="rest|archive",
             help="Also compare stored klines with this source, on a sample of days.",
-            autocompletion=one_of(SOURCES[1:]),
+            autocompletion=one_of(SOURCE_NAMES[1:]),
         ),
     ] = None,
     every_day: Annotated[

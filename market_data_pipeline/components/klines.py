@@ -17,6 +17,7 @@ from market_data_pipeline.components.choosing import choose
 from market_data_pipeline.components.scaffolding import KlineDatasetsScaffolder
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.source_names import SourceName
 from market_data_pipeline.defs.location import definitions_beside
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.settings import load as load_settings
@@ -79,7 +80,7 @@ class KlineDatasetsComponent(dg.Component, dg.Model, dg.Resolvable):
         ),
     ] = None
     source: Annotated[
-        Literal["auto", "rest", "archive"] | None,
+        SourceName | None,
         Field(
             description="where klines come from: `auto` is the archive where it has them, else REST. "
             "MARKET_DATA_SOURCE if left out",

@@ -11,5 +11,5 @@ Its rooms, from the outermost to the innermost; each may import those below it:
     counting   what processes have counted, for those who watch them
 
 `errors` has every error that a person can meet, `text` the numbers that several faces show, `again` how often what
-failed is tried.
+failed is tried, `source_names` what a user may give as the source.
 """

@@ -11,7 +11,6 @@ from typing import Any
 import typer
 
 MARKETS = ("spot", "futures")
-SOURCES = ("auto", "rest", "archive")
 STATUSES = ("trading", "paused", "ended", "all")
 
 Complete = Callable[[typer.Context, str], list[str]]

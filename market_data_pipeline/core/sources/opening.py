@@ -1,6 +1,6 @@
 """Sources by their name: `auto`, `rest` and `archive`, and the sources of live mode.
 
-Belongs here: the names that users may give, and the addresses. Does not belong here: how a source works.
+Belongs here: what each name stands for, and the addresses. Does not belong here: how a source works.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +13,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.pair import token_of
+from market_data_pipeline.core.source_names import SOURCE_NAMES, SOURCE_NAMES_TEXT
 from market_data_pipeline.core.sources.budgets.budget import BudgetOf
 from market_data_pipeline.core.sources.protocol import KlineSource, Usage
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from market_data_pipeline.core.sources.rest.client import RestClient
     from market_data_pipeline.core.sources.rest.market import RestMarket
 
-SOURCES = ("auto", "rest", "archive")
 # Serves spot's market data where the exchange's own address answers 451; there is none for futures.
 # https://developers.binance.com/docs/binance-spot-api-docs/faqs/market_data_only
 PUBLIC_SPOT_ADDRESS = "https://data-api.binance.vision"
@@ -65,8 +65,8 @@ def open_source(
     Raises:
         UsageError: there is no source of this name.
     """
-    if name not in SOURCES:
-        raise UsageError(f"no such source: {name!r}; give {', '.join(SOURCES[:-1])} or {SOURCES[-1]}")
+    if name not in SOURCE_NAMES:
+        raise UsageError(f"no such source: {name!r}; give {SOURCE_NAMES_TEXT}")
     given = {"patience_s": patience_s, "deadline_s": deadline_s}
     limits = {limit: seconds for limit, seconds in given.items() if seconds is not None}
     client = _client(market, budget_of=budget_of, base_url=base_url, extra_sleep_s=extra_sleep_s, **limits)

@@ -19,13 +19,13 @@ from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.patterns import parse_patterns
+from market_data_pipeline.core.source_names import SOURCE_NAMES, SOURCE_NAMES_TEXT
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import refusal_of_disk
 
 UNIVERSES_FILE = "market-data.toml"
 _MOST_BYTES = 1_000_000
-_SOURCES = ("auto", "rest", "archive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ def _universe(name: str, table: Any, where: str) -> Universe:
             parse_instant(table["start"], zone)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
-    if table.get("source", "auto") not in _SOURCES:
-        raise UsageError(f"{where}: source must be one of {', '.join(_SOURCES)}, not {table['source']!r:.60}")
+    if table.get("source", "auto") not in SOURCE_NAMES:
+        raise UsageError(f"{where}: source must be {SOURCE_NAMES_TEXT}, not {table['source']!r:.60}")
     more = {key: value for key, value in table.items() if key not in {"market", "pairs"}}
     return Universe(name, market, tuple(table["pairs"]), **more)
 

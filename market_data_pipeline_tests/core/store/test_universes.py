@@ -73,7 +73,7 @@ def test_one_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path):
         ('[universe.a]\nmarket = "spot"\npairs = ["*"]\nzone = "Mars"', "no such time zone"),
         ('[universe.a]\nmarket = "spot"\npairs = ["*"]\nstart = "soon"', "soon"),
         ('[universe.a]\nmarket = "spot"\npairs = ["*"]\nstart = 2021-01-01', "start must be a text in quotes"),
-        ('[universe.a]\nmarket = "spot"\npairs = ["*"]\nsource = "web"', "source must be one of auto, rest, archive"),
+        ('[universe.a]\nmarket = "spot"\npairs = ["*"]\nsource = "web"', "source must be auto, rest or archive"),
         ('[universe.a]\nmarket = "spot"\npairs = ["*"]\nlive = 1', "live must be true or false"),
         ('[universe.a]\nmarket = "spot"\npairs = ["*"]\npeirs = 1', "unknown key peirs"),
     ],
