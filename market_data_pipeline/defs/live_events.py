@@ -85,7 +85,8 @@ class LiveEvents:
                 self._last_events[update.name, entry.day] = _LastEvent(time.monotonic(), entry.is_over)
                 yield event
         if (is_fresh := not (update.is_behind or update.error)) != self._fresh.get(update.name):
-            freshness = _freshness_event(open_store().dataset, update, is_fresh)
+            state = "behind: a run has to load the missing days" if update.is_behind else "current"
+            freshness = freshness_evaluation(open_store().dataset, is_fresh, update.error or state)
             self._fresh[update.name] = is_fresh
             yield freshness
 
@@ -106,12 +107,12 @@ def _day_event(
     return event(key, partition=entry.day, metadata=day_metadata(store, result))
 
 
-def _freshness_event(dataset: Dataset, update: Update, is_fresh: bool) -> dg.AssetCheckEvaluation:
-    state = "behind: a run has to load the missing days" if update.is_behind else "current"
+def freshness_evaluation(dataset: Dataset, is_fresh: bool, detail: str) -> dg.AssetCheckEvaluation:
+    """An evaluation of `newest_kline_is_fresh` that no run has asked for."""
     return dg.AssetCheckEvaluation(
         asset_key=asset_key(dataset, KLINES),
         check_name=FRESH,
         passed=is_fresh,
         severity=dg.AssetCheckSeverity.WARN,
-        description=update.error or state,
+        description=detail,
     )

@@ -17,11 +17,12 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from market_data_pipeline.core.errors import MarketDataError, SourceError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
-from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES, Freshness, freshness, since_ms
+from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES, freshness, since_ms
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.defs.live_events import freshness_evaluation
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import FOLLOWED, FRESH, KLINES
@@ -94,29 +95,20 @@ def _evaluations(
         if minutes is None or minutes > _LATE_MINUTES:
             late += [] if has_failed else [files]
         elif has_failed and minutes <= ALLOWED_MINUTES:
-            yield _evaluation(files.dataset, Freshness(True, minutes, f"{minutes} min behind this machine's clock"))
+            yield freshness_evaluation(files.dataset, True, f"{minutes} min behind this machine's clock")
     if late:
         with closing(tools.live_sources(late[0].dataset.market)) as sources:
             for files in late[:_MOST_ASKED]:
                 try:
                     fresh = freshness(files, sources.of(files.dataset.pair))
                 except SourceError as error:
-                    fresh = Freshness(False, None, str(error))
+                    yield freshness_evaluation(files.dataset, False, str(error))
+                    continue
                 if not fresh.ok:
-                    yield _evaluation(files.dataset, fresh)
+                    yield freshness_evaluation(files.dataset, False, fresh.detail)
 
 
 def _minutes_behind(files: DatasetStore, now_s: float) -> int | None:
     """How many closed minutes are not stored, by this machine's clock; None without any that is."""
     since = since_ms(files)
     return None if since is None else max(0, round(now_s * 1000) - since) // MINUTE_MS
-
-
-def _evaluation(dataset: Dataset, fresh: Freshness) -> dg.AssetCheckEvaluation:
-    return dg.AssetCheckEvaluation(
-        asset_key=asset_key(dataset, KLINES),
-        check_name=FRESH,
-        passed=fresh.ok,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=fresh.detail,
-    )
