@@ -334,7 +334,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_the_changelog_names_the_version() -> None:
     from market_data_pipeline import __version__
 
-    assert f"## {__version__}" in text("CHANGELOG.md") or "## Unreleased" in text("CHANGELOG.md")
+    assert re.search(rf"^## {re.escape(__version__)} - 20\d\d-\d\d-\d\d$", text("CHANGELOG.md"), flags=re.MULTILINE)
 
 
 def test_the_offsets_of_zones_are_right() -> None:
