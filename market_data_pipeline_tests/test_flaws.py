@@ -102,7 +102,7 @@ def test_pages_and_dagster_name_them(run: MarketData) -> None:
 
     store = Store(run.root).create(Market.SPOT, "XYZ/USDT", zone=parse_zone("UTC"), start=date(2024, 4, 1))
     day = store.dataset.day("2024-05-02")
-    metadata = day_metadata(store, DayResult(day, Outcome.UNCHANGED, store.entries[day.key]))
+    metadata = day_metadata(store.chunk_path(day), DayResult(day, Outcome.UNCHANGED, store.entries[day.key]))
     assert metadata["flaws"] == VOLUME.text
     assert manifest_metadata(status_of(store))["flaws"] == 2
 

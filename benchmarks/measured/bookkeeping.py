@@ -48,7 +48,7 @@ def main() -> None:
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with DayRecorder(context, context.asset_key, store) as recorder:
+        with DayRecorder(context, context.asset_key, store.chunk_path) as recorder:
             for day in context.partition_keys:
                 recorder.note(DayResult(_DATASET.day(day), Outcome.LOADED, _entry(day)))
         return dg.MaterializeResult(metadata={**ALREADY_RECORDED})

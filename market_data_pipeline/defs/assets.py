@@ -200,7 +200,7 @@ def _load(
     done = Summary()
     with (
         _planned(dataset, sorted(context.partition_keys), config, tools) as load,
-        DayRecorder(context, context.asset_key, load.store) as recorder,
+        DayRecorder(context, context.asset_key, load.store.chunk_path) as recorder,
     ):
         for result in load_days(load, row_group_rows=config.chunk_size):
             if result.entry and result.klines is not None:

@@ -22,6 +22,7 @@ from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.summary import Summary
 from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.core.text import told_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
@@ -114,9 +115,11 @@ class _Recorder:
         """Record a message; return what failed, if anything did."""
         match message:
             case Begun(dataset=dataset):
-                store = self._tools.open_dataset(dataset)
+                # To open the dataset would be to read each chunk that the manifest does not list yet.
+                folder = self._tools.store.folder(dataset.market, dataset.pair)
                 self._dataset, self._recorded = dataset, recorded_days(self._context.instance, dataset)
-                self._days = DayRecorder(self._context, asset_key(dataset, KLINES), store)
+                path_of = partial(layout.chunk_path, folder, dataset)
+                self._days = DayRecorder(self._context, asset_key(dataset, KLINES), path_of)
             case DayResult(outcome=outcome):
                 if self._days and not (outcome is not Outcome.LOADED and message.day.key in self._recorded):
                     self._days.note(message)

@@ -106,7 +106,7 @@ def _repaired(context: dg.OpExecutionContext, proof: Proof, tools: Tools) -> Ite
     """Repair one dataset. Record in Dagster the days that were loaded, the manifest, and the checks of a new proof."""
     dataset = proof.verification.dataset
     store, open_source = tools.open_dataset(dataset), tools.opener
-    with DayRecorder(context, asset_key(dataset, KLINES), store) as recorder:
+    with DayRecorder(context, asset_key(dataset, KLINES), store.chunk_path) as recorder:
 
         def on_day(result: DayResult) -> None:
             recorder.note(result)

@@ -104,7 +104,7 @@ def _day_event(
     result = DayResult(store.dataset.day(entry.day), Outcome.LOADED, entry)
     key = asset_key(store.dataset, KLINES)
     event = dg.AssetObservation if entry.day in instance.get_materialized_partitions(key) else dg.AssetMaterialization
-    return event(key, partition=entry.day, metadata=day_metadata(store, result))
+    return event(key, partition=entry.day, metadata=day_metadata(store.chunk_path(result.day), result))
 
 
 def freshness_evaluation(dataset: Dataset, is_fresh: bool, detail: str) -> dg.AssetCheckEvaluation:

@@ -17,11 +17,11 @@ from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import SCHEMA
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.store.combined import Combined
-from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.layout import MANIFEST_FILE, REVISIONS_FILE
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.status import DatasetStatus
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import kinds_text, size_text
 from market_data_pipeline.instance.names import COMBINED, DATA_VERSION_TAG, MANIFEST, ROWS, asset_path
 
@@ -59,7 +59,7 @@ def column_schema() -> dg.TableSchema:
     )
 
 
-def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
+def day_metadata(chunk: StorePath, result: DayResult) -> Mapping[str, Any]:
     """Metadata of a day: its rows, its absent minutes, its chunk and where that is; on odd days what is odd.
 
     Dagster takes 150 bytes for an entry, so what belongs together is one. The chart of a day and the rest of its
@@ -73,7 +73,7 @@ def day_metadata(store: DatasetStore, result: DayResult) -> Mapping[str, Any]:
         "absent": absences_text(entry.absences),
         "chunk": f"{result.outcome}, {entry.state}, {entry.source}, {size_text(entry.size_bytes)}, "
         f"sha256 {entry.sha256[:_SHORT]}…",
-        "file": dg.MetadataValue.path(str(store.chunk_path(result.day))),
+        "file": dg.MetadataValue.path(str(chunk)),
     }
     if evidence := evidence_of(entry.absences):
         metadata["evidence"] = "; ".join(evidence)

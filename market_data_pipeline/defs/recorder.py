@@ -6,14 +6,16 @@ Belongs here: when a materialization is logged. Does not belong here: its metada
 
 import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import dagster as dg
 
+from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
-from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.defs.metadata import day_metadata, findings_table, tells_of_chunk
 from market_data_pipeline.instance.events.batches import REFUSALS, record, refusal_text
 from market_data_pipeline.instance.events.recorded import recorded_meanwhile
@@ -29,18 +31,21 @@ class DayRecorder:
     """Logs one materialization per finished day, about once a second, with one database commit each time."""
 
     def __init__(
-        self, context: dg.AssetExecutionContext | dg.OpExecutionContext, key: dg.AssetKey, store: DatasetStore
+        self,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
+        key: dg.AssetKey,
+        path_of: Callable[[Day], StorePath],
     ) -> None:
         """Log nothing yet.
 
         Args:
             context: of the run that loads the days.
             key: the asset that the days are partitions of.
-            store: the files of the dataset.
+            path_of: gives where the chunk of a day is.
         """
         self._context = context
         self._key = key
-        self._store = store
+        self._path_of = path_of
         self._finished: list[DayResult] = []
         self._failed: list[DayResult] = []
         self._due_s = time.monotonic() + _INTERVAL_S
@@ -113,4 +118,5 @@ class DayRecorder:
         ]
 
     def _materialization(self, result: DayResult) -> dg.AssetMaterialization:
-        return dg.AssetMaterialization(self._key, partition=result.day.key, metadata=day_metadata(self._store, result))
+        metadata = day_metadata(self._path_of(result.day), result)
+        return dg.AssetMaterialization(self._key, partition=result.day.key, metadata=metadata)

@@ -78,7 +78,7 @@ def recorded(
 
     @dg.op
     def note(context: dg.OpExecutionContext) -> None:
-        with DayRecorder(context, KEY, store) as recorder:
+        with DayRecorder(context, KEY, store.chunk_path) as recorder:
             time.sleep(1.1)
             for key, entry in store.entries.items():
                 recorder.note(DayResult(BTC.day(key), Outcome.LOADED, entry))
@@ -136,12 +136,14 @@ def test_a_day_that_another_process_records_meanwhile_is_recorded_once(
     first, second = (DayResult(BTC.day(key), Outcome.LOADED, entry) for key, entry in store.entries.items())
 
     def report_runless(result: DayResult) -> None:
-        event = dg.AssetMaterialization(KEY, partition=result.day.key, metadata=day_metadata(store, result))
+        event = dg.AssetMaterialization(
+            KEY, partition=result.day.key, metadata=day_metadata(store.chunk_path(result.day), result)
+        )
         instance.report_runless_asset_event(event)
 
     @dg.op
     def note(context: dg.OpExecutionContext) -> None:
-        with DayRecorder(context, KEY, store) as recorder:
+        with DayRecorder(context, KEY, store.chunk_path) as recorder:
             recorder.note(first)
             recorder.note(second)
             assert first.entry

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from market_data_pipeline.core.klines.dataset import INTERVAL, Dataset, Market
-from market_data_pipeline.core.klines.days import require_storable
+from market_data_pipeline.core.klines.days import Day, require_storable
 from market_data_pipeline.core.klines.pair import is_token, token_of
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import P, StorePath
@@ -181,6 +181,11 @@ def relative_folder(dataset: Dataset, folder: str) -> str:
 def chunk_name(dataset: Dataset, day: str) -> str:
     """The file name of a day's chunk: `chunk_000001_2020-01-01.parquet`."""
     return str(ChunkName(dataset.index_of(day), day))
+
+
+def chunk_path(folder: P, dataset: Dataset, day: Day) -> P:
+    """Where the chunk of a day lies below the folder of its dataset."""
+    return folder / CHUNKS / chunk_name(dataset, day.key)
 
 
 def parse_chunk_name(name: str) -> ChunkName | None:

@@ -147,7 +147,9 @@ def test_a_day_with_another_chunk_and_a_day_without_one_are_told(new_home: NewHo
         older = DayResult(BTC.day(DAYS[1]), Outcome.LOADED, replace(entry, sha256="0" * 64))
         not_listed = DayResult(BTC.day(DAYS[2]), Outcome.NOT_LISTED)
         for result in (older, not_listed):
-            event = dg.AssetMaterialization(key, partition=result.day.key, metadata=day_metadata(store, result))
+            event = dg.AssetMaterialization(
+                key, partition=result.day.key, metadata=day_metadata(store.chunk_path(result.day), result)
+            )
             restored.instance.report_runless_asset_event(event)
         assert told(restored, report(restored), BTC) == DAYS[1:]
         assert lacking(restored)[0] == (0, False, False)
@@ -158,8 +160,8 @@ def test_the_last_observation_of_live_mode_counts(new_home: NewHome) -> None:
         store = live.store(BTC)
         key, entry = asset_key(BTC, KLINES), store.entries[DAYS[0]]
         day = BTC.day(DAYS[0])
-        first = day_metadata(store, DayResult(day, Outcome.LOADED, replace(entry, sha256="0" * 64)))
-        over = day_metadata(store, DayResult(day, Outcome.LOADED, entry))
+        first = day_metadata(store.chunk_path(day), DayResult(day, Outcome.LOADED, replace(entry, sha256="0" * 64)))
+        over = day_metadata(store.chunk_path(day), DayResult(day, Outcome.LOADED, entry))
         live.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=DAYS[0], metadata=first))
         live.instance.report_runless_asset_event(dg.AssetObservation(key, partition=DAYS[0], metadata=over))
         assert told(live, report(live), BTC) == DAYS[1:]
@@ -169,7 +171,9 @@ def test_a_day_that_only_dagster_has_is_counted_and_not_touched(new_home: NewHom
     with new_home() as newer:
         store, day = newer.store(BTC), "2021-05-01"
         result = DayResult(BTC.day(day), Outcome.LOADED, replace(store.entries[DAYS[0]], day=day))
-        event = dg.AssetMaterialization(asset_key(BTC, KLINES), partition=day, metadata=day_metadata(store, result))
+        event = dg.AssetMaterialization(
+            asset_key(BTC, KLINES), partition=day, metadata=day_metadata(store.chunk_path(result.day), result)
+        )
         newer.instance.report_runless_asset_event(event)
         found = next(compared(newer.instance, newer.tools.store, newer.tools.store.dataset_files()))
         assert (found.not_stored, len(found.untold)) == (1, 3)

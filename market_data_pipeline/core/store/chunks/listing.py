@@ -105,7 +105,7 @@ class ChunkList:
 
     def chunk_path(self, day: Day) -> StorePath:
         """Where the day's chunk is, or would be."""
-        return self._paths.get(day.key) or self._chunks / layout.chunk_name(self.dataset, day.key)
+        return self._paths.get(day.key) or layout.chunk_path(self.folder, self.dataset, day)
 
     def versions(self, days: Sequence[Day]) -> list[Version | None]:
         """The version of each day's file, None if there is no file: another version means that it was replaced."""
