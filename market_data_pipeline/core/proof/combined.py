@@ -58,7 +58,8 @@ def combined_agreement(store: DatasetStore, is_known: Callable[[Version], bool] 
         store: the dataset's files.
         is_known: whether a file of this version, made of these very chunks, needs no comparison of its klines.
     """
-    if not store.entries:
+    path = layout.combined_path(store.folder, store.dataset.token)
+    if not store.entries or storage_of(path).version(path) is None:
         return CombinedProof(Agreement.ABSENT)
     looks = (_agreement(store, is_known) for _ in range(_MOST_LOOKS))
     changing = CombinedProof(Agreement.UNKNOWN, "other processes write its chunks, or the file, faster than it is read")

@@ -68,7 +68,9 @@ class ChunkWriter(ChunkList):
             Overtaken: another process has moved the start of the dataset meanwhile: publish them again.
         """
         with self._lock:
-            self._reread_dataset()
+            # Without a lock it may be moved right after that, so it is read after the writes.
+            if not self._files.is_conditional:
+                self._reread_dataset()
             self._is_together = True
             try:
                 with self._first.begun([(self.chunk_path(each.day), each) for each in new if self._is_first(each)]):
@@ -88,50 +90,48 @@ class ChunkWriter(ChunkList):
             Overtaken: the chunk on disk is intact and has minutes that the new one lacks, or it is another than the one
                 whose klines the new one keeps, or another process has moved the start of the dataset meanwhile.
         """
+        with nullcontext() if self._is_together else self.together():
+            entry = self._published(new)
+        if time.monotonic() - self._flushed_at >= self._interval_s:
+            self.flush()
+        return entry
+
+    def _published(self, new: NewChunk) -> Entry:
         day, chunk = new.day, new.chunk
         entry = chunk.entry
         self.revised.pop(day.key, None)
-        # The lock may be taken twice, which takes as long as writing does.
-        with nullcontext() if self._is_together else self._lock:
-            if not self._is_together:
-                self._reread_dataset()
-            self._name_rightly(day)
-            path, stored = self.chunk_path(day), None
-            version = self._first.written(path, new) if self._is_first(new) else None
-            if version:
-                self._written[day.key] = path.name
-                self._last_written = path, version, chunk
-            else:
+        self._name_rightly(day)
+        path, stored = self.chunk_path(day), None
+        version = self._first.written(path, new) if self._is_first(new) else None
+        if version:
+            self._written[day.key] = path.name
+            self._last_written = path, version, chunk
+        else:
+            found = self._files.version(path)
+            stored = self._stored(day) if found else None
+            name = layout.chunk_name(self.dataset, day.key)
+            if stored is None and day.key not in self.entries and path.name != name:
+                # What has the day in its name and another index is no chunk of this dataset, or was just renamed.
+                path = self._paths[day.key] = self._chunks / name
                 found = self._files.version(path)
                 stored = self._stored(day) if found else None
-                name = layout.chunk_name(self.dataset, day.key)
-                if stored is None and day.key not in self.entries and path.name != name:
-                    # What has the day in its name and another index is no chunk of this dataset, or was just renamed.
-                    path = self._paths[day.key] = self._chunks / name
-                    found = self._files.version(path)
-                    stored = self._stored(day) if found else None
-                if stored and new.based_on not in {None, stored.entry.sha256}:
-                    self._know(stored)
-                    raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
-                if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
-                    entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
-                    version, self._is_unsynced = found, True
-                    if again := self._to_say_again.pop(new.chunk.entry.sha256, None):
-                        self.revised[day.key] = again
-                else:
-                    version = self._put(path, new, stored, found)
-            self._paths[day.key] = path
-            self._unlisted[day.key] = entry
-            self._hashes.note_written(day.key, version, entry.sha256)
-            if day.key in self._listed if stored is None else self._is_listed_otherwise(entry):
-                # Damage stays listed until it is repaired, so it could not be taken off the list before.
-                self._write_manifest()
-            self._kept.after_replacing(stored.entry if stored else None)
-            if not self._is_together:
-                self._sync_chunks()
-                self._require_start()
-        if time.monotonic() - self._flushed_at >= self._interval_s:
-            self.flush()
+            if stored and new.based_on not in {None, stored.entry.sha256}:
+                self._know(stored)
+                raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
+            if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
+                entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
+                version, self._is_unsynced = found, True
+                if again := self._to_say_again.pop(new.chunk.entry.sha256, None):
+                    self.revised[day.key] = again
+            else:
+                version = self._put(path, new, stored, found)
+        self._paths[day.key] = path
+        self._unlisted[day.key] = entry
+        self._hashes.note_written(day.key, version, entry.sha256)
+        if day.key in self._listed if stored is None else self._is_listed_otherwise(entry):
+            # Damage stays listed until it is repaired, so it could not be taken off the list before.
+            self._write_manifest()
+        self._kept.after_replacing(stored.entry if stored else None)
         return entry
 
     def sync(self) -> None:
