@@ -227,6 +227,7 @@ def export_json(report: "ExportReport") -> dict[str, Any]:
     return {
         "market": report.market.value,
         "format": report.format,
+        "interval": report.interval,
         "output": str(report.output),
         "ok": report.ok,
         "rows": report.rows,

@@ -48,6 +48,14 @@ def export(
             metavar=_INSTANT, help="First minute after the window, written the same way; all days if not given."
         ),
     ] = None,
+    interval: Annotated[
+        str,
+        typer.Option(
+            metavar="1m|5m|1h|1d|...",
+            help="Length of a kline: minutes or hours that divide a day, 1d, 1w or 1mo; computed from minutes.",
+            autocompletion=one_of(("1m", "5m", "15m", "1h", "4h", "1d", "1w", "1mo")),
+        ),
+    ] = "1m",
     panel: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +93,7 @@ def export(
             columns=tuple(column or ()),
             overwrite=overwrite,
             as_of=as_of,
+            interval=interval,
         )
         with reports.telling_pairs(as_json=as_json) as on_pair:
             report = request.run(on_pair)

@@ -27,6 +27,7 @@ EXAMPLES = {
     "export": (
         "market-data --market spot --pair BTC/USDT export --format csv --output klines",
         "market-data --universe majors export --format parquet --panel wide --column close --output panel",
+        "market-data --market futures export --format feather-freqtrade --interval 5m --output user_data/data/binance",
     ),
     "snapshot": (
         "market-data --universe majors snapshot paper-2024",

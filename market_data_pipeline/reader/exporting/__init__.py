@@ -4,8 +4,8 @@ Belongs here: what a user calls (this module), the request (`request`), what is 
 (`output`), a module for each format, and what became of each pair (`report`). Does not belong here: which pairs and
 minutes are meant (`reader.choosing`, `reader.windows`), the command (`cli.research`).
 May import: the other modules of `reader`, and `core`.
-Klines are read as `open_dataset` gives them, a few weeks at a time. Nothing is filled in, and nothing is written into
-the store. See docs/export.md.
+Klines are read as `open_dataset` gives them, or resampled, a few weeks at a time. Nothing is filled in, and nothing is
+written into the store. See docs/export.md.
 """
 
 import warnings
@@ -32,6 +32,7 @@ def export(
     market: str | None = None,
     universe: str | None = None,
     tz: str | None = None,
+    interval: str = "1m",
     panel: str | None = None,
     columns: str | Sequence[str] = (),
     overwrite: bool = False,
@@ -52,6 +53,8 @@ def export(
         market: `spot` or `futures`; None for that of the settings.
         universe: take the market and the pairs of this universe of `market-data.toml`, and those of `pairs` beside it.
         tz: the zone of dates; None for that of each pair's days, with a warning if the window differs by that.
+        interval: `1m`, or a longer one as `DatasetKlines.resample` takes it, of which only those are written that are
+            over and within the window. Not for Lean and NautilusTrader, which make longer klines themselves.
         panel: with `csv` or `parquet`, one file of all pairs: `long`, with a column `pair`, or `wide`, with a column
             for each pair.
         columns: with `csv` or `parquet`, the columns; all if none is named, of a wide panel `close`.
@@ -65,7 +68,7 @@ def export(
         StoreUnavailable: the folder takes no file now.
     """
     request = ExportRequest(
-        format, output, pairs, start, end, tz, market, universe, panel, columns, overwrite, root, as_of
+        format, output, pairs, start, end, tz, market, universe, panel, columns, overwrite, root, as_of, interval
     )
     report = request.run()
     if report.failed:

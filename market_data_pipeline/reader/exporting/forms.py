@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.reader.exporting.output import replaced
 from market_data_pipeline.reader.exporting.sources import Source, Tally
 
@@ -32,7 +33,7 @@ class Form(Protocol):
         """The files that are there and would be replaced.
 
         Raises:
-            UsageError: the format cannot have this pair.
+            UsageError: the format cannot have this pair, or klines of this interval.
         """
 
     def write(self, output: Path, source: Source, tally: Tally) -> Written:
@@ -41,6 +42,16 @@ class Form(Protocol):
         Raises:
             StoreError: a chunk is missing or damaged; no file of it was begun, or it is as it was.
         """
+
+
+def require_minutes(source: Source, program: str) -> None:
+    """Refuse longer klines for a program that makes them itself.
+
+    Raises:
+        UsageError: the source has others than 1-minute klines.
+    """
+    if source.interval.minutes > 1:
+        raise UsageError(f"{program} makes klines of {source.interval.name} itself; export those of a minute")
 
 
 class TableWriter(Protocol):

@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.table import column, cut, open_times
 from market_data_pipeline.core.store import atomic
-from market_data_pipeline.reader.exporting.forms import Written
+from market_data_pipeline.reader.exporting.forms import Written, require_minutes
 from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, parts_of
 
 _FIELDS = ("open_time", "open", "high", "low", "close", "volume")
@@ -36,6 +36,7 @@ class LeanFiles:
 
     def in_the_way(self, output: Path, source: Source) -> Iterator[Path]:
         """See `Form.in_the_way`."""
+        require_minutes(source, "Lean")
         folder = _folder(output, source.dataset)
         if folder.exists():
             days = (_zip_name(day) for day in parts_of(source.window, most_days=1))

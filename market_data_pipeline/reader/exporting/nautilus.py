@@ -26,7 +26,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.text import count_text
-from market_data_pipeline.reader.exporting.forms import TableWriter, Written, write_file
+from market_data_pipeline.reader.exporting.forms import TableWriter, Written, require_minutes, write_file
 from market_data_pipeline.reader.exporting.sources import Source, Tally
 
 _PRICES = ("open", "high", "low", "close")
@@ -63,6 +63,7 @@ class NautilusFiles:
 
     def in_the_way(self, output: Path, source: Source) -> Iterator[Path]:
         """See `Form.in_the_way`: a catalog refuses files whose times overlap."""
+        require_minutes(source, "NautilusTrader")
         yield from _overlapping(_folder(output, source.dataset), source.window)
 
     def write(self, output: Path, source: Source, tally: Tally) -> Written:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.dataset import INTERVAL, Market
+from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.reader.exporting.forms import write_file
 from market_data_pipeline.reader.exporting.report import Exported
-from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, parts_of
+from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, parts_of_bins
 from market_data_pipeline.reader.exporting.tabular import FILES
 from market_data_pipeline.reader.panel import Panel
 
@@ -24,9 +24,9 @@ from market_data_pipeline.reader.panel import Panel
 _MOST_VALUES = 8_000_000
 
 
-def panel_path(output: Path, market: Market, kind: str, ending: str) -> Path:
+def panel_path(output: Path, market: Market, interval: str, kind: str, ending: str) -> Path:
     """Where a panel goes: `binance/panel_1m_wide.parquet`."""
-    return output / market.exchange_id / f"panel_{INTERVAL}_{kind}.{ending}"
+    return output / market.exchange_id / f"panel_{interval}_{kind}.{ending}"
 
 
 def write_long(path: Path, ending: str, sources: Sequence[Source], columns: Sequence[str]) -> Exported:
@@ -48,7 +48,7 @@ def write_long(path: Path, ending: str, sources: Sequence[Source], columns: Sequ
 
 
 def write_wide(path: Path, ending: str, panel: Panel) -> Exported:
-    """Write a row for each minute of the window, and a column for each pair, as `Panel.wide` has them.
+    """Write a row for each minute, or bin, of the window, and a column for each pair, as `Panel.wide` has them.
 
     Raises:
         StoreError: a chunk is missing or damaged; the file is as it was.
@@ -57,7 +57,7 @@ def write_wide(path: Path, ending: str, panel: Panel) -> Exported:
     days = max(1, _MOST_VALUES // width * MINUTE_MS // DAY_MS)
 
     def tables() -> Iterator[pa.Table]:
-        for part in parts_of(window, days):
+        for part in parts_of_bins(window, panel.interval, panel.zone, days):
             yield replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
 
     return _exported(f"wide panel of {count_text(len(panel.pairs), 'pair')}", path, ending, Tally(), tables())

@@ -46,13 +46,14 @@ class ExportReport:
     output: Path
     results: tuple[Exported, ...]
     warnings: tuple[str, ...] = ()
+    interval: str = "1m"
 
     def __repr__(self) -> str:
         """Counts, as a notebook shows it: there may be a thousand pairs."""
         counts = f"pairs={len(self.results)}, failed={len(self.failed)}, empty={len(self.empty)}"
         return (
-            f"ExportReport(ok={self.ok}, {self.market} {self.format} in {str(self.output)!r}, {counts}, "
-            f"files={len(self.files)}, rows={self.rows}, size_bytes={self.size_bytes})"
+            f"ExportReport(ok={self.ok}, {self.market} {self.interval} {self.format} in {str(self.output)!r}, "
+            f"{counts}, files={len(self.files)}, rows={self.rows}, size_bytes={self.size_bytes})"
         )
 
     @property

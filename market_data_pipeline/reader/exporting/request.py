@@ -27,6 +27,7 @@ from market_data_pipeline.reader.exporting.output import only_writer, output_at
 from market_data_pipeline.reader.exporting.report import Exported, ExportReport
 from market_data_pipeline.reader.exporting.sources import Source, Tally, notes_of_zones
 from market_data_pipeline.reader.exporting.tabular import FILES, PairFiles
+from market_data_pipeline.reader.resampling import RESAMPLED_FIELDS, Interval, parse_interval
 from market_data_pipeline.reader.windows import Instant, window_of
 
 _OF_PEERS: dict[str, Form] = {
@@ -59,6 +60,7 @@ class ExportRequest:
     overwrite: bool = False
     root: str | Path | None = None
     as_of: str | None = None
+    interval: str = "1m"
 
     def run(self, on_pair: OnPair = lambda *_: None) -> ExportReport:
         """Write the files of one pair after another.
@@ -67,30 +69,31 @@ class ExportRequest:
             UsageError: see `export`; nothing was written, but for pairs before one that the format cannot have.
             StoreUnavailable: the folder takes no file now.
         """
-        columns = self._columns()
+        interval = parse_interval(self.interval)
+        columns = self._columns(RESAMPLED_FIELDS if interval.minutes > 1 else FIELDS)
         store, market = store_at(self.market, self.root)
         names = store_of_names(store, self.as_of)
         has_chosen, as_of = self.market is not None, self.as_of
         market, words = words_of(names, market, self.pairs, self.universe, has_chosen=has_chosen, as_of=as_of)
         output = output_at(self.output, store.root)
-        sources, failed = self._sources(names, market, words or [_default_pair()])
+        sources, failed = self._sources(names, market, words or [_default_pair()], interval)
         with _disk_in_one_line(), only_writer(output):
             if self.panel:
                 results = [*failed] if failed else [self._panel(output, market, sources, columns, on_pair)]
             else:
-                form = _OF_PEERS.get(self.format) or PairFiles(self.format, columns or FIELDS)
+                form = _OF_PEERS.get(self.format) or PairFiles(self.format, columns)
                 self._refuse(path for source in sources for path in form.in_the_way(output, source))
                 results = [*failed, *_each(form, output, sources, on_pair)]
         warnings = notes_of_zones(sources, self.start, self.end) if self.tz is None else ()
-        report = ExportReport(market, self.format, output, tuple(results), warnings)
+        report = ExportReport(market, self.format, output, tuple(results), warnings, interval.name)
         if report.ok and not report.files:
             raise UsageError(
                 "there are no klines of the window to export; market-data status shows which days are stored"
             )
         return report
 
-    def _columns(self) -> list[str]:
-        """The columns that are asked for, with the open time before them; empty for all.
+    def _columns(self, known: Sequence[str]) -> Sequence[str]:
+        """The columns that are asked for, with the open time before them; all of those that there are if none is.
 
         Raises:
             UsageError: there is no such format, panel or column, or they do not go together.
@@ -102,11 +105,13 @@ class ExportRequest:
         named = list(dict.fromkeys([self.columns] if isinstance(self.columns, str) else self.columns))
         if (self.panel or named) and self.format not in FILES:
             raise UsageError(f"{self.format} has its own files and columns; panels and columns are for csv and parquet")
-        if unknown := [name for name in named if name not in FIELDS]:
-            raise UsageError(f"no such column: {unknown[0]!r}; there are {', '.join(FIELDS)}")
-        return ["open_time", *(name for name in named if name != "open_time")] if named else []
+        if unknown := [name for name in named if name not in known]:
+            raise UsageError(f"no such column: {unknown[0]!r}; there are {', '.join(known)}")
+        return ["open_time", *(name for name in named if name != "open_time")] if named else known
 
-    def _sources(self, names: Store, market: Market, words: Sequence[str]) -> tuple[list[Source], list[Exported]]:
+    def _sources(
+        self, names: Store, market: Market, words: Sequence[str], interval: Interval
+    ) -> tuple[list[Source], list[Exported]]:
         """What is read of each pair, and the pairs that cannot be read."""
         patterns = parse_patterns(words, has_contracts=market.has_contracts)
         known = names.pairs(market) if patterns.needs_candidates else ()
@@ -115,7 +120,10 @@ class ExportRequest:
             try:
                 klines = open_dataset(pair, market=market.value, root=self.root, as_of=self.as_of)
                 zone = parse_zone(self.tz) if self.tz is not None else klines.zone
-                sources.append(Source(klines, window_of(self.start, self.end, zone, klines.extent)))
+                window = window_of(self.start, self.end, zone, klines.extent)
+                # Other programs know the exchange's own klines, whose bins are those of UTC.
+                bins = parse_zone("UTC") if self.format in _OF_PEERS else zone
+                sources.append(Source.of(klines, window, interval, bins))
             except StoreError as error:
                 failed.append(_failed(pair, error))
         return sources, failed
@@ -125,19 +133,21 @@ class ExportRequest:
     ) -> Exported:
         """All pairs in one file."""
         kind = str(self.panel)
-        path = panels.panel_path(output, market, kind, self.format)
+        path = panels.panel_path(output, market, sources[0].interval.name, kind, self.format)
         self._refuse(each for each in [path] if each.exists())
         on_pair(f"{kind} panel of {count_text(len(sources), 'pair')}", 1, 1)
         pairs = [source.dataset.pair for source in sources]
         try:
             if kind == "long":
-                return panels.write_long(path, self.format, sources, columns or FIELDS)
-            values = [name for name in columns if name != "open_time"] or _CLOSE
+                return panels.write_long(path, self.format, sources, columns)
+            values = [name for name in columns if name != "open_time"] if self.columns else []
+            start, end = self._wide_window(sources)
             panel = open_panel(
                 pairs,
-                values,
-                self.start,
-                self.end,
+                values or _CLOSE,
+                start,
+                end,
+                self.interval,
                 tz=self.tz,
                 market=market.value,
                 root=self.root,
@@ -146,6 +156,13 @@ class ExportRequest:
             return panels.write_wide(path, self.format, panel)
         except StoreError as error:
             return _failed(f"{kind} panel", error)
+
+    def _wide_window(self, sources: Sequence[Source]) -> tuple[Instant, Instant]:
+        """What is asked for; of longer klines the whole bins of any of the pairs."""
+        if sources[0].interval.minutes == 1:
+            return self.start, self.end
+        windows = [source.window for source in sources if source.window.minutes] or [sources[0].window]
+        return min(window.start_ms for window in windows), max(window.end_ms for window in windows)
 
     def _refuse(self, in_the_way: Iterator[Path]) -> None:
         """Refuse files that are there, unless they may be replaced.

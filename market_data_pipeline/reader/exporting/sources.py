@@ -1,19 +1,21 @@
 """What an export reads: the klines of a pair within a window, a few weeks at a time.
 
-Belongs here: dividing a window, what its dates mean, reading its parts, counting what goes by. Does not belong here:
-reading itself (`reader.klines`), what becomes of the klines (the formats).
+Belongs here: dividing a window, whole bins of longer klines, what its dates mean, reading its parts, counting what goes
+by. Does not belong here: reading itself (`reader.klines`), what becomes of the klines (the formats).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.days import MINUTE_MS, Zone
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.reader.klines import DatasetKlines
+from market_data_pipeline.reader.klines import DatasetKlines, Klines
+from market_data_pipeline.reader.resampling import Interval, bin_edges
 from market_data_pipeline.reader.windows import Instant, instant_ms
 
 DAY_MS = 1440 * MINUTE_MS
@@ -31,12 +33,33 @@ def parts_of(window: Span, most_days: int = _MOST_DAYS) -> Iterator[Span]:
         start_ms = end_ms
 
 
+def parts_of_bins(window: Span, interval: Interval, zone: Zone, most_days: int = _MOST_DAYS) -> Iterator[Span]:
+    """As `parts_of`, cut where bins begin: a part is at most one bin longer. The window is of whole bins."""
+    if interval.minutes == 1:
+        yield from parts_of(window, most_days)
+        return
+    edges, at = bin_edges(interval, zone, window), 0
+    while at < len(edges) - 1:
+        upto = min(int(np.searchsorted(edges, edges[at] + most_days * DAY_MS)), len(edges) - 1)
+        yield Span(int(edges[at]), int(edges[upto]))
+        at = upto
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The klines of a pair within a window."""
+    """The klines of a pair within a window, of this interval, whose bins follow the wall clock of `zone`."""
 
     klines: DatasetKlines
     window: Span
+    interval: Interval
+    zone: Zone
+
+    @classmethod
+    def of(cls, klines: DatasetKlines, window: Span, interval: Interval, zone: Zone) -> "Source":
+        """The klines of the window. Of longer ones those whose bin the window holds whole, and that are over."""
+        if interval.minutes > 1:
+            window = _whole_bins(klines, window, interval, zone)
+        return cls(klines, window, interval, zone)
 
     @property
     def dataset(self) -> Dataset:
@@ -49,10 +72,31 @@ class Source:
         Raises:
             StoreError: a chunk is missing or damaged.
         """
-        for part in parts_of(within or self.window):
-            table = self.klines.to_arrow(part.start_ms, part.end_ms, fields)
+        klines: Klines = self.klines
+        if self.interval.minutes > 1:
+            klines = self.klines.resample(self.interval.name, self.zone.name)
+        for part in parts_of_bins(within or self.window, self.interval, self.zone):
+            table = klines.to_arrow(part.start_ms, part.end_ms, fields)
             if table.num_rows:
                 yield table
+
+
+def _whole_bins(klines: DatasetKlines, window: Span, interval: Interval, zone: Zone) -> Span:
+    """The bins that are whole in the window, without those at its ends with minutes yet to come or to be loaded."""
+    start_ms, end_ms = window.start_ms, window.end_ms
+    absences = klines.absences(start_ms, end_ms)
+    unknown = [absence.span for absence in absences if not absence.kind.is_final]
+    for span in unknown:
+        if span.start_ms <= start_ms:
+            start_ms = max(start_ms, span.end_ms)
+    for span in reversed(unknown):
+        if span.end_ms >= end_ms:
+            end_ms = min(end_ms, span.start_ms)
+    if start_ms >= end_ms:
+        return Span(window.start_ms, window.start_ms)
+    edges = bin_edges(interval, zone, Span(start_ms, end_ms))
+    whole = edges[(edges >= start_ms) & (edges <= end_ms)]
+    return Span(int(whole[0]), int(whole[-1])) if len(whole) else Span(start_ms, start_ms)
 
 
 def notes_of_zones(sources: Iterable[Source], start: Instant, end: Instant) -> tuple[str, ...]:

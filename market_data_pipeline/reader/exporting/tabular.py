@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from market_data_pipeline.core.klines.dataset import INTERVAL
 from market_data_pipeline.core.store.chunks.encoding import WRITER_OPTIONS
 from market_data_pipeline.reader.exporting.forms import Opened, TableWriter, Written, write_file
 from market_data_pipeline.reader.exporting.sources import Source, Tally
@@ -101,4 +100,4 @@ class PairFiles:
 
     def _path(self, output: Path, source: Source) -> Path:
         dataset = source.dataset
-        return output / dataset.market.exchange_id / f"{dataset.token}_{INTERVAL}.{self.ending}"
+        return output / dataset.market.exchange_id / f"{dataset.token}_{source.interval.name}.{self.ending}"

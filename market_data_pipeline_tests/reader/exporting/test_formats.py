@@ -27,7 +27,7 @@ from market_data_pipeline_tests.reader.exporting.stores import (
     make,
     rows_of,
 )
-from market_data_pipeline_tests.support import MINUTE_MS, everything
+from market_data_pipeline_tests.support import MINUTE_MS, at, everything
 
 OF_EXCHANGE = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
@@ -125,6 +125,92 @@ def test_a_wide_panel_is_that_of_the_reader_with_no_value_where_there_is_no_klin
     header, first, *_ = lines.read_text(encoding="utf-8").splitlines()
     assert header == "open_time,BTC/USDT,LATE/USDT"
     assert first == f"{wide['open_time'][0]},{wide['BTC/USDT'][0]},"
+
+
+# --- longer klines
+
+
+@pytest.mark.parametrize("interval", ["5m", "1h", "4h", "1d"])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_longer_klines_are_those_of_the_reader(root: Path, tmp_path: Path, ending: str, interval: str) -> None:
+    named = {"market": "spot", "root": root, "interval": interval}
+    [path] = export("BTC/USDT", format=ending, output=tmp_path, tz="UTC", **named).files
+    assert path == tmp_path / "binance" / f"BTCUSDT_{interval}.{ending}"
+    read = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+    klines = open_dataset("BTC/USDT", market="spot", root=root).resample(interval, tz="UTC").to_arrow()
+    names = {"trades": "count", "taker_base_volume": "taker_buy_volume", "taker_quote_volume": "taker_buy_quote_volume"}
+    columns = klines.column_names if ending == "parquet" else [names.get(name, name) for name in klines.column_names]
+    assert list(read.columns) == columns
+    assert [read[name].tolist() for name in columns] == [list(column.to_pylist()) for column in klines.columns]
+    # The halt is whole bins of 5 minutes, which have no row.
+    assert (read["minutes"] < read["expected_minutes"]).any() == (interval != "5m")
+
+
+def test_longer_klines_follow_the_clock_of_the_days_but_for_freqtrade_that_of_utc(root: Path, tmp_path: Path) -> None:
+    named = {"output": tmp_path, "market": "spot", "root": root, "interval": "1d"}
+    [path] = export("BTC/USDT", format="parquet", **named).files
+    days = pq.read_table(path)
+    # Of the first and the last day of Zurich the window lacks an hour, or has two only.
+    assert days["open_time"].to_pylist() == [span("2024-03-29T23:00Z", "2024-03-30").start_ms, at("2024-03-30T23:00Z")]
+    assert days["expected_minutes"].to_pylist() == [1440, 1380]
+    [path] = export("BTC/USDT", format="feather-freqtrade", **named).files
+    assert path.name == "BTC_USDT-1d.feather"
+    dates = pyarrow.feather.read_table(path)["date"].to_pylist()
+    assert dates == [datetime(2024, 3, day, tzinfo=UTC) for day in (29, 30, 31)]
+
+
+@pytest.mark.parametrize(
+    ("interval", "name"), [("60m", "1h"), ("24h", "1d"), ("5m", "5m"), ("1w", "1w"), ("1mo", "1Mo"), ("1m", "1m")]
+)
+def test_freqtrade_knows_an_interval_by_its_own_name(tmp_path: Path, interval: str, name: str) -> None:
+    window = span("2024-03-01T00:00Z", "2024-04-01T00:00Z")
+    make(tmp_path / "root", "BTC/USDT", market=Market.FUTURES, window=window)
+    options = {"market": "futures", "root": tmp_path / "root", "interval": interval}
+    [path] = export("BTC/USDT", format="feather-freqtrade", output=tmp_path / "out", **options).files
+    assert path.name == f"BTC_USDT_USDT-{name}-futures.feather"
+    rows = {"1h": 31 * 24, "1d": 31, "5m": 31 * 288, "1w": 4, "1Mo": 1, "1m": 31 * 1440 - HALT.minutes}[name]
+    assert pyarrow.feather.read_table(path).num_rows == rows - {"1h": 1, "5m": 18}.get(name, 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        ("2024-03-29T10:30Z", "2024-03-29T14:59Z", ["11", "12", "13"]),
+        ("2024-03-29T10:00Z", "2024-03-29T12:00Z", ["10", "11"]),
+        ("2024-03-28T22:00Z", "2024-03-29T01:30Z", ["00"]),
+        ("2024-03-31T22:10Z", "2024-04-02T00:00Z", ["23"]),
+    ],
+)
+def test_a_longer_kline_that_the_window_cuts_is_left_out(
+    root: Path, tmp_path: Path, start: str, end: str, hours: list[str]
+) -> None:
+    given = {"format": "parquet", "output": tmp_path, "market": "spot", "root": root, "interval": "1h"}
+    [path] = export("TINY/USDT", start, end, **given).files
+    times = [datetime.fromtimestamp(ms / 1000, UTC) for ms in pq.read_table(path)["open_time"].to_pylist()]
+    assert [f"{time:%H}" for time in times] == hours
+
+
+def test_a_longer_kline_that_is_not_over_is_left_out(tmp_path: Path) -> None:
+    source = Scaled(now="2024-03-31T17:40Z")
+    make(tmp_path / "root", "BTC/USDT", source)
+    given = {"format": "parquet", "output": tmp_path / "out", "market": "spot", "root": tmp_path / "root"}
+    [path] = export("BTC/USDT", interval="1h", **given).files
+    hours = pq.read_table(path)
+    assert hours["open_time"].to_pylist()[-1] == at("2024-03-31T16:00Z")
+    assert hours["minutes"].to_pylist() == hours["expected_minutes"].to_pylist()
+    [path] = export("BTC/USDT", interval="1d", **given).files
+    assert pq.read_table(path).num_rows == 2
+
+
+@pytest.mark.parametrize("kind", ["long", "wide"])
+def test_a_panel_of_longer_klines_is_that_of_the_reader(root: Path, tmp_path: Path, kind: str) -> None:
+    pairs = {"pairs": ["BTC/USDT", "LATE/USDT"], "market": "spot", "root": root, "tz": "UTC", "interval": "1h"}
+    pairs |= {"start": "2024-03-29", "end": "2024-04-01"}
+    [path] = export(format="parquet", output=tmp_path, panel=kind, columns=["close", "minutes"], **pairs).files
+    assert path.name == f"panel_1h_{kind}.parquet"
+    panel = open_panel(columns=["close", "minutes"], **pairs)
+    expected = (panel.wide() if kind == "wide" else panel.long()).to_arrow().to_pydict()
+    assert pq.read_table(path).to_pydict() == expected
 
 
 # --- freqtrade

@@ -51,6 +51,13 @@ def exported(root: Path, *pairs: str, **options: Any) -> Any:
         ({"panel": "long", "format": "lean"}, "panels and columns are for csv and parquet"),
         ({"columns": "close", "format": "nautilus"}, "panels and columns are for csv and parquet"),
         ({"columns": "closed"}, "no such column: 'closed'; there are open_time, "),
+        ({"columns": "minutes"}, "no such column: 'minutes'"),
+        ({"columns": "ignore", "interval": "5m"}, "no such column: 'ignore'; there are open_time, .*, minutes, "),
+        ({"interval": "7m"}, "no such interval: '7m'; give minutes or hours"),
+        ({"interval": "5min"}, "did you mean 5m"),
+        ({"interval": "10m", "format": "feather-freqtrade"}, "freqtrade has no 10m klines .*give one of 1m, 3m, 5m"),
+        ({"interval": "1h", "format": "lean"}, "Lean makes klines of 1h itself; export those of a minute"),
+        ({"interval": "1h", "format": "nautilus"}, "NautilusTrader makes klines of 1h itself"),
         ({"output": "s3://bucket/klines"}, "cannot export to s3://bucket/klines; give a folder of this machine"),
         ({"tz": "Mars/Olympus"}, "Mars/Olympus"),
     ],
@@ -124,7 +131,7 @@ def test_the_pair_of_the_settings_if_none_is_named(root: Path, monkeypatch: pyte
 def test_a_pair_without_klines_in_the_window_has_no_file_and_is_no_failure(root: Path) -> None:
     report = exported(root, "*/USDT", end="2024-03-30")
     assert [each.name for each in report.empty] == ["LATE/USDT"]
-    assert repr(report).startswith("ExportReport(ok=True, spot csv in '")
+    assert repr(report).startswith("ExportReport(ok=True, spot 1m csv in '")
     assert "', pairs=3, failed=0, empty=1, files=2, rows=" in repr(report)
     assert report.ok and [path.name for path in report.files] == ["BTCUSDT_1m.csv", "ETHUSDT_1m.csv"]
 

@@ -39,6 +39,7 @@ def python_of(peer: str) -> Path:
 def run(peer: str, *arguments: str | Path, cwd: Path) -> str:
     """What the peer's Python prints."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    kept["COLUMNS"] = "200"  # a narrower table of freqtrade has two lines for a time
     ended = subprocess.run(
         [python_of(peer), *map(str, arguments)], cwd=cwd, env=kept, capture_output=True, text=True, timeout=240
     )
@@ -67,15 +68,28 @@ def stored(root: Path, market: str, pair: str = "BTC/USDT") -> pa.Table:
 # --- freqtrade
 
 
+@pytest.mark.parametrize(
+    ("interval", "last", "rows", "filled"),
+    [
+        ("1m", "2024-03-31T23:59:00+00:00", MINUTES, WINDOW.minutes),
+        ("5m", "2024-03-31T23:55:00+00:00", MINUTES // 5, WINDOW.minutes // 5),
+        ("1h", "2024-03-31T23:00:00+00:00", 71, 72),
+        ("1d", "2024-03-31T00:00:00+00:00", 3, 3),
+    ],
+)
 @pytest.mark.parametrize(("market", "name"), [("spot", "BTC/USDT"), ("futures", "BTC/USDT:USDT")])
-def test_freqtrade_lists_and_loads_it(root: Path, tmp_path: Path, market: str, name: str) -> None:
+def test_freqtrade_lists_and_loads_it(
+    root: Path, tmp_path: Path, market: str, name: str, interval: str, last: str, rows: int, filled: int
+) -> None:
     python_of("freqtrade")
-    [path] = export(format="feather-freqtrade", output=tmp_path / "data", market=market, root=root, pairs="BTC*").files
-    read = read_with("freqtrade", tmp_path / "data", name, market, tmp_path / "rewritten", cwd=tmp_path)
-    assert read["listed"] == [[name, "1m", market]]
-    assert read["rows"] == [list(row) for row in rows_of(stored(root, market))]
-    assert read["min_max"] == ["2024-03-29T00:00:00+00:00", "2024-03-31T23:59:00+00:00", MINUTES]
-    assert read["filled"] == WINDOW.minutes  # its own filling
+    options = {"format": "feather-freqtrade", "interval": interval, "market": market, "root": root}
+    [path] = export("BTC*", output=tmp_path / "data", **options).files
+    read = read_with("freqtrade", tmp_path / "data", name, market, interval, tmp_path / "rewritten", cwd=tmp_path)
+    assert read["listed"] == [[name, interval, market]]
+    expected = open_dataset("BTC/USDT", market=market, root=root).resample(interval, tz="UTC").to_arrow()
+    assert read["rows"] == [list(row) for row in rows_of(expected)]
+    assert read["min_max"] == ["2024-03-29T00:00:00+00:00", last, rows]
+    assert read["filled"] == filled  # its own filling
     [own] = (tmp_path / "rewritten").rglob("*.feather")
     assert own.relative_to(tmp_path / "rewritten") == path.relative_to(tmp_path / "data")
     theirs, ours = pyarrow.feather.read_table(own), pyarrow.feather.read_table(path)
