@@ -87,8 +87,9 @@ class ExportRequest:
         warnings = notes_of_zones(sources, self.start, self.end) if self.tz is None else ()
         report = ExportReport(market, self.format, output, tuple(results), warnings, interval.name)
         if report.ok and not report.files:
+            of_which = f"whole klines of {interval.name}" if interval.minutes > 1 else "klines"
             raise UsageError(
-                "there are no klines of the window to export; market-data status shows which days are stored"
+                f"there are no {of_which} in the window to export; market-data status shows which days are stored"
             )
         return report
 

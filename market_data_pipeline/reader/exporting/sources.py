@@ -38,7 +38,7 @@ def parts_of_bins(window: Span, interval: Interval, zone: Zone, most_days: int =
     if interval.minutes == 1:
         yield from parts_of(window, most_days)
         return
-    edges, at = bin_edges(interval, zone, window), 0
+    edges, at = bin_edges(interval, zone, window) if window.minutes else (), 0
     while at < len(edges) - 1:
         upto = min(int(np.searchsorted(edges, edges[at] + most_days * DAY_MS)), len(edges) - 1)
         yield Span(int(edges[at]), int(edges[upto]))
