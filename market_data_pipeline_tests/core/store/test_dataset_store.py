@@ -20,7 +20,6 @@ from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks import hashes
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer, encode
 from market_data_pipeline.core.store.chunks.files import new_chunk
-from market_data_pipeline.core.store.chunks.replacing import until_published
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.store.manifest import Entry
@@ -50,8 +49,7 @@ def dataset_store(made) -> DatasetStore:
 def publish(into: DatasetStore, key: str, *, without: Iterable[Span] = (), source: str = "rest") -> Entry:
     on = into.dataset.day(key)
     absences = [Absence(Kind.OUTAGE, gap) for gap in without]
-    new = new_chunk(into.dataset, on, klines_of(whole(on), without=without), absences, source=source)
-    return until_published(lambda: into.publish(new))
+    return into.publish(new_chunk(into.dataset, on, klines_of(whole(on), without=without), absences, source=source))
 
 
 def opened(root: Path, *, manifest_interval_s: float = 3600) -> DatasetStore:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.chunks.files import NewChunk, new_chunk
 from market_data_pipeline.core.store.chunks.replacing import Overtaken, until_published
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, changed, day, klines_of, span, whole
@@ -126,10 +128,58 @@ def test_a_chunk_with_an_older_name_gets_the_one_that_follows_from_the_start(
     dataset_store.flush()
     other = opened(root)
     dataset_store.note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
-    until_published(lambda: other.publish(a_chunk(other)))
+    other.publish(a_chunk(other))
     chunks = dataset_store.folder / "chunks"
     assert [path.name for path in chunks.iterdir()] == ["chunk_000034_2024-03-05.parquet"]
     assert opened(root).read(DAY).entry.rows == 1440
+
+
+@pytest.mark.parametrize("manifest_interval_s", [3600, 0])
+@pytest.mark.parametrize("has_chunk", [True, False])
+def test_days_published_together_after_another_process_moved_the_start_have_one_name_each(
+    root: Any, dataset_store: DatasetStore, has_chunk: bool, manifest_interval_s: float
+) -> None:
+    if has_chunk:
+        dataset_store.publish(a_chunk(dataset_store, without=[HALT]))
+        dataset_store.flush()
+    store = Store(root, manifest_interval_s=manifest_interval_s)
+    writer = store.open(dataset_store.dataset)
+    dataset_store.note_requested(span("2024-02-01", "2024-02-02"), date(2024, 2, 1))
+    days = [DAY, *(day(f"2024-03-0{number}") for number in range(6, 10))]
+    new = [new_chunk(writer.dataset, each, klines_of(whole(each)), [], source="rest") for each in days]
+
+    def publish() -> None:
+        with writer.together(new):
+            for each in new:
+                writer.publish(each)
+
+    until_published(publish)
+    writer.flush()
+    names = sorted(path.name for path in (writer.folder / "chunks").iterdir())
+    assert names == [f"chunk_0000{number + 29}_2024-03-0{number}.parquet" for number in range(5, 10)]
+    found = opened(root)
+    assert found.strangers() == []
+    assert [found.read(each).entry.rows for each in days] == [1440] * 5
+
+
+def test_a_chunk_whose_name_could_not_be_synced_is_listed_after_it_was(tmp_path: Path) -> None:
+    made = Store(tmp_path, manifest_interval_s=3600).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+    made.note_requested(span("2024-03-01", "2024-03-10"), FIRST)
+    seen: list[str] = []
+
+    def refuse(call: calls.Call) -> None:
+        if call.kind is calls.Kind.FOLDER_SYNCED and call.path.name == "chunks":
+            raise OSError("no space left on device")
+
+    def note(call: calls.Call) -> None:
+        if call.kind is calls.Kind.FOLDER_SYNCED or (call.target and call.target.name == "manifest.json"):
+            seen.append((call.target or call.path).name)
+
+    with calls.told(refuse), pytest.raises(OSError, match="no space left"):
+        made.publish(a_chunk(made))
+    with calls.told(note):
+        made.flush()
+    assert seen.index("chunks") < seen.index("manifest.json")
 
 
 def test_a_revision_is_noted_and_logged(dataset_store: DatasetStore, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,8 +45,8 @@ class ChunkWriter(ChunkList):
         self.revised: dict[str, Revision] = {}
         """By day, the revision that the last `publish` of the day by this object noted."""
         self._is_together = False
-        # The names of chunks written since the start was looked at, by day, and revisions of days to publish again.
-        self._written: dict[str, str] = {}
+        # The days and names of chunks written since the start was looked at, and revisions of days to publish again.
+        self._written = set[tuple[str, str]]()
         self._to_say_again: dict[str, Revision] = {}
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
@@ -68,12 +68,14 @@ class ChunkWriter(ChunkList):
             Overtaken: another process has moved the start of the dataset meanwhile: publish them again.
         """
         with self._lock:
-            # Without a lock it may be moved right after that, so it is read after the writes.
-            if not self._files.is_conditional:
+            # A first chunk under a wrong name replaces nothing, and is renamed after that, see `_require_start`.
+            if not (new and all(map(self._is_first, new))):
                 self._reread_dataset()
+            first = [(self.chunk_path(each.day), each) for each in new if self._is_first(each)]
+            self._written |= {(each.day.key, path.name) for path, each in first}
             self._is_together = True
             try:
-                with self._first.begun([(self.chunk_path(each.day), each) for each in new if self._is_first(each)]):
+                with self._first.begun(first):
                     yield
             finally:
                 self._is_together = False
@@ -90,21 +92,20 @@ class ChunkWriter(ChunkList):
             Overtaken: the chunk on disk is intact and has minutes that the new one lacks, or it is another than the one
                 whose klines the new one keeps, or another process has moved the start of the dataset meanwhile.
         """
-        with nullcontext() if self._is_together else self.together():
+        with nullcontext() if self._is_together else self.together([new]):
             entry = self._published(new)
         if time.monotonic() - self._flushed_at >= self._interval_s:
             self.flush()
         return entry
 
     def _published(self, new: NewChunk) -> Entry:
-        day, chunk = new.day, new.chunk
-        entry = chunk.entry
+        day, chunk, entry = new.day, new.chunk, new.chunk.entry
         self.revised.pop(day.key, None)
         self._name_rightly(day)
         path, stored = self.chunk_path(day), None
         version = self._first.written(path, new) if self._is_first(new) else None
         if version:
-            self._written[day.key] = path.name
+            self._written.add((day.key, path.name))
             self._last_written = path, version, chunk
         else:
             found = self._files.version(path)
@@ -176,7 +177,7 @@ class ChunkWriter(ChunkList):
         if revision:
             revisions.say(self.dataset, revision)
             self.revised[revision.day] = revision
-        self._written[new.day.key] = path.name
+        self._written.add((new.day.key, path.name))
         self._is_unsynced |= self._is_together
         self._last_written = path, version, new.chunk
         return version
@@ -200,8 +201,8 @@ class ChunkWriter(ChunkList):
 
     def _sync_chunks(self) -> None:
         if self._is_unsynced:
-            self._is_unsynced = False
             self._files.sync(self._chunks)
+            self._is_unsynced = False
 
     def _is_listed_otherwise(self, entry: Entry) -> bool:
         """True if another process, which had not seen the new chunk yet, has listed the old one. No lock lets it."""
@@ -223,8 +224,6 @@ class ChunkWriter(ChunkList):
             if self._files.is_conditional:
                 self._reread_dataset()
 
-    # --- where there are no locks, and the start moves
-
     def _require_start(self) -> None:
         """Make sure that what was just written has the name that follows from the start.
 
@@ -234,18 +233,19 @@ class ChunkWriter(ChunkList):
         Raises:
             Overtaken: it has not; it is to be published again.
         """
-        written, self._written = self._written, {}
+        written, self._written = self._written, set()
         if not written or not self._files.is_conditional:
             return
         self._reread_dataset()
         # By their names, as the start may have been read again between the choice of a name and the write.
-        late = {day for day, name in written.items() if name != layout.chunk_name(self.dataset, day)}
+        late = {day for day, name in written if name != layout.chunk_name(self.dataset, day)}
         if not late:
             return
         for day, path in chunk_files.misnamed(self._chunks, self.dataset):
             if day in late:
                 self._bring(self.dataset.day(day), path)
-        self._to_say_again = {revised.new_sha256: revised for key, revised in self.revised.items() if key in written}
+        revised = [self.revised[day] for day in dict(written).keys() & self.revised.keys()]
+        self._to_say_again = {each.new_sha256: each for each in revised}
         raise Overtaken(f"{self.dataset.name}: another process has moved the start to {self.dataset.start}")
 
     def _name_rightly(self, day: Day) -> None:
@@ -253,7 +253,7 @@ class ChunkWriter(ChunkList):
         path = self._paths.get(day.key) if self._files.is_conditional and day.key in self.entries else None
         if path and path.name != layout.chunk_name(self.dataset, day.key) and self.dataset.index_of(day.key) > 0:
             self._bring(day, path)
-            self._written[day.key] = self.chunk_path(day).name
+            self._written.add((day.key, self.chunk_path(day).name))
 
     def _bring(self, day: Day, source: StorePath) -> None:
         """Name a chunk by the start, or add what it has to the chunk of this name; never back from a newer start.
