@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.reader.exporting.forms import write_file
 from market_data_pipeline.reader.exporting.report import Exported
-from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, parts_of_bins
+from market_data_pipeline.reader.exporting.sources import DAY_MS, Bools, Source, Tally, parts_of_bins
 from market_data_pipeline.reader.exporting.tabular import FILES
 from market_data_pipeline.reader.panel import Panel
 
@@ -47,7 +49,7 @@ def write_long(path: Path, ending: str, sources: Sequence[Source], columns: Sequ
     return _exported(f"long panel of {count_text(len(sources), 'pair')}", path, ending, tally, tables())
 
 
-def write_wide(path: Path, ending: str, panel: Panel) -> Exported:
+def write_wide(path: Path, ending: str, panel: Panel, sources: Sequence[Source]) -> Exported:
     """Write a row for each minute, or bin, of the window, and a column for each pair, as `Panel.wide` has them.
 
     Raises:
@@ -58,9 +60,23 @@ def write_wide(path: Path, ending: str, panel: Panel) -> Exported:
 
     def tables() -> Iterator[pa.Table]:
         for part in parts_of_bins(window, panel.interval, panel.zone, days):
-            yield replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
+            known = {source.dataset.pair: source.known(part) for source in sources}
+            table = replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
+            for pair, are_known in known.items():
+                if are_known is not None:
+                    table = _without(table, panel.columns, pair, are_known(open_times(table)))
+            yield table
 
     return _exported(f"wide panel of {count_text(len(panel.pairs), 'pair')}", path, ending, Tally(), tables())
+
+
+def _without(table: pa.Table, columns: Sequence[str], pair: str, known: Bools) -> pa.Table:
+    """The wide table with no value of a pair where its bin is not known."""
+    for name in {pair, *(f"{column}_{pair}" for column in columns)} & {*table.column_names}:
+        at, field = table.column_names.index(name), table.schema.field(name)
+        values = pc.if_else(pa.array(known), table.column(at), pa.scalar(None, field.type))
+        table = table.set_column(at, field, values)
+    return table
 
 
 def _exported(name: str, path: Path, ending: str, tally: Tally, tables: Iterator[pa.Table]) -> Exported:

@@ -154,7 +154,7 @@ class ExportRequest:
                 root=self.root,
                 as_of=self.as_of,
             )
-            return panels.write_wide(path, self.format, panel)
+            return panels.write_wide(path, self.format, panel, sources)
         except StoreError as error:
             return _failed(f"{kind} panel", error)
 

@@ -4,10 +4,11 @@ Belongs here: dividing a window, whole bins of longer klines, what its dates mea
 by. Does not belong here: reading itself (`reader.klines`), what becomes of the klines (the formats).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Span
@@ -15,13 +16,16 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.reader.klines import DatasetKlines, Klines
-from market_data_pipeline.reader.resampling import Interval, bin_edges
+from market_data_pipeline.reader.resampling import Interval, Ints, bin_edges
 from market_data_pipeline.reader.windows import Instant, instant_ms
 
 DAY_MS = 1440 * MINUTE_MS
 # 4 MB of all fields.
 _MOST_DAYS = 28
 _MOST_NAMES = 3
+# Minutes. Zones differ by quarters of an hour.
+_SAME_IN_ALL_ZONES = 15
+Bools = npt.NDArray[np.bool_]
 
 
 def parts_of(window: Span, most_days: int = _MOST_DAYS) -> Iterator[Span]:
@@ -56,9 +60,9 @@ class Source:
 
     @classmethod
     def of(cls, klines: DatasetKlines, window: Span, interval: Interval, zone: Zone) -> "Source":
-        """The klines of the window. Of longer ones those whose bin the window holds whole, and that are over."""
+        """The klines of the window; of longer ones those whose bin the window holds whole."""
         if interval.minutes > 1:
-            window = _whole_bins(klines, window, interval, zone)
+            window = _whole_bins(window, interval, zone)
         return cls(klines, window, interval, zone)
 
     @property
@@ -69,6 +73,8 @@ class Source:
     def tables(self, fields: Sequence[str], within: Span | None = None) -> Iterator[pa.Table]:
         """The klines in order, part after part; parts without klines are left out.
 
+        Of longer klines those whose minutes are all known, see `known`. `fields` has `open_time`.
+
         Raises:
             StoreError: a chunk is missing or damaged.
         """
@@ -76,42 +82,61 @@ class Source:
         if self.interval.minutes > 1:
             klines = self.klines.resample(self.interval.name, self.zone.name)
         for part in parts_of_bins(within or self.window, self.interval, self.zone):
+            known = self.known(part)  # before the klines, which live mode adds to
             table = klines.to_arrow(part.start_ms, part.end_ms, fields)
+            if known is not None:
+                table = table.filter(pa.array(known(open_times(table))))
             if table.num_rows:
                 yield table
 
+    def known(self, part: Span) -> Callable[[Ints], Bools] | None:
+        """Tells of bins in a part, by their open times, whether no minute is yet to come or to be loaded.
 
-def _whole_bins(klines: DatasetKlines, window: Span, interval: Interval, zone: Zone) -> Span:
-    """The bins that are whole in the window, without those at its ends with minutes yet to come or to be loaded."""
-    start_ms, end_ms = window.start_ms, window.end_ms
-    absences = klines.absences(start_ms, end_ms)
-    unknown = [absence.span for absence in absences if not absence.kind.is_final]
-    for span in unknown:
-        if span.start_ms <= start_ms:
-            start_ms = max(start_ms, span.end_ms)
-    for span in reversed(unknown):
-        if span.end_ms >= end_ms:
-            end_ms = min(end_ms, span.start_ms)
-    if start_ms >= end_ms:
-        return Span(window.start_ms, window.start_ms)
-    edges = bin_edges(interval, zone, Span(start_ms, end_ms))
-    whole = edges[(edges >= start_ms) & (edges <= end_ms)]
-    return Span(int(whole[0]), int(whole[-1])) if len(whole) else Span(start_ms, start_ms)
+        None if it is so for all of them.
+
+        Raises:
+            StoreError: a chunk that the manifest does not list yet is damaged.
+        """
+        if self.interval.minutes == 1:
+            return None
+        absences = self.klines.absences(part.start_ms, part.end_ms)
+        unknown = [absence.span for absence in absences if not absence.kind.is_final]
+        if not unknown:
+            return None
+        edges = bin_edges(self.interval, self.zone, part)
+        # The last one begins after all bins.
+        begins = np.array([*(span.start_ms for span in unknown), int(edges[-1])], np.int64)
+        ends = np.array([span.end_ms for span in unknown], np.int64)
+
+        def are_known(times: Ints) -> Bools:
+            following = begins[np.searchsorted(ends, times, side="right")]
+            known: Bools = following >= edges[np.searchsorted(edges, times, side="right")]
+            return known
+
+        return are_known
+
+
+def _whole_bins(window: Span, interval: Interval, zone: Zone) -> Span:
+    edges = bin_edges(interval, zone, window) if window.minutes else np.empty(0, np.int64)
+    whole = edges[(edges >= window.start_ms) & (edges <= window.end_ms)]
+    return Span(int(whole[0]), int(whole[-1])) if len(whole) else Span(window.start_ms, window.start_ms)
 
 
 def notes_of_zones(sources: Iterable[Source], start: Instant, end: Instant) -> tuple[str, ...]:
-    """What a user should know whose start or end is another instant for one pair than for another."""
+    """What a user should know whose start, end or days are other instants for one pair than for another."""
     pairs, windows = dict[str, list[str]](), set[tuple[int | None, ...]]()
+    intervals = set[tuple[str, str]]()
     for source in sources:
         zone = source.klines.zone
         pairs.setdefault(zone.name, []).append(source.dataset.pair)
         windows.add((instant_ms(start, zone), instant_ms(end, zone)))
-    if len(windows) < 2:
+        if source.interval.minutes > _SAME_IN_ALL_ZONES:
+            intervals.add((source.interval.name, source.zone.name))
+    if len(windows) < 2 and len(intervals) < 2:
         return ()
+    what = "start and end" if len(windows) > 1 else f"klines of {min(intervals)[0]}"
     zones = ", ".join(f"{zone} ({_some(named)})" for zone, named in sorted(pairs.items()))
-    return (
-        f"start and end are those of each pair's days, which are of different zones: {zones}; give tz (--align-tz)",
-    )
+    return (f"{what} are those of each pair's days, which are of different zones: {zones}; give tz (--align-tz)",)
 
 
 def _some(pairs: Sequence[str]) -> str:

@@ -15,9 +15,11 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from market_data_pipeline import export, open_dataset, open_panel
+from market_data_pipeline import MarketDataWarning, export, open_dataset, open_panel
+from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.table import FIELDS, SCHEMA, column
+from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline_tests.core.fakes import changed, span
 from market_data_pipeline_tests.reader.exporting.stores import (
     HALT,
@@ -200,6 +202,55 @@ def test_a_longer_kline_that_is_not_over_is_left_out(tmp_path: Path) -> None:
     assert hours["minutes"].to_pylist() == hours["expected_minutes"].to_pylist()
     [path] = export("BTC/USDT", interval="1d", **given).files
     assert pq.read_table(path).num_rows == 2
+
+
+@pytest.fixture(scope="module")
+def with_a_gap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """January, three days of February and March of BTC; two days of February of ETH; days of Zurich of SOL."""
+    root = tmp_path_factory.mktemp("gap")
+    btc = make(root, "BTC/USDT", Scaled(), window=span("2024-01-01T00:00Z", "2024-02-01T00:00Z"))
+    for window in (span("2024-02-05T00:00Z", "2024-02-08T00:00Z"), span("2024-03-01T00:00Z", "2024-04-01T00:00Z")):
+        btc.note_requested(window, btc.dataset.start)
+        list(backfill(btc, Scaled(), window))
+    make(root, "ETH/USDT", Scaled(), window=span("2024-02-20T10:10Z", "2024-02-22T00:00Z"))
+    make(root, "SOL/USDT", Scaled(), tz="Europe/Zurich", window=span("2024-03-28T23:00Z", "2024-04-01T22:00Z"))
+    return root
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "feather-freqtrade"])
+def test_a_longer_kline_with_minutes_that_were_not_loaded_is_left_out(
+    with_a_gap: Path, tmp_path: Path, form: str
+) -> None:
+    given = {"format": form, "output": tmp_path, "market": "spot", "root": with_a_gap}
+    assert [export("BTC/USDT", interval=length, **given).rows for length in ("1mo", "1d")] == [2, 31 + 3 + 31]
+    assert export("ETH/USDT", interval="1d", **given).rows == 1
+    with pytest.raises(UsageError, match="no whole klines of 1mo"):
+        export("ETH/USDT", interval="1mo", **given)
+
+
+def test_a_wide_panel_has_no_value_where_minutes_were_not_loaded(with_a_gap: Path, tmp_path: Path) -> None:
+    given = {"format": "parquet", "output": tmp_path, "market": "spot", "root": with_a_gap, "panel": "wide"}
+    [path] = export(["BTC/USDT", "ETH/USDT"], interval="1mo", **given).files
+    months = pq.read_table(path).to_pydict()
+    assert [value is None for value in months["BTC/USDT"]] == [False, True, False]
+    assert months["ETH/USDT"] == [None] * 3
+    window = {"start": "2024-02-19", "end": "2024-02-23", "overwrite": True, "columns": ["close", "minutes"]}
+    [path] = export(["BTC/USDT", "ETH/USDT"], interval="1d", **window, **given).files
+    days = pq.read_table(path).to_pydict()
+    assert days["minutes_ETH/USDT"] == [None, None, 1440, None] and days["close_ETH/USDT"][2] is not None
+    assert days["close_BTC/USDT"] == days["minutes_BTC/USDT"] == [None] * 4
+
+
+def test_days_of_several_zones_are_warned_of(with_a_gap: Path, tmp_path: Path) -> None:
+    given = {"format": "parquet", "output": tmp_path, "market": "spot", "root": with_a_gap, "overwrite": True}
+    pairs = ["BTC/USDT", "SOL/USDT"]
+    said = "klines of 1d are those of each pair's days, which are of different zones: Europe/Zurich .*give tz"
+    with pytest.warns(MarketDataWarning, match=said):
+        report = export(pairs, interval="1d", panel="long", **given)
+    assert len(report.warnings) == 1
+    assert export(pairs, interval="15m", **given).warnings == ()
+    assert export(pairs, interval="1d", tz="UTC", **given).warnings == ()
+    assert export(pairs, interval="1d", **(given | {"format": "feather-freqtrade"})).warnings == ()
 
 
 @pytest.mark.parametrize("kind", ["long", "wide"])
