@@ -159,7 +159,8 @@ def test_a_sensor_that_was_asked_for_is_on_and_waits_for_the_first_day(defined: 
     sensor = sensor_of(defined(market="spot", pairs=["SOL/USDT"], live=True))
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert sensor.name.startswith("binance_live_")
-    told = sensor(dg.build_sensor_context())
+    with dg.build_sensor_context() as context:
+        told = sensor(context)
     assert isinstance(told, dg.SkipReason)
     assert told.skip_message == (
         "No spot dataset that is defined here is stored; materialize a day of klines_1m first."
@@ -182,7 +183,8 @@ def test_the_sensor_marks_its_datasets_alone_and_follows_them(load: Loading, def
     load.run(BTC, "2024-05-14", assets=[KLINES, MANIFEST])
     root, url = str(load.tools.store.root), load.tools.base_url
     sensor = sensor_of(defined(data_dir=root, market="spot", pairs=["BTC/USDT"], live=True, exchange_url=url))
-    told = sensor(dg.build_sensor_context(load.instance))
+    with dg.build_sensor_context(load.instance) as context:
+        told = sensor(context)
     stored = load.tools.store.find(Market.SPOT, "BTC/USDT")
     assert stored is not None
     assert stored.live

@@ -64,7 +64,8 @@ def schedule_of(tools: Tools) -> dg.ScheduleDefinition:
 
 
 def tick(tools: Tools) -> Any:
-    return schedule_of(tools).evaluate_tick(dg.build_schedule_context(resources={"tools": tools}))
+    with dg.build_schedule_context(resources={"tools": tools}) as context:
+        return schedule_of(tools).evaluate_tick(context)
 
 
 def location(load: Loading, datasets: list[Dataset]) -> dg.Definitions:

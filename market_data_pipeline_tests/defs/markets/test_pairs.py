@@ -90,7 +90,8 @@ def test_the_schedule_refreshes_the_catalogs_that_there_are(tools: Tools) -> Non
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 
     def tick() -> Any:
-        return schedule.evaluate_tick(dg.build_schedule_context(resources={"tools": tools}))
+        with dg.build_schedule_context(resources={"tools": tools}) as context:
+            return schedule.evaluate_tick(context)
 
     assert "There is no catalog yet" in tick().skip_message
     refreshed(tools)

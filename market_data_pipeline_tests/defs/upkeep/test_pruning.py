@@ -22,7 +22,8 @@ def tick(load: Loading, setting: int) -> Any:
     schedule = location_of([BTC], tools).get_repository_def().get_schedule_def("daily_prune")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert (schedule.job_name, schedule.cron_schedule) == ("prune_runs", "47 4 * * *")
-    return schedule.evaluate_tick(dg.build_schedule_context(load.instance, resources={"tools": tools}))
+    with dg.build_schedule_context(load.instance, resources={"tools": tools}) as context:
+        return schedule.evaluate_tick(context)
 
 
 def prune(load: Loading, setting: int, **config: int) -> runs.RunReport:
