@@ -36,6 +36,8 @@ from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.snapshots.keeping import KeptChunks
 from market_data_pipeline.core.store.storage.protocol import Changed, Lock, StorePath, Version
 
+_MOMENT_S = 1.0
+
 
 class ChunkWriter(ChunkList):
     """The chunks of one dataset, to read and to write. Several processes may each have one."""
@@ -46,7 +48,7 @@ class ChunkWriter(ChunkList):
         """By day, the revision that the last `publish` of the day by this object noted."""
         self._is_together = False
         # The days and names of chunks written since the start was looked at, and revisions of days to publish again.
-        self._written = set[tuple[str, str]]()
+        self._written, self._looked_s = set[tuple[str, str]](), 0.0
         self._to_say_again: dict[str, Revision] = {}
         self._interval_s = manifest_interval_s
         self._flushed_at = time.monotonic()
@@ -68,8 +70,8 @@ class ChunkWriter(ChunkList):
             Overtaken: another process has moved the start of the dataset meanwhile: publish them again.
         """
         with self._lock:
-            # A first chunk under a wrong name replaces nothing, and is renamed after that, see `_require_start`.
-            if not (new and all(map(self._is_first, new))):
+            # A first chunk under a name of a moment ago replaces nothing, and is renamed after that.
+            if not new or time.monotonic() - self._looked_s > _MOMENT_S or not all(map(self._is_first, new)):
                 self._reread_dataset()
             first = [(self.chunk_path(each.day), each) for each in new if self._is_first(each)]
             self._written |= {(each.day.key, path.name) for path, each in first}
@@ -157,7 +159,11 @@ class ChunkWriter(ChunkList):
         if stored:
             # Live mode adds minutes to the stored ones and changes none: nothing can be lost or revised.
             if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
-                self._refuse_worse(stored, new.chunk)
+                try:
+                    refuse_worse(self.dataset.name, stored, new.chunk)
+                except Overtaken:
+                    self._know(stored)
+                    raise
                 revision = revisions.note(self.folder, stored, new.chunk)
             self._kept.before_replacing(path, stored.entry)
             self._unlist(new.day.key)
@@ -181,13 +187,6 @@ class ChunkWriter(ChunkList):
         self._is_unsynced |= self._is_together
         self._last_written = path, version, new.chunk
         return version
-
-    def _refuse_worse(self, stored: Chunk, new: Chunk) -> None:
-        try:
-            refuse_worse(self.dataset.name, stored, new)
-        except Overtaken:
-            self._know(stored)
-            raise
 
     def _is_first(self, new: NewChunk) -> bool:
         """True if no chunk of the day is known, and writing this one finds out whether there is one by now."""
@@ -236,6 +235,7 @@ class ChunkWriter(ChunkList):
         written, self._written = self._written, set()
         if not written or not self._files.is_conditional:
             return
+        self._looked_s = time.monotonic()
         self._reread_dataset()
         # By their names, as the start may have been read again between the choice of a name and the write.
         late = {day for day, name in written if name != layout.chunk_name(self.dataset, day)}
