@@ -60,11 +60,11 @@ def write_wide(path: Path, ending: str, panel: Panel, sources: Sequence[Source])
 
     def tables() -> Iterator[pa.Table]:
         for part in parts_of_bins(window, panel.interval, panel.zone, days):
-            known = {source.dataset.pair: source.known(part) for source in sources}
             table = replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
-            for pair, are_known in known.items():
-                if are_known is not None:
-                    table = _without(table, panel.columns, pair, are_known(open_times(table)))
+            for source in sources:
+                if source.unknown:
+                    known = source.are_known(open_times(table))
+                    table = _without(table, panel.columns, source.dataset.pair, known)
             yield table
 
     return _exported(f"wide panel of {count_text(len(panel.pairs), 'pair')}", path, ending, Tally(), tables())

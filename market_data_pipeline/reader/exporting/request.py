@@ -124,7 +124,8 @@ class ExportRequest:
                 window = window_of(self.start, self.end, zone, klines.extent)
                 # Other programs know the exchange's own klines, whose bins are those of UTC.
                 bins = parse_zone("UTC") if self.format in _OF_PEERS else zone
-                sources.append(Source.of(klines, window, interval, bins))
+                is_whole = self.start is None, self.end is None
+                sources.append(Source.of(klines, window, interval, bins, is_whole=is_whole))
             except StoreError as error:
                 failed.append(_failed(pair, error))
         return sources, failed
@@ -159,11 +160,17 @@ class ExportRequest:
             return _failed(f"{kind} panel", error)
 
     def _wide_window(self, sources: Sequence[Source]) -> tuple[Instant, Instant]:
-        """What is asked for; of longer klines the whole bins of any of the pairs."""
+        """What is asked for; of longer klines, an end that nobody asked for is that of the first or last one."""
+        windows = [source.window for source in sources if source.window.minutes]
         if sources[0].interval.minutes == 1:
             return self.start, self.end
-        windows = [source.window for source in sources if source.window.minutes] or [sources[0].window]
-        return min(window.start_ms for window in windows), max(window.end_ms for window in windows)
+        if not windows:
+            return sources[0].window.start_ms, sources[0].window.start_ms
+        start, end = min(window.start_ms for window in windows), max(window.end_ms for window in windows)
+        return (
+            start if self.start is None else min(source.bins.start_ms for source in sources),
+            end if self.end is None else max(source.bins.end_ms for source in sources),
+        )
 
     def _refuse(self, in_the_way: Iterator[Path]) -> None:
         """Refuse files that are there, unless they may be replaced.

@@ -4,18 +4,19 @@ Belongs here: dividing a window, whole bins of longer klines, what its dates mea
 by. Does not belong here: reading itself (`reader.klines`), what becomes of the klines (the formats).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.reader.klines import DatasetKlines, Klines
+from market_data_pipeline.reader.reasons import NOT_LOADED, reasons_of
 from market_data_pipeline.reader.resampling import Interval, Ints, bin_edges
 from market_data_pipeline.reader.windows import Instant, instant_ms
 
@@ -23,8 +24,7 @@ DAY_MS = 1440 * MINUTE_MS
 # 4 MB of all fields.
 _MOST_DAYS = 28
 _MOST_NAMES = 3
-# Minutes. Zones differ by quarters of an hour.
-_SAME_IN_ALL_ZONES = 15
+_UNKNOWN = {Kind.OPEN.value, Kind.NOT_REQUESTED.value, Kind.UNEXPLAINED.value, NOT_LOADED}
 Bools = npt.NDArray[np.bool_]
 
 
@@ -57,13 +57,43 @@ class Source:
     window: Span
     interval: Interval
     zone: Zone
+    unknown: tuple[Span, ...] = ()
+    """Of longer klines the minutes that are yet to come or to be loaded, by time."""
+    bins: Span = Span(0, 0)
+    """Of longer klines all whole bins of the window that was asked for; `window` begins and ends with a known one."""
 
     @classmethod
-    def of(cls, klines: DatasetKlines, window: Span, interval: Interval, zone: Zone) -> "Source":
-        """The klines of the window; of longer ones those whose bin the window holds whole."""
-        if interval.minutes > 1:
-            window = _whole_bins(window, interval, zone)
-        return cls(klines, window, interval, zone)
+    def of(
+        cls,
+        klines: DatasetKlines,
+        window: Span,
+        interval: Interval,
+        zone: Zone,
+        *,
+        is_whole: tuple[bool, bool] = (False, False),
+    ) -> "Source":
+        """The klines of the window; of longer ones those whose bin it holds whole, and whose minutes are all known.
+
+        `is_whole` tells of both ends of the window whether nobody asked for one, so that it cuts no bin.
+
+        Raises:
+            StoreError: a chunk that the manifest does not list yet is damaged.
+        """
+        if interval.minutes == 1 or not window.minutes:
+            return cls(klines, window, interval, zone)
+        edges = bin_edges(interval, zone, window)
+        edges = edges[(edges >= window.start_ms) | is_whole[0]]
+        edges = edges[(edges <= window.end_ms) | is_whole[1]]
+        if len(edges) < 2:
+            return cls(klines, Span(window.start_ms, window.start_ms), interval, zone, bins=window)
+        window = Span(int(edges[0]), int(edges[-1]))
+        reasons = reasons_of(klines, window)  # before the klines are read, which live mode adds to
+        unknown = tuple(Span(one.start_ms, one.end_ms) for one in reasons if one.name in _UNKNOWN)
+        source = cls(klines, window, interval, zone, unknown, window)
+        (known,) = np.nonzero(source.are_known(edges[:-1]))
+        if not len(known):
+            return replace(source, window=Span(window.start_ms, window.start_ms))
+        return replace(source, window=Span(int(edges[known[0]]), int(edges[known[-1] + 1])))
 
     @property
     def dataset(self) -> Dataset:
@@ -73,7 +103,7 @@ class Source:
     def tables(self, fields: Sequence[str], within: Span | None = None) -> Iterator[pa.Table]:
         """The klines in order, part after part; parts without klines are left out.
 
-        Of longer klines those whose minutes are all known, see `known`. `fields` has `open_time`.
+        Of longer klines those whose minutes are all known, see `are_known`. `fields` has `open_time`.
 
         Raises:
             StoreError: a chunk is missing or damaged.
@@ -82,61 +112,47 @@ class Source:
         if self.interval.minutes > 1:
             klines = self.klines.resample(self.interval.name, self.zone.name)
         for part in parts_of_bins(within or self.window, self.interval, self.zone):
-            known = self.known(part)  # before the klines, which live mode adds to
             table = klines.to_arrow(part.start_ms, part.end_ms, fields)
-            if known is not None:
-                table = table.filter(pa.array(known(open_times(table))))
+            if self.unknown:
+                table = table.filter(pa.array(self.are_known(open_times(table))))
             if table.num_rows:
                 yield table
 
-    def known(self, part: Span) -> Callable[[Ints], Bools] | None:
-        """Tells of bins in a part, by their open times, whether no minute is yet to come or to be loaded.
-
-        None if it is so for all of them.
-
-        Raises:
-            StoreError: a chunk that the manifest does not list yet is damaged.
-        """
-        if self.interval.minutes == 1:
-            return None
-        absences = self.klines.absences(part.start_ms, part.end_ms)
-        unknown = [absence.span for absence in absences if not absence.kind.is_final]
-        if not unknown:
-            return None
-        edges = bin_edges(self.interval, self.zone, part)
-        # The last one begins after all bins.
-        begins = np.array([*(span.start_ms for span in unknown), int(edges[-1])], np.int64)
-        ends = np.array([span.end_ms for span in unknown], np.int64)
-
-        def are_known(times: Ints) -> Bools:
-            following = begins[np.searchsorted(ends, times, side="right")]
-            known: Bools = following >= edges[np.searchsorted(edges, times, side="right")]
-            return known
-
-        return are_known
+    def are_known(self, times: Ints) -> Bools:
+        """Whether the bins that begin then have no minute that is yet to come or to be loaded. Minutes have none."""
+        if not self.unknown or not len(times):
+            return np.ones(len(times), np.bool_)
+        edges = bin_edges(self.interval, self.zone, Span(int(times[0]), int(times[-1]) + MINUTE_MS))
+        begins = np.array([*(span.start_ms for span in self.unknown), 1 << 62], np.int64)
+        ends = np.array([span.end_ms for span in self.unknown], np.int64)
+        following = begins[np.searchsorted(ends, times, side="right")]
+        known: Bools = following >= edges[np.searchsorted(edges, times, side="right")]
+        return known
 
 
-def _whole_bins(window: Span, interval: Interval, zone: Zone) -> Span:
-    edges = bin_edges(interval, zone, window) if window.minutes else np.empty(0, np.int64)
-    whole = edges[(edges >= window.start_ms) & (edges <= window.end_ms)]
-    return Span(int(whole[0]), int(whole[-1])) if len(whole) else Span(window.start_ms, window.start_ms)
-
-
-def notes_of_zones(sources: Iterable[Source], start: Instant, end: Instant) -> tuple[str, ...]:
+def notes_of_zones(sources: Sequence[Source], start: Instant, end: Instant) -> tuple[str, ...]:
     """What a user should know whose start, end or days are other instants for one pair than for another."""
     pairs, windows = dict[str, list[str]](), set[tuple[int | None, ...]]()
-    intervals = set[tuple[str, str]]()
     for source in sources:
         zone = source.klines.zone
         pairs.setdefault(zone.name, []).append(source.dataset.pair)
         windows.add((instant_ms(start, zone), instant_ms(end, zone)))
-        if source.interval.minutes > _SAME_IN_ALL_ZONES:
-            intervals.add((source.interval.name, source.zone.name))
-    if len(windows) < 2 and len(intervals) < 2:
+    if len(windows) < 2 and not _have_other_bins(sources):
         return ()
-    what = "start and end" if len(windows) > 1 else f"klines of {min(intervals)[0]}"
+    what = "start and end" if len(windows) > 1 else f"klines of {sources[0].interval.name}"
     zones = ", ".join(f"{zone} ({_some(named)})" for zone, named in sorted(pairs.items()))
     return (f"{what} are those of each pair's days, which are of different zones: {zones}; give tz (--align-tz)",)
+
+
+def _have_other_bins(sources: Sequence[Source]) -> bool:
+    """True if the bins of some sources begin at other instants than those of others."""
+    windows = [source.window for source in sources if source.window.minutes]
+    zones = {source.zone.name: source.zone for source in sources}
+    if not windows or len(zones) < 2 or sources[0].interval.minutes == 1:
+        return False
+    span = Span(min(window.start_ms for window in windows), max(window.end_ms for window in windows))
+    first, *others = (bin_edges(sources[0].interval, zone, span) for zone in zones.values())
+    return any(not np.array_equal(first, other) for other in others)
 
 
 def _some(pairs: Sequence[str]) -> str:

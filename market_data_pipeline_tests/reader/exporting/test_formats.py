@@ -228,6 +228,19 @@ def test_a_longer_kline_with_minutes_that_were_not_loaded_is_left_out(
         export("ETH/USDT", interval="1mo", **given)
 
 
+@pytest.mark.parametrize(("interval", "rows"), [("1mo", 2), ("1w", 7)])
+def test_the_month_in_which_a_pair_was_listed_is_there(tmp_path: Path, interval: str, rows: int) -> None:
+    source = Scaled(first="2024-02-15T12:00Z")
+    make(tmp_path / "root", "NEW/USDT", source, window=span("2024-02-15T00:00Z", "2024-04-01T00:00Z"))
+    given = {"format": "parquet", "market": "spot", "root": tmp_path / "root", "interval": interval}
+    [path] = export("NEW/USDT", output=tmp_path / "out", **given).files
+    klines = pq.read_table(path)
+    assert klines.num_rows == rows
+    assert klines["open_time"][0].as_py() < at("2024-02-15") and klines["open"][0].as_py() > 0
+    window = {"start": "2024-02-01", "end": "2024-04-01"}
+    assert export("NEW/USDT", output=tmp_path / "asked", **window, **given).rows == rows
+
+
 def test_a_wide_panel_has_no_value_where_minutes_were_not_loaded(with_a_gap: Path, tmp_path: Path) -> None:
     given = {"format": "parquet", "output": tmp_path, "market": "spot", "root": with_a_gap, "panel": "wide"}
     [path] = export(["BTC/USDT", "ETH/USDT"], interval="1mo", **given).files
