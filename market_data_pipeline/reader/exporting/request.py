@@ -161,16 +161,15 @@ class ExportRequest:
 
     def _wide_window(self, sources: Sequence[Source]) -> tuple[Instant, Instant]:
         """What is asked for; of longer klines, an end that nobody asked for is that of the first or last one."""
-        windows = [source.window for source in sources if source.window.minutes]
         if sources[0].interval.minutes == 1:
             return self.start, self.end
-        if not windows:
+        # One without klines there has no bins, or those of another window.
+        known = [source for source in sources if source.window.minutes]
+        if not known:
             return sources[0].window.start_ms, sources[0].window.start_ms
-        start, end = min(window.start_ms for window in windows), max(window.end_ms for window in windows)
-        return (
-            start if self.start is None else min(source.bins.start_ms for source in sources),
-            end if self.end is None else max(source.bins.end_ms for source in sources),
-        )
+        starts = (source.window if self.start is None else source.bins for source in known)
+        ends = (source.window if self.end is None else source.bins for source in known)
+        return min(span.start_ms for span in starts), max(span.end_ms for span in ends)
 
     def _refuse(self, in_the_way: Iterator[Path]) -> None:
         """Refuse files that are there, unless they may be replaced.

@@ -85,7 +85,7 @@ class Source:
         edges = edges[(edges >= window.start_ms) | is_whole[0]]
         edges = edges[(edges <= window.end_ms) | is_whole[1]]
         if len(edges) < 2:
-            return cls(klines, Span(window.start_ms, window.start_ms), interval, zone, bins=window)
+            return cls(klines, Span(window.start_ms, window.start_ms), interval, zone)
         window = Span(int(edges[0]), int(edges[-1]))
         reasons = reasons_of(klines, window)  # before the klines are read, which live mode adds to
         unknown = tuple(Span(one.start_ms, one.end_ms) for one in reasons if one.name in _UNKNOWN)

@@ -254,6 +254,16 @@ def test_a_wide_panel_has_no_value_where_minutes_were_not_loaded(with_a_gap: Pat
     assert days["close_BTC/USDT"] == days["minutes_BTC/USDT"] == [None] * 4
 
 
+def test_a_wide_panel_begins_where_it_was_asked_to_also_beside_a_pair_that_ended_before(
+    with_a_gap: Path, tmp_path: Path
+) -> None:
+    given = {"format": "parquet", "output": tmp_path, "market": "spot", "root": with_a_gap, "panel": "wide"}
+    [path] = export(["BTC/USDT", "ETH/USDT"], "2024-03-05T06:00Z", interval="1d", **given).files
+    days = pq.read_table(path).to_pydict()
+    assert (days["open_time"][0], len(days["open_time"])) == (at("2024-03-06"), 26)
+    assert None not in days["BTC/USDT"] and days["ETH/USDT"] == [None] * 26
+
+
 def test_days_of_several_zones_are_warned_of(with_a_gap: Path, tmp_path: Path) -> None:
     given = {"format": "parquet", "output": tmp_path, "market": "spot", "root": with_a_gap, "overwrite": True}
     pairs = ["BTC/USDT", "SOL/USDT"]
