@@ -36,7 +36,7 @@ from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.snapshots.keeping import KeptChunks
 from market_data_pipeline.core.store.storage.protocol import Changed, Lock, StorePath, Version
 
-_MOMENT_S = 1.0
+_MOMENT_S = 1.0  # for which a look at the start counts
 
 
 class ChunkWriter(ChunkList):
