@@ -8,36 +8,37 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from market_data_pipeline.app.doctor.lines import Line
-from market_data_pipeline.app.market.pairs import ChangesSince
-from market_data_pipeline.app.market.planning import LoadPlan
-from market_data_pipeline.app.report import Report
-from market_data_pipeline.core.catalog.catalog import Catalog
-from market_data_pipeline.core.catalog.pairs import ListedPair
-from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
+from market_data_pipeline.core.catalog.renames import predecessor, successor
 from market_data_pipeline.core.klines.coverage import minutes_by_kind, total_minutes
-from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
-from market_data_pipeline.core.loading.cost import Cost
-from market_data_pipeline.core.proof.crosscheck import CrossCheck
-from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.store.records import absence_record, content
-from market_data_pipeline.core.store.revisions import Revision
-from market_data_pipeline.core.store.snapshots.lists import Snapshot
-from market_data_pipeline.core.store.snapshots.proving import SnapshotProof
-from market_data_pipeline.core.store.snapshots.removing import Removed
-from market_data_pipeline.core.store.status import DatasetStatus
 
 if TYPE_CHECKING:
+    from market_data_pipeline.app.doctor.lines import Line
+    from market_data_pipeline.app.market.pairs import ChangesSince
+    from market_data_pipeline.app.market.planning import LoadPlan
+    from market_data_pipeline.app.report import Report
+    from market_data_pipeline.core.catalog.catalog import Catalog
+    from market_data_pipeline.core.catalog.pairs import ListedPair
+    from market_data_pipeline.core.catalog.renames import Rename
+    from market_data_pipeline.core.klines.dataset import Dataset
+    from market_data_pipeline.core.loading.cost import Cost
+    from market_data_pipeline.core.proof.crosscheck import CrossCheck
+    from market_data_pipeline.core.proof.prove import Proof
+    from market_data_pipeline.core.store.revisions import Revision
+    from market_data_pipeline.core.store.snapshots.lists import Snapshot
+    from market_data_pipeline.core.store.snapshots.proving import SnapshotProof
+    from market_data_pipeline.core.store.snapshots.removing import Removed
+    from market_data_pipeline.core.store.status import DatasetStatus
     from market_data_pipeline.reader.exporting import ExportReport
 
 
-def dataset_json(dataset: Dataset) -> dict[str, Any]:
+def dataset_json(dataset: "Dataset") -> dict[str, Any]:
     """The fields that identify a dataset."""
     return {"market": dataset.market.value, "pair": dataset.pair, "tz": dataset.zone.name}
 
 
-def status_json(status: DatasetStatus) -> dict[str, Any]:
+def status_json(status: "DatasetStatus") -> dict[str, Any]:
     """A dataset in numbers. `revisions` is present only if stored values have been revised."""
     last, reused = status.last_revision, status.dataset.reused
     return {
@@ -61,12 +62,12 @@ def status_json(status: DatasetStatus) -> dict[str, Any]:
     }
 
 
-def revision_json(revision: Revision) -> dict[str, Any]:
+def revision_json(revision: "Revision") -> dict[str, Any]:
     """A revision of stored values."""
     return {"day": revision.day, "at": revision.at, "minutes": total_minutes(revision.minutes)}
 
 
-def proof_json(proof: Proof) -> dict[str, Any]:
+def proof_json(proof: "Proof") -> dict[str, Any]:
     """The results of verifying a dataset."""
     verification = proof.verification
     return {
@@ -95,7 +96,7 @@ def proof_json(proof: Proof) -> dict[str, Any]:
     }
 
 
-def pair_json(pair: ListedPair) -> dict[str, Any]:
+def pair_json(pair: "ListedPair") -> dict[str, Any]:
     """A pair of the catalog."""
     return {
         "market": pair.market.value,
@@ -117,7 +118,7 @@ def pair_json(pair: ListedPair) -> dict[str, Any]:
     }
 
 
-def _rename_json(rename: Rename | None, other: str) -> dict[str, Any] | None:
+def _rename_json(rename: "Rename | None", other: str) -> dict[str, Any] | None:
     """The other pair of a rename: `old` or `new`. `ratio` is how many units of the new asset one of the old became."""
     if rename is None:
         return None
@@ -129,7 +130,7 @@ def _rename_json(rename: Rename | None, other: str) -> dict[str, Any] | None:
     }
 
 
-def catalog_json(catalog: Catalog, chosen: Sequence[ListedPair]) -> dict[str, Any]:
+def catalog_json(catalog: "Catalog", chosen: Sequence["ListedPair"]) -> dict[str, Any]:
     """The pairs that were chosen from a catalog, and what it lacks."""
     return {
         "market": catalog.market.value,
@@ -139,7 +140,7 @@ def catalog_json(catalog: Catalog, chosen: Sequence[ListedPair]) -> dict[str, An
     }
 
 
-def changes_json(since: ChangesSince) -> dict[str, Any]:
+def changes_json(since: "ChangesSince") -> dict[str, Any]:
     """What changed in a catalog since a day."""
     return {
         "since": since.since.isoformat(),
@@ -151,7 +152,7 @@ def changes_json(since: ChangesSince) -> dict[str, Any]:
     }
 
 
-def plan_json(plan: LoadPlan) -> dict[str, Any]:
+def plan_json(plan: "LoadPlan") -> dict[str, Any]:
     """What a load will take: `pairs` one by one, `total` with the requests for the catalog."""
     catalog = {
         "requests": plan.catalog.traffic.requests,
@@ -161,7 +162,7 @@ def plan_json(plan: LoadPlan) -> dict[str, Any]:
     return {"pairs": [cost_json(cost) for cost in plan.costs], "catalog": catalog, "total": cost_json(plan.total)}
 
 
-def cost_json(cost: Cost) -> dict[str, Any]:
+def cost_json(cost: "Cost") -> dict[str, Any]:
     """What a load of one pair will take. `seconds_at_limit` is the time that the weight takes, nothing else."""
     return {
         "name": cost.name,
@@ -179,7 +180,7 @@ def cost_json(cost: Cost) -> dict[str, Any]:
     }
 
 
-def crosscheck_json(compared: CrossCheck) -> dict[str, Any]:
+def crosscheck_json(compared: "CrossCheck") -> dict[str, Any]:
     """The results of a comparison with another source, with the first differences in full."""
     return {
         "against": compared.against,
@@ -192,7 +193,7 @@ def crosscheck_json(compared: CrossCheck) -> dict[str, Any]:
     }
 
 
-def examined_json(lines: Sequence[Line]) -> dict[str, Any]:
+def examined_json(lines: Sequence["Line"]) -> dict[str, Any]:
     """What `doctor` saw. A line that is not `ok` has what to do as its `cure`."""
     told = [
         {"section": line.section, "name": line.name, "ok": line.ok, "detail": line.detail, "cure": line.cure or None}
@@ -201,7 +202,7 @@ def examined_json(lines: Sequence[Line]) -> dict[str, Any]:
     return {"ok": all(line.ok for line in lines), "lines": told}
 
 
-def report_json(report: Report) -> dict[str, Any]:
+def report_json(report: "Report") -> dict[str, Any]:
     """What Dagster was told of: the run, and each dataset with its days."""
     datasets = [
         {
@@ -249,7 +250,7 @@ def export_json(report: "ExportReport") -> dict[str, Any]:
     }
 
 
-def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_json(snapshot: "Snapshot") -> dict[str, Any]:
     """What a snapshot names, in numbers."""
     return {
         "name": snapshot.name,
@@ -262,12 +263,12 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def removed_json(removed: Removed) -> dict[str, Any]:
+def removed_json(removed: "Removed") -> dict[str, Any]:
     """What was removed with a snapshot."""
     return {"name": removed.name, "removed_chunks": removed.chunks, "removed_bytes": removed.size_bytes}
 
 
-def snapshot_proof_json(proof: SnapshotProof) -> dict[str, Any]:
+def snapshot_proof_json(proof: "SnapshotProof") -> dict[str, Any]:
     """Whether all that a snapshot names is there."""
     return {
         **snapshot_json(proof.snapshot),
