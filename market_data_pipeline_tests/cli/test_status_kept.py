@@ -1,4 +1,4 @@
-"""`status` of all datasets, which is kept: it is as it would be found out, whatever has changed."""
+"""`status`, which is kept: it is as it would be found out, whatever has changed."""
 
 import json
 import os
@@ -61,14 +61,42 @@ def test_the_second_status_prints_the_same_and_imports_nothing_that_takes_long(
     assert run(*words).stdout == first == run(*SPOT, "--pair", "BTC/USDT", *words).stdout
 
 
+@pytest.mark.parametrize("chosen", [SPOT, (*SPOT, "--pair", "btcusdt"), (*SPOT, "--pair", "BTC/*")])
+def test_that_of_chosen_datasets_is_kept_apart_from_others(run: MarketData, chosen: tuple[str, ...]) -> None:
+    first = run(*chosen, "status").stdout
+    assert imports(run, *chosen, "status") & HEAVY == set()
+    assert run(*chosen, "status").stdout == first
+    assert run("--market", "futures", "status").exit_code == 2
+    assert run(*SPOT, "--pair", "ETH/USDT", "status").exit_code == 2
+
+
+def test_that_of_a_pair_stays_while_another_is_loaded_and_that_of_a_glob_does_not(run: MarketData) -> None:
+    pair, glob = (*SPOT, "--pair", "BTC/USDT"), (*SPOT, "--pair", "*/USDT")
+    assert [rows(run, *pair), rows(run, *glob)] == [{"BTC/USDT": 2880}] * 2
+    assert run(*SPOT, "--pair", "ETH/USDT", "backfill", *DAYS).exit_code == 0
+    settle(run.root)
+    assert rows(run, *pair) == {"BTC/USDT": 2880}
+    assert rows(run, *glob) == rows(run, *glob) == {"BTC/USDT": 2880, "ETH/USDT": 2880}
+    assert run(*SPOT, "--pair", "BTC/USDT", "backfill", "--start", "2024-05-10", "--end", "2024-05-13").exit_code == 0
+    assert rows(run, *pair) == {"BTC/USDT": 4320}
+
+
+def test_that_of_a_file_of_pairs_follows_the_file(run: MarketData, tmp_path: Path) -> None:
+    names = tmp_path / "pairs.txt"
+    names.write_text("BTC/USDT")
+    assert rows(run, *SPOT, "--pairs-file", str(names)) == {"BTC/USDT": 2880}
+    names.write_text("ETH/USDT")
+    assert run(*SPOT, "--pairs-file", str(names), "status").exit_code == 2
+
+
 def test_what_has_just_changed_is_not_kept(run: MarketData) -> None:
     os.utime(run.root / "binance" / "BTCUSDT" / "1m" / "manifest.json")
     run("status")
     assert HEAVY & imports(run, "status")
 
 
-def rows(run: MarketData) -> dict[str, int]:
-    return {each["pair"]: each["rows"] for each in json.loads(run("status", "--json").stdout)}
+def rows(run: MarketData, *options: str) -> dict[str, int]:
+    return {each["pair"]: each["rows"] for each in json.loads(run(*options, "status", "--json").stdout)}
 
 
 def test_every_change_is_seen_at_once(run: MarketData) -> None:

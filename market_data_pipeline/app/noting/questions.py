@@ -5,9 +5,9 @@ the answers.
 """
 
 
-def question_of_status(*, with_newest: bool) -> str:
-    """What every dataset has; with or without its newest kline."""
-    return "status with newest" if with_newest else "status"
+def question_of_status(chosen: str, *, with_newest: bool) -> str:
+    """What the datasets have that `chosen` names, as the user wrote it; with or without their newest kline."""
+    return f"status{' with newest' if with_newest else ''} of {chosen}"
 
 
 def question_of_pairs(market: str) -> str:
