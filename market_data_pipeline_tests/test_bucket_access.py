@@ -14,6 +14,8 @@ import obstore
 import pytest
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.opening import opened
 from market_data_pipeline.core.store.storage.paths import BucketPath
 from market_data_pipeline.core.store.storage.places import root_at
@@ -177,6 +179,38 @@ def test_a_refusal_is_one_line_with_what_to_do(
     assert problem in line
     assert cure in line
     assert SECRET not in line
+
+
+class _Vanishing(_Refusing):
+    """A bucket with nothing in it, until it is gone."""
+
+    status, code = 404, "NoSuchBucket"
+    is_gone: ClassVar[bool] = False
+
+    def do_GET(self) -> None:  # noqa: N802
+        if self.is_gone:
+            super().do_GET()
+            return
+        body = (
+            b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name></ListBucketResult>'
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_bucket_that_has_gone_is_no_missing_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(_Vanishing) as url:
+        for name, value in environment_of(url).items():
+            monkeypatch.setenv(name, value)
+        store = Store(root_at("s3://bucket/vanishing"))
+        assert store.find(Market.SPOT, "BTC/USDT") is None
+        assert "there is no spot BTC/USDT" in str(store.lacks(Market.SPOT, "BTC/USDT"))
+        monkeypatch.setattr(_Vanishing, "is_gone", True)
+        assert store.find(Market.SPOT, "BTC/USDT") is None
+        with pytest.raises(OSError, match="the bucket does not exist"):
+            store.lacks(Market.SPOT, "BTC/USDT")
 
 
 def test_health_shows_its_other_signs_while_the_object_store_is_away(tmp_path: Path, simulate: Simulate) -> None:

@@ -114,7 +114,12 @@ class Store:
         return dataset
 
     def lacks(self, market: Market, pair: str) -> UsageError:
-        """The error of a request for a dataset that is not stored; it says how to load it."""
+        """The error of a request for a dataset that is not stored; it says how to load it.
+
+        Raises:
+            OSError: the data root's bucket was there and is gone, which looks the same to a question about one dataset.
+        """
+        self._files.names(self.root)
         return UsageError(
             f"there is no {market} {pair} under {self.root}; market-data status lists what is stored, "
             f"market-data --market {market} --pair {pair} backfill loads it if the exchange has it"
