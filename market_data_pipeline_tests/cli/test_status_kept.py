@@ -113,6 +113,18 @@ def test_every_change_is_seen_at_once(run: MarketData) -> None:
     assert rows(run) == {"BTC/USDT": 4320}
 
 
+def test_a_dataset_whose_file_comes_later_than_its_folder_is_seen(run: MarketData) -> None:
+    """As a copy of a data root, or a restored backup, may write them."""
+    assert run(*SPOT, "--pair", "ETH/USDT", "backfill", *DAYS).exit_code == 0
+    dataset = run.root / "binance" / "ETHUSDT" / "1m" / "dataset.json"
+    content = dataset.read_bytes()
+    dataset.unlink()
+    settle(run.root)
+    assert rows(run) == rows(run) == {"BTC/USDT": 2880}
+    dataset.write_bytes(content)
+    assert rows(run) == {"BTC/USDT": 2880, "ETH/USDT": 2880}
+
+
 def test_a_chunk_beside_the_manifest_and_a_lost_manifest_are_seen(run: MarketData) -> None:
     rows(run), rows(run)
     manifest = run.root / "binance" / "BTCUSDT" / "1m" / "manifest.json"

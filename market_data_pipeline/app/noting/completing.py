@@ -26,7 +26,8 @@ def pairs(market: str) -> list[str]:
     if root is None:
         return []
     folder = layout.catalog_folder(root, of_market)
-    stamps = stamps_of([root, root / of_market.exchange_id, folder.parent, folder])
+    datasets = layout.dataset_folders(root, of_market)  # `dataset.json` may come later than its folder
+    stamps = stamps_of([root, root / of_market.exchange_id, folder.parent, folder, *datasets])
     newest = CatalogStore(root, of_market).newest()
     known = {listed.pair for listed in newest.pairs} if newest else set[str]()
     found = sorted(known.union(Store(root).pairs(of_market)))

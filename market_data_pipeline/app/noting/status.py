@@ -64,8 +64,8 @@ def _paths(root: Path, targets: Sequence[Target], *, with_newest: bool) -> Itera
                 yield from sorted(journal.iterdir())
 
 
-def _folders(root: Path, targets: Sequence[Target]) -> Iterator[Path]:
-    """The folders of the targets; of all datasets where which ones are meant depends on what is stored."""
+def _folders(root: Path, targets: Sequence[Target]) -> list[Path]:
+    """The folders of the targets; all, with a dataset or none yet, where what is stored tells which ones are meant."""
     if all(target.pair_named and not target.in_catalog for target in targets):
-        return (layout.dataset_folder(root, target.market, target.pair) for target in targets)
-    return (path.parent for path in layout.dataset_files(root))
+        return [layout.dataset_folder(root, target.market, target.pair) for target in targets]
+    return layout.dataset_folders(root)

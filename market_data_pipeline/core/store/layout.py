@@ -120,9 +120,14 @@ def market_journal(root: P, market: Market) -> P:
 
 def dataset_files(root: P, market: Market | None = None, *, name: str = DATASET_FILE) -> list[P]:
     """The `dataset.json` of every dataset that exists, or of those of a market, or another file; sorted by path."""
+    return storage_of(root).existing(folder / name for folder in dataset_folders(root, market))
+
+
+def dataset_folders(root: P, market: Market | None = None) -> list[P]:
+    """Where datasets are or may be, of all markets or of one; sorted by path."""
     files = storage_of(root)
     markets = [root / each for each in ([market.exchange_id] if market else files.names(root))]
-    return files.existing(each / token / INTERVAL / name for each in markets for token in files.names(each))
+    return [each / token / INTERVAL for each in markets for token in files.names(each)]
 
 
 def root_of(folder: P) -> P:
