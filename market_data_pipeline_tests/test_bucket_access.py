@@ -213,14 +213,20 @@ def test_a_bucket_that_has_gone_is_no_missing_pair(monkeypatch: pytest.MonkeyPat
             store.lacks(Market.SPOT, "BTC/USDT")
 
 
-def test_health_shows_its_other_signs_while_the_object_store_is_away(tmp_path: Path, simulate: Simulate) -> None:
+@pytest.mark.parametrize("pairs", [[], ["--pair", "BTC/USDT", "--pair", "ETH/USDT"]], ids=["one", "several"])
+def test_health_shows_its_other_signs_while_the_object_store_is_away(
+    pairs: list[str], tmp_path: Path, simulate: Simulate
+) -> None:
     env = environment_of("http://127.0.0.1:1")
-    done = tool_at("s3://bucket/health", tmp_path, simulate, **env)("--market", "spot", "health", "--json")
+    done = tool_at(f"s3://bucket/health{len(pairs)}", tmp_path, simulate, **env)(
+        "--market", "spot", *pairs, "health", "--json"
+    )
     signs = {sign["name"]: sign for sign in json.loads(done.stdout)}
     assert done.exit_code == 1
     assert not signs["data root"]["ok"]
     assert "http://127.0.0.1:1 does not answer" in signs["datasets"]["detail"]
     assert signs["exchange"]["ok"]
+    assert not pairs or "http://127.0.0.1:1 does not answer" in signs["pairs"]["detail"]
 
 
 # --- credentials

@@ -81,14 +81,16 @@ def check_health_of_many(settings: Settings, targets: Sequence[Target]) -> Itera
 def _listed(settings: Settings, targets: Sequence[Target]) -> Sign:
     """Whether the exchange, or the catalog that is stored, knows the pairs; one request."""
     market, store = targets[0].market, store_of(settings)
-    known = catalog_store_of(settings, market).newest()
-    ever = set() if known is None else {pair.symbol for pair in known.pairs}
-    ever |= {dataset.token for dataset in _readable(store, market)}
     try:
+        known = catalog_store_of(settings, market).newest()
+        ever = set() if known is None else {pair.symbol for pair in known.pairs}
+        ever |= {dataset.token for dataset in _readable(store, market)}
         with market_opener_of(settings)(market) as (exchange, _):
             listed = exchange.listed()
     except MarketDataError as error:
         return Sign("pairs", ok=False, detail=str(error))
+    except OSError as error:
+        return Sign("pairs", ok=False, detail=refusal_of_disk(error))
     unknown = [target.pair for target in targets if token_of(target.pair) not in {*listed, *ever}]
     if unknown:
         more = f" and {len(unknown) - _MOST_NAMES} more" if len(unknown) > _MOST_NAMES else ""
