@@ -3,45 +3,31 @@
 Belongs here: names, types and valid values of single fields. Does not belong here: what fields mean together (`app`).
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import is_pattern
 from market_data_pipeline.core.source_names import SourceName
+from market_data_pipeline.validators import read_by
 
 _UTC = parse_zone("UTC")
-
-
-def _valid(parse: Callable[[str], Any]) -> AfterValidator:
-    """A validator for texts that `parse` accepts; the message of its UsageError becomes that of the field."""
-
-    def check(text: str) -> str:
-        try:
-            parse(text)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-        return text
-
-    return AfterValidator(check)
 
 
 MarketName = Annotated[Literal["spot", "futures"], Field(description="MARKET_TYPE if not given", examples=["futures"])]
 PairName = Annotated[
     str,
     Field(max_length=80, description="BASE/QUOTE or the exchange's symbol; SYMBOL if not given", examples=["BTC/USDT"]),
-    _valid(parse_pair),
+    read_by(parse_pair),
 ]
 ZoneName = Annotated[
     str,
     Field(max_length=60, description="IANA zone or ±HH:MM; ALIGN_TZ if not given", examples=["Europe/Zurich"]),
-    _valid(parse_zone),
+    read_by(parse_zone),
 ]
-Instant = Annotated[str, Field(max_length=40), _valid(lambda text: parse_instant(text, _UTC))]
+Instant = Annotated[str, Field(max_length=40), read_by(lambda text: parse_instant(text, _UTC))]
 
 
 class _Request(BaseModel):
@@ -64,7 +50,7 @@ UniverseName = Annotated[
 LiveWord = Annotated[
     str,
     Field(max_length=80, examples=["BTC/USDT", "*/USDT", "!*DOWN/*"]),
-    _valid(lambda word: None if is_pattern(word) else parse_pair(word)),
+    read_by(lambda word: None if is_pattern(word) else parse_pair(word)),
 ]
 LiveWords = Annotated[
     list[LiveWord],
