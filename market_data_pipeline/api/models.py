@@ -212,6 +212,10 @@ class Progress(BaseModel):
     run_id: str
     what: str = Field(description="backfill, verify, combine, repair, report or run", examples=["backfill"])
     status: Literal["queued", "running", "success", "failure", "canceled"]
+    up_to_date: bool = Field(
+        description="whether days, rows, checks and results are of all events that the run has; where they are not, "
+        "the next request has more of them",
+    )
     url: str = Field(description="the run in the Dagster UI")
     began_s: float | None = Field(description="seconds since 1970, UTC")
     ended_s: float | None = Field(description="seconds since 1970, UTC")

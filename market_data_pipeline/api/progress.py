@@ -2,9 +2,12 @@
 
 Belongs here: which events count, and as what. Does not belong here: requesting them (`dagster_client`).
 A run over years has thousands of events, so each event is read once: every call continues after the last event it read.
+A call reads for a short time only, and one call at a time: each holds one of the few threads that answer requests.
 """
 
 import threading
+import time
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,6 +20,29 @@ from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, ROWS
 
 _RUNS_REMEMBERED = 200
 _WARNINGS_SHOWN, _CHECKS_SHOWN = 20, 200
+_READ_FOR_S = 2.0
+# Long enough for a page of events, so that two who watch a run of some days both get all of it.
+_WAIT_FOR_READER_S = 0.2
+_NO_ROWS = -1
+
+
+@dataclass(slots=True)
+class _DaysOfDataset:
+    """The rows of each loaded day of a dataset, in four bytes a day: a load of a whole market has millions of days."""
+
+    first: int
+    rows: "array[int]" = field(default_factory=lambda: array("i"))
+
+    def replace(self, day: int, rows: int) -> int | None:
+        """Note the rows of a day, counted from year 1; return those that it had, None if it had none."""
+        if day < self.first:
+            self.rows = array("i", [_NO_ROWS]) * (self.first - day) + self.rows
+            self.first = day
+        if (lacking := day - self.first + 1 - len(self.rows)) > 0:
+            self.rows.extend(array("i", [_NO_ROWS]) * lacking)
+        before = self.rows[day - self.first]
+        self.rows[day - self.first] = rows
+        return None if before == _NO_ROWS else before
 
 
 @dataclass(slots=True)
@@ -24,12 +50,15 @@ class _Tally:
     """The sums over the events up to `cursor`."""
 
     cursor: str | None = None
-    rows_by_day: dict[tuple[str, str], int] = field(default_factory=dict)
+    days: dict[str, _DaysOfDataset] = field(default_factory=dict)
+    days_done: int = 0
+    rows: int = 0
     done: set[str] = field(default_factory=set)
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reading: threading.Lock = field(default_factory=threading.Lock)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, event: dict[str, Any]) -> None:
@@ -49,11 +78,17 @@ class _Tally:
     def _note_materialized(self, event: dict[str, Any]) -> None:
         values, path = _values(event["metadataEntries"]), event["assetKey"]["path"]
         if path[-1] == KLINES and event["partition"]:
-            self.rows_by_day["/".join(path), event["partition"]] = values.get(ROWS) or 0
+            self._note_day("/".join(path), date.fromisoformat(event["partition"]).toordinal(), values.get(ROWS) or 0)
         elif values:
             self.results[path[-1]] = values
         if path[-1] in {MANIFEST, COMBINED}:
             self.done.add("/".join(path[:2]))
+
+    def _note_day(self, dataset: str, day: int, rows: int) -> None:
+        """Count a day once, with the rows that it had last: a run that is tried again records days again."""
+        before = self.days.setdefault(dataset, _DaysOfDataset(day)).replace(day, rows)
+        self.days_done += before is None
+        self.rows += rows - (before or 0)
 
     def _note_check(self, check: CheckResult) -> None:
         """Keep so many results, those that did not pass first: a load of 500 pairs has thousands."""
@@ -66,13 +101,22 @@ class _Tally:
 class RunWatcher:
     """The progress of runs. It keeps the sums of the last 200 runs it was called for. Threads may share it."""
 
-    def __init__(self, dagster: Dagster) -> None:
-        self._dagster = dagster
+    def __init__(self, dagster: Dagster, *, read_for_s: float = _READ_FOR_S) -> None:
+        """Nothing is read before the first call.
+
+        Args:
+            dagster: the webserver.
+            read_for_s: after so long a call ends with the sums so far; the next one goes on from there.
+        """
+        self._dagster, self._read_for_s = dagster, read_for_s
         self._lock = threading.Lock()
         self._tallies: OrderedDict[str, _Tally] = OrderedDict()
 
     def progress_of(self, run_id: str) -> Progress | None:
         """The progress of the run now, None if there is no run with this id.
+
+        It is not `up_to_date` where the run has more events than can be read in a short time, or where another thread
+        is reading them.
 
         Raises:
             DagsterUnavailable: no response.
@@ -85,32 +129,48 @@ class RunWatcher:
             self._tallies.move_to_end(run_id)
             while len(self._tallies) > _RUNS_REMEMBERED:
                 self._tallies.popitem(last=False)
+        has_read_all = False
+        if tally.reading.acquire(timeout=_WAIT_FOR_READER_S):
+            try:
+                has_read_all = self._read(run_id, tally)
+            finally:
+                tally.reading.release()
         with tally.lock:
-            more = True
-            while more:
-                events, tally.cursor, more = self._dagster.events(run_id, tally.cursor)
+            if has_read_all and run.is_over:
+                tally.days.clear()  # nothing follows that could be a day again
+            return _progress(run, tally, up_to_date=has_read_all)
+
+    def _read(self, run_id: str, tally: _Tally) -> bool:
+        """Read events that are new; return whether these were all."""
+        until_s = time.monotonic() + self._read_for_s
+        while True:
+            events, cursor, more = self._dagster.events(run_id, tally.cursor)
+            with tally.lock:
                 for event in events:
                     tally.note(event)
-            return _progress(run, tally)
+                tally.cursor = cursor
+            if not more or time.monotonic() >= until_s:
+                return not more
 
 
-def _progress(run: RunSummary, tally: _Tally) -> Progress:
+def _progress(run: RunSummary, tally: _Tally, *, up_to_date: bool) -> Progress:
     return Progress(
         run_id=run.run_id,
         what=run.what,
         status=run.status,
+        up_to_date=up_to_date,
         url=run.url,
         began_s=run.began_s,
         ended_s=run.ended_s,
-        days_done=len(tally.rows_by_day),
+        days_done=tally.days_done,
         days_asked=_number_of_days(run.days),
-        rows=sum(tally.rows_by_day.values()),
+        rows=tally.rows,
         pairs_asked=run.pairs,
         pairs_loaded=None if run.pairs is None else len(tally.done),
         error=tally.error if run.status in {"failure", "canceled"} else None,
         warnings=tally.warnings,
         checks=sorted(tally.checks, key=lambda check: check.passed),
-        results=tally.results if run.pairs is None else {},
+        results=dict(tally.results) if run.pairs is None else {},
     )
 
 

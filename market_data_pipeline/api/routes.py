@@ -184,7 +184,7 @@ async def run_events(context: InjectedContext, progress: RunProgress) -> AsyncIt
     last = None
     while True:
         if progress != last:
-            has_ended = progress.status in _ENDED
+            has_ended = progress.status in _ENDED and progress.up_to_date
             yield ServerSentEvent(event="end" if has_ended else "progress", data=progress)
             if has_ended:
                 context.proof_watcher.expect_news()

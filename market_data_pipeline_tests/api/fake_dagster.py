@@ -54,12 +54,16 @@ def execution(
 
 
 def fake_dagster(
-    *, found: float = math.inf, checks: Mapping[tuple[str, str], list[dict[str, Any]]] | None = None, **results: Any
+    *,
+    found: float = math.inf,
+    checks: Mapping[tuple[str, str], list[dict[str, Any]]] | None = None,
+    run: Mapping[str, Any] = RUN,
+    **results: Any,
 ) -> tuple[FastAPI, list[dict[str, Any]]]:
     """The app, and the queries that it receives, in order.
 
     The run is found so many times, then it is deleted. `checks` has the executions of a check, newest first, by asset
-    (`exchange_id/PAIR_TOKEN/name`) and name. `results` are used in place of its own, by field.
+    (`exchange_id/PAIR_TOKEN/name`) and name. `results` are used in place of its own, by field; a function is called.
     """
     app, received = FastAPI(), []
     fields, asked = _RESULTS | results, count()
@@ -70,7 +74,7 @@ def fake_dagster(
         received.append(query)
         if "runOrError" in query["query"]:
             known = query["variables"]["id"] == RUN_ID and next(asked) < found
-            return {"data": {"runOrError": RUN if known else {"__typename": "RunNotFoundError"}}}
+            return {"data": {"runOrError": run if known else {"__typename": "RunNotFoundError"}}}
         if executions := _EXECUTIONS.findall(query["query"]):
             known = {
                 alias: (checks or {}).get(("/".join(json.loads(path)), json.loads(name)), [])[: int(limit)]
@@ -80,6 +84,7 @@ def fake_dagster(
         if counted := _COUNTS.findall(query["query"]):
             return {"data": {alias: {"count": 0} for alias in counted}}
         name = next(name for name in fields if name in query["query"])
-        return {"data": {name: fields[name]}}
+        result = fields[name]
+        return {"data": {name: await result() if callable(result) else result}}
 
     return app, received

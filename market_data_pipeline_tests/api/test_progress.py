@@ -1,7 +1,11 @@
 """The progress of a run, out of its events: each event is read once."""
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import pytest
 
 from market_data_pipeline.api.dagster_client import RunSummary
 from market_data_pipeline.api.progress import RunWatcher
@@ -65,6 +69,43 @@ def test_days_are_counted_once_and_events_read_once() -> None:
     second = look(watcher)
     assert (second.days_done, second.rows) == (2, 1439 + 1440)
     assert dagster.cursors == [None, "1", "2"]
+
+
+def test_days_in_any_order_and_of_several_datasets_are_counted() -> None:
+    of_another = loaded("2024-02-01", 3)
+    of_another["assetKey"] = {"path": ["binance", "ETHUSDT", "klines_1m"]}
+    days = [("2024-02-01", 1), ("2024-01-30", 2), ("2024-02-03", 0), ("2024-01-30", 5), ("2023-12-31", 1500)]
+    watcher = RunWatcher(FakeWebserver("running", [*(loaded(*day) for day in days), of_another]))  # type: ignore[arg-type]
+    progress = look(watcher)
+    assert (progress.days_done, progress.rows) == (5, 1 + 5 + 0 + 1500 + 3)
+
+
+def test_a_call_ends_before_all_events_of_a_big_run_are_read() -> None:
+    dagster = FakeWebserver("success", *([loaded(f"2024-01-0{day}", 1440)] for day in range(1, 4)))
+    watcher = RunWatcher(dagster, read_for_s=0)  # type: ignore[arg-type]
+    seen = [(now.days_done, now.rows, now.up_to_date) for now in (look(watcher) for _ in range(4))]
+    assert seen == [(1, 1440, False), (2, 2880, False), (3, 4320, True), (3, 4320, True)]
+
+
+@pytest.mark.timeout(60)
+def test_a_call_does_not_wait_for_another_one_that_reads_the_events() -> None:
+    reads, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeWebserver):
+        def events(self, run_id: str, cursor: str | None) -> tuple[Sequence[Event], str, bool]:
+            if cursor == "1":
+                reads.set()
+                assert go_on.wait(50)
+            return super().events(run_id, cursor)
+
+    watcher = RunWatcher(Slow("success", [loaded("2024-01-01", 1440)], [loaded("2024-01-02", 1440)]))  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as others:
+        first = others.submit(look, watcher)
+        assert reads.wait(50)
+        meanwhile = look(watcher)
+        assert (meanwhile.days_done, meanwhile.up_to_date) == (1, False)
+        go_on.set()
+        assert (first.result().days_done, first.result().up_to_date) == (2, True)
 
 
 def test_an_unknown_run_is_none() -> None:
