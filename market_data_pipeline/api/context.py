@@ -55,7 +55,8 @@ def context_of(settings: Settings, dagster: Dagster) -> Context:
     )
 
 
-def _context(request: Request) -> Context:
+# Not a plain function: FastAPI would call it in the thread pool, where it waits while all threads are taken.
+async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 

@@ -1,5 +1,6 @@
 """GET /health: the checks of `app.health` and one of the webserver, and how often they run."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 import requests
+from fastapi import Request, Response
 from fastapi.testclient import TestClient
+from starlette.middleware.base import RequestResponseEndpoint
 
 from market_data_pipeline.api import health
 from market_data_pipeline.api.app import create_app
 from market_data_pipeline.app.health import Sign
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.api.conftest import NOWHERE, client, served
-from market_data_pipeline_tests.api.fake_dagster import fake_dagster
+from market_data_pipeline_tests.api.fake_dagster import RUN_ID, fake_dagster
 from market_data_pipeline_tests.support import mark_many_live
 
 
@@ -120,6 +123,37 @@ def test_a_silent_dagster_hides_no_other_check(tmp_path: Path) -> None:
     assert {"data root", "disk", "datasets"} <= signs(answer).keys()
     assert signs(answer)["webserver"] is False
     assert signs(answer)["checks"] is False
+
+
+def test_requests_that_wait_for_dagster_leave_health_an_answer(tmp_path: Path) -> None:
+    dagster, _ = fake_dagster()
+    arrived, go_on = threading.Event(), threading.Event()
+
+    @dagster.middleware("http")
+    async def wait(request: Request, respond: RequestResponseEndpoint) -> Response:
+        arrived.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.02)
+        return await respond(request)
+
+    settings = Settings(market_data_dir=tmp_path, market_data_exchange_url=NOWHERE)
+    with (
+        ThreadPoolExecutor(60) as callers,
+        served(dagster) as dagster_url,
+        served(create_app(settings, dagster_url=dagster_url)) as api,
+    ):
+        timed(api + "/health")  # the first request imports what the others use
+        # More than the pool that answers requests has threads.
+        waiting = [callers.submit(timed, f"{api}/runs/{RUN_ID}") for _ in range(60)]
+        assert arrived.wait(50)
+        time.sleep(1)
+        answers = [timed(api + "/health") for _ in range(3)]
+        still_wait = not any(each.done() for each in waiting)
+        go_on.set()
+        assert {each.result()[1].status_code for each in waiting} <= {200, 503}
+    assert max(seconds for seconds, _ in answers) < 5
+    assert {answer.status_code for _, answer in answers} == {503}
+    assert still_wait
 
 
 def timed(url: str) -> tuple[float, requests.Response]:
