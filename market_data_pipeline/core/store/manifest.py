@@ -179,26 +179,27 @@ class ManifestFile:
         self._files = storage_of(path)
         # Of what was found last, and of what was parsed last.
         self._found: Version | None = None
-        self._version: Version | None = None
-        self._entries: Mapping[str, Entry] | None = None
+        self._parsed: tuple[Version | None, Mapping[str, Entry] | None] = None, None
 
     def entries(self, *, warn: Callable[[str], None] | None = None) -> Mapping[str, Entry] | None:
         """The listed entries by day; None without a manifest, or if it is corrupt, which is passed to `warn`."""
-        if self._version is not None and self._version == self._files.version(self.path):
-            return self._entries
-        self._entries = self._version = self._found = None
+        version, entries = self._parsed
+        if version is not None and version == self._files.version(self.path):
+            return entries
+        found, entries = None, None
         try:
-            content, self._found = self._files.read_version(self.path, _MOST_BYTES)
-            # One that is corrupt is parsed again, so that each reader is told.
-            self._entries = from_text(content, self.dataset)
-            # So is a young one: another one of this length may get the same version.
-            self._version = self._found if self._found and self._found.is_settled else None
+            content, found = self._files.read_version(self.path, _MOST_BYTES)
+            entries = from_text(content, self.dataset)
         except FileNotFoundError:
             pass
         except ValueError as error:
             if warn:
                 warn(f"{self.path} is corrupt ({error}); it is rebuilt from the chunks")
-        return self._entries
+        self._found = found
+        # One that is corrupt is parsed again, so that each reader is told. So is a young one: another one of this
+        # length may get the same version. All is noted in one piece, as threads share a reader.
+        self._parsed = (found if entries is not None and found and found.is_settled else None), entries
+        return entries
 
     @STORE.of("manifest")
     @again_if_changed
@@ -219,8 +220,8 @@ class ManifestFile:
         content = to_text(dataset, entries.values())
         version = self._files.write(self.path, content, self._found)
         if version is not None and version.is_settled:
-            self._found = self._version = version
-            self._entries = entries
+            self._found = version
+            self._parsed = version, entries
         return dict(entries)
 
 

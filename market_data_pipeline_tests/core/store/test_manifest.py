@@ -1,7 +1,9 @@
 """The manifest: what it lists is what was written last, by any process, and it is of one dataset."""
 
 import os
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -190,3 +192,16 @@ def test_absences_that_overlap_are_refused() -> None:
     assert from_text(to_text(DATASET, [entry_of(DAY.key, "rest", HALT, touching)]))
     with pytest.raises(ValueError, match="absences overlap or are not sorted"):
         from_text(to_text(DATASET, [entry_of(DAY.key, "rest", HALT, overlapping)]))
+
+
+def test_threads_that_share_a_young_manifest_all_get_its_entries(tmp_path: Path) -> None:
+    write(tmp_path / "manifest.json", seconds_ago=-60)
+    file = ManifestFile(tmp_path / "manifest.json", DATASET)
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: [file.entries() for _ in range(1000)], range(8)))
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert all(entries == {} for each in found for entries in each)
