@@ -14,7 +14,7 @@ from market_data_pipeline.core.catalog.catalog import traded_pairs
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start, parse_market
 from market_data_pipeline.core.klines.days import Zone, day_at, parse_instant, parse_zone
-from market_data_pipeline.core.klines.pair import pair_by_rule
+from market_data_pipeline.core.klines.pair import has_slash, pair_by_rule, token_of
 from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
 from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.storage.protocol import StorePath
@@ -63,14 +63,20 @@ def choose(
     start = start or (found.start if found else None)
     first = day_at(of_zone, parse_instant(start, of_zone)).date if start else None
     chosen = Chosen(of_market, tools)
-    for pair in _pairs(words, of_market, tools, of_zone, first):
-        _add(chosen, pair, of_zone, first)
+    patterns = parse_patterns(words, has_contracts=of_market.has_contracts)
+    for pair in _pairs(patterns, of_market, tools, of_zone, first):
+        is_named = pair in patterns.names
+        try:
+            _add(chosen, pair, of_zone, first, is_named=is_named)
+        except UsageError as error:
+            if is_named:
+                raise
+            _log.warning("%s is left out: %s", pair, error)
     return chosen
 
 
-def _pairs(words: Sequence[str], market: Market, tools: Tools, zone: Zone, first: date | None) -> list[str]:
+def _pairs(patterns: Patterns, market: Market, tools: Tools, zone: Zone, first: date | None) -> list[str]:
     """The pairs that are named, and those that globs match; a glob that matches none is logged and left out."""
-    patterns = parse_patterns(words, has_contracts=market.has_contracts)
     candidates = _candidates(market, tools, zone, first) if patterns.needs_candidates else []
     globs = [glob for glob in patterns.globs if _matches(glob, candidates, market)]
     if not globs and not patterns.names:
@@ -83,7 +89,8 @@ def _candidates(market: Market, tools: Tools, zone: Zone, first: date | None) ->
     catalog = tools.catalog(market).newest()
     start_ms = parse_instant(first.isoformat(), zone) if first else None
     traded = traded_pairs(catalog.pairs, zone, start_ms, None) if catalog else []
-    return sorted({*tools.store.pairs(market), *traded})
+    # Of two spellings of a symbol the stored one counts.
+    return sorted({token_of(pair): pair for pair in (*traded, *tools.store.pairs(market))}.values())
 
 
 def _matches(glob: str, candidates: Sequence[str], market: Market) -> bool:
@@ -99,7 +106,7 @@ def _matches(glob: str, candidates: Sequence[str], market: Market) -> bool:
         return False
 
 
-def _add(chosen: Chosen, pair: str, zone: Zone, first: date | None) -> None:
+def _add(chosen: Chosen, pair: str, zone: Zone, first: date | None, *, is_named: bool) -> None:
     store, market = chosen.tools.store, chosen.market
     try:
         stored = store.find(market, pair)
@@ -108,5 +115,7 @@ def _add(chosen: Chosen, pair: str, zone: Zone, first: date | None) -> None:
         return
     if stored and stored.zone != zone:
         _log.warning("%s is stored in days of %s, which are its partitions", stored.name, stored.zone.name)
-    dataset = stored or Dataset(market, pair_by_rule(pair), zone, default_start(zone))
+    # The catalog knows from the exchange where the slash belongs.
+    is_clear = has_slash(pair) and not is_named
+    dataset = stored or Dataset(market, pair if is_clear else pair_by_rule(pair), zone, default_start(zone))
     chosen.datasets.append(replace(dataset, start=first) if first else dataset)

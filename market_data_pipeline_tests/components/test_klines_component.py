@@ -9,8 +9,10 @@ import dagster as dg
 import pytest
 
 from market_data_pipeline.components import KlineDatasetsComponent
+from market_data_pipeline.core.catalog.pairs import ListedPair, PairKind, PairStatus, Snapshot, TradedDays
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.instance.names import CAN_BE_READ
@@ -69,6 +71,34 @@ def test_globs_choose_among_stored_pairs(defined: Defined) -> None:
 def test_a_glob_that_matches_nothing_is_a_warning(defined: Defined, caplog: pytest.LogCaptureFixture) -> None:
     assert pairs_of(defined(market="futures", pairs=["*/USDT"])) == {}
     assert "'*/USDT' matches no futures pair that is stored or in the catalog" in caplog.text
+
+
+def keep_catalog(store: Store, *pairs: str) -> None:
+    """A catalog of these spot pairs; one without a slash is a symbol of which base and quote are not clear."""
+    lives = (TradedDays(date(2020, 1, 1), None),)
+    listed = []
+    for pair in pairs:
+        base, _, quote = pair.rpartition("/")
+        of_base = (base, quote) if base else ("", "")
+        listed.append(ListedPair(Market.SPOT, pair, *of_base, PairKind.SPOT, PairStatus.TRADING, lives))
+    catalog = CatalogStore(store.root, Market.SPOT)
+    with catalog.lock():
+        catalog.write(Snapshot(Market.SPOT, date(2024, 6, 1), tuple(listed)))
+
+
+def test_an_odd_pair_of_the_catalog_harms_no_other(
+    store: Store, defined: Defined, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_catalog(store, "BTC/IRUSD", "E/THUSDT", "SOL/USDT", "USDTODD")
+    stored = {"spot/BTC/USDT": "2020-01-01", "spot/ETH/USDT": "2021-03-04"}
+    assert pairs_of(defined(market="spot", pairs=["*"])) == {
+        **stored,
+        "spot/BTC/IRUSD": "2020-01-01",
+        "spot/SOL/USDT": "2020-01-01",
+    }
+    assert "USDTODD, which ends with no known quote asset" in caplog.text
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match="the exchange does not list USDTODD"):
+        defined(market="spot", pairs=["*", "USDTODD"])
 
 
 def test_a_universe_gives_what_is_left_out(store: Store, defined: Defined) -> None:
