@@ -63,7 +63,7 @@ class Message:
 
 @dataclass(slots=True)
 class Memory:
-    """What the sensor remembers: how far it has read, the causes, and when it sent messages in the last hour."""
+    """What the sensor remembers: how far it has read and when, the causes, and the messages of the last hour."""
 
     runs_after: int
     checks_after: int
@@ -71,6 +71,7 @@ class Memory:
     sent_s: list[float] = field(default_factory=list)
     others_s: float = 0
     forgotten: Annotated[int, Field(ge=0)] = 0
+    looked_s: float = 0
 
     @classmethod
     def parse(cls, text: str) -> "Memory | None":

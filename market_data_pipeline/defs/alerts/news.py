@@ -76,10 +76,17 @@ def newest_event(instance: DagsterInstance) -> int:
     return instance.event_log_storage.get_maximum_record_id() or 0
 
 
-def news(instance: DagsterInstance, *, runs_after: int, checks_after: int) -> News:
-    """What was recorded since, up to some hundred runs and some thousand evaluations; the rest is read next time."""
-    runs = _records(instance, DagsterEventType.RUN_FAILURE, runs_after, _MOST_RUNS)
-    checks = _records(instance, DagsterEventType.ASSET_CHECK_EVALUATION, checks_after, _MOST_EVALUATIONS)
+def news(instance: DagsterInstance, runs_after: int, checks_after: int, *, since_s: float | None = None) -> News:
+    """What was recorded since, up to some hundred runs and some thousand evaluations; the rest is read next time.
+
+    Args:
+        instance: the instance.
+        runs_after: the last event that was read of runs.
+        checks_after: the last event that was read of checks.
+        since_s: leaves out what is older, seconds since 1970.
+    """
+    runs = _records(instance, DagsterEventType.RUN_FAILURE, runs_after, since_s, _MOST_RUNS)
+    checks = _records(instance, DagsterEventType.ASSET_CHECK_EVALUATION, checks_after, since_s, _MOST_EVALUATIONS)
     evaluated = [(record, evaluation) for record in checks if (evaluation := _evaluation(record))]
     failures = [_run_failure(instance, record) for record in runs]
     failures += [_check_failure(record, found) for record, found in evaluated if _is_failure(found)]
@@ -105,10 +112,12 @@ def still_fails(instance: DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> 
     return False
 
 
-def _records(instance: DagsterInstance, kind: DagsterEventType, after: int, most: int) -> Sequence[EventLogRecord]:
+def _records(
+    instance: DagsterInstance, kind: DagsterEventType, after: int, since_s: float | None, most: int
+) -> Sequence[EventLogRecord]:
     storage = instance.event_log_storage
     assert isinstance(storage, SqlEventLogStorage)
-    wanted = EventRecordsFilter(kind, after_cursor=after)
+    wanted = EventRecordsFilter(kind, after_cursor=after, after_timestamp=since_s)
     # As SQLite's own method would open the database of each run.
     return SqlEventLogStorage.get_event_records(storage, wanted, limit=most, ascending=True)
 

@@ -33,17 +33,20 @@ def alert_sensor(url: SecretStr) -> dg.SensorDefinition:
         description="Each minute, sends news of failed runs and checks to MARKET_DATA_ALERT_URL: one message a cause.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        newest = newest_event(context.instance)
+        looked_s, newest = time.time(), newest_event(context.instance)
         memory = Memory.parse(context.cursor or "")
         if memory is None:
             told = "From now on failures are sent to MARKET_DATA_ALERT_URL."
-            return dg.SensorResult(cursor=Memory(newest, newest).dump(), skip_reason=told)
-        # Event ids begin anew where the database does.
-        memory.runs_after, memory.checks_after = (
-            after if after <= newest else 0 for after in (memory.runs_after, memory.checks_after)
-        )
-        found = news(context.instance, runs_after=memory.runs_after, checks_after=memory.checks_after)
+            return dg.SensorResult(cursor=Memory(newest, newest, looked_s=looked_s).dump(), skip_reason=told)
+        since_s = None
+        if newest < max(memory.runs_after, memory.checks_after):
+            # The database is new and its ids begin anew, or the newest run was deleted: only times tell what is news.
+            memory.runs_after, memory.checks_after, since_s = 0, 0, memory.looked_s
+        found = news(context.instance, memory.runs_after, memory.checks_after, since_s=since_s)
         memory.note(found, still_fails=lambda check: still_fails(context.instance, _keys(context, check)))
+        # Where nothing was found, the next look begins here and not with the first event.
+        memory.runs_after, memory.checks_after = memory.runs_after or newest, memory.checks_after or newest
+        memory.looked_s = looked_s
         summary = _send(memory, webhook)
         memory.forget(time.time())
         return dg.SensorResult(cursor=memory.dump(), skip_reason=summary)

@@ -188,6 +188,34 @@ def test_a_run_whose_code_could_not_be_loaded_is_told_with_the_cause(
     assert why_failed(instance, told.run_id) == "The process of this run is gone."
 
 
+def test_a_deleted_run_does_not_tell_older_failures_again(
+    instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path
+) -> None:
+    """The newest event is an older one then, as in a new database."""
+    run(instance, "the disk was full")
+    tick = ticking(instance, receiver, tmp_path)
+    newest = run(instance, "the network is gone")
+    assert tick() == "1 message sent."
+    instance.delete_run(newest)
+    assert [tick() for _ in range(2)] == ["0 messages sent."] * 2
+    run(instance, "the exchange is gone")
+    assert tick() == "1 message sent."
+    assert "the exchange is gone" in receiver.texts[-1]
+
+
+def test_in_a_new_database_failures_since_the_last_look_are_told(
+    instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path
+) -> None:
+    tick = ticking(instance, receiver, tmp_path)
+    for _ in range(2):
+        run(instance, "the disk is full")
+    tick()
+    instance.event_log_storage.wipe()
+    run(instance, "the network is gone")
+    assert tick() == "1 message sent."
+    assert "the network is gone" in receiver.texts[-1]
+
+
 def test_a_password_in_an_error_is_left_out(tick: Tick, instance: dg.DagsterInstance, receiver: Receiver) -> None:
     run(instance, "no answer from http://me:hunter2@proxy:3128 to time")
     tick()
