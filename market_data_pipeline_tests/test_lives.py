@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
 from market_data_pipeline_tests.support import MarketData, RunningExchange, at, rows_by_day
@@ -121,6 +122,28 @@ def test_what_rest_does_not_serve_comes_from_the_archive(playing: Any, pair: dic
         assert loaded.exit_code == 0, loaded.output
         assert "INSTEAD" not in loaded.output
         assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-02": 540}
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
+def without(running: RunningExchange, ending: str) -> None:
+    """Serve no file whose name ends so, though the listing has it."""
+    running.exchange.hooks.append(lambda request: Response(status_code=404) if request.path.endswith(ending) else None)
+
+
+@pytest.mark.parametrize("market", ["spot", "futures"])
+@pytest.mark.parametrize("source", ["auto", "archive"])
+def test_a_file_without_checksum_is_no_day_without_trading(playing: Any, market: str, source: str) -> None:
+    with playing({"now": "2024-05-06T12:00Z", market: {"DEADUSDT": GONE}}) as (run, running):
+        without(running, "2024-05-01.zip.CHECKSUM")
+        loaded = backfill(run, "DEAD/USDT", "2024-04-30", "2024-05-04", "--source", source, market=market)
+        assert loaded.exit_code == 3, loaded.output
+        assert "the archive's file of 2024-05-01 is not used: it has no checksum" in loaded.output
+        assert "suspended" not in loaded.output
+        assert rows_by_day(run.root) == {"2024-04-30": 1440, "2024-05-02": 540}
+        running.exchange.hooks.clear()
+        again = backfill(run, "DEAD/USDT", "2024-04-30", "2024-05-04", "--source", source, market=market)
+        assert again.exit_code == 0, again.output
+        assert rows_by_day(run.root) == {"2024-04-30": 1440, "2024-05-01": 1440, "2024-05-02": 540}
         assert proof(run)["absent_minutes"] == {"delisted": 900}
 
 

@@ -30,6 +30,7 @@ DAYS = span("2024-05-06", "2024-05-09")
 OUTAGE_DAY = span("2021-04-25", "2021-04-26")
 FILE_FAULTS = (
     "wrong_checksum",
+    "checksum_missing",
     "cut_zip",
     "microseconds",
     "late_archive",

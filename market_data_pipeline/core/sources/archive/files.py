@@ -113,7 +113,7 @@ class Archive:
 
         Raises:
             NoFile: the archive has no file of the day, or not yet.
-            BadFile: the checksum is wrong, or that of another file.
+            BadFile: the checksum is missing, wrong, or that of another file.
             SourceUnavailable: there is no response after all retries, or there was none for several files before.
         """
         return self._retried(self._download, self._path(start_ms))
@@ -136,7 +136,7 @@ class Archive:
 
         Raises:
             NoFile: the archive has no file of the day, or not yet.
-            BadFile: the checksum or the format is wrong, or rows are of other days, out of order or doubled.
+            BadFile: the checksum is missing or wrong, or the format, or rows are of other days, disordered or doubled.
             SourceUnavailable: there is no response after all retries, or there was none for several files before.
         """
         return self._retried(lambda: self.rows(self._download(self._path(start_ms)), start_ms))
@@ -186,8 +186,13 @@ class Archive:
         return f"{self._folder}{datetime.fromtimestamp(start_ms / 1000, UTC):%Y-%m-%d}.zip"
 
     def _has_file(self, day: date) -> bool:
+        path = self._path(start_of(day))
+        # The checksum is smaller, and a zip without one is a file, too.
+        return self._answers(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES) or self._answers(path, _MOST_ZIP_BYTES)
+
+    def _answers(self, path: str, most_bytes: int) -> bool:
         try:
-            self._retried(self._get, f"{self._path(start_of(day))}.CHECKSUM", _MOST_CHECKSUM_BYTES)
+            self._retried(self._get, path, most_bytes)
         except NoFile:
             return False
         except BadFile:
@@ -211,7 +216,10 @@ class Archive:
 
     def _download(self, path: str) -> bytes:
         packed = self._get(path, _MOST_ZIP_BYTES)
-        checksum, *named = self._get(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES).split() or [b""]
+        try:
+            checksum, *named = self._get(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES).split() or [b""]
+        except NoFile:  # the day has a file, so this is no proof that the pair was not traded
+            raise BadFile("it has no checksum") from None
         if checksum.decode("latin-1") != hashlib.sha256(packed).hexdigest():
             raise BadFile("its checksum is wrong")
         _refuse_other_file(unquote(path.rpartition("/")[2]), named)
