@@ -128,9 +128,14 @@ class MarketData:
         return CliRunner().invoke(app, [str(word) for word in arguments], env=self._env(env), catch_exceptions=False)
 
     def start(
-        self, *arguments: str | Path, stdout: Any = subprocess.PIPE, stderr: Any = subprocess.PIPE, **env: str
+        self,
+        *arguments: str | Path,
+        stdout: Any = subprocess.PIPE,
+        stderr: Any = subprocess.PIPE,
+        own_group: bool = False,
+        **env: str,
     ) -> "subprocess.Popen[str]":
-        """Start a command in a process of its own."""
+        """Start a command in a process of its own, on POSIX also in a process group of its own, as a shell does."""
         given = {**os.environ, **self._env(env)}
         return subprocess.Popen(
             [*self.under, sys.executable, "-m", "market_data_pipeline", *map(str, arguments)],
@@ -141,6 +146,7 @@ class MarketData:
             text=True,
             encoding="utf-8",
             creationflags=OWN_CONSOLE,
+            start_new_session=own_group,
         )
 
     def run(self, *arguments: str | Path, **env: str) -> "subprocess.CompletedProcess[str]":

@@ -6,6 +6,7 @@ Belongs here: what all commands share. Does not belong here: the commands (`data
 import atexit
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -77,9 +78,11 @@ def _code_of(error: Exception) -> int:
 
 def fail(message: str, code: int) -> NoReturn:
     """Print the error in one line on stderr, and exit with the code."""
-    warn(f"error: {' '.join(message.split())}")
     if code == INTERRUPTED:
         _interrupted.set()
+        # What is left is closing. Another Ctrl-C in it would be a traceback.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    warn(f"error: {' '.join(message.split())}")
     sys.exit(code)
 
 

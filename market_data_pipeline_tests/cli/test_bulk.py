@@ -1,8 +1,13 @@
 """Several pairs in one command: loaded side by side, recorded in one run, and no failure hides another pair."""
 
 import json
+import os
 import re
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +212,14 @@ def killed_while_loading(run: MarketData, strike: Callable[[psutil.Process], Non
     return process.returncode, out + err
 
 
-def worker_of(process: psutil.Process) -> psutil.Process:
-    found = [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
-    return found[0]
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children() if "spawn_main" in command_of(child)]
+
+
+def command_of(process: psutil.Process) -> str:
+    with suppress(psutil.Error):  # it may have ended
+        return " ".join(process.cmdline())
+    return ""
 
 
 def loads_on(run: MarketData) -> None:
@@ -221,7 +231,7 @@ def loads_on(run: MarketData) -> None:
 
 
 def test_a_worker_that_is_killed_costs_its_pair_alone_and_the_same_command_goes_on(run: MarketData) -> None:
-    code, said = killed_while_loading(run, lambda process: worker_of(process).kill())
+    code, said = killed_while_loading(run, lambda process: workers_of(process)[0].kill())
     assert code == 3, said
     assert "6 pairs: 5 good, 1 failed" in said and "the process that loaded it" in said
     loads_on(run)
@@ -245,6 +255,22 @@ def test_ctrl_c_ends_it_in_one_line_and_the_same_command_goes_on(run: MarketData
     assert code == 130, said
     assert "Traceback" not in said and "interrupted; finished work is kept" in said
     loads_on(run)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs process groups of POSIX")
+@pytest.mark.parametrize("after_s", [0.0, 0.6])
+def test_ctrl_c_of_a_terminal_is_one_line_from_the_first_moment_of_its_processes_on(
+    run: MarketData, after_s: float
+) -> None:
+    with run.start(*of(*PAIRS), "backfill", "--start", "2024-04-01", own_group=True) as process:
+        wait_until(lambda: workers_of(psutil.Process(process.pid)) != [])
+        for pause_s in (after_s, 0.05, 0.05):
+            time.sleep(pause_s)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120 * PATIENCE)
+    assert process.returncode == 130, err
+    assert (out, err.splitlines()) == ("", [err.strip()]) and err.startswith("error: interrupted; ")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -101,9 +103,46 @@ def _started(function: Callable[[Argument], Iterable[Any]], argument: Argument) 
     here, there = _context.Pipe()
     # Not daemonic: such processes may not start any themselves.
     process = _context.Process(target=_work, args=(function, there, argument), name="market-data-worker")
-    process.start()
+    with _ctrl_c_held():
+        process.start()
     there.close()  # with it open here, the end of the process would not be seen
     return _Worker(process, here, argument)
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Hold Ctrl-C back in the block, and from a process that is started in it as long as that lives.
+
+    Ctrl-C reaches every process of a terminal. Python needs a second before a new one can ignore it, and one whose
+    arguments do not arrive prints a traceback.
+    """
+    held: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread may set a handler, or hears it
+    if is_main:
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        with _masked({signal.SIGINT}):
+            yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, before)
+        for number in held[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _masked(signals: set[signal.Signals]) -> Iterator[None]:
+    """Mask signals in this thread, and in processes that it starts. Windows has no such mask."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # with the first process, it would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ended(worker: _Worker[Argument]) -> str:
