@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
@@ -34,11 +34,13 @@ from market_data_pipeline.instance.names import (
     KLINES,
     MANIFEST,
     WHY_TAG,
+    YEAR_TAG,
     dataset_tag,
     op_name,
     range_tags,
     sensor_name,
 )
+from market_data_pipeline.instance.queue.parts import have_common
 
 _log = logging.getLogger(__name__)
 # Dagster ends a tick after 60 s: a tick waits so long for the minute's end, and then so long for its klines.
@@ -216,17 +218,19 @@ class RunRequests:
         key = tuple(tags.values())
         if time.monotonic() < self._not_before_s.get(key, 0):
             return False
-        # A run of the dataset that is not finished may be loading these days, whatever days its tags name.
-        unfinished = instance.get_run_records(
-            RunsFilter(tags={DATASET_TAG: tags[DATASET_TAG]}, statuses=list(NOT_FINISHED_STATUSES)), 1
-        )
-        if unfinished:
+        of_dataset = RunsFilter(tags={DATASET_TAG: tags[DATASET_TAG]}, statuses=list(NOT_FINISHED_STATUSES))
+        if any(_may_load(run.tags, tags[DAYS_TAG]) for run in instance.get_runs(of_dataset)):
             return False
         last = instance.get_run_records(RunsFilter(tags=tags), 1)
         if last and (wait_s := last[0].create_timestamp.timestamp() + due.reason.pause_s - time.time()) > 0:
             self._not_before_s[key] = time.monotonic() + wait_s
             return False
         return True
+
+
+def _may_load(tags: Mapping[str, str], days: str) -> bool:
+    """Whether a run of the dataset with these tags may load one of the days: a part of a load has no others."""
+    return YEAR_TAG not in tags or have_common(tags[DAYS_TAG], days)
 
 
 def _tags(due: DueDays) -> dict[str, str]:

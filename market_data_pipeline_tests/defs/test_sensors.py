@@ -14,7 +14,9 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
-from market_data_pipeline.instance.names import FRESH
+from market_data_pipeline.instance.names import FRESH, LOAD_JOB, dataset_tag
+from market_data_pipeline.instance.queue.parts import Part
+from market_data_pipeline.instance.runs import origin_of_job
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
@@ -121,6 +123,26 @@ def test_missing_days_get_one_run_and_no_second_one_while_it_runs_or_just_after_
     instance.report_run_failed(run)
     advance(running, minutes=1)
     assert tick().run_requests == []
+
+
+def test_of_parts_that_wait_in_the_queue_only_one_of_the_missing_days_is_waited_for(settings, instance, running):
+    dataset = load_today(settings)
+    tick = ticking(settings, instance, dataset)
+    advance(running, days=2)
+
+    def queue(first: str, last: str) -> dg.DagsterRun:
+        part = Part(dataset.name, dataset_tag(dataset), "futures", first, last, {})
+        waits = {"status": dg.DagsterRunStatus.QUEUED, "remote_job_origin": origin_of_job(LOAD_JOB)}
+        return create_run_for_test(instance, tags=part.tags(2024), **waits)
+
+    for year in range(2020, 2024):
+        queue(f"{year}-01-01", f"{year}-12-31")
+    present = queue("2024-01-01", "2024-05-17")
+    assert tick().run_requests == []
+    instance.delete_run(present.run_id)
+    advance(running, minutes=1)
+    (request,) = tick().run_requests
+    assert request.tags["market_data/days"] == f"{TODAY}..2024-05-17"
 
 
 def test_a_dataset_that_the_code_location_lacks_is_followed_and_named_in_the_cursor(settings, instance, running):

@@ -88,10 +88,15 @@ class Part:
 
     def overlaps(self, days: str) -> bool:
         """True if a run with this tag of days loads one of these days."""
-        first, _, last = days.partition("..")
-        return first <= self.last and self.first <= last
+        return have_common(self.days, days)
 
     def is_within(self, days: str) -> bool:
         """True if a run with this tag of days loads all of these days."""
         first, _, last = days.partition("..")
         return first <= self.first and self.last <= last
+
+
+def have_common(days: str, others: str) -> bool:
+    """True if two values of the tag of days have a day in common."""
+    (first, _, last), (first_of_others, _, last_of_others) = days.partition(".."), others.partition("..")
+    return first <= last_of_others and first_of_others <= last
