@@ -36,7 +36,8 @@ def explained(
     absent = gaps(open_times(klines), whole)
     if not absent:
         return []
-    checked = [*fetched.absences, *_known(stored, fetched.task.spans)]
+    last_ms = int(open_times(klines)[-1]) if klines.num_rows else day.start_ms
+    checked = [*(_after_last(absence, last_ms) for absence in fetched.absences), *_known(stored, fetched.task.spans)]
     ended_ms = life.last_open_ms + MINUTE_MS if life.ended and life.last_open_ms is not None else _FOREVER_MS
     # A pair that is paused today may be traded again before the day is over.
     open_ms = min(settled_ms, life.paused_ms or settled_ms) if day.end_ms > settled_ms else settled_ms
@@ -51,6 +52,15 @@ def explained(
         *checked,
     ]
     return explain(absent, reasons)
+
+
+def _after_last(absence: Absence, last_ms: int) -> Absence:
+    """The absence, which is `open` only after the day's last kline: before one, nothing is merely late."""
+    if absence.kind is not Kind.OPEN:
+        return absence
+    if absence.span.start_ms < last_ms:
+        return Absence(Kind.UNEXPLAINED, absence.span, absence.evidence)
+    return Absence(Kind.OPEN, absence.span)
 
 
 def _known(stored: Entry | None, requested_now: tuple[Span, ...]) -> list[Absence]:

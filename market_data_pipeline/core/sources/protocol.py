@@ -44,7 +44,8 @@ class Recheck:
         klines: the klines of the gap, empty if there still are none.
         sources: where the klines came from.
         evidence: without klines, one line for each witness: what REST, the archive and another pair have of the gap.
-        kind: what the evidence proves of a gap without klines: `outage`, `suspended`, or `unexplained` for nothing.
+        kind: what the evidence proves of a gap without klines: `outage` or `suspended`. Without a proof it is `open`
+            where the exchange may only be late, else `unexplained`.
         flaws: those of the klines, with the sources that have them.
         bad_rows: the rows of the gap that cannot be stored. Where there are any, nothing is said of its other minutes.
     """

@@ -50,6 +50,13 @@ def test_an_absence_that_nothing_explains_keeps_the_evidence_of_who_was_asked() 
     assert reasons(fetched()) == [Absence(Kind.UNEXPLAINED, GAP)]
 
 
+def test_minutes_that_the_exchange_may_be_late_with_are_open_only_after_the_last_kline() -> None:
+    tail = Span(LATER.start_ms, DAY.end_ms)
+    late = Absence(Kind.OPEN, Span(tail.start_ms, LATER.end_ms), ("rest: none",))
+    assert reasons(fetched(late, without=[tail]), settled_ms=LATER.end_ms) == [Absence(Kind.OPEN, tail)]
+    assert reasons(fetched(late, without=[LATER])) == [Absence(Kind.UNEXPLAINED, LATER, late.evidence)]
+
+
 def test_minutes_before_the_first_kline_and_after_the_last_are_outside_of_the_life() -> None:
     first, last = GAP.end_ms, LATER.start_ms - MINUTE_MS
     of = fetched(without=[Span(DAY.start_ms, first), Span(LATER.start_ms, DAY.end_ms)])

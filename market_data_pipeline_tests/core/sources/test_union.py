@@ -24,7 +24,17 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.core.sources.conftest import OpenExchange, OpenRest
-from market_data_pipeline_tests.support import Simulate, at, budget_in, counted, is_page, minutes, record, span
+from market_data_pipeline_tests.support import (
+    MINUTE_MS,
+    Simulate,
+    at,
+    budget_in,
+    counted,
+    is_page,
+    minutes,
+    record,
+    span,
+)
 
 DAYS = span("2024-05-06", "2024-05-09")
 OUTAGE_DAY = span("2021-04-25", "2021-04-26")
@@ -382,6 +392,37 @@ def test_an_empty_answer_about_the_other_pair_is_not_taken_for_a_halt(
     again = exchange(running, "auto", "spot").recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
     assert again.kind is Kind.UNEXPLAINED
     assert again.evidence[-1] == "ETH/USDT: none around them either"
+
+
+def lag(exchange: SimulatedExchange, minutes: int) -> None:
+    """The klines of all pairs come so many minutes late, while the clock of the exchange goes on."""
+
+    def hook(request: RequestInfo) -> Response | None:
+        if request.endpoint != "klines":
+            return None
+        end_ms = exchange.clock.now_ms() - minutes * MINUTE_MS
+        if int(request.params.get("startTime", 0)) > end_ms:
+            return Response(b"[]", media_type="application/json")
+        request.params["endTime"] = str(min(int(request.params.get("endTime", end_ms)), end_ms))
+        return None
+
+    exchange.hooks.append(hook)
+
+
+@pytest.mark.parametrize("market", [Market.SPOT, Market.FUTURES])
+def test_minutes_that_the_exchange_is_late_with_for_every_pair_are_open_and_no_outage(
+    simulate: Simulate, exchange: OpenExchange, root: Path, market: Market
+) -> None:
+    running, day = simulate(now=datetime(2024, 5, 15, 10, 0, 10, tzinfo=UTC)), span("2024-05-15", "2024-05-16")
+    lag(running.exchange, 8)
+    [result] = load(root, exchange(running, "auto", market.value), day, market=market)
+    assert (result.outcome, result.error) == (Outcome.LOADED, None)
+    assert result.entry
+    assert result.entry.absences == (Absence(Kind.OPEN, span("2024-05-15T09:53", "2024-05-16")),)
+    running.exchange.hooks.clear()
+    running.exchange.clock.advance(86_400)
+    [result] = load(root, exchange(running, "auto", market.value), day, market=market)
+    assert (result.outcome, result.entry and result.entry.rows) == (Outcome.LOADED, 1440)
 
 
 def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_them(

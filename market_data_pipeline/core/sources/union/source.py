@@ -14,7 +14,7 @@ from market_data_pipeline.core.klines.coverage import Kind, Span, merge
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.flaws import merged
 from market_data_pipeline.core.klines.sifting import Sifted
-from market_data_pipeline.core.klines.table import EMPTY, cut
+from market_data_pipeline.core.klines.table import EMPTY, cut, open_times
 from market_data_pipeline.core.sources.archive.files import Archive
 from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
 from market_data_pipeline.core.sources.planning.forecast import AROUND_MS, Expected, Forecast
@@ -101,7 +101,8 @@ class ExchangeSource:
         either the archive has none, or on spot the reference pair has none. The archive has none if the file of the
         day has none, or if later days have a file and this one has not; a bad file proves nothing. Where the reference
         pair has klines of the minutes, this pair alone was `suspended`; else it is an `outage`. Futures have klines
-        also while the market is halted, so there another pair that has none proves nothing by itself.
+        also while the market is halted, so there another pair that has none proves nothing by itself. Minutes near the
+        present after which the reference pair has none either are `open`: the exchange may only be late.
         """
         by_rest = self._by_rest(gap)
         if by_rest.klines.num_rows:
@@ -112,8 +113,8 @@ class ExchangeSource:
         of_archive_too = archived.bad_rows if self._name != "rest" else ()
         if bad_rows := merged((*by_rest.bad_rows, *of_archive_too)):
             return Recheck(EMPTY, bad_rows=bad_rows)
-        other_trades, of_reference = self._other_pair(gap)
-        kind = self._kind(of_archive, archived, other_trades)
+        by_reference, of_reference = self._other_pair(gap)
+        kind = self._kind(of_archive, archived, by_reference)
         return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), kind=kind)
 
     def _by_rest(self, gap: Span) -> Recheck:
@@ -127,16 +128,16 @@ class ExchangeSource:
                 self._lives.note_unreachable(error)
         return Recheck(EMPTY, evidence=(self._lives.refusal,))
 
-    def _kind(self, of_archive: str, archived: Sifted, other_trades: bool | None) -> Kind:
+    def _kind(self, of_archive: str, archived: Sifted, by_reference: Kind | None) -> Kind:
         """What the evidence of the archive and of the reference pair (None: it says nothing) proves of a gap."""
         in_archive = not archived.klines.num_rows and of_archive in {HAS_NONE, HAS_LATER}
         if self._lives.is_unreachable or archived.klines.num_rows:
             return Kind.UNEXPLAINED
-        if other_trades is False and (in_archive or self._rest.client.market is Market.SPOT):
+        if by_reference is Kind.OUTAGE and (in_archive or self._rest.client.market is Market.SPOT):
             return Kind.OUTAGE
         if not in_archive:
-            return Kind.UNEXPLAINED
-        if other_trades:
+            return Kind.OPEN if by_reference is Kind.OPEN else Kind.UNEXPLAINED
+        if by_reference is Kind.SUSPENDED:
             return Kind.SUSPENDED
         return Kind.OUTAGE if of_archive == HAS_NONE else Kind.UNEXPLAINED
 
@@ -164,8 +165,8 @@ class ExchangeSource:
         self._pages.close()
         self._reference[1].close()
 
-    def _other_pair(self, gap: Span) -> tuple[bool | None, tuple[str, ...]]:
-        """Return whether the reference pair has klines in the gap, None if that says nothing; and the evidence."""
+    def _other_pair(self, gap: Span) -> tuple[Kind | None, tuple[str, ...]]:
+        """Return what the gap is going by the reference pair alone, None if that says nothing; and the evidence."""
         pair, source = self._reference
         if self._lives.is_unreachable:
             return None, ()
@@ -176,6 +177,8 @@ class ExchangeSource:
         inside = cut(klines, gap).num_rows
         if klines.num_rows == inside == 0:
             return None, (f"{pair}: none around them either",)
+        if int(open_times(klines)[-1]) < gap.end_ms and self.now_ms() < gap.end_ms + AROUND_MS:
+            return Kind.OPEN, (f"{pair}: none after them yet",)
         halted = inside <= (_EDGE_MINUTES if gap.minutes > _LONG_MINUTES else 0)
         has = "none" if not inside else "all" if inside == gap.minutes else f"{inside}"
-        return not halted, (f"{pair}: {has} of them",)
+        return Kind.OUTAGE if halted else Kind.SUSPENDED, (f"{pair}: {has} of them",)
