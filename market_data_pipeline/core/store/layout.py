@@ -124,10 +124,13 @@ def dataset_files(root: P, market: Market | None = None, *, name: str = DATASET_
 
 
 def dataset_folders(root: P, market: Market | None = None) -> list[P]:
-    """Where datasets are or may be, of all markets or of one; sorted by path."""
+    """Where datasets are or may be, of all markets or of one; sorted by path.
+
+    Other folders of the root are not looked into: a disk keeps its own there, which only its owner may read.
+    """
     files = storage_of(root)
-    markets = [root / each for each in ([market.exchange_id] if market else files.names(root))]
-    return [each / token / INTERVAL for each in markets for token in files.names(each)]
+    markets = [root / exchange_id for exchange_id in ([market.exchange_id] if market else sorted(_EXCHANGES))]
+    return [each / token / INTERVAL for each in markets for token in files.names(each) if token != JOURNAL]
 
 
 def root_of(folder: P) -> P:

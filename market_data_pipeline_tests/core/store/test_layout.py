@@ -75,6 +75,14 @@ def test_the_files_of_datasets_are_found_by_market(tmp_path):
     assert layout.dataset_files(tmp_path, Market.FUTURES) == paths[1:]
 
 
+def test_only_folders_of_exchanges_are_looked_into(tmp_path):
+    for other in ("lost+found/BTCUSDT", "binance/.journal"):
+        folder = tmp_path / other / "1m"
+        folder.mkdir(parents=True)
+        Path(folder / layout.DATASET_FILE).touch()
+    assert layout.dataset_folders(tmp_path) == layout.dataset_files(tmp_path) == []
+
+
 def test_only_a_file_that_really_lies_below_the_root_is_within_it(tmp_path):
     root, outside = tmp_path / "root", tmp_path / "outside.parquet"
     (root / "folder").mkdir(parents=True)
