@@ -80,7 +80,7 @@ def _of_live(store: Store) -> Iterator[Line]:
     files = storage_of(store.root)
     notes = [path.with_name(layout.LIVE_ERROR_FILE) for path in store.dataset_files()]
     for note in files.existing(notes):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, PermissionError):
             reason = one_line(files.read(note, _MOST_ERROR_BYTES).decode(errors="replace"), _MOST_CHARACTERS)
             name = "/".join(layout.owner_of(note))
             yield Line(SECTION, f"live {name}", f"ended by an error: {reason}", "start live mode again")

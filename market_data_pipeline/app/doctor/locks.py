@@ -53,10 +53,10 @@ def _of_datasets(store: Store) -> Iterator[tuple[Dataset, str | None, list[tuple
     """Each dataset, who follows it, and its loads; damaged ones are left out, as `health` and `verify` name them."""
 
     def look(path: StorePath) -> tuple[Dataset, str | None, list[tuple[StorePath, Span]]] | None:
-        with suppress(MarketDataError):
-            folder = path.parent
+        with suppress(MarketDataError, OSError):
+            dataset, folder = store.read(path), path.parent
             follower = NoteLock(folder, layout.LIVE_LOCK, "").held_by()
-            return store.read(path), follower, list(LoadLocks(folder / layout.LOADING).held())
+            return dataset, follower, list(LoadLocks(folder / layout.LOADING).held())
         return None
 
     yield from filter(None, in_order(look, store.dataset_files(), threads=store.most_at_once))

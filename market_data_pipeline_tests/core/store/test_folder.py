@@ -1,6 +1,8 @@
 """A folder as a place for the store: what is on disk when a call has returned."""
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,6 +142,34 @@ def test_what_can_be_neither_removed_nor_moved_is_named_by_the_disk(path: Path) 
     assert path.is_dir()
     with pytest.raises(FileNotFoundError):
         FOLDER.move(path.with_name("missing"), path.with_name("target"))
+
+
+def test_what_may_not_be_looked_at_is_there(path: Path) -> None:
+    """Relative to the folder, as another user may not enter those of the tests."""
+    path.parent.parent.chmod(0o755)
+    path.parent.chmod(0)
+    program = f"""
+import os
+from pathlib import Path
+from market_data_pipeline.core.store.storage.folder import FOLDER
+os.chdir({str(path.parent.parent)!r})
+if os.geteuid() == 0:
+    os.seteuid(65534)
+asked = [Path("folder/file"), Path("other/file")]
+assert FOLDER.existing(asked) == asked[:1]
+assert [FOLDER.exists(path) for path in asked] == [True, False]
+"""
+    try:
+        subprocess.run([sys.executable, "-c", program], check=True)
+    finally:
+        path.parent.chmod(0o755)
+
+
+def test_a_name_that_no_file_can_have_is_not_there(path: Path) -> None:
+    path.write_bytes(b"-")
+    path.with_name("circle").symlink_to(path.with_name("circle"))
+    names = [path / "below a file", path.with_name("x" * 5000), path.with_name("a\0b"), path.with_name("circle") / "x"]
+    assert FOLDER.existing(names) == []
 
 
 def test_a_link_out_of_the_root_is_not_within_it(path: Path, tmp_path: Path) -> None:

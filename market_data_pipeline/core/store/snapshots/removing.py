@@ -47,8 +47,14 @@ def remove_snapshot(store: Store, name: str) -> Removed:
 
 
 def _folders_with_kept(store: Store) -> list[StorePath]:
-    folders = [path.parent for path in store.dataset_files()]
-    return [folder for folder in folders if storage_of(folder).names(folder / layout.KEPT)]
+    return [path.parent for path in store.dataset_files() if _has_kept(path.parent)]
+
+
+def _has_kept(folder: StorePath) -> bool:
+    try:
+        return bool(storage_of(folder).names(folder / layout.KEPT))
+    except PermissionError:
+        return False  # its dataset.json cannot be read either
 
 
 def _sweep(folder: StorePath) -> tuple[int, int]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _NO_FOLDER = (FileNotFoundError, NotADirectoryError)
+# Whatever else the file system says, as that a folder may not be looked into, tells of nothing that is absent.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL})
 
 
 class Folder:
@@ -51,7 +53,7 @@ class Folder:
 
     def exists(self, path: Path) -> bool:
         """See `Storage.exists`."""
-        return os.path.lexists(path)
+        return _is_there(path)
 
     def is_file(self, path: Path) -> bool:
         """See `Storage.is_file`."""
@@ -71,7 +73,7 @@ class Folder:
 
     def existing(self, paths: Iterable[Path]) -> list[Path]:
         """See `Storage.existing`."""
-        return [path for path in paths if os.path.lexists(path)]
+        return [path for path in paths if _is_there(path)]
 
     def names(self, folder: Path) -> list[str]:
         """See `Storage.names`."""
@@ -93,7 +95,7 @@ class Folder:
     def open(self, path: Path) -> pa.NativeFile:
         """See `Storage.open`."""
         # A pipe would be waited for.
-        if os.path.lexists(path) and not path.is_file():
+        if _is_there(path) and not path.is_file():
             raise ValueError("it is no file")
         return atomic.beside_writers(lambda: pa.OSFile(os.fspath(path), "rb"))
 
@@ -212,6 +214,16 @@ class _LockFile:
     def release(self) -> None:
         """See `Hold.release`."""
         self._lock.release()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno not in _ABSENT
+    except ValueError:  # no name can have a NUL
+        return False
+    return True
 
 
 FOLDER = Folder()
