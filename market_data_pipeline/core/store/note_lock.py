@@ -76,9 +76,15 @@ class NoteLock:
         return True
 
     def release(self) -> None:
-        """Remove the note and release the lock, if this object holds it."""
-        if self._lock.is_mine:
-            self._files.remove(self._note)
+        """Remove the note and release the lock, if this object holds it; the lock also if that is not certain now.
+
+        Raises:
+            OSError: the note could not be removed, or the release not be told; this object holds the lock no more.
+        """
+        try:
+            if self._lock.is_mine:
+                self._files.remove(self._note)
+        finally:
             self._lock.release()
 
     def held_by(self) -> str | None:

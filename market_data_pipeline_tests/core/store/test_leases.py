@@ -245,6 +245,16 @@ def test_a_session_lasts_until_the_last_right_is_released(root: Any) -> None:
     assert rights[0].acquire() and is_held(other.objects, other.sessions, root / "0.lock")
 
 
+def test_a_right_that_is_released_after_a_pause_is_free_while_its_session_goes_on(root: Any) -> None:
+    holder, other = Process(root), Process(root)
+    right, kept = holder.right(), holder.right("kept.lock")
+    assert right.acquire() and kept.acquire()
+    holder.asleep_s = 70
+    right.release()
+    assert kept.acquire() and kept.is_mine
+    assert other.right().acquire()
+
+
 def test_what_nobody_ever_took_is_held_by_nobody(root: Any) -> None:
     process = Process(root)
     assert not is_held(process.objects, process.sessions, root / "never.lock")

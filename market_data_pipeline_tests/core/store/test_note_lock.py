@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline_tests.core.store.conftest import in_a_folder
 
@@ -32,6 +34,18 @@ def test_a_note_that_cannot_be_read_leaves_the_holder_unnamed(root: Any) -> None
     assert not second.acquire()
     assert second.holder() == "another process"
     first.release()
+
+
+@in_a_folder
+def test_a_lock_is_free_though_its_note_cannot_be_removed(root: Any) -> None:
+    first, second = NoteLock(root, ".live", "first"), NoteLock(root, ".live", "second")
+    assert first.acquire()
+    (root / ".live.json").unlink()
+    (root / ".live.json").mkdir()
+    with pytest.raises(OSError, match="live"):
+        first.release()
+    assert second.acquire()
+    second.release()
 
 
 @in_a_folder

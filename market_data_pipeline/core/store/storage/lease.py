@@ -49,7 +49,8 @@ class Lease:
         if session is None:
             return
         try:
-            if session.goes_on:
+            # Also after a pause in which nobody has ended it: this writes only what is still as this process left it.
+            if not session.has_ended:
                 self._objects.write(self._path, _FREE, self._version)
         except (Changed, FileNotFoundError):
             pass  # it was not this process's any more
