@@ -119,8 +119,13 @@ class LoadLocks:
         """Acquire a lock whose name has these minutes; remove those of loads that were killed."""
         self._files.make_folder(self._folder)
         for path, _ in self._found():
-            if not self._files.is_held(path):
-                self._files.remove(path)
+            if self._files.is_held(path):
+                continue
+            with suppress(PermissionError):  # it is of another user
+                left = self._files.hold(path)
+                if left.acquire():  # in a bucket that ends the session of its process, too
+                    left.release()
+                    self._files.remove(path)
         path = self._folder / f"{window.start_ms}-{window.end_ms}-{uuid.uuid4().hex}.lock"
         lock = self._files.hold(path)
         lock.acquire(within_s=_LONGEST_WAIT_S)

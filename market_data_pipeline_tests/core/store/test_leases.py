@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.store.note_lock import LoadLocks
 from market_data_pipeline.core.store.storage import lease
 from market_data_pipeline.core.store.storage.lease import Lease, is_held
 from market_data_pipeline.core.store.storage.objects import Objects
@@ -253,6 +255,16 @@ def test_a_right_that_is_released_after_a_pause_is_free_while_its_session_goes_o
     right.release()
     assert kept.acquire() and kept.is_mine
     assert other.right().acquire()
+
+
+def test_a_load_that_begins_ends_the_sessions_of_killed_loads(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        assert Process(root).right(f"loading/0-60000-{number:032x}.lock").acquire()
+    assert len(list((root / ".sessions").iterdir())) == 3
+    monkeypatch.setattr(storage_of(root), "_sessions", impatient(root).sessions)
+    loads = LoadLocks(root / "loading")
+    loads.end(loads.begin(Span(0, 60_000)))
+    assert list((root / "loading").iterdir()) == list((root / ".sessions").iterdir()) == []
 
 
 def test_what_nobody_ever_took_is_held_by_nobody(root: Any) -> None:
