@@ -23,6 +23,14 @@ STATUS = "Server returned non-2xx status code: "
             f"{STATUS}403 Forbidden: <Error><Code>AccessDenied</Code></Error>",
             "access denied (AccessDenied); check what the credentials allow",
         ),
+        (
+            'Encountered object with invalid path: Path "a/binance//" contained empty path segment',
+            "the bucket cannot be listed; remove each object with an empty part, . or .. in its key: a/binance//",
+        ),
+        (
+            'Encountered object with invalid path: Error parsing Path "a/../": Encountered illegal character sequence',
+            "the bucket cannot be listed; remove each object with an empty part, . or .. in its key: a/../",
+        ),
         ("could not delete (code: AccessDenied)", "access denied (AccessDenied); check what the credentials allow"),
         (f"{STATUS}503 Slow Down: <Code>SlowDown</Code>", "the object store answers HTTP 503 Slow Down SlowDown"),
         ("error sending request for url (http://127.0.0.1:9/bucket)", "http://127.0.0.1:9 does not answer"),

@@ -21,6 +21,8 @@ _PROVIDER = "External AWS credential provider: "
 NO_ETAG = "the object store gives no ETag, by which a change is noticed"
 # Refused, reset, closed in the middle of an answer, or silent for too long.
 _NO_ANSWER = "HTTP error: "
+# No listing that has it is given at all.
+_BAD_KEY = re.compile(r'object with invalid path: (?:Error parsing )?Path "(.*)"(?: contained |: Encountered )')
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})([^:]*)")
 # Objects are deleted several at once, and what could not be is told in another way.
 _CODE = re.compile(r"<Code>(\w{1,100})</Code>|\(code: (\w{1,100})\)")
@@ -82,6 +84,9 @@ def meaning_of(error: Exception) -> str:
         return one_line(f"the object store answers HTTP {status[1]}{status[2]} {code}", MOST_CHARACTERS)
     if "error sending request" in str(error) and (server := SERVER.search(str(error))):
         return f"{server[1]}{server[2]} does not answer"
+    if bad := _BAD_KEY.search(str(error)):
+        cure = "remove each object with an empty part, . or .. in its key"
+        return one_line(f"the bucket cannot be listed; {cure}: {bad[1]}", MOST_CHARACTERS)
     if "ETag Header missing" in str(error):
         return NO_ETAG
     if "incorrectly configured region" in str(error):
