@@ -26,6 +26,17 @@ def repaired(settings: Settings, target: Target) -> list[Repaired]:
     return found
 
 
+def test_a_file_that_cannot_be_moved_keeps_no_day_from_repair(load: Load, settings: Settings, target: Target):
+    dataset = load("2024-03-05", "2024-03-07").dataset
+    files = store_of(settings).open(dataset)
+    files.chunk_path(dataset.day("2024-03-05")).unlink()
+    (files.folder / "chunks" / "notes.txt").write_text("mine")
+    (files.folder / "quarantine").write_text("no folder")
+    notes, day = repaired(settings, target)
+    assert (notes.what, notes.ok, day.what, day.ok) == ("notes.txt", False, "2024-03-05", True)
+    assert notes.after.startswith("cannot be moved: ")
+
+
 def test_a_repair_is_one_run_that_records_its_days_the_manifest_and_the_checks(
     load: Load, settings: Settings, target: Target
 ):

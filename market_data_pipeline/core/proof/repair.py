@@ -24,7 +24,7 @@ from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import count_text, refusal_of_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,7 @@ def repair(
             damaged have been loaded again.
     """
     store.remove_unfinished()
-    for path in store.strangers():
-        if moved := store.quarantine(path):
-            yield Repaired(path.name, "no chunk of this dataset", f"moved to {moved}", ok=True)
+    yield from _moved_away(store)
     bad_days = list(_bad_days(store, proof, source))
     failures: dict[str, str] = {}
     for days in _adjoining(bad_days):
@@ -87,6 +85,18 @@ def repair(
     if proof.combined is Agreement.DAMAGED:
         combine(store, select(store), rebuild=True)
         yield Repaired("combined", proof.combined_problem or "damaged", "written anew", ok=True)
+
+
+def _moved_away(store: DatasetStore) -> Iterator[Repaired]:
+    for path in store.strangers():
+        what = "no chunk of this dataset"
+        try:
+            if moved := store.quarantine(path):
+                yield Repaired(path.name, what, f"moved to {moved}", ok=True)
+        except FileNotFoundError:
+            pass  # it is gone by now; some object stores list a folder that was emptied
+        except OSError as error:  # days may be repaired beside it
+            yield Repaired(path.name, what, f"cannot be moved: {refusal_of_disk(error)}", ok=False)
 
 
 def _bad_days(store: DatasetStore, proof: Proof, source: str) -> Iterator[BadDay]:

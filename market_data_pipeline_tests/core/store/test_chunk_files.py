@@ -165,6 +165,20 @@ def test_a_file_that_is_set_aside_takes_no_place_of_another(chunks: Any) -> None
     assert names(quarantine) == [RIGHT, f"{RIGHT}.1", f"{RIGHT}.2"]
 
 
+def test_a_folder_that_is_set_aside_takes_no_place_of_another(chunks: Any) -> None:
+    """In a bucket it is what several objects have in common."""
+    quarantine, whole = chunks.parent / "quarantine", ["_temporary/0/part-0.parquet", "_temporary/part-1.parquet"]
+    for content in (b"one", b"two"):
+        for name in whole:
+            storage_of(chunks).make_folder((chunks / name).parent)
+            storage_of(chunks).write(chunks / name, content)
+        [stranger] = files.strangers(chunks, set())
+        target = files.set_aside(stranger)
+        assert [(target / name.removeprefix("_temporary/")).read_bytes() for name in whole] == [content] * 2
+        assert not any(storage_of(chunks).is_file(chunks / name) for name in whole)
+    assert names(quarantine) == ["_temporary", "_temporary.1"]
+
+
 def test_only_copies_and_chunks_are_taken_for_such() -> None:
     assert all(map(files.is_chunk_or_copy, (RIGHT, f"{RIGHT}.1", f"{RIGHT}.17")))
     assert not any(map(files.is_chunk_or_copy, (f"{RIGHT}.tmp", f"{RIGHT}.a", "notes.txt", f"{RIGHT}.1.2")))

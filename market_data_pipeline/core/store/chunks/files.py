@@ -141,7 +141,10 @@ def set_aside(path: P, *, keep: bool = False) -> P:
     folder, files = path.parent.with_name(layout.QUARANTINE), storage_of(path)
     files.make_folder(folder)
     names = (f"{path.name}.{number}" for number in count(1))
-    target = next(folder / name for name in chain([path.name], names) if not files.exists(folder / name))
+    # In a bucket what only has objects below it is listed, and does not exist.
+    taken = set(files.names(folder))
+    free = (folder / name for name in chain([path.name], names) if name not in taken)
+    target = next(each for each in free if not files.exists(each))
     if keep and files.is_file(path):
         files.copy(path, target)
     else:

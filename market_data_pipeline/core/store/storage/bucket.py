@@ -163,12 +163,22 @@ class Bucket:
         self._objects.copy(source, target)
 
     def move(self, source: BucketPath, target: BucketPath) -> None:
-        """See `Storage.move`. What is killed between the two leaves both, of the same content."""
+        """See `Storage.move`. What is killed between the two leaves both, of the same content.
+
+        Of a name that only has objects below it, each of them is moved.
+        """
         moved = None
-        # What another process has written there since it was copied must not be removed with it.
-        while moved != (moved := self._objects.version(source)):
-            self._objects.copy(source, target)
-        self._objects.delete(source)
+        try:
+            # What another process has written there since it was copied must not be removed with it.
+            while moved != (moved := self._objects.version(source)):
+                self._objects.copy(source, target)
+        except FileNotFoundError:
+            if moved is not None or not (below := self.names(source)):
+                raise
+            for name in below:
+                self.move(source / name, target / name)
+        else:
+            self._objects.delete(source)
 
     def make_folder(self, folder: BucketPath) -> None:
         """See `Storage.make_folder`."""
