@@ -144,25 +144,44 @@ def test_what_can_be_neither_removed_nor_moved_is_named_by_the_disk(path: Path) 
         FOLDER.move(path.with_name("missing"), path.with_name("target"))
 
 
-def test_what_may_not_be_looked_at_is_there(path: Path) -> None:
-    """Relative to the folder, as another user may not enter those of the tests."""
-    path.parent.parent.chmod(0o755)
-    path.parent.chmod(0)
+def as_another_user(root: Path, lines: str) -> None:
+    """Run these lines in the folder, as somebody for whom its permissions count. It may not enter the ones above."""
+    root.chmod(0o755)
     program = f"""
 import os
 from pathlib import Path
 from market_data_pipeline.core.store.storage.folder import FOLDER
-os.chdir({str(path.parent.parent)!r})
+import filelock
+os.chdir({str(root)!r})
 if os.geteuid() == 0:
     os.seteuid(65534)
-asked = [Path("folder/file"), Path("other/file")]
-assert FOLDER.existing(asked) == asked[:1]
-assert [FOLDER.exists(path) for path in asked] == [True, False]
+{lines}
 """
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_may_not_be_looked_at_is_there(path: Path, tmp_path: Path) -> None:
+    path.parent.chmod(0)
     try:
-        subprocess.run([sys.executable, "-c", program], check=True)
+        as_another_user(
+            tmp_path,
+            """asked = [Path("folder/file"), Path("other/file")]
+assert FOLDER.existing(asked) == asked[:1]
+assert [FOLDER.exists(path) for path in asked] == [True, False]""",
+        )
     finally:
         path.parent.chmod(0o755)
+
+
+def test_who_may_only_read_a_lock_knows_whether_it_is_held(path: Path, tmp_path: Path) -> None:
+    right = FOLDER.hold(path)
+    assert right.acquire()
+    path.parent.chmod(0o555)
+    path.chmod(0o444)
+    as_another_user(tmp_path, 'assert FOLDER.is_held(Path("folder/file"))')
+    right.release()
+    as_another_user(tmp_path, 'assert not FOLDER.is_held(Path("folder/file"))')
+    path.parent.chmod(0o755)
 
 
 def test_a_name_that_no_file_can_have_is_not_there(path: Path) -> None:

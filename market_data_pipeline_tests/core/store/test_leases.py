@@ -1,5 +1,6 @@
 """Rights in a bucket: one holder at a time, what becomes of one that slept, and requests while nobody comes or goes."""
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -221,6 +222,27 @@ def test_a_right_whose_release_cannot_be_written_ends_with_its_session(root: Any
     right.release()
     assert list((root / ".sessions").iterdir()) == []
     assert other.right().acquire()
+
+
+class _ReadOnly:
+    """Objects that this process may only read."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def put(self, *_: Any) -> Any:
+        raise PermissionError(errno.EACCES, "access denied")
+
+
+def test_who_may_only_read_knows_whether_a_right_is_held(root: Any) -> None:
+    holder, reader = Process(root), Process(root)
+    assert holder.right().acquire()
+    read_only: Any = _ReadOnly(reader.objects)
+    held = [is_held(read_only, Sessions(read_only, Terms(lasts_s)), root / "right.lock") for lasts_s in (60.0, -1000.0)]
+    assert held == [True, False]
 
 
 class _Failing:

@@ -6,6 +6,7 @@ Belongs here: the operations of `Storage` on paths of the file system. Does not 
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -180,8 +181,8 @@ class Folder:
                 return False
         except Timeout:
             return True
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno in {errno.EACCES, errno.EROFS} and _is_locked(path)
 
     def require_writable(self, root: Path) -> None:
         """See `Storage.require_writable`."""
@@ -214,6 +215,22 @@ class _LockFile:
     def release(self) -> None:
         """See `Hold.release`."""
         self._lock.release()
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process has the lock of a file that this one may only read: filelock takes it by flock."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_there(path: Path) -> bool:

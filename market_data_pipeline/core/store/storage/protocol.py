@@ -284,7 +284,7 @@ class Storage(Protocol[P]):
         """The right of this name, not taken yet."""
 
     def is_held(self, path: P) -> bool:
-        """Whether a process has the right of this name; False, too, if this one may not try."""
+        """Whether a process has the right of this name; False, too, if this one cannot find out."""
 
     def require_writable(self, root: P) -> None:
         """Make the data root exist and prove that it takes files.
