@@ -130,6 +130,10 @@ def without(running: RunningExchange, ending: str) -> None:
     running.exchange.hooks.append(lambda request: Response(status_code=404) if request.path.endswith(ending) else None)
 
 
+def unreachable(running: RunningExchange, *areas: str) -> None:
+    running.exchange.hooks.append(lambda request: "503" if request.area in areas else None)
+
+
 @pytest.mark.parametrize("market", ["spot", "futures"])
 @pytest.mark.parametrize("source", ["auto", "archive"])
 def test_a_file_without_checksum_is_no_day_without_trading(playing: Any, market: str, source: str) -> None:
@@ -144,6 +148,48 @@ def test_a_file_without_checksum_is_no_day_without_trading(playing: Any, market:
         again = backfill(run, "DEAD/USDT", "2024-04-30", "2024-05-04", "--source", source, market=market)
         assert again.exit_code == 0, again.output
         assert rows_by_day(run.root) == {"2024-04-30": 1440, "2024-05-01": 1440, "2024-05-02": 540}
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
+FOUR_DAYS = {"first": "2024-05-01T00:00Z", "last": "2024-05-04T08:59Z", "unlisted": True, "hidden": True}
+
+
+@pytest.mark.parametrize("is_listed", [True, False], ids=["listed", "asked for each day"])
+@pytest.mark.parametrize("day", ["2024-05-01", "2024-05-04"])
+def test_a_first_or_last_file_that_is_bad_shortens_no_life(playing: Any, day: str, is_listed: bool) -> None:
+    with playing({"now": "2024-05-08T12:00Z", "spot": {"DEADUSDT": FOUR_DAYS}}) as (run, running):
+        without(running, f"{day}.zip.CHECKSUM")
+        if not is_listed:
+            unreachable(running, "listing")
+        loaded = backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08")
+        assert loaded.exit_code == 3, loaded.output
+        assert f"{day}: the archive's file of {day} is not used: it has no checksum" in loaded.output
+        assert len(rows_by_day(run.root)) == 3
+        running.exchange.hooks.clear()
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08").exit_code == 0
+        assert list(rows_by_day(run.root).values()) == [1440, 1440, 1440, 540]
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
+@pytest.mark.parametrize("ending", [".CHECKSUM", ".zip"], ids=["bad files", "files that are listed and missing"])
+def test_a_pair_whose_files_cannot_be_read_is_not_another_one(playing: Any, ending: str) -> None:
+    pair = {**FOUR_DAYS, "first": "2024-04-20T00:00Z"}
+    with playing({"now": "2024-05-08T12:00Z", "spot": {"DEADUSDT": pair}}) as (run, running):
+        without(running, ending)
+        loaded = backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08")
+    assert loaded.exit_code == 3, loaded.output
+    assert "INSTEAD" not in loaded.output
+    assert not rows_by_day(run.root)
+
+
+@pytest.mark.parametrize("now", ["2024-05-07T12:00Z", "2024-05-20T12:00Z"])
+def test_flat_files_after_a_settlement_hide_no_life(playing: Any, now: str) -> None:
+    flat = {**SETTLED, "flat": [["2024-05-02T09:00Z", "2024-12-01T00:00Z"]]}
+    del flat["last"]
+    with playing({"now": now, "futures": {"DEADUSDT": flat}}) as (run, _):
+        loaded = backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-04", market="futures")
+        assert loaded.exit_code == 0, loaded.output
+        assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-02": 540}
         assert proof(run)["absent_minutes"] == {"delisted": 900}
 
 
@@ -199,6 +245,9 @@ def test_both_pairs_of_a_symbol_are_loaded_and_the_reuse_is_said_and_kept(playin
     assert len(asked) <= 15, asked
 
 
+@pytest.mark.parametrize(
+    "error", [None, [400, {"code": -1122, "msg": "Invalid symbol status."}]], ids=["none", "-1122"]
+)
 def test_the_minute_of_a_settlement_is_stored_if_it_was_traded(playing: Any) -> None:
     row = [
         at("2024-07-11T09:00"), "2.50750000", "2.50750000", "2.47500000", "2.47500000", "12531.00000000",

@@ -32,6 +32,7 @@ from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.sources.archive.files import PUBLISHED_AFTER_MS, Archive, BadFile, NoFile
 from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
+from market_data_pipeline.core.sources.planning.division import DAY_MS
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.sources.rest.klines import RestSource, last_traded_ms
 
@@ -180,12 +181,19 @@ class Lives:
 
         Raises:
             PairNotListed: there is no file.
+            SourceUnavailable: files are listed and not there, or have no klines.
         """
         published = self._published()
         days = self._archive.days(utc_date(min(since_ms, HISTORY_START_MS)), published)
-        first_ms, last_ms = self._edge_ms(days, 0, None), self._edge_ms(reversed(days), -1, delivered_ms)
+        if not days:
+            raise PairNotListed(f"{self._archive.address} has no files of this pair")
+        # Flat klines may follow a settlement for weeks.
+        ends = [day for day in days if delivered_ms is None or start_of(day) <= delivered_ms]
+        first_ms, last_ms = self._edge_ms(days, 0, None), self._edge_ms(reversed(ends), -1, delivered_ms)
         if first_ms is None or last_ms is None:
-            raise PairNotListed(f"{self._archive.address} has no files of this pair that can be used")
+            raise SourceUnavailable(
+                f"{self._archive.address} lists files of this pair and has no klines in them; try again later"
+            )
         if not proves_end and days[-1] >= published:
             return Life(first_ms, None)
         return Life(first_ms, last_ms, proves_end and (delivered_ms is not None or days[-1] < published))
@@ -211,17 +219,22 @@ class Lives:
         return Life(first_ms, life.last_open_ms, life.ended, between)
 
     def _edge_ms(self, days: Iterable[date], at: int, delivered_ms: int | None) -> int | None:
-        """The first (`at` 0) or last (-1) open time of the first of these days whose file has klines."""
+        """The first (`at` 0) or last (-1) open time of the first of these days whose file has klines.
+
+        The first or last minute of the day where its file cannot be read. None where the first files have no klines.
+        """
         for day in islice(days, _MOST_FILES):
             try:
                 klines = self._archive.day(start_of(day)).klines
-            except (NoFile, BadFile) as error:
-                _log.warning("the archive's file of %s is not used: %s", day, error)
+            except NoFile:
                 continue
-            if delivered_ms is not None and klines.num_rows and start_of(day) <= delivered_ms:
-                return last_traded_ms(klines, delivered_ms)
-            if klines.num_rows and delivered_ms is None:
-                return int(open_times(klines)[at])
+            except BadFile as error:
+                # The day is in the life, so that a load asks for it, and says why it lacks it.
+                _log.warning("the archive's file of %s is not used: %s", day, error)
+                last_ms = start_of(day) + DAY_MS - MINUTE_MS
+                return start_of(day) if at == 0 else min(last_ms, delivered_ms or last_ms)
+            if klines.num_rows:
+                return int(open_times(klines)[at]) if delivered_ms is None else last_traded_ms(klines, delivered_ms)
         return None
 
     def _published(self) -> date:
