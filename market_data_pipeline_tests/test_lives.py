@@ -182,6 +182,20 @@ def test_a_pair_whose_files_cannot_be_read_is_not_another_one(playing: Any, endi
     assert not rows_by_day(run.root)
 
 
+@pytest.mark.parametrize("word", ["OLD/USDT", "OLDUSDT"])
+def test_a_pair_that_ended_before_the_usual_history_is_loaded_if_asked_for(playing: Any, word: str) -> None:
+    old = {"first": "2018-11-01T00:00Z", "last": "2018-11-15T08:59Z", "unlisted": True, "hidden": True}
+    with playing({"now": "2024-05-08T12:00Z", "spot": {"OLDUSDT": old}}) as (run, _):
+        usual = run("--market", "spot", "--pair", word, "backfill")
+        assert usual.exit_code == 2, usual.output
+        assert "OLD/USDT has klines from 2018-11-01T00:00Z to 2018-11-15T08:59Z" in usual.output
+        assert not rows_by_day(run.root)
+        loaded = backfill(run, word, "2018-11-14", "2018-11-17")
+        assert loaded.exit_code == 0, loaded.output
+        assert rows_by_day(run.root) == {"2018-11-14": 1440, "2018-11-15": 540}
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
 @pytest.mark.parametrize("now", ["2024-05-07T12:00Z", "2024-05-20T12:00Z"])
 def test_flat_files_after_a_settlement_hide_no_life(playing: Any, now: str) -> None:
     flat = {**SETTLED, "flat": [["2024-05-02T09:00Z", "2024-12-01T00:00Z"]]}

@@ -183,8 +183,9 @@ class Lives:
             PairNotListed: there is no file.
             SourceUnavailable: files are listed and not there, or have no klines.
         """
-        published = self._published()
-        days = self._archive.days(utc_date(min(since_ms, HISTORY_START_MS)), published)
+        published, since = self._published(), utc_date(min(since_ms, HISTORY_START_MS))
+        # A pair that ended before the usual history has files, too.
+        days = self._archive.days(since, published) or self._archive.days(date.min, since - timedelta(1))
         if not days:
             raise PairNotListed(f"{self._archive.address} has no files of this pair")
         # Flat klines may follow a settlement for weeks.
