@@ -262,6 +262,21 @@ def test_both_pairs_of_a_symbol_are_loaded_and_the_reuse_is_said_and_kept(playin
 @pytest.mark.parametrize(
     "error", [None, [400, {"code": -1122, "msg": "Invalid symbol status."}]], ids=["none", "-1122"]
 )
+def test_an_earlier_pair_is_loaded_while_the_next_one_of_its_symbol_is_announced(playing: Any, error: Any) -> None:
+    earlier = {"first": "2025-01-28T00:00Z", "last": "2025-01-31T08:59Z"}
+    lit = {"first": "2025-12-23T17:30Z", "archive_only": earlier}
+    announced = {**lit, "status": "PENDING_TRADING", **({"klines_error": error} if error else {})}
+    with playing({"now": "2025-12-20T12:00Z", "futures": {"LITUSDT": announced}}) as (run, running):
+        loaded = backfill(run, "LIT/USDT", "2025-01-28", market="futures")
+        assert loaded.exit_code == 0, loaded.output
+        assert list(rows_by_day(run.root).values()) == [1440, 1440, 1440, 540]
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+        step(running, {"now": "2025-12-26T12:00Z", "futures": {"LITUSDT": lit}})
+        assert backfill(run, "LIT/USDT", "2025-01-28", market="futures").exit_code == 0
+        assert list(rows_by_day(run.root).values()) == [1440, 1440, 1440, 540, 390, 1440, 1440, 720]
+        assert proof(run)["ok"]
+
+
 def test_the_minute_of_a_settlement_is_stored_if_it_was_traded(playing: Any) -> None:
     row = [
         at("2024-07-11T09:00"), "2.50750000", "2.50750000", "2.47500000", "2.47500000", "12531.00000000",

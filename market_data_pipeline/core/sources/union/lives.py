@@ -134,6 +134,8 @@ class Lives:
             return self._refused(since_ms, error, "rest: does not list the pair")
         except PairNotServed as error:
             return self._refused(since_ms, error, "rest: serves no klines of the pair in its present status")
+        except NotTradedYet as error:  # the symbol may have been that of an earlier pair
+            return self._refused(since_ms, error, "rest: has no kline of the pair yet")
         except SourceUnavailable as error:
             if self._name != "archive" and not isinstance(error, RegionBlocked | ShutOut):  # a ban is waited for
                 raise
@@ -162,13 +164,14 @@ class Lives:
 
     def _refused(self, since_ms: int, error: SourceError, refusal: str) -> Life:
         """The life of a pair that REST has no klines of."""
-        listing = self._rest.client.listing(self._rest.token) if isinstance(error, PairNotServed) else None
+        listing = None if isinstance(error, PairNotListed) else self._rest.client.listing(self._rest.token)
         try:
             delivered_ms = listing.delivered_ms(self._rest.now_ms()) if listing else None
-            is_gone = listing is None or delivered_ms is not None
+            # A pair that was never traded has no files: those that there are have been another pair's.
+            is_gone = listing is None or listing.is_pending or delivered_ms is not None
             life = self._of_archive(since_ms, delivered_ms, proves_end=is_gone)
         except PairNotListed:
-            if listing and listing.is_pending:
+            if listing and listing.is_pending and not isinstance(error, NotTradedYet):
                 raise NotTradedYet(f"the pair is listed ({listing.status}) and not traded yet") from None
             raise error from None
         self._refusal = refusal
