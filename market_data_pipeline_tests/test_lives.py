@@ -277,6 +277,19 @@ def test_an_earlier_pair_is_loaded_while_the_next_one_of_its_symbol_is_announced
         assert proof(run)["ok"]
 
 
+@pytest.mark.parametrize("areas", [("archive",), ("listing",), ("archive", "listing")], ids="+".join)
+def test_the_present_pair_of_a_symbol_needs_no_archive(playing: Any, areas: tuple[str, ...]) -> None:
+    earlier = {"first": "2025-01-28T00:00Z", "last": "2025-01-31T08:59Z"}
+    lit = {"first": "2025-12-23T17:30Z", "archive_only": earlier}
+    with playing({"now": "2025-12-26T12:00Z", "futures": {"LITUSDT": lit}}) as (run, running):
+        unreachable(running, *areas)
+        loaded = backfill(run, "LIT/USDT", "2025-01-28", market="futures")
+        assert loaded.exit_code == 0, loaded.output
+        is_known = "archive" not in areas
+        assert ("whether there are klines before 2025-12-23 is not known" in loaded.output) is not is_known
+        assert len(rows_by_day(run.root)) == (8 if is_known else 4)
+
+
 def test_the_minute_of_a_settlement_is_stored_if_it_was_traded(playing: Any) -> None:
     row = [
         at("2024-07-11T09:00"), "2.50750000", "2.50750000", "2.47500000", "2.47500000", "12531.00000000",

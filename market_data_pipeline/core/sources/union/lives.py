@@ -211,11 +211,10 @@ class Lives:
         last_day = utc_date(known.start_ms - 1) if known and is_known else first_day - timedelta(1)
         try:
             days = self._archive.days(utc_date(since_ms), last_day)
+            first_ms, last_ms = self._edge_ms(days, 0, None), self._edge_ms(reversed(days), -1, None)
         except SourceUnavailable as error:
             self._rest.warnings.append(f"whether there are klines before {first_day} is not known: {error}")
             return life
-        first_ms = self._edge_ms(days, 0, None)
-        last_ms = self._edge_ms(reversed(days), -1, None)
         if first_ms is None or last_ms is None:
             return life
         is_reused = first_day - utc_date(last_ms) > timedelta(1)
