@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from market_data_pipeline.core.errors import StoreError, Unavailable
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, Unavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
@@ -111,19 +111,29 @@ class CodeLocation:
         self._loaded = present
 
     def _present(self) -> Mapping[StorePath, _Defined]:
-        """What is defined by each `dataset.json`. Those that did not change are not read again."""
-        known, self._read = self._read, {}
+        """What is defined by each `dataset.json`. Those that did not change are not read again.
+
+        One that cannot be read now defines what it did before, and is read again at the next look.
+        """
+        read: dict[StorePath, tuple[Version | None, _Defined]] = {}
+        unread: dict[StorePath, _Defined] = {}
         for path in self._store.dataset_files():
-            version = storage_of(path).version(path)
-            if path in known and known[path][0] == version:
-                self._read[path] = known[path]
-            else:
-                self._read[path] = version, self._defined(path)
-        return {path: defined for path, (_, defined) in self._read.items()}
+            version, known = storage_of(path).version(path), self._read.get(path)
+            if known and known[0] == version:
+                read[path] = known
+                continue
+            try:
+                read[path] = version, self._defined(path)
+            except StoreUnavailable:
+                unread[path] = (self._loaded or {}).get(path, _Defined())
+        self._read = read
+        return {path: defined for path, (_, defined) in read.items()} | unread
 
     def _defined(self, path: StorePath) -> _Defined:
         try:
             dataset = self._store.read(path)
+        except StoreUnavailable:
+            raise
         except StoreError:
             return _Defined()
         root = "/".join(asset_path(dataset, KLINES)[:2])

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from market_data_pipeline.app.code_location import CodeLocation
-from market_data_pipeline.core.errors import StoreError, Unavailable
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, Unavailable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline_tests.support import span
 
 UTC = parse_zone("UTC")
@@ -52,9 +53,20 @@ class Loaded:
             raise Unavailable("there is no webserver yet")
 
 
+class PartlyAway(Store):
+    """A store of which the datasets in `away` cannot be read for a while, as one behind a network."""
+
+    away: frozenset[str] = frozenset()
+
+    def read(self, path: StorePath) -> Dataset:
+        if path.parent.parent.name in self.away:
+            raise StoreUnavailable(f"{path} cannot be read now")
+        return super().read(path)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(tmp_path: Path) -> PartlyAway:
+    return PartlyAway(tmp_path)
 
 
 @pytest.fixture
@@ -133,3 +145,31 @@ def test_while_the_webserver_does_not_answer_nothing_is_forgotten(
     dagster.is_down = False
     location.look()
     assert dagster.reloads == 1
+
+
+def test_one_that_cannot_be_read_for_a_while_is_read_later_and_hides_no_other(
+    store: PartlyAway, dagster: Loaded, location: CodeLocation
+) -> None:
+    create(store, "ETH/USDT")
+    store.away = frozenset({"ETHUSDT"})
+    location.look()
+    create(store, "XRP/USDT")
+    location.look()
+    location.look()
+    assert dagster.dataset_roots() == {"binance/BTCUSDT", "binance/XRPUSDT"}
+    before = dagster.reloads
+    store.away = frozenset()
+    location.look()
+    location.look()
+    assert (dagster.reloads, "binance/ETHUSDT" in dagster.dataset_roots()) == (before + 1, True)
+
+
+def test_a_known_one_that_cannot_be_read_for_a_while_stays_as_it_was(
+    store: PartlyAway, dagster: Loaded, location: CodeLocation
+) -> None:
+    create(store, "BTC/USDT").mark_live(True)  # the file is another one now
+    store.away = frozenset({"BTCUSDT"})
+    location.look()
+    store.away = frozenset()
+    location.look()
+    assert dagster.reloads == 0
