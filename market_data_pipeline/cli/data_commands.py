@@ -99,7 +99,8 @@ def backfill(
         universe = context.obj.chosen(settings)
         if universe:
             settings, start = load_settings(market_data_source=source or universe.source), start or universe.start
-        among = partial(many.traded_pairs, tz=context.obj.align_tz, start=start, end=end, asked=asked)
+        tz = context.obj.align_tz or (universe.zone if universe else None)
+        among = partial(many.traded_pairs, tz=tz, start=start, end=end, asked=asked)
         targets = context.obj.targets(settings, among)
         request = backfills.BackfillRequest(
             targets[0],

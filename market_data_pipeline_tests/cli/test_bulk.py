@@ -336,6 +336,16 @@ def test_a_glob_of_a_backfill_means_the_pairs_that_were_traded_in_the_window(run
     assert "3 pairs: 3 good" in done.stdout
 
 
+def test_a_glob_of_a_universe_means_the_pairs_that_were_traded_in_the_days_of_its_zone(run: MarketData) -> None:
+    universe(run, market="futures", pairs=["P0/USDT", "LATE*"], zone="-10:00", start="2024-05-01")
+    # Its 3rd of May ends ten hours after midnight UTC, where the first klines of LATE are.
+    planned = run("--universe", "mine", "backfill", "--end", "2024-05-04", "--plan", "--json")
+    assert planned.exit_code == 0, planned.output
+    assert "LATE/USDT" in planned.stdout
+    utc = run("--universe", "mine", "--align-tz", "UTC", "backfill", "--end", "2024-05-04", "--plan")
+    assert utc.exit_code == 2 and "'LATE*' matches no pair that was traded in the window" in utc.stderr
+
+
 def test_a_universe_grows_with_the_market_and_pairs_that_have_ended_rest(
     run: MarketData, running: RunningExchange
 ) -> None:
