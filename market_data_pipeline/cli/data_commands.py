@@ -14,14 +14,7 @@ import typer
 
 from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, require_alone, require_way
 from market_data_pipeline.cli.market import datasets as many
-from market_data_pipeline.cli.outcome import (
-    FAILED,
-    NOT_NOW,
-    errors_in_one_line,
-    exit_unless,
-    fail,
-    load_settings,
-)
+from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, fail_unless_run, load_settings
 from market_data_pipeline.cli.research.commands import verify_snapshot
 from market_data_pipeline.cli.shell.examples import examples
 from market_data_pipeline.cli.shell.values import one_of, zone
@@ -264,8 +257,7 @@ def combine(
             many.combine_many(settings, targets, as_json=as_json, tz=tz, from_index=from_index, to_index=to_index)
             return
         report = combine_dataset(settings, targets[0], tz=tz, from_index=from_index, to_index=to_index)
-        if report.error or not report.success:
-            fail(report.error or "the run failed", NOT_NOW if report.may_pass else FAILED)
+        fail_unless_run(report)
         reports.print_combine(targets[0], report, as_json=as_json)
         exit_unless(not report.failed_checks)
 

@@ -16,6 +16,7 @@ from market_data_pipeline.app.targets import Target
 from market_data_pipeline.app.verify import ProofRequest, verify_datasets
 from market_data_pipeline.cli import console, reports
 from market_data_pipeline.cli.lines.writing import Lines
+from market_data_pipeline.cli.outcome import fail_unless_run
 from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.cli.stored.table import print_statuses
 from market_data_pipeline.core.klines.dataset import Market
@@ -54,11 +55,12 @@ def run_demo(settings: Settings, *, as_json: bool = False) -> bool:
             reports.print_backfill(report, seconds)
         _begin("combine", as_json)
         combined = combine_dataset(demo_settings, target)
+        fail_unless_run(combined)
         if not as_json:
             reports.print_combined(combined.results[COMBINED])
     _begin("verify", as_json)
     proofs = list(verify_datasets(demo_settings, ProofRequest(target)))
-    ok = report.ok and combined.success and all(proof.ok for proof in proofs)
+    ok = report.ok and not combined.failed_checks and all(proof.ok for proof in proofs)
     if as_json:
         done = {"load": backfill_json(report, seconds), "combine": combined_json(report.dataset.name, combined)}
         console.print_json({"ok": ok, "root": str(root), **done, "verify": list(map(proof_json, proofs))})

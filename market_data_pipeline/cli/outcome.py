@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from market_data_pipeline.instance.runs import RunReport
     from market_data_pipeline.settings import Settings
 
 FAILED, WRONG_USAGE, NOT_NOW, INTERRUPTED = 1, 2, 3, 130
@@ -84,6 +85,12 @@ def fail(message: str, code: int) -> NoReturn:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     warn(f"error: {' '.join(message.split())}")
     sys.exit(code)
+
+
+def fail_unless_run(report: "RunReport") -> None:
+    """Exit with the error of a run that failed."""
+    if report.error or not report.success:
+        fail(report.error or "the run failed", NOT_NOW if report.may_pass else FAILED)
 
 
 def leave_at_once(ok: bool) -> NoReturn:

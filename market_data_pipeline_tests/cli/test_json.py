@@ -220,6 +220,17 @@ def test_the_demo_ends_with_all_its_results(run: MarketData) -> None:
     assert result["ok"] is result["load"]["ok"] is result["combine"]["ok"] is True
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["demo"], ["demo", "--json"]])
+def test_a_demo_that_cannot_combine_says_why_in_one_line(run: MarketData, words: list[str]) -> None:
+    in_the_way = run.root.with_name(f"{run.root.name}-demo") / "binance" / "BTCUSDT" / "1m" / "combined"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    done = run.run(*words)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+
+
 # --- the page, and the examples of the help
 
 
