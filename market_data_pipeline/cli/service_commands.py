@@ -125,12 +125,11 @@ def serve(
     Loads need a Dagster webserver besides; `up` runs both.
     """
     with errors_in_one_line():
-        from contextlib import suppress
-
         import uvicorn
 
         from market_data_pipeline.api.app import create_app
         from market_data_pipeline.services.addresses import Address
+        from market_data_pipeline.services.signals import ends_on_stop
 
         settings = load_settings()
         address = Address(host, port)
@@ -141,7 +140,7 @@ def serve(
         api = create_app(settings, dagster_url=dagster_url, public_dagster_url=public_dagster_url, hosts=hosts)
         with _lines(as_json) as lines:
             lines.ready(address.url) if lines else say(f"browse and HTTP API at {address.url}")
-        with suppress(KeyboardInterrupt):
+        with ends_on_stop():
             uvicorn.run(
                 api,
                 host=host,
@@ -223,6 +222,7 @@ def simulate(
 
         from market_data_pipeline.core.errors import UsageError
         from market_data_pipeline.core.klines.days import parse_instant, parse_zone
+        from market_data_pipeline.services.signals import ends_on_stop
         from market_data_pipeline.simulator.exchange import SimulatedExchange
         from market_data_pipeline.simulator.faults import parse_faults
         from market_data_pipeline.simulator.server import run
@@ -241,7 +241,7 @@ def simulate(
                 speed=speed,
             )
             exchange.on_problem = lambda problem: warn(f"warning: the scenario goes on as it was: {problem}")
-            with _lines(as_json) as lines:
+            with _lines(as_json) as lines, ends_on_stop():
                 ready = lines.ready if lines else lambda url: say(f"simulated exchange at {url}")
                 run(exchange, host=host, port=port, on_ready=ready)
         except (ValueError, OSError) as error:

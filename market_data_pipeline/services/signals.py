@@ -7,7 +7,7 @@ ends (`up`, `cli.live_table`).
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # Ctrl-C, `kill`, a closed terminal; Ctrl-Break on Windows. No operating system has all of them.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -38,4 +38,20 @@ def set_on_stop(stopping: threading.Event) -> Iterator[None]:
         yield
     finally:
         for number in handled:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def ends_on_stop() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM or Ctrl-Break end the block only: for a server that sends the signal on at its end.
+
+    Works in the main thread only.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        for number in numbers:
             signal.signal(number, before[number])
