@@ -11,7 +11,7 @@ from typing import SupportsIndex
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
-from market_data_pipeline.core.klines.days import Zone, iso, parse_instant, parse_zone
+from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, iso, parse_instant, parse_zone
 
 _YEAR_10000_MS = 253_402_300_800_000
 # As ms these are of 1970 to 1973, as seconds of 2001 and later.
@@ -25,7 +25,7 @@ A text without offset is local time. A `datetime` without a zone is refused.
 
 
 def instant_ms(instant: Instant, zone: Zone) -> int | None:
-    """The instant, ms UTC, rounded up to a whole minute if it is a text; None for None.
+    """The instant, ms UTC, rounded up to a whole minute; None for None.
 
     Args:
         instant: as users give it.
@@ -42,11 +42,21 @@ def instant_ms(instant: Instant, zone: Zone) -> int | None:
         raise UsageError(f"{instant!r} has no zone; give it one, or write it as a text, which is local time")
     if isinstance(instant, date):
         return parse_instant(instant.isoformat(), zone)
-    if isinstance(instant, SupportsIndex) and 0 <= (given_ms := operator.index(instant)) < _YEAR_10000_MS:
-        if given_ms in _SECONDS:
-            raise UsageError(f"{given_ms} can only be seconds; give ms UTC, {given_ms * 1000}")
-        return given_ms
-    raise UsageError(f"not an instant: {instant!r}; give a text, a date, a datetime with a zone, or ms UTC")
+    given_ms = _whole(instant)
+    if given_ms is None or not 0 <= given_ms < _YEAR_10000_MS:
+        shown = " ".join(repr(instant).split())[:100]
+        raise UsageError(f"not an instant: {shown}; give a text, a date, a datetime with a zone, or ms UTC")
+    if given_ms in _SECONDS:
+        raise UsageError(f"{given_ms} can only be seconds; give ms UTC, {given_ms * 1000}")
+    return -(-given_ms // MINUTE_MS) * MINUTE_MS
+
+
+def _whole(value: object) -> int | None:
+    """The whole number that it is, of Python or numpy; None if it is none. True and False are none."""
+    try:
+        return operator.index(value) if isinstance(value, SupportsIndex) and not isinstance(value, bool) else None
+    except TypeError:  # of an array of several
+        return None
 
 
 def instant_text(instant: Instant) -> str | None:

@@ -352,6 +352,16 @@ def test_the_mask_says_why_there_is_no_value(spot):
     assert mask.isna().equals(opened.wide().to_pandas().notna())
 
 
+@pytest.mark.parametrize("interval", ["1m", "1h"])
+def test_a_window_off_the_minute_is_of_whole_minutes(spot, interval):
+    off_ms = HALT.end_ms - 30_000, HALT.end_ms + 90_000
+    opened = panel(spot, "*", "close", *off_ms, interval=interval)
+    assert opened.window == Span(HALT.end_ms, HALT.end_ms + 120_000)
+    wide, mask = opened.wide().to_pandas(), opened.mask().to_pandas()
+    assert as_ms(wide).index[0] == (HALT.end_ms if interval == "1m" else HALT.end_ms - 1_800_000)
+    assert mask.isna().equals(wide.notna())
+
+
 def test_minutes_that_are_to_come_or_were_left_out_have_their_reasons(tmp_path):
     source = PairSource(now="2024-04-05T12:00Z")
     for window in (span("2024-04-01T06:00Z", "2024-04-02T00:00Z"), span("2024-04-05T00:00Z", "2024-04-06T00:00Z")):

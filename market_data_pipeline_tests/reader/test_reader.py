@@ -147,6 +147,7 @@ def test_all_klines_are_as_stored(btc):
             span("2024-03-28T01:00", "2024-03-28T01:30"),
         ),
         ("2024-03-28T01:00:01Z", "2024-03-28T01:02Z", span("2024-03-28T01:01", "2024-03-28T01:02")),
+        (at("2024-03-28T01:00") + 1, at("2024-03-28T01:02") - 1, span("2024-03-28T01:01", "2024-03-28T01:02")),
         ("2024-03-28", "2024-03-28", span("2024-03-27T23:00", "2024-03-27T23:00")),
         ("2019-01-01", "2020-01-01", span("2019-01-01", "2019-01-01")),
         ("2030-01-01", None, span("2030-01-01", "2030-01-01")),
@@ -172,6 +173,9 @@ def test_a_window_is_half_open_and_local(btc, start, end, expected):
         (10**9, None, "can only be seconds"),
         (10**11 - 1, None, "can only be seconds"),
         (3.5, None, "not an instant"),
+        (True, None, "not an instant: True"),
+        (None, np.array([1711584000000, 1711584060000]), r"not an instant: array\(\[1711584000000, 1711584060000\]\);"),
+        (pd.Series([1711584000000, 1711584060000]), None, "not an instant"),
         (date.max, None, "not a date or ISO time"),
     ],
 )
@@ -262,6 +266,12 @@ def test_absent_minutes_have_their_reasons(btc):
     inside = span("2024-03-29T05:00", "2024-03-29T06:00")
     [rest] = btc.absences(inside.start_ms, inside.end_ms)
     assert rest.span == Span(inside.start_ms, HALT.end_ms)
+
+
+def test_absences_are_of_whole_minutes_where_the_window_is_not(btc):
+    [rest] = btc.absences(HALT.end_ms - 90_000, HALT.end_ms + 30_000)
+    assert rest.span == Span(HALT.end_ms - 60_000, HALT.end_ms)
+    assert btc.absences(HALT.end_ms - 30_000, HALT.end_ms + 30_000) == []
 
 
 def test_absences_and_klines_are_the_whole_window(tmp_path):

@@ -129,6 +129,16 @@ def test_a_wide_panel_is_that_of_the_reader_with_no_value_where_there_is_no_klin
     assert first == f"{wide['open_time'][0]},{wide['BTC/USDT'][0]},"
 
 
+def test_a_wide_panel_that_begins_off_the_minute_has_whole_minutes(root: Path, tmp_path: Path) -> None:
+    start_ms = at("2024-03-29")
+    window = {"start": start_ms - 59_999, "end": start_ms + 180_000}
+    pairs = {"pairs": ["BTC/USDT", "TINY/USDT"], "market": "spot", "root": root, "tz": "UTC"}
+    [path] = export(format="parquet", output=tmp_path, panel="wide", **window, **pairs).files
+    klines = pq.read_table(path)
+    assert klines["open_time"].to_pylist() == [start_ms, start_ms + MINUTE_MS, start_ms + 2 * MINUTE_MS]
+    assert klines["TINY/USDT"].null_count == 0
+
+
 # --- longer klines
 
 
