@@ -18,7 +18,7 @@ from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.reader.exporting.forms import write_file
 from market_data_pipeline.reader.exporting.report import Exported
-from market_data_pipeline.reader.exporting.sources import DAY_MS, Bools, Source, Tally, parts_of_bins
+from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, bin_ends, parts_of_bins
 from market_data_pipeline.reader.exporting.tabular import FILES
 from market_data_pipeline.reader.panel import Panel
 
@@ -56,27 +56,32 @@ def write_wide(path: Path, ending: str, panel: Panel, sources: Sequence[Source])
         StoreError: a chunk is missing or damaged; the file is as it was.
     """
     window, width = panel.window, len(panel.pairs) * len(panel.columns)
-    days = max(1, _MOST_VALUES // width * MINUTE_MS // DAY_MS)
+    # A part looks through the days of each pair anew, so that there are to be few.
+    days = max(1, _MOST_VALUES // width * panel.interval.minutes * MINUTE_MS // DAY_MS)
 
     def tables() -> Iterator[pa.Table]:
         for part in parts_of_bins(window, panel.interval, panel.zone, days):
             table = replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
-            for source in sources:
-                if source.unknown:
-                    known = source.are_known(open_times(table))
-                    table = _without(table, panel.columns, source.dataset.pair, known)
-            yield table
+            yield _of_known(table, panel, [source for source in sources if source.unknown])
 
     return _exported(f"wide panel of {count_text(len(panel.pairs), 'pair')}", path, ending, Tally(), tables())
 
 
-def _without(table: pa.Table, columns: Sequence[str], pair: str, known: Bools) -> pa.Table:
-    """The wide table with no value of a pair where its bin is not known."""
-    for name in {pair, *(f"{column}_{pair}" for column in columns)} & {*table.column_names}:
-        at, field = table.column_names.index(name), table.schema.field(name)
-        values = pc.if_else(pa.array(known), table.column(at), pa.scalar(None, field.type))
-        table = table.set_column(at, field, values)
-    return table
+def _of_known(table: pa.Table, panel: Panel, sources: Sequence[Source]) -> pa.Table:
+    """A part of the wide panel with no value of these pairs where their bin is not known."""
+    if not sources:
+        return table
+    starts = open_times(table)
+    ends = bin_ends(panel.interval, panel.zone, starts)
+    known: dict[str, pa.Array] = {}
+    for source in sources:
+        pair, are_known = source.dataset.pair, pa.array(source.are_known(starts, ends))
+        known |= dict.fromkeys([pair, *(f"{column}_{pair}" for column in panel.columns)], are_known)
+    values = [
+        pc.if_else(known[field.name], column, pa.scalar(None, field.type)) if field.name in known else column
+        for field, column in zip(table.schema, table.columns, strict=True)
+    ]
+    return pa.table(values, schema=table.schema)
 
 
 def _exported(name: str, path: Path, ending: str, tally: Tally, tables: Iterator[pa.Table]) -> Exported:

@@ -90,7 +90,7 @@ class Source:
         reasons = reasons_of(klines, window)  # before the klines are read, which live mode adds to
         unknown = tuple(Span(one.start_ms, one.end_ms) for one in reasons if one.name in _UNKNOWN)
         source = cls(klines, window, interval, zone, unknown, window)
-        (known,) = np.nonzero(source.are_known(edges[:-1]))
+        (known,) = np.nonzero(source.are_known(edges[:-1], edges[1:]))
         if not len(known):
             return replace(source, window=Span(window.start_ms, window.start_ms))
         return replace(source, window=Span(int(edges[known[0]]), int(edges[known[-1] + 1])))
@@ -114,20 +114,26 @@ class Source:
         for part in parts_of_bins(within or self.window, self.interval, self.zone):
             table = klines.to_arrow(part.start_ms, part.end_ms, fields)
             if self.unknown:
-                table = table.filter(pa.array(self.are_known(open_times(table))))
+                times = open_times(table)
+                table = table.filter(pa.array(self.are_known(times, bin_ends(self.interval, self.zone, times))))
             if table.num_rows:
                 yield table
 
-    def are_known(self, times: Ints) -> Bools:
-        """Whether the bins that begin then have no minute that is yet to come or to be loaded. Minutes have none."""
-        if not self.unknown or not len(times):
-            return np.ones(len(times), np.bool_)
-        edges = bin_edges(self.interval, self.zone, Span(int(times[0]), int(times[-1]) + MINUTE_MS))
+    def are_known(self, starts: Ints, ends: Ints) -> Bools:
+        """Whether these bins have no minute that is yet to come or to be loaded. Minutes have none."""
         begins = np.array([*(span.start_ms for span in self.unknown), 1 << 62], np.int64)
-        ends = np.array([span.end_ms for span in self.unknown], np.int64)
-        following = begins[np.searchsorted(ends, times, side="right")]
-        known: Bools = following >= edges[np.searchsorted(edges, times, side="right")]
+        following = begins[np.searchsorted([span.end_ms for span in self.unknown], starts, side="right")]
+        known: Bools = following >= ends
         return known
+
+
+def bin_ends(interval: Interval, zone: Zone, starts: Ints) -> Ints:
+    """The ends of the bins that begin then, in order."""
+    if not len(starts):
+        return starts
+    edges = bin_edges(interval, zone, Span(int(starts[0]), int(starts[-1]) + MINUTE_MS))
+    ends: Ints = edges[np.searchsorted(edges, starts, side="right")]
+    return ends
 
 
 def notes_of_zones(sources: Sequence[Source], start: Instant, end: Instant) -> tuple[str, ...]:
