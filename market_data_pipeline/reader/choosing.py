@@ -14,6 +14,7 @@ from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_pat
 from market_data_pipeline.core.store.layout import snapshot_folder
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.snapshots.lists import find_snapshot
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.places import hurried, root_at
 from market_data_pipeline.core.store.universes import find_universe
 
@@ -78,8 +79,17 @@ def choose(store: Store, market: Market, words: Sequence[str], as_of: str | None
     """
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
     known = _matching(store, market, patterns) if patterns.needs_candidates else {}
-    chosen = patterns.choose(known, Among.STORED if as_of is None else Among.SNAPSHOT)
-    return [known.get(pair) or find_stored(store, market, pair, as_of) for pair in chosen]
+    chosen = patterns.choose(known, among(as_of))
+
+    def find(pair: str) -> Dataset:
+        return known.get(pair) or find_stored(store, market, pair, as_of)
+
+    return list(in_order(find, chosen, threads=store.most_at_once))
+
+
+def among(as_of: str | None) -> Among:
+    """What globs choose among: what is stored, or what the snapshot has."""
+    return Among.STORED if as_of is None else Among.SNAPSHOT
 
 
 def find_stored(store: Store, market: Market, pair: str, as_of: str | None = None) -> Dataset:

@@ -7,6 +7,7 @@ Belongs here: the panel, its three views and their formats. Does not belong here
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +87,12 @@ class Panel:
         if given_ms is None:
             return self
         day = day_at(self.zone, given_ms)
-        traded = tuple(klines for klines in self._pairs if _has_klines(klines, Span(day.start_ms, day.end_ms)))
+        has_klines = in_order(
+            lambda klines: _has_klines(klines, Span(day.start_ms, day.end_ms)),
+            self._pairs,
+            threads=self._pairs[0].most_at_once,
+        )
+        traded = tuple(compress(self._pairs, has_klines))
         if not traded:
             raise UsageError(f"no pair of {len(self._pairs):,} has klines on {day.key}; give another day")
         return Panel(traded, self.columns, self.interval, self.zone, self.shown_in, self.start, self.end)

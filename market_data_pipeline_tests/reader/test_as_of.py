@@ -161,7 +161,7 @@ def test_an_export_of_a_snapshot_is_the_same_bytes(loaded: Store, tmp_path: Path
     assert exported("after") == before
 
 
-def test_what_cannot_be_is_one_line(loaded: Store) -> None:
+def test_what_cannot_be_is_one_line(loaded: Store, tmp_path: Path) -> None:
     where: dict[str, Any] = {"market": "spot", "root": str(loaded.root)}
     load(loaded, "NEW/USDT")
     with pytest.raises(UsageError, match="no snapshot 'other' under .*; there are: paper"):
@@ -172,6 +172,8 @@ def test_what_cannot_be_is_one_line(loaded: Store) -> None:
         open_panel(["BTC/USDT", "NEW/USDT"], as_of="paper", **where)
     with pytest.raises(UsageError, match=r"'NEW\*' matches no pair that the snapshot has$"):
         open_panel("NEW*", as_of="paper", **where)
+    with pytest.raises(UsageError, match=r"'NEW\*' matches no pair that the snapshot has$"):
+        mdp.export("NEW*", format="csv", output=tmp_path / "out", as_of="paper", **where)
     with pytest.raises(UsageError, match="no name of a snapshot: '../..'"):
         open_dataset("BTC/USDT", as_of="../..", **where)
 

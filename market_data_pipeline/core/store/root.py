@@ -61,11 +61,15 @@ class Store:
 
     def pairs(self, market: Market) -> list[str]:
         """The pairs of a market that have a dataset, damaged ones left out."""
-        pairs = list[str]()
-        for path in self.dataset_files(market):
-            with suppress(StoreError):
-                pairs.append(self.read(path).pair)
-        return pairs
+
+        def pair_of(path: StorePath) -> str | None:
+            try:
+                return self.read(path).pair
+            except StoreError:
+                return None
+
+        found = in_order(pair_of, self.dataset_files(market), threads=self.most_at_once)
+        return [pair for pair in found if pair is not None]
 
     def datasets(self, market: Market | None = None) -> Iterator[Dataset]:
         """Every dataset under the root, or of a market, by market and pair.

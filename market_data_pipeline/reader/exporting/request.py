@@ -12,12 +12,13 @@ from pathlib import Path
 from market_data_pipeline.core.errors import PASSING, StoreError, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.klines.patterns import Among, parse_patterns
+from market_data_pipeline.core.klines.patterns import parse_patterns
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.text import count_text, refusal_of_disk
 from market_data_pipeline.reader import open_dataset, open_panel
-from market_data_pipeline.reader.choosing import Pairs, store_at, store_of_names, words_of
+from market_data_pipeline.reader.choosing import Pairs, among, store_at, store_of_names, words_of
 from market_data_pipeline.reader.exporting import panels
 from market_data_pipeline.reader.exporting.forms import Form
 from market_data_pipeline.reader.exporting.freqtrade import FreqtradeFiles
@@ -116,19 +117,26 @@ class ExportRequest:
         """What is read of each pair, and the pairs that cannot be read."""
         patterns = parse_patterns(words, has_contracts=market.has_contracts)
         known = names.pairs(market) if patterns.needs_candidates else ()
-        sources, failed = list[Source](), list[Exported]()
-        for pair in patterns.choose(known, Among.STORED):
+        chosen = patterns.choose(known, among(self.as_of))
+
+        def look(pair: str) -> Source | Exported:
             try:
-                klines = open_dataset(pair, market=market.value, root=self.root, as_of=self.as_of)
-                zone = parse_zone(self.tz) if self.tz is not None else klines.zone
-                window = window_of(self.start, self.end, zone, klines.extent)
-                # Other programs know the exchange's own klines, whose bins are those of UTC.
-                bins = parse_zone("UTC") if self.format in _OF_PEERS else zone
-                is_whole = self.start is None, self.end is None
-                sources.append(Source.of(klines, window, interval, bins, is_whole=is_whole))
+                return self._source(pair, market, interval)
             except StoreError as error:
-                failed.append(_failed(pair, error))
-        return sources, failed
+                return _failed(pair, error)
+
+        looked_at = list(in_order(look, chosen, threads=names.most_at_once))
+        sources = [each for each in looked_at if isinstance(each, Source)]
+        return sources, [each for each in looked_at if isinstance(each, Exported)]
+
+    def _source(self, pair: str, market: Market, interval: Interval) -> Source:
+        klines = open_dataset(pair, market=market.value, root=self.root, as_of=self.as_of)
+        zone = parse_zone(self.tz) if self.tz is not None else klines.zone
+        window = window_of(self.start, self.end, zone, klines.extent)
+        # Other programs know the exchange's own klines, whose bins are those of UTC.
+        bins = parse_zone("UTC") if self.format in _OF_PEERS else zone
+        is_whole = self.start is None, self.end is None
+        return Source.of(klines, window, interval, bins, is_whole=is_whole)
 
     def _panel(
         self, output: Path, market: Market, sources: list[Source], columns: Sequence[str], on_pair: OnPair
