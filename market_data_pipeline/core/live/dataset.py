@@ -68,6 +68,13 @@ class Update:
     error: str | None = None
     may_pass: bool = False
 
+    @property
+    def result(self) -> str:
+        """How it went, in the word that it is counted by."""
+        if self.error:
+            return "failed"
+        return "behind" if self.is_behind else "late" if self.is_late else "good"
+
 
 class LiveDataset:
     """A dataset that is kept current. A tick is `missing`, then `fetch` in any thread, then the klines are stored.

@@ -40,8 +40,9 @@ _log = logging.getLogger(__name__)
 
 # The exchange needs a moment to close a kline; a request that arrives sooner has to be sent a second time.
 _ARRIVES_AFTER_MS = 300
-# This machine's clock drifts, and jumps when the machine wakes from sleep.
+# This machine's clock drifts, and jumps when it is set or the machine wakes from sleep.
 _CLOCK_READ_EVERY_S = 10
+_MOST_STEP_S = 0.25
 _PAUSE_WHILE_LATE_S = 5.0
 # Fetching all datasets and then storing all of them takes a quarter less than doing both at once, as the processor's
 # caches stay warm. Responses that take longer come from far away, and leave time to store in between.
@@ -141,14 +142,17 @@ class LiveMarket:
         Raises:
             SourceUnavailable: the exchange's clock was never read.
         """
-        now_ms = self._read_clock()
-        edge_ms = max(now_ms // MINUTE_MS * MINUTE_MS, self._edge_ms + MINUTE_MS)
+        this_ms = self._read_clock() // MINUTE_MS * MINUTE_MS
+        # Where the last edge is still to come, the clock was wrong then.
+        edge_ms = max(this_ms, self._edge_ms + MINUTE_MS) if self._edge_ms <= this_ms + MINUTE_MS else this_ms
         if self._early_s(edge_ms) > longest_s:
             return None
         while (early_s := self._early_s(edge_ms)) > 0:
+            began_s = time.monotonic()
             if stopped.wait(min(early_s, _CLOCK_READ_EVERY_S)):
                 return None
-            if early_s > _CLOCK_READ_EVERY_S:
+            step_s = early_s - self._early_s(edge_ms) - (time.monotonic() - began_s)
+            if early_s > _CLOCK_READ_EVERY_S or abs(step_s) > _MOST_STEP_S:
                 self._read_clock()
         self._edge_ms = self._sources.now_ms() // MINUTE_MS * MINUTE_MS
         return self._edge_ms
@@ -186,7 +190,7 @@ class LiveMarket:
             if update.error:
                 self._failures.note(update.name, update.error.removeprefix(NOT_TRIED))
             LIVE_KLINES.add(self.market.value, by=update.added)
-            LIVE_UPDATES.add(self.market.value, _result(update))
+            LIVE_UPDATES.add(self.market.value, update.result)
             yield update
         self._failures.log()
         if fetched:
@@ -291,10 +295,3 @@ class LiveMarket:
         except SourceUnavailable as error:
             _log.warning("the exchange's clock could not be read: %s", error)
         return self._sources.now_ms()
-
-
-def _result(update: Update) -> str:
-    """How an update went, in the word that it is counted by."""
-    if update.error:
-        return "failed"
-    return "behind" if update.is_behind else "late" if update.is_late else "good"

@@ -28,6 +28,7 @@ from market_data_pipeline.core.store.manifest import State
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
 from market_data_pipeline.settings import Settings
+from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.simulator.scenarios import with_others
@@ -222,6 +223,72 @@ def test_an_exchange_far_away_hears_the_question_once_the_minute_is_over(begin: 
     list(live.tick(edge_ms, patience_s=0, stopped=threading.Event()))
     live.close()
     assert min(heard) >= edge_ms + 200
+
+
+class SetWrong(LiveSources):
+    """Sources on a machine whose clock is wrong, by so much, until the exchange's is read again.
+
+    Attributes:
+        exchange: whose clock is the right one.
+        step_ms: how far this machine's clock is ahead.
+        stays_wrong: whether a reading of the exchange's clock does not help.
+    """
+
+    exchange: SimulatedExchange
+    step_ms = 0
+    stays_wrong = False
+
+    def now_ms(self) -> int:
+        return self.exchange.clock.now_ms() + self.step_ms
+
+    def set_clock(self) -> int:
+        if not self.stays_wrong:
+            self.step_ms = 0
+        return super().set_clock()
+
+
+class Step(threading.Event):
+    """A wait in which this machine's clock is set two hours ahead, once."""
+
+    def __init__(self, sources: SetWrong) -> None:
+        super().__init__()
+        self._sources, self._step_ms = sources, 2 * 3_600_000
+
+    def wait(self, timeout: float | None = None) -> bool:
+        super().wait(timeout)
+        self._sources.exchange.clock.advance(timeout or 0)
+        self._sources.step_ms += self._step_ms
+        self._step_ms = 0
+        return False
+
+
+def set_wrong(followed: Followed) -> tuple[LiveMarket, SetWrong]:
+    root = followed.settings.root
+    sources = SetWrong(followed.market, budget_of=budget_in(root), base_url=followed.running.url)
+    sources.exchange = followed.running.exchange
+    return LiveMarket(Store(root), sources, who="a test", manifest_interval_s=0), sources
+
+
+def test_a_clock_that_is_set_ahead_while_the_minutes_end_is_awaited_is_read_again(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T00:10:58")
+    live, sources = set_wrong(followed)
+    assert live.await_minute(threading.Event(), longest_s=0.5) == at("2024-05-15T00:10")
+    assert live.await_minute(Step(sources)) == at("2024-05-15T00:11")
+    assert followed.now_ms >= at("2024-05-15T00:11")
+    live.close()
+
+
+def test_live_mode_goes_on_once_a_clock_that_was_ahead_is_right_again(begin: Begin) -> None:
+    followed = begin("futures", "BTC/USDT", "UTC", "2024-05-15T00:10:05")
+    live, sources = set_wrong(followed)
+    sources.step_ms, sources.stays_wrong = 2 * 3_600_000, True
+    assert live.await_minute(threading.Event(), longest_s=0.5) == at("2024-05-15T02:10")
+    sources.stays_wrong = False
+    assert live.await_minute(threading.Event(), longest_s=0.5) == at("2024-05-15T00:10")
+    assert live.await_minute(threading.Event(), longest_s=0.5) is None
+    followed.running.exchange.clock.advance(60)
+    assert live.await_minute(threading.Event(), longest_s=0.5) == at("2024-05-15T00:11")
+    live.close()
 
 
 class FourAtOnce(LiveSources):
