@@ -9,10 +9,10 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import cache, partial
 
 from market_data_pipeline.core.counting.counts import LIVE_KLINES, LIVE_TICK, LIVE_UPDATES
 from market_data_pipeline.core.errors import Banned, BudgetUnavailable, MarketDataError, SourceUnavailable, StoreError
@@ -117,17 +117,16 @@ class LiveMarket:
                     self._release(name)
         allow_open_files(len(wanted) + LIVE_CONNECTIONS)
         joining = wanted.keys() - self._followed.keys()
-        if joining:
-            self._journal.take_over()
+        take_over = cache(self._journal.take_over)
         with logged() as failures:
             for name in joining:
                 with failures.apart(name, self._store.root):
-                    if holder := self._take(wanted[name]):
+                    if holder := self._take(wanted[name], take_over):
                         elsewhere[name] = holder
             if failures.first and not self._followed:
                 raise failures.first
             self.trouble = failures.by_name
-        if joining:
+        if joining & self._followed.keys():
             # They stay, and each garbage collection would search them all in the middle of a tick.
             gc.collect()
             gc.freeze()
@@ -261,11 +260,12 @@ class LiveMarket:
         """Seconds until a request has to be sent to arrive soon after this instant."""
         return (edge_ms + _ARRIVES_AFTER_MS - self._sources.way_ms() - self._sources.now_ms()) / 1000
 
-    def _take(self, dataset: Dataset) -> str | None:
+    def _take(self, dataset: Dataset, take_over: Callable[[], None]) -> str | None:
         folder = self._store.folder(dataset.market, dataset.pair)
         if holder := self._rights.take(dataset.name, folder):
             return holder
         try:
+            take_over()
             storage_of(folder).remove(folder / layout.LIVE_ERROR_FILE)
             self._sources.open_budget()
             self._followed[dataset.name] = LiveDataset(

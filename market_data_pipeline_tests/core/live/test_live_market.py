@@ -3,6 +3,7 @@
 The exchange's clock stands still and is moved on a minute at a time, so no minute is skipped however slow the tester.
 """
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -432,6 +433,10 @@ def test_of_two_only_one_follows_a_dataset_and_the_other_can_say_who(begin: Begi
     (said,) = second.follow([dataset]).values()
     assert "the first (process " in said
     assert second.followed == []
+    # Each tick tries it again, and what was made meanwhile must not be kept for ever.
+    frozen, passing = gc.get_freeze_count(), [[number] for number in range(100_000)]
+    second.follow([dataset])
+    assert gc.get_freeze_count() - frozen < len(passing)
     assert first.follow([]) == {}
     assert second.follow([dataset]) == {}
     first.close()
