@@ -186,6 +186,7 @@ def crosscheck_json(compared: "CrossCheck") -> dict[str, Any]:
         "against": compared.against,
         "days": compared.days,
         "of_days": compared.of_days,
+        "nothing_compared": compared.nothing_compared,
         "rows": compared.rows,
         "differing_days": compared.differing_days,
         "differences": [asdict(difference) for difference in compared.differences],

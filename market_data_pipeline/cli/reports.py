@@ -75,7 +75,7 @@ def print_proof(proof: Proof) -> None:
     """Print what verifying a dataset found: absent minutes with their reasons, then what is wrong."""
     print_warnings(proof.warnings)
     read = proof.verification
-    verdict = ("good", "green") if proof.ok else ("NOT good", "red")
+    verdict = ("good", "green") if proof.stored_is_good else ("NOT good", "red")
     days, klines = count_text(read.days, "day"), count_text(read.rows, "kline")
     out.print(styled(f"{read.dataset.name}  ", verdict, f"  {days}, {klines}, {size_text(read.size_bytes)}"))
     for absence in _joined(read.absences)[:_MOST_LINES]:
@@ -117,9 +117,12 @@ def _joined(absences: Sequence[Absence]) -> list[Absence]:
 
 
 def _print_crosscheck(check: CrossCheck) -> None:
-    color = "green" if check.ok else "red"
     minutes = sum(check.differing_days.values())
-    verdict = "equal" if check.ok else f"{count_text(minutes, 'minute')} {'differs' if minutes == 1 else 'differ'}"
+    verdict, color = f"{count_text(minutes, 'minute')} {'differs' if minutes == 1 else 'differ'}", "red"
+    if check.ok:
+        verdict, color = "equal", "green"
+    elif check.nothing_compared:
+        verdict, color = "nothing could be compared", "yellow"
     days = f"{check.days:,} of {count_text(check.of_days, 'day')}, {count_text(check.rows, 'kline')}"
     out.print(styled(f"  {check.against:<13} ", (verdict, color), f" in {days}"))
     for difference in check.differences[:_MOST_LINES]:

@@ -193,6 +193,7 @@ def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.As
         (checked.against, day, minutes) for checked in crosschecks for day, minutes in checked.differing_days.items()
     ]
     not_compared = [day_and_reason for checked in crosschecks for day_and_reason in checked.not_compared]
+    nothing_compared = bool(crosschecks) and all(checked.nothing_compared for checked in crosschecks)
     findings = [
         (checked.against, difference.text(checked.against))
         for checked in crosschecks
@@ -203,14 +204,14 @@ def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.As
         description = (
             f"{day}: {count_text(minutes, 'minute')} not equal; run market-data verify --against {against} --every-day"
         )
-    elif not_compared and not days:
+    elif nothing_compared:
         description = f"nothing could be compared: {not_compared[0][1]}"
     else:
         description = f"{count_text(days, 'day')}, equal" if days else "no day is old enough to be compared"
     return dg.AssetCheckResult(
         asset_key=asset_key(dataset, KLINES),
         check_name=MATCHES_OTHER_SOURCE,
-        passed=not differing and (days > 0 or not not_compared),
+        passed=not differing and not nothing_compared,
         severity=dg.AssetCheckSeverity.ERROR if differing else dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={"days": days, "klines": sum(checked.rows for checked in crosschecks)}

@@ -536,6 +536,19 @@ def test_a_chunk_that_another_source_contradicts_is_found_and_repaired_from_that
     assert run("verify", "--against", "rest", "--every-day").exit_code == 0
 
 
+def test_verify_that_could_compare_nothing_is_to_be_run_again_and_repairs_nothing(loaded: MarketData) -> None:
+    away = {"MARKET_DATA_EXCHANGE_URL": "http://127.0.0.1:9"}
+    before = chunk_files(loaded.root)
+    result = loaded("verify", "--against", "rest", "--repair", **away)
+    assert result.exit_code == 3
+    assert "nothing could be compared" in result.stdout
+    assert "NOT good" not in result.stdout
+    assert chunk_files(loaded.root) == before
+    result = loaded("verify", "--against", "rest", "--json", **away)
+    [proof] = json.loads(result.stdout)
+    assert (result.exit_code, proof["ok"], proof["crosscheck"]["nothing_compared"]) == (3, False, True)
+
+
 def test_verify_cannot_compare_with_what_is_no_source(loaded: MarketData) -> None:
     assert_refused(loaded("verify", "--against", "tape"), "'tape'", "archive")
 

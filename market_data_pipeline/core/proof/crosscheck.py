@@ -84,8 +84,13 @@ class CrossCheck:
 
     @property
     def ok(self) -> bool:
-        """True if nothing differs in what was compared."""
-        return not self.differing_days
+        """True if nothing differs in what was compared, and something was if there was anything to compare."""
+        return not self.differing_days and not self.nothing_compared
+
+    @property
+    def nothing_compared(self) -> bool:
+        """True if not one of the days could be compared, which says nothing about the klines."""
+        return self.days == 0 and bool(self.not_compared)
 
     def note(self, day: Day, rows: int, found: list[Difference]) -> None:
         """Count one day of so many stored klines."""

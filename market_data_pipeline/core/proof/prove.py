@@ -38,9 +38,14 @@ class Proof:
 
     @property
     def ok(self) -> bool:
-        """True if nothing is damaged, unexplained, or other than the source it was compared with."""
-        agrees = self.crosscheck is None or self.crosscheck.ok
-        return self.verification.ok and agrees and self.combined is not Agreement.DAMAGED
+        """True if nothing is damaged or unexplained, and all is as in the source that it was to be compared with."""
+        return self.stored_is_good and (self.crosscheck is None or self.crosscheck.ok)
+
+    @property
+    def stored_is_good(self) -> bool:
+        """True if nothing is known to be wrong with what is stored, also where nothing could be compared."""
+        differs = self.crosscheck is not None and bool(self.crosscheck.differing_days)
+        return self.verification.ok and not differs and self.combined is not Agreement.DAMAGED
 
     @property
     def needs_repair(self) -> bool:
@@ -48,7 +53,7 @@ class Proof:
 
         Something is wrong, foreign files lie among the chunks, or the exchange is to be asked again about an end.
         """
-        return not self.ok or bool(self.verification.strangers or self.ended)
+        return not self.stored_is_good or bool(self.verification.strangers or self.ended)
 
     @property
     def ended(self) -> list[Day]:

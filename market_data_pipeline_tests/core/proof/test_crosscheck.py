@@ -255,6 +255,12 @@ def test_no_days_are_no_questions(made):
     source = FakeSource()
     result = check(made, source)
     assert (result.ok, result.days, result.of_days, source.asked) == (True, 0, 0, [])
+    assert not result.nothing_compared
+
+
+def test_days_none_of_which_could_be_compared_are_not_good(loaded):
+    result = check(loaded, FakeSource(unavailable_from=iso(THREE_DAYS.start_ms)))
+    assert (result.nothing_compared, result.ok, len(result.not_compared)) == (True, False, 3)
 
 
 def test_a_day_whose_page_is_bad_is_not_compared_and_the_others_are(loaded):
