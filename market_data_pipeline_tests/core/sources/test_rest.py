@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from starlette.responses import Response
 
 from market_data_pipeline.core.errors import Banned, PairNotListed, RegionBlocked, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
@@ -238,6 +239,16 @@ def test_a_refusal_of_the_first_request_is_waited_out_however_far_this_machines_
     source = rest(running)
     assert source.life().first_open_ms == at("2017-08-17T04:00")
     assert opens(source, DAY) == minutes(DAY)
+
+
+def test_waits_for_the_clock_do_not_shift_it(simulate: Simulate, rest: OpenRest) -> None:
+    running = simulate()
+    refused = [Response(status_code=429, headers={"Retry-After": "4"})]
+    running.exchange.hooks.append(lambda request: refused.pop() if refused and request.endpoint == "time" else None)
+    source = rest(running)
+    # By half of the time from the first try to the answer, the clock would be two seconds ahead.
+    assert source.now_ms() - running.exchange.clock.now_ms() < 1500
+    assert source.client.round_trip_s < 4
 
 
 def test_a_refusal_stops_every_request_until_its_time_is_over(simulate: Simulate, rest: OpenRest) -> None:

@@ -9,6 +9,7 @@ one, and fails on JSON of other types than it expects. So the response goes arou
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,6 +83,12 @@ class RawExchange:
         return response
 
     @property
+    def moments_s(self) -> tuple[float, float]:
+        """When this thread's last response was requested, and when it was there (this machine's clock, in seconds)."""
+        moments: tuple[float, float] = self._call.moments_s
+        return moments
+
+    @property
     def proxy_hint(self) -> str:
         """See `Transport.proxy_hint`."""
         return self._session.transport(self.address).proxy_hint
@@ -119,6 +126,7 @@ class _Session:
     def request(self, method: str, url: str, *, data: bytes | None, headers: Mapping[str, str], **_: Any) -> "_Nothing":
         transport = self.transport(url)
         most_bytes, deadline_s = self._call.limits
+        sent_s = time.time()
         self._call.response = transport.request(
             url[len(transport.origin) :],
             most_bytes=most_bytes,
@@ -127,6 +135,7 @@ class _Session:
             headers=headers,
             body=data,
         )
+        self._call.moments_s = sent_s, time.time()
         return _Nothing()
 
     def close(self) -> None:

@@ -134,11 +134,11 @@ class RestClient:
             return round((self._clock_offset_s or 0.0) * 1000)
 
     def _measure_clock(self) -> None:
-        sent_s = time.time()
         is_first = self._clock_offset_s is None
         weight = 0 if is_first else _TIME_WEIGHT
         server_ms = self.get("time", {}, weight, answers.server_time_ms, most_bytes=_MOST_CLOCK_BYTES)
-        answered_s = time.time()
+        # Of the try that was answered: tries and waits before it would make the way longer than it was.
+        sent_s, answered_s = self._raw.moments_s
         self._clock_offset_s, self.round_trip_s = server_ms / 1000 - (sent_s + answered_s) / 2, answered_s - sent_s
         if is_first:
             # Only now is the exchange's minute known, which the weight counts for.
