@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from market_data_pipeline.core.errors import PairNotListed
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.core.sources.conftest import OpenRest
 from market_data_pipeline_tests.support import CHECKOUT, Simulate, counted, minutes, span
@@ -62,6 +63,29 @@ def test_what_a_program_elsewhere_on_the_same_address_spends_is_noticed_in_the_a
     source = rest(running, "futures")
     source.life()
     list(source.pages([span("2024-05-01", "2024-05-02")]))
+    assert source.usage().used == counted(running.exchange, "futures")["used_weight_1m"] > 1000
+
+
+@pytest.mark.parametrize("market", ["spot", "futures"])
+def test_a_question_about_a_pair_that_is_not_listed_is_paid(simulate: Simulate, rest: OpenRest, market: str) -> None:
+    running = simulate()
+    list(rest(running, market).pages([span("2024-05-01", "2024-05-02")]))
+    for _ in range(3):
+        source = rest(running, market, "NOPEUSDT")
+        with pytest.raises(PairNotListed):
+            source.life()
+    assert source.usage().used == counted(running.exchange, market)["used_weight_1m"]
+
+
+def test_what_a_program_elsewhere_spends_is_noticed_in_an_answer_that_is_an_error(
+    simulate: Simulate, rest: OpenRest
+) -> None:
+    running = simulate()
+    running.exchange.use_weight("futures", 1000)
+    source = rest(running, "futures", "NOPEUSDT")
+    source.now_ms()
+    [page] = source.pages([span("2024-05-01", "2024-05-01T01:00")])
+    assert "lists no futures pair" in str(page.error)
     assert source.usage().used == counted(running.exchange, "futures")["used_weight_1m"] > 1000
 
 

@@ -249,10 +249,10 @@ class RestClient:
         except NoResponse as error:
             raise self._noted(tries, PassingFault(str(error))) from error
         self._reached = True
+        if used := answers.used_weight(response.headers, _MOST_USED * WEIGHT_PER_MINUTE[self.market]):
+            self.governor.settle(minute, used)
         wrong = ""
         if response.status == 200:
-            if used := answers.used_weight(response.headers, _MOST_USED * WEIGHT_PER_MINUTE[self.market]):
-                self.governor.settle(minute, used)
             try:
                 answer = read(response.body)
             except (WrongAnswer, ValueError) as error:

@@ -89,13 +89,16 @@ class RestSource:
 
     def _request_life(self) -> Life:
         # All at once, because a load cannot be planned without them. They are paid afterwards, as the request for the
-        # clock is: only then is the exchange's minute known.
-        with ThreadPoolExecutor(2) as others:
-            clock = others.submit(self.now_ms)
-            newest_rows = others.submit(self._rows_at_an_end, limit=2)
-            first = self._rows_at_an_end(limit=1, startTime=0)
+        # clock is: only then is the exchange's minute known. The answer that there is no such pair weighs the same.
+        try:
+            with ThreadPoolExecutor(2) as others:
+                clock = others.submit(self.now_ms)
+                newest_rows = others.submit(self._rows_at_an_end, limit=2)
+                first = self._rows_at_an_end(limit=1, startTime=0)
+        finally:
+            if not clock.exception():
+                self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
         newest, now_ms = newest_rows.result(), clock.result()
-        self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
         if first.num_rows == 0:
             raise NotTradedYet(
                 f"{self.client.address} lists this {self._market} pair, which has no kline yet: it is not traded yet; "
@@ -152,13 +155,8 @@ class RestSource:
         """See `KlineSource.recheck`. It proves nothing alone that REST left minutes out twice."""
         found = self.sifted(gap)
         evidence = () if found.klines.num_rows or found.bad_rows else ("rest: none, asked twice",)
-        return Recheck(
-            found.klines,
-            REST if found.klines.num_rows else frozenset(),
-            evidence,
-            flaws=found.flaws,
-            bad_rows=found.bad_rows,
-        )
+        sources = REST if found.klines.num_rows else frozenset()
+        return Recheck(found.klines, sources, evidence, flaws=found.flaws, bad_rows=found.bad_rows)
 
     def weight_of(self, minutes: int) -> int:
         """Return the weight of a request for so many minutes."""
