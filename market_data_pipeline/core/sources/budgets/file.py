@@ -75,7 +75,7 @@ class BudgetFile:
         if self._lock is not None:
             try:
                 budget = self._read() or self._lost()
-            except OSError:
+            except (OSError, IndexError):  # another thread may leave the last place just now
                 budget = self._lost()
         return replace(budget, now_s=self._clock_s())
 
