@@ -138,6 +138,9 @@ class Bucket:
             raise _PassingFault(str(error)) from error
         if response.status != 200 or b"<ListBucketResult" not in response.body[:1000]:
             raise _PassingFault(f"HTTP {response.status}")
+        # Names are found without parsing the page, and one that is cut off would look like the last one.
+        if not response.body.rstrip().endswith(b"</ListBucketResult>"):
+            raise _PassingFault("a page without its end")
         return response.body
 
 

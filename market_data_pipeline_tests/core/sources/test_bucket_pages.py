@@ -1,0 +1,42 @@
+"""Pages of the archive's listing that are not whole."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+
+import pytest
+
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.sources.archive.files import Archive
+from market_data_pipeline_tests.core.sources.raw_exchange import RawExchange, http, raw_exchange
+
+PAGE = (
+    "<ListBucketResult><IsTruncated>false</IsTruncated>"
+    "<Contents><Key>data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-03.zip</Key></Contents>"
+    "<Contents><Key>data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-05-04.zip</Key></Contents>"
+    "</ListBucketResult>\n"
+)
+
+
+@pytest.fixture
+def exchange() -> Iterator[RawExchange]:
+    with raw_exchange() as running:
+        yield running
+
+
+def days(exchange: RawExchange) -> list[date]:
+    with closing(Archive(Market.SPOT, "BTCUSDT", base_url=exchange.url)) as archive:
+        return archive.days(date(2024, 5, 1), date(2024, 5, 6))
+
+
+def test_a_whole_page_tells_the_days(exchange: RawExchange) -> None:
+    exchange.replies = {"data.binance.vision": [http(PAGE, 200, length=False)]}
+    assert days(exchange) == [date(2024, 5, 3), date(2024, 5, 4)]
+
+
+@pytest.mark.parametrize("until", ["<IsTruncated>", "<Contents>", "-05-04", "</ListBucketResult>"])
+def test_a_page_that_is_cut_off_is_no_listing(exchange: RawExchange, until: str) -> None:
+    # Without Content-Length the end of the connection is the end of the body.
+    exchange.replies = {"data.binance.vision": [http(PAGE[: PAGE.index(until)], 200, length=False)]}
+    exchange.files = {f"BTCUSDT-1m-2024-05-0{day}.zip.CHECKSUM": b"" for day in (3, 4)}
+    assert days(exchange) == [date(2024, 5, 3), date(2024, 5, 4)]
