@@ -37,7 +37,7 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.budgets import require_postgres_named
 from market_data_pipeline.instance.events.batches import REFUSALS, cause_of, refusal_text
-from market_data_pipeline.instance.events.outside import without_dagsters
+from market_data_pipeline.instance.events.outside import message_of, without_dagsters
 from market_data_pipeline.instance.home import prepare_home, refusal_of_settings
 from market_data_pipeline.instance.names import (
     KLINES,
@@ -260,7 +260,7 @@ def _report(result: JobExecutionResult) -> RunReport:
         if event.asset_key and event.partition is None
     }
     error = _error_of(result)
-    message, may_pass = (_message_of(error), error.cls_name in _names(PASSING)) if error else (None, False)
+    message, may_pass = (message_of(error), error.cls_name in _names(PASSING)) if error else (None, False)
     if not (message or result.success or failed):
         message = "the run failed, and nothing says why; see it in the Dagster UI"
     return RunReport(result.run_id, result.success, tuple(failed), message, numbers, may_pass)
@@ -286,12 +286,6 @@ def _error_of(result: JobExecutionResult) -> SerializableErrorInfo | None:
     if error and error.cls_name in {DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__}:
         raise KeyboardInterrupt
     return error
-
-
-def _message_of(error: SerializableErrorInfo) -> str:
-    # Dagster puts the name of the class before the message.
-    message = " ".join(error.message.split())
-    return message.partition(": ")[2] or message
 
 
 def _names(kinds: Iterable[type[BaseException]]) -> set[str]:

@@ -18,10 +18,9 @@ from dagster._core.event_api import EventLogRecord
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_NUMBER_TAG, WILL_RETRY_TAG
-from dagster_shared.error import SerializableErrorInfo
 
 from market_data_pipeline.core.text import one_line
-from market_data_pipeline.instance.events.outside import error_before_steps, without_dagsters
+from market_data_pipeline.instance.events.outside import error_before_steps, message_of
 from market_data_pipeline.instance.names import FRESH
 
 _MOST_RUNS, _MOST_EVALUATIONS = 200, 2000
@@ -184,20 +183,14 @@ def _reason(instance: DagsterInstance, record: EventLogRecord) -> str:
     failed = instance.all_logs(record.run_id, of_type=DagsterEventType.STEP_FAILURE)
     for event in (entry.dagster_event for entry in failed):
         if event and event.step_failure_data.error:
-            return _message(event.step_failure_data.error)
+            return message_of(event.step_failure_data.error)
     event = record.event_log_entry.dagster_event
     data = event.job_failure_data if event and event.event_specific_data else None
     if data and data.error:
-        return _message(data.error)
+        return message_of(data.error)
     if error := error_before_steps(instance, record.run_id, event.message if event else ""):
-        return _message(error)
+        return message_of(error)
     return one_line((event.message if event else "") or "no reason given", _MOST_CHARACTERS)
-
-
-def _message(error: SerializableErrorInfo) -> str:
-    message = " ".join(without_dagsters(error).message.split())
-    # Dagster puts the name of the class before the message.
-    return message.partition(": ")[2] or message
 
 
 def _told(text: str) -> str:

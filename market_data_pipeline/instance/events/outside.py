@@ -17,6 +17,12 @@ def without_dagsters(error: SerializableErrorInfo) -> SerializableErrorInfo:
     return error
 
 
+def message_of(error: SerializableErrorInfo) -> str:
+    """The message of that error in one line, without the name of its class, which Dagster puts before it."""
+    message = " ".join(without_dagsters(error).message.split())
+    return message.partition(": ")[2] or message
+
+
 def error_before_steps(instance: DagsterInstance, run_id: str, message: str | None) -> SerializableErrorInfo | None:
     """The error for which Dagster ended the run, as of code that cannot be loaded; None if it tells none.
 
