@@ -4,14 +4,21 @@ Belongs here: what can be told of them without a cluster and Helm. Does not belo
 docs/kubernetes.md says what was not run.
 """
 
+import copy
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema
 
+from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.names import LOCATION, LOCATION_MODULE
+from market_data_pipeline.instance.runs import open_instance, run_op
 from market_data_pipeline_tests.test_container import LIBPQ, VARIABLES, instructions, text
 from market_data_pipeline_tests.test_deploy import BUCKET, SECRET, accept
 
@@ -59,14 +66,65 @@ def test_dagster_takes_the_settings_of_the_cluster(instance: dict[str, Any]) -> 
 
 
 def test_the_launcher_takes_its_config(instance: dict[str, Any], objects: dict[tuple[str, str], Any]) -> None:
-    launcher_class = pytest.importorskip("dagster_k8s").K8sRunLauncher
+    pytest.importorskip("dagster_k8s")
     launcher = instance["run_launcher"]
-    assert launcher["class"] == launcher_class.__name__
+    launcher_class = getattr(import_module(launcher["module"]), launcher["class"])
     result = process_config(launcher_class.config_type(), launcher["config"])
     assert result.success, result.errors
     assert launcher["config"]["dagster_home"] == HOME
     named = [launcher["config"]["instance_config_map"], *launcher["config"]["env_config_maps"]]
     assert {("ConfigMap", name) for name in named} <= objects.keys()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, postgres: str, instance: dict[str, Any]) -> Iterator[dg.DagsterInstance]:
+    """The instance of the cluster with a database of its own, and no cluster."""
+    pytest.importorskip("dagster_k8s")
+    cluster = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "gone", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "test", "context": {"cluster": "gone", "user": "nobody"}}],
+        "current-context": "test",
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(cluster), encoding="utf-8")
+    document = copy.deepcopy(instance)
+    document["storage"]["custom"]["config"]["postgres_url"] = postgres
+    document["run_launcher"]["config"] |= {
+        "load_incluster_config": False,
+        "kubeconfig_file": str(tmp_path / "kubeconfig"),
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    with open_instance(tmp_path) as made:
+        yield made
+
+
+def test_a_run_that_a_command_executes_has_no_job_and_is_left_alone_while_it_goes_on(
+    opened: dg.DagsterInstance,
+) -> None:
+    said: list[tuple[str, bool]] = []
+
+    @dg.op(config_schema={})
+    def load(context: dg.OpExecutionContext) -> None:
+        run = context.run
+        said.append(
+            (opened.run_launcher.check_run_worker_health(run).status.name, opened.run_launcher.terminate(run.run_id))
+        )
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def job() -> None:
+        load()
+
+    report = run_op(opened, dg.Definitions(jobs=[job]), "job", "load", config={}, tags={})
+    assert (report.success, said) == (True, [("RUNNING", False)])
+    over = opened.get_run_by_id(report.run_id)
+    assert over is not None
+    # Its beats ended with it, as they would with a pod that is replaced.
+    health = opened.run_launcher.check_run_worker_health(over)
+    assert (health.status.name, health.msg) == ("FAILED", alive.KILLED)
+    repeated = opened.create_run_for_job(job, tags=over.tags)
+    assert opened.run_launcher.check_run_worker_health(repeated).status.name == "UNKNOWN", "the cluster is asked"
 
 
 def test_every_pod_has_the_same_home_settings_and_secret(

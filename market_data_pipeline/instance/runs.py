@@ -155,9 +155,11 @@ def _stderr_unless_refused() -> Iterator[None]:
 def _end_orphans(instance: DagsterInstance) -> None:
     """Report runs as failed whose process was killed: they run in that process, so nothing else ends them."""
     home = Path(instance.root_directory)
-    for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
-        if alive.is_gone(home, run.run_id, run.tags):
-            instance.report_run_failed(run, "The process of this run was killed. Finished days are kept; run it again.")
+    unfinished = instance.get_runs(RunsFilter(statuses=_UNFINISHED))
+    gone = [run.run_id for run in unfinished if alive.is_gone(home, run.run_id, run.tags)]
+    # One that has ended meanwhile was not killed.
+    for run in instance.get_runs(RunsFilter(run_ids=gone, statuses=_UNFINISHED)) if gone else ():
+        instance.report_run_failed(run, alive.KILLED)
     alive.sweep(home)
 
 

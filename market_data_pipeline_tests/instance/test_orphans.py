@@ -14,6 +14,8 @@ import pytest
 
 from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.runs import open_instance
+from market_data_pipeline.instance.workers.beats import LATE_S, STILL_LATE_S
+from market_data_pipeline_tests.instance.test_beats import Database
 from market_data_pipeline_tests.support import wait_until
 
 PROCESS_TAG = ".dagster/market_data_process"
@@ -115,20 +117,37 @@ def test_runs_of_a_code_server_are_left_alone_whatever_tags_were_copied_to_them(
     assert statuses(tmp_path) == {own: ENDED, launched: RUNS, repeated: RUNS}
 
 
-def test_a_run_of_another_host_with_the_same_database_is_left_alone(tmp_path: Path, postgres: str) -> None:
-    homes = tmp_path / "here", tmp_path / "there"
+def homes_of(folder: Path, postgres: str) -> tuple[Path, Path]:
+    """The homes of two hosts that share a database."""
+    homes = folder / "here", folder / "there"
     for home in homes:
         home.mkdir()
         storage = {"storage": {"postgres": {"postgres_url": postgres}}}
         (home / "dagster.yaml").write_text(json.dumps(storage), encoding="utf-8")
-    here, there = homes
+    return homes
+
+
+def test_a_run_of_another_host_with_the_same_database_is_left_alone(tmp_path: Path, postgres: str) -> None:
+    here, there = homes_of(tmp_path, postgres)
     with run_of_another_process(there) as process:
         assert list(statuses(here).values()) == [RUNS]
         process.kill()
         process.wait()
-        # Its own host says so.
+        # Its own host says so at once.
         assert list(statuses(here).values()) == [RUNS]
         assert list(statuses(there).values()) == [ENDED]
+
+
+def test_any_host_with_the_same_database_ends_a_run_whose_beats_have_stopped(tmp_path: Path, postgres: str) -> None:
+    here, there = homes_of(tmp_path, postgres)
+    database = Database(postgres)
+    with run_of_another_process(there) as process:
+        process.kill()
+        process.wait()
+    database.pass_since_beat(LATE_S + 5)
+    assert list(statuses(here).values()) == [RUNS], "it may only be cut off"
+    database.pass_since_late(STILL_LATE_S)
+    assert list(statuses(here).values()) == [ENDED]
 
 
 def test_the_tag_of_version_0_1_names_a_process_by_its_number(tmp_path: Path) -> None:

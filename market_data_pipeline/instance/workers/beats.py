@@ -1,7 +1,7 @@
-"""Which runs of workers are alive: the process of each writes a beat to Postgres every few seconds, until it ends.
+"""Which runs are alive of workers and commands: the process of each writes a beat to Postgres every few seconds.
 
 Belongs here: the table of beats, and when a run without one counts as gone. Does not belong here: what becomes of it
-(`launcher`, `worker`), runs of commands, which end with a process of their own host (`instance.alive`).
+(`launcher`, `worker`, `instance.runs`), which runs of commands have beats (`instance.alive`).
 
 All times are the database's. A run whose beats stop is first noted as late, and is gone if it still is some seconds
 after that: after the database was away, or a network was cut, whoever looks first must not be faster than the beat.

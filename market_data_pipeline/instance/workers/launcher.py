@@ -10,6 +10,7 @@ It is written for dagster-celery 0.29 and uses these of its members: `celery`, `
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
@@ -25,6 +26,7 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from kombu.entity import Queue
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.workers.beats import Beats
 from market_data_pipeline.instance.workers.broker import BrokerAway, broker_failures, with_checked_certificate
@@ -87,8 +89,6 @@ class WorkerRunLauncher(CeleryRunLauncher):
             UsageError: the instance is not in Postgres.
         """
         if self._beats is None:
-            from pathlib import Path
-
             home = Path(self._instance.root_directory)
             url = postgres_url(home)
             if url is None:
@@ -130,10 +130,12 @@ class WorkerRunLauncher(CeleryRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether a process executes the run, on whatever host it is."""
-        # Runs of commands and of a launcher that was here before end otherwise.
+        # Runs of a launcher that was here before end otherwise.
         if DAGSTER_CELERY_TASK_ID_TAG in run.tags and not self.beats.is_alive(run.run_id):
             said = "The process of this run is gone. Finished days are kept; run it again."
             return CheckRunHealthResult(WorkerStatus.FAILED, said)
+        if not alive.beats(Path(self._instance.root_directory), run.run_id, run.tags):
+            return CheckRunHealthResult(WorkerStatus.FAILED, alive.KILLED)
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     @property
