@@ -7,6 +7,7 @@ Belongs here: which parts are submitted, waiting, the report. Does not belong he
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from market_data_pipeline.app.backfill import BackfillRequest
@@ -172,16 +173,19 @@ def _wait(instance: "DagsterInstance", fanned: FannedOut, on_states: Callable[[d
     Raises:
         Unavailable: runs wait, and no daemon takes them.
     """
-    from market_data_pipeline.instance.queue.states import newest_of, runs_of, state_of, why_failed
+    from market_data_pipeline.instance.queue.states import newest_runs, state_of, why_failed
 
     silent_since_s: float | None = None
+    oldest: datetime | None = None
     left, over = list(fanned.followed), list[tuple[Part, State, str]]()
     while True:
         began_s = time.monotonic()
-        found, states = runs_of(instance, left), dict.fromkeys(State, 0)
+        found, states = newest_runs(instance, left, created_after=oldest), dict.fromkeys(State, 0)
+        # What the parts had before is not read again with each look.
+        first = min((record.create_timestamp for record in found if record), default=None)
+        oldest = oldest or (first - timedelta(seconds=1) if first else None)
         waiting: list[Part] = []
-        for part in left:
-            newest = newest_of(part, found)
+        for part, newest in zip(left, found, strict=True):
             state = state_of(instance, newest) if newest else State.CANCELED
             if state.is_over:
                 over.append((part, state, newest.dagster_run.run_id if newest else ""))

@@ -24,7 +24,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.instance.names import DAYS_TAG, LOAD_JOB, LOAD_OP, LOCATION_MODULE
 from market_data_pipeline.instance.queue.parts import Part
-from market_data_pipeline.instance.queue.states import newest_of, runs_of, state_of
+from market_data_pipeline.instance.queue.states import newest_runs, state_of
 from market_data_pipeline.instance.runs import origin_of_job
 
 _NAMESPACE = uuid.UUID("6f0c1c1e-6d0c-4b7e-9f67-5f1f6f1e51a1")
@@ -77,10 +77,9 @@ def submit(
         this_year: the present year; parts of it come first.
         on_part: called after each part.
     """
-    job, runs = definitions.resolve_job_def(LOAD_JOB), runs_of(instance, parts)
+    job = definitions.resolve_job_def(LOAD_JOB)
     found: dict[str, list[Part]] = {"new": [], "underway": [], "blocked": []}
-    for part in parts:
-        newest = newest_of(part, runs)
+    for part, newest in zip(parts, newest_runs(instance, parts), strict=True):
         if newest and not state_of(instance, newest).is_over:
             run = newest.dagster_run
             requests_less = part.config["refetch"] and not _config(run.run_config).get("refetch")

@@ -1,0 +1,74 @@
+"""Runs of parts in Dagster's queue: which one counts, how much is read for it, and that none is left behind."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
+
+from market_data_pipeline.instance.names import LOAD_JOB
+from market_data_pipeline.instance.queue.parts import Part, State
+from market_data_pipeline.instance.queue.states import counts, newest_runs
+
+DONE, FAILED, STARTED = DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.STARTED
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def part_of(pair: str, year: int = 2023, market: str = "spot") -> Part:
+    return Part(f"{market} {pair}", f"{market}/{pair}", market, f"{year}-01-01", f"{year}-12-31", {})
+
+
+def add(instance: dg.DagsterInstance, part: Part, status: DagsterRunStatus = DONE) -> str:
+    return create_run_for_test(instance, LOAD_JOB, tags=part.tags(2024), status=status).run_id
+
+
+def test_the_newest_run_of_a_part_is_found_behind_many_of_others(instance: dg.DagsterInstance) -> None:
+    alone, often, never = part_of("AAAUSDT"), part_of("BBBUSDT"), part_of("CCCUSDT")
+    other_year = part_of("AAAUSDT", 2022)
+    add(instance, alone)
+    wanted = add(instance, alone)
+    add(instance, other_year)
+    newest = [add(instance, often) for _ in range(510)][-1]
+    found = [record and record.dagster_run.run_id for record in newest_runs(instance, [alone, never, often])]
+    assert found == [wanted, None, newest]
+
+
+def test_runs_of_former_loads_are_not_read_for_a_part_that_has_a_newer_one(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [part_of("AAAUSDT"), part_of("BBBUSDT")]
+    for _ in range(600):
+        for part in parts:
+            add(instance, part)
+    read = 0
+    asked = instance.get_run_records
+
+    def get_run_records(*args: Any, **kwargs: Any) -> Any:
+        nonlocal read
+        records = asked(*args, **kwargs)
+        read += len(records)
+        return records
+
+    monkeypatch.setattr(instance, "get_run_records", get_run_records)
+    assert None not in newest_runs(instance, parts)
+    assert read <= 500
+    assert counts(instance) == {"spot": {State.DONE: 2}}
+    assert read <= 500
+
+
+def test_each_part_counts_once_with_the_state_of_its_newest_run(instance: dg.DagsterInstance) -> None:
+    assert counts(instance) == {}
+    for status in (FAILED, DONE):
+        add(instance, part_of("AAAUSDT"), status)
+    add(instance, part_of("AAAUSDT", 2022), FAILED)
+    add(instance, part_of("BBBUSDT", market="futures"), STARTED)
+    create_run_for_test(instance, LOAD_JOB, status=DONE)
+    create_run_for_test(instance, "another", tags=part_of("CCCUSDT").tags(2024), status=DONE)
+    assert counts(instance) == {"futures": {State.RUNNING: 1}, "spot": {State.DONE: 1, State.FAILED: 1}}
