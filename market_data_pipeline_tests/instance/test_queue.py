@@ -1,16 +1,28 @@
 """Runs of parts in Dagster's queue: which one counts, how much is read for it, and that none is left behind."""
 
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster import DagsterRunStatus
+from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 
+from market_data_pipeline.defs.location import jobs_of
+from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance.names import LOAD_JOB
 from market_data_pipeline.instance.queue.parts import Part, State
 from market_data_pipeline.instance.queue.states import counts, newest_runs
+from market_data_pipeline.instance.queue.submitting import Submitted, submit
+from market_data_pipeline.instance.runs import open_instance, origin_of_job
+from market_data_pipeline.settings import Settings
 
 DONE, FAILED, STARTED = DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.STARTED
 
@@ -72,3 +84,62 @@ def test_each_part_counts_once_with_the_state_of_its_newest_run(instance: dg.Dag
     create_run_for_test(instance, LOAD_JOB, status=DONE)
     create_run_for_test(instance, "another", tags=part_of("CCCUSDT").tags(2024), status=DONE)
     assert counts(instance) == {"futures": {State.RUNNING: 1}, "spot": {State.DONE: 1, State.FAILED: 1}}
+
+
+# --- submitting
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """An instance with a queue."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with open_instance(tmp_path) as opened:
+        yield opened
+
+
+def submitted(queue: dg.DagsterInstance, *parts: Part) -> Submitted:
+    jobs = jobs_of(tools_of(Settings(market_data_dir=queue.root_directory)))
+    return submit(queue, jobs, parts, this_year=2024)
+
+
+def statuses(queue: dg.DagsterInstance) -> list[DagsterRunStatus]:
+    return [run.status for run in queue.get_runs()]
+
+
+def loaded(pair: str) -> Part:
+    """A part with the config that the job takes."""
+    part = part_of(pair)
+    return replace(part, config={"market": "spot", "pairs": [pair], "refetch": False})
+
+
+def test_an_interrupt_waits_until_a_run_is_in_the_queue(
+    queue: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = queue.create_run_for_job
+
+    def interrupted(*args: Any, **kwargs: Any) -> dg.DagsterRun:
+        run = create(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+        return run
+
+    monkeypatch.setattr(queue, "create_run_for_job", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        submitted(queue, loaded("AAAUSDT"), loaded("BBBUSDT"))
+    assert statuses(queue) == [DagsterRunStatus.QUEUED]
+
+
+def test_a_run_that_a_killed_command_left_behind_gets_into_the_queue(queue: dg.DagsterInstance) -> None:
+    part = loaded("AAAUSDT")
+    origin = origin_of_job(LOAD_JOB)
+    create_run_for_test(queue, LOAD_JOB, tags=part.tags(2024), remote_job_origin=origin)
+    assert submitted(queue, part).underway == (part,), "another command may be about to enqueue it"
+    assert statuses(queue) == [DagsterRunStatus.NOT_STARTED]
+    [record] = queue.get_run_records()
+    storage = queue.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    before = record.create_timestamp.replace(tzinfo=None) - timedelta(seconds=120)
+    with storage.connect() as connection:
+        connection.execute(sa.update(RunsTable).values(create_timestamp=before))
+    assert submitted(queue, part).new == (part,)
+    assert statuses(queue) == [DagsterRunStatus.QUEUED]
+    assert submitted(queue, part).underway == (part,)

@@ -9,25 +9,28 @@ database takes an id once.
 
 import os
 import sys
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import dagster as dg
-from dagster import DagsterInstance
+from dagster import DagsterInstance, DagsterRunStatus, RunRecord
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import DagsterRunAlreadyExists
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.instance.events.interrupts import uninterrupted
 from market_data_pipeline.instance.names import DAYS_TAG, LOAD_JOB, LOAD_OP, LOCATION_MODULE
 from market_data_pipeline.instance.queue.parts import Part
 from market_data_pipeline.instance.queue.states import newest_runs, state_of
 from market_data_pipeline.instance.runs import origin_of_job
 
 _NAMESPACE = uuid.UUID("6f0c1c1e-6d0c-4b7e-9f67-5f1f6f1e51a1")
+_ENQUEUED_WITHIN_S = 60
 _IMAGE = "DAGSTER_CURRENT_IMAGE"
 _DEFINITIONS = "defs"
 
@@ -37,7 +40,7 @@ class Submitted:
     """What became of parts that were to be submitted.
 
     Attributes:
-        new: have a run now.
+        new: have a run now, or one that was created before and is in the queue now.
         underway: had one that waits or runs.
         blocked: have none, as a run of some of their days, or one that requests less, waits or runs.
     """
@@ -84,7 +87,10 @@ def submit(
             run = newest.dagster_run
             requests_less = part.config["refetch"] and not _config(run.run_config).get("refetch")
             covered = part.is_within(run.tags[DAYS_TAG]) and not requests_less
-            found["underway" if covered else "blocked"].append(part)
+            is_new = _is_left(newest)
+            if is_new:
+                _enqueue(instance, run)
+            found[("new" if is_new else "underway") if covered else "blocked"].append(part)
         else:
             is_new = _create(instance, job, part, newest.dagster_run.run_id if newest else "", this_year)
             found["new" if is_new else "underway"].append(part)
@@ -96,20 +102,31 @@ def _create(instance: DagsterInstance, job: dg.JobDefinition, part: Part, before
     """Create the run that follows the run `before` of the part and enqueue it; False if another process has."""
     run_id = str(uuid.uuid5(_NAMESPACE, f"{part.dataset} {part.days} {before}"))
     config = {"ops": {LOAD_OP: {"config": dict(part.config)}}}
-    try:
-        run = instance.create_run_for_job(
-            job_def=job,
-            run_id=run_id,
-            run_config=config,
-            tags=part.tags(this_year),
-            remote_job_origin=origin_of_job(job.name),
-            job_code_origin=_code_of(job.name),
-        )
-    except DagsterRunAlreadyExists:
-        return False
+    with uninterrupted():
+        try:
+            run = instance.create_run_for_job(
+                job_def=job,
+                run_id=run_id,
+                run_config=config,
+                tags=part.tags(this_year),
+                remote_job_origin=origin_of_job(job.name),
+                job_code_origin=_code_of(job.name),
+            )
+        except DagsterRunAlreadyExists:
+            return False
+        _enqueue(instance, run)
+    return True
+
+
+def _enqueue(instance: DagsterInstance, run: dg.DagsterRun) -> None:
     # The queue needs no workspace: its daemon has one. Dagster's own way of calling this reads the run twice more.
     instance.run_coordinator.submit_run(SubmitRunContext(run, cast(Any, None)))
-    return True
+
+
+def _is_left(record: RunRecord) -> bool:
+    """Whether the process was killed that created the run, before it was in the queue."""
+    is_created = record.dagster_run.status is DagsterRunStatus.NOT_STARTED
+    return is_created and time.time() - record.create_timestamp.timestamp() > _ENQUEUED_WITHIN_S
 
 
 def _code_of(job_name: str) -> JobPythonOrigin:
