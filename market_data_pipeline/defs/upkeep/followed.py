@@ -7,7 +7,7 @@ Live mode records that check for what it follows. Once live mode is gone nobody 
 https://docs.dagster.io/guides/automate/sensors
 """
 
-import random
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 
@@ -19,6 +19,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES, freshness, since_ms
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.assets import asset_key
@@ -30,7 +31,8 @@ from market_data_pipeline.instance.names import FOLLOWED, FRESH, KLINES
 _INTERVAL_S = 600
 # Live mode that is started anew, or a run that loads what it missed, has made up for it by then.
 _LATE_MINUTES = 10
-# A tick has 60 s. In a bucket each dataset takes some requests, so of many a tick looks at others than the one before.
+# A tick has 60 s. In a bucket the manifest of a dataset takes some requests, so many live datasets take turns. Where
+# live mode is gone, any of them shows it.
 _MOST_READ = 100
 # Of the late ones of a market. Each is asked for at the exchange; where live mode is gone, they are all late.
 _MOST_ASKED = 5
@@ -50,32 +52,46 @@ def followed_sensor(datasets: Sequence[Dataset], tools: Tools) -> dg.SensorDefin
     )
     def live_is_followed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         log_to(tools.logs)
-        live, events = _live(datasets, tools), list[dg.AssetCheckEvaluation]()
+        chosen = _next_live(datasets, tools, after=context.cursor or "")
+        live, events = _looked_at(chosen, tools), list[dg.AssetCheckEvaluation]()
         failed = _failed(context.instance, [files.dataset for files, _ in live])
         for market in Market:
             of_market = [seen for seen in live if seen[0].dataset.market is market]
             events += _evaluations(of_market, failed, tools)
         late = sum(not event.passed for event in events)
         summary = f"{count_text(len(live), 'live dataset')} looked at, {late} of them newly late."
-        return dg.SensorResult(asset_events=events, skip_reason=summary)
+        return dg.SensorResult(
+            asset_events=events, skip_reason=summary, cursor=chosen[-1].name if chosen else context.cursor
+        )
 
     return live_is_followed
 
 
-def _live(datasets: Sequence[Dataset], tools: Tools) -> list[_Live]:
-    """Those that are marked live, of so many that are chosen anew each time; a damaged one has a check of its own."""
+def _next_live(datasets: Sequence[Dataset], tools: Tools, *, after: str) -> list[Dataset]:
+    """The next of those that are marked live now, in turn; one that is damaged or not stored has a check of its own."""
+    store = tools.store
+
+    def marked(dataset: Dataset) -> Dataset | None:
+        with suppress(MarketDataError):
+            stored = store.read(store.folder(dataset.market, dataset.pair) / DATASET_FILE)
+            return stored if stored.live else None
+        return None
+
+    live = sorted(filter(None, in_order(marked, datasets, threads=store.most_at_once)), key=lambda one: one.name)
+    at = bisect_right(live, after, key=lambda one: one.name)
+    return [*live[at:], *live[:at]][:_MOST_READ]
+
+
+def _looked_at(datasets: Sequence[Dataset], tools: Tools) -> list[_Live]:
     now_s = tools.turns.clock()
 
     def look(dataset: Dataset) -> _Live | None:
         with suppress(MarketDataError):
-            stored = tools.store.find(dataset.market, dataset.pair)
-            if stored and stored.live:
-                files = tools.store.open(stored)
-                return files, _minutes_behind(files, now_s)
+            files = tools.store.open(dataset)
+            return files, _minutes_behind(files, now_s)
         return None
 
-    chosen = random.sample(datasets, min(len(datasets), _MOST_READ))
-    return list(filter(None, in_order(look, chosen, threads=tools.store.most_at_once)))
+    return list(filter(None, in_order(look, datasets, threads=tools.store.most_at_once)))
 
 
 def _failed(instance: dg.DagsterInstance, datasets: Sequence[Dataset]) -> Mapping[str, bool]:

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.proof.rolling import Turns
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
+from market_data_pipeline.defs.upkeep.followed import followed_sensor
 from market_data_pipeline.instance.names import FOLLOWED, FRESH
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
@@ -90,6 +92,31 @@ def test_of_many_that_are_late_five_are_told_in_a_tick(settings, instance, runni
     tick = ticking(settings, instance, running, *datasets)
     advance(running, 26)
     assert [len(tick().asset_events) for _ in range(3)] == [5, 2, 0]
+
+
+def test_few_live_ones_among_many_are_looked_at_in_each_tick(settings, instance):
+    tools = tools_of(settings)
+    for number in range(400):
+        made = tools.store.create(Market.FUTURES, f"P{number}/USDT", zone=parse_zone("UTC"), start=date(2024, 5, 1))
+        if number % 199 == 0:
+            made.mark_live(True)
+    sensor = followed_sensor(list(tools.store.datasets()), tools)
+    with dg.build_sensor_context(instance=instance) as context:
+        assert "3 live datasets looked at" in str(sensor(context).skip_reason.skip_message)
+
+
+def test_many_live_ones_take_turns(settings, instance):
+    tools = tools_of(settings)
+    for number in range(1, 151):
+        tools.store.create(
+            Market.FUTURES, f"P{number:03}/USDT", zone=parse_zone("UTC"), start=date(2024, 5, 1)
+        ).mark_live(True)
+    sensor, cursor, cursors = followed_sensor(list(tools.store.datasets()), tools), None, []
+    for _ in range(3):
+        with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+            cursor = sensor(context).cursor
+        cursors.append(cursor)
+    assert cursors == ["futures P100/USDT", "futures P050/USDT", "futures P150/USDT"]
 
 
 def test_an_exchange_that_does_not_answer_is_the_reason(settings, instance, running):
