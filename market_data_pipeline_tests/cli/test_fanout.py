@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
 from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.queries import RequestInfo
@@ -108,6 +108,15 @@ def test_a_part_that_failed_or_was_canceled_is_submitted_again(run: MarketData) 
     assert "2 submitted" in run(*command).stdout
     assert Counter(one.status.value for one in queued(run.root)) == {"QUEUED": 2, "CANCELED": 2}
     assert json.loads(run("status", "--runs", "--json").stdout) == {"futures": {"queued": 2}}
+
+
+def test_a_run_that_was_handed_over_is_starting(run: MarketData) -> None:
+    assert run("--pair", "AAA/USDT", "backfill", "--runs").exit_code == 0
+    with runs.open_instance(run.root / "dagster") as instance:
+        instance.report_dagster_event(
+            DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, "load"), next(iter(instance.get_runs())).run_id
+        )
+    assert "1 queued, 1 starting" in run("status", "--runs").stdout
 
 
 def test_what_is_stored_needs_no_run(run: MarketData) -> None:

@@ -239,10 +239,10 @@ def test_a_variable_that_celery_takes_before_what_is_written_is_refused(
 
 
 @contextmanager
-def lines_of(worker: MarketData, broker: str, **env: str) -> Iterator["queue.Queue[str]"]:
+def lines_of(worker: MarketData, broker: str, *options: str, **env: str) -> Iterator["queue.Queue[str]"]:
     """The lines that a worker writes while it works; it ends after the block."""
     lines: queue.Queue[str] = queue.Queue()
-    with worker.start("worker", CELERY_BROKER_URL=broker, **env) as process, ExitStack() as stack:
+    with worker.start("worker", *options, CELERY_BROKER_URL=broker, **env) as process, ExitStack() as stack:
         stack.callback(process.kill)
         for stream in (process.stderr, process.stdout):
             threading.Thread(target=lambda of: [lines.put(line) for line in of], args=(stream,), daemon=True).start()

@@ -42,14 +42,20 @@ def nothing() -> None:
 
 
 def add_run(
-    instance: DagsterInstance, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED, **tags: str
+    instance: DagsterInstance,
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
+    *,
+    job: dg.JobDefinition = nothing,
+    module: str = __name__,
+    **tags: str,
 ) -> dg.DagsterRun:
-    code = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(__name__, nothing.name), None, None, None)
+    """Add a run of a job, which is in the module."""
+    code = RepositoryPythonOrigin(sys.executable, ModuleCodePointer(module, job.name), None, None, None)
     return instance.create_run_for_job(
-        job_def=nothing,
+        job_def=job,
         status=status,
         tags=tags,
-        job_code_origin=JobPythonOrigin(nothing.name, code),
+        job_code_origin=JobPythonOrigin(job.name, code),
     )
 
 

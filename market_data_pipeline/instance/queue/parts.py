@@ -28,6 +28,8 @@ class State(StrEnum):
 
     QUEUED = "queued"
     """Its run waits in the queue, or will be started anew because its worker died."""
+    STARTING = "starting"
+    """Its run was handed over, and has not begun."""
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -36,7 +38,7 @@ class State(StrEnum):
     @property
     def is_over(self) -> bool:
         """True if nothing more comes."""
-        return self not in {State.QUEUED, State.RUNNING}
+        return self not in {State.QUEUED, State.STARTING, State.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)

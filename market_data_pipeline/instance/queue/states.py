@@ -31,6 +31,7 @@ _STATES = {
     DagsterRunStatus.SUCCESS: State.DONE,
     DagsterRunStatus.FAILURE: State.FAILED,
     DagsterRunStatus.CANCELED: State.CANCELED,
+    DagsterRunStatus.STARTING: State.STARTING,
     DagsterRunStatus.STARTED: State.RUNNING,
     DagsterRunStatus.CANCELING: State.RUNNING,
 }

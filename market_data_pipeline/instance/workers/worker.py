@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,7 +19,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import SecurityWarning
 from celery.signals import after_setup_logger, celeryd_after_setup, worker_ready
-from dagster import DagsterInstance
+from dagster import DagsterInstance, DagsterRunStatus
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance.ref import InstanceRef
 from dagster._grpc.types import ExecuteRunArgs
@@ -44,6 +45,8 @@ _WORKERS = __name__.rpartition(".")[0]
 
 # A run that waits for Postgres with its first beat is not lost. Dagster gives it up after `start_timeout_seconds`.
 _PATIENCE_S, _PAUSE_S = 900, 2
+# A run that Postgres keeps from beginning so often stays as it is; Dagster gives it up then.
+_MOST_BEGINNINGS = 5
 
 
 def work(home: Path, root: StorePath, *, runs: int, on_ready: Callable[[], None]) -> None:
@@ -135,22 +138,55 @@ def _beats_of(home: Path) -> Beats:
 def _execute(beats: Beats, run_id: str) -> None:
     """Execute the run, unless another worker does; a broker may hand one out twice."""
     try:
-        with _held(beats, run_id), DagsterInstance.get() as instance:
+        with _held(beats, run_id), _waiting(run_id)(DagsterInstance.get) as instance:
             # Celery's processes ignore Ctrl-C. Dagster ends a run on it, with its finished days recorded.
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            _execute_run_command_body(
-                instance=instance, run_id=run_id, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
-            )
+            _execute_to_its_end(instance, run_id)
     except HeldElsewhere as error:
         _log.warning("%s", error)
+    except SQLAlchemyError as error:
+        _log.error("run %s ended, as Postgres could not be used (%s); finished days are kept", run_id, _reason(error))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _execute_to_its_end(instance: DagsterInstance, run_id: str) -> None:
+    """Execute the run; anew, if Postgres went away before it had begun, as nothing would end it for a long time.
+
+    Raises:
+        SQLAlchemyError: Postgres went away later, or stayed away.
+    """
+    for _ in range(_MOST_BEGINNINGS):
+        lost: SQLAlchemyError | None = None
+        try:
+            _execute_run_command_body(
+                instance=instance, run_id=run_id, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
+            )
+        except SQLAlchemyError as error:
+            lost = error
+        if not _is_starting(instance, run_id):
+            break
+        time.sleep(_PAUSE_S)  # who ends a run by a signal notes that a moment later
+        if not _is_starting(instance, run_id):
+            break
+        _log.warning("Postgres went away before run %s had begun; it begins again", run_id)
+    if lost:
+        raise lost
+
+
+def _is_starting(instance: DagsterInstance, run_id: str) -> bool:
+    run = _waiting(run_id)(instance.get_run_by_id, run_id)
+    return run is not None and run.status is DagsterRunStatus.STARTING
+
+
 def _held(beats: Beats, run_id: str) -> AbstractContextManager[None]:
     """Begin the beats of the run, as soon as Postgres answers."""
-    trying = _postgres(stop_after_delay(_PATIENCE_S), f"run {run_id} waits for it")
-    return trying(beats.begin, run_id, on_gone=lambda: _leave(run_id))
+    return _waiting(run_id)(beats.begin, run_id, on_gone=lambda: _leave(run_id))
+
+
+def _waiting(run_id: str) -> Retrying:
+    """Calls for a run again until Postgres can be used, for as long as Dagster lets the run start."""
+    return _postgres(stop_after_delay(_PATIENCE_S), f"run {run_id} waits for it")
 
 
 def _postgres(stop: StopBaseT, meanwhile: str) -> Retrying:
@@ -158,12 +194,15 @@ def _postgres(stop: StopBaseT, meanwhile: str) -> Retrying:
 
     def say(state: RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            error = state.outcome.exception()
-            reason = one_line(str(getattr(error, "orig", None) or error), 200)
+            reason = _reason(state.outcome.exception())
             _log.warning("the Postgres of the Dagster instance cannot be used (%s); %s", reason, meanwhile)
 
     is_away = retry_if_exception_type(SQLAlchemyError)
     return Retrying(retry=is_away, wait=wait_fixed(_PAUSE_S), stop=stop, before_sleep=say, reraise=True)
+
+
+def _reason(error: BaseException | None) -> str:
+    return one_line(str(getattr(error, "orig", None) or error), 200)
 
 
 def _leave(run_id: str) -> None:
