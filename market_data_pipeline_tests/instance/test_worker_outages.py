@@ -1,7 +1,10 @@
 """Workers whose Postgres, Redis or run's process goes away in the middle: no run is lost, and each says one line."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline_tests.instance import stopping_job
 from market_data_pipeline_tests.instance.test_broker import lines_of, read_to
 from market_data_pipeline_tests.instance.test_workers import add_run, launch, write_home
-from market_data_pipeline_tests.servers import Link, broker_queue, require_celery
+from market_data_pipeline_tests.servers import Link, broker_queue, free_ports, missing, require_celery
 from market_data_pipeline_tests.support import MarketData, wait_until
 
 pytestmark = pytest.mark.slow
@@ -86,3 +89,50 @@ def test_a_run_that_postgres_keeps_from_beginning_begins_when_it_is_back(
         with open_instance(tmp_path / "home") as instance:
             wait_until(partial(is_done, instance, run), 60)
     assert not [line for line in said if "Traceback" in line or line.startswith(" ")]
+
+
+@contextmanager
+def redis_at(port: int) -> Iterator[None]:
+    """A Redis of this test, which keeps nothing."""
+    if not (program := shutil.which("redis-server")):
+        missing("redis", "there is no program redis-server")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_until(lambda: _listens(port))
+            yield
+        finally:
+            server.kill()
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def test_a_worker_with_a_run_goes_on_when_redis_is_back(
+    worker: MarketData, places: Places, tmp_path: Path, postgres: str
+) -> None:
+    [port] = free_ports(1)
+    url = f"redis://127.0.0.1:{port}/0"
+    write_home(tmp_path / "home", postgres, broker=url)
+    with ExitStack() as stack:
+        redis = stack.enter_context(ExitStack())
+        redis.enter_context(redis_at(port))
+        lines = stack.enter_context(lines_of(worker, url, "--runs", "2"))
+        instance = stack.enter_context(open_instance(tmp_path / "home"))
+        read_to("takes runs", lines)
+        places.hold("step")
+        runs = [hand_over(instance)]
+        places.wait_for("step")
+        redis.close()
+        said = read_to("does not answer", lines)
+        redis.enter_context(redis_at(port))
+        said += read_to("is there", lines)
+        places.let_go("step")
+        runs.append(hand_over(instance))
+        for run in runs:
+            wait_until(partial(is_done, instance, run), 60)
+    said += read_to("Warm shutdown", lines)
+    assert len(said) == 3, "".join(said)

@@ -152,6 +152,17 @@ class WaitingConsumer(Consumer):
         self.first_connection_attempt = False
         return connected
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let the lost connection go, but let its channel know the broker.
+
+        The runs under way are acknowledged through that channel, which connects to Redis anew for it. kombu takes the
+        address away from it. Celery then closes it once more, and the error of that would end the worker.
+        """
+        lost, transport = self.connection, self.connection.transport
+        with suppress(AttributeError):
+            super().on_connection_error_after_connected(exc)
+        transport.client = lost
+
 
 def _wait_for(connection: Connection, end_if_asked: Callable[[], None]) -> Connection:
     said: set[str] = set()
