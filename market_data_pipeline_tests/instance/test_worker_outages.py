@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance
 
+from market_data_pipeline.core.counting.file import counts_in
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline_tests.instance import stopping_job
 from market_data_pipeline_tests.instance.test_broker import lines_of, read_to
@@ -21,6 +22,7 @@ from market_data_pipeline_tests.servers import Link, broker_queue, free_ports, m
 from market_data_pipeline_tests.support import MarketData, wait_until
 
 pytestmark = pytest.mark.slow
+COUNTED = ("market_data_days_failed_total", "spot")
 
 
 class Places:
@@ -89,6 +91,18 @@ def test_a_run_that_postgres_keeps_from_beginning_begins_when_it_is_back(
         with open_instance(tmp_path / "home") as instance:
             wait_until(partial(is_done, instance, run), 60)
     assert not [line for line in said if "Traceback" in line or line.startswith(" ")]
+
+
+def test_what_a_short_run_counted_is_kept(worker: MarketData, places: Places, tmp_path: Path, postgres: str) -> None:
+    with ExitStack() as stack:
+        url, name = stack.enter_context(broker_queue("redis"))
+        write_home(tmp_path / "home", postgres, name, url)
+        lines = stack.enter_context(lines_of(worker, url))
+        read_to("takes runs", lines)
+        with open_instance(tmp_path / "home") as instance:
+            run = hand_over(instance)
+            wait_until(partial(is_done, instance, run), 60)
+        wait_until(lambda: counts_in(places.folder).get(COUNTED) == 3)
 
 
 @contextmanager

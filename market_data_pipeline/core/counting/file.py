@@ -51,6 +51,8 @@ class _Keeper:
     def add(self) -> None:
         """Add what was counted since the last time. What cannot be added is kept for the next time."""
         with self._lock:
+            if self._pid != os.getpid():
+                return  # a forked process that keeps no counts itself
             if not self._folder.is_dir():
                 return  # who removed the folder does not want the counts in it
             taken = memory.take()
@@ -73,6 +75,8 @@ class _Keeper:
 _keeper = _Keeper()
 keep_counts = _keeper.keep
 """Add what this process counts to the file of a folder, every 5 seconds and at its end; the folder must exist."""
+add_counts = _keeper.add
+"""Add what this process has counted now: at the end of one that ends without Python's own end of a process."""
 
 
 def counts_in(folder: Path) -> dict[Key, float]:

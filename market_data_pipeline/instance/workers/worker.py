@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, stop_never, wait_fixed
 from tenacity.stop import StopBaseT
 
+from market_data_pipeline.core.counting.file import add_counts
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import one_line
@@ -148,6 +149,7 @@ def _execute(beats: Beats, run_id: str) -> None:
         _log.error("run %s ended, as Postgres could not be used (%s); finished days are kept", run_id, _reason(error))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        add_counts()  # Celery ends the process without `atexit`
 
 
 def _execute_to_its_end(instance: DagsterInstance, run_id: str) -> None:
@@ -208,4 +210,5 @@ def _reason(error: BaseException | None) -> str:
 def _leave(run_id: str) -> None:
     """End this process: Dagster has given its run up, and may have started it anew elsewhere."""
     _log.warning("run %s was found gone, as this host was cut off; its process ends, finished days are kept", run_id)
+    add_counts()
     os._exit(os.EX_UNAVAILABLE if hasattr(os, "EX_UNAVAILABLE") else 1)
