@@ -2,6 +2,7 @@
 
     MarketDataError
     ├── UsageError               the request is wrong or cannot be met
+    │   └── NoKlinesInWindow     the exchange has klines of the pair, and none in the requested window
     ├── StoreError               a file of the store is damaged
     │   └── StoreUnavailable     the disk gives or takes no file now (also an Unavailable)
     └── Unavailable              it could not be done now: the same command may succeed later
@@ -30,6 +31,10 @@ class MarketDataWarning(UserWarning):
 
 class UsageError(MarketDataError):
     """The request is wrong or cannot be met: an unknown zone, an empty window, a malformed pair."""
+
+
+class NoKlinesInWindow(UsageError):
+    """The exchange has klines of the pair, and none in the requested window."""
 
 
 class Unavailable(MarketDataError):

@@ -170,7 +170,9 @@ def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, M
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
     pairs = traded_pairs(catalog_of(tools, market).pairs, zone, start_ms, end_ms) if patterns.needs_candidates else []
     requests = [
-        WindowRequest(market, pair, zone, start_ms, end_ms, align=config.align_window, strict=True)
+        WindowRequest(
+            market, pair, zone, start_ms, end_ms, align=config.align_window, strict=True, in_catalog=pair in pairs
+        )
         for pair in patterns.choose(pairs, Among.TRADED)
     ]
     work = Work(tools.store, tools.opener(source), partial(log_to, tools.logs), config.refetch, config.chunk_size)

@@ -346,6 +346,26 @@ def test_a_glob_of_a_universe_means_the_pairs_that_were_traded_in_the_days_of_it
     assert utc.exit_code == 2 and "'LATE*' matches no pair that was traded in the window" in utc.stderr
 
 
+def test_a_pair_of_a_glob_that_ended_hours_before_the_window_is_no_failure(
+    run: MarketData, running: RunningExchange
+) -> None:
+    # The catalog has its last day, a UTC day on which the window begins at 16:00.
+    ended = {
+        "first": "2024-04-01T00:00Z", "last": "2024-04-30T08:59Z", "status": "SETTLING",
+        "deliveryDate": "2024-04-30T09:00Z",
+    }  # fmt: skip
+    step(running, {**SCENARIO, "futures": {**SCENARIO["futures"], "P10USDT": ended}})
+    universe(run, market="futures", pairs=["P[01]*/USDT"], zone="Asia/Shanghai", start="2024-05-01")
+    planned = run("universe", "apply", "mine", "--plan")
+    assert planned.exit_code == 0, planned.output
+    for _ in range(2):
+        done = run("universe", "apply", "mine")
+        assert done.exit_code == 0, done.output
+        assert "3 pairs: 3 good, 0 failed" in done.stdout
+        assert "futures P10/USDT has klines from 2024-04-01T00:00Z to 2024-04-30T08:59Z, none in" in done.stdout
+    assert [each["pair"] for each in json.loads(run("status", "--json").stdout)] == ["P0/USDT", "P1/USDT"]
+
+
 def test_a_universe_grows_with_the_market_and_pairs_that_have_ended_rest(
     run: MarketData, running: RunningExchange
 ) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from market_data_pipeline.app.backfill import BackfillRequest
 from market_data_pipeline.app.market.pairs import Asked
-from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
+from market_data_pipeline.core.errors import PASSING, MarketDataError, NoKlinesInWindow, SourceUnavailable
 from market_data_pipeline.core.loading.cost import Cost, How, cost_of
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.resolve import OpenSource
@@ -124,6 +124,8 @@ class _Many:
         try:
             return cost_of(self._store, self._open_source, request, self._how)
         except (MarketDataError, OSError) as error:
+            if isinstance(error, NoKlinesInWindow) and request.in_catalog:  # see `core.bulk.load`
+                return Cost(request.name, warnings=(str(error),))
             is_unreachable = isinstance(error, SourceUnavailable)
             return Cost(request.name, error=" ".join(str(error).split()), may_pass=isinstance(error, PASSING))
         finally:

@@ -13,7 +13,7 @@ from functools import partial
 import pyarrow as pa
 
 from market_data_pipeline.core.bulk.workers import Died, cores, stream
-from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable
+from market_data_pipeline.core.errors import PASSING, MarketDataError, NoKlinesInWindow, SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.load_days import load_together
@@ -151,6 +151,10 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
             warnings, proof = (*found.warnings, *found.source.warnings), new_days.proof()
             yield [Ended(warnings, proof, status_of(found.files), found.files.fingerprint() if proof else "")]
     except MarketDataError as error:
+        if isinstance(error, NoKlinesInWindow) and request.in_catalog:
+            # The catalog has whole UTC days, so the pair may have ended on the window's first one, before the window.
+            yield [Ended((str(error),))]
+            return
         unreachable = isinstance(error, SourceUnavailable)
         yield [Ended(error=str(error), may_pass=isinstance(error, PASSING), is_unreachable=unreachable)]
     except OSError as error:

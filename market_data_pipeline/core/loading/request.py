@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import NoKlinesInWindow
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone, iso
@@ -135,10 +135,10 @@ def opened(
         yield Opened(files, asked.resolved.source, asked.within_life, (*files.warnings, *asked.warnings))
 
 
-def no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> UsageError:
+def no_klines(name: str, first_ms: int, last_ms: int | None, window: Span) -> NoKlinesInWindow:
     """The refusal of a window in which the exchange has no kline of the pair."""
     until = "" if last_ms is None else f" to {iso(last_ms)}"
-    return UsageError(
+    return NoKlinesInWindow(
         f"{name} has klines from {iso(first_ms)}{until}, none in the requested window {iso(window.start_ms)} to "
         f"{iso(window.end_ms)}; give another start or end"
     )
