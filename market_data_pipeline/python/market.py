@@ -10,14 +10,13 @@ from pathlib import Path
 
 from market_data_pipeline.app.market import pairs as catalogs
 from market_data_pipeline.core.catalog.pairs import ListedPair
-from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.python.calls import warn
 from market_data_pipeline.python.targets import settings_of
 
 Day = date | str | None
-"""A UTC day, or its text `2022-05-01`."""
+"""A UTC day, its text `2022-05-01`, or the UTC day of a datetime with a zone."""
 
 
 def pairs(
@@ -69,14 +68,7 @@ def universe(name: str, *, at: Day = None, root: str | Path | None = None) -> li
 def _chosen(
     root: str | Path | None, market: Market, words: Sequence[str], quote: str | None, at: Day, status: str
 ) -> list[ListedPair]:
-    choice = catalogs.choice_of(market, words, quote, _day(at), status)
+    choice = catalogs.choice_of(market, words, quote, catalogs.utc_day(at), status)
     catalog = catalogs.load_catalog(settings_of(root), market)
     warn(catalog.warnings)
     return catalogs.choose(catalog, choice)
-
-
-def _day(day: Day) -> date | None:
-    try:
-        return date.fromisoformat(day) if isinstance(day, str) else day
-    except ValueError:
-        raise UsageError(f"no date: {str(day)[:40]!r}; write 2022-05-01") from None

@@ -1,8 +1,12 @@
 """Pairs of a market and of universes, as Python functions."""
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from market_data_pipeline import MarketDataWarning, pairs, universe
@@ -44,8 +48,36 @@ def test_pairs_are_those_that_ever_were_or_those_of_a_day(root: Path) -> None:
     ]
     assert [each.pair for each in pairs("*/USDT", at="2024-05-01")] == ["BTC/USDT", "GONE/USDT"]
     assert [each.pair for each in pairs(["*", "!BTC*"], status="trading")] == ["NEW/USDT"]
-    with pytest.raises(UsageError, match="no date"):
-        pairs(at="soon")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        date(2024, 5, 1),
+        datetime(2024, 5, 1, 23, 59, tzinfo=UTC),
+        pd.Timestamp("2024-05-02T01:30", tz="Europe/Zurich"),
+        pd.Timestamp("2024-05-01", tz="UTC"),
+    ],
+)
+def test_a_day_is_a_date_or_that_of_a_datetime_in_utc(root: Path, at: date) -> None:
+    assert [each.pair for each in pairs(at=at)] == ["BTC/USDT", "GONE/USDT"]
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("soon", "^no date: 'soon'; write 2022-05-01$"),
+        (20240501, "^no date: 20240501; write 2022-05-01$"),
+        (datetime(2024, 5, 1), "has no zone; give it one, or give a date"),  # noqa: DTZ001 - that is the point
+        (pd.Timestamp("2024-05-01"), "has no zone"),
+        (pd.NaT, "has no zone"),
+    ],
+)
+def test_what_is_no_day_is_refused(root: Path, at: Any, said: str) -> None:
+    (root / "market-data.toml").write_text('[universe.mine]\nmarket = "futures"\npairs = ["*"]\n', encoding="utf-8")
+    for call in (pairs, partial(universe, "mine")):
+        with pytest.raises(UsageError, match=said):
+            call(at=at)
 
 
 def test_a_universe_means_the_pairs_of_its_words(root: Path) -> None:

@@ -62,6 +62,24 @@ class ChangesSince:
     changes: Changes
 
 
+def utc_day(given: date | str | None) -> date | None:
+    """The UTC day of a date, of its text, or of a datetime with a zone; None for None.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(given, datetime):
+        if given.tzinfo is None:
+            raise UsageError(f"{given!r} has no zone; give it one, or give a date")
+        return given.astimezone(UTC).date()
+    if given is None or isinstance(given, date):
+        return given
+    try:
+        return date.fromisoformat(given)
+    except (TypeError, ValueError):
+        raise UsageError(f"no date: {given!r:.42}; write 2022-05-01") from None
+
+
 def load_catalog(
     settings: Settings,
     market: Market,

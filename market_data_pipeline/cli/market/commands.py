@@ -5,7 +5,6 @@ Belongs here: their options, and which use case they call. Does not belong here:
 """
 
 import time
-from datetime import date
 from typing import Annotated
 
 import typer
@@ -74,8 +73,8 @@ def pairs(
         settings = load_settings()
         of_market, _, words = context.obj.parts(settings)
         market = parse_market(of_market or settings.market_type)
-        choice = catalogs.choice_of(market, [*words, *(patterns or ())], quote, _day(at), status)
-        changed_since = _day(since)
+        choice = catalogs.choice_of(market, [*words, *(patterns or ())], quote, catalogs.utc_day(at), status)
+        changed_since = catalogs.utc_day(since)
         with asking(market) as on_pairs:
             catalog = catalogs.load_catalog(settings, market, refresh=refresh, on_pairs=on_pairs)
         print_warnings(catalog.warnings)
@@ -162,14 +161,3 @@ def apply(
             applied = apply_universe(settings, found, on_start=progress.on_start, on_message=progress.on_message)
         reports.print_applied(applied, time.monotonic() - started_at, as_json=as_json)
         exit_unless(applied.report.ok, may_pass=applied.report.may_pass)
-
-
-def _day(text: str | None) -> date | None:
-    from market_data_pipeline.core.errors import UsageError
-
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"no date: {text[:40]!r}; write 2022-05-01") from None
