@@ -63,3 +63,16 @@ def test_without_dagster_the_error_names_the_command_that_starts_it(tmp_path: Pa
     assert backfill.status_code == 503
     assert "market-data up" in backfill.json()["detail"]
     assert "\n" not in backfill.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/browse", "/browse/coverage"])
+def test_a_disk_that_cannot_be_read_is_a_page_for_people_and_a_problem_for_programs(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "root"
+    try:
+        root.symlink_to(root)
+    except OSError:
+        pytest.skip("this system makes no links")
+    for accepted, kind in (("text/html", "text/html"), ("application/json", "application/problem+json")):
+        answer = client(root).get(path, headers={"Accept": accepted})
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (503, kind)
+        assert "The disk is not available" in answer.text

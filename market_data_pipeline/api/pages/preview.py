@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Kind
-from market_data_pipeline.core.klines.days import Day, Zone, day_of, parse_zone
+from market_data_pipeline.core.klines.days import Zone, day_of, parse_zone
 from market_data_pipeline.core.klines.table import SCHEMA
 from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
 from market_data_pipeline.core.store.chunks.encoding import Footer, parse_footer
@@ -55,15 +55,20 @@ def of_chunk(path: StorePath, *, offset: int, limit: int) -> Preview:
 
     Raises:
         StoreError: the file does not exist, is damaged, or is not a chunk of this project.
+        OSError: the disk or the object store lets nobody read it now.
     """
     try:
-        content = storage_of(path).read(path, chunk_encoding.MOST_CHUNK_BYTES)
-        klines, footer = chunk_encoding.decode(content)
+        content, klines, footer = _read_chunk(path)
         zone = parse_zone(footer.tz)
         day = day_of(zone, date.fromisoformat(footer.day))
         if any(absence.kind is Kind.OPEN for absence in footer.absences):
-            klines, footer = _with_journal(path.parent.parent, klines, footer, day)
+            # Before the chunk, which is read again: klines leave the journal only after their chunk has them.
+            of_journal = journaled(path.parent.parent, Owner(footer.pair, footer.tz))
+            content, klines, footer = _read_chunk(path)
+            if (new := lacked(klines, of_journal, day)).num_rows:
+                klines, footer = grown(klines, footer, new)
     except _DAMAGED as error:
+        _require_damage(error)
         raise _unreadable(path, error, "run market-data verify --repair") from error
     return Preview(
         pair=footer.pair,
@@ -85,6 +90,7 @@ def of_combined(path: StorePath, *, offset: int, limit: int) -> Preview:
 
     Raises:
         StoreError: the file does not exist, is damaged, or is not a combined file of this project.
+        OSError: the disk or the object store lets nobody read it now.
     """
     try:
         # All reads are of the same file, even if another one replaces it meanwhile.
@@ -106,12 +112,19 @@ def of_combined(path: StorePath, *, offset: int, limit: int) -> Preview:
                 chunks=footer.chunks,
             )
     except _DAMAGED as error:
+        _require_damage(error)
         raise _unreadable(path, error, "run market-data combine") from error
 
 
-def _with_journal(folder: StorePath, klines: pa.Table, footer: Footer, day: Day) -> tuple[pa.Table, Footer]:
-    new = lacked(klines, journaled(folder, Owner(footer.pair, footer.tz)), day)
-    return grown(klines, footer, new) if new.num_rows else (klines, footer)
+def _read_chunk(path: StorePath) -> tuple[bytes, pa.Table, Footer]:
+    content = storage_of(path).read(path, chunk_encoding.MOST_CHUNK_BYTES)
+    return content, *chunk_encoding.decode(content)
+
+
+def _require_damage(error: Exception) -> None:
+    """Raise an error of the disk or of the object store again, which is no damage. Those of pyarrow have no number."""
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _unreadable(path: StorePath, error: Exception, remedy: str) -> StoreError:

@@ -52,7 +52,7 @@ class PageRoute(APIRoute):
         async def handled(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (Problem, MarketDataError, RequestValidationError) as error:
+            except (Problem, MarketDataError, OSError, RequestValidationError) as error:
                 if "text/html" not in request.headers.get("accept", ""):
                     raise
                 return await _error_page(request, error)

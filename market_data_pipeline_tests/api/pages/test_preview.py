@@ -1,21 +1,32 @@
 """A file's page: which rows, which times, which files, and what a bad file is."""
 
+import errno
 import json
 import re
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from market_data_pipeline.api.pages import preview
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import day_of, parse_zone
-from market_data_pipeline.core.klines.table import EMPTY
+from market_data_pipeline.core.klines.table import EMPTY, bits_of
+from market_data_pipeline.core.loading.fold import fold
+from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.store.chunks.encoding import Footer, encode
 from market_data_pipeline.core.store.combined import ROW_GROUP_ROWS, combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.journal.segments import Owner, journaled
+from market_data_pipeline.core.store.journal.writing import JournalWriter
+from market_data_pipeline.core.store.layout import market_journal
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.folder import FOLDER
 from market_data_pipeline_tests.api.pages.browsing import Browser, Page, load
-from market_data_pipeline_tests.core.fakes import klines_of
+from market_data_pipeline_tests.core.fakes import FakeSource, klines_of, span
 from market_data_pipeline_tests.support import Simulate, chunk_files
 
 CHUNKS = "binance/BTCUSDT/1m/chunks/"
@@ -156,6 +167,46 @@ def test_a_bad_file_is_one_line(long_day: DatasetStore, root: Path, spoil) -> No
     assert "cannot be read" in page.text
     assert "verify --repair" in page.text
     assert "Traceback" not in page.text
+
+
+def test_a_file_that_may_not_be_read_is_no_damage(
+    long_day: DatasetStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may read anything, so that the disk itself has to refuse.
+    def refuse(path: Path, *_: int) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("read", "open"):
+        monkeypatch.setattr(FOLDER, name, refuse)
+    combined = f"{CHUNKS.removesuffix('chunks/')}combined/BTCUSDT_1m_all.parquet"
+    (root / combined).parent.mkdir(exist_ok=True)
+    (root / combined).touch()
+    for name in (name_of(root, LONG_DAY), combined):
+        page = Browser(root).file(name)
+        assert page.status == 503
+        assert "Permission denied" in page.text and "--repair" not in page.text
+
+
+def test_minutes_that_move_from_the_journal_into_the_chunk_meanwhile_are_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = span("2024-03-05T00:00Z", "2024-03-06T00:00Z")
+    made = Store(root).create(Market.SPOT, "BTC/USDT", zone=parse_zone("UTC"), start=date(2024, 3, 5))
+    list(backfill(made, FakeSource(now="2024-03-05T12:00Z"), today))
+    minute = klines_of(span("2024-03-05T12:00Z", "2024-03-05T12:01Z"))
+    journal, owner = JournalWriter(market_journal(root, Market.SPOT)), Owner.of(made.dataset)
+    journal.append([(owner, bits_of(minute))])
+    assert "of 721" in Browser(root).file(name_of(root, "2024-03-05")).text
+
+    def moved(folder: Path, of: Owner) -> pa.Table:
+        fold(made, made.dataset.day("2024-03-05"), minute)
+        journal.note_folded(owner)
+        journal.close()
+        return journaled(folder, of)
+
+    monkeypatch.setattr(preview, "journaled", moved)
+    assert "of 721" in Browser(root).file(name_of(root, "2024-03-05")).text
+    assert journaled(made.folder, owner).num_rows == 0
 
 
 def test_a_flipped_byte_is_found(long_day: DatasetStore, root: Path) -> None:
