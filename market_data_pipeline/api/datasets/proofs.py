@@ -87,19 +87,23 @@ class ProofWatcher:
         self._problem = ""
         self._is_asking = False
         self._rest_until_s = 0.0
+        # When each dataset is asked about again; those without an answer, or with news, are not in it.
+        self._due_s: dict[str, float] = {}
         self._has_news = False
 
     def proofs(self, datasets: Sequence[Dataset]) -> Proofs:
-        """What is known; Dagster is asked again if that is older than half a minute, or lacks some of the datasets."""
+        """What is known; Dagster is asked again about the datasets of which that is half a minute old, or nothing."""
         with self._lock:
-            is_due = time.monotonic() >= self._rest_until_s
-            asked = datasets if is_due else [each for each in datasets if dataset_tag(each) not in self._proofs]
-            begins = bool(asked) and not self._is_asking and (is_due or not self._problem)
+            now_s = time.monotonic()
+            is_rested = now_s >= self._rest_until_s
+            due_s = {tag: due_s for tag, due_s in self._due_s.items() if not is_rested or now_s < due_s}
+            asked = [each for each in datasets if dataset_tag(each) not in due_s]
+            begins = bool(asked) and not self._is_asking and (is_rested or not self._problem)
             if begins:
                 self._is_asking = True
                 self._answered.clear()
                 # A daemon: the server may end while Dagster lets it wait.
-                threading.Thread(target=self._ask_all, args=(list(asked),), name="proofs", daemon=True).start()
+                threading.Thread(target=self._ask_all, args=(asked,), name="proofs", daemon=True).start()
         if begins:
             self._answered.wait(_LONGEST_WAIT_S)
         with self._lock:
@@ -108,6 +112,7 @@ class ProofWatcher:
     def expect_news(self) -> None:
         """Ask again at the next call: a run has ended, and may have evaluated checks."""
         with self._lock:
+            self._due_s.clear()
             self._rest_until_s, self._has_news = 0.0, self._is_asking
 
     def _ask_all(self, datasets: Sequence[Dataset]) -> None:
@@ -117,16 +122,20 @@ class ProofWatcher:
                 proofs = self._ask(datasets[first : first + _DATASETS_TOGETHER])
                 with self._lock:
                     self._proofs |= proofs
+                    self._due_s |= dict.fromkeys(proofs, time.monotonic() + _KEPT_S)
         except DagsterUnavailable as error:
             problem = str(error)
         except Exception as error:
             _log.exception("the results of checks cannot be read")
             problem = f"the results of checks cannot be read: {type(error).__name__}, see the log of the server"
         with self._lock:
-            took_s = time.monotonic() - began_s
+            now_s = time.monotonic()
+            rest_s = max(_KEPT_S if problem else 0.0, (_REST - 1) * (now_s - began_s))
             self._problem, self._is_asking = problem, False
-            rest_s = 0.0 if self._has_news else max(_KEPT_S, (_REST - 1) * took_s)
-            self._rest_until_s, self._has_news = time.monotonic() + rest_s, False
+            self._rest_until_s = now_s + rest_s
+            if self._has_news:
+                self._due_s.clear()
+                self._rest_until_s, self._has_news = 0.0, False
             self._answered.set()
 
     def _ask(self, datasets: Sequence[Dataset]) -> dict[str, Proof]:
