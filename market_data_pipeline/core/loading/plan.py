@@ -116,14 +116,15 @@ def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, 
         # What earlier requests loaded is lost with a damaged chunk, so it is requested again.
         spans = intersect([can_be], [window, *store.dataset.requested])
     elif refetch or _is_to_be_confirmed(store.entries[day.key], day, now_ms):
-        spans = intersect([can_be], [window])
+        spans = _with_fresh(intersect([can_be], [window]), store.entries[day.key], can_be)
     else:
         absences = store.entries[day.key].absences
         # An end and a beginning are what the life says now: minutes that were outside of it may be inside.
         doubtful = (absence for absence in absences if not absence.kind.is_final or absence.kind in _OF_LIFE)
         unsettled = merge(map(_unsettled_span, doubtful))
         # With what a run was to load that was killed before it came to this day.
-        spans = intersect([can_be], intersect([window, *store.dataset.requested], unsettled))
+        asked = intersect([can_be], intersect([window, *store.dataset.requested], unsettled))
+        spans = _with_fresh(asked, store.entries[day.key], can_be)
     if life.between:
         spans = subtract(spans, [life.between])
     if not spans and day.key not in store.entries:
@@ -143,6 +144,18 @@ def _outcome_without(day: Day, life: Life) -> Outcome:
 def _is_to_be_confirmed(entry: Entry, day: Day, now_ms: int) -> bool:
     """True if klines of the day were read before they were final, and all of them are final now."""
     return entry.was_read_live and day.end_ms <= settled_before(now_ms)
+
+
+def _with_fresh(spans: list[Span], entry: Entry, can_be: Span) -> list[Span]:
+    """The minutes to request, if there are any, with those whose stored klines were read within moments of closing.
+
+    Only the open minutes after such klines mark them, and those may get klines or another reason now.
+    """
+    opens_ms = [absence.span.start_ms for absence in entry.absences if absence.kind is Kind.OPEN]
+    if not spans or not opens_ms:
+        return spans
+    before = [Span(open_ms - SETTLING_MS, open_ms) for open_ms in opens_ms]
+    return merge([*spans, *intersect([can_be], subtract(before, [absence.span for absence in entry.absences]))])
 
 
 def _unsettled_span(absence: Absence) -> Span:

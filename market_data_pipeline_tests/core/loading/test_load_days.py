@@ -28,6 +28,7 @@ from market_data_pipeline.core.loading.plan import Outcome, Task, plan_load
 from market_data_pipeline.core.sources.protocol import Page
 from market_data_pipeline.core.store.atomic import temporary_of
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import State
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import (
     REST,
@@ -417,6 +418,39 @@ def test_a_part_that_is_added_later_is_all_that_is_asked_for(made):
     load(made, source, span("2024-03-05T09:00Z", "2024-03-05T18:00Z"))
     assert source.asked_minutes == [span("2024-03-05T12:00Z", "2024-03-05T18:00Z")]
     assert made.read(DAY).klines.equals(klines_of(span("2024-03-05T06:00Z", "2024-03-05T18:00Z")))
+
+
+@pytest.mark.parametrize(
+    ("part", "asked"),
+    [
+        (("09:00", "10:00"), [("09:57", "10:00")]),
+        (("10:00", "23:00"), [("09:57", "23:00")]),
+        (("20:00", "21:00"), [("09:57", "10:00"), ("20:00", "21:00")]),
+        (("07:00", "08:00"), [("07:00", "08:00"), ("09:57", "10:00")]),
+        (("09:00", "09:30"), []),
+    ],
+)
+def test_klines_that_had_only_just_closed_are_read_again_with_any_other_part_of_their_day(made, part, asked):
+    source = FakeSource(now="2024-03-05T10:00:10Z")
+    load(made, source, span("2024-03-05T09:00Z", "2024-03-05T10:00Z"))
+    source.now = "2024-03-07T12:00Z"
+    source.forget()
+    load(made, source, on_day(*part))
+    assert source.asked_minutes == [on_day(*each) for each in asked]
+    assert (made.entries[DAY.key].state is State.PROVISIONAL) == (not asked)
+
+
+def on_day(start: str, end: str) -> Span:
+    return span(f"{DAY.key}T{start}Z", f"{DAY.key}T{end}Z")
+
+
+def test_the_newest_minute_alone_is_read_again_without_those_that_nobody_asked_for(made):
+    source = FakeSource(now="2024-03-05T10:00:10Z")
+    load(made, source, on_day("09:59", "10:00"))
+    source.now = "2024-03-07T12:00Z"
+    source.forget()
+    load(made, source, on_day("10:00", "12:00"))
+    assert source.asked_minutes == [on_day("09:59", "12:00")]
 
 
 def test_what_was_asked_for_and_never_loaded_is_loaded_with_the_next_part_of_its_day(made):
