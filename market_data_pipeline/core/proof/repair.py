@@ -128,8 +128,11 @@ def _traded_again(
         except (PairNotListed, PairNotServed):
             return
     for day in ended:
-        gone = next(found.span for found in store.entries[day.key].absences if found.kind is Kind.DELISTED)
-        if last_ms is None or last_ms >= gone.start_ms:
+        entry = store.entries.get(day.key)
+        absences = entry.absences if entry else ()
+        # None where another process has loaded the day since it was proved.
+        gone = next((found.span for found in absences if found.kind is Kind.DELISTED), None)
+        if gone and (last_ms is None or last_ms >= gone.start_ms):
             problem = f"no klines after {iso(gone.start_ms)}, and the exchange has later ones now"
             yield BadDay(day, Span(gone.start_ms, day.end_ms), name, problem)
 

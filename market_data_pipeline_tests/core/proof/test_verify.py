@@ -22,6 +22,8 @@ from market_data_pipeline.core.klines.findings import (
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.loading.load_days import backfill
+from market_data_pipeline.core.proof.prove import prove
+from market_data_pipeline.core.proof.repair import repair
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.chunks.encoding import Footer, encode
 from market_data_pipeline.core.store.chunks.files import new_chunk
@@ -102,6 +104,19 @@ def test_a_deleted_chunk_and_a_flipped_byte_are_both_named(loaded):
     assert result.bad_days == [DAY, day("2024-03-01")]
     assert len(result.of(MATCHES_MANIFEST)) == 2
     assert result.of(COVERED) == []
+
+
+def test_a_day_that_was_loaded_to_its_end_since_it_was_proved_is_left_by_a_repair(made):
+    source = FakeSource(now="2024-03-01T12:00Z", last="2024-02-29T12:00Z")
+    load(made, source)
+    proof = prove(made)
+    assert proof.ended == [DAY]
+    source.last, source.now = None, "2024-03-04T00:00Z"
+    load(made, source)
+    repaired = repair(
+        made, proof, lambda name: source, source="auto", on_load=lambda load: None, on_day=lambda result: None
+    )
+    assert list(repaired) == []
 
 
 @pytest.mark.parametrize(
