@@ -1,6 +1,7 @@
 """The REST source against the simulated exchange: what it asks, what it pays, and what each fault leads to."""
 
 import socket
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.sources.rest.klines import RestSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.core.sources.conftest import OpenExchange, OpenRest
 from market_data_pipeline_tests.support import (
     MINUTE_MS,
@@ -249,6 +251,21 @@ def test_waits_for_the_clock_do_not_shift_it(simulate: Simulate, rest: OpenRest)
     # By half of the time from the first try to the answer, the clock would be two seconds ahead.
     assert source.now_ms() - running.exchange.clock.now_ms() < 1500
     assert source.client.round_trip_s < 4
+
+
+def test_a_machine_that_sleeps_while_it_requests_the_clock_requests_it_again(
+    simulate: Simulate, rest: OpenRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, now_s, slept_s = simulate(), time.time, list[int]()
+    monkeypatch.setattr(time, "time", lambda: now_s() + sum(slept_s))
+
+    def sleep(request: RequestInfo) -> None:
+        if request.endpoint == "time" and not slept_s:
+            slept_s.append(7200)
+            running.exchange.clock.advance(7200)
+
+    running.exchange.hooks.append(sleep)
+    assert abs(rest(running).now_ms() - running.exchange.clock.now_ms()) < 60_000
 
 
 def test_a_refusal_stops_every_request_until_its_time_is_over(simulate: Simulate, rest: OpenRest) -> None:

@@ -19,7 +19,7 @@ import ccxt
 from market_data_pipeline.core.errors import SourceError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.planning.traffic import Traffic
-from market_data_pipeline.core.sources.transport import Response, Transport
+from market_data_pipeline.core.sources.transport import NoResponse, Response, Transport
 
 # The market's names of the endpoints; ccxt makes its methods of them.
 _METHODS = {
@@ -30,6 +30,8 @@ _METHODS = {
         "exchangeInfo": "fapiPublicGetExchangeInfo",
     },
 }
+# The wall clock and the monotonic one run apart by no more than this while nobody sets the former.
+_MOST_STEP_S = 1.0
 
 
 class RawExchange:
@@ -68,7 +70,8 @@ class RawExchange:
             deadline_s: how long the request may take.
 
         Raises:
-            NoResponse: there was no complete response.
+            NoResponse: there was no complete response, or one of the exchange's clock that says nothing of this
+                machine's, which was set or slept meanwhile.
             SourceError: ccxt makes no request of these parameters.
         """
         self._call.limits = most_bytes, deadline_s
@@ -80,6 +83,9 @@ class RawExchange:
             ) from error
         response: Response
         response, self._call.response = self._call.response, None  # a thread that waits holds no body
+        sent_s, answered_s = self._call.moments_s
+        if endpoint == "time" and abs(answered_s - sent_s - self._call.took_s) > _MOST_STEP_S:
+            raise NoResponse("this machine's clock was set, or it slept, while the exchange's was requested")
         return response
 
     @property
@@ -126,7 +132,7 @@ class _Session:
     def request(self, method: str, url: str, *, data: bytes | None, headers: Mapping[str, str], **_: Any) -> "_Nothing":
         transport = self.transport(url)
         most_bytes, deadline_s = self._call.limits
-        sent_s = time.time()
+        sent_s, began_s = time.time(), time.monotonic()
         self._call.response = transport.request(
             url[len(transport.origin) :],
             most_bytes=most_bytes,
@@ -135,7 +141,7 @@ class _Session:
             headers=headers,
             body=data,
         )
-        self._call.moments_s = sent_s, time.time()
+        self._call.moments_s, self._call.took_s = (sent_s, time.time()), time.monotonic() - began_s
         return _Nothing()
 
     def close(self) -> None:
