@@ -107,6 +107,8 @@ def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[
     left, unreachable = dict.fromkeys(requests), 0
     with closing(stream(partial(_loaded_alone, work, at_once < available), requests, processes=at_once)) as told:
         for request, said in told:
+            if request not in left:
+                continue  # all was told when its process died
             messages = [_died(said)] if isinstance(said, Died) else said
             for message in messages:
                 yield request, message
@@ -149,7 +151,8 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
                         new_days.add(result.day, result.klines)
                 yield [*(replace(result, klines=None) for result in results), found.source.usage()]
             warnings, proof = (*found.warnings, *found.source.warnings), new_days.proof()
-            yield [Ended(warnings, proof, status_of(found.files), found.files.fingerprint() if proof else "")]
+            ended = Ended(warnings, proof, status_of(found.files), found.files.fingerprint() if proof else "")
+        yield [ended]  # not before all is closed and released, which may fail
     except MarketDataError as error:
         if isinstance(error, NoKlinesInWindow) and request.in_catalog:
             # The catalog has whole UTC days, so the pair may have ended on the window's first one, before the window.

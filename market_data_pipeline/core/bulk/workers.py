@@ -88,7 +88,8 @@ def stream(
                     yield worker.argument, message
                 elif left:
                     worker.argument = left.popleft()
-                    worker.pipe.send(worker.argument)
+                    with suppress(OSError):  # it has died while it waited; the next look at the pipe says so
+                        worker.pipe.send(worker.argument)
                 else:
                     del working[pipe]
                     _ended(worker)

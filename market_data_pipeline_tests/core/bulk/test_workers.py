@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from market_data_pipeline.core.bulk.workers import Died, stream
@@ -46,6 +47,23 @@ def test_a_process_that_dies_takes_its_argument_alone():
     assert sorted(message for _, message in told if not isinstance(message, Died)) == list(range(8))
 
 
+def tell_who(number: int) -> Iterator[int]:
+    yield os.getpid()
+
+
+def test_a_process_that_dies_while_it_waits_takes_its_next_argument_alone():
+    told = list[tuple[int, int | Died]]()
+    for argument, message in stream(tell_who, range(4), processes=1):
+        told.append((argument, message))
+        if argument == 0 and isinstance(message, int):
+            # It has said all of this argument soon after its only message.
+            time.sleep(1)
+            psutil.Process(message).kill()
+            wait_until(lambda process=message: not is_alive(process))
+    assert [argument for argument, message in told if isinstance(message, Died)] == [1]
+    assert [argument for argument, message in told if not isinstance(message, Died)] == [0, 2, 3]
+
+
 def test_processes_end_with_the_stream(tmp_path: Path):
     begun = stream(write_and_wait, [tmp_path / "a", tmp_path / "b"], processes=2)
     assert {message for _, message in (next(begun), next(begun))} == {"begun"}
@@ -75,6 +93,4 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path: Path):
 
 
 def is_alive(process: int) -> bool:
-    import psutil
-
     return psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE
