@@ -7,6 +7,7 @@ Belongs here: putting the command line together, and running it. Does not belong
 import atexit
 import gc
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -115,6 +116,9 @@ def main() -> NoReturn:
     # Without a handler their errors go to stderr. That of Dagster's databases has one, with traceback, at a Ctrl-C.
     for name in ("market_data_pipeline", "sqlalchemy.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
+    # Whoever started this has closed it, as by `>&-`.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
     for stream in (sys.stdout, sys.stderr):
         # Windows gives files and pipes a legacy code page, which has no letters of most scripts that paths and names of
         # pairs may have, and which PowerShell reads wrong as well.
