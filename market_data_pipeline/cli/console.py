@@ -16,12 +16,19 @@ from rich.text import Text
 from market_data_pipeline.core.text import told_of
 
 
+class _Plain(Console):
+    """A console that raises BrokenPipeError where its reader has gone; rich ends the process with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - it is called where the error is caught
+
+
 def plain_console(**options: Any) -> Console:
     """A console that prints a text as it is: `[` and `:` begin no markup and no emoji, as in paths and errors.
 
     Colours are given to `styled`.
     """
-    return Console(highlight=False, markup=False, emoji=False, **options)
+    return _Plain(highlight=False, markup=False, emoji=False, **options)
 
 
 out = plain_console(soft_wrap=True)

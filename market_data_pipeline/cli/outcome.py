@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from market_data_pipeline.instance.runs import RunReport
     from market_data_pipeline.settings import Settings
 
-FAILED, WRONG_USAGE, NOT_NOW, INTERRUPTED = 1, 2, 3, 130
+# The last two are those of a shell for a program that SIGINT or SIGPIPE ended.
+FAILED, WRONG_USAGE, NOT_NOW, INTERRUPTED, NOT_READ = 1, 2, 3, 130, 141
 EXIT_CODES = (
     f"Exit codes: 0 good; {FAILED} the data is not as it should be; {WRONG_USAGE} wrong usage; {NOT_NOW} it could not "
-    f"be done now, because of the exchange, the network or the disk; {INTERRUPTED} interrupted."
+    f"be done now, because of the exchange, the network or the disk; {INTERRUPTED} interrupted; {NOT_READ} nobody "
+    "reads the output any more."
 )
 
 
@@ -59,14 +61,30 @@ def errors_in_one_line() -> Iterator[None]:
     from market_data_pipeline.core.errors import MarketDataError
     from market_data_pipeline.core.text import refusal_of_disk
 
+    with _ends_unread():
+        try:
+            yield
+        except MarketDataError as error:
+            fail(str(error), _code_of(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            fail(refusal_of_disk(error), NOT_NOW)
+        except KeyboardInterrupt:
+            fail("interrupted; finished work is kept, run the same command again to continue", INTERRUPTED)
+
+
+@contextmanager
+def _ends_unread() -> Iterator[None]:
+    """Exit without a line if the reader of stdout or stderr goes away in the block, as after `| head -1`."""
     try:
         yield
-    except MarketDataError as error:
-        fail(str(error), _code_of(error))
-    except OSError as error:
-        fail(refusal_of_disk(error), NOT_NOW)
-    except KeyboardInterrupt:
-        fail("interrupted; finished work is kept, run the same command again to continue", INTERRUPTED)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # it is no file
+                os.dup2(nowhere, stream.fileno())  # at its end Python writes what is left in the stream
+        sys.exit(NOT_READ)
 
 
 def _code_of(error: Exception) -> int:

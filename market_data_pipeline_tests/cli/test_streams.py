@@ -1,11 +1,12 @@
-"""A command of which stdout or stderr is closed."""
+"""A command of which stdout or stderr is closed, or has lost its reader, as after `| head`."""
 
+import os
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from market_data_pipeline_tests.support import MarketData
+from market_data_pipeline_tests.support import PATIENCE, MarketData
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs the pipes of POSIX")]
 LOAD = ("--market", "spot", "backfill", "--start", "2024-05-10", "--end", "2024-05-12")
@@ -25,3 +26,33 @@ def test_a_closed_stream_is_as_one_that_nobody_reads(run: MarketData, closed: st
         assert (done.stdout == "") is closed.startswith(">")
         assert "Traceback" not in done.stderr
     assert without.run("--market", "spot", "--pair", "NO/SUCH", "status").returncode == 2
+
+
+def without_reader(run: MarketData, *words: str, stream: str) -> tuple[int, str]:
+    """The exit code of a command whose stream nobody reads, and what it says on the other one."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with run.start(*words, **{stream: writer}) as process:
+        os.close(writer)
+        out, err = process.communicate(timeout=120 * PATIENCE)
+    return process.returncode, out or err or ""
+
+
+def test_a_reader_that_is_gone_ends_a_command_without_a_word(run: MarketData) -> None:
+    loaded = run(*LOAD)
+    assert loaded.exit_code == 0, loaded.output
+    for words in (("status",), ("status", "--json"), ("verify", "--json"), (*LOAD, "--json")):
+        assert without_reader(run, *words, stream="stdout") == (141, ""), words
+    refused = ("--market", "spot", "--pair", "NO/SUCH", "status")
+    assert without_reader(run, *refused, stream="stderr") == (141, "")
+
+
+@pytest.mark.parametrize("pairs", [(), ("--pair", "BTC/USDT", "--pair", "ETH/USDT")])
+def test_a_reader_that_takes_the_first_line_of_a_load_ends_it(run: MarketData, pairs: tuple[str, ...]) -> None:
+    with run.start(*pairs, *LOAD[:-3], "2023-01-01", "--json") as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        code = process.wait(120 * PATIENCE)
+    assert (code, err) == (141, "")
