@@ -47,13 +47,18 @@ def log_to(folder: Path) -> None:
     keep_counts(folder)
 
 
-class _LoaderLog(ConcurrentRotatingFileHandler):
+class WarnsOnce(logging.FileHandler):
     """A handler that warns once, in one line, if the file cannot be written; `logging` would print many tracebacks."""
 
     _has_warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is that of `logging`
+        """Warn, unless that was done before."""
         del record
         if not self._has_warned:
             self._has_warned = True
             sys.stderr.write(f"warning: {self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")
+
+
+class _LoaderLog(WarnsOnce, ConcurrentRotatingFileHandler):
+    pass

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from market_data_pipeline.instance.logs import WarnsOnce
+
 _CHECK_WORKER_EVERY_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONG_LIFE_S = 1.0, 30.0, 60.0
 _SHORT_LIFE_S, _MOST_SHORT_LIVES = 10.0, 5
@@ -30,6 +32,10 @@ if sys.platform == "win32":
 else:
     _STOP_SIGNAL, _NEW_GROUP = signal.SIGTERM, 0
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class _ServiceLog(WarnsOnce, RotatingFileHandler):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class ServiceProcess:
         """
         self.process: psutil.Popen | None = None
         self._service, self._environment, self._log_path = service, environment, log
-        self._log = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=_OLD_LOGS, encoding="utf-8")
+        self._log = _ServiceLog(log, maxBytes=_LOG_BYTES, backupCount=_OLD_LOGS, encoding="utf-8")
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._started_at = self._worker_checked_at = self._restart_at = 0.0
         self._had_worker = False
