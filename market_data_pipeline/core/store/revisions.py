@@ -141,6 +141,18 @@ def append(folder: StorePath, revision: Revision) -> None:
     files.append(folder / REVISIONS_FILE, _LAST_LINES_BYTES, line)
 
 
+def refused(folder: StorePath, dataset: Dataset, revision: Revision, new: Chunk, stored: Chunk | None) -> None:
+    """Withdraw a revision whose new chunk was refused, unless the chunk that is stored now has its values.
+
+    Then the new chunk was stored and the answer lost, and another process has put one in its place that goes on from it
+    before the request was sent again.
+    """
+    if stored is None or revision_between(stored, new):
+        withdraw(folder, revision)
+    else:
+        say(dataset, revision)
+
+
 @again_if_changed
 def withdraw(folder: StorePath, revision: Revision) -> None:
     """Take a revision out of the ledger that this process has appended, as its chunk was refused."""

@@ -9,16 +9,28 @@ from typing import Any
 
 import pytest
 
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.days import MINUTE_MS
+from market_data_pipeline.core.store.chunks.files import NewChunk, new_chunk
+from market_data_pipeline.core.store.chunks.growing import grown_chunk
 from market_data_pipeline.core.store.chunks.replacing import Overtaken
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.revisions import Change, Revision, append, read
-from market_data_pipeline_tests.core.fakes import span
+from market_data_pipeline_tests.core.fakes import klines_of, span
 from market_data_pipeline_tests.core.store.conftest import SERVERS
 from market_data_pipeline_tests.core.store.test_moving_starts import once
 from market_data_pipeline_tests.core.store.test_moving_starts import opened as opened_now
-from market_data_pipeline_tests.core.store.test_revisions import DAY, NOON, OTHERS, SOME, opened, publish
-from market_data_pipeline_tests.objects_proxy import ObjectsProxy, proxied
+from market_data_pipeline_tests.core.store.test_revisions import (
+    DAY,
+    NOON,
+    OTHERS,
+    SOME,
+    Values,
+    having,
+    opened,
+    publish,
+)
+from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request, proxied
 from market_data_pipeline_tests.places import environment_of, in_bucket
 
 
@@ -50,6 +62,44 @@ def test_a_revision_whose_chunk_is_refused_leaves_no_line(
     assert chunks_of(mine) == [(first.sha256, second.sha256)]
     third = publish(mine, SOME)
     assert chunks_of(mine) == [(first.sha256, second.sha256), (second.sha256, third.sha256)]
+
+
+def test_a_revision_whose_chunk_was_stored_before_it_was_refused_keeps_its_line(
+    proxy: ObjectsProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is lost, and another process adds a minute before the request is sent again."""
+    root = in_bucket()
+    mine, on = opened_now(root), DAY
+    mine.note_requested(Span(on.start_ms, on.end_ms), on.date)
+
+    def until_noon(store: DatasetStore, values: Values) -> NewChunk:
+        klines = having(klines_of(Span(on.start_ms, NOON + MINUTE_MS)), values)
+        absences = [Absence(Kind.OPEN, Span(NOON + MINUTE_MS, on.end_ms))]
+        return new_chunk(store.dataset, on, klines, absences, source="rest")
+
+    first, lost = mine.publish(until_noon(mine, {})), list[Request]()
+
+    def grows(request: Request) -> bool:
+        if lost or request.method != "PUT" or "/chunks/" not in request.key:
+            return False
+        lost.append(request)
+        other = opened_now(root)
+        stored = other.trusted(on)
+        assert stored is not None
+        minute = klines_of(Span(NOON + MINUTE_MS, NOON + 2 * MINUTE_MS))
+        grown = grown_chunk(other.dataset, on, stored, minute, "rest")
+        assert grown is not None
+        other.publish(grown)
+        return True
+
+    proxy.loses = grows
+    revising = until_noon(mine, OTHERS)
+    with caplog.at_level(logging.WARNING), pytest.raises(Overtaken, match="written by another process"):
+        mine.publish(revising)
+    assert chunks_of(mine) == [(first.sha256, revising.chunk.entry.sha256)]
+    assert "revised: volume of 1 minute" in caplog.text
+    [told] = opened_now(root).revisions()
+    assert told.new_sha256 == revising.chunk.entry.sha256
 
 
 def chunks_of(store: DatasetStore) -> list[tuple[str, str]]:

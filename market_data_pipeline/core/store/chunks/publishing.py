@@ -178,7 +178,8 @@ class ChunkWriter(ChunkList):
             version = self._files.write(path, new.content, found, syncs=not self._is_together)
         except Changed as error:
             if revision:
-                revisions.withdraw(self.folder, revision)
+                revisions.refused(self.folder, self.dataset, revision, new.chunk, self._stored(new.day))
+            self._kept.after_replacing(stored.entry if stored else None)
             raise Overtaken(str(error)) from error
         if revision:
             revisions.say(self.dataset, revision)
@@ -244,8 +245,7 @@ class ChunkWriter(ChunkList):
         for day, path in chunk_files.misnamed(self._chunks, self.dataset):
             if day in late:
                 self._bring(self.dataset.day(day), path)
-        revised = [self.revised[day] for day in dict(written).keys() & self.revised.keys()]
-        self._to_say_again = {each.new_sha256: each for each in revised}
+        self._to_say_again = {each.new_sha256: each for day, each in self.revised.items() if day in dict(written)}
         raise Overtaken(f"{self.dataset.name}: another process has moved the start to {self.dataset.start}")
 
     def _name_rightly(self, day: Day) -> None:
