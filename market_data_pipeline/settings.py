@@ -20,7 +20,7 @@ from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.source_names import SOURCE_NAMES, SOURCE_NAMES_TEXT
-from market_data_pipeline.validators import of_form, read_by, refusing, require_owners, require_url
+from market_data_pipeline.validators import of_form, read_by, refusing, require_home, require_owners, require_url
 
 if TYPE_CHECKING:
     from market_data_pipeline.core.store.storage.protocol import StorePath
@@ -29,7 +29,12 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _default_data_dir() -> Path:
-    return Path("C:/MarketData") if sys.platform == "win32" else Path.home() / "MarketData"
+    if sys.platform == "win32":
+        return Path("C:/MarketData")
+    try:
+        return Path.home() / "MarketData"
+    except RuntimeError:
+        raise UsageError("this user has no home folder to keep the data in; set MARKET_DATA_DIR") from None
 
 
 def _require_pair(text: str, info: ValidationInfo) -> str:
@@ -53,6 +58,7 @@ class Settings(BaseSettings):
     market_data_dir: Annotated[
         Path | str,
         BeforeValidator(_data_root),
+        AfterValidator(require_home),
         Field(
             description="data root: chunks, manifests, combined files; a folder, or `s3://bucket/prefix` "
             "([in a bucket](store.md#in-a-bucket))"
@@ -79,7 +85,9 @@ class Settings(BaseSettings):
         Field(description="additional pause before each request, s; the request-weight budget is kept without it"),
     ] = 0
     log_dir: Annotated[
-        Path | None, Field(description="folder of the logs: `loader.log`, and one of each process of `market-data up`")
+        Path | None,
+        AfterValidator(require_home),
+        Field(description="folder of the logs: `loader.log`, and one of each process of `market-data up`"),
     ] = None
     market_data_source: Annotated[
         str,
@@ -151,7 +159,9 @@ class Settings(BaseSettings):
             "separated by commas"
         ),
     ] = "team:market-data"
-    dagster_home: Annotated[Path | None, Field(description="folder of the Dagster instance")] = None
+    dagster_home: Annotated[
+        Path | None, AfterValidator(require_home), Field(description="folder of the Dagster instance")
+    ] = None
     _is_hurried: bool = PrivateAttr(default=False)
 
     @property

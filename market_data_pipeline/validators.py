@@ -7,6 +7,7 @@ which setting or parameter has which (`settings`, `api`, `components`), how a te
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import AfterValidator, SecretStr
 
@@ -45,6 +46,20 @@ def refusing() -> Iterator[None]:
         yield
     except UsageError as error:
         raise ValueError(str(error)) from None
+
+
+def require_home(path: Path | str | None) -> Path | str | None:
+    """The path as it is.
+
+    Raises:
+        ValueError: it begins with the home folder of a user that has none.
+    """
+    try:
+        if isinstance(path, Path):
+            path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home folder; give an absolute path") from None
+    return path
 
 
 def require_owners(names: str) -> str:

@@ -104,6 +104,27 @@ def test_paths_may_start_at_home_or_where_one_stands(monkeypatch: pytest.MonkeyP
     assert (settings.root, settings.logs) == (Path.home() / "klines", tmp_path / "logs")
 
 
+@pytest.mark.skipif("os.name == 'nt'", reason="Windows looks for no such user")
+@pytest.mark.parametrize("name", ["MARKET_DATA_DIR", "LOG_DIR", "DAGSTER_HOME"])
+def test_a_path_from_a_home_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "~nosuch/folder")
+    with pytest.raises(UsageError, match=f"{name}=.*: there is no such home folder; give an absolute path"):
+        load()
+
+
+@pytest.mark.skipif("os.name == 'nt'", reason="Windows has another default")
+def test_a_user_without_a_home_is_told_to_set_the_data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("MARKET_DATA_DIR", raising=False)
+    with pytest.raises(UsageError, match="no home folder to keep the data in; set MARKET_DATA_DIR"):
+        load()
+    monkeypatch.setenv("MARKET_DATA_DIR", str(tmp_path))
+    assert load().root == tmp_path
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.store import atomic
+from market_data_pipeline.core.store.storage.places import folder_at
 from market_data_pipeline.core.store.storage.protocol import StorePath
 
 LOCK_FILE = ".export.lock"
@@ -28,7 +29,7 @@ def output_at(text: str | Path, root: StorePath) -> Path:
     """
     if _ADDRESS.match(str(text)):
         raise UsageError(f"cannot export to {text}; give a folder of this machine")
-    folder = Path(text).expanduser().absolute()
+    folder = folder_at(text)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"cannot export to {folder}: it is a file; give a folder")
     if isinstance(root, Path) and folder.resolve().is_relative_to(root.resolve()):

@@ -62,6 +62,13 @@ def test_without_any_file_there_is_no_profile(profile: Written) -> None:
     assert opened(ROOT).credential_provider is None  # type: ignore[attr-defined]
 
 
+@pytest.mark.skipif("os.name == 'nt'", reason="Windows has no such users")
+def test_a_user_without_a_home_has_no_profile(profile: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "~nosuch/file")
+    assert opened(ROOT).credential_provider is None  # type: ignore[attr-defined]
+
+
 def test_a_profile_that_cannot_be_used_is_named(profile: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     profile("no section\n", "")
     with pytest.raises(UsageError, match=r"^the profile default in .*\.aws cannot be used: .+"):

@@ -122,12 +122,12 @@ def _profile() -> dict[str, Any]:
 
     As for the AWS command line, it may have keys, a role to assume, a login (SSO) or the command `credential_process`.
     """
-    folder, name = Path("~/.aws").expanduser(), _variable("AWS_PROFILE")
+    folder, name = _expanded(Path("~/.aws")), _variable("AWS_PROFILE")
     files = [
         Path(_variable(variable) or folder / file)
         for variable, file in (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
     ]
-    if _variable("AWS_ACCESS_KEY_ID") or not (name or any(file.expanduser().is_file() for file in files)):
+    if _variable("AWS_ACCESS_KEY_ID") or not (name or any(_expanded(file).is_file() for file in files)):
         return {}
     botocore = library("botocore.session")
     try:
@@ -144,6 +144,14 @@ def _profile() -> dict[str, Any]:
         provider = library("obstore.auth.boto3").Boto3CredentialProvider
         found["credential_provider"] = provider(session, ttl=_CREDENTIALS_KEPT)
     return found
+
+
+def _expanded(path: Path) -> Path:
+    """The path from the home folder; as it is, where no file is, for a user without one."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _unset_what_is_empty() -> None:

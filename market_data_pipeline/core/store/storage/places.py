@@ -32,7 +32,7 @@ def root_at(address: str | Path) -> StorePath:
     """
     text = str(address)
     if not _ADDRESS.match(text):
-        return Path(address).expanduser().absolute()
+        return folder_at(address)
     if isinstance(address, Path) or not _BUCKET.fullmatch(text.rstrip("/")):
         # Before an @ there may be a password.
         shown = re.sub(r"//.*@", "//...@", text)
@@ -41,6 +41,18 @@ def root_at(address: str | Path) -> StorePath:
             "letters, digits, spaces and !$&'(),.;=~_-"
         )
     return BucketPath(text.rstrip("/"))
+
+
+def folder_at(text: str | Path) -> Path:
+    """The folder that a user names, absolute; it may begin with `~`.
+
+    Raises:
+        UsageError: there is no such home folder.
+    """
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(f"{text} has no home folder here to begin with; give an absolute path") from None
 
 
 def storage_of(path: P) -> Storage[P]:
