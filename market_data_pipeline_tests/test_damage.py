@@ -85,7 +85,7 @@ ANY: dict[str, Damage] = {
     "nested": put(b"[" * 100_000),
     "latin": put(b'{"format": 1, "pair": "\xe9\xff"}'),
     "surrogate": put(b'{"format": 1, "pair": "\\ud800"}'),
-    "other format": put(b'{"format": 2}'),
+    "other format": put(b'{"format": 0}'),
     "mark": add_a_mark,
     "half": halve,
     "large": grow,

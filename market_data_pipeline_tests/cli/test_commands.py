@@ -229,7 +229,7 @@ def test_a_file_in_the_way_of_dagsters_home_is_said_in_one_line_and_no_data_is_w
 @pytest.mark.parametrize(
     ("command", "content"),
     [
-        *((["backfill", *THREE_DAYS], text) for text in (b"", b"{}", b"[]", b'{"format": 99}', b"\xff\xfe\x00")),
+        *((["backfill", *THREE_DAYS], text) for text in (b"", b"{}", b"[]", b'{"format": 0}', b"\xff\xfe\x00")),
         *(([command], b'{"format": 1') for command in ("verify", "status", "combine")),
     ],
 )

@@ -71,6 +71,8 @@ def read_dataset_version(path: StorePath) -> tuple[Dataset, Version | None]:
             raise StoreUnavailable(refusal_of_disk(error)) from error
         reason = error.strerror or type(error).__name__
         raise StoreUnavailable(f"{path} cannot be read: {reason}; make it readable for this user") from error
+    except records.NewerFormat as error:
+        raise StoreError(f"{path} cannot be used: {error}") from error
     except (ValueError, UsageError) as error:
         raise StoreError(
             f"{path} is damaged ({reason_text(error)}); restore it, or move it away and run backfill again"

@@ -15,6 +15,7 @@ from typing import Literal
 import pyarrow as pa
 
 from market_data_pipeline.core.counting.counts import STORE
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day, require_storable
@@ -179,6 +180,7 @@ class ManifestFile:
         self._files = storage_of(path)
         # Of what was found last, and of what was parsed last.
         self._found: Version | None = None
+        self._is_newer = False
         self._parsed: tuple[Version | None, Mapping[str, Entry] | None] = None, None
 
     def entries(self, *, warn: Callable[[str], None] | None = None) -> Mapping[str, Entry] | None:
@@ -186,15 +188,17 @@ class ManifestFile:
         version, entries = self._parsed
         if version is not None and version == self._files.version(self.path):
             return entries
-        found, entries = None, None
+        found, entries, self._is_newer = None, None, False
         try:
             content, found = self._files.read_version(self.path, _MOST_BYTES)
             entries = from_text(content, self.dataset)
         except FileNotFoundError:
             pass
         except ValueError as error:
+            self._is_newer = isinstance(error, records.NewerFormat)
+            what = f"is not read: {error}" if self._is_newer else f"is corrupt ({error}); it is rebuilt from the chunks"
             if warn:
-                warn(f"{self.path} is corrupt ({error}); it is rebuilt from the chunks")
+                warn(f"{self.path} {what}")
         self._found = found
         # One that is corrupt is parsed again, so that each reader is told. So is a young one: another one of this
         # length may get the same version. All is noted in one piece, as threads share a reader.
@@ -206,17 +210,20 @@ class ManifestFile:
     def update(
         self, dataset: Dataset, updated: Callable[[Mapping[str, Entry] | None], dict[str, Entry]]
     ) -> dict[str, Entry]:
-        """List other entries; the caller holds the folder's lock.
+        """List other entries, and return those that are listed then; the caller holds the folder's lock.
 
         Args:
             dataset: whose manifest it is.
             updated: from the listed entries, as `entries` returns them, to those that are listed from now on. It is
                 called again if another process has written the manifest meanwhile.
 
-        Returns:
-            What is listed now.
+        Raises:
+            StoreError: a newer version of this package wrote the manifest.
         """
-        entries = updated(self.entries())
+        listed = self.entries()
+        if self._is_newer:
+            raise StoreError(f"{self.path} is not written: a newer version of market-data wrote it; update market-data")
+        entries = updated(listed)
         content = to_text(dataset, entries.values())
         version = self._files.write(self.path, content, self._found)
         if version is not None and version.is_settled:

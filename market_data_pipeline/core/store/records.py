@@ -8,8 +8,10 @@ belongs is an error, and so is a missing key; unknown keys are ignored. The byte
 footers are part of a chunk's sha256. Importing pydantic takes 0.1 s, so that waits for the first record.
 """
 
+import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -27,6 +29,10 @@ R = TypeVar("R")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_DIGITS = 400
 _adapters: "dict[type[Any], TypeAdapter[Any]]" = {}
+
+
+class NewerFormat(ValueError):
+    """A later version of this package wrote the file, which is no damage: it must stay as it is."""
 
 
 @dataclass(slots=True)
@@ -136,6 +142,7 @@ def parse(record: type[R], text: str | bytes) -> R:
     """The record that a JSON text holds.
 
     Raises:
+        NewerFormat: it is of a later format.
         ValueError: it is not JSON, or not such a record; one line that names the first wrong value.
     """
     from pydantic import ValidationError
@@ -143,10 +150,19 @@ def parse(record: type[R], text: str | bytes) -> R:
     try:
         parsed: R = _adapter(record).validate_json(text, strict=True)
     except ValidationError as error:
+        if _is_newer(text):
+            raise NewerFormat("a newer version of market-data wrote it; update market-data") from None
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, problem["loc"]))
         raise ValueError(f"{place}: {problem['msg']}" if place else problem["msg"]) from None
     return parsed
+
+
+def _is_newer(text: str | bytes) -> bool:
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        return isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT
+    return False
 
 
 def content(record: Any) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def refusal(root: Any, was: str, becomes: str) -> str:
         ('"pair": "BTC/USDT"', f'"pair": "{"A" * 101}"', "pair is too long"),
         ('"tz": "Europe/Zurich"', '"tz": "Nowhere"', "Nowhere"),
         ('"market": "futures"', '"market": "bonds"', "bonds"),
-        ('"format": 1', '"format": 2', "format"),
+        ('"format": 1', '"format": 0', "format"),
         ('"start": "2024-03-01"', '"start": "1900-03-01"', "1900"),
         ('"end": "2024-03-10T00:00Z"', '"end": "2024-02-10T00:00Z"', "is not after the start"),
         ('"end": "2024-03-10T00:00Z"', '"end": "soon"', "soon"),
@@ -107,3 +107,13 @@ def test_windows_that_touch_are_one(root: Any) -> None:
     touching = (span("2024-03-10", "2024-03-11"), span("2024-03-01", "2024-03-10"))
     write_dataset(root, replace(DATASET, requested=touching))
     assert read_dataset(root / "dataset.json").requested == (span("2024-03-01", "2024-03-11"),)
+
+
+def test_a_file_of_a_newer_version_is_not_called_damaged(root: Any) -> None:
+    write_dataset(root, DATASET)
+    path = root / "dataset.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2').replace('"asked"', '"wanted"'))
+    with pytest.raises(StoreError) as refused:
+        read_dataset(path)
+    problem = "a newer version of market-data wrote it; update market-data"
+    assert str(refused.value) == f"{path} cannot be used: {problem}"

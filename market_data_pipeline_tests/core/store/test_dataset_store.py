@@ -251,7 +251,7 @@ def test_a_deleted_manifest_is_rebuilt_to_the_byte(root, dataset_store):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe\x00", b'{"format": 99, "chunks": []}', b'{"format": 1}',
+    [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe\x00", b'{"format": 0, "chunks": []}', b'{"format": 1}',
      b'{"format": 1, "chunks": [{}]}', b'{"format": 1, "chunks": [7]}', b'{"format": 1, "chunks": 7}', "half"],
 )  # fmt: skip
 def test_a_corrupt_manifest_is_reported_and_rebuilt_to_the_byte(root, dataset_store, content):
@@ -672,7 +672,7 @@ def test_a_dataset_is_found_as_it_was_left(store, dataset_store):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "7", "null", "{}", '{"format": 99}', "no zone", "no market", "no pair", "no start", "no asked"],
+    ["", "{", "[]", "7", "null", "{}", '{"format": 0}', "no zone", "no market", "no pair", "no start", "no asked"],
 )
 def test_a_damaged_dataset_file_is_named_with_what_to_do(store, dataset_store, content):
     path = dataset_store.folder / "dataset.json"

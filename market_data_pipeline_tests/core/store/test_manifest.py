@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
@@ -79,6 +80,18 @@ def test_each_reader_is_told_that_a_manifest_is_corrupt(root: Any) -> None:
         assert line.startswith(f"{path} is corrupt (")
         assert line.endswith("); it is rebuilt from the chunks")
     assert file.entries() is None
+
+
+def test_a_manifest_of_a_newer_version_is_neither_read_nor_rewritten(root: Any) -> None:
+    path = root / "manifest.json"
+    newer = b'{"format": 2, "chunks": {}}'
+    path.write_bytes(newer)
+    file, told = ManifestFile(path, DATASET), list[str]()
+    assert file.entries(warn=told.append) is None
+    assert told == [f"{path} is not read: a newer version of market-data wrote it; update market-data"]
+    with pytest.raises(StoreError, match="a newer version of market-data wrote it; update market-data"):
+        file.update(DATASET, lambda _: {DAY.key: ENTRY})
+    assert path.read_bytes() == newer
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_a_manifest_of_before_live_mode_has_no_states():
         ('"day":"2024-03-05"', '"day":"2024-13-05"', "chunks.0.day: "),
         ('"minutes":90', '"minutes":"90"', "chunks.0.absences.0.minutes: "),
         ('"kind":"outage"', '"kind":"holiday"', "chunks.0.absences.0.kind: Input should be "),
-        ('"format": 1', '"format": 99', "format: Input should be 1"),
+        ('"format": 1', '"format": 0', "format: Input should be 1"),
         ("]}\n", "", "Invalid JSON: "),
     ],
 )
@@ -210,7 +210,7 @@ def test_what_is_wrong_with_a_manifest_is_named_in_one_line(there, put, problem)
 
 @pytest.mark.parametrize(
     ("there", "put"),
-    [('"live": false', '"live": "no"'), ('"pair": "BTC/USDT"', '"pair": 7'), ('"format": 1', '"format": 2')],
+    [('"live": false', '"live": "no"'), ('"pair": "BTC/USDT"', '"pair": 7'), ('"format": 1', '"format": 0')],
 )
 def test_a_dataset_file_with_a_wrong_value_is_damaged(tmp_path, there, put):
     path: Path = tmp_path / "dataset.json"
@@ -219,7 +219,13 @@ def test_a_dataset_file_with_a_wrong_value_is_damaged(tmp_path, there, put):
         read_dataset(path)
 
 
-@pytest.mark.parametrize("format_", [0, 2, 99, "1", None])
+@pytest.mark.parametrize("format_", [0, "1", None])
 def test_a_footer_of_another_format_is_refused(format_: Any):
     with pytest.raises(ValueError, match="^format: Input should be 1$"):
+        records.parse(CombinedFooter, json.dumps({"format": format_, "market": "spot"}))
+
+
+@pytest.mark.parametrize("format_", [2, 99])
+def test_what_a_newer_version_wrote_is_told_as_such(format_: int):
+    with pytest.raises(records.NewerFormat, match="^a newer version of market-data wrote it; update market-data$"):
         records.parse(CombinedFooter, json.dumps({"format": format_, "market": "spot"}))
