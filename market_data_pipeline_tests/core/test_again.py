@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from market_data_pipeline.core.again import again
+from market_data_pipeline.core.errors import PASSING
+from market_data_pipeline.core.store.storage.protocol import Changed, again_if_changed
 
 
 class Failing:
@@ -115,3 +117,18 @@ def test_the_least_tries_are_made_however_long_they_take(least: int) -> None:
     with pytest.raises(OSError, match=f"^{least - 1}$"):
         again(failing, lambda _: True, within_s=0, pause_s=0.001, longest_pause_s=0.01, least_tries=least)
     assert failing.calls == least
+
+
+def test_what_another_process_changed_is_done_again_however_long_one_try_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, tries = Clock(monkeypatch), list[int]()
+
+    @again_if_changed
+    def moves() -> str:
+        tries.append(1)
+        clock.now_s += 100
+        if len(tries) < 3:
+            raise Changed("another process has moved the start")
+        return "moved"
+
+    assert moves() == "moved"
+    assert issubclass(Changed, PASSING), "the same command may succeed later"

@@ -5,7 +5,8 @@ Does not belong here: writing chunks and the manifest (`chunks.publishing`), rea
 chunk is (`klines.checks`), when to load one (`loading`), the folders above (`root`).
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import date
@@ -20,6 +21,7 @@ from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.publishing import ChunkWriter
 from market_data_pipeline.core.store.dataset_file import read_dataset_version, write_dataset
 from market_data_pipeline.core.store.note_lock import LoadLocks
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, Version, again_if_changed
 
 # The lock is held for one chunk, or for one look at a hundred.
@@ -154,13 +156,33 @@ class DatasetStore(ChunkWriter):
             self._paths |= renamed
             return renamed != own
         start, wrong = self.dataset.start, chunk_files.misnamed(self._chunks, self.dataset)
-        for day, path in wrong:
-            if day in own:
-                self._bring(self.dataset.day(day), path)
+        for day, path in self._not_alone([(day, path) for day, path in wrong if day in own]):
+            self._bring(self.dataset.day(day), path)
         self._reread_dataset()
         if self.dataset.start != start:
             raise Changed(f"another process has moved the start of {self.dataset.name} to {self.dataset.start}")
         return bool(wrong)
+
+    def _not_alone(self, wrong: Sequence[tuple[str, StorePath]]) -> Iterator[tuple[str, StorePath]]:
+        """Rename, several at once, each chunk that is the only file of its day; yield the others.
+
+        Those are left to `_bring`, in their order: of several files of a day one has to be chosen.
+        """
+        files_of = Counter(day for day, _ in wrong)
+
+        def is_renamed(found: tuple[str, StorePath]) -> bool:
+            day, path = found
+            target = path.with_name(layout.chunk_name(self.dataset, day))
+            # Never back from a newer start.
+            return files_of[day] == 1 and path.name < target.name and chunk_files.renamed(path, target)
+
+        # All of them, before one of the others reads the start again.
+        done = list(in_order(is_renamed, wrong, threads=self._files.most_at_once))
+        for (day, path), is_done in zip(wrong, done, strict=True):
+            if is_done:
+                self._paths[day] = path.with_name(layout.chunk_name(self.dataset, day))
+            else:
+                yield day, path
 
     @again_if_changed
     def mark_live(self, live: bool) -> None:

@@ -1,6 +1,7 @@
 """The start of a dataset in a bucket moves, and its chunks get other names, while other processes write them."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -166,6 +167,24 @@ def test_a_renaming_that_was_never_begun_is_done_by_whoever_writes_the_day(root:
     write_dataset(killed.folder, killed.dataset.starting_on(EARLIER))
     load(opened(root), AFTERNOON)
     require_whole(root, proxy)
+
+
+def test_chunks_are_renamed_several_at_once(root: Any, proxy: ObjectsProxy) -> None:
+    store = opened(root)
+    load(store, Span(AFTERNOON.end_ms, AFTERNOON.end_ms + 60 * MINUTE_MS))
+    both = threading.Barrier(2)
+
+    def waits(request: Request) -> bool:
+        if request.method == "PUT" and "/chunks/" in request.key:
+            both.wait(30)
+        return False
+
+    proxy.loses = waits
+    move(store)
+    assert not both.broken
+    names = [NEW, "chunk_000008_2024-03-06.parquet"]
+    assert sorted(path.name for path in (store.folder / "chunks").iterdir()) == names
+    assert [store.chunk_path(day(key)).name for key in ("2024-03-05", "2024-03-06")] == names
 
 
 def test_what_a_renaming_left_that_was_killed_before_its_end_is_removed(root: Any, proxy: ObjectsProxy) -> None:

@@ -25,7 +25,7 @@ from market_data_pipeline.core.store.chunks import encoding as chunk_encoding
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.store.storage.protocol import P, StorePath
+from market_data_pipeline.core.store.storage.protocol import Changed, P, StorePath
 from market_data_pipeline.core.text import reason_text
 
 ReadHashed = Callable[[str, StorePath], tuple[bytes, str]]
@@ -254,3 +254,14 @@ def rename(paths: dict[str, P], dataset: Dataset) -> dict[str, P]:
     for folder in {target.parent for target in named.values()}:
         storage_of(folder).sync(folder)
     return {**paths, **named}
+
+
+def renamed(source: P, target: P) -> bool:
+    """Give a chunk in a bucket another name; False if there is a file of that name, or it is no chunk or gone."""
+    files = storage_of(source)
+    try:
+        files.write(target, files.read(source, MOST_CHUNK_BYTES), None)
+    except (FileNotFoundError, ValueError, Changed):
+        return False
+    files.remove(source)
+    return True

@@ -11,33 +11,35 @@ that writes does both, and so need not know where it is.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Final, ParamSpec, Protocol, Self, TypeVar
 
 import pyarrow as pa
 
 from market_data_pipeline.core.again import again
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, Unavailable
 
 A = ParamSpec("A")
 T = TypeVar("T")
 
 
-class Changed(StoreError):
+class Changed(StoreError, Unavailable):
     """Another process has written the file since it was read: read it again, and then write."""
 
 
 def patient(may_succeed: Callable[[BaseException], bool]) -> Callable[[Callable[A, T]], Callable[A, T]]:
     """Decorates what is done again after these errors, for 60 s, with random pauses, so that many writers get through.
 
-    `may_succeed` is called once for each error.
+    One try may take longer, as where all chunks are renamed, so there are three in any case. `may_succeed` is called
+    once for each error.
     """
 
     def decorated(act: Callable[A, T]) -> Callable[A, T]:
         @wraps(act)
         def patiently(*arguments: A.args, **options: A.kwargs) -> T:
-            return again(lambda: act(*arguments, **options), may_succeed, within_s=60, pause_s=0.02, longest_pause_s=1)
+            tried = partial(act, *arguments, **options)
+            return again(tried, may_succeed, within_s=60, pause_s=0.02, longest_pause_s=1, least_tries=3)
 
         return patiently
 
