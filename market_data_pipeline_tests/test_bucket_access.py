@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import obstore
 import pytest
 
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.opening import opened
@@ -211,6 +211,15 @@ def test_a_bucket_that_has_gone_is_no_missing_pair(monkeypatch: pytest.MonkeyPat
         assert store.find(Market.SPOT, "BTC/USDT") is None
         with pytest.raises(OSError, match="the bucket does not exist"):
             store.lacks(Market.SPOT, "BTC/USDT")
+
+
+def test_a_look_at_a_bucket_that_is_not_there_makes_none(seaweedfs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SeaweedFS makes a bucket of the first write to it."""
+    for name, value in environment_of(seaweedfs).items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="the bucket does not exist"):
+            Store(root_at("s3://mistyped/klines")).require_writable()
 
 
 @pytest.mark.parametrize("pairs", [[], ["--pair", "BTC/USDT", "--pair", "ETH/USDT"]], ids=["one", "several"])

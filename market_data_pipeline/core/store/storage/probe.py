@@ -28,6 +28,8 @@ def require_conditions(objects: Objects, root: BucketPath) -> None:
         return
     path = root / f".probe-{uuid.uuid4().hex}"
     try:
+        # A write to a bucket that is not there makes one in SeaweedFS. A look makes none anywhere.
+        objects.within(path)
         try:
             problem = _problem(objects, path)
         finally:
