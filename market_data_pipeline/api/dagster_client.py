@@ -238,14 +238,19 @@ class Dagster:
                 most_bytes=_MOST_BYTES,
                 deadline_s=timeout_s,
             )
-            fields: dict[str, Any] = json.loads(response.body)["data"]
-            if not fields.keys():
+            answer = json.loads(response.body)
+            fields: dict[str, Any] = answer["data"]
+            refused = fields is None and bool(answer.get("errors"))
+            if not refused and not fields.keys():
                 raise ValueError("the response has no field")
         except (NoResponse, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, NoResponse) else type(error).__name__
             raise DagsterUnavailable(
-                f"the Dagster webserver at {self.url} does not answer ({reason}); start it with market-data up"
+                f"the Dagster webserver at {self.url} does not answer ({reason}); start market-data up, or "
+                "dagster-webserver where that is a service of its own"
             ) from error
+        if refused:
+            raise DagsterUnavailable(f"the Dagster webserver at {self.url} answers with an error: {_reason(answer)}")
         return fields
 
     def _summary(self, run: Any) -> RunSummary:

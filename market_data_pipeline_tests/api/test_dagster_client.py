@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from market_data_pipeline.api.dagster_client import Dagster, DagsterUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
@@ -79,6 +80,18 @@ def test_last_runs_are_those_of_the_dataset() -> None:
 def test_what_dagster_refuses_is_an_error_of_one_line(field: str, use: Callable[[Dagster], Any]) -> None:
     with served(fake_dagster(**{field: REFUSED})[0]) as url, pytest.raises(DagsterUnavailable, match="no such thing$"):
         use(Dagster(url))
+
+
+def test_a_webserver_whose_database_is_away_is_said_to_answer() -> None:
+    app = FastAPI()
+
+    @app.post("/graphql")
+    def graphql() -> dict[str, Any]:
+        return {"data": None, "errors": [{"message": "connection to server\nfailed"}]}
+
+    with served(app) as url, pytest.raises(DagsterUnavailable) as raised:
+        Dagster(url).run(RUN_ID)
+    assert str(raised.value) == f"the Dagster webserver at {url} answers with an error: connection to server failed"
 
 
 def test_without_a_webserver_the_error_names_its_address_and_the_remedy() -> None:
