@@ -5,7 +5,7 @@ Belongs here: one function for each kind of value that several faces show. Does 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich import filesize
 
@@ -34,6 +34,11 @@ def age_text(minutes: int) -> str:
 def count_text(count: int, noun: str) -> str:
     """A count with its noun: `1 day`, `1,440 minutes`. The noun takes an `s` in the plural."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def first_text(texts: Sequence[str]) -> str:
+    """The first of some texts, and how many others there are: `BTC/USDT: no answer and 3 more`."""
+    return f"{texts[0]} and {len(texts) - 1:,} more" if len(texts) > 1 else texts[0]
 
 
 def told_of(name: str, problem: str) -> str:

@@ -24,7 +24,7 @@ from market_data_pipeline.core.loading.summary import Summary
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.universes import find_universe
-from market_data_pipeline.core.text import told_of
+from market_data_pipeline.core.text import first_text, told_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.markets.choosing import ChosenConfig
 from market_data_pipeline.defs.markets.pairs import catalog_of
@@ -88,8 +88,7 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
             recorder.close()
     context.log.info(done.text())
     if failed:
-        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        raise dg.Failure(f"failed: {failed[0]}{more}", allow_retries=False)
+        raise dg.Failure(f"failed: {first_text(failed)}", allow_retries=False)
 
 
 @dg.job(

@@ -19,6 +19,7 @@ from market_data_pipeline.core.proof.prove import Proof, prove
 from market_data_pipeline.core.proof.repair import Repaired, repair
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.status import status_of
+from market_data_pipeline.core.text import first_text
 from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.metadata import manifest_event
 from market_data_pipeline.defs.proof.results import evaluations_of
@@ -51,7 +52,7 @@ def repair_datasets(
         if proof.needs_repair:
             repaired += _repaired(context, proof, tools)
     if wrong := [f"{bad.what}: {bad.after}" for bad in repaired if not bad.ok]:
-        raise dg.Failure(f"still wrong: {wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}")
+        raise dg.Failure(f"still wrong: {first_text(wrong)}")
     table = dg.MetadataValue.table(
         [dg.TableRecord(asdict(bad)) for bad in repaired],
         schema=dg.TableSchema([dg.TableColumn(field.name) for field in fields(Repaired)]),

@@ -9,7 +9,7 @@ on SQLite is one database for all runs, as the others of Dagster's storages have
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -19,12 +19,12 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_NUMBER_TAG, WILL_RETRY_TAG
 
-from market_data_pipeline.core.text import one_line
+from market_data_pipeline.core.text import first_text, one_line
 from market_data_pipeline.instance.events.outside import error_before_steps, message_of
+from market_data_pipeline.instance.events.recorded import last_checks
 from market_data_pipeline.instance.names import FRESH
 
 _MOST_RUNS, _MOST_EVALUATIONS = 200, 2000
-_KEYS_TOGETHER = 500
 _MOST_CHARACTERS = 300
 # A word with a digit or with capitals in a row is of this failure: a pair, a day, a number, an address.
 _PARTICULAR = re.compile(r"\S*(?:\d|[A-Z]{2})\S*")
@@ -97,17 +97,14 @@ def news(instance: DagsterInstance, runs_after: int, checks_after: int, *, since
     )
 
 
-def still_fails(instance: DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> bool:
+def still_fails(instance: DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> bool:
     """Whether the last evaluation of one of these checks is a failure, or it is being evaluated now."""
-    every = list(keys)
-    for first in range(0, len(every), _KEYS_TOGETHER):
-        together = every[first : first + _KEYS_TOGETHER]
-        for record in instance.event_log_storage.get_latest_asset_check_execution_by_key(together).values():
-            if record.status is AssetCheckExecutionRecordStatus.PLANNED:
-                return True
-            evaluation = record.event.dagster_event.asset_check_evaluation_data if record.event else None  # type: ignore[union-attr]
-            if evaluation and _is_failure(evaluation):
-                return True
+    for _, record in last_checks(instance, keys):
+        if record.status is AssetCheckExecutionRecordStatus.PLANNED:
+            return True
+        evaluation = record.event.dagster_event.asset_check_evaluation_data if record.event else None  # type: ignore[union-attr]
+        if evaluation and _is_failure(evaluation):
+            return True
     return False
 
 
@@ -151,7 +148,7 @@ def _run_failure(instance: DagsterInstance, record: EventLogRecord) -> Failure:
     run, reason = instance.get_run_by_id(record.run_id), _reason(instance, record)
     assets = sorted({"/".join(key.path[:2]) for key in (run.asset_selection or ())}) if run else []
     job = run.job_name if run else "a job"
-    what = (assets[0] + (f" and {len(assets) - 1} more" if len(assets) > 1 else "")) if assets else job
+    what = first_text(assets) if assets else job
     said, is_last = f"a run of {what} failed: {reason}", False
     if run and run.tags.get(WILL_RETRY_TAG) == "true":
         said = f"a run of {what} failed, and Dagster starts it again: {_RUN_AGAIN.sub('', reason)}"

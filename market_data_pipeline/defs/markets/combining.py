@@ -11,7 +11,7 @@ from market_data_pipeline.core.errors import PASSING, MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import Combined, combine, require_order, select
-from market_data_pipeline.core.text import refusal_of_disk, told_of
+from market_data_pipeline.core.text import first_text, refusal_of_disk, told_of
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_datasets
 from market_data_pipeline.defs.metadata import combined_event
 from market_data_pipeline.defs.proof.results import combined_evaluation
@@ -58,8 +58,7 @@ def combine_datasets(context: dg.OpExecutionContext, config: CombineConfig, tool
             context.log.warning(failed[-1])
         tools.caller.on_combined(dataset, combined, problem, may_pass)
     if failed:
-        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        raise dg.Failure(f"failed: {failed[0]}{more}", allow_retries=False)
+        raise dg.Failure(f"failed: {first_text(failed)}", allow_retries=False)
 
 
 @dg.job(

@@ -23,6 +23,7 @@ from market_data_pipeline.core.klines.findings import MATCHES_MANIFEST
 from market_data_pipeline.core.proof.rolling import Night, Rolled
 from market_data_pipeline.core.store.layout import owner_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import first_text
 from market_data_pipeline.defs.checks import REQUESTING
 from market_data_pipeline.defs.metadata import findings_table
 from market_data_pipeline.defs.partitions import refusal_of
@@ -33,6 +34,7 @@ from market_data_pipeline.defs.proof.results import (
     failed_evaluation,
 )
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.events.recorded import last_checks
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import (
     CAN_BE_READ,
@@ -44,7 +46,6 @@ from market_data_pipeline.instance.names import (
     asset_path_of_folder,
 )
 
-_KEYS_TOGETHER = 500
 _log = logging.getLogger(__name__)
 
 
@@ -128,8 +129,7 @@ def prove_datasets(
     for evaluation in _compared(tally, tools, night):
         record(evaluation)
     if tally.faults:
-        more = f" and {len(tally.faults) - 1} more" if len(tally.faults) > 1 else ""
-        raise dg.Failure(f"{tally.faults[0]}{more}", metadata=tally.metadata(), allow_retries=False)
+        raise dg.Failure(first_text(tally.faults), metadata=tally.metadata(), allow_retries=False)
     return dg.Output(None, metadata=tally.metadata())
 
 
@@ -164,10 +164,8 @@ def _problem_of(tools: Tools, path: StorePath) -> str:
 def _unreadable_before(instance: dg.DagsterInstance, paths: Sequence[StorePath]) -> set[StorePath]:
     """The files of which the last evaluation says that they cannot be used."""
     keys = {path: dg.AssetCheckKey(dg.AssetKey(_key(path, KLINES)), CAN_BE_READ) for path in paths}
-    every, failed = list(keys.values()), set[dg.AssetCheckKey]()
-    for first in range(0, len(every), _KEYS_TOGETHER):
-        last = instance.event_log_storage.get_latest_asset_check_execution_by_key(every[first : first + _KEYS_TOGETHER])
-        failed |= {key for key, record in last.items() if record.status is AssetCheckExecutionRecordStatus.FAILED}
+    last = last_checks(instance, list(keys.values()))
+    failed = {key for key, record in last if record.status is AssetCheckExecutionRecordStatus.FAILED}
     return {path for path, key in keys.items() if key in failed}
 
 

@@ -25,6 +25,7 @@ from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import freshness_evaluation
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.events.recorded import last_checks
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import FOLLOWED, FRESH, KLINES
 
@@ -97,8 +98,8 @@ def _looked_at(datasets: Sequence[Dataset], tools: Tools) -> list[_Live]:
 def _failed(instance: dg.DagsterInstance, datasets: Sequence[Dataset]) -> Mapping[str, bool]:
     """Whether the last evaluation of the check failed, by the names of the datasets that have one."""
     keys = {dg.AssetCheckKey(asset_key(dataset, KLINES), FRESH): dataset.name for dataset in datasets}
-    last = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
-    return {keys[key]: record.status is AssetCheckExecutionRecordStatus.FAILED for key, record in last.items()}
+    last = last_checks(instance, list(keys))
+    return {keys[key]: record.status is AssetCheckExecutionRecordStatus.FAILED for key, record in last}
 
 
 def _evaluations(

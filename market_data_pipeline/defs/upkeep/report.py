@@ -19,7 +19,7 @@ from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.status import status_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
-from market_data_pipeline.core.text import count_text, told_of
+from market_data_pipeline.core.text import count_text, first_text, told_of
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_pairs
 from market_data_pipeline.defs.metadata import combined_event, manifest_event
@@ -65,8 +65,7 @@ def report_datasets(
                 context.log.info(f"{found.name}: {len(found.untold):,} of {count_text(found.days, 'day')} told again")
             tools.caller.on_compared(found)
     if failed:
-        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        raise dg.Failure(f"failed: {failed[0]}{more}", allow_retries=False)
+        raise dg.Failure(f"failed: {first_text(failed)}", allow_retries=False)
     return dg.Output(None, metadata={"datasets": datasets, "days": days})
 
 

@@ -1,4 +1,4 @@
-"""What Dagster has recorded of the days of an asset, read at once.
+"""What Dagster has recorded of the days of an asset, or of many checks, read at once.
 
 Belongs here: the queries, and where what they ask is. Does not belong here: what the metadata of a day says
 (`defs.metadata`), storing it (`batches`).
@@ -6,17 +6,19 @@ Dagster's own calls make an object of each event, which takes a minute for 100 d
 text is enough.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.events import DagsterEventType
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
+_KEYS_TOGETHER = 500
 _MATERIALIZED, _OBSERVED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_OBSERVATION.value
 
 
@@ -82,3 +84,12 @@ def recorded_meanwhile(
     with storage.index_connection() as connection:
         rows = connection.execute(query.order_by(table.id)).fetchall()
     return {day: text for day, text in rows}
+
+
+def last_checks(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
+) -> Iterator[tuple[dg.AssetCheckKey, AssetCheckExecutionRecord]]:
+    """The last evaluation, or the one under way, of each of these checks that has one."""
+    for first in range(0, len(keys), _KEYS_TOGETHER):
+        together = keys[first : first + _KEYS_TOGETHER]
+        yield from instance.event_log_storage.get_latest_asset_check_execution_by_key(together).items()
