@@ -36,6 +36,7 @@ _TIMEOUT_S, _RELOAD_TIMEOUT_S, _COUNT_TIMEOUT_S = 10, 120, 3
 _MOST_BYTES = 64_000_000
 _CONNECTIONS = 8
 _RUNS_SEARCHED = 60
+_ASSETS_TOGETHER = 100
 STATUSES = {
     **dict.fromkeys(("QUEUED", "NOT_STARTED", "MANAGED", "STARTING"), "queued"),
     **dict.fromkeys(("STARTED", "CANCELING"), "running"),
@@ -170,10 +171,17 @@ class Dagster:
 
     # --- the code location
 
-    def has_asset(self, asset: Sequence[str], *, since: str) -> bool:
-        """Whether the code location has the asset, with `since` (YYYY-MM-DD) as its first partition."""
-        result = self._query(queries.ASSET, key={"path": list(asset)})
-        return bool(result["__typename"] == "AssetNode" and result["partitionKeyConnection"]["results"][:1] == [since])
+    def has_assets(self, assets: Sequence[tuple[Sequence[str], str]]) -> bool:
+        """Whether the code location has all assets, each with this day (YYYY-MM-DD) as its first partition."""
+        for first in range(0, len(assets), _ASSETS_TOGETHER):
+            asked = assets[first : first + _ASSETS_TOGETHER]
+            named = (queries.ASSET % json.dumps(list(path)) for path, _ in asked)
+            found = self._fields(f"{{ {' '.join(f'a{number}: {field}' for number, field in enumerate(named))} }}")
+            for number, (_, since) in enumerate(asked):
+                node = found[f"a{number}"]
+                if node["__typename"] != "AssetNode" or node["partitionKeyConnection"]["results"][:1] != [since]:
+                    return False
+        return True
 
     def dataset_roots(self) -> set[str]:
         """The `exchange_id/PAIR_TOKEN` of each dataset that the code location has."""

@@ -25,8 +25,8 @@ EVENTS = """query($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCurso
 fragment entry on MetadataEntry { label ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue }
   ... on TextMetadataEntry { text } ... on PathMetadataEntry { path }
   ... on TableMetadataEntry { table { records } } }"""
-ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename
-  ... on AssetNode { partitionKeyConnection(limit: 1, ascending: true) { results } } } }"""
+ASSET = """assetNodeOrError(assetKey: {path: %s}) { __typename
+  ... on AssetNode { partitionKeyConnection(limit: 1, ascending: true) { results } } }"""
 ASSETS = "{ assetNodes { assetKey { path } } }"
 RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryLocationName: $location) { __typename
   ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }

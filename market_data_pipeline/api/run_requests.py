@@ -190,8 +190,7 @@ def _verify_many(context: Context, request: Verify) -> Started:
         config = {"ops": {REPAIR_OP: {"config": op_config}}}
         run_id = context.dagster.launch(job=REPAIR_JOB, config=config, tags=_tags("repair", None) | tags)
     else:
-        for dataset in datasets:
-            context.code_location.require(dataset)
+        context.code_location.require(*datasets)
         checks = [
             (asset_path(dataset, asset), name)
             for dataset in datasets

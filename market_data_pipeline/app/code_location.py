@@ -33,8 +33,8 @@ class Dagster(Protocol):
     def dataset_roots(self) -> set[str]:
         """The `exchange_id/PAIR_TOKEN` of each dataset in the code location."""
 
-    def has_asset(self, asset: Sequence[str], *, since: str) -> bool:
-        """Whether the code location has the asset, with `since` as its first partition."""
+    def has_assets(self, assets: Sequence[tuple[Sequence[str], str]]) -> bool:
+        """Whether the code location has all assets, each with this day as its first partition."""
 
     def reload(self) -> None:
         """Reload the code location."""
@@ -60,13 +60,13 @@ class CodeLocation:
         self._read: dict[StorePath, tuple[Version | None, _Defined]] = {}
         self._loaded: Mapping[StorePath, _Defined] | None = None
 
-    def require(self, dataset: Dataset) -> None:
-        """Reload the code location if it lacks the dataset: one that is new, or whose first day is another since.
+    def require(self, *datasets: Dataset) -> None:
+        """Reload the code location if it lacks one of them: one that is new, or whose first day is another since.
 
         Raises:
             Unavailable: no response, or the code location cannot be loaded.
         """
-        if not self._dagster.has_asset(asset_path(dataset, KLINES), since=dataset.start.isoformat()):
+        if not self._dagster.has_assets([(asset_path(each, KLINES), each.start.isoformat()) for each in datasets]):
             with self._lock:
                 self._reload(self._present())
 

@@ -41,6 +41,7 @@ _RESULTS: dict[str, Any] = {
 _EXECUTIONS = re.compile(
     r"(c\d+): assetCheckExecutions\(assetKey: \{path: (\[.*?\])\}, checkName: (\".*?\"), limit: (\d+)\)"
 )
+_ASSETS = re.compile(r"(a\d+): assetNodeOrError")
 _COUNTS = re.compile(r"(\w+): runsOrError\(filter:")
 
 
@@ -81,6 +82,8 @@ def fake_dagster(
                 for alias, path, name, limit in executions
             }
             return {"data": known}
+        if assets := _ASSETS.findall(query["query"]):
+            return {"data": dict.fromkeys(assets, fields["assetNodeOrError"])}
         if counted := _COUNTS.findall(query["query"]):
             return {"data": {alias: {"count": 0} for alias in counted}}
         name = next(name for name in fields if name in query["query"])

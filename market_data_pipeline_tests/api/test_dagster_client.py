@@ -68,6 +68,22 @@ def test_last_runs_are_those_of_the_dataset() -> None:
     assert len(last_runs(*others, *[run("BTCUSDT/klines_1m")] * 3, limit=2)) == 2
 
 
+@pytest.mark.parametrize(("first_day", "is_there"), [("2024-01-01", True), ("2023-12-31", False)])
+def test_many_datasets_are_looked_for_in_few_requests(first_day: str, is_there: bool) -> None:
+    node = {"__typename": "AssetNode", "partitionKeyConnection": {"results": [first_day]}}
+    app, received = fake_dagster(assetNodeOrError=node)
+    assets = [(("binance", f"P{number}USDT", "klines_1m"), "2024-01-01") for number in range(250)]
+    with served(app) as url:
+        assert Dagster(url).has_assets(assets) is is_there
+        assert Dagster(url).has_assets([]) is True
+    assert len(received) <= 3
+
+
+def test_an_asset_that_dagster_does_not_know_is_lacking() -> None:
+    with served(fake_dagster()[0]) as url:
+        assert not Dagster(url).has_assets([(("binance", "BTCUSDT", "klines_1m"), "2024-01-01")])
+
+
 @pytest.mark.parametrize(
     ("field", "use"),
     [

@@ -32,10 +32,10 @@ class Loaded:
         self._answer()
         return {f"{dataset.market.exchange_id}/{dataset.token}" for dataset in self._datasets}
 
-    def has_asset(self, asset: Sequence[str], *, since: str) -> bool:
+    def has_assets(self, assets: Sequence[tuple[Sequence[str], str]]) -> bool:
         self._answer()
         found = {(dataset.token, dataset.start.isoformat()) for dataset in self._datasets}
-        return (asset[1], since) in found
+        return all((path[1], since) in found for path, since in assets)
 
     def reload(self) -> None:
         self._answer()
@@ -129,8 +129,9 @@ def test_a_dataset_that_is_gone_or_damaged_is_reloaded(store: Store, dagster: Lo
 
 def test_what_a_request_needs_is_reloaded_once(store: Store, dagster: Loaded, location: CodeLocation) -> None:
     eth = create(store, "ETH/USDT").dataset
-    location.require(eth)
-    location.require(eth)
+    xrp = create(store, "XRP/USDT").dataset
+    location.require(eth, xrp)
+    location.require(xrp)
     location.look()
     assert dagster.reloads == 1
 
