@@ -73,6 +73,7 @@ class Lives:
             PairNotServed: REST does not serve the pair, and the archive has no file of it.
             NotTradedYet: the market lists the pair, and there is no kline yet.
             SourceUnavailable: there is no response after all retries.
+            SourceError: the archive lists files of the pair and has no klines in them.
         """
         if self._life is None or refresh or since_ms < self._since_ms:
             since_ms = min(since_ms, self._since_ms)
@@ -146,7 +147,7 @@ class Lives:
     def _without_rest(self, since_ms: int, error: SourceUnavailable) -> Life:
         try:
             life = self._of_archive_alone(since_ms)
-        except (PairNotListed, SourceUnavailable):
+        except SourceError:
             raise error from None
         self.note_unreachable(error)
         return life
@@ -184,7 +185,7 @@ class Lives:
 
         Raises:
             PairNotListed: there is no file.
-            SourceUnavailable: files are listed and not there, or have no klines.
+            SourceError: files are listed and not there, or have no klines.
         """
         published, since = self._published(), utc_date(min(since_ms, HISTORY_START_MS))
         # A pair that ended before the usual history has files, too.
@@ -195,7 +196,8 @@ class Lives:
         ends = [day for day in days if delivered_ms is None or start_of(day) <= delivered_ms]
         first_ms, last_ms = self._edge_ms(days, 0, None), self._edge_ms(reversed(ends), -1, delivered_ms)
         if first_ms is None or last_ms is None:
-            raise SourceUnavailable(
+            # Of this pair alone, so that a load of many goes on with the others.
+            raise SourceError(
                 f"{self._archive.address} lists files of this pair and has no klines in them; try again later"
             )
         if not proves_end and days[-1] >= published:
