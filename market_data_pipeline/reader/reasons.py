@@ -11,7 +11,7 @@ the klines are only not loaded.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from market_data_pipeline.core.klines.coverage import Kind, Span, intersect
+from market_data_pipeline.core.klines.coverage import FOREVER_MS, Kind, Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset, default_start
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.reader.klines import DatasetKlines
@@ -19,7 +19,6 @@ from market_data_pipeline.reader.klines import DatasetKlines
 NOT_LOADED = "not_loaded"
 REASONS = (*(kind.value for kind in Kind), NOT_LOADED)
 """Every reason for which a place of a panel has no value."""
-_FOREVER_MS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,11 @@ def _around(klines: DatasetKlines) -> Iterator[tuple[Span, str]]:
     if days:
         first_ms, last_ms = dataset.day(days[0]).start_ms, dataset.day(days[-1]).end_ms
     began_ms = min(began_ms, first_ms)
-    yield Span(-_FOREVER_MS, began_ms), Kind.NOT_LISTED.value if _is_first_day(klines, dataset) else NOT_LOADED
+    yield Span(-FOREVER_MS, began_ms), Kind.NOT_LISTED.value if _is_first_day(klines, dataset) else NOT_LOADED
     yield Span(began_ms, first_ms), NOT_LOADED
     yield Span(first_ms, last_ms), Kind.NOT_REQUESTED.value
     ended = bool(days) and _kind_at(klines, last_ms - MINUTE_MS) is Kind.DELISTED
-    yield Span(last_ms, _FOREVER_MS), Kind.DELISTED.value if ended else NOT_LOADED
+    yield Span(last_ms, FOREVER_MS), Kind.DELISTED.value if ended else NOT_LOADED
 
 
 def _is_first_day(klines: DatasetKlines, dataset: Dataset) -> bool:

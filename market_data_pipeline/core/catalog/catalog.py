@@ -10,12 +10,11 @@ from datetime import date
 
 from market_data_pipeline.core.catalog.pairs import ListedPair, PairStatus, Snapshot, TradedDays
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.coverage import Span, intersect
+from market_data_pipeline.core.klines.coverage import FOREVER_MS, Span, intersect
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import Zone, day_at, day_of, parse_zone
 
 _UTC = parse_zone("UTC")
-_FOREVER_MS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +120,15 @@ def traded_pairs(pairs: Iterable[ListedPair], zone: Zone, start_ms: int | None, 
         start_ms: first instant, ms UTC, None for the first day.
         end_ms: end, exclusive, ms UTC, None for now.
     """
-    start_ms = -_FOREVER_MS if start_ms is None else day_at(zone, start_ms).start_ms
-    window = Span(start_ms, _FOREVER_MS if end_ms is None else day_at(zone, end_ms - 1).end_ms)
+    start_ms = -FOREVER_MS if start_ms is None else day_at(zone, start_ms).start_ms
+    window = Span(start_ms, FOREVER_MS if end_ms is None else day_at(zone, end_ms - 1).end_ms)
     return [pair.pair for pair in pairs if _is_traded(pair, window)]
 
 
 def _is_traded(pair: ListedPair, window: Span) -> bool:
     """True if the pair has a life, which is whole UTC days, that reaches into the window."""
     lives = (
-        Span(day_of(_UTC, life.first).start_ms, day_of(_UTC, life.last).end_ms if life.last else _FOREVER_MS)
+        Span(day_of(_UTC, life.first).start_ms, day_of(_UTC, life.last).end_ms if life.last else FOREVER_MS)
         for life in pair.lives
     )
     return bool(intersect(lives, [window]))

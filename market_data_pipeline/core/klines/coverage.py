@@ -14,7 +14,8 @@ import numpy.typing as npt
 from market_data_pipeline.core.klines.days import MINUTE_MS, iso
 from market_data_pipeline.core.text import count_text
 
-_FOREVER_MS = 1 << 62
+FOREVER_MS = 1 << 62
+"""Later than any instant that occurs."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -131,7 +132,7 @@ def explain(absent: Iterable[Span], reasons: Iterable[Absence]) -> list[Absence]
     """The absent minutes, each with the first of `reasons` that names it; the rest is `unexplained`. Sorted by time."""
     left = merge(absent)
     explained: dict[tuple[Kind, tuple[str, ...]], list[Span]] = {}
-    for reason in [*reasons, Absence(Kind.UNEXPLAINED, Span(-_FOREVER_MS, _FOREVER_MS))]:
+    for reason in [*reasons, Absence(Kind.UNEXPLAINED, Span(-FOREVER_MS, FOREVER_MS))]:
         if hit := intersect(left, [reason.span]):
             explained.setdefault((reason.kind, reason.evidence), []).extend(hit)
             left = subtract(left, hit)

@@ -19,7 +19,7 @@ from market_data_pipeline.core.errors import MarketDataError, PairNotListed, Pai
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, days_between
 from market_data_pipeline.core.klines.table import EMPTY, Bits, column, cut, open_times
-from market_data_pipeline.core.live.freshness import since_chunk_ms
+from market_data_pipeline.core.live.freshness import MOST_MINUTES, since_chunk_ms
 from market_data_pipeline.core.live.newest import Newest, Patience
 from market_data_pipeline.core.live.open_day import OpenDay, nothing
 from market_data_pipeline.core.live.requested import Requested
@@ -31,8 +31,6 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import LIVE, Entry
 
 REREAD_MINUTES = 3
-# More than this is a backfill's work: it does not fit into one request on every market.
-MOST_MINUTES = 480
 _LONGEST_PAUSE_S = 2.0
 # After this long without a trade, or without a kline, the pair may not be listed any more.
 _SILENT_MINUTES = 10

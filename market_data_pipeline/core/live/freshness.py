@@ -14,8 +14,9 @@ from market_data_pipeline.core.text import age_text
 
 # One minute until the kline is closed, one for a tick that failed, one for the exchange.
 ALLOWED_MINUTES = 3
-# What one request can have; to learn whether the exchange has any newer kline takes no more.
-_REQUESTED_MINUTES = 480
+# To learn whether the exchange has any newer kline takes no more.
+MOST_MINUTES = 480
+"""What one request can have on every market."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def freshness(store: DatasetStore, source: KlineSource) -> Freshness:
     if life.last_open_ms is not None and since > life.last_open_ms:
         why = "is not traded any more" if life.ended else "is not traded at present"
         return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the pair {why}")
-    newer = source.newest(Span(since, min(edge_ms, since + _REQUESTED_MINUTES * MINUTE_MS))).klines
+    newer = source.newest(Span(since, min(edge_ms, since + MOST_MINUTES * MINUTE_MS))).klines
     newer = newer if newer.num_rows else source.newest(Span(edge_ms - ALLOWED_MINUTES * MINUTE_MS, edge_ms)).klines
     if newer.num_rows == 0:
         return Freshness(ok=True, lag_minutes=0, detail=f"{stored}, and the exchange has no newer kline for {lag} min")

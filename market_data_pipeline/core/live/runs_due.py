@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, day_at, days_between
-from market_data_pipeline.core.live.dataset import MOST_MINUTES, LiveDataset
+from market_data_pipeline.core.live.dataset import LiveDataset
+from market_data_pipeline.core.live.freshness import MOST_MINUTES
 from market_data_pipeline.core.loading.window import SETTLING_MS
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State

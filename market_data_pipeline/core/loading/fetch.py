@@ -15,7 +15,7 @@ from market_data_pipeline.core.loading.plan import Task
 from market_data_pipeline.core.sources.pages_by_day import DayKlines
 from market_data_pipeline.core.sources.protocol import PageSource
 
-_MOST_RECHECKS = 5
+MOST_RECHECKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> Fetched
     Raises:
         BadAnswer, SourceUnavailable: see `PageSource.recheck`.
     """
-    for _ in range(_MOST_RECHECKS):
+    for _ in range(MOST_RECHECKS):
         unchecked = fetched.unchecked(settled_ms)
         if not unchecked:
             break

@@ -20,6 +20,7 @@ from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, mer
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, iso
 from market_data_pipeline.core.klines.table import FIELDS, common_minutes, cut, join, open_times
+from market_data_pipeline.core.loading.fetch import MOST_RECHECKS
 from market_data_pipeline.core.sources.pages_by_day import DayKlines, PagesByDay
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.chunks.files import Chunk
@@ -27,7 +28,6 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 
 KLINE = "kline"
 MOST_DIFFERENCES = 1000
-_MOST_RECHECKS = 5
 # These minutes were not requested, or the pair was not traded: what a source has of them, such as the flat klines of
 # settled futures, is no data.
 _NOT_COMPARED = {Kind.NOT_REQUESTED, Kind.OPEN, Kind.NOT_LISTED, Kind.DELISTED}
@@ -201,7 +201,7 @@ def _stored(store: DatasetStore, day: Day) -> Chunk:
 
 def _rechecked(source: KlineSource, ours: pa.Table, theirs: pa.Table) -> pa.Table:
     """Their klines, and those that REST left out of its first response though it has them. Files leave none out."""
-    for _ in range(_MOST_RECHECKS):
+    for _ in range(MOST_RECHECKS):
         lacking = np.setdiff1d(open_times(ours), open_times(theirs), assume_unique=True).tolist()
         again = [source.recheck(gap).klines for gap in merge(Span(time, time + MINUTE_MS) for time in lacking)]
         if not any(klines.num_rows for klines in again):
