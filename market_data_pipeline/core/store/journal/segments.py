@@ -121,7 +121,8 @@ def read_segment(path: StorePath) -> Segment:
         raise StoreError(f"the journal {path} cannot be read: {reason}; check its permissions") from error
 
 
-@lru_cache(maxsize=16)
+# A bucket has a segment for each append, so up to fifteen of each process that writes.
+@lru_cache(maxsize=64)
 def _read(path: StorePath, _version: Version) -> Segment:
     """As `read_segment`. All readers of a market need the same few segments, which change once a minute."""
     rows = rows_of(storage_of(path).read(path, MOST_SEGMENT_BYTES))
