@@ -1,5 +1,6 @@
 """What a snapshot names can be read to the byte, whatever takes its place, in each place; the rest is not kept."""
 
+import hashlib
 import json
 from datetime import date
 from typing import Any
@@ -202,6 +203,20 @@ def test_a_snapshot_of_the_same_chunks_again_is_the_same(store: Store, dataset_s
     assert named(store).sha256 == first.sha256
     publish(dataset_store, SOME)
     assert named(store, "two").sha256 != first.sha256
+
+
+def test_the_sha256_of_a_snapshot_is_that_of_its_lines_in_order(store: Store, dataset_store: DatasetStore) -> None:
+    other = store.create(Market.SPOT, "BTC/USD", zone=UTC_ZONE, start=FIRST)
+    other.note_requested(WINDOW, FIRST)
+    publish(other, key=KEYS[0])
+    other.flush()
+    lines = sorted(
+        f"spot {files.dataset.token} {files.dataset.zone.name} {entry.day} {entry.sha256}\n"
+        for files in (dataset_store, other)
+        for entry in files.by_day()
+    )
+    assert named(store).sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert prove_snapshot(store, "one").ok
 
 
 def test_one_that_was_not_finished_is_none_and_is_made_anew(store: Store, dataset_store: DatasetStore) -> None:

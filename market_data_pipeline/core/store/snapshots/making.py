@@ -7,7 +7,7 @@ not belong here: what is done when one is replaced later (`keeping`).
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from market_data_pipeline.core.errors import MarketDataError, StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span, intersect
@@ -22,6 +22,7 @@ from market_data_pipeline.core.store.snapshots.lists import (
     Snapshot,
     changing,
     digest_of,
+    lines_of,
     require_name,
     write_snapshot,
 )
@@ -54,11 +55,12 @@ def make_snapshot(store: Store, name: str, datasets: Iterable[Dataset]) -> Snaps
         with suppress(FileNotFoundError):
             files.write(folder / UNIVERSES_FILE, files.read(root / UNIVERSES_FILE, _MOST_UNIVERSES_BYTES))
 
-        def named(dataset: Dataset) -> tuple[Dataset, list[Entry]]:
-            return _name_chunks(store.open(dataset), layout.dataset_folder(folder, dataset.market, dataset.pair))
+        def named(dataset: Dataset) -> _Named:
+            of_dataset = layout.dataset_folder(folder, dataset.market, dataset.pair)
+            return _Named.of(*_name_chunks(store.open(dataset), of_dataset))
 
         try:
-            listed = [each for each in in_order(named, datasets, threads=store.most_at_once) if each[1]]
+            listed = [each for each in in_order(named, datasets, threads=store.most_at_once) if each.chunks]
             if not listed:
                 raise UsageError("there is no chunk of a day that is over; run market-data backfill first")
             snapshot = _snapshot(name, listed)
@@ -69,16 +71,30 @@ def make_snapshot(store: Store, name: str, datasets: Iterable[Dataset]) -> Snaps
     return snapshot
 
 
-def _snapshot(name: str, listed: Sequence[tuple[Dataset, list[Entry]]]) -> Snapshot:
-    entries = [entry for _, of_dataset in listed for entry in of_dataset]
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What is kept in memory of a dataset: the lines of its chunks, how many these are, their rows and bytes."""
+
+    lines: bytes
+    chunks: int
+    rows: int
+    size_bytes: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, entries: Sequence[Entry]) -> "_Named":
+        rows, size_bytes = sum(entry.rows for entry in entries), sum(entry.size_bytes for entry in entries)
+        return cls(lines_of(dataset, entries), len(entries), rows, size_bytes)
+
+
+def _snapshot(name: str, listed: Sequence[_Named]) -> Snapshot:
     return Snapshot(
         name=name,
         created=iso(int(time.time()) * 1000),
         datasets=len(listed),
-        chunks=len(entries),
-        rows=sum(entry.rows for entry in entries),
-        size_bytes=sum(entry.size_bytes for entry in entries),
-        sha256=digest_of(listed),
+        chunks=sum(each.chunks for each in listed),
+        rows=sum(each.rows for each in listed),
+        size_bytes=sum(each.size_bytes for each in listed),
+        sha256=digest_of(each.lines for each in listed),
     )
 
 

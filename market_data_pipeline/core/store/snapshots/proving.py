@@ -15,7 +15,7 @@ from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.manifest import Entry, ManifestFile
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.snapshots.keeping import read_named
-from market_data_pipeline.core.store.snapshots.lists import Snapshot, digest_of, find_snapshot
+from market_data_pipeline.core.store.snapshots.lists import Snapshot, digest_of, find_snapshot, lines_of
 from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import count_text
@@ -45,7 +45,7 @@ def prove_snapshot(store: Store, name: str) -> SnapshotProof:
     """
     snapshot = find_snapshot(store.root, name)
     of_snapshot = Store(layout.snapshot_folder(store.root, name))
-    listed, problems, chunks, kept = list[tuple[Dataset, list[Entry]]](), list[str](), 0, 0
+    listed, problems, chunks, kept = list[bytes](), list[str](), 0, 0
     for path in of_snapshot.dataset_files():
         try:
             dataset = of_snapshot.read(path)
@@ -53,12 +53,13 @@ def prove_snapshot(store: Store, name: str) -> SnapshotProof:
             problems.append(str(error))
             continue
         entries = ManifestFile(path.with_name(layout.MANIFEST_FILE), dataset).entries(warn=problems.append) or {}
-        listed.append((dataset, [entries[day] for day in sorted(entries)]))
+        of_dataset = [entries[day] for day in sorted(entries)]
+        listed.append(lines_of(dataset, of_dataset))
         folder = store.folder(dataset.market, dataset.pair)
         look = partial(_is_kept, folder, current_paths(folder, dataset))
-        found = list(in_order(look, listed[-1][1], threads=store.most_at_once))
+        found = list(in_order(look, of_dataset, threads=store.most_at_once))
         chunks, kept = chunks + len(found), kept + found.count(True)
-        if lost := [entry.day for entry, is_kept in zip(listed[-1][1], found, strict=True) if is_kept is None]:
+        if lost := [entry.day for entry, is_kept in zip(of_dataset, found, strict=True) if is_kept is None]:
             problems.append(
                 f"{dataset.name}: {len(lost)} of {count_text(len(found), 'chunk')} gone or damaged, first {lost[0]}"
             )
