@@ -248,7 +248,7 @@ class Dagster:
             )
             answer = json.loads(response.body)
             fields: dict[str, Any] = answer["data"]
-            refused = fields is None and bool(answer.get("errors"))
+            refused = answer["data"] is None and bool(answer.get("errors"))
             if not refused and not fields.keys():
                 raise ValueError("the response has no field")
         except (NoResponse, ValueError, KeyError, TypeError, AttributeError) as error:
