@@ -85,6 +85,12 @@ def test_an_address_given_as_a_path_has_lost_a_slash_and_is_no_folder() -> None:
         root_at(Path("s3://bucket/prefix"))
 
 
+@pytest.mark.skipif("os.name == 'nt'", reason="Windows looks for no such user")
+def test_a_root_from_a_home_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UsageError, match="~nosuch/klines cannot be used: there is no such home folder; give"):
+        root_at("~nosuch/klines")
+
+
 def test_each_root_has_a_folder_of_its_own_on_the_machine() -> None:
     roots = ["s3://bucket/a/b", "s3://bucket/a-b", "s3://bucket-a/b", "gs://bucket/a/b"]
     assert len({load(market_data_dir=root).folder for root in roots}) == len(roots)

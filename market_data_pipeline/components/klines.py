@@ -179,9 +179,9 @@ class KlineDatasetsComponent(dg.Component, dg.Model, dg.Resolvable):
         )
 
     def _data_dir_in(self, project: Path) -> str | None:
-        if self.data_dir is None or "://" in self.data_dir:
+        if self.data_dir is None or "://" in self.data_dir or self.data_dir.startswith("~"):
             return self.data_dir
-        return str(project / Path(self.data_dir).expanduser())
+        return str(project / self.data_dir)
 
 
 def _is_first_of(market: Market, context: dg.ComponentLoadContext) -> bool:

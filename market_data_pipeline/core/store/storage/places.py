@@ -52,7 +52,7 @@ def folder_at(text: str | Path) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
-        raise UsageError(f"{text} has no home folder here to begin with; give an absolute path") from None
+        raise UsageError(f"{text} cannot be used: there is no such home folder; give an absolute path") from None
 
 
 def storage_of(path: P) -> Storage[P]:
