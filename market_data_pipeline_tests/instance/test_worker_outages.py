@@ -1,6 +1,8 @@
 """Workers whose Postgres, Redis or run's process goes away in the middle: no run is lost, and each says one line."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -103,6 +105,24 @@ def test_what_a_short_run_counted_is_kept(worker: MarketData, places: Places, tm
             run = hand_over(instance)
             wait_until(partial(is_done, instance, run), 60)
         wait_until(lambda: counts_in(places.folder).get(COUNTED) == 3)
+
+
+def test_a_run_whose_process_is_killed_is_named_in_one_line(
+    worker: MarketData, places: Places, tmp_path: Path, postgres: str
+) -> None:
+    with ExitStack() as stack:
+        url, name = stack.enter_context(broker_queue("redis"))
+        write_home(tmp_path / "home", postgres, name, url)
+        lines = stack.enter_context(lines_of(worker, url))
+        read_to("takes runs", lines)
+        places.hold("step")
+        with open_instance(tmp_path / "home") as instance:
+            run = hand_over(instance)
+        os.kill(places.wait_for("step"), signal.SIGKILL)
+        said = read_to(f"the process of run {run.run_id} was ended", lines)
+    said += read_to("Warm shutdown", lines)
+    assert "SIGKILL" in "".join(said)
+    assert "Traceback" not in "".join(said)
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import SecurityWarning
-from celery.signals import after_setup_logger, celeryd_after_setup, worker_ready
+from celery.exceptions import SecurityWarning, WorkerLostError
+from celery.signals import after_setup_logger, celeryd_after_setup, task_failure, worker_ready
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance.ref import InstanceRef
@@ -46,6 +46,7 @@ _WORKERS = __name__.rpartition(".")[0]
 
 # A run that waits for Postgres with its first beat is not lost. Dagster gives it up after `start_timeout_seconds`.
 _PATIENCE_S, _PAUSE_S = 900, 2
+_ARGUMENT = "execute_job_args_packed"  # of Dagster's task
 # A run that Postgres keeps from beginning so often stays as it is; Dagster gives it up then.
 _MOST_BEGINNINGS = 5
 
@@ -85,6 +86,7 @@ def work(home: Path, root: StorePath, *, runs: int, on_ready: Callable[[], None]
     logging.getLogger("market_data_pipeline").setLevel(logging.WARNING)
     logging.getLogger(_WORKERS).setLevel(logging.INFO)
     after_setup_logger.connect(_leave_days_to_the_log)
+    task_failure.connect(_tell_of_a_killed_run)
     # Celery warns of root because of messages that are pickled. These are JSON.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     # Not by Celery's command line, which takes variables such as APP and BROKER_URL before what it is given.
@@ -104,6 +106,19 @@ def _leave_days_to_the_log(logger: logging.Logger, **_: Any) -> None:
     """Let the terminal show what the worker says, and warnings; a line for each loaded day is in loader.log."""
     for handler in logger.handlers:
         handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(_WORKERS))
+        handler.addFilter(lambda record: not _is_of_a_killed_run(record))
+
+
+def _is_of_a_killed_run(record: logging.LogRecord) -> bool:
+    """Whether Celery says that the process of a run has ended, with two tracebacks and without the run."""
+    error = record.exc_info[1] if record.exc_info else None
+    return isinstance(getattr(error, "exc", error), WorkerLostError)
+
+
+def _tell_of_a_killed_run(exception: BaseException, kwargs: dict[str, Any], **_: Any) -> None:
+    if isinstance(exception, WorkerLostError):
+        run_id = unpack_value(kwargs[_ARGUMENT], as_type=ExecuteRunArgs).run_id
+        _log.error("the process of run %s was ended (%s); Dagster notes that within a minute", run_id, exception)
 
 
 def app_of(home: Path) -> Celery:
