@@ -60,6 +60,16 @@ def load_due(settings: Settings, due: DueDays, on_start: OnStart, on_day: OnDay)
     return [*failed, *([f"{dataset.name}: {report.error}"] if report.error else [])]
 
 
+def _said_of(error: Exception) -> str:
+    from sqlalchemy.exc import DBAPIError
+
+    from market_data_pipeline.instance.events.batches import refusal_text
+
+    if isinstance(error, DBAPIError):
+        return f"Dagster's database takes no entry of live mode ({refusal_text(error)}); it gets what is new later"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class DagsterThread:
     """A thread that records updates in Dagster and loads due days, one task after the other."""
 
@@ -123,7 +133,7 @@ class DagsterThread:
             task()
         except Exception as error:  # live mode goes on storing klines, whatever fails in Dagster
             _log.exception("live mode could not record an update in Dagster, or load a day")
-            self._on_trouble(" ".join(str(error).split()) or type(error).__name__)
+            self._on_trouble(_said_of(error))
 
     def _record(self, dataset: Dataset, update: Update) -> None:
         from market_data_pipeline.defs.live_events import LiveEvents  # takes seconds

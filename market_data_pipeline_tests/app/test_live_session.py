@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+import yaml
 
 from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.live import LiveReport, LiveRequest, follow, mark
@@ -16,10 +18,12 @@ from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.instance.names import KLINES
+from market_data_pipeline.instance.postgres_storage import BatchedPostgresStorage
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.app.conftest import Load
-from market_data_pipeline_tests.support import NOON, Simulate
+from market_data_pipeline_tests.servers import Link
+from market_data_pipeline_tests.support import NOON, Simulate, wait_until
 
 
 @pytest.fixture
@@ -111,6 +115,36 @@ def test_what_dagster_refused_is_told_once_more_at_the_end(load: Load, settings:
     assert len(troubles) == 1
     with runs.open_instance(home) as instance:
         assert instance.get_materialized_partitions(asset_key(dataset, KLINES)) == {"2024-05-13"}
+
+
+def test_a_database_that_goes_away_is_told_in_one_line(
+    load: Load, settings: Settings, tmp_path: Path, postgres: str, link: Link
+) -> None:
+    through = sa.make_url(postgres).set(host="127.0.0.1", port=link.port).render_as_string(hide_password=False)
+    storage = {"module": BatchedPostgresStorage.__module__, "class": BatchedPostgresStorage.__name__}
+    home, troubles = tmp_path / "other", list[str]()
+    home.mkdir()
+    written = {"storage": {"custom": storage | {"config": {"postgres_url": through}}}}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    dataset = load("2024-05-12", "2024-05-14").dataset
+    entries = tuple(store_of(settings).open(dataset).entries.values())
+
+    def recorded() -> set[str]:
+        with runs.open_instance(home) as instance:
+            return set(instance.get_materialized_partitions(asset_key(dataset, KLINES)))
+
+    known = settings.model_copy(update={"dagster_home": home})
+    with DagsterThread(known, troubles.append, pytest.fail) as thread:
+        thread.record(dataset, Update(dataset.name, None, entries=entries[:1]))
+        wait_until(lambda: recorded() == {"2024-05-12"}, 60)
+        link.cut()
+        thread.record(dataset, Update(dataset.name, None, entries=entries[1:]))
+        wait_until(lambda: bool(troubles), 60)
+        link.mend()
+    assert troubles[0].startswith("Dagster's database takes no entry of live mode (connection to server at ")
+    assert "\n" not in troubles[0]
+    assert "Background on this error" not in troubles[0]
+    assert recorded() == {"2024-05-12", "2024-05-13"}
 
 
 def updated(load: Load, settings: Settings) -> tuple[Dataset, Update]:
