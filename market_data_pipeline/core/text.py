@@ -4,6 +4,7 @@ Belongs here: one function for each kind of value that several faces show. Does 
 (`klines.days.iso`).
 """
 
+import errno
 import re
 from collections.abc import Mapping, Sequence
 
@@ -57,6 +58,8 @@ def refusal_of_disk(error: OSError) -> str:
         return f"{what}; {cure}"
     if "://" in str(error.filename):
         return f"{what}; check the network, the bucket and the credentials"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{what}; run this as the user who owns it, or make it yours (chown)"
     return f"{what}; check that the disk is not full and that you may write to the folder"
 
 
