@@ -294,6 +294,12 @@ def test_the_end_of_live_mode_by_an_error_is_told_until_it_is_followed_again(run
     }
 
 
+def test_nothing_is_said_of_an_end_of_live_mode_that_never_began(run: MarketData) -> None:
+    dataset_in(run)
+    text = seen(examined(run, 0))["errors last errors"]
+    assert text == "none: no error of live mode, and no failed day that was not loaded later"
+
+
 def test_a_live_dataset_that_nobody_follows_is_told(run: MarketData) -> None:
     files = dataset_in(run)
     files.mark_live(True)

@@ -60,7 +60,7 @@ def errors(settings: Settings) -> Iterator[Line]:
         cure = f"run market-data --market {failed.market} --pair {failed.pair} {window}"
         yield Line(SECTION, what, f"failed at {failed.at}: {failed.why}", cure)
     if not count:
-        yield Line(SECTION, "last errors", "none: live mode ended in order, each failed day was loaded later")
+        yield Line(SECTION, "last errors", "none: no error of live mode, and no failed day that was not loaded later")
 
 
 def live(settings: Settings) -> Iterator[Line]:
