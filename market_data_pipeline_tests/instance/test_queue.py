@@ -1,5 +1,6 @@
 """Runs of parts in Dagster's queue: which one counts, how much is read for it, and that none is left behind."""
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,7 +76,25 @@ def test_runs_of_former_loads_are_not_read_for_a_part_that_has_a_newer_one(
     assert read <= 500
 
 
+def test_on_postgres_the_newest_runs_are_the_same(
+    tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text(json.dumps({"storage": {"postgres": {"postgres_url": postgres}}}))
+    with open_instance(tmp_path) as instance:
+        require_counts(instance)
+        part = part_of("DDDUSDT")
+        wanted = [add(instance, part, status) for status in (DONE, STARTED)][-1]
+        [found] = newest_runs(instance, [part])
+        assert found is not None and found.dagster_run.run_id == wanted
+        assert newest_runs(instance, [part], created_after=found.create_timestamp + timedelta(seconds=1)) == [None]
+
+
 def test_each_part_counts_once_with_the_state_of_its_newest_run(instance: dg.DagsterInstance) -> None:
+    require_counts(instance)
+
+
+def require_counts(instance: dg.DagsterInstance) -> None:
     assert counts(instance) == {}
     for status in (FAILED, DONE):
         add(instance, part_of("AAAUSDT"), status)
