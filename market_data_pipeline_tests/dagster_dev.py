@@ -20,9 +20,10 @@ import requests
 
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
+from market_data_pipeline_tests.support import PATIENCE
 
 CHECKOUT = Path(__file__).parents[1]
-_PATIENCE_S = 180
+_PATIENCE_S = 180 * PATIENCE
 
 
 @dataclass(frozen=True)

@@ -174,8 +174,8 @@ def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:
 
 
 def without_progress(stderr: str) -> str:
-    """What a command wrote to stderr, less the progress lines of a load or an export that takes seconds."""
-    progress = re.compile(r"(spot|futures) \S+: \d+ of \d+ days?, |exporting \S+, \d+ of \d+$")
+    """What a command wrote to stderr, less the progress lines of a load, runs or an export that take seconds."""
+    progress = re.compile(r"(spot|futures) \S+: \d+ of \d+ days?, |[\d,]+ of [\d,]+ runs?: |exporting \S+, \d+ of \d+$")
     return "".join(line for line in stderr.splitlines(keepends=True) if not progress.match(line))
 
 

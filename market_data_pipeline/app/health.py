@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable, StoreError
+from market_data_pipeline.core.errors import MarketDataError, SourceUnavailable, StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.klines.pair import token_of
@@ -35,7 +35,7 @@ from market_data_pipeline.instance.composition import (
     opener_of,
     store_of,
 )
-from market_data_pipeline.instance.home import EVENT_INDEX, INSTANCE_FILE
+from market_data_pipeline.instance.home import EVENT_INDEX, INSTANCE_FILE, require_found
 from market_data_pipeline.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -194,7 +194,10 @@ def _live_of(settings: Settings, store: Store, market: Market, datasets: Sequenc
 def dagster_sign(home: Path) -> Sign:
     """Whether the Dagster home can be written, its settings parsed and its event log opened. Imports no Dagster."""
     try:
+        require_found(home)
         FOLDER.require_writable(existing_of(home))
+    except UsageError as error:
+        return Sign("dagster", ok=False, detail=str(error))
     except MarketDataError:
         return Sign("dagster", ok=False, detail=f"cannot write to {home}; set DAGSTER_HOME to a folder you own")
     try:

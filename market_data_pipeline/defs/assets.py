@@ -12,7 +12,7 @@ from functools import cache, partial
 import dagster as dg
 from pydantic import Field
 
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
@@ -25,6 +25,7 @@ from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.records import FORMAT
 from market_data_pipeline.core.store.status import status_of
+from market_data_pipeline.core.text import refusal_of_disk
 from market_data_pipeline.defs.metadata import column_schema, combined_event, combined_metadata, manifest_metadata
 from market_data_pipeline.defs.partitions import partitions_of, span_of
 from market_data_pipeline.defs.recorder import DayRecorder
@@ -167,7 +168,7 @@ def _asset(
         keys_by_input_name=before,
         keys_by_output_name={"result": key},
         node_def=dg.OpDefinition(
-            partial(materialize, dataset, tools),
+            partial(_told, materialize, dataset, tools),
             op_name(dataset, name),
             ins=dict.fromkeys(before, AFTER),
             outs={"result": dg.Out()},
@@ -190,6 +191,20 @@ def _asset(
         ],
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
     )
+
+
+def _told(
+    materialize: Callable[..., Iterator[dg.MaterializeResult]],
+    dataset: Dataset,
+    tools: Tools,
+    context: dg.AssetExecutionContext,
+    before: object,
+) -> Iterator[dg.MaterializeResult]:
+    """Materialize; an error of the disk is told as commands tell it. Python doubles each backslash of a path."""
+    try:
+        yield from materialize(dataset, tools, context, before)
+    except OSError as error:
+        raise StoreUnavailable(refusal_of_disk(error)) from error
 
 
 def _load(

@@ -4,6 +4,7 @@ Belongs here: creating the folder with the project's `dagster.yaml`, its id, the
 Does not belong here: the databases (`databases`), the instance itself (`runs`).
 """
 
+import glob
 import re
 import sys
 import uuid
@@ -31,14 +32,26 @@ _WRONG_CONFIG = "DagsterInvalidConfigError"
 _UNSET, _MOST_CHARACTERS = re.compile(r'environment variable "(\w+)" which is not set'), 300
 
 
+def require_found(home: Path) -> None:
+    """Raise UsageError if Dagster would not find a `dagster.yaml` in the folder, and silently take its defaults."""
+    # It is looked for by `dagster._utils.yaml_utils.load_yaml_from_globs`.
+    if glob.escape(str(home)) != str(home):
+        raise UsageError(
+            f"{home} cannot be the Dagster home, as Dagster takes `*`, `?` and `[` in its path for a pattern; "
+            "set DAGSTER_HOME to another folder"
+        )
+
+
 def prepare_home(home: Path) -> None:
     """Create the folder and copy the project's `dagster.yaml` into it, unless they exist.
 
     A `dagster.yaml` of an older version gets the present name of the storage class.
 
     Raises:
+        UsageError: Dagster would not find a `dagster.yaml` in the folder.
         StoreUnavailable: the folder cannot be written.
     """
+    require_found(home)
     try:
         home.mkdir(parents=True, exist_ok=True)
         content = _content(home)

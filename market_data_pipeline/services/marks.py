@@ -20,11 +20,11 @@ def end_marked(value: str, within_s: float) -> int:
     """
     processes = list(_marked(value))
     for process in processes:
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError):
             process.terminate()
     _, alive = psutil.wait_procs(processes, timeout=within_s)
     for process in alive:
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError):
             process.kill()
     psutil.wait_procs(alive, timeout=within_s)
     return len(processes)

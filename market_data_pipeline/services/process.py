@@ -147,9 +147,10 @@ class ServiceProcess:
         ):
             return True
         self._worker_checked_at = now
-        has = any(self._service.worker in " ".join(_command_of(child)) for child in _children_of(self.process))
+        commands = [_command_of(child) for child in _children_of(self.process)]
+        has = any(self._service.worker in command for command in commands if command)
         self._had_worker |= has
-        return has or not self._had_worker
+        return has or not self._had_worker or None in commands
 
     def _schedule_restart(self, ending: str) -> str:
         lived_s = time.monotonic() - self._started_at
@@ -172,12 +173,15 @@ def _ending(code: int) -> str:
 def _children_of(process: psutil.Process) -> list[psutil.Process]:
     try:
         return process.children(recursive=True)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return []
 
 
-def _command_of(process: psutil.Process) -> list[str]:
+def _command_of(process: psutil.Process) -> str | None:
+    """The words of the process; None if they cannot be read now, as of one that begins or ends on Windows."""
     try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+    except (psutil.Error, OSError):
+        return None

@@ -53,6 +53,12 @@ def test_a_damaged_dagster_home(load: Load, settings: Settings, target: Target, 
     assert str(settings.home) in bad(settings, target)["dagster"]
 
 
+def test_a_dagster_home_in_which_dagster_finds_no_settings(tmp_path: Path, settings: Settings, target: Target):
+    elsewhere = settings.model_copy(update={"dagster_home": tmp_path / "of [mine]" / "dagster"})
+    assert bad(elsewhere, target).keys() == {"dagster"}
+    assert "set DAGSTER_HOME to another folder" in bad(elsewhere, target)["dagster"]
+
+
 def test_a_dagster_home_that_cannot_be_made(tmp_path: Path, settings: Settings, target: Target):
     (tmp_path / "mine").write_bytes(b"")
     elsewhere = settings.model_copy(update={"dagster_home": tmp_path / "mine" / "dagster"})

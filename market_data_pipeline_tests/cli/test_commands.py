@@ -769,9 +769,11 @@ def test_a_simulated_exchange_that_cannot_be_is_refused_in_one_line(
     assert_refused(market_data()("simulate", *arguments), *words)
 
 
-def test_brackets_in_a_path_are_printed_as_they_are(run: MarketData, three_days: Path) -> None:
+def test_brackets_in_a_path_are_printed_as_they_are(run: MarketData, three_days: Path, tmp_path: Path) -> None:
     run.root = run.root / "[red]a[/red] [b]"  # a folder `[red]a[`, and one in it
     shutil.copytree(three_days, run.root)
+    assert_refused(run(*SPOT, "backfill", *THREE_DAYS), str(run.root / "dagster"), "DAGSTER_HOME")
+    run.env = {"DAGSTER_HOME": str(tmp_path / "home")}
     (folder(run) / "chunks" / "[bold]stray[0]").write_bytes(b"")
     (folder(run) / "manifest.json").write_bytes(b"[/]")
     for command in ("health", "status", "verify", "combine"):

@@ -36,8 +36,8 @@ in_no_wine = pytest.mark.skipif(IN_WINE, reason="Wine ends a thread at Ctrl-Brea
 
 @pytest.fixture
 def fast(simulate: Simulate) -> RunningExchange:
-    """An exchange on whose clock a minute passes each second."""
-    return simulate(now=EVENING, speed=60, weights=False)
+    """An exchange on whose clock a minute passes each second; as many times as long where tests wait longer."""
+    return simulate(now=EVENING, speed=60 / PATIENCE, weights=False)
 
 
 def manifest_of(root: Path, market: str = "spot", token: str = "ETHUSDT") -> dict[str, dict[str, object]]:

@@ -20,7 +20,7 @@ from typer.testing import Result
 from market_data_pipeline.services.marks import MARK
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.dagster_dev import CHECKOUT, answers, free_port
-from market_data_pipeline_tests.stopping import OWN_CONSOLE, stop
+from market_data_pipeline_tests.stopping import IN_WINE, OWN_CONSOLE, interrupt, stop
 from market_data_pipeline_tests.support import PATIENCE, MarketData, Simulate, chunk_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -79,12 +79,12 @@ class Up:
 
     def backfill(self) -> str:
         body = {"market": "spot", "pair": "BTC/USDT", "start": "2022-03-01", "end": "2024-03-01"}
-        response = requests.post(f"{self.url}/backfill", json=body, timeout=60)
+        response = requests.post(f"{self.url}/backfill", json=body, timeout=60 * PATIENCE)
         assert response.status_code == 202, response.text
         return str(response.json()["run_id"])
 
     def status(self, run_id: str) -> str:
-        return str(requests.get(f"{self.url}/runs/{run_id}", timeout=30).json()["status"])
+        return str(requests.get(f"{self.url}/runs/{run_id}", timeout=30 * PATIENCE).json()["status"])
 
 
 def command_of(process: psutil.Process) -> str:
@@ -194,7 +194,7 @@ def test_whatever_is_killed_comes_back_and_at_the_end_runs_in_flight_and_all_pro
     assert up.status(run_id) == "running"
 
     warned = up.warned
-    stop(up.process)
+    (interrupt if IN_WINE else stop)(up.process)  # Wine ends a thread at Ctrl-Break, whatever handles it there
     assert up.process.wait(60 * PATIENCE) == 0
     assert marked(up.root) == []
     assert up.warned == warned
@@ -214,7 +214,7 @@ def test_what_a_killed_one_left_behind_is_ended_by_the_next(
     start: Callable[[], Up], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     up = start()
-    run_id = up.backfill()
+    run_id = up.wait_for(lambda: new_run(up))
     up.wait_for(lambda: len(chunk_files(up.root)) >= 3)
     up.process.kill()
     up.process.wait()
@@ -259,7 +259,7 @@ def test_a_symbol_without_a_default_dataset_is_said_and_a_dataset_that_a_command
 def assets_of(up: Up) -> list[list[str]]:
     """The keys of the assets that the Dagster UI shows."""
     query = {"query": "{ assetNodes { assetKey { path } } }"}
-    answer = requests.post(f"http://127.0.0.1:{up.dagster_port}/graphql", json=query, timeout=30)
+    answer = requests.post(f"http://127.0.0.1:{up.dagster_port}/graphql", json=query, timeout=30 * PATIENCE)
     return [node["assetKey"]["path"] for node in answer.json()["data"]["assetNodes"]]
 
 
