@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import psutil
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance import runs
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
@@ -91,6 +95,9 @@ def test_what_is_underway_is_not_submitted_again_by_whoever(run: MarketData) -> 
     assert len(found) == len(parts_of(found)) == 3
     assert {one.tags["market_data/universe"] for one in found} == {"all"}
     assert "3 underway before" in run(*apply).stdout
+    Store(run.root).create(Market.FUTURES, "AAA/USDT", zone=parse_zone("UTC"), start=date(2023, 12, 20))
+    result = json.loads(run(*apply, "--json").stdout.splitlines()[-1])
+    assert (result["underway"], result["marked"], result["unmarked"]) == (3, ["futures AAA/USDT"], [])
     # Other days of the same year wait for the run of some of them.
     one = run("--pair", "AAA/USDT", "backfill", "--start", "2024-01-05", "--end", "2024-01-07", "--runs")
     assert "1 underway before" in one.stdout

@@ -13,6 +13,7 @@ from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, exit_unless, fail
 
 if TYPE_CHECKING:
     from market_data_pipeline.app.backfill import BackfillRequest
+    from market_data_pipeline.app.market.fanout import FannedOut
     from market_data_pipeline.app.targets import Target
     from market_data_pipeline.core.klines.dataset import Market
     from market_data_pipeline.core.proof.prove import Proof
@@ -42,27 +43,13 @@ def backfill_many(settings: "Settings", requests: "Sequence[BackfillRequest]", *
 
 
 def fan_out(
-    settings: "Settings",
-    requests: "Sequence[BackfillRequest]",
-    universe: str | None = None,
-    *,
-    wait: bool,
-    as_json: bool,
+    settings: "Settings", requests: "Sequence[BackfillRequest]", universe: str | None, *, wait: bool, as_json: bool
 ) -> None:
     """Submit the runs that load several datasets, wait for them if asked, and print what became of them."""
-    from market_data_pipeline.app.market import fanout
     from market_data_pipeline.cli.market import runs
 
     started_at = time.monotonic()
-    with runs.run_progress(as_json=as_json) as progress:
-        done = fanout.fan_out(
-            settings,
-            requests,
-            universe=universe,
-            wait=wait,
-            on_submitted=progress.on_submitted,
-            on_states=progress.on_states,
-        )
+    done = _fanned_out(settings, requests, universe, wait=wait, as_json=as_json)
     runs.print_fanned_out(done, time.monotonic() - started_at, as_json=as_json)
     exit_unless(done.ok)
 
@@ -70,15 +57,41 @@ def fan_out(
 def submit_universe(settings: "Settings", universe: "Universe", *, wait: bool, as_json: bool) -> None:
     """Apply a universe by runs, print what became of them, and set the marks of the datasets that there are then."""
     from market_data_pipeline.app.market.universe import mark_universe, requests_of_universe
-    from market_data_pipeline.cli.market import reports
+    from market_data_pipeline.cli.market import reports, runs
 
     of_universe, requests = requests_of_universe(settings, universe)
+    started_at = time.monotonic()
     try:
-        fan_out(of_universe, requests, universe.name, wait=wait, as_json=as_json)
+        done = _fanned_out(of_universe, requests, universe.name, wait=wait, as_json=as_json)
     finally:
+        seconds = time.monotonic() - started_at
         marks = mark_universe(of_universe, universe, [request.target for request in requests])
-        if not as_json:
-            reports.print_marks(*marks)
+    runs.print_fanned_out(done, seconds, marks, as_json=as_json)
+    if not as_json:
+        reports.print_marks(*marks)
+    exit_unless(done.ok)
+
+
+def _fanned_out(
+    settings: "Settings",
+    requests: "Sequence[BackfillRequest]",
+    universe: str | None,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> "FannedOut":
+    from market_data_pipeline.app.market import fanout
+    from market_data_pipeline.cli.market import runs
+
+    with runs.run_progress(as_json=as_json) as progress:
+        return fanout.fan_out(
+            settings,
+            requests,
+            universe=universe,
+            wait=wait,
+            on_submitted=progress.on_submitted,
+            on_states=progress.on_states,
+        )
 
 
 def show_runs(settings: "Settings", market: str | None, *, as_json: bool) -> None:

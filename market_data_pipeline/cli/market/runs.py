@@ -4,7 +4,7 @@ Belongs here: how many runs are submitted and in which state, a table of what fa
 this process (`progress`, `reports`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,8 +14,12 @@ from market_data_pipeline.app.market.fanout import FannedOut
 from market_data_pipeline.cli.console import out, plain_console, print_json, print_warnings, talk
 from market_data_pipeline.cli.lines.others import RunLines
 from market_data_pipeline.cli.progress import Log, stderr_console
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.queue.parts import State
+
+Marks = tuple[Sequence[Dataset], Sequence[Dataset]]
+"""The datasets that live mode follows now and did not before, and the other way round."""
 
 _MOST_LINES = 40
 # A reason is one line, which a terminal may wrap and `grep` must find.
@@ -83,13 +87,13 @@ def states_text(states: Mapping[State, int]) -> str:
     return ", ".join(f"{states[state]:,} {state}" for state in State if states.get(state)) or "none"
 
 
-def print_fanned_out(done: FannedOut, seconds: float, *, as_json: bool = False) -> None:
-    """Print how many runs were submitted, what became of them, and what failed and why."""
+def print_fanned_out(done: FannedOut, seconds: float, marks: Marks | None = None, *, as_json: bool = False) -> None:
+    """Print how many runs were submitted, what became of them, and what failed and why; as JSON with the marks set."""
     print_warnings(done.warnings)
     if as_json:
-        from market_data_pipeline.app.market.as_json import fanned_json
+        from market_data_pipeline.app.market.as_json import fanned_json, marks_json
 
-        print_json(fanned_json(done, seconds))
+        print_json(fanned_json(done, seconds) | (marks_json(*marks) if marks else {}))
         return
     parts = [
         (len(done.submitted), "submitted"),
