@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from market_data_pipeline.app import live
 from market_data_pipeline.app.backfill import OnDay, OnStart
@@ -30,14 +31,16 @@ from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import count_text, told_of
 from market_data_pipeline.instance.names import sensor_name
 from market_data_pipeline.services.signals import set_on_stop
 from market_data_pipeline.settings import Settings
 
 _MOST_TROUBLES = 5
-# What fits on a screen, with the lines below the table.
+# What fits on a screen, with the lines above the table.
 _MOST_ROWS = 25
+# Narrower terminals have no room for problems beside the other columns.
+_LEAST_WIDTH = 80
 
 
 @dataclass(slots=True)
@@ -62,7 +65,7 @@ class LiveTable:
         self._footer: dict[str, str] = {}
         self._troubles: list[str] = []
         self._lock = threading.Lock()
-        self._live = Live(console=console, auto_refresh=False, get_renderable=self._table)
+        self._live = Live(console=console, auto_refresh=False, get_renderable=self._shown)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -101,7 +104,7 @@ class LiveTable:
         self._console.print(", ".join(parts))
 
     def on_trouble(self, line: str) -> None:
-        """Show a problem below the table, with the last few others, or print it as a line."""
+        """Show a problem above the table, with the last few others, or print it as a line."""
         with self._lock:
             self._troubles = [*self._troubles, f"{time.strftime('%H:%M:%S')} {line}"][-_MOST_TROUBLES:]
         if self._console.is_terminal:
@@ -109,30 +112,40 @@ class LiveTable:
         else:
             self._console.print(styled((line, "yellow")))
 
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for name in ("market", "pair", "newest kline", "lag", "revised", ""):
-            table.add_column(name, justify="right" if name in {"lag", "revised"} else "left", no_wrap=bool(name))
+    def _shown(self) -> Group:
+        """What is said above the table, as a terminal that is too low shows the beginning, and the table."""
         with self._lock:
             rows = sorted(self._rows.values(), key=lambda row: not _problem_of(row.update))
             if len(rows) > _MOST_ROWS:
                 # Of many, those that are late or have a problem, then the slowest.
                 rows.sort(key=lambda row: (not _problem_of(row.update), -row.lag_s))
-            for row in rows[:_MOST_ROWS]:
-                newest = row.update.last_open_ms if row.update else None
-                table.add_row(
-                    row.dataset.market.value,
-                    row.dataset.pair,
-                    "-" if newest is None else iso(newest),
-                    f"{row.lag_s:.2f} s" if row.lag_s else "-",
-                    f"{row.revised:,}" if row.revised else "-",
-                    styled((_problem_of(row.update), "yellow")),
-                )
-            more = [_totals(rows)] if len(rows) > _MOST_ROWS else []
             footer = "; ".join(self._footer.values()) or "waiting for the end of the minute"
-            table.caption = "\n".join([*more, footer, *self._troubles])
-        table.caption_justify = "left"
-        return table
+            lines = [*([_totals(rows)] if len(rows) > _MOST_ROWS else []), footer, *self._troubles]
+            shown = rows[:_MOST_ROWS]
+            has_room = self._console.width >= _LEAST_WIDTH
+            if not has_room:
+                problems = [(row.dataset.name, _problem_of(row.update)) for row in shown]
+                lines += [told_of(name, problem) for name, problem in problems if problem][:_MOST_TROUBLES]
+            # The console wraps nothing by itself, so that a pipe has one line for each.
+            text = Text("\n".join(lines), style="table.caption", no_wrap=False, overflow="fold")
+            return Group(text, _table_of(shown, with_problems=has_room))
+
+
+def _table_of(rows: Sequence[_Row], *, with_problems: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("market", "pair", "newest kline", "lag", "revised"):
+        table.add_column(name, justify="right" if name in {"lag", "revised"} else "left", no_wrap=True)
+    for row in rows:
+        newest = row.update.last_open_ms if row.update else None
+        cells: list[RenderableType] = [
+            row.dataset.market.value,
+            row.dataset.pair,
+            "-" if newest is None else iso(newest),
+            f"{row.lag_s:.2f} s" if row.lag_s else "-",
+            f"{row.revised:,}" if row.revised else "-",
+        ]
+        table.add_row(*cells, *([styled((_problem_of(row.update), "yellow"))] if with_problems else []))
+    return table
 
 
 def follow(settings: Settings, request: LiveRequest, *, as_json: bool = False) -> LiveReport:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from market_data_pipeline.cli.console import plain_console
 from market_data_pipeline.cli.live_table import LiveTable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
@@ -177,5 +178,25 @@ def test_the_live_table_of_500_pairs_has_the_sum_and_those_with_a_problem() -> N
     with table:
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) < 40
-    assert "N321/USDT" in lines[1] and "it broke" in lines[1]
     assert "all 500 pairs: 499 klines, slowest 0.70 s, 1 failed" in "\n".join(lines)
+    [header] = [number for number, line in enumerate(lines) if "newest kline" in line]
+    assert "N321/USDT" in lines[header + 1] and "it broke" in lines[header + 1]
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_the_live_table_says_all_of_a_long_problem_also_in_a_narrow_and_low_terminal(columns: int) -> None:
+    datasets = [Dataset(Market.FUTURES, f"N{number}/USDT", parse_zone("UTC"), date(2024, 5, 1)) for number in range(25)]
+    console = plain_console(
+        file=io.StringIO(), width=columns, height=24, force_terminal=True, color_system=None, soft_wrap=True
+    )
+    table, market = LiveTable(datasets, console), _Market()
+    error = "the exchange says something long about this pair that nobody has expected; wait for the END-OF-ERROR"
+    table.on_update(market, 1_000_000, Update(datasets[7].name, 960_000, error=error))  # type: ignore[arg-type]
+    table.on_trouble(
+        "Dagster takes no events: the database is locked; end the process that holds it, then END-OF-TROUBLE"
+    )
+    with table:
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= columns + 20, lines  # with what moves the cursor
+    assert "END-OF-TROUBLE" in "\n".join(lines) and "END-OF-ERROR" in "\n".join(lines), lines
+    assert any("N7/USDT" in line and "1970-01-01T00:16Z" in line for line in lines), lines
