@@ -6,14 +6,13 @@ Runs of Dagster's public `execute_in_process` belong to no code location, so the
 functions used instead are imported at the top of this module, so an upgrade of Dagster that lacks one fails at once.
 """
 
-import io
 import os
 import sqlite3
 import sys
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.budgets import require_postgres_named
 from market_data_pipeline.instance.events.batches import REFUSALS, cause_of, refusal_text
 from market_data_pipeline.instance.events.outside import message_of, without_dagsters
+from market_data_pipeline.instance.events.stderr import held_unless_refused
 from market_data_pipeline.instance.home import prepare_home, refusal_of_settings
 from market_data_pipeline.instance.names import (
     KLINES,
@@ -135,23 +135,6 @@ def _refusal_named(home: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _stderr_unless_refused() -> Iterator[None]:
-    """Hold back what is written to stderr in the block, and drop it if the block ends with a refusal of the database.
-
-    Dagster prints each refusal with its SQL before it raises it.
-    """
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            yield
-    except REFUSALS:
-        said.truncate(0)
-        raise
-    finally:
-        sys.stderr.write(said.getvalue())
-
-
 def _end_orphans(instance: DagsterInstance) -> None:
     """Report runs as failed whose process was killed: they run in that process, so nothing else ends them."""
     home = Path(instance.root_directory)
@@ -231,7 +214,7 @@ def _run(
     configs = {name: {"config": values} for name, values in ops.items()}
     run_id = str(uuid.uuid4())
     home = Path(instance.root_directory)
-    with alive.held(home, run_id), _stderr_unless_refused():
+    with alive.held(home, run_id), held_unless_refused():
         created = instance.create_run_for_job(
             job_def=job,
             run_id=run_id,
