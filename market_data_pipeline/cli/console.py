@@ -7,10 +7,11 @@ Belongs here: what every command prints the same way. Does not belong here: resu
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from market_data_pipeline.core.text import told_of
@@ -31,6 +32,8 @@ def plain_console(**options: Any) -> Console:
     return _Plain(highlight=False, markup=False, emoji=False, **options)
 
 
+# A row is one line, which a terminal may wrap and `grep` must find.
+_WIDEST = 500
 out = plain_console(soft_wrap=True)
 talk = plain_console(stderr=True, soft_wrap=True)
 
@@ -55,6 +58,19 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 def failed_line(name: str, problem: str) -> Text:
     """The line of a dataset, or of a day of it, that failed."""
     return styled(("failed:", "red"), f" {told_of(name, problem)}")
+
+
+def table_of(columns: Iterable[str], *, right: Collection[str] = ()) -> Table:
+    """A table without rows and lines; the columns in `right` are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, no_wrap=True, justify="right" if name in right else "left")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout, as wide as its longest line."""
+    plain_console(width=max(out.width, _WIDEST)).print(table)
 
 
 def print_json(content: object) -> None:

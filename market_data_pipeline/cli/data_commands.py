@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, require_alone, require_way
+from market_data_pipeline.cli.load_options import (
+    INSTANT,
+    End,
+    Json,
+    Plan,
+    Runs,
+    Start,
+    Wait,
+    require_alone,
+    require_way,
+)
 from market_data_pipeline.cli.market import datasets as many
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, fail_unless_run, load_settings
 from market_data_pipeline.cli.research.commands import verify_snapshot
@@ -27,15 +37,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_INSTANT, _ZONE = "DATE|TIME", "ZONE|±HH:MM"
-Start = Annotated[
-    str | None,
-    typer.Option(metavar=_INSTANT, help="First minute: a date (local midnight) or an ISO time; all days if not given."),
-]
-End = Annotated[
-    str | None,
-    typer.Option(metavar=_INSTANT, help="First minute after the window, written the same way; all days if not given."),
-]
+_ZONE = "ZONE|±HH:MM"
 
 
 @app.command(epilog=examples("backfill"))
@@ -44,13 +46,13 @@ def backfill(
     start: Annotated[
         str | None,
         typer.Option(
-            metavar=_INSTANT,
+            metavar=INSTANT,
             help="First minute: a date (local midnight) or an ISO time; 2020-01-01T01:00Z if not given.",
         ),
     ] = None,
     end: Annotated[
         str | None,
-        typer.Option(metavar=_INSTANT, help="First minute after the window, written the same way; now if not given."),
+        typer.Option(metavar=INSTANT, help="First minute after the window, written the same way; now if not given."),
     ] = None,
     chunk_size: Annotated[
         int | None, typer.Option(metavar="ROWS", help="Rows per Parquet row group; the whole day if not given.")

@@ -22,7 +22,7 @@ from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live import LiveReport, LiveRequest
 from market_data_pipeline.app.market.live import find_or_create_datasets
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.cli.console import out, print_json, print_warnings, styled, talk
+from market_data_pipeline.cli.console import out, print_json, print_warnings, styled, table_of, talk
 from market_data_pipeline.cli.lines.live import LiveLines
 from market_data_pipeline.cli.progress import day_progress
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -132,9 +132,7 @@ class LiveTable:
 
 
 def _table_of(rows: Sequence[_Row], *, with_problems: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("market", "pair", "newest kline", "lag", "revised"):
-        table.add_column(name, justify="right" if name in {"lag", "revised"} else "left", no_wrap=True)
+    table = table_of(("market", "pair", "newest kline", "lag", "revised"), right={"lag", "revised"})
     for row in rows:
         newest = row.update.last_open_ms if row.update else None
         cells: list[RenderableType] = [

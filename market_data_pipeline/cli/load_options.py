@@ -1,4 +1,4 @@
-"""Options behind the command that several commands have: `--json`, and the ways of a load.
+"""Options behind the command that several commands have: `--json`, the window, and the ways of a load.
 
 Belongs here: their names and texts, and which exclude each other. Does not belong here: options before the command
 (`options`), what is then done (`market`).
@@ -8,6 +8,15 @@ from typing import Annotated
 
 import typer
 
+INSTANT = "DATE|TIME"
+Start = Annotated[
+    str | None,
+    typer.Option(metavar=INSTANT, help="First minute: a date (local midnight) or an ISO time; all days if not given."),
+]
+End = Annotated[
+    str | None,
+    typer.Option(metavar=INSTANT, help="First minute after the window, written the same way; all days if not given."),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON: what happens, an object a line, and the result as the last line.")
 ]

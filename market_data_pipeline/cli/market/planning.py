@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
-from rich.table import Table
-
 from market_data_pipeline.app.as_json import plan_json
 from market_data_pipeline.app.backfill import BackfillRequest
 from market_data_pipeline.app.market.pairs import Asked
 from market_data_pipeline.app.market.planning import LoadPlan, plan_backfill
-from market_data_pipeline.cli.console import out, plain_console, print_json, print_warnings, talk
+from market_data_pipeline.cli.console import out, print_json, print_table, print_warnings, table_of, talk
 from market_data_pipeline.cli.outcome import exit_unless
 from market_data_pipeline.cli.progress import LOG_EVERY_S
 from market_data_pipeline.core.loading.cost import TO_LOAD, Cost
@@ -23,8 +21,6 @@ from market_data_pipeline.core.text import count_text, size_text, told_of
 from market_data_pipeline.settings import Settings
 
 _COLUMNS = ("pair", "days", "sources", "requests", "weight", "download", "store", "at the limit")
-# A reason is one line, which a terminal may wrap and `grep` must find.
-_WIDEST = 500
 
 
 def print_plan(settings: Settings, requests: Sequence[BackfillRequest], asked: Asked, *, as_json: bool) -> None:
@@ -40,14 +36,12 @@ def print_plan(settings: Settings, requests: Sequence[BackfillRequest], asked: A
 
 
 def _print_table(plan: LoadPlan) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in _COLUMNS:
-        table.add_column(name, no_wrap=True, justify="left" if name in {"pair", "days", "sources"} else "right")
+    table = table_of(_COLUMNS, right=set(_COLUMNS) - {"pair", "days", "sources"})
     total = plan.total
     for cost in (*plan.costs, *([total] if len(plan.costs) > 1 else [])):
         if not cost.error:
             table.add_row(*_cells(cost))
-    plain_console(width=_WIDEST).print(table)
+    print_table(table)
     for cost in plan.failed:
         out.print(f"  failed    {told_of(cost.name, cost.error or '')}")
     if plan.catalog.traffic.requests:

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from market_data_pipeline.app.combine import CombinedMany
 from market_data_pipeline.app.market.bulk import ManyReport
 from market_data_pipeline.app.market.pairs import ChangesSince
-from market_data_pipeline.cli.console import out, plain_console, print_json, talk
+from market_data_pipeline.cli.console import out, print_json, print_table, table_of, talk
 from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.catalog.renames import Rename, predecessor, successor
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from market_data_pipeline.app.market.universe import Applied
 
 _MOST_LINES = 40
-# A reason is one line, which a terminal may wrap and `grep` must find.
-_WIDEST = 500
 _PAIR_COLUMNS = ("pair", "symbol", "kind", "status", "first day", "last day", "lives", "renamed")
 
 
@@ -56,14 +52,12 @@ def print_many(report: ManyReport, seconds: float, *, as_json: bool = False) -> 
         out.print(f"  ... and {count_text(len(noted) - _MOST_LINES, 'more warning')}")
     out.print(f"  run       {report.run_id or 'none, as there was nothing to do'}")
     if failed:
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for name in ("failed", "days", "why"):
-            table.add_column(name, no_wrap=True)
+        table = table_of(("failed", "days", "why"))
         for one in failed:
             day, why = one.failed[0] if one.failed else ("", one.error or "")
             more = f" and {len(one.failed) - 1} more" if len(one.failed) > 1 else ""
             table.add_row(one.name, f"{day}{more}" or "all", one.error or why)
-        plain_console(width=_WIDEST).print(table)
+        print_table(table)
     if report.error:
         out.print(f"  error     {report.error}")
 
@@ -86,16 +80,15 @@ def print_combined_many(done: CombinedMany, *, as_json: bool = False) -> None:
 
         print_json(combined_many_json(done))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("pair", "outcome", "klines", "chunks", "size", "file"):
-        table.add_column(name, no_wrap=True, justify="right" if name in {"klines", "chunks", "size"} else "left")
+    columns = ("pair", "outcome", "klines", "chunks", "size", "file")
+    table = table_of(columns, right={"klines", "chunks", "size"})
     for one in done.results:
         if file := one.combined:
             outcome = "built" if file.built else "unchanged"
             sizes = (f"{file.rows:,}", f"{file.chunks:,}", size_text(file.size_bytes))
             table.add_row(one.name, outcome, *sizes, str(file.path))
     if table.rows:
-        plain_console(width=_WIDEST).print(table)
+        print_table(table)
     out.print(
         f"{count_text(len(done.results), 'pair')}: {len(done.results) - len(done.failed):,} good, "
         f"{len(done.failed):,} failed"
@@ -109,14 +102,12 @@ def print_universes(universes: Sequence[Universe]) -> None:
     if not universes:
         talk.print(f"no universe; write [universe.NAME] into {UNIVERSES_FILE} under the data root")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("universe", "market", "pairs", "zone", "start", "source", "live"):
-        table.add_column(name, no_wrap=True)
+    table = table_of(("universe", "market", "pairs", "zone", "start", "source", "live"))
     for each in universes:
         live = "-" if each.live is None else "yes" if each.live else "no"
         how = (each.zone or "-", each.start or "-", each.source or "-", live)
         table.add_row(each.name, each.market.value, " ".join(each.pairs), *how)
-    plain_console(width=_WIDEST).print(table)
+    print_table(table)
 
 
 def print_marks(marked: Sequence[Dataset], unmarked: Sequence[Dataset]) -> None:
@@ -133,12 +124,10 @@ def print_pairs(pairs: Sequence[ListedPair]) -> None:
     if not pairs:
         talk.print("no pair fits")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in _PAIR_COLUMNS:
-        table.add_column(name, no_wrap=True)
+    table = table_of(_PAIR_COLUMNS)
     for pair in pairs:
         table.add_row(*_pair_cells(pair))
-    plain_console(width=max(out.width, 300)).print(table)
+    print_table(table)
 
 
 def print_changes(since: ChangesSince) -> None:
@@ -148,13 +137,11 @@ def print_changes(since: ChangesSince) -> None:
     if since.changes.nothing:
         talk.print(f"nothing has changed since {since.since}")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("change", *_PAIR_COLUMNS):
-        table.add_column(name, no_wrap=True)
+    table = table_of(("change", *_PAIR_COLUMNS))
     for field in fields(since.changes):
         for pair in getattr(since.changes, field.name):
             table.add_row(field.name, *_pair_cells(pair))
-    plain_console(width=max(out.width, 300)).print(table)
+    print_table(table)
 
 
 def _pair_cells(pair: ListedPair) -> tuple[str, ...]:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from market_data_pipeline.app.market.fanout import FannedOut
-from market_data_pipeline.cli.console import out, plain_console, print_json, print_warnings, talk
+from market_data_pipeline.cli.console import out, print_json, print_table, print_warnings, table_of, talk
 from market_data_pipeline.cli.lines.others import RunLines
 from market_data_pipeline.cli.progress import Log, stderr_console
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -22,8 +21,6 @@ Marks = tuple[Sequence[Dataset], Sequence[Dataset]]
 """The datasets that live mode follows now and did not before, and the other way round."""
 
 _MOST_LINES = 40
-# A reason is one line, which a terminal may wrap and `grep` must find.
-_WIDEST = 500
 
 
 @contextmanager
@@ -110,12 +107,10 @@ def print_fanned_out(done: FannedOut, seconds: float, marks: Marks | None = None
     failed = [(part.name, part.days, why) for part, why in done.failed]
     failed += [(name, "all", why) for name, why in done.refused]
     if failed:
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for name in ("failed", "days", "why"):
-            table.add_column(name, no_wrap=True)
+        table = table_of(("failed", "days", "why"))
         for row in failed[:_MOST_LINES]:
             table.add_row(*row)
-        plain_console(width=_WIDEST).print(table)
+        print_table(table)
         if len(failed) > _MOST_LINES:
             out.print(f"... and {len(failed) - _MOST_LINES:,} more")
 

@@ -9,14 +9,12 @@ from typing import Annotated
 
 import typer
 
-from market_data_pipeline.cli.load_options import Json
+from market_data_pipeline.cli.load_options import End, Json, Start
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
 from market_data_pipeline.cli.shell.examples import examples
 from market_data_pipeline.cli.shell.values import one_of
 
 app = typer.Typer()
-
-_INSTANT = "DATE|TIME"
 
 
 @app.command(epilog=examples("export"))
@@ -36,18 +34,8 @@ def export(
             metavar="DIR", help="The folder: freqtrade's datadir, Lean's data, the path of the catalog, or any other."
         ),
     ],
-    start: Annotated[
-        str | None,
-        typer.Option(
-            metavar=_INSTANT, help="First minute: a date (local midnight) or an ISO time; all days if not given."
-        ),
-    ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option(
-            metavar=_INSTANT, help="First minute after the window, written the same way; all days if not given."
-        ),
-    ] = None,
+    start: Start = None,
+    end: End = None,
     interval: Annotated[
         str,
         typer.Option(

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.table import Table
-
-from market_data_pipeline.cli.console import out, plain_console, talk
+from market_data_pipeline.cli.console import out, print_table, table_of, talk
 from market_data_pipeline.cli.lines.writing import Lines
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store.snapshots.lists import Snapshot
@@ -20,8 +18,6 @@ from market_data_pipeline.reader.exporting import Exported, ExportReport
 
 _TOLD_EVERY_S = 5.0
 _MOST_NAMES = 10
-# A path is one line, which a terminal may wrap and `grep` must find.
-_WIDEST = 500
 
 
 @contextmanager
@@ -44,14 +40,12 @@ def telling_pairs(*, as_json: bool = False) -> Iterator[Callable[[str, int, int]
 
 def print_export(report: ExportReport) -> None:
     """Print a table of what was written, what was not, and what the reader of the files has to know."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("pair", "klines", "first", "last", "size", "files"):
-        table.add_column(name, no_wrap=True, justify="right" if name in {"klines", "size"} else "left")
+    table = table_of(("pair", "klines", "first", "last", "size", "files"), right={"klines", "size"})
     for each in report.results:
         if each.files:
             table.add_row(each.name, f"{each.rows:,}", *_times(each), size_text(each.size_bytes), _files(each))
     if table.rows:
-        plain_console(width=_WIDEST).print(table)
+        print_table(table)
     out.print(
         f"{count_text(len(report.files), 'file')} in {report.output}, {size_text(report.size_bytes)} of {report.format}"
     )
@@ -71,13 +65,12 @@ def print_snapshots(snapshots: Sequence[Snapshot]) -> None:
     if not snapshots:
         talk.print("no snapshot; market-data snapshot NAME makes one")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("snapshot", "created", "datasets", "chunks", "klines", "size", "sha256"):
-        table.add_column(name, no_wrap=True, justify="left" if name in {"snapshot", "created", "sha256"} else "right")
+    numbers = ("datasets", "chunks", "klines", "size")
+    table = table_of(("snapshot", "created", *numbers, "sha256"), right=numbers)
     for each in snapshots:
         counts = (f"{each.datasets:,}", f"{each.chunks:,}", f"{each.rows:,}", size_text(each.size_bytes))
         table.add_row(each.name, each.created, *counts, each.sha256)
-    plain_console(width=_WIDEST).print(table)
+    print_table(table)
 
 
 def print_removed(removed: Removed) -> None:

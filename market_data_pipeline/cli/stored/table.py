@@ -6,27 +6,14 @@ printed as they are kept, so that no object of the store is needed.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
-from rich.table import Table
-
-from market_data_pipeline.cli.console import out, plain_console, print_warnings
+from market_data_pipeline.cli.console import out, print_table, print_warnings, table_of
 from market_data_pipeline.core.text import count_text, kinds_text, size_text
 
 Status = Mapping[str, Any]
 """As `app.as_json.status_json` returns it."""
-_STATUS_COLUMNS: dict[str, Literal["left", "right"]] = {
-    "market": "left",
-    "pair": "left",
-    "zone": "left",
-    "days": "left",
-    "chunks": "right",
-    "incomplete": "right",
-    "klines": "right",
-    "size": "right",
-    "state": "left",
-    "absent minutes": "left",
-}
+_COLUMNS = ("market", "pair", "zone", "days", "chunks", "incomplete", "klines", "size", "state", "absent minutes")
 
 
 def print_statuses(statuses: Sequence[Status]) -> None:
@@ -34,13 +21,11 @@ def print_statuses(statuses: Sequence[Status]) -> None:
 
     A line is longer than the terminal rather than cut, so that other programs can read the table.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name, justify in _STATUS_COLUMNS.items():
-        table.add_column(name, justify=justify, no_wrap=True)
+    table = table_of(_COLUMNS, right={"chunks", "incomplete", "klines", "size"})
     for status in statuses:
         print_warnings(status["warnings"])
         table.add_row(*_cells(status))
-    plain_console(width=max(out.width, 200)).print(table)
+    print_table(table)
     for status in statuses:
         _print_notes(status)
 
