@@ -125,7 +125,6 @@ ODD = [
     ("binance/ETHUSDT", {"pair": "ETH/USDT", "market": "futures"}, "binance/ETHUSDT", "says it is futures ETH/USDT"),
     ("binance/BTCUSDT copy", {}, "binance/BTCUSDTu0020u0063u006fu0070u0079", "says it is spot BTC/USDT"),
     ("binance/btc-usdt", {}, "binance/u0062u0074u0063u002du0075u0073u0064u0074", "says it is spot BTC/USDT"),
-    ("old store/BTCUSDT", {}, "u006fu006cu0064u0020u0073u0074u006fu0072u0065/BTCUSDT", "says it is spot BTC/USDT"),
 ]
 
 
