@@ -202,7 +202,7 @@ def test_who_waits_in_vain_waits_as_long_as_was_asked_for(
 def test_a_right_that_cannot_be_written_leaves_no_session_and_can_be_taken_later(root: Any) -> None:
     process = Process(root)
     right = process.right()
-    right._objects = _Failing(process.objects)  # type: ignore[assignment]
+    right._objects = failing(process.objects)
     with pytest.raises(OSError, match="the object store is away"):
         right.acquire()
     assert not right.is_mine
@@ -215,7 +215,7 @@ def test_a_right_whose_release_cannot_be_written_ends_with_its_session(root: Any
     holder, other = Process(root), Process(root)
     right = holder.right()
     assert right.acquire()
-    right._objects = _Failing(holder.objects)  # type: ignore[assignment]
+    right._objects = failing(holder.objects)
     with pytest.raises(OSError, match="the object store is away"):
         right.release()
     assert not right.is_mine
@@ -224,38 +224,31 @@ def test_a_right_whose_release_cannot_be_written_ends_with_its_session(root: Any
     assert other.right().acquire()
 
 
-class _ReadOnly:
-    """Objects that this process may only read."""
+class _Unwritable:
+    """Objects that cannot be written, for this reason."""
 
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._objects, name)
-
-    def put(self, *_: Any) -> Any:
-        raise PermissionError(errno.EACCES, "access denied")
-
-
-def test_who_may_only_read_knows_whether_a_right_is_held(root: Any) -> None:
-    holder, reader = Process(root), Process(root)
-    assert holder.right().acquire()
-    read_only: Any = _ReadOnly(reader.objects)
-    held = [is_held(read_only, Sessions(read_only, Terms(lasts_s)), root / "right.lock") for lasts_s in (60.0, -1000.0)]
-    assert held == [True, False]
-
-
-class _Failing:
-    """Objects that cannot be written."""
-
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+    def __init__(self, objects: Objects, error: OSError) -> None:
+        self._objects, self._error = objects, error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._objects, name)
 
     def write(self, *_: Any) -> Any:
-        raise OSError("the object store is away")
+        raise self._error
+
+    put = write
+
+
+def failing(objects: Objects) -> Any:
+    return _Unwritable(objects, OSError("the object store is away"))
+
+
+def test_who_may_only_read_knows_whether_a_right_is_held(root: Any) -> None:
+    holder, reader = Process(root), Process(root)
+    assert holder.right().acquire()
+    read_only: Any = _Unwritable(reader.objects, PermissionError(errno.EACCES, "access denied"))
+    held = [is_held(read_only, Sessions(read_only, Terms(lasts_s)), root / "right.lock") for lasts_s in (60.0, -1000.0)]
+    assert held == [True, False]
 
 
 def test_a_session_lasts_until_the_last_right_is_released(root: Any) -> None:
