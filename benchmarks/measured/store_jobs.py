@@ -94,12 +94,11 @@ def _floor(options: argparse.Namespace, check: Callable[[Any], None]) -> None:
 def combine(options: argparse.Namespace) -> None:
     """The engine's combined file, built anew."""
     from market_data_pipeline.core.store.combined import combine as core_combine
-    from market_data_pipeline.core.store.combined import select
 
     opened = _opener(options)
     stopwatch = Stopwatch()
     store = opened()
-    built = core_combine(store, select(store), rebuild=True)
+    built = core_combine(store, rebuild=True)
     stopwatch.report(rows=built.rows, bytes=built.size_bytes)
 
 

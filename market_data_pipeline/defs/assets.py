@@ -21,7 +21,7 @@ from market_data_pipeline.core.loading.load_days import load_days
 from market_data_pipeline.core.loading.plan import Load, plan_load
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
 from market_data_pipeline.core.loading.summary import Summary
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.records import FORMAT
 from market_data_pipeline.core.store.status import status_of
@@ -247,8 +247,8 @@ def _combine(
     config = CombinedConfig(**context.op_execution_context.op_config)
     store = tools.open_dataset(dataset)
     zone = parse_zone(config.tz) if config.tz else None
-    selection = select(store, zone=zone, from_index=config.from_index, to_index=config.to_index)
-    combined = combine(store, selection, rebuild=config.rebuild)
+    choice = {"from_index": config.from_index, "to_index": config.to_index}
+    combined = combine(store, zone=zone, **choice, rebuild=config.rebuild)
     yield dg.MaterializeResult(metadata=combined_metadata(combined), data_version=dg.DataVersion(combined.fingerprint))
 
 
@@ -280,7 +280,7 @@ def _is_selected(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
 def record_combined(context: dg.OpExecutionContext | dg.AssetExecutionContext, store: DatasetStore) -> None:
     """Build the combined file in a run that does not materialize it, and record its materialization."""
     if store.entries:
-        context.log_event(combined_event(store.dataset, combine(store, select(store))))
+        context.log_event(combined_event(store.dataset, combine(store)))
 
 
 def _window(days: Span, config: KlinesConfig) -> Span:

@@ -25,7 +25,7 @@ from market_data_pipeline.core.proof.repair import repair
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.sources.opening import LiveSources
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.model.model import DAYS, PAIR, WRITERS, Model
@@ -173,8 +173,7 @@ class StoreMachine(Model):
         store.refresh()
         if not store.entries:
             return
-        selection = select(store)
-        combined = combine(store, selection)
+        combined = combine(store)
         files = storage_of(combined.path)
         with files.open(combined.path) as opened:
             table = pq.read_table(opened)

@@ -16,7 +16,7 @@ from market_data_pipeline.core.proof.prove import prove
 from market_data_pipeline.core.proof.repair import repair
 from market_data_pipeline.core.proof.rolling import Turns, roll
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline_tests.core.fakes import at, span
 from market_data_pipeline_tests.powerloss.checking import MARKET, Promises
 from market_data_pipeline_tests.powerloss.commands import BTC, Act, Command, Scenario
@@ -123,7 +123,7 @@ class Combine(Scenario):
     def commands(self) -> list[Command]:
         def combined(root: Any, promises: Promises) -> None:
             files = self.open(root)
-            combine(files, select(files))
+            combine(files)
             promises.add(combined=frozenset({BTC}))
 
         def more(root: Any, promises: Promises) -> None:

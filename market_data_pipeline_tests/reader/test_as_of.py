@@ -11,7 +11,7 @@ import market_data_pipeline as mdp
 from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import open_dataset, open_panel
@@ -78,7 +78,7 @@ def seen(root: Any) -> dict[str, Any]:
 
 
 def combine_all(store: Store) -> None:
-    combine(opened(store), select(opened(store)))
+    combine(opened(store))
 
 
 def change_the_universe(store: Store) -> None:

@@ -24,7 +24,7 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.sources.protocol import Page
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import Panel, open_dataset, open_panel
@@ -454,7 +454,7 @@ def test_a_combined_file_is_read_as_its_chunks_are(tmp_path):
     window = span("2024-03-01T00:00Z", "2024-04-20T00:00Z")
     made = make(tmp_path, "BTC/USDT", PairSource(page_minutes=14_400), window)
     from_chunks = panel(tmp_path, "*", ["close", "trades"]).wide().to_pandas()
-    combine(made, select(made))
+    combine(made)
     made.chunk_path(made.dataset.day("2024-03-05")).unlink()
     assert panel(tmp_path, "*", ["close", "trades"]).wide().to_pandas().equals(from_chunks)
 

@@ -27,7 +27,7 @@ from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.klines.table import FIELDS, SCHEMA
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.sources.opening import open_source
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import DatasetKlines, Klines, open_dataset
@@ -375,7 +375,7 @@ def test_the_combined_file_and_the_chunks_say_the_same(long):
     asked = [(window, columns) for window in windows for columns in (None, ["volume", "close"])]
     from_chunks = [btc.to_arrow(*window, columns) for window, columns in asked]
     assert from_chunks[0].equals(klines_of(YEAR, without=YEARS_HOLES))
-    combine(files, select(files))
+    combine(files)
     hidden = hide(files.chunk_path(files.dataset.day("2024-06-01")))
     from_combined = [btc.to_arrow(*window, columns) for window, columns in asked]
     hidden()
@@ -402,9 +402,9 @@ OF_FOOTER = {
 @pytest.mark.parametrize("how", ["flipped", "cut short", "rewritten", "of fewer chunks", *OF_FOOTER])
 def test_a_combined_file_that_is_damaged_or_older_is_not_read(long, how):
     btc, files = long
-    path = combine(files, select(files)).path
+    path = combine(files).path
     if how == "of fewer chunks":
-        combine(files, select(files, to_index=files.dataset.index_of("2024-09-01"))).path.replace(path)
+        combine(files, to_index=files.dataset.index_of("2024-09-01")).path.replace(path)
     elif how in OF_FOOTER:
         content, (good, bad) = path.read_bytes(), OF_FOOTER[how]
         start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
@@ -419,7 +419,7 @@ def test_a_combined_file_that_is_damaged_or_older_is_not_read(long, how):
 def test_days_after_the_combined_file_come_from_their_chunks(tmp_path):
     source = FakeSource(now="2024-05-15T12:00Z", page_minutes=14_400)
     made = make(tmp_path, span("2024-03-01", "2024-05-16"), source, "UTC")
-    combine(made, select(made))
+    combine(made)
     source.now = "2024-05-15T14:00Z"
     another = Store(tmp_path, manifest_interval_s=1e9).open(made.dataset)
     for _ in load_without_listing(another, source, span("2024-05-15", "2024-05-16")):
@@ -626,7 +626,7 @@ def test_readers_see_whole_days_while_klines_are_loaded_replaced_and_renamed(tmp
 @pytest.mark.slow
 def test_readers_see_whole_klines_while_the_combined_file_is_made_anew(tmp_path):
     made = make(tmp_path, span("2024-03-01", "2024-04-20"), FakeSource(page_minutes=14_400), "UTC")
-    writing = threading.Thread(target=lambda: [combine(made, select(made), rebuild=True) for _ in range(5)])
+    writing = threading.Thread(target=lambda: [combine(made, rebuild=True) for _ in range(5)])
     writing.start()
     counted = watched(open_dataset("BTC/USDT", market="spot", root=tmp_path), writing)
     writing.join()

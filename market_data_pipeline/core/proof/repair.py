@@ -22,7 +22,7 @@ from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.proof.prove import Proof
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.sources.protocol import KlineSource
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.text import count_text, refusal_of_disk
 
@@ -83,7 +83,7 @@ def repair(
     for bad in bad_days:
         yield _proved_again(store, bad, failures.get(bad.day.key, ""))
     if proof.combined is Agreement.DAMAGED:
-        combine(store, select(store), rebuild=True)
+        combine(store, rebuild=True)
         yield Repaired("combined", proof.combined_problem or "damaged", "written anew", ok=True)
 
 

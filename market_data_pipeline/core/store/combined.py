@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import pyarrow as pa
@@ -128,25 +129,45 @@ def select(
     return Selection(tuple(entry for entry, _ in chosen), span, suffix)
 
 
-def combine(store: DatasetStore, selection: Selection, *, rebuild: bool = False) -> Combined:
-    """Build the combined file if it is not up to date, or if `rebuild` is set.
+def combine(
+    store: DatasetStore,
+    *,
+    zone: Zone | None = None,
+    from_index: int | None = None,
+    to_index: int | None = None,
+    rebuild: bool = False,
+) -> Combined:
+    """Build the combined file of a choice of chunks, see `select`, if it is not up to date, or if `rebuild` is set.
 
     Raises:
+        UsageError: the choice has no chunk, or no whole day of the zone.
         StoreError: a chunk is damaged; the combined file is left as it was.
     """
-    path, files = layout.combined_path(store.folder, store.dataset.token, selection.suffix), storage_of(store.folder)
-    if not rebuild and (current := read_combined(path)) and current.fingerprint == selection.fingerprint():
-        files.sync(path.parent)  # the process that wrote it may have been killed before it did this
+    choose = partial(select, store, zone=zone, from_index=from_index, to_index=to_index)
+    files, selection = storage_of(store.folder), choose()
+    path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
+    if not rebuild and (current := _up_to_date(path, selection)):
         return current
     files.make_folder(path.parent)
     with files.lock(store.folder / layout.COMBINE_LOCK_FILE):
+        selection = choose()  # while this process waited, another one may have combined newer chunks
+        if not rebuild and (current := _up_to_date(path, selection)):
+            return current
         files.remove_unfinished(path.parent, lambda name: name.endswith(path.suffix))
         with files.streamed(path) as written:
             _write(written, store, selection)
     built = read_combined(path)
     if built is None:
         raise StoreError(f"{path} cannot be read back after it was written; check the disk")
-    return Combined(path, built.chunks, built.rows, built.size_bytes, built.fingerprint, built=True)
+    return replace(built, built=True)
+
+
+def _up_to_date(path: StorePath, selection: Selection) -> Combined | None:
+    current = read_combined(path)
+    if current is None or current.fingerprint != selection.fingerprint():
+        return None
+    storage_of(path).sync(path.parent)  # the process that wrote it may have been killed before it did this
+    return current
 
 
 def read_combined(path: StorePath) -> Combined | None:

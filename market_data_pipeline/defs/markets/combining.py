@@ -10,7 +10,7 @@ from pydantic import Field
 from market_data_pipeline.core.errors import PASSING, MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.core.store.combined import Combined, combine, require_order, select
+from market_data_pipeline.core.store.combined import Combined, combine, require_order
 from market_data_pipeline.core.text import first_text, refusal_of_disk, told_of
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_datasets
 from market_data_pipeline.defs.metadata import combined_event
@@ -74,4 +74,4 @@ def combine_job() -> None:
 def _combined(dataset: Dataset, config: CombineConfig, tools: Tools) -> Combined:
     store = tools.open_dataset(dataset)
     zone = parse_zone(config.tz) if config.tz else None
-    return combine(store, select(store, zone=zone, from_index=config.from_index, to_index=config.to_index))
+    return combine(store, zone=zone, from_index=config.from_index, to_index=config.to_index)

@@ -129,13 +129,13 @@ def test_combined_files_and_whether_they_are_up_to_date(browser: Browser, root: 
 
 
 def combined(root: Path) -> Path:
-    from market_data_pipeline.core.store.combined import combine, select
+    from market_data_pipeline.core.store.combined import combine
 
     store = Store(root)
     dataset = store.find(Market.SPOT, "BTC/USDT")
     assert dataset
     files = store.open(dataset)
-    return combine(files, select(files)).path
+    return combine(files).path
 
 
 def test_chunks_come_in_pages(browser: Browser) -> None:

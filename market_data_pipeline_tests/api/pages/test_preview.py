@@ -18,7 +18,7 @@ from market_data_pipeline.core.klines.table import EMPTY, bits_of
 from market_data_pipeline.core.loading.fold import fold
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.store.chunks.encoding import Footer, encode
-from market_data_pipeline.core.store.combined import ROW_GROUP_ROWS, combine, select
+from market_data_pipeline.core.store.combined import ROW_GROUP_ROWS, combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.journal.segments import Owner, journaled
 from market_data_pipeline.core.store.journal.writing import JournalWriter
@@ -249,7 +249,7 @@ def test_a_day_without_klines(long_day: DatasetStore, root: Path) -> None:
 @pytest.mark.slow
 def test_of_a_combined_file_only_the_row_groups_of_the_page_are_read(root: Path, simulate: Simulate) -> None:
     files = load(root, simulate(weights=False).url, start="2023-04-01", end="2023-07-03")
-    path = combine(files, select(files)).path
+    path = combine(files).path
     name, browser = path.relative_to(root).as_posix(), Browser(root)
     across = browser.file(name, limit=1500, offset=ROW_GROUP_ROWS - 700)
     expected = pq.read_table(path)["open_time"].slice(ROW_GROUP_ROWS - 700, 1500).to_pylist()

@@ -27,6 +27,7 @@ from market_data_pipeline.core.store.combined import combine, select
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import REST, FakeSource, changed, day, klines_of, span, whole
+from market_data_pipeline_tests.core.store.test_combined import BEFORE_IT_READS, Disturbed
 
 TODAY = day("2024-03-05")
 NOW, LATER = "2024-03-05T12:00Z", "2024-03-05T12:10Z"
@@ -86,7 +87,7 @@ MOVES = ["today grows", "an earlier start", "days are read again", "all of them"
 
 @pytest.mark.parametrize("move", MOVES)
 def test_what_another_process_did_since_the_dataset_was_opened_is_no_damage(tmp_path, mine, move):
-    combine(mine, select(mine))
+    combine(mine)
     again = opened(tmp_path)
     moves_of_others(tmp_path)[move]()
     assert all(mine.is_intact(mine.dataset.day(key)) for key in mine.entries)
@@ -114,8 +115,7 @@ def test_a_repair_sets_nothing_aside_that_another_process_wrote_or_renamed(tmp_p
 @pytest.mark.parametrize("move", MOVES)
 def test_a_combined_file_is_written_of_what_is_stored_when_it_is_written(tmp_path, mine, move):
     selection = select(mine)
-    moves_of_others(tmp_path)[move]()
-    combined = combine(mine, selection, rebuild=True)
+    combined = combine(Disturbed(mine, moves_of_others(tmp_path)[move], looks=BEFORE_IT_READS))
     expected = [mine.read(mine.dataset.day(entry.day)).klines for entry in selection.entries]
     with pq.ParquetFile(combined.path) as file:
         assert file.read().num_rows == combined.rows == sum(klines.num_rows for klines in expected)
@@ -125,7 +125,7 @@ def test_a_combined_file_is_written_of_what_is_stored_when_it_is_written(tmp_pat
 
 
 def test_a_combined_file_that_is_damaged_is_called_so_though_its_chunks_were_renamed(tmp_path, mine):
-    path = combine(mine, select(mine)).path
+    path = combine(mine).path
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
@@ -264,7 +264,7 @@ def test_a_dataset_is_proved_and_combined_while_processes_write_and_rename_it(tm
     while any(process.is_alive() for process in processes):
         store = opened(tmp_path)
         assert store.warnings == []
-        combine(store, select(store))
+        combine(store)
         proof = prove(store)
         assert proof.verification.errors == []
         assert proof.combined in {Agreement.EQUAL, Agreement.OLDER, Agreement.UNKNOWN}, proof.combined_problem

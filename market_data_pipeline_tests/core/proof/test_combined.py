@@ -39,14 +39,14 @@ def test_a_combined_file_of_several_row_groups_is_equal_to_its_chunks(store):
     made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
     last = day((FIRST + timedelta(days=184)).isoformat())
     list(backfill(made, FakeSource(missing=[HALT], page_minutes=14_400), Span(WINDOW.start_ms, last.end_ms)))
-    assert pq.read_metadata(combine(made, select(made)).path).num_row_groups == 3
+    assert pq.read_metadata(combine(made).path).num_row_groups == 3
     assert list(differences(made, select(made))) == []
 
 
 def test_an_untouched_combined_file_is_equal_to_its_chunks(loaded):
-    for selection in (select(loaded), select(loaded, zone=parse_zone("Europe/Zurich")), select(loaded, from_index=2)):
-        combine(loaded, selection)
-        assert list(differences(loaded, selection)) == []
+    for choice in ({}, {"zone": parse_zone("Europe/Zurich")}, {"from_index": 2}):
+        combine(loaded, **choice)
+        assert list(differences(loaded, select(loaded, **choice))) == []
     assert combined_agreement(loaded) == (Agreement.EQUAL, "")
 
 
@@ -64,7 +64,7 @@ def tampered(table: pa.Table) -> Iterator[pa.Table]:
 
 @pytest.mark.parametrize("way", range(5), ids=["value", "first row", "last row", "one more", "order"])
 def test_a_combined_file_that_was_tampered_with_is_found_out(loaded, way):
-    path = combine(loaded, select(loaded)).path
+    path = combine(loaded).path
     said = pq.read_metadata(path).metadata
     table = list(tampered(content_of(path)))[way]
     pq.write_table(table.replace_schema_metadata(said), path, store_schema=False)
@@ -74,7 +74,7 @@ def test_a_combined_file_that_was_tampered_with_is_found_out(loaded, way):
 
 
 def test_a_combined_file_with_a_flipped_byte_or_a_lost_end_is_found_out(loaded):
-    path = combine(loaded, select(loaded)).path
+    path = combine(loaded).path
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[len(content) // 3] ^= 1
@@ -87,7 +87,7 @@ def test_a_combined_file_with_a_flipped_byte_or_a_lost_end_is_found_out(loaded):
 
 def test_a_combined_file_is_told_apart_from_one_that_is_older_or_not_there(loaded):
     assert combined_agreement(loaded)[0] is Agreement.ABSENT
-    combine(loaded, select(loaded))
+    combine(loaded)
     list(backfill(loaded, FakeSource(), span("2020-01-06", "2020-01-07")))
     agreement, detail = combined_agreement(loaded)
     assert agreement is Agreement.OLDER
@@ -98,7 +98,7 @@ def test_a_combined_file_is_told_apart_from_one_that_is_older_or_not_there(loade
 
 
 def test_one_that_is_older_and_has_a_column_of_another_name_is_older(loaded):
-    path = combine(loaded, select(loaded, to_index=2)).path
+    path = combine(loaded, to_index=2).path
     path.replace(path.with_name("BTCUSDT_1m_all.parquet"))
     path = path.with_name("BTCUSDT_1m_all.parquet")
     path.write_bytes(path.read_bytes().replace(b"open_time", b"open_tame"))
@@ -106,13 +106,13 @@ def test_one_that_is_older_and_has_a_column_of_another_name_is_older(loaded):
 
 
 def test_a_combined_file_that_lacks_a_correction_names_the_first_day_that_was_written_after_it(loaded):
-    combine(loaded, select(loaded))
+    combine(loaded)
     list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
     assert combined_agreement(loaded) == (Agreement.OLDER, "1 chunk written after it, the first of 2020-01-03")
 
 
 def test_a_combined_file_of_other_chunks_that_are_no_newer_is_older_too(loaded):
-    path = combine(loaded, select(loaded)).path
+    path = combine(loaded).path
     list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
     os.utime(path)
     agreement, detail = combined_agreement(loaded)
@@ -124,7 +124,7 @@ def test_a_dataset_without_chunks_has_no_combined_file(made):
 
 
 def test_a_damaged_chunk_is_not_blamed_on_the_combined_file(loaded):
-    combine(loaded, select(loaded))
+    combine(loaded)
     loaded.chunk_path(day("2020-01-04")).unlink()
     agreement, problem = combined_agreement(loaded)
     assert agreement is Agreement.UNKNOWN

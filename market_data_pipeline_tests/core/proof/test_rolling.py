@@ -20,7 +20,7 @@ from market_data_pipeline.core.proof.rolling import DAY_S, Rolled, Turns, forget
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.chunks import readings
 from market_data_pipeline.core.store.chunks.files import new_chunk
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, changed, day, span
@@ -313,7 +313,7 @@ def test_notes_of_days_that_are_gone_are_dropped(nights: Nights):
 
 def combined_path(nights: Nights) -> Path:
     store = nights.store
-    return combine(store, select(store)).path
+    return combine(store).path
 
 
 def agreement(rolled: Rolled) -> Agreement | None:

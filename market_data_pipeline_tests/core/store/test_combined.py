@@ -1,7 +1,10 @@
 """The combined file is its chunks, in order, whenever it is looked at; it is written only when that needs writing."""
 
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -52,12 +55,32 @@ def written(path: Path) -> int:
     return storage_of(path).version(path)
 
 
+class Disturbed(DatasetStore):
+    """The dataset, to which another process does something after this one has looked at it so many times."""
+
+    def __init__(self, store: DatasetStore, happens: Callable[[], object], *, looks: int) -> None:
+        super().__init__(store.folder, store.dataset, manifest_interval_s=3600)
+        self._happens, self._looks = happens, looks
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        with super().undisturbed():
+            yield
+        self._looks -= 1
+        if self._looks == 0:
+            self._happens()
+
+
+BEFORE_IT_WAITS, BEFORE_IT_READS = 1, 2
+"""For `looks`: the moments of a combine after its two choices of chunks."""
+
+
 def content_of(path: Path) -> pa.Table:
     return pq.read_table(pa.BufferReader(path.read_bytes()))
 
 
 def test_the_combined_file_is_the_chunks_in_order(loaded):
-    combined = combine(loaded, select(loaded))
+    combined = combine(loaded)
     assert combined.path == loaded.folder / "combined" / "BTCUSDT_1m_all.parquet"
     assert content_of(combined.path).equals(ALL)
     assert (combined.chunks, combined.rows, combined.built) == (5, ALL.num_rows, True)
@@ -67,16 +90,16 @@ def test_the_combined_file_is_the_chunks_in_order(loaded):
 
 @in_a_folder
 def test_what_a_killed_combine_left_is_removed_by_the_next_one_of_any_selection(loaded):
-    combined = combine(loaded, select(loaded)).path
+    combined = combine(loaded).path
     leftover = combined.with_name("BTCUSDT_1m_000002-000003.parquet.tmp")
     leftover.write_bytes(b"half")
-    combine(loaded, select(loaded), rebuild=True)
+    combine(loaded, rebuild=True)
     assert [path.name for path in combined.parent.iterdir()] == [combined.name]
 
 
 @in_a_folder
 def test_pandas_reads_the_combined_file_without_options(loaded):
-    frame = pd.read_parquet(combine(loaded, select(loaded)).path)
+    frame = pd.read_parquet(combine(loaded).path)
     assert list(frame.columns) == list(FIELDS)
     assert frame["open_time"].is_monotonic_increasing
     assert len(frame) == ALL.num_rows
@@ -84,7 +107,7 @@ def test_pandas_reads_the_combined_file_without_options(loaded):
 
 def test_nothing_but_our_own_facts_is_kept_beside_the_columns(loaded):
     """What pyarrow adds of its own changes with its version, and equal klines have to give equal bytes."""
-    for path in (combine(loaded, select(loaded)).path, loaded.chunk_path(day("2020-01-03"))):
+    for path in (combine(loaded).path, loaded.chunk_path(day("2020-01-03"))):
         assert list(pq.read_metadata(pa.BufferReader(path.read_bytes())).metadata) == [b"market_data"]
 
 
@@ -105,9 +128,9 @@ def test_rows_are_taken_in_order_and_no_more_chunks_are_read_than_they_need(load
 
 
 def test_nothing_is_written_while_the_chunks_are_the_same(loaded):
-    first = combine(loaded, select(loaded))
+    first = combine(loaded)
     before = written(first.path)
-    second = combine(loaded, select(loaded))
+    second = combine(loaded)
     assert written(first.path) == before
     assert not second.built
     assert (second.rows, second.chunks, second.size_bytes, second.fingerprint) == (
@@ -117,27 +140,27 @@ def test_nothing_is_written_while_the_chunks_are_the_same(loaded):
 
 @in_a_folder
 def test_a_rebuild_that_is_asked_for_gives_the_same_bytes(loaded):
-    path = combine(loaded, select(loaded)).path
+    path = combine(loaded).path
     before, content = written(path), path.read_bytes()
-    assert combine(loaded, select(loaded), rebuild=True).built
+    assert combine(loaded, rebuild=True).built
     assert written(path) > before
     assert path.read_bytes() == content
 
 
 def test_a_changed_chunk_and_a_new_one_make_it_be_built_anew(loaded):
-    path = combine(loaded, select(loaded)).path
+    path = combine(loaded).path
     list(backfill(loaded, FakeSource(), WINDOW, refetch=True))
-    assert combine(loaded, select(loaded)).built
+    assert combine(loaded).built
     assert content_of(path).equals(klines_of(WINDOW))
     list(backfill(loaded, FakeSource(), span("2020-01-06", "2020-01-07")))
-    assert combine(loaded, select(loaded)).chunks == 6
+    assert combine(loaded).chunks == 6
     assert content_of(path).equals(klines_of(span("2020-01-01", "2020-01-07")))
 
 
 def test_a_combined_file_that_cannot_be_read_is_built_anew(loaded):
-    path = combine(loaded, select(loaded)).path
+    path = combine(loaded).path
     path.write_bytes(b"garbage")
-    assert combine(loaded, select(loaded)).built
+    assert combine(loaded).built
     assert content_of(path).equals(ALL)
 
 
@@ -154,7 +177,7 @@ def test_a_combined_file_that_cannot_be_read_is_built_anew(loaded):
     ],
 )
 def test_chunks_can_be_chosen_by_index_both_ends_included(loaded, from_index, to_index, name, window):
-    combined = combine(loaded, select(loaded, from_index=from_index, to_index=to_index))
+    combined = combine(loaded, from_index=from_index, to_index=to_index)
     assert combined.path.name == name
     assert content_of(combined.path).equals(cut(ALL, window))
 
@@ -169,19 +192,19 @@ def test_chunks_can_be_chosen_by_index_both_ends_included(loaded, from_index, to
     ],
 )
 def test_with_a_zone_it_has_the_whole_days_of_that_zone(loaded, zone, name, window):
-    combined = combine(loaded, select(loaded, zone=parse_zone(zone)))
+    combined = combine(loaded, zone=parse_zone(zone))
     assert combined.path.name == name
     assert content_of(combined.path).equals(cut(ALL, window))
 
 
 def test_files_of_different_choices_lie_side_by_side(loaded):
-    combine(loaded, select(loaded))
-    combine(loaded, select(loaded, zone=parse_zone("Europe/Zurich")))
-    combine(loaded, select(loaded, from_index=1, to_index=2))
+    combine(loaded)
+    combine(loaded, zone=parse_zone("Europe/Zurich"))
+    combine(loaded, from_index=1, to_index=2)
     (loaded.folder / "combined" / "notes.txt").write_bytes(b"of a person")
     names = ["BTCUSDT_1m_000001-000002.parquet", "BTCUSDT_1m_all.parquet", "BTCUSDT_1m_all_Europe-Zurich.parquet"]
     assert [path.name for path in layout.combined_files(loaded.folder)] == names
-    assert not combine(loaded, select(loaded)).built
+    assert not combine(loaded).built
 
 
 @pytest.mark.parametrize("choice", [{"from_index": 6}, {"to_index": 0}])
@@ -208,13 +231,24 @@ def test_a_dataset_without_chunks_has_nothing_to_combine(made):
 # --- chunks that are replaced meanwhile
 
 
+def test_what_another_combine_wrote_while_this_one_waited_is_not_replaced_by_less(root, loaded):
+    def overtaken() -> None:
+        other = opened(root)
+        list(backfill(other, FakeSource(), span("2020-01-06", "2020-01-07")))
+        combine(other)
+
+    waited = combine(Disturbed(loaded, overtaken, looks=BEFORE_IT_WAITS))
+    assert (waited.chunks, waited.built) == (6, False)
+    assert combined_agreement(opened(root)) == (Agreement.EQUAL, "")
+
+
 def test_a_chunk_that_was_replaced_since_it_was_selected_is_taken_as_it_is_now(root, loaded):
     selection = select(loaded)
-    list(backfill(opened(root), FakeSource(), WINDOW, refetch=True))
-    combined = combine(loaded, selection)
+    replace = partial(backfill, opened(root), FakeSource(), WINDOW, refetch=True)
+    combined = combine(Disturbed(loaded, lambda: list(replace()), looks=BEFORE_IT_READS))
     assert content_of(combined.path).equals(klines_of(WINDOW))
     assert combined.fingerprint == select(loaded).fingerprint() != selection.fingerprint()
-    assert not combine(loaded, select(loaded)).built
+    assert not combine(loaded).built
 
 
 def test_who_compares_is_told_of_a_chunk_that_was_replaced_meanwhile(root, loaded):
@@ -247,13 +281,12 @@ def test_the_old_chunk_in_the_place_of_the_listed_one_is_damage(root, loaded):
     path.write_bytes(old)
     late = opened(root)
     with pytest.raises(StoreError, match="the chunk of 2020-01-03 is damaged; run market-data verify --repair"):
-        combine(late, select(late))
+        combine(late)
 
 
 def test_chunks_that_got_another_name_since_they_were_selected_are_found(root, loaded):
-    selection = select(loaded)
-    opened(root).note_requested(WINDOW, date(2019, 12, 30))
-    assert content_of(combine(loaded, selection).path).equals(ALL)
+    move = partial(opened(root).note_requested, WINDOW, date(2019, 12, 30))
+    assert content_of(combine(Disturbed(loaded, move, looks=BEFORE_IT_READS)).path).equals(ALL)
 
 
 # --- long histories
@@ -264,7 +297,7 @@ def test_rows_lie_in_groups_of_131072_whatever_the_days_are(store):
     last = day((FIRST + timedelta(days=184)).isoformat())
     window = Span(WINDOW.start_ms, last.end_ms)
     list(backfill(made, FakeSource(missing=[HALT], page_minutes=14_400), window))
-    combined = combine(made, select(made))
+    combined = combine(made)
     metadata = pq.read_metadata(pa.BufferReader(combined.path.read_bytes()))
     groups = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
     assert groups == [131_072, 131_072, 185 * 1440 - 90 - 2 * 131_072]
@@ -276,12 +309,12 @@ def test_rows_lie_in_groups_of_131072_whatever_the_days_are(store):
 
 @pytest.mark.parametrize("damage", ["flipped", "gone"])
 def test_a_damaged_chunk_is_refused_and_the_old_file_stays(loaded, damage):
-    path = combine(loaded, select(loaded)).path
+    path = combine(loaded).path
     before = path.read_bytes()
     chunk = loaded.chunk_path(day("2020-01-04"))
     chunk.unlink() if damage == "gone" else chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
     with pytest.raises(StoreError, match="2020-01-04"):
-        combine(loaded, select(loaded), rebuild=True)
+        combine(loaded, rebuild=True)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -296,7 +329,7 @@ def test_a_load_that_starts_meanwhile_does_not_disturb(root, loaded):
             return super().read(on)
 
     busy = Busy(loaded.folder, loaded.dataset, manifest_interval_s=3600)
-    assert content_of(combine(busy, select(busy)).path).equals(ALL)
+    assert content_of(combine(busy).path).equals(ALL)
     assert layout.combined_path(busy.folder, busy.dataset.token).exists()
 
 
@@ -306,7 +339,7 @@ def test_one_in_a_bucket_that_is_replaced_while_it_is_read_is_as_good_as_none(pr
     store = Store(root, manifest_interval_s=3600)
     made = store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
     list(backfill(made, FakeSource(), window))
-    path = combine(made, select(made)).path
+    path = combine(made).path
 
     def replaced(request: Request) -> bool:
         if request.method == "HEAD" and request.key.endswith(path.name):

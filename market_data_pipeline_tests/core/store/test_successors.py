@@ -17,7 +17,7 @@ from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks.files import new_chunk
-from market_data_pipeline.core.store.combined import combine, select
+from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
@@ -84,7 +84,7 @@ def test_a_writer_that_is_killed_before_it_corrects_the_list_leaves_a_good_store
     assert verify(opened(root)).errors == []
     assert opened(root).is_intact(DAY)
     assert open_dataset("BTC/USDT", market="spot", root=str(root)).to_arrow().num_rows == 1440
-    assert combine(opened(root), select(opened(root))).rows == 1440
+    assert combine(opened(root)).rows == 1440
     store = opened(root)
     assert [result.outcome for result in backfill(store, FakeSource(), whole(DAY))] == [Outcome.UNCHANGED]
     assert listed(store) == [new_sha256]
