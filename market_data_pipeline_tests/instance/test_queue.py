@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from dagster import DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
@@ -116,9 +116,9 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagste
         yield opened
 
 
-def submitted(queue: dg.DagsterInstance, *parts: Part) -> Submitted:
+def submitted(queue: dg.DagsterInstance, *parts: Part, on_part: Callable[[], None] = lambda: None) -> Submitted:
     jobs = jobs_of(tools_of(Settings(market_data_dir=queue.root_directory)))
-    return submit(queue, jobs, parts, this_year=2024)
+    return submit(queue, jobs, parts, this_year=2024, on_part=on_part)
 
 
 def statuses(queue: dg.DagsterInstance) -> list[DagsterRunStatus]:
@@ -147,18 +147,47 @@ def test_an_interrupt_waits_until_a_run_is_in_the_queue(
     assert statuses(queue) == [DagsterRunStatus.QUEUED]
 
 
-def test_a_run_that_a_killed_command_left_behind_gets_into_the_queue(queue: dg.DagsterInstance) -> None:
-    part = loaded("AAAUSDT")
-    origin = origin_of_job(LOAD_JOB)
-    create_run_for_test(queue, LOAD_JOB, tags=part.tags(2024), remote_job_origin=origin)
-    assert submitted(queue, part).underway == (part,), "another command may be about to enqueue it"
-    assert statuses(queue) == [DagsterRunStatus.NOT_STARTED]
-    [record] = queue.get_run_records()
+def leave_behind(queue: dg.DagsterInstance, part: Part) -> str:
+    """Add a run of the part as a command does that was killed before the run was in the queue."""
+    run = create_run_for_test(queue, LOAD_JOB, tags=part.tags(2024), remote_job_origin=origin_of_job(LOAD_JOB))
+    return run.run_id
+
+
+def age(queue: dg.DagsterInstance) -> None:
+    """Let all runs have been created two minutes ago."""
     storage = queue.run_storage
     assert isinstance(storage, SqlRunStorage)
-    before = record.create_timestamp.replace(tzinfo=None) - timedelta(seconds=120)
     with storage.connect() as connection:
-        connection.execute(sa.update(RunsTable).values(create_timestamp=before))
+        for record in queue.get_run_records():
+            before = record.create_timestamp.replace(tzinfo=None) - timedelta(seconds=120)
+            of_run = RunsTable.c.run_id == record.dagster_run.run_id
+            connection.execute(sa.update(RunsTable).where(of_run).values(create_timestamp=before))
+
+
+def test_a_run_that_a_killed_command_left_behind_gets_into_the_queue(queue: dg.DagsterInstance) -> None:
+    part = loaded("AAAUSDT")
+    leave_behind(queue, part)
+    assert submitted(queue, part).underway == (part,), "another command may be about to enqueue it"
+    assert statuses(queue) == [DagsterRunStatus.NOT_STARTED]
+    age(queue)
     assert submitted(queue, part).new == (part,)
     assert statuses(queue) == [DagsterRunStatus.QUEUED]
     assert submitted(queue, part).underway == (part,)
+
+
+def test_a_run_left_behind_that_another_command_has_enqueued_is_not_put_back(queue: dg.DagsterInstance) -> None:
+    first, second = loaded("AAAUSDT"), loaded("BBBUSDT")
+    leave_behind(queue, first)
+    run_id = leave_behind(queue, second)
+    age(queue)
+
+    def begin() -> None:
+        if (run := queue.get_run_by_id(run_id)) and run.status is DagsterRunStatus.NOT_STARTED:
+            submitted(queue, second)
+            # The daemon hands it over.
+            launched = DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, LOAD_JOB)
+            queue.report_dagster_event(launched, run_id)
+
+    done = submitted(queue, first, second, on_part=begin)
+    assert (done.new, done.underway) == ((first,), (second,))
+    assert {DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING} == set(statuses(queue))

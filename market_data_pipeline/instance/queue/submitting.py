@@ -30,7 +30,7 @@ from market_data_pipeline.instance.queue.states import newest_runs, state_of
 from market_data_pipeline.instance.runs import origin_of_job
 
 _NAMESPACE = uuid.UUID("6f0c1c1e-6d0c-4b7e-9f67-5f1f6f1e51a1")
-_ENQUEUED_WITHIN_S = 60
+_CREATED, _ENQUEUED_WITHIN_S = DagsterRunStatus.NOT_STARTED, 60
 _IMAGE = "DAGSTER_CURRENT_IMAGE"
 _DEFINITIONS = "defs"
 
@@ -87,7 +87,7 @@ def submit(
             run = newest.dagster_run
             requests_less = part.config["refetch"] and not _config(run.run_config).get("refetch")
             covered = part.is_within(run.tags[DAYS_TAG]) and not requests_less
-            is_new = _is_left(newest)
+            is_new = _is_left(instance, newest)
             if is_new:
                 _enqueue(instance, run)
             found[("new" if is_new else "underway") if covered else "blocked"].append(part)
@@ -123,10 +123,14 @@ def _enqueue(instance: DagsterInstance, run: dg.DagsterRun) -> None:
     instance.run_coordinator.submit_run(SubmitRunContext(run, cast(Any, None)))
 
 
-def _is_left(record: RunRecord) -> bool:
+def _is_left(instance: DagsterInstance, record: RunRecord) -> bool:
     """Whether the process was killed that created the run, before it was in the queue."""
-    is_created = record.dagster_run.status is DagsterRunStatus.NOT_STARTED
-    return is_created and time.time() - record.create_timestamp.timestamp() > _ENQUEUED_WITHIN_S
+    run = record.dagster_run
+    if run.status is not _CREATED or time.time() - record.create_timestamp.timestamp() <= _ENQUEUED_WITHIN_S:
+        return False
+    # The record was read before other parts were submitted. Enqueued by another command since, the run may have begun.
+    now = instance.get_run_by_id(run.run_id)
+    return now is not None and now.status is _CREATED
 
 
 def _code_of(job_name: str) -> JobPythonOrigin:
