@@ -1,8 +1,8 @@
 """The files of one dataset, as those use them who load, live and repair.
 
 Belongs here: `dataset.json`, the start and the names that follow from it, a second look under the lock, quarantine.
-Does not belong here: writing chunks and the manifest (`chunks.publishing`), reading (`chunks.listing`), what a good
-chunk is (`klines.checks`), when to load one (`loading`), the folders above (`root`).
+Does not belong here: writing chunks (`chunks.publishing`) and the manifest (`chunks.list_writing`), reading
+(`chunks.listing`), what a good chunk is (`klines.checks`), when to load one (`loading`), the folders above (`root`).
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """The manifest: one entry per chunk, with all that is needed to trust, skip or repair it, and its file `manifest.json`.
 
 Belongs here: what an entry holds, reading and writing that one file. Does not belong here: when it is written, and what
-may be listed then (`chunks.publishing`). Nothing in it changes from run to run, so equal stores have equal manifests.
+may be listed then (`chunks.list_writing`). Nothing in it changes from run to run, so equal stores have equal manifests.
 """
 
 import json

@@ -1,13 +1,9 @@
-"""Writing the chunks of one dataset, and the manifest that lists them.
+"""Writing the chunks of one dataset.
 
-Belongs here: publishing and listing. Does not belong here: `dataset.json`, quarantine (`store.dataset_store`), reading
-(`listing`), what a good chunk is (`klines.checks`).
+Belongs here: publishing. Does not belong here: the manifest that lists chunks (`list_writing`), `dataset.json`,
+quarantine (`store.dataset_store`), reading (`listing`), what a good chunk is (`klines.checks`).
 
-The manifest is written seldom, so one rule makes it safe to kill the process anywhere: **on disk it lists only chunks
-that have not changed since they were listed.** A chunk that is about to be replaced is taken off the list first. A
-chunk on disk that is not listed is read, checked and adopted at the next opening. A listed chunk that is gone or
-differs is damaged, and stays listed until it is repaired. A day that is not over is the exception: live mode goes on
-replacing its chunk, so its entry on disk is old, and a chunk that differs is adopted like one that is not listed.
+A chunk that is about to be replaced is taken off the list first; `list_writing` says why.
 
 No stored value is replaced without a trace: how a new chunk differs from the one on disk is in the ledger of
 `revisions` before the new one takes its place. If it is refused, that line is withdrawn. A chunk that a snapshot names
@@ -15,9 +11,8 @@ is kept before (`store.snapshots`).
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
 
 from market_data_pipeline.core.counting.counts import STORE
 from market_data_pipeline.core.errors import StoreError
@@ -29,17 +24,17 @@ from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
 from market_data_pipeline.core.store.chunks.first import FirstChunks
 from market_data_pipeline.core.store.chunks.growing import grown_chunk
-from market_data_pipeline.core.store.chunks.listing import ChunkList
+from market_data_pipeline.core.store.chunks.list_writing import ListWriter
 from market_data_pipeline.core.store.chunks.replacing import Overtaken, refuse_worse, until_published
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.snapshots.keeping import KeptChunks
-from market_data_pipeline.core.store.storage.protocol import Changed, Lock, StorePath, Version
+from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, Version
 
 _MOMENT_S = 1.0  # for which a look at the start counts
 
 
-class ChunkWriter(ChunkList):
+class ChunkWriter(ListWriter):
     """The chunks of one dataset, to read and to write. Several processes may each have one."""
 
     def __init__(self, folder: StorePath, dataset: Dataset, *, manifest_interval_s: float) -> None:
@@ -50,15 +45,9 @@ class ChunkWriter(ChunkList):
         # The days and names of chunks written since the start was looked at, and revisions of days to publish again.
         self._written, self._looked_s = set[tuple[str, str]](), 0.0
         self._to_say_again: dict[str, Revision] = {}
-        self._interval_s = manifest_interval_s
-        self._flushed_at = time.monotonic()
-        super().__init__(folder, dataset)
+        super().__init__(folder, dataset, manifest_interval_s=manifest_interval_s)
         self._first = FirstChunks(self._files)
         self._kept = KeptChunks(folder, dataset)
-
-    @cached_property
-    def _lock(self) -> Lock:
-        return self._files.lock(self.folder / layout.LOCK_FILE)
 
     @contextmanager
     def together(self, new: Sequence[NewChunk] = ()) -> Iterator[None]:
@@ -96,7 +85,7 @@ class ChunkWriter(ChunkList):
         """
         with nullcontext() if self._is_together else self.together([new]):
             entry = self._published(new)
-        if time.monotonic() - self._flushed_at >= self._interval_s:
+        if self._is_flush_due:
             self.flush()
         return entry
 
@@ -137,22 +126,6 @@ class ChunkWriter(ChunkList):
         self._kept.after_replacing(stored.entry if stored else None)
         return entry
 
-    def sync(self) -> None:
-        """Make sure that the chunks that are there survive a power cut, whoever has written them."""
-        self._files.sync(self._chunks)
-
-    def flush(self, *, open_days: bool = True) -> None:
-        """Write the manifest if there is anything that it does not list yet.
-
-        Without `open_days` a listed day that is not over is left out: its entry on disk may be old.
-        """
-        self._flushed_at = time.monotonic()
-        unlisted = (day for day, new in self._unlisted.items() if open_days or new.is_over or day not in self._listed)
-        if any(unlisted) or not self._files.exists(self._manifest.path):
-            with self._lock:
-                self._reread_dataset()
-                self._write_manifest()
-
     def _put(self, path: StorePath, new: NewChunk, stored: Chunk | None, found: Version | None) -> Version | None:
         """Write the chunk's file. Before that, the stored one is compared, its revision noted, its entry unlisted."""
         revision = None
@@ -192,37 +165,6 @@ class ChunkWriter(ChunkList):
     def _is_first(self, new: NewChunk) -> bool:
         """True if no chunk of the day is known, and writing this one finds out whether there is one by now."""
         return self._files.is_conditional and new.day.key not in self._paths
-
-    def _unlist(self, day: str) -> None:
-        self._unlisted.pop(day, None)
-        listed = (self._manifest.entries() or {}).get(day)
-        if listed is not None and listed.is_over:
-            self._write_manifest(without=day)
-
-    def _sync_chunks(self) -> None:
-        if self._is_unsynced:
-            self._files.sync(self._chunks)
-            self._is_unsynced = False
-
-    def _is_listed_otherwise(self, entry: Entry) -> bool:
-        """True if another process, which had not seen the new chunk yet, has listed the old one. No lock lets it."""
-        listed = (self._manifest.entries() or {}).get(entry.day)
-        return listed is not None and listed.is_over and listed.sha256 != entry.sha256
-
-    def _write_manifest(self, without: str | None = None) -> None:
-        def merged(on_disk: Mapping[str, Entry] | None) -> dict[str, Entry]:
-            self._drop_replaced()
-            entries = {**(self._listed if on_disk is None else on_disk), **self._unlisted}
-            entries.pop(without or "", None)
-            return entries
-
-        self._sync_chunks()  # what the manifest lists must be there after a power cut
-        start = None
-        while start != self.dataset.start:  # the names in it follow from the start, which no lock keeps
-            start = self.dataset.start
-            self._listed, self._unlisted = self._manifest.update(self.dataset, merged), {}
-            if self._files.is_conditional:
-                self._reread_dataset()
 
     def _require_start(self) -> None:
         """Make sure that what was just written has the name that follows from the start.
