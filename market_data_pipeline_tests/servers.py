@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -180,6 +180,9 @@ class Link:
         self._listener: socket.socket | None = None
         self._ends: list[socket.socket] = []
         self._lock = threading.Lock()
+        self._held, self._is_let_go = b"", threading.Event()
+        self.holds = threading.Event()
+        """Set once something is kept back."""
         self.port = 0
         self.mend()
 
@@ -203,6 +206,15 @@ class Link:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
+    def hold(self, words: bytes) -> None:
+        """Keep back what a client sends from the first message with these words on, as if the way were cut."""
+        self._held = words
+
+    def let_go(self) -> None:
+        """Pass on what was kept back, and what comes."""
+        self._held = b""
+        self._is_let_go.set()
+
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
@@ -214,13 +226,19 @@ class Link:
                         far.close()
                         return
                     self._ends += [near, far]
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=_pass_on, args=pair, daemon=True).start()
+                for ends in ((near, far, self._wait), (far, near, lambda _received: None)):
+                    threading.Thread(target=_pass_on, args=ends, daemon=True).start()
+
+    def _wait(self, received: bytes) -> None:
+        if self._held and self._held in received:
+            self.holds.set()
+            self._is_let_go.wait()
 
 
-def _pass_on(one: socket.socket, other: socket.socket) -> None:
+def _pass_on(one: socket.socket, other: socket.socket, before: Callable[[bytes], None]) -> None:
     with suppress(OSError):
         while received := one.recv(65536):
+            before(received)
             other.sendall(received)
     with suppress(OSError):
         other.shutdown(socket.SHUT_RDWR)

@@ -18,7 +18,6 @@ from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.defs.metadata import day_metadata, findings_table, tells_of_chunk
 from market_data_pipeline.instance.events.batches import REFUSALS, record, refusal_text
-from market_data_pipeline.instance.events.recorded import recorded_meanwhile
 
 _INTERVAL_S = 1.0
 # A database that is down makes each try wait for seconds, and the load with it.
@@ -92,7 +91,11 @@ class DayRecorder:
         finished, self._finished = self._finished, []
         pause_s = _INTERVAL_S
         try:
-            record(self._context, [self._materialization(result) for result in self._untold(finished)])
+            entries = {result.day.key: result.entry for result in finished}
+            made = [self._materialization(result) for result in finished]
+            # While this process was cut off, another one may have loaded its days; and of a batch whose answer was
+            # lost nobody knows whether it is stored.
+            record(self._context, made, lambda day, text: tells_of_chunk(text, entries[day]))
         except REFUSALS as error:
             if is_last:
                 raise
@@ -102,20 +105,6 @@ class DayRecorder:
             counts = len(finished), len(self._finished)
             _log.warning("Dagster did not record %d days; the last %d are told again: %s", *counts, refusal_text(error))
         self._due_s = time.monotonic() + pause_s
-
-    def _untold(self, finished: list[DayResult]) -> list[DayResult]:
-        """The days less those that Dagster has got with the same chunk since this run began.
-
-        While this process was cut off, another one may have loaded its days; and of a batch whose answer was lost
-        nobody knows whether it is stored.
-        """
-        days = [result.day.key for result in finished]
-        told = recorded_meanwhile(self._context.instance, self._key, days, self._context.run)
-        return [
-            result
-            for result in finished
-            if result.day.key not in told or not tells_of_chunk(told[result.day.key], result.entry)
-        ]
 
     def _materialization(self, result: DayResult) -> dg.AssetMaterialization:
         metadata = day_metadata(self._path_of(result.day), result)

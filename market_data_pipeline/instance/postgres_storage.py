@@ -10,10 +10,11 @@ It is written for dagster-postgres 0.29 and uses these members of its storages: 
 Tests compare the rows of both: run them after an upgrade of Dagster.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+import dagster as dg
 import sqlalchemy as sa
 from dagster._config import UserConfigSchema
 from dagster._core.events import ASSET_CHECK_EVENTS
@@ -38,6 +39,10 @@ from market_data_pipeline.instance.events.planned import PlannedRanges
 from market_data_pipeline.instance.events.summaries import RunSummaries
 
 _PATIENCE_S = 6
+# Of one transaction each, as a proxy such as PgBouncer gives connections on. A host that is cut off holds what it has
+# locked, and its commit may arrive when it is back: the server has given it up by then, and nobody waits for longer.
+_LIMITS = "SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '30s'"
+_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 7265348190266))"
 _INSERT = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
 
 
@@ -73,18 +78,38 @@ class BatchedPostgresEventLogStorage(
 ):
     """Stores a batch in one transaction: all of its events, or none."""
 
+    @contextmanager
+    def index_transaction(self) -> Iterator[sa.Connection]:
+        """A connection whose changes are stored at the end of the block, unless this host is away for seconds."""
+        with super().index_transaction() as connection:
+            connection.exec_driver_sql(_LIMITS)
+            yield connection
+
     @uninterrupted()
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store the events as `store_event` does, with one commit."""
         if not events:
             return
-        rows = [self._row(event, in_index(event)) for event in events]
         with self.index_transaction() as connection:
-            stored = list(zip(events, connection.scalars(_INSERT, rows), strict=True))
-            self._index_assets(connection, stored)
+            stored = self._store(connection, events)
         for event, id_ in stored:
             if kind_of(event) in ASSET_CHECK_EVENTS:
                 self.store_asset_check_event(event, id_)
+
+    @uninterrupted()
+    def store_untold(self, key: dg.AssetKey, untold: Callable[[sa.Connection], Sequence[EventLogEntry]]) -> None:
+        """Store the events of an asset that a function gives, which sees in the index all that others store so."""
+        with self.index_transaction() as connection:
+            connection.exec_driver_sql(_ALONE, {"key": key.to_string()})
+            self._store(connection, untold(connection))
+
+    def _store(self, connection: sa.Connection, events: Sequence[EventLogEntry]) -> list[tuple[EventLogEntry, int]]:
+        if not events:
+            return []
+        rows = [self._row(event, in_index(event)) for event in events]
+        stored = list(zip(events, connection.scalars(_INSERT, rows), strict=True))
+        self._index_assets(connection, stored)
+        return stored
 
 
 class _Runs(_Connecting, PostgresRunStorage):

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.events.log import EventLogEntry
 
 from market_data_pipeline.core.loading.day import DayResult
@@ -21,7 +23,7 @@ from market_data_pipeline.instance.names import KLINES
 from market_data_pipeline.instance.storage import PooledSqliteEventLogStorage, PooledSqliteStorage
 from market_data_pipeline_tests.defs.loading import BTC, Loading
 from market_data_pipeline_tests.instance.storages import Postgres, Sqlite
-from market_data_pipeline_tests.servers import postgres_database
+from market_data_pipeline_tests.servers import Link, postgres_database
 
 KEY = asset_key(BTC, KLINES)
 DAYS = ["2024-05-01", "2024-05-02"]
@@ -161,3 +163,52 @@ def test_a_day_that_another_process_records_meanwhile_is_recorded_once(
     of_run = [record.partition_key for record in records if record.run_id == ended.run_id]
     assert (len(of_run), len(records)) == (by_this_run, by_this_run + 2)
     assert set(of_run) <= set(DAYS) and DAYS[1] in of_run
+
+
+@pytest.mark.parametrize("before", [b"BEGIN", b"COMMIT\0"])
+def test_a_host_that_was_cut_off_while_it_recorded_records_no_day_again(
+    load: Loading, before: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one records its days meanwhile, and waits only until the server has given up the first."""
+    load.run(BTC, *DAYS)
+    store = load.store(BTC)
+    results = [DayResult(BTC.day(key), Outcome.LOADED, entry) for key, entry in store.entries.items()]
+
+    def recording(cut_off_by: Link | None = None) -> dg.JobDefinition:
+        @dg.op
+        def note(context: dg.OpExecutionContext) -> None:
+            with DayRecorder(context, KEY, store.chunk_path) as recorder:
+                if cut_off_by:
+                    time.sleep(1.1)
+                    cut_off_by.hold(before)
+                for result in results:
+                    recorder.note(result)
+
+        @dg.job
+        def noting() -> None:
+            note()
+
+        return noting
+
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres_database())
+        server = sa.make_url(url)
+        link = Link(str(server.host), server.port or 5432)
+        stack.callback(link.cut)
+        far = server.set(host="127.0.0.1", port=link.port).render_as_string(hide_password=False)
+        homes = []
+        for name, way in (("far", far), ("near", url)):
+            (tmp_path / name).mkdir()
+            homes.append(stack.enter_context(Postgres(tmp_path / name, way).opened(monkeypatch)))
+        beside = stack.enter_context(ThreadPoolExecutor(1))
+        stack.callback(link.let_go)
+        cut_off = beside.submit(recording(link).execute_in_process, run_config=QUIET, instance=homes[0])
+        assert link.holds.wait(60)
+        taken_over = recording().execute_in_process(run_config=QUIET, instance=homes[1])
+        link.let_go()
+        ended = cut_off.result(60)
+        records = homes[1].fetch_materializations(KEY, limit=10).records
+    assert ended.run_id != taken_over.run_id
+    assert sorted((str(record.partition_key), record.run_id) for record in records) == [
+        (day, taken_over.run_id) for day in DAYS
+    ]

@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -27,6 +27,9 @@ from dagster._core.events import (
 )
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqlEventLogStorage
+
+from market_data_pipeline.instance.events.interrupts import uninterrupted
+from market_data_pipeline.instance.events.recorded import recorded_meanwhile
 
 ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 """Metadata for the result of an asset that logged a materialization for each of its partitions itself.
@@ -43,17 +46,52 @@ _EVENTS_PER_BATCH = "500"
 _APART_S = 0.0011
 
 
-def record(context: dg.AssetExecutionContext | dg.OpExecutionContext, made: Sequence[dg.AssetMaterialization]) -> None:
-    """Store materializations of one asset, with one commit if the storage is one of this project.
+def record(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    made: Sequence[dg.AssetMaterialization],
+    is_told: Callable[[str, str], bool] = lambda _day, _text: False,
+) -> None:
+    """Store materializations of days of one asset, with one commit if the storage is one of this project.
 
     The events are those of `context.log_event`, which takes more than twice the CPU. They go to the database alone:
     neither to the loggers of the run nor into its result.
+
+    Args:
+        context: of the run that made them.
+        made: the materializations.
+        is_told: called with a day that was stored since the run began, and its event; where it is True the day is left
+            out. With Postgres nobody else stores days of the asset between this question and the commit.
 
     Raises:
         REFUSALS: none is stored; or, with a storage of Dagster's own, not all of them.
     """
     if not made:
         return
+    key, days = made[0].asset_key, [str(each.partition) for each in made]
+
+    def untold(index: sa.Connection) -> list[EventLogEntry]:
+        told = recorded_meanwhile(index, key, days, context.run)
+        left = [each for day, each in zip(days, made, strict=True) if not (day in told and is_told(day, told[day]))]
+        return _events(context, left)
+
+    storage = context.instance.event_log_storage
+    if isinstance(storage, BatchedEvents):
+        storage.store_untold(key, untold)
+    elif isinstance(storage, SqlEventLogStorage):
+        with storage.index_connection() as index:
+            events = untold(index)
+        if events:
+            storage.store_event_batch(events)
+    else:
+        storage.store_event_batch(_events(context, made))
+
+
+def _events(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, made: Sequence[dg.AssetMaterialization]
+) -> list[EventLogEntry]:
+    """The events of materializations of one asset."""
+    if not made:
+        return []
     running = context.get_step_execution_context()
     step, message = running.step, f"Materialized value {made[0].label}."
     logged = DagsterEvent(
@@ -77,14 +115,13 @@ def record(context: dg.AssetExecutionContext | dg.OpExecutionContext, made: Sequ
         job_name=running.job_name,
         dagster_event=logged,
     )
-    events = [
+    return [
         first._replace(
             timestamp=first.timestamp + number * _APART_S,
             dagster_event=logged._replace(event_specific_data=StepMaterializationData(each)),
         )
         for number, each in enumerate(made)
     ]
-    context.instance.event_log_storage.store_event_batch(events)
 
 
 def refusal_text(error: BaseException) -> str:
@@ -119,6 +156,13 @@ class BatchedEvents(SqlEventLogStorage):
             self.store_event_batch([event])
         else:
             super().store_event(event)
+
+    @uninterrupted()
+    def store_untold(self, key: dg.AssetKey, untold: Callable[[sa.Connection], Sequence[EventLogEntry]]) -> None:
+        """Store the events of an asset that a function gives, which reads in the index what is stored."""
+        with self.index_connection() as connection:
+            events = untold(connection)
+        self.store_event_batch(events)
 
     def _row(self, event: EventLogEntry, text: str) -> dict[str, Any]:
         """The row that Dagster makes of an event, with this text as its body."""

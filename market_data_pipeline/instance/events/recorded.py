@@ -56,20 +56,19 @@ def is_in_home(instance: dg.DagsterInstance) -> bool:
 
 
 def recorded_meanwhile(
-    instance: dg.DagsterInstance, key: dg.AssetKey, days: Collection[str], run: dg.DagsterRun
+    index: sa.Connection, key: dg.AssetKey, days: Collection[str], run: dg.DagsterRun
 ) -> dict[str, str]:
     """Days that were materialized since the run began, each with the JSON of the last such materialization.
 
     For a run of a backfill of Dagster those of the run itself alone: the backfill waits for days of its own runs.
 
     Args:
-        instance: the Dagster instance.
+        index: the database with the events of all runs.
         key: the asset.
         days: looked for from the first of them to the last.
         run: the run, which has begun.
     """
-    storage = instance.event_log_storage
-    if not days or not isinstance(storage, SqlEventLogStorage):
+    if not days:
         return {}
     table = SqlEventLogStorageTable.c
     began = sa.select(sa.func.min(table.id)).where(table.run_id == run.run_id).scalar_subquery()
@@ -81,9 +80,7 @@ def recorded_meanwhile(
     )
     if BACKFILL_ID_TAG in run.tags:
         query = query.where(table.run_id == run.run_id)
-    with storage.index_connection() as connection:
-        rows = connection.execute(query.order_by(table.id)).fetchall()
-    return {day: text for day, text in rows}
+    return {day: text for day, text in index.execute(query.order_by(table.id))}
 
 
 def last_checks(
