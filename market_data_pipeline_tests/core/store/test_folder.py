@@ -150,6 +150,7 @@ def as_another_user(root: Path, lines: str) -> None:
     program = f"""
 import os
 from pathlib import Path
+from market_data_pipeline.core.store.chunks.files import set_aside
 from market_data_pipeline.core.store.storage.folder import FOLDER
 import filelock
 os.chdir({str(root)!r})
@@ -171,6 +172,23 @@ assert [FOLDER.exists(path) for path in asked] == [True, False]""",
         )
     finally:
         path.parent.chmod(0o755)
+
+
+def test_a_folder_that_may_be_listed_and_not_looked_into_ends_the_search_for_a_free_name(tmp_path: Path) -> None:
+    for name, mode in (("chunks", 0o755), ("quarantine", 0o744)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"-")
+        (tmp_path / name).chmod(mode)
+    as_another_user(
+        tmp_path,
+        """try:
+    set_aside(Path("chunks/file"))
+except PermissionError as error:
+    assert "quarantine" in str(error)
+else:
+    raise AssertionError""",
+    )
+    (tmp_path / "quarantine").chmod(0o755)
 
 
 def test_who_may_only_read_a_lock_knows_whether_it_is_held(path: Path, tmp_path: Path) -> None:

@@ -141,10 +141,10 @@ def set_aside(path: P, *, keep: bool = False) -> P:
     folder, files = path.parent.with_name(layout.QUARANTINE), storage_of(path)
     files.make_folder(folder)
     names = (f"{path.name}.{number}" for number in count(1))
-    # In a bucket what only has objects below it is listed, and does not exist.
+    # By the list: in a bucket what only has objects below it does not exist, and in a folder that may be listed and not
+    # looked into, everything does.
     taken = set(files.names(folder))
-    free = (folder / name for name in chain([path.name], names) if name not in taken)
-    target = next(each for each in free if not files.exists(each))
+    target = folder / next(name for name in chain([path.name], names) if name not in taken)
     if keep and files.is_file(path):
         files.copy(path, target)
     else:
