@@ -42,6 +42,19 @@ class DatasetStore(ChunkWriter):
         super().__init__(folder, dataset, manifest_interval_s=manifest_interval_s)
         self._loads = LoadLocks(folder / layout.LOADING)
 
+    def refresh(self) -> None:
+        """Read what other processes have written since.
+
+        Raises:
+            StoreError: a newer version of this package wrote the manifest, and maybe the chunks. What it wrote would be
+                taken for damage, and loaded again.
+        """
+        super().refresh()
+        if (manifest := self._manifest).is_newer:
+            raise StoreError(
+                f"{manifest.path} is not used: a newer version of market-data wrote it; update market-data"
+            )
+
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
         """Refresh, and keep other processes from writing until the block ends, so that what looks damaged then is.

@@ -180,7 +180,8 @@ class ManifestFile:
         self._files = storage_of(path)
         # Of what was found last, and of what was parsed last.
         self._found: Version | None = None
-        self._is_newer = False
+        self.is_newer = False
+        """Whether a newer version of this package wrote what `entries` found last."""
         self._parsed: tuple[Version | None, Mapping[str, Entry] | None] = None, None
 
     def entries(self, *, warn: Callable[[str], None] | None = None) -> Mapping[str, Entry] | None:
@@ -188,15 +189,15 @@ class ManifestFile:
         version, entries = self._parsed
         if version is not None and version == self._files.version(self.path):
             return entries
-        found, entries, self._is_newer = None, None, False
+        found, entries, self.is_newer = None, None, False
         try:
             content, found = self._files.read_version(self.path, _MOST_BYTES)
             entries = from_text(content, self.dataset)
         except FileNotFoundError:
             pass
         except ValueError as error:
-            self._is_newer = isinstance(error, records.NewerFormat)
-            what = f"is not read: {error}" if self._is_newer else f"is corrupt ({error}); it is rebuilt from the chunks"
+            self.is_newer = isinstance(error, records.NewerFormat)
+            what = f"is not read: {error}" if self.is_newer else f"is corrupt ({error}); it is rebuilt from the chunks"
             if warn:
                 warn(f"{self.path} {what}")
         self._found = found
@@ -221,11 +222,10 @@ class ManifestFile:
             StoreError: a newer version of this package wrote the manifest.
         """
         listed = self.entries()
-        if self._is_newer:
+        if self.is_newer:
             raise StoreError(f"{self.path} is not written: a newer version of market-data wrote it; update market-data")
         entries = updated(listed)
-        content = to_text(dataset, entries.values())
-        version = self._files.write(self.path, content, self._found)
+        version = self._files.write(self.path, to_text(dataset, entries.values()), self._found)
         if version is not None and version.is_settled:
             self._found = version
             self._parsed = version, entries

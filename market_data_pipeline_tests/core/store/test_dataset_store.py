@@ -249,6 +249,16 @@ def test_a_deleted_manifest_is_rebuilt_to_the_byte(root, dataset_store):
     assert manifest_of(dataset_store).read_bytes() == before
 
 
+def test_what_a_newer_version_lists_is_neither_used_nor_taken_for_damage(root, dataset_store):
+    publish(dataset_store, DAY.key)
+    dataset_store.flush()
+    manifest = manifest_of(dataset_store)
+    manifest.write_bytes(manifest.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    for look in (lambda: opened(root), dataset_store.refresh, dataset_store.strangers):
+        with pytest.raises(StoreError, match="a newer version of market-data wrote it; update market-data"):
+            look()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe\x00", b'{"format": 0, "chunks": []}', b'{"format": 1}',
