@@ -14,8 +14,8 @@ from pathlib import Path
 
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.layout import MANIFEST_FILE, dataset_folder, snapshot_folder
-from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader.choosing import choose, find_stored, store_at, store_of_names, words_of
 from market_data_pipeline.reader.klines import DatasetKlines, Klines, ResampledKlines

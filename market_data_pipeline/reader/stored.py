@@ -29,11 +29,12 @@ from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, parse_footer
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.growing import grown, lacked
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.chunks.replacing import lacks_minutes
 from market_data_pipeline.core.store.combined import CombinedFooter, Selection, read_rows
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import Owner, journaled
-from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import refusal_of_disk

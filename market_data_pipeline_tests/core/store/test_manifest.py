@@ -18,7 +18,8 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, parse_zone
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import EMPTY
 from market_data_pipeline.core.store.chunks.encoding import Footer
-from market_data_pipeline.core.store.manifest import Entry, ManifestFile, State, from_text, to_text
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
+from market_data_pipeline.core.store.manifest import Entry, State, from_text, to_text
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, at, day, klines_of, span, whole
 
 DAY = day("2024-03-05")

@@ -14,8 +14,8 @@ from market_data_pipeline.core.klines.days import MINUTE_MS, day_of
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.chunks.files import new_chunk
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.store.manifest import ManifestFile
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.snapshots.keeping import read_named
 from market_data_pipeline.core.store.snapshots.lists import Snapshot, find_snapshot, snapshots_of

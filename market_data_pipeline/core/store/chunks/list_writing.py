@@ -1,7 +1,7 @@
 """Writing the manifest that lists the chunks of one dataset.
 
 Belongs here: when the list is written, and what may be on it. Does not belong here: writing chunks (`publishing`),
-reading (`listing`), the manifest's file (`manifest`).
+reading (`listing`), the manifest's file (`manifest_file`).
 
 The manifest is written seldom, so one rule makes it safe to kill the process anywhere: **on disk it lists only chunks
 that have not changed since they were listed.** A chunk that is about to be replaced is taken off the list first. A

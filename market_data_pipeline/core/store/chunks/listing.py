@@ -1,10 +1,9 @@
 """The chunks of one dataset: which are on disk, which are listed, and whether a file is what its entry describes.
 
 Belongs here: reading a dataset's folder. Does not belong here: writing anything (`publishing`), one chunk file by
-itself (`files`), the manifest's file (`manifest`).
+itself (`files`), the manifest's file (`manifest_file`).
 
-A chunk on disk that the manifest does not list is read, checked and adopted, which gives it an entry that `entries` has
-and the manifest on disk has not yet.
+A chunk on disk that the manifest does not list is read, checked and adopted: `entries` has it, the file not yet.
 """
 
 from collections import ChainMap
@@ -23,10 +22,11 @@ from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
 from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.chunks.replacing import is_as_good
 from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
-from market_data_pipeline.core.store.manifest import Entry, ManifestFile, State
+from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath, Version

@@ -18,7 +18,8 @@ from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
-from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import Changed, StorePath
 

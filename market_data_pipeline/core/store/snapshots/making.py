@@ -14,9 +14,10 @@ from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.dataset_file import write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.snapshots.lists import (
     Snapshot,

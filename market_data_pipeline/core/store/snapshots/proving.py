@@ -11,8 +11,9 @@ from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.chunks import files as chunk_files
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.dataset_file import read_dataset
-from market_data_pipeline.core.store.manifest import Entry, ManifestFile
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.snapshots.keeping import read_named
 from market_data_pipeline.core.store.snapshots.lists import Snapshot, digest_of, find_snapshot, lines_of
