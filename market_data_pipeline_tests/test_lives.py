@@ -277,6 +277,25 @@ def test_an_earlier_pair_is_loaded_while_the_next_one_of_its_symbol_is_announced
         assert proof(run)["ok"]
 
 
+@pytest.mark.parametrize(
+    ("more", "code"), [({}, 3), ({"last": "2024-05-03T08:59Z", "status": "BREAK"}, 0)], ids=["traded", "paused"]
+)
+def test_an_empty_answer_about_the_first_kline_proves_nothing_of_minutes_that_a_file_lacks(
+    playing: Any, more: dict[str, str], code: int
+) -> None:
+    pair = {"first": "2024-04-01T00:00Z", **more}
+    with playing({"now": "2024-05-06T12:00Z", "spot": {"XYZUSDT": pair}}) as (run, running):
+        running.exchange.hooks.append(
+            lambda request: Response(b"[]") if request.params.get("startTime") == "0" else None
+        )
+        running.exchange.faults = {"archive_drops_rows": 1}
+        loaded = backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-03")
+        assert loaded.exit_code == code, loaded.output
+        running.exchange.hooks.clear()
+        assert backfill(run, "XYZ/USDT", "2024-05-01", "2024-05-03").exit_code == 0
+        assert rows_by_day(run.root) == {"2024-05-01": 1440, "2024-05-02": 1440}
+
+
 @pytest.mark.parametrize("areas", [("archive",), ("listing",), ("archive", "listing")], ids="+".join)
 def test_the_present_pair_of_a_symbol_needs_no_archive(playing: Any, areas: tuple[str, ...]) -> None:
     earlier = {"first": "2025-01-28T00:00Z", "last": "2025-01-31T08:59Z"}

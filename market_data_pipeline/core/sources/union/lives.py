@@ -136,7 +136,7 @@ class Lives:
         except PairNotServed as error:
             return self._refused(since_ms, error, "rest: serves no klines of the pair in its present status")
         except NotTradedYet as error:  # the symbol may have been that of an earlier pair
-            return self._refused(since_ms, error, "rest: has no kline of the pair yet")
+            return self._refused(since_ms, error, "")  # of each absent minute it is asked all the same
         except SourceUnavailable as error:
             if self._name != "archive" and not isinstance(error, RegionBlocked | ShutOut):  # a ban is waited for
                 raise
@@ -166,6 +166,8 @@ class Lives:
     def _refused(self, since_ms: int, error: SourceError, refusal: str) -> Life:
         """The life of a pair that REST has no klines of."""
         listing = None if isinstance(error, PairNotListed) else self._rest.client.listing(self._rest.token)
+        if listing and listing.is_trading and isinstance(error, NotTradedYet):
+            raise error  # of a pair that is traded, an answer without klines says nothing
         try:
             delivered_ms = listing.delivered_ms(self._rest.now_ms()) if listing else None
             # A pair that was never traded has no files: those that there are have been another pair's.
