@@ -56,6 +56,8 @@ def refusal_of_disk(error: OSError) -> str:
     what = f"{problem}: {error.filename or error}"
     if cure:
         return f"{what}; {cure}"
+    if error.errno == errno.EPIPE:  # whoever reads a command's output may go away in the middle of a load
+        return f"{what}; nobody reads the output any more"
     if "://" in str(error.filename):
         return f"{what}; check the network, the bucket and the credentials"
     if error.errno in (errno.EACCES, errno.EPERM):

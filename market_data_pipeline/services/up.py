@@ -66,6 +66,8 @@ def up(settings: Settings, request: UpRequest, *, say: Print, warn: Print) -> No
     """
     try:
         _run(settings, request, say, warn)
+    except BrokenPipeError:  # of `say` or `warn`
+        raise
     except OSError as error:
         where = error.filename or settings.home
         raise StoreUnavailable(

@@ -5,7 +5,10 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from dagster import DagsterEventType
 
+from market_data_pipeline.instance.runs import open_instance
+from market_data_pipeline_tests.servers import free_ports
 from market_data_pipeline_tests.support import PATIENCE, MarketData
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs the pipes of POSIX")]
@@ -43,6 +46,9 @@ def test_a_reader_that_is_gone_ends_a_command_without_a_word(run: MarketData) ->
     assert loaded.exit_code == 0, loaded.output
     for words in (("status",), ("status", "--json"), ("verify", "--json"), (*LOAD, "--json")):
         assert without_reader(run, *words, stream="stdout") == (141, ""), words
+    ports = map(str, free_ports(2))
+    up = ("up", "--port", next(ports), "--dagster-port", next(ports))
+    assert without_reader(run, *up, stream="stdout") == (141, "")
     refused = ("--market", "spot", "--pair", "NO/SUCH", "status")
     assert without_reader(run, *refused, stream="stderr") == (141, "")
 
@@ -56,3 +62,8 @@ def test_a_reader_that_takes_the_first_line_of_a_load_ends_it(run: MarketData, p
         err = process.stderr.read()
         code = process.wait(120 * PATIENCE)
     assert (code, err) == (141, "")
+    with open_instance(run.root / "dagster") as instance:
+        runs = instance.get_runs()
+        failures = [instance.all_logs(ended.run_id, of_type=DagsterEventType.STEP_FAILURE) for ended in runs]
+    assert len(runs) == (not pairs), "several pairs are recorded from the first day on"
+    assert "check that the disk" not in str(failures), "an alert would send somebody to look at it"
