@@ -55,6 +55,9 @@ class LoadConfig(ChosenConfig):
     )
     refetch: bool = Field(default=False, description="request stored klines from the source again")
     chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; a whole day if unset")
+    in_catalog: bool = Field(
+        default=False, description="the pairs and the window were chosen by the catalog of the market"
+    )
 
 
 @dg.op(name=LOAD_OP, description="Loads datasets, several at once, and records the days of each.")
@@ -139,6 +142,8 @@ class _Recorder:
     def _end(self, ended: Ended) -> None:
         self.close()
         if not (self._dataset and ended.status):
+            for warning in ended.warnings:  # why a run that ends well has loaded nothing
+                self._context.log.info(warning)
             return
         if self._tools.build_combined:
             record_combined(self._context, self._tools.open_dataset(self._dataset))
@@ -170,7 +175,14 @@ def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, M
     pairs = traded_pairs(catalog_of(tools, market).pairs, zone, start_ms, end_ms) if patterns.needs_candidates else []
     requests = [
         WindowRequest(
-            market, pair, zone, start_ms, end_ms, align=config.align_window, strict=True, in_catalog=pair in pairs
+            market,
+            pair,
+            zone,
+            start_ms,
+            end_ms,
+            align=config.align_window,
+            strict=True,
+            in_catalog=config.in_catalog or pair in pairs,
         )
         for pair in patterns.choose(pairs, Among.TRADED)
     ]

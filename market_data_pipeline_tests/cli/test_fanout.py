@@ -18,10 +18,14 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun,
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.defs.location import jobs_of
+from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.names import LOAD_JOB, LOAD_OP
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.dagster_dev import dagster_dev, wait_for
+from market_data_pipeline_tests.defs.loading import settings_of
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
 from market_data_pipeline_tests.support import MarketData, without_progress
 
@@ -131,6 +135,33 @@ def test_what_is_stored_needs_no_run(run: MarketData) -> None:
     done = run("--pair", "OLD/USDT", "backfill", "--runs")
     assert "2 parts of a pair and a year: 2 stored already" in done.stdout
     assert "2 submitted" in run("--pair", "OLD/USDT", "backfill", "--refetch", "--runs").stdout
+
+
+def test_a_part_within_the_last_day_of_a_pair_after_its_last_kline_ends_well(
+    market_data: Callable[..., MarketData],
+) -> None:
+    """The catalog has whole UTC days, so it takes the window for one with klines. So it is within the first day."""
+    ends = {"LASTUSDT": {"first": "2023-12-10T00:00Z", "last": "2024-01-09T10:00Z", "status": "SETTLING"}}
+    begins = {"NEWUSDT": {"first": "2024-01-09T20:00Z"}}
+    with scenario_exchange({"now": "2024-01-20T12:00Z", "futures": ends | begins}) as exchange:
+        run = market_data(exchange)
+        settings = settings_of(run.root, exchange.url)
+        after = ("--pair", "LAST/USDT", "--align-tz", "+09:00", "backfill", "--start", "2024-01-10")
+        before = ("--pair", "NEW/USDT", "backfill", "--end", "2024-01-09T12:00Z", "--no-align-window")
+        for words in (after, before):
+            done = run(*words, "--runs")
+            assert "1 part of a pair and a year: 1 submitted" in done.stdout, done.output
+        with runs.open_instance(run.root / "dagster") as instance:
+            for one in instance.get_runs():
+                ended = runs.run_op(
+                    instance, jobs_of(tools_of(settings)), LOAD_JOB, LOAD_OP,
+                    config=one.run_config["ops"][LOAD_OP]["config"], tags={},
+                )  # fmt: skip
+                assert ended.success, ended.error
+                assert "none in the requested window" in "".join(
+                    said.message for said in instance.all_logs(ended.run_id)
+                )
+        assert Store(run.root).pairs(Market.FUTURES) == []
 
 
 @pytest.mark.parametrize(

@@ -109,14 +109,14 @@ def _pieces(
         # The run of this year is for all days until its end, as it may begin on a later day than this.
         is_open = end_ms is None and span.end_ms >= now_ms
         until_ms = _year_end_ms(zone, now_ms) if is_open else span.end_ms
-        config = run_config(settings, [wanted]) | {"start": iso(span.start_ms), "end": iso(until_ms)}
+        days_config = {"start": iso(span.start_ms), "end": iso(until_ms), "in_catalog": True}
         part = Part(
             name=f"{pair.market} {pair.pair}",
             dataset=f"{pair.market.exchange_id}/{pair.symbol}",
             market=pair.market.value,
             first=days[0].key,
             last=day_at(zone, until_ms - 1).key,
-            config=config,
+            config=run_config(settings, [wanted]) | days_config,
             universe=universe,
         )
         is_stored = not request.refetch and all(_is_done(entries.get(day.key), day.end_ms, now_ms) for day in days)

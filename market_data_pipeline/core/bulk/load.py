@@ -155,7 +155,8 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
         yield [ended]  # not before all is closed and released, which may fail
     except MarketDataError as error:
         if isinstance(error, NoKlinesInWindow) and request.in_catalog:
-            # The catalog has whole UTC days, so the pair may have ended on the window's first one, before the window.
+            # The catalog has whole UTC days: the pair may have ended on the window's first one, before the window, or
+            # have begun on its last one, after the window.
             yield [Ended((str(error),))]
             return
         unreachable = isinstance(error, SourceUnavailable)
