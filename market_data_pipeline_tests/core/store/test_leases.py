@@ -29,6 +29,7 @@ class Process:
 
     root: Any
     lasts_s: float = 60.0
+    renewed_every_s: float = 3600.0
     asleep_s: float = 0.0
     sessions: Sessions = field(init=False)
     objects: Objects = field(init=False)
@@ -36,7 +37,7 @@ class Process:
     def __post_init__(self) -> None:
         # Of one client, as no other one sees what is in the memory of this one.
         self.objects = storage_of(self.root)._objects
-        self.sessions = Sessions(self.objects, Terms(self.lasts_s, 3600.0, self._now_s))
+        self.sessions = Sessions(self.objects, Terms(self.lasts_s, self.renewed_every_s, self._now_s))
 
     def right(self, name: str = "right.lock") -> Lease:
         return Lease(self.objects, self.sessions, self.root / name)
@@ -224,6 +225,28 @@ def test_a_right_whose_release_cannot_be_written_ends_with_its_session(root: Any
     assert other.right().acquire()
 
 
+def test_a_right_whose_release_cannot_be_written_is_free_in_a_moment_though_its_session_goes_on(root: Any) -> None:
+    holder, other = Process(root, renewed_every_s=0.05), Process(root)
+    right, kept = holder.right(), holder.right("kept.lock")
+    assert right.acquire() and kept.acquire()
+    right._objects = failing(holder.objects)
+    with pytest.raises(OSError, match="the object store is away"):
+        right.release()
+    assert other.right().acquire(within_s=60)
+    assert kept.is_mine and not holder.right().acquire()
+
+
+def test_a_right_whose_taking_was_written_and_not_answered_is_free_in_a_moment(root: Any) -> None:
+    holder, other = Process(root, renewed_every_s=0.05), Process(root)
+    right, kept = holder.right(), holder.right("kept.lock")
+    assert kept.acquire()
+    right._objects = _Unanswered(holder.objects, OSError("the object store is away"))  # type: ignore[assignment]
+    with pytest.raises(OSError, match="the object store is away"):
+        right.acquire()
+    assert other.right().acquire(within_s=60)
+    assert kept.is_mine
+
+
 class _Unwritable:
     """Objects that cannot be written, for this reason."""
 
@@ -237,6 +260,14 @@ class _Unwritable:
         raise self._error
 
     put = write
+
+
+class _Unanswered(_Unwritable):
+    """Objects of which the answers to writes are lost."""
+
+    def write(self, *arguments: Any) -> Any:
+        self._objects.write(*arguments)
+        raise self._error
 
 
 def failing(objects: Objects) -> Any:

@@ -14,10 +14,9 @@ import uuid
 from market_data_pipeline.core.store.storage.objects import Objects, ObjectVersion
 from market_data_pipeline.core.store.storage.paths import BucketPath
 from market_data_pipeline.core.store.storage.protocol import Changed, again_if_changed
-from market_data_pipeline.core.store.storage.session import Session, Sessions
+from market_data_pipeline.core.store.storage.session import FREE, Session, Sessions
 
 _POLL_S = 1.0
-_FREE = b""
 
 
 class Lease:
@@ -28,6 +27,7 @@ class Lease:
         self._objects, self._sessions, self._path = objects, sessions, path
         self._session: Session | None = None
         self._version: ObjectVersion | None = None
+        self._content = FREE
 
     @property
     def is_mine(self) -> bool:
@@ -51,9 +51,12 @@ class Lease:
         try:
             # Also after a pause in which nobody has ended it: this writes only what is still as this process left it.
             if not session.has_ended:
-                self._objects.write(self._path, _FREE, self._version)
+                self._objects.write(self._path, FREE, self._version)
         except (Changed, FileNotFoundError):
             pass  # it was not this process's any more
+        except OSError:
+            session.release_later(self._path, self._content)
+            raise
         finally:
             self._sessions.leave(session)
 
@@ -76,15 +79,17 @@ class Lease:
             got = self._objects.get(self._path)
             found, holder = got.version, got.content()
         except FileNotFoundError:
-            holder = _FREE
-        if holder != _FREE and not self._sessions.end_if_run_out(_name(holder)):
+            holder = FREE
+        if holder != FREE and not self._sessions.end_if_run_out(_name(holder)):
             return False
         session = self._sessions.join()
         try:
             # With a text of its own: if two of this process write at once, each can tell its write from the other's.
-            content = f"{session.name} {uuid.uuid4().hex}".encode()
-            self._version = self._objects.write(self._path, content, found)
-        except BaseException:
+            self._content = f"{session.name} {uuid.uuid4().hex}".encode()
+            self._version = self._objects.write(self._path, self._content, found)
+        except BaseException as error:
+            if not isinstance(error, Changed):
+                session.release_later(self._path, self._content)  # it may have been written
             self._sessions.leave(session)
             raise
         self._session = session
@@ -97,7 +102,7 @@ def is_held(objects: Objects, sessions: Sessions, path: BucketPath) -> bool:
         holder = objects.get(path).content()
     except FileNotFoundError:
         return False
-    return holder != _FREE and not sessions.has_run_out(_name(holder))
+    return holder != FREE and not sessions.has_run_out(_name(holder))
 
 
 def _name(holder: bytes) -> str:

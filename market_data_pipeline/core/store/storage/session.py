@@ -23,6 +23,8 @@ from market_data_pipeline.core.store.storage.protocol import ANY, Changed
 
 _FOLDER, _CLOCK = ".sessions", ".clock"
 _NAME = re.compile(r"[0-9a-f]{32}")
+FREE = b""
+"""The content of the object of a right that nobody has."""
 # The object store's times are in whole seconds.
 _MARGIN_S = 3.0
 # Its clock and that of a process do not drift apart by much in this time.
@@ -61,6 +63,7 @@ class Session:
         self._until_s = -float("inf")
         self._renewing = threading.Lock()
         self._ended = threading.Event()
+        self._left: list[tuple[BucketPath, bytes]] = []
 
     @property
     def goes_on(self) -> bool:
@@ -103,11 +106,25 @@ class Session:
             self._ended.set()
             self._objects.delete(self._path)
 
+    def release_later(self, path: BucketPath, content: bytes) -> None:
+        """Free a right that has this content and no holder, once the object store answers: others see it as held."""
+        self._left.append((path, content))
+
     def _keep(self) -> None:
         while not self._ended.wait(self._terms.renewed_every_s):
             # What cannot be renewed now may be in a moment.
             with suppress(OSError):
                 self.renew()
+                self._release_left()
+
+    def _release_left(self) -> None:
+        while self._left and not self._ended.is_set():
+            path, content = self._left[0]
+            with suppress(Changed, FileNotFoundError):  # it is another one's
+                found = self._objects.get(path)
+                if found.content() == content:
+                    self._objects.write(path, FREE, found.version)
+            del self._left[0]
 
 
 class Sessions:
