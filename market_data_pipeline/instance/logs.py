@@ -55,7 +55,7 @@ class WarnsOnce(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is that of `logging`
         """Warn, unless that was done before."""
         del record
-        if not self._has_warned:
+        if not self._has_warned and sys.stderr is not None:
             self._has_warned = True
             sys.stderr.write(f"warning: {self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")
 

@@ -1,6 +1,7 @@
 """`loader.log` where it cannot be kept: one line says so, and what is loaded does not suffer."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +57,12 @@ def test_a_log_that_cannot_be_written_is_said_once(
     said = capsys.readouterr().err
     assert said.startswith(f"warning: {tmp_path / 'loader.log'} cannot be written: ")
     assert said.count("\n") == 1
+
+
+def test_a_program_without_stderr_goes_on_where_its_log_cannot_be_written(
+    tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loader.log").mkdir()
+    log_to(tmp_path)
+    monkeypatch.setattr(sys, "stderr", None)
+    logger.info("a line")

@@ -60,6 +60,14 @@ def test_runs_that_overlap_leave_stderr_as_it_was(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "line of the run\n"
 
 
+def test_a_program_without_stderr_runs_as_one_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    run = Run()
+    sys.stderr.write("line of another thread")
+    run.end()
+    assert sys.stderr is None
+
+
 def test_a_table_of_rich_is_drawn_while_a_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(stderr=True, force_terminal=True)
     with Live("table", console=console, auto_refresh=False) as live:

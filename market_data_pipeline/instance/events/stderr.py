@@ -16,14 +16,24 @@ from market_data_pipeline.instance.events.batches import REFUSALS
 _lock = threading.Lock()
 
 
+class _Nowhere(io.TextIOBase):
+    """The stderr of a program that has none, such as one without a console on Windows."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 class _ByThread(io.TextIOBase):
     """A stderr that holds back what some threads write, and passes the rest on.
 
     It has no file number: Dagster would redirect it, and with it the lines of all threads, into the log of a step.
     """
 
-    def __init__(self, passed_to: Any) -> None:
-        self.passed_to = passed_to
+    def __init__(self, replaced: Any) -> None:
+        self.replaced = replaced
+        self.passed_to = _Nowhere() if replaced is None else replaced
         self.held: dict[int, io.StringIO] = {}
 
     def write(self, text: str) -> int:
@@ -68,5 +78,5 @@ def held_unless_refused() -> Iterator[None]:
         with _lock:
             del stderr.held[thread]
             if not stderr.held and sys.stderr is stderr:
-                sys.stderr = stderr.passed_to
+                sys.stderr = stderr.replaced
         stderr.write(said.getvalue())
