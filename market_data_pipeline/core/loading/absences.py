@@ -55,11 +55,9 @@ def explained(
 
 def _after_last(absence: Absence, last_ms: int) -> Absence:
     """The absence, which is `open` only after the day's last kline: before one, nothing is merely late."""
-    if absence.kind is not Kind.OPEN:
-        return absence
-    if absence.span.start_ms < last_ms:
+    if absence.kind is Kind.OPEN and absence.span.start_ms < last_ms:
         return Absence(Kind.UNEXPLAINED, absence.span, absence.evidence)
-    return Absence(Kind.OPEN, absence.span)
+    return absence
 
 
 def _known(stored: Entry | None, requested_now: tuple[Span, ...]) -> list[Absence]:

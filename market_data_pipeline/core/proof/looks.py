@@ -157,7 +157,7 @@ def _difference(found: Entry, listed: Entry) -> str:
 def _unexplained(
     day: Day, absences: Sequence[Absence], requested: list[Span], loading: Sequence[Span]
 ) -> Iterator[Finding]:
-    unsettled = [absence for absence in absences if not absence.kind.is_final]
+    unsettled = [absence for absence in absences if not absence.kind.is_final and not _may_be_late(day, absence)]
     # What no load has come to yet, a load that is under way may come to. What one has failed to explain is wrong now.
     unexplained = merge(absence.span for absence in unsettled if absence.kind is Kind.UNEXPLAINED)
     not_loaded = subtract(merge(absence.span for absence in unsettled), loading)
@@ -166,3 +166,11 @@ def _unexplained(
         evidence = "; ".join(evidence_of(touching)) or "no source was asked"
         problem = f"unexplained: {span_text(span)} ({evidence})"
         yield Finding(COVERED, day.key, problem)
+
+
+def _may_be_late(day: Day, absence: Absence) -> bool:
+    """True for minutes that the exchange was asked for and had not yet, while the day was not over.
+
+    They are as open as the minutes after them. Those at the end of a day that was over have to be loaded by now.
+    """
+    return absence.kind is Kind.OPEN and bool(absence.evidence) and absence.span.end_ms < day.end_ms

@@ -53,7 +53,8 @@ def test_an_absence_that_nothing_explains_keeps_the_evidence_of_who_was_asked() 
 def test_minutes_that_the_exchange_may_be_late_with_are_open_only_after_the_last_kline() -> None:
     tail = Span(LATER.start_ms, DAY.end_ms)
     late = Absence(Kind.OPEN, Span(tail.start_ms, LATER.end_ms), ("rest: none",))
-    assert reasons(fetched(late, without=[tail]), settled_ms=LATER.end_ms) == [Absence(Kind.OPEN, tail)]
+    rest = Absence(Kind.OPEN, Span(LATER.end_ms, DAY.end_ms))
+    assert reasons(fetched(late, without=[tail]), settled_ms=LATER.end_ms) == [late, rest]
     assert reasons(fetched(late, without=[LATER])) == [Absence(Kind.UNEXPLAINED, LATER, late.evidence)]
 
 

@@ -15,6 +15,7 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome
+from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.sources.opening import open_source
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.sources.rest.client import RestClient
@@ -418,11 +419,30 @@ def test_minutes_that_the_exchange_is_late_with_for_every_pair_are_open_and_no_o
     [result] = load(root, exchange(running, "auto", market.value), day, market=market)
     assert (result.outcome, result.error) == (Outcome.LOADED, None)
     assert result.entry
-    assert result.entry.absences == (Absence(Kind.OPEN, span("2024-05-15T09:53", "2024-05-16")),)
+    late, rest = result.entry.absences
+    assert (late.kind, late.span) == (Kind.OPEN, span("2024-05-15T09:53", "2024-05-15T09:57"))
+    assert rest == Absence(Kind.OPEN, span("2024-05-15T09:57", "2024-05-16"))
+    assert verify(dataset_at(root, day, "UTC", market)).ok
     running.exchange.hooks.clear()
     running.exchange.clock.advance(86_400)
     [result] = load(root, exchange(running, "auto", market.value), day, market=market)
     assert (result.outcome, result.entry and result.entry.rows) == (Outcome.LOADED, 1440)
+
+
+def test_minutes_that_the_exchange_is_late_with_at_the_end_of_a_day_have_to_be_loaded(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    running, day = simulate(now=datetime(2024, 5, 16, 0, 10, 10, tzinfo=UTC)), span("2024-05-15", "2024-05-16")
+    lag(running.exchange, 20)
+    source = exchange(running, "auto", "spot")
+    [result] = load(root, source, day, market=Market.SPOT)
+    assert (result.outcome, result.entry and result.entry.rows) == (Outcome.LOADED, 1431)
+    found = verify(dataset_at(root, day, "UTC", Market.SPOT)).errors
+    evidence = "rest: none, asked twice; archive: the archive has no file of 2024-05-15; ETH/USDT: none after them yet"
+    assert [finding.problem for finding in found] == [f"unexplained: 9 minutes from 2024-05-15T23:51Z ({evidence})"]
+    running.exchange.hooks.clear()
+    load(root, source, day, market=Market.SPOT)
+    assert verify(dataset_at(root, day, "UTC", Market.SPOT)).ok
 
 
 def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_them(
