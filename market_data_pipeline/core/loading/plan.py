@@ -115,16 +115,15 @@ def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, 
     if not store.is_intact(day):
         # What earlier requests loaded is lost with a damaged chunk, so it is requested again.
         spans = intersect([can_be], [window, *store.dataset.requested])
-    elif refetch or _is_to_be_confirmed(store.entries[day.key], day, now_ms):
-        spans = _with_fresh(intersect([can_be], [window]), store.entries[day.key], can_be)
     else:
-        absences = store.entries[day.key].absences
+        entry = store.entries[day.key]
+        again = [window] if refetch or _is_to_be_confirmed(entry, day, now_ms) else []
         # An end and a beginning are what the life says now: minutes that were outside of it may be inside.
-        doubtful = (absence for absence in absences if not absence.kind.is_final or absence.kind in _OF_LIFE)
+        doubtful = (absence for absence in entry.absences if not absence.kind.is_final or absence.kind in _OF_LIFE)
         unsettled = merge(map(_unsettled_span, doubtful))
-        # With what a run was to load that was killed before it came to this day.
-        asked = intersect([can_be], intersect([window, *store.dataset.requested], unsettled))
-        spans = _with_fresh(asked, store.entries[day.key], can_be)
+        # With what a run was to load that was killed before it came to this day, and what the exchange was late with.
+        asked = intersect([can_be], [*again, *intersect([window, *store.dataset.requested], unsettled)])
+        spans = _with_fresh(asked, entry, can_be)
     if life.between:
         spans = subtract(spans, [life.between])
     if not spans and day.key not in store.entries:

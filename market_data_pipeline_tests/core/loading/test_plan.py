@@ -116,6 +116,12 @@ def test_a_day_that_is_stored_in_part_needs_what_is_new_and_what_a_killed_run_le
     ]
 
 
+def test_a_part_that_is_fetched_anew_leaves_nothing_behind_that_no_source_was_asked_for(made: DatasetStore) -> None:
+    stored(made, MORNING)
+    plan_load(made, FakeSource(), EVENING)  # and killed
+    assert of_day(made, MORNING, refetch=True) == [MORNING, EVENING]
+
+
 def test_before_open_minutes_also_those_are_needed_that_had_only_just_closed(made: DatasetStore) -> None:
     stored(made, whole(DAY), FakeSource(now="2024-03-05T12:00:30Z"))
     later = FakeSource(now="2024-03-05T18:00:30Z")

@@ -424,6 +424,14 @@ def test_minutes_that_the_exchange_is_late_with_for_every_pair_are_open_and_no_o
     assert rest == Absence(Kind.OPEN, span("2024-05-15T09:57", "2024-05-16"))
     assert verify(dataset_at(root, day, "UTC", market)).ok
     running.exchange.hooks.clear()
+    running.exchange.clock.advance(3600)
+    [result] = backfill(
+        dataset_at(root, day, "UTC", market),
+        exchange(running, "auto", market.value),
+        span("2024-05-15T01:00", "2024-05-15T02:00"),
+        refetch=True,
+    )
+    assert (result.error, result.entry and result.entry.minutes_absent(Kind.UNEXPLAINED)) == (None, 0)
     running.exchange.clock.advance(86_400)
     [result] = load(root, exchange(running, "auto", market.value), day, market=market)
     assert (result.outcome, result.entry and result.entry.rows) == (Outcome.LOADED, 1440)
