@@ -171,6 +171,21 @@ def test_a_first_or_last_file_that_is_bad_shortens_no_life(playing: Any, day: st
         assert proof(run)["absent_minutes"] == {"delisted": 900}
 
 
+@pytest.mark.parametrize("market", ["spot", "futures"])
+@pytest.mark.parametrize("day", ["2024-05-01", "2024-05-02", "2024-05-04"])
+def test_a_file_that_is_listed_and_not_there_is_no_day_without_trading(playing: Any, day: str, market: str) -> None:
+    with playing({"now": "2024-05-08T12:00Z", market: {"DEADUSDT": FOUR_DAYS}}) as (run, running):
+        without(running, f"{day}.zip")
+        loaded = backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08", market=market)
+        assert loaded.exit_code == 3, loaded.output
+        assert f"{day}: the archive lists a file of {day} and gives none" in loaded.output
+        assert len(rows_by_day(run.root)) == 3
+        running.exchange.hooks.clear()
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08", market=market).exit_code == 0
+        assert list(rows_by_day(run.root).values()) == [1440, 1440, 1440, 540]
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
 @pytest.mark.parametrize("ending", [".CHECKSUM", ".zip"], ids=["bad files", "files that are listed and missing"])
 def test_a_pair_whose_files_cannot_be_read_is_not_another_one(playing: Any, ending: str) -> None:
     pair = {**FOUR_DAYS, "first": "2024-04-20T00:00Z"}

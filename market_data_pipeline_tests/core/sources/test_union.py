@@ -385,6 +385,19 @@ def test_minutes_that_rest_hides_and_no_witness_misses_are_not_proven(
     assert (again.klines.num_rows, again.kind is not Kind.UNEXPLAINED, len(again.evidence)) == (0, False, said)
 
 
+@pytest.mark.parametrize("market", ["futures", "spot"])
+def test_a_file_that_is_listed_and_not_there_proves_no_suspension(
+    simulate: Simulate, exchange: OpenExchange, market: str
+) -> None:
+    running = simulate()
+    hide(running.exchange, DAYS, "BTCUSDT")
+    lost, gone = "/BTCUSDT-1m-2024-05-06.zip", Response(status_code=404)
+    running.exchange.hooks.append(lambda request: gone if request.path.endswith(lost) else None)
+    again = exchange(running, "auto", market).recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    assert again.kind is Kind.UNEXPLAINED
+    assert again.evidence[1] == "archive: the archive lists a file of 2024-05-06 and gives none"
+
+
 def test_an_empty_answer_about_the_other_pair_is_not_taken_for_a_halt(
     simulate: Simulate, exchange: OpenExchange
 ) -> None:

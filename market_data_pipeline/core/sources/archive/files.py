@@ -162,6 +162,10 @@ class Archive:
         """What the archive and its listing have answered so far."""
         return self._transport.traffic + self._days.traffic
 
+    def is_listed(self, start_ms: int) -> bool:
+        """Return whether the listing has a file of the UTC day that starts at `start_ms`, which may not be there."""
+        return self._days.is_listed(utc_date(start_ms))
+
     def has_later_file(self, start_ms: int, now_ms: int) -> bool:
         """Return whether a UTC day after the one that starts at `start_ms` has a file; asked once, where it has.
 

@@ -33,6 +33,7 @@ class ArchiveDays:
         """
         self._folder, self._has_file = folder, has_file
         self._bucket = Bucket(base_url=base_url, connections=1)
+        self._years: dict[int, dict[date, int | None]] = {}
 
     def between(self, first: date, last: date) -> list[date]:
         """Return the days from `first` to `last`, both included, that have a file, in order.
@@ -51,6 +52,15 @@ class ArchiveDays:
         """
         listed = self._listed(first, last)
         return dict.fromkeys(self._asked(first, last)) if listed is None else listed
+
+    def is_listed(self, day: date) -> bool:
+        """Return whether the listing has a file of the day; it is read once for a year. False if it cannot be had."""
+        if day.year not in self._years:
+            listed = self._listed(date(day.year, 1, 1), date(day.year, 12, 31))
+            if listed is None:
+                return False
+            self._years[day.year] = listed
+        return day in self._years[day.year]
 
     @property
     def traffic(self) -> Traffic:

@@ -71,8 +71,15 @@ class ArchiveFiles:
         if all(lack.startswith(NO_FILE) for lack in lacks):
             with suppress(SourceUnavailable):
                 if self._archive.has_later_file(gap.end_ms - 1, now_ms):
-                    return found, HAS_LATER
+                    withheld = next(filter(None, map(self.withheld, pieces([gap], DAY_MS, aligned=True))), "")
+                    return found, f"archive: {withheld}" if withheld else HAS_LATER
         return found, f"archive: {lacks[0]}"
+
+    def withheld(self, span: Span) -> str:
+        """The reason if a file that is missing is listed, so that this proves nothing; empty if it is not."""
+        start_ms = _utc_midnight(span)
+        listed = self._archive.is_listed(start_ms)
+        return f"the archive lists a file of {iso(start_ms)[:10]} and gives none" if listed else ""
 
     def _read(self, span: Span, read: Callable[[int], T]) -> tuple[T | None, str]:
         start_ms = _utc_midnight(span)

@@ -187,7 +187,7 @@ class Lives:
 
         Raises:
             PairNotListed: there is no file.
-            SourceError: files are listed and not there, or have no klines.
+            SourceError: the files that were looked at have no klines.
         """
         published, since = self._published(), utc_date(min(since_ms, HISTORY_START_MS))
         # A pair that ended before the usual history has files, too.
@@ -228,16 +228,15 @@ class Lives:
     def _edge_ms(self, days: Iterable[date], at: int, delivered_ms: int | None) -> int | None:
         """The first (`at` 0) or last (-1) open time of the first of these days whose file has klines.
 
-        The first or last minute of the day where its file cannot be read. None where the first files have no klines.
+        The first or last minute of the day where its file cannot be read, or is not there. None where the first files
+        have no klines.
         """
         for day in islice(days, _MOST_FILES):
             try:
                 klines = self._archive.day(start_of(day)).klines
-            except NoFile:
-                continue
-            except BadFile as error:
+            except (NoFile, BadFile) as error:
                 # The day is in the life, so that a load asks for it, and says why it lacks it.
-                _log.warning("the archive's file of %s is not used: %s", day, error)
+                _log.warning("the archive's file of %s is not used: %s", day, str(error) or "it is not there")
                 last_ms = start_of(day) + DAY_MS - MINUTE_MS
                 return start_of(day) if at == 0 else min(last_ms, delivered_ms or last_ms)
             if klines.num_rows:

@@ -127,7 +127,9 @@ class UnionPages:
         """Return the page of a file's rows, and of what REST has of the minutes that it lacks or has flawed."""
         if self._is_refused:
             # Only the archive can have the pair's klines; what it lacks is looked into by `recheck`.
-            return _page(span, of_file, ARCHIVE, None if lacks.startswith(NO_FILE) else lacks or None)
+            if lacks.startswith(NO_FILE):
+                lacks = self._files.withheld(span)
+            return _page(span, of_file, ARCHIVE, lacks or None)
         if self._name == "archive" or (not lacks and self._suffices(span, of_file)):
             return _page(span, of_file, ARCHIVE, f"{lacks}; REST may have the day" if lacks else None)
         if lacks:
