@@ -25,7 +25,7 @@ from market_data_pipeline.api.pages.choice import Choice, Searched, Sort, SortGi
 from market_data_pipeline.api.pages.overview import coverage_map, overview
 from market_data_pipeline.api.pages.stored_files import MOST_CHARACTERS, StoredFile, stored_file
 from market_data_pipeline.api.problems import MEDIA_TYPE, FieldProblem, Problem
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.coverage import minutes_by_kind
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.pair import parse_pair
@@ -143,6 +143,8 @@ def file(
     read = preview.of_combined if stored.is_combined else preview.of_chunk
     try:
         content = read(stored.path, offset=offset, limit=limit)
+    except StoreUnavailable:
+        raise
     except StoreError as error:
         raise Problem(422, "The file cannot be shown", str(error)) from error
     if offset >= max(1, content.total_rows):

@@ -55,7 +55,7 @@ def of_chunk(path: StorePath, *, offset: int, limit: int) -> Preview:
 
     Raises:
         StoreError: the file does not exist, is damaged, or is not a chunk of this project.
-        OSError: the disk or the object store lets nobody read it now.
+        OSError, StoreUnavailable: the disk or the object store lets nobody read it now.
     """
     try:
         content, klines, footer = _read_chunk(path)

@@ -187,6 +187,25 @@ def test_a_file_that_may_not_be_read_is_no_damage(
         assert "Permission denied" in page.text and "--repair" not in page.text
 
 
+def test_a_journal_that_may_not_be_read_is_no_damage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    today = span("2024-03-05T00:00Z", "2024-03-06T00:00Z")
+    made = Store(root).create(Market.SPOT, "BTC/USDT", zone=parse_zone("UTC"), start=date(2024, 3, 5))
+    list(backfill(made, FakeSource(now="2024-03-05T12:00Z"), today))
+    minute = klines_of(span("2024-03-05T12:00Z", "2024-03-05T12:01Z"))
+    JournalWriter(market_journal(root, Market.SPOT)).append([(Owner.of(made.dataset), bits_of(minute))])
+    read = FOLDER.read
+
+    def refuse(path: Path, most_bytes: int) -> bytes:
+        if path.suffix == ".journal":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path, most_bytes)
+
+    monkeypatch.setattr(FOLDER, "read", refuse)
+    page = Browser(root).file(name_of(root, "2024-03-05"))
+    assert page.status == 503
+    assert "Permission denied" in page.text and "--repair" not in page.text
+
+
 def test_minutes_that_move_from_the_journal_into_the_chunk_meanwhile_are_there(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import Bits, bits_of, of_bits
 from market_data_pipeline.core.store.journal.segments import (
@@ -24,6 +24,7 @@ from market_data_pipeline.core.store.journal.segments import (
     segments,
 )
 from market_data_pipeline.core.store.journal.writing import JournalWriter
+from market_data_pipeline.core.store.storage.folder import FOLDER
 from market_data_pipeline_tests.core.fakes import at, klines_at
 from market_data_pipeline_tests.core.store.conftest import in_a_folder
 
@@ -130,6 +131,18 @@ def test_a_segment_that_cannot_be_read_is_an_error_of_one_line(root: Any) -> Non
     journal = root / "binance" / ".journal"
     (journal / "1-a.journal").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"1-a\.journal cannot be read: it is no file"):
+        journaled(folder_of(root, "BTCUSDT"), BTC)
+
+
+@in_a_folder
+def test_a_segment_that_the_disk_lets_nobody_read_is_no_damage(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    JournalWriter(root / "binance" / ".journal").append([(BTC, rows(0))])
+
+    def refuse(path: Path, *_: int) -> bytes:  # root may read anything
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(FOLDER, "read", refuse)
+    with pytest.raises(StoreUnavailable, match=r"Permission denied: .*\.journal; run this as the user who owns it"):
         journaled(folder_of(root, "BTCUSDT"), BTC)
 
 

@@ -18,13 +18,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.klines.table import EMPTY, FIELDS, Bits, of_bits
 from market_data_pipeline.core.store.layout import JOURNAL_SUFFIX, journal_folder
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import P, StorePath, Version
+from market_data_pipeline.core.text import reason_text, refusal_of_disk
 
 MOST_SEGMENT_BYTES = 256_000_000
 """Far more than a segment of all pairs of a market grows to before the next one begins."""
@@ -109,16 +110,18 @@ def read_segment(path: StorePath) -> Segment:
     """The rows of a segment; none if it is gone, as then all of them are in chunks.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreUnavailable: the disk or the object store lets nobody read it now.
+        StoreError: it is no segment.
     """
     try:
         version = storage_of(path).version(path)
         return _NOTHING if version is None else _read(path, version)
     except FileNotFoundError:
         return _NOTHING
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"the journal {path} cannot be read: {reason}; check its permissions") from error
+    except OSError as error:
+        raise StoreUnavailable(refusal_of_disk(error)) from error
+    except ValueError as error:
+        raise StoreError(f"the journal {path} cannot be read: {reason_text(error)}; check its permissions") from error
 
 
 # A bucket has a segment for each append, so up to fifteen of each process that writes.
