@@ -15,6 +15,7 @@ from market_data_pipeline import MarketDataWarning, export
 from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store import atomic
+from market_data_pipeline_tests.core.fakes import span
 from market_data_pipeline_tests.reader.exporting.stores import WINDOW, Scaled, make
 from market_data_pipeline_tests.support import CHECKOUT, everything, flip_a_byte
 
@@ -174,6 +175,19 @@ def test_a_damaged_chunk_fails_its_pair_alone_and_leaves_what_was_there(root: Pa
     assert {name: after.get(name) for name in before} == before
     assert not [name for name in after if name.endswith(".tmp")]
     assert report.results[-1].rows == WINDOW.minutes - 90
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_damaged_chunk_after_many_weeks_leaves_no_file(tmp_path: Path, format: str) -> None:
+    """Klines are read a few weeks at a time, so that some are exported before the damage is found."""
+    root = tmp_path / "root"
+    make(root, "BTC/USDT", window=span("2024-03-01T00:00Z", "2024-04-10T00:00Z"))
+    [chunk] = root.glob("binance/BTCUSDT/1m/chunks/*_2024-04-09.parquet")
+    flip_a_byte(chunk)
+    with pytest.warns(MarketDataWarning, match="1 pair failed: spot BTC/USDT .*verify --repair"):
+        report = exported(root, "BTC/USDT", format=format)
+    assert report.files == []
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == [".export.lock"]
 
 
 def test_a_damaged_dataset_hides_no_other(root: Path) -> None:
