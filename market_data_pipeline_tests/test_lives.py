@@ -125,6 +125,17 @@ def test_what_rest_does_not_serve_comes_from_the_archive(playing: Any, pair: dic
         assert proof(run)["absent_minutes"] == {"delisted": 900}
 
 
+@pytest.mark.parametrize("pair", [SETTLED, GONE], ids=["-1122", "-1121"])
+def test_a_pair_that_rest_knows_no_more_is_not_worse_for_being_compared_with_it(
+    playing: Any, pair: dict[str, Any]
+) -> None:
+    with playing({"now": "2024-05-06T12:00Z", "futures": {"DEADUSDT": pair}}) as (run, _):
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-04", market="futures").exit_code == 0
+        compared = run("verify", "--against", "rest")
+    assert compared.exit_code == 0, compared.output
+    assert "nothing could be compared" in compared.stdout
+
+
 def without(running: RunningExchange, ending: str) -> None:
     """Serve no file whose name ends so, though the listing has it."""
     running.exchange.hooks.append(lambda request: Response(status_code=404) if request.path.endswith(ending) else None)

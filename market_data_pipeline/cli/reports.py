@@ -119,10 +119,10 @@ def _joined(absences: Sequence[Absence]) -> list[Absence]:
 def _print_crosscheck(check: CrossCheck) -> None:
     minutes = sum(check.differing_days.values())
     verdict, color = f"{count_text(minutes, 'minute')} {'differs' if minutes == 1 else 'differ'}", "red"
-    if check.ok:
-        verdict, color = "equal", "green"
-    elif check.nothing_compared:
+    if check.nothing_compared:
         verdict, color = "nothing could be compared", "yellow"
+    elif check.ok:
+        verdict, color = "equal", "green"
     days = f"{check.days:,} of {count_text(check.of_days, 'day')}, {count_text(check.rows, 'kline')}"
     out.print(styled(f"  {check.against:<13} ", (verdict, color), f" in {days}"))
     for difference in check.differences[:_MOST_LINES]:

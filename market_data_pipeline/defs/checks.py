@@ -211,7 +211,7 @@ def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.As
     return dg.AssetCheckResult(
         asset_key=asset_key(dataset, KLINES),
         check_name=MATCHES_OTHER_SOURCE,
-        passed=not differing and not nothing_compared,
+        passed=all(checked.ok for checked in crosschecks) or (days > 0 and not differing),
         severity=dg.AssetCheckSeverity.ERROR if differing else dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={"days": days, "klines": sum(checked.rows for checked in crosschecks)}

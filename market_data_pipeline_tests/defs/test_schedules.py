@@ -3,6 +3,7 @@
 Its runs send requests only for the days that are compared with another source, and for live datasets.
 """
 
+import json
 import os
 import shutil
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
+from starlette.responses import Response
 
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
@@ -27,6 +29,7 @@ from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import Tools
 from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, MATCHES_OTHER_SOURCE, PROOF_OP
+from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.defs.loading import (
     BTC,
     COMBINED,
@@ -203,6 +206,20 @@ def test_a_comparison_of_no_day_is_a_warning_with_the_reason(loaded: Loading):
     check = compared(loaded, NEAR)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "no file of 2023-10-" in str(check.description)
+
+
+def test_a_pair_that_the_other_source_knows_no_more_passes_with_the_reason(loaded: Loading):
+    gone = json.dumps({"code": -1121, "msg": "Invalid symbol."})
+
+    def hook(request: RequestInfo) -> Response:
+        if request.area == "listing":
+            return Response("<ListBucketResult></ListBucketResult>")
+        return Response(gone, 404 if request.area == "archive" else 400)
+
+    loaded.exchange.hooks.append(hook)
+    check = compared(loaded, NEAR)
+    assert check.passed, check.description
+    assert str(check.description).startswith("nothing could be compared")
 
 
 def test_a_dataset_that_is_not_live_passes_the_freshness_check_without_a_request(loaded: Loading):

@@ -15,7 +15,13 @@ from functools import reduce
 import numpy as np
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import MarketDataError, StoreError
+from market_data_pipeline.core.errors import (
+    MarketDataError,
+    PairNotListed,
+    PairNotServed,
+    SourceUnavailable,
+    StoreError,
+)
 from market_data_pipeline.core.klines.coverage import Kind, Span, intersect, merge, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, iso
@@ -71,6 +77,7 @@ class CrossCheck:
         differences: the first of the values that differ, by time; at most `MOST_DIFFERENCES`.
         differing_days: how many minutes differ, of every day where any does.
         not_compared: days that could not be compared, each with the reason.
+        lacks_pair: True if the source knows no such pair, as REST after an end, so that no day can ever be compared.
     """
 
     dataset: Dataset
@@ -81,11 +88,12 @@ class CrossCheck:
     differences: list[Difference] = field(default_factory=list)
     differing_days: dict[str, int] = field(default_factory=dict)
     not_compared: list[tuple[str, str]] = field(default_factory=list)
+    lacks_pair: bool = False
 
     @property
     def ok(self) -> bool:
         """True if nothing differs in what was compared, and something was if there was anything to compare."""
-        return not self.differing_days and not self.nothing_compared
+        return not self.differing_days and (self.lacks_pair or not self.nothing_compared)
 
     @property
     def nothing_compared(self) -> bool:
@@ -120,18 +128,30 @@ def crosscheck(
     """
     result = CrossCheck(store.dataset, against, of_days=len(sample(store, None, None)))
     spans = {day: _compared_minutes(store, day) for day in sorted(set(days), key=lambda day: day.start_ms)}
-    pages = PagesByDay(source.pages(merge(span for of_day in spans.values() for span in of_day)))
+    pages, is_away = PagesByDay(source.pages(merge(span for of_day in spans.values() for span in of_day))), False
     try:
         for day, of_day in spans.items():
             try:
                 result.note(day, *_compared(store, source, against, day, of_day, pages))
             except MarketDataError as error:
                 result.not_compared.append((day.key, str(error)))
+                is_away |= isinstance(error, SourceUnavailable)
             if on_day:
                 on_day(day.key)
     finally:
         pages.close()
+    result.lacks_pair = result.nothing_compared and not is_away and _lacks_pair(source)
     return result
+
+
+def _lacks_pair(source: KlineSource) -> bool:
+    try:
+        source.life()
+    except (PairNotListed, PairNotServed):
+        return True
+    except MarketDataError:
+        pass
+    return False
 
 
 def sample(store: DatasetStore, window: Span | None, most: int | None, seed: str = "") -> list[Day]:
