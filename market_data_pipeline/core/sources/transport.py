@@ -31,6 +31,7 @@ _PIECE_BYTES = 1 << 16
 _MOST_AROUND_BYTES = 1 << 18
 _TIMES_IN_CHUNKS = 2
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_REPEATABLE = frozenset({"GET", "HEAD"})
 _NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -100,7 +101,7 @@ class Transport:
         Args:
             path: what is requested, from the first slash on.
             most_bytes: the largest body that is accepted, in bytes after decoding.
-            method: the HTTP method. A GET is sent again if an idle connection turns out to be closed.
+            method: the HTTP method. A GET or HEAD is sent again if an idle connection turns out to be closed.
             headers: headers to send beside the usual ones.
             body: the body to send.
             deadline_s: replaces the transport's deadline.
@@ -112,7 +113,7 @@ class Transport:
         """
         limit_s = deadline_s or self._deadline_s
         most_received = _MOST_AROUND_BYTES + _TIMES_IN_CHUNKS * most_bytes
-        request = RequestInFlight(limit_s, is_repeatable=method == "GET", most_bytes=most_received)
+        request = RequestInFlight(limit_s, is_repeatable=method in _REPEATABLE, most_bytes=most_received)
         with self._lock:
             if self._closed:
                 raise NoResponse("the connections were closed")

@@ -5,10 +5,13 @@ from contextlib import closing
 from datetime import date
 
 import pytest
+from starlette.responses import Response
 
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.archive.files import Archive
+from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.core.sources.raw_exchange import RawExchange, http, raw_exchange
+from market_data_pipeline_tests.support import Simulate
 
 PAGE = (
     "<ListBucketResult><IsTruncated>false</IsTruncated>"
@@ -40,3 +43,21 @@ def test_a_page_that_is_cut_off_is_no_listing(exchange: RawExchange, until: str)
     exchange.replies = {"data.binance.vision": [http(PAGE[: PAGE.index(until)], 200, length=False)]}
     exchange.files = {f"BTCUSDT-1m-2024-05-0{day}.zip.CHECKSUM": b"" for day in (3, 4)}
     assert days(exchange) == [date(2024, 5, 3), date(2024, 5, 4)]
+
+
+@pytest.mark.parametrize("ending", [None, ".zip.CHECKSUM", ".zip"])
+def test_without_a_listing_each_day_is_asked_for_and_no_file_is_downloaded(
+    simulate: Simulate, ending: str | None
+) -> None:
+    running = simulate()
+
+    def refuse(request: RequestInfo) -> Response | None:
+        if request.area == "listing":
+            return Response(status_code=503)
+        return Response(status_code=404) if ending and request.path.endswith(ending) else None
+
+    running.exchange.hooks.append(refuse)
+    with closing(Archive(Market.SPOT, "BTCUSDT", base_url=running.url)) as archive:
+        assert archive.days(date(2024, 5, 6), date(2024, 5, 8)) == [date(2024, 5, day) for day in (6, 7, 8)]
+        assert archive.days(date(2029, 5, 6), date(2029, 5, 8)) == []
+        assert archive.traffic.received_bytes < 10_000  # a zip has more

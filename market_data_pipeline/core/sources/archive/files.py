@@ -191,16 +191,14 @@ class Archive:
 
     def _has_file(self, day: date) -> bool:
         path = self._path(start_of(day))
-        # The checksum is smaller, and a zip without one is a file, too.
-        return self._answers(f"{path}.CHECKSUM", _MOST_CHECKSUM_BYTES) or self._answers(path, _MOST_ZIP_BYTES)
+        # A zip without a checksum is a file, too, and one of which only the checksum can be had now.
+        return self._is_there(path) or self._is_there(f"{path}.CHECKSUM")
 
-    def _answers(self, path: str, most_bytes: int) -> bool:
+    def _is_there(self, path: str) -> bool:
         try:
-            self._retried(self._get, path, most_bytes)
+            self._retried(self._get, path, 0, "HEAD")
         except NoFile:
             return False
-        except BadFile:
-            pass  # there is one, whatever it is
         return True
 
     def _retried(self, call: Callable[..., T], *arguments: Any) -> T:
@@ -229,11 +227,11 @@ class Archive:
         _refuse_other_file(unquote(path.rpartition("/")[2]), named)
         return packed
 
-    def _get(self, path: str, most_bytes: int) -> bytes:
+    def _get(self, path: str, most_bytes: int, method: str = "GET") -> bytes:
         if self._stopped.is_set():
             raise SourceUnavailable("the load was stopped")
         try:
-            response = self._transport.request(path, most_bytes=most_bytes)
+            response = self._transport.request(path, most_bytes=most_bytes, method=method)
         except ResponseTooLarge as error:
             raise BadFile(str(error)) from error
         except NoResponse as error:
