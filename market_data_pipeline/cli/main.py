@@ -19,7 +19,13 @@ from market_data_pipeline.cli import data_commands, record_commands, service_com
 from market_data_pipeline.cli.care import commands as care_commands
 from market_data_pipeline.cli.market import commands as market_commands
 from market_data_pipeline.cli.options import GlobalOptions
-from market_data_pipeline.cli.outcome import EXIT_CODES, errors_in_one_line, keep_interrupted_code
+from market_data_pipeline.cli.outcome import (
+    EXIT_CODES,
+    NOT_READ,
+    ends_unread,
+    errors_in_one_line,
+    keep_interrupted_code,
+)
 from market_data_pipeline.cli.research import commands as research_commands
 from market_data_pipeline.cli.shell import values
 from market_data_pipeline.cli.shell.misplaced import Commands, asks_for_help
@@ -124,6 +130,14 @@ def main() -> NoReturn:
         # pairs may have, and which PowerShell reads wrong as well.
         encoding = "utf-8" if sys.platform == "win32" else None
         stream.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
-    # Also as `python -m market_data_pipeline`: help and completion name the command.
-    app(prog_name="market-data")
+    stdout = sys.stdout
+    try:
+        with ends_unread():
+            # Also as `python -m market_data_pipeline`: help and completion name the command.
+            app(prog_name="market-data")
+    except SystemExit:
+        # typer replaces it where help, a version or an error has no reader, and ends with the code of bad data.
+        if sys.stdout is not stdout:
+            sys.exit(NOT_READ)
+        raise
     sys.exit(0)

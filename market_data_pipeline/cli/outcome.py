@@ -61,7 +61,7 @@ def errors_in_one_line() -> Iterator[None]:
     from market_data_pipeline.core.errors import MarketDataError
     from market_data_pipeline.core.text import refusal_of_disk
 
-    with _ends_unread():
+    with ends_unread():
         try:
             yield
         except MarketDataError as error:
@@ -75,7 +75,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 @contextmanager
-def _ends_unread() -> Iterator[None]:
+def ends_unread() -> Iterator[None]:
     """Exit without a line if the reader of stdout or stderr goes away in the block, as after `| head -1`."""
     try:
         yield

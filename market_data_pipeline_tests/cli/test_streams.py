@@ -44,13 +44,20 @@ def without_reader(run: MarketData, *words: str, stream: str) -> tuple[int, str]
 def test_a_reader_that_is_gone_ends_a_command_without_a_word(run: MarketData) -> None:
     loaded = run(*LOAD)
     assert loaded.exit_code == 0, loaded.output
-    for words in (("status",), ("status", "--json"), ("verify", "--json"), (*LOAD, "--json")):
+    for words in (
+        ("status",),
+        ("status", "--json"),
+        ("verify", "--json"),
+        (*LOAD, "--json"),
+        ("--help",),
+        ("--version",),
+    ):
         assert without_reader(run, *words, stream="stdout") == (141, ""), words
     ports = map(str, free_ports(2))
     up = ("up", "--port", next(ports), "--dagster-port", next(ports))
     assert without_reader(run, *up, stream="stdout") == (141, "")
-    refused = ("--market", "spot", "--pair", "NO/SUCH", "status")
-    assert without_reader(run, *refused, stream="stderr") == (141, "")
+    for words in (("--market", "spot", "--pair", "NO/SUCH", "status"), ("no-such-command",)):
+        assert without_reader(run, *words, stream="stderr") == (141, ""), words
 
 
 @pytest.mark.parametrize("pairs", [(), ("--pair", "BTC/USDT", "--pair", "ETH/USDT")])
