@@ -244,6 +244,8 @@ def simulate(
             with _lines(as_json) as lines, ends_on_stop():
                 ready = lines.ready if lines else lambda url: say(f"simulated exchange at {url}")
                 run(exchange, host=host, port=port, on_ready=ready)
+        except BrokenPipeError:  # nobody reads the output
+            raise
         except (ValueError, OSError) as error:
             raise UsageError(str(error)) from error
         _end(as_json, served=exchange.stats())

@@ -53,9 +53,9 @@ def test_a_reader_that_is_gone_ends_a_command_without_a_word(run: MarketData) ->
         ("--version",),
     ):
         assert without_reader(run, *words, stream="stdout") == (141, ""), words
-    ports = map(str, free_ports(2))
-    up = ("up", "--port", next(ports), "--dagster-port", next(ports))
-    assert without_reader(run, *up, stream="stdout") == (141, "")
+    first, second = map(str, free_ports(2))
+    for words in (("up", "--port", first, "--dagster-port", second), ("simulate", "--port", first)):
+        assert without_reader(run, *words, stream="stdout") == (141, ""), words
     for words in (("--market", "spot", "--pair", "NO/SUCH", "status"), ("no-such-command",)):
         assert without_reader(run, *words, stream="stderr") == (141, ""), words
 
