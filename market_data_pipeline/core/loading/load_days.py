@@ -36,6 +36,8 @@ _ENCODED_AHEAD = 2
 # other takes less time than all steps of one after the other. They wait for one another no longer than this, whether
 # pages come or not; less long where somebody may be looking at the one dataset that is loaded.
 _MOST_TOGETHER, _LONGEST_WAIT_S, _LONGEST_WAIT_OF_ONE_S = 32, 0.2, 0.05
+# Days that have a chunk share a write of the whole manifest, too, which takes as long as the dataset is.
+_LONGEST_WAIT_TO_REPLACE_S = 0.5
 
 
 def backfill(
@@ -68,7 +70,7 @@ def load_together(
     """
     loader = DayLoader(load.store, load.life, load.settled_ms, row_group_rows)
     ahead = _ENCODED_AHEAD if has_core_free else 0
-    longest_s = _LONGEST_WAIT_OF_ONE_S if has_core_free and load.store.most_at_once == 1 else _LONGEST_WAIT_S
+    of_new_s = _LONGEST_WAIT_OF_ONE_S if has_core_free and load.store.most_at_once == 1 else _LONGEST_WAIT_S
     failed = FailedDays(load.store.dataset.name)
     held: list[_Begun | DayResult] = []
     until_s = 0.0
@@ -86,6 +88,7 @@ def load_together(
                 if held and isinstance(fetched, FetchedDay) and fetched.unchecked(load.settled_ms):
                     yield from _finish(loader, failed, held)
                     held = []
+                longest_s = _LONGEST_WAIT_TO_REPLACE_S if task.day.key in load.store.entries else of_new_s
                 if not held:
                     until_s = time.monotonic() + longest_s
                 held.append(_begun(load, loader, fetched, encode_in))

@@ -175,6 +175,25 @@ def test_days_are_told_while_the_source_keeps_the_next_one_back(made):
     assert len(made.entries) == 3
 
 
+def test_a_day_that_has_a_chunk_waits_longer_for_others_than_a_new_one(made):
+    """To replace it takes a write of the whole manifest, which they share."""
+    waited = list[float]()
+
+    class KeptBack(FakeSource):
+        def pages(self, spans: Iterable[Span]) -> FakePages:
+            return Late(self.each_page(spans))
+
+    class Late(FakePages):
+        def wait(self, timeout_s: float) -> bool:
+            waited.append(timeout_s)
+            return False
+
+    load(made, KeptBack(), THREE_DAYS)
+    of_new = max(waited)
+    load(made, KeptBack(), THREE_DAYS, refetch=True)
+    assert max(waited) > 2 * of_new
+
+
 def test_days_whose_pages_come_one_after_the_other_are_not_all_told_at_the_end(made):
     class Slow(FakeSource):
         def _page(self, within: Span) -> Page:

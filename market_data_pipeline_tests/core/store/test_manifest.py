@@ -60,6 +60,25 @@ def test_a_manifest_that_another_process_replaced_is_read_again(root: Any) -> No
     assert file.entries() is None
 
 
+def test_a_young_manifest_is_parsed_once_while_a_lock_keeps_others_from_writing(tmp_path: Path) -> None:
+    """Another one may have its length, its time and its inode, so without the lock it is parsed each time."""
+    path, file = tmp_path / "manifest.json", ManifestFile(tmp_path / "manifest.json", DATASET)
+    write(path, ENTRY, seconds_ago=0)
+    stamp, other = path.stat(), to_text(DATASET, [replace(ENTRY, sha256="f" * 64)])
+    with file.undisturbed():
+        first = file.entries()
+        assert first == {DAY.key: ENTRY}
+        path.write_bytes(other)
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert file.entries() is first
+        both = file.update(DATASET, lambda found: {**(found or {}), LATER.day: LATER})
+        assert file.entries() == both == {DAY.key: ENTRY, LATER.day: LATER}
+        path.write_bytes(to_text(DATASET, [ENTRY]))
+        assert file.entries() == {DAY.key: ENTRY}, "it has another length"
+    path.write_bytes(other)
+    assert file.entries() == {DAY.key: replace(ENTRY, sha256="f" * 64)}
+
+
 def test_an_update_starts_from_what_another_process_has_written(root: Any) -> None:
     path = root / "manifest.json"
     file = ManifestFile(path, DATASET)

@@ -11,7 +11,7 @@ replacing its chunk, so its entry on disk is old, and a chunk that differs is ad
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -59,28 +59,40 @@ class ListWriter(ChunkList):
             self._files.sync(self._chunks)
             self._is_unsynced = False
 
-    def _unlist(self, day: str) -> None:
-        self._unlisted.pop(day, None)
-        listed = (self._manifest.entries() or {}).get(day)
-        if listed is not None and listed.is_over:
-            self._write_manifest(without=day)
+    def _to_take_off(self, days: Iterable[str]) -> list[str]:
+        """Those of the days that are over and on the list on disk, which may have no other chunk while it has them."""
+        listed = self._manifest.entries() or {}
+        return [day for day in days if day in listed and listed[day].is_over]
 
-    def _is_listed_otherwise(self, entry: Entry) -> bool:
-        """True if another process, which had not seen the new chunk yet, has listed the old one. No lock lets it."""
-        listed = (self._manifest.entries() or {}).get(entry.day)
-        return listed is not None and listed.is_over and listed.sha256 != entry.sha256
+    def _correct_list(self, days: Collection[str]) -> None:
+        """List at once those of the days of which the list on disk has another chunk than this object has published.
 
-    def _write_manifest(self, without: str | None = None) -> None:
+        Damage stays listed until it is repaired, so it could not be taken off the list before. And another process,
+        which had not seen the new chunk yet, may have listed the old one where no lock keeps it from that.
+        """
+        listed = (self._manifest.entries() or {}) if days else {}
+        published = (self._unlisted[day] for day in days if day in self._unlisted and day in listed)
+        if any(listed[new.day].is_over and listed[new.day].sha256 != new.sha256 for new in published):
+            self._write_manifest()
+
+    def _write_manifest(self, without: Collection[str] = ()) -> None:
+        """List what is there, without days whose chunks are about to be replaced.
+
+        Their entries are kept here, surer states and all: a day that keeps its chunk after all is listed again.
+        """
+        kept = dict[str, Entry]()
+
         def merged(on_disk: Mapping[str, Entry] | None) -> dict[str, Entry]:
             self._drop_replaced()
             entries = {**(self._listed if on_disk is None else on_disk), **self._unlisted}
-            entries.pop(without or "", None)
+            kept.clear()
+            kept.update((day, entries.pop(day)) for day in without if day in entries)
             return entries
 
         self._sync_chunks()  # what the manifest lists must be there after a power cut
         start = None
         while start != self.dataset.start:  # the names in it follow from the start, which no lock keeps
             start = self.dataset.start
-            self._listed, self._unlisted = self._manifest.update(self.dataset, merged), {}
+            self._listed, self._unlisted = self._manifest.update(self.dataset, merged), dict(kept)
             if self._files.is_conditional:
                 self._reread_dataset()

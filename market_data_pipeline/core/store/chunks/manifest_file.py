@@ -4,7 +4,8 @@ Belongs here: when it is parsed again, writing it beside other processes. Does n
 when it is written, and what may be listed then (`list_writing`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from market_data_pipeline.core.counting.counts import STORE
 from market_data_pipeline.core.errors import StoreError
@@ -31,6 +32,25 @@ class ManifestFile:
         self.is_newer = False
         """Whether a newer version of this package wrote what `entries` found last."""
         self._parsed: tuple[Version | None, Mapping[str, Entry] | None] = None, None
+        self._is_undisturbed = False
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """While the block runs, the lock that the caller holds keeps others from writing: what is young stays, too.
+
+        A bucket has no locks, and no need of this: there each content has a version of its own.
+        """
+        self._is_undisturbed = True
+        try:
+            yield
+        finally:
+            self._is_undisturbed = False
+            if not self._tells(self._parsed[0]):
+                self._parsed = None, None
+
+    def _tells(self, version: Version | None) -> bool:
+        """True if another content has another version; one of the same length may get that of a young file."""
+        return version is not None and (version.is_settled or self._is_undisturbed)
 
     def entries(self, *, warn: Callable[[str], None] | None = None) -> Mapping[str, Entry] | None:
         """The listed entries by day; None without a manifest, or if it is corrupt, which is passed to `warn`."""
@@ -49,9 +69,9 @@ class ManifestFile:
             if warn:
                 warn(f"{self.path} {what}")
         self._found = found
-        # One that is corrupt is parsed again, so that each reader is told. So is a young one: another one of this
-        # length may get the same version. All is noted in one piece, as threads share a reader.
-        self._parsed = (found if entries is not None and found and found.is_settled else None), entries
+        # One that is corrupt is parsed again, so that each reader is told. All is noted in one piece, as threads share
+        # a reader.
+        self._parsed = (found if entries is not None and self._tells(found) else None), entries
         return entries
 
     @STORE.of("manifest")
@@ -74,7 +94,7 @@ class ManifestFile:
             raise StoreError(f"{self.path} is not written: a newer version of market-data wrote it; update market-data")
         entries = updated(listed)
         version = self._files.write(self.path, to_text(dataset, entries.values()), self._found)
-        if version is not None and version.is_settled:
+        if self._tells(version):
             self._found = version
             self._parsed = version, entries
         return dict(entries)

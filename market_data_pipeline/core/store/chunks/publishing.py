@@ -3,7 +3,8 @@
 Belongs here: publishing. Does not belong here: the manifest that lists chunks (`list_writing`), `dataset.json`,
 quarantine (`store.dataset_store`), reading (`listing`), what a good chunk is (`klines.checks`).
 
-A chunk that is about to be replaced is taken off the list first; `list_writing` says why.
+A chunk that is about to be replaced is taken off the list first; `list_writing` says why. That is a write of the whole
+list, so days that are published together are taken off it together: all that will be replaced, and no other one.
 
 No stored value is replaced without a trace: how a new chunk differs from the one on disk is in the ledger of
 `revisions` before the new one takes its place. If it is refused, that line is withdrawn. A chunk that a snapshot names
@@ -21,11 +22,11 @@ from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
-from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
+from market_data_pipeline.core.store.chunks.files import NewChunk
 from market_data_pipeline.core.store.chunks.first import FirstChunks
 from market_data_pipeline.core.store.chunks.growing import grown_chunk
 from market_data_pipeline.core.store.chunks.list_writing import ListWriter
-from market_data_pipeline.core.store.chunks.replacing import Overtaken, refuse_worse, until_published
+from market_data_pipeline.core.store.chunks.replacing import Look, Overtaken, refuse_worse, until_published
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.snapshots.keeping import KeptChunks
@@ -42,6 +43,10 @@ class ChunkWriter(ListWriter):
         self.revised: dict[str, Revision] = {}
         """By day, the revision that the last `publish` of the day by this object noted."""
         self._is_together = False
+        # Of days that are published together: those to come, what was found of them, those whose listing may be wrong.
+        self._to_come: dict[str, NewChunk] = {}
+        self._looks: dict[str, Look] = {}
+        self._to_correct = set[str]()
         # The days and names of chunks written since the start was looked at, and revisions of days to publish again.
         self._written, self._looked_s = set[tuple[str, str]](), 0.0
         self._to_say_again: dict[str, Revision] = {}
@@ -58,20 +63,26 @@ class ChunkWriter(ListWriter):
         Raises:
             Overtaken: another process has moved the start of the dataset meanwhile: publish them again.
         """
-        with self._lock:
+        with self._lock, self._manifest.undisturbed():
             # A first chunk under a name of a moment ago replaces nothing, and is renamed after that.
             if not new or time.monotonic() - self._looked_s > _MOMENT_S or not all(map(self._is_first, new)):
                 self._reread_dataset()
             first = [(self.chunk_path(each.day), each) for each in new if self._is_first(each)]
             self._written |= {(each.day.key, path.name) for path, each in first}
-            self._is_together = True
+            self._is_together, self._to_come = True, {each.day.key: each for each in new}
+            self._to_correct.clear()
             try:
                 with self._first.begun(first):
                     yield
             finally:
                 self._is_together = False
+                self._to_come.clear()
+                self._looks.clear()
                 self._sync_chunks()
+            self._correct_list(self._to_correct)
             self._require_start()
+            if self._is_flush_due:
+                self.flush()
 
     @STORE.of("publish")
     def publish(self, new: NewChunk) -> Entry:
@@ -84,14 +95,12 @@ class ChunkWriter(ListWriter):
                 whose klines the new one keeps, or another process has moved the start of the dataset meanwhile.
         """
         with nullcontext() if self._is_together else self.together([new]):
-            entry = self._published(new)
-        if self._is_flush_due:
-            self.flush()
-        return entry
+            return self._published(new)
 
     def _published(self, new: NewChunk) -> Entry:
         day, chunk, entry = new.day, new.chunk, new.chunk.entry
         self.revised.pop(day.key, None)
+        self._to_come.pop(day.key, None)
         self._name_rightly(day)
         path, stored = self.chunk_path(day), None
         version = self._first.written(path, new) if self._is_first(new) else None
@@ -99,36 +108,56 @@ class ChunkWriter(ListWriter):
             self._written.add((day.key, path.name))
             self._last_written = path, version, chunk
         else:
-            found = self._files.version(path)
-            stored = self._stored(day) if found else None
-            name = layout.chunk_name(self.dataset, day.key)
-            if stored is None and day.key not in self.entries and path.name != name:
-                # What has the day in its name and another index is no chunk of this dataset, or was just renamed.
-                path = self._paths[day.key] = self._chunks / name
-                found = self._files.version(path)
-                stored = self._stored(day) if found else None
-            if stored and new.based_on not in {None, stored.entry.sha256}:
+            look = self._look(new)
+            path, stored = look.path, look.stored
+            if stored and look.is_of_another:
                 self._know(stored)
                 raise Overtaken(f"{self.dataset.name} {day.key}: another process goes on writing its chunk")
-            if stored and revisions.is_equal_but_for_source(stored, chunk, row_group_rows=new.row_group_rows):
+            if stored and look.is_equal:
                 entry = stored.entry.attested(entry.state, *self._attested(stored.entry))
-                version, self._is_unsynced = found, True
+                version, self._is_unsynced = look.found, True
                 if again := self._to_say_again.pop(new.chunk.entry.sha256, None):
                     self.revised[day.key] = again
             else:
-                version = self._put(path, new, stored, found)
+                version = self._put(look)
         self._paths[day.key] = path
         self._unlisted[day.key] = entry
         self._hashes.note_written(day.key, version, entry.sha256)
-        if day.key in self._listed if stored is None else self._is_listed_otherwise(entry):
-            # Damage stays listed until it is repaired, so it could not be taken off the list before.
-            self._write_manifest()
+        if stored or day.key in self._listed:
+            self._to_correct.add(day.key)
         self._kept.after_replacing(stored.entry if stored else None)
         return entry
 
-    def _put(self, path: StorePath, new: NewChunk, stored: Chunk | None, found: Version | None) -> Version | None:
+    def _look(self, new: NewChunk) -> Look:
+        """What is on disk where the chunk is to be.
+
+        It may have been looked at with an earlier day. A lock keeps it since, or the write finds out that it changed.
+        """
+        day, path = new.day, self.chunk_path(new.day)
+        look = self._looks.pop(day.key, None)
+        if look and look.new is new and look.path == path:
+            return look
+        found = self._files.version(path)
+        stored = self._stored(day) if found else None
+        name = layout.chunk_name(self.dataset, day.key)
+        if stored is None and day.key not in self.entries and path.name != name:
+            # What has the day in its name and another index is no chunk of this dataset, or was just renamed.
+            path = self._paths[day.key] = self._chunks / name
+            found = self._files.version(path)
+            stored = self._stored(day) if found else None
+        return Look(new, path, found, stored)
+
+    def _make_way(self, day: str) -> None:
+        """Take the day's entry off the list on disk, with those of days to come whose chunks will be replaced, too."""
+        if not self._to_take_off([day]):
+            return
+        others = self._to_take_off(self._to_come)
+        self._looks |= {other: self._look(self._to_come[other]) for other in others}
+        self._write_manifest([day, *(other for other in others if self._looks[other].replaces)])
+
+    def _put(self, look: Look) -> Version | None:
         """Write the chunk's file. Before that, the stored one is compared, its revision noted, its entry unlisted."""
-        revision = None
+        new, path, found, stored, revision = look.new, look.path, look.found, look.stored, None
         if stored:
             # Live mode adds minutes to the stored ones and changes none: nothing can be lost or revised.
             if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
@@ -139,7 +168,7 @@ class ChunkWriter(ListWriter):
                     raise
                 revision = revisions.note(self.folder, stored, new.chunk)
             self._kept.before_replacing(path, stored.entry)
-            self._unlist(new.day.key)
+            self._make_way(new.day.key)
         elif self._files.exists(path):
             # Without a lock, it may have been away for a moment, as another process has just renamed or replaced it.
             if self._files.is_conditional and (self._files.version(path) != found or self._stored(new.day)):

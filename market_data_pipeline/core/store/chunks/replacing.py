@@ -5,20 +5,59 @@ Belongs here: the rule, its error, how long it is tried. Does not belong here: h
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import subtract
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.store.chunks.files import Chunk, chunk_problems
+from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk, chunk_problems
 from market_data_pipeline.core.store.manifest import Entry
-from market_data_pipeline.core.store.storage.protocol import patient
+from market_data_pipeline.core.store.revisions import is_equal_but_for_source
+from market_data_pipeline.core.store.storage.protocol import StorePath, Version, patient
 from market_data_pipeline.core.text import count_text
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found on disk where a new chunk is to be.
+
+    Attributes:
+        new: the new chunk.
+        path: where it is to be.
+        found: the version of the file there, None for none.
+        stored: the chunk in it, None if it is no whole one.
+    """
+
+    new: NewChunk
+    path: StorePath
+    found: Version | None
+    stored: Chunk | None
+
+    @property
+    def is_of_another(self) -> bool:
+        """True if the new chunk keeps klines of another one than the stored one."""
+        return self.stored is not None and self.new.based_on not in {None, self.stored.entry.sha256}
+
+    @cached_property
+    def is_equal(self) -> bool:
+        """True if the stored chunk stays, as it differs from the new one in nothing but its source."""
+        rows = self.new.row_group_rows
+        return self.stored is not None and is_equal_but_for_source(self.stored, self.new.chunk, row_group_rows=rows)
+
+    @property
+    def replaces(self) -> bool:
+        """True if the new chunk is to take the place of the stored one."""
+        if self.stored is None or self.is_of_another or self.is_equal:
+            return False
+        return _lost(self.stored, self.new.chunk).size == 0
 
 
 class Overtaken(StoreError):
@@ -53,13 +92,18 @@ def until_published(publish: Callable[[], T]) -> T:
 
 def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:
     """Raise Overtaken if the new chunk lacks minutes that the stored one has. `dataset` is for people."""
-    lost = np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
+    lost = _lost(stored, new)
     if lost.size:
         minutes = count_text(lost.size, "minute")
         raise Overtaken(
             f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {minutes} that it has",
             (new.entry.sha256, stored.entry.sha256),
         )
+
+
+def _lost(stored: Chunk, new: Chunk) -> npt.NDArray[np.int64]:
+    """The open times that only the stored chunk has."""
+    return np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
 
 
 def is_as_good(chunk: Chunk, listed: Entry, day: Day) -> bool:
