@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from market_data_pipeline.core.store.journal.segments import (
     Owner,
     journaled,
     last_journaled_ms,
+    read_segment,
     record,
     rows_of,
     segments,
@@ -66,6 +68,26 @@ def test_a_segment_that_was_cut_at_any_byte_has_the_whole_records_before_it() ->
         assert {owner: minutes_of(found, owner) for owner in found} == {
             owner: minutes_of(whole[records], owner) for owner in whole[records]
         }
+
+
+def test_of_a_segment_that_grows_or_is_gone_nothing_old_stays_in_memory(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "BTCUSDT")
+    first, second = (tmp_path / "binance" / ".journal" / f"{number}-a.journal" for number in (1, 2))
+    first.parent.mkdir(parents=True)
+
+    def kept(path: Path, *records: bytes) -> "weakref.ref[Bits]":
+        path.write_bytes(b"".join(records))
+        assert journaled(folder, BTC).num_rows
+        return weakref.ref(read_segment(path).rows[BTC][0])
+
+    young = kept(first, RECORDS[0])
+    assert young() is read_segment(first).rows[BTC][0]
+    grown = kept(first, *RECORDS)
+    assert (young(), grown() is None) == (None, False)
+    first.unlink()
+    kept(second, RECORDS[0])
+    assert last_journaled_ms(folder) == NOON
+    assert grown() is None
 
 
 @settings(max_examples=300, deadline=None)

@@ -9,10 +9,10 @@ a kill: the reader ends there, as if nothing had been appended. The process had 
 
 import json
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +59,11 @@ class Segment:
 
 
 _NOTHING = Segment({}, {})
+# What was read last of each segment, by its folder. A bucket has a segment for each append, so up to fifteen of each
+# process that writes. In a folder one grows, and its older versions would take the memory of many.
+_MOST_KEPT = 64
+_kept: dict[StorePath, dict[StorePath, tuple[Version, Segment]]] = {}
+_keeping = threading.Lock()
 
 
 def record(klines: Iterable[tuple[Owner, Bits]]) -> bytes:
@@ -124,13 +129,33 @@ def read_segment(path: StorePath) -> Segment:
         raise StoreError(f"the journal {path} cannot be read: {reason_text(error)}; check its permissions") from error
 
 
-# A bucket has a segment for each append, so up to fifteen of each process that writes.
-@lru_cache(maxsize=64)
-def _read(path: StorePath, _version: Version) -> Segment:
+def _read(path: StorePath, version: Version) -> Segment:
     """As `read_segment`. All readers of a market need the same few segments, which change once a minute."""
+    with _keeping:
+        known = _kept.setdefault(path.parent, {}).get(path)
+    if known and known[0] == version:
+        return known[1]
     rows = rows_of(storage_of(path).read(path, MOST_SEGMENT_BYTES))
     newest = {token_of(owner.pair): max(int(piece[:, 0].max()) for piece in pieces) for owner, pieces in rows.items()}
-    return Segment(rows, newest)
+    segment = Segment(rows, newest)
+    with _keeping:
+        kept = _kept[path.parent]
+        kept.pop(path, None)
+        kept[path] = version, segment
+        if len(kept) > _MOST_KEPT:
+            del kept[next(iter(kept))]
+    return segment
+
+
+def _present(folder: P) -> list[P]:
+    """As `segments`; what was read of those that are gone is forgotten."""
+    found = segments(folder)
+    with _keeping:
+        kept = _kept.get(folder, {})
+        if len(kept) > len(found):
+            for path in kept.keys() - set(found):
+                del kept[path]
+    return found
 
 
 def journaled(folder: StorePath, owner: Owner) -> pa.Table:
@@ -141,7 +166,7 @@ def journaled(folder: StorePath, owner: Owner) -> pa.Table:
     Raises:
         StoreError: a segment cannot be read.
     """
-    pieces = [rows for path in segments(journal_folder(folder)) for rows in read_segment(path).rows.get(owner, ())]
+    pieces = [rows for path in _present(journal_folder(folder)) for rows in read_segment(path).rows.get(owner, ())]
     return by_time(pieces)
 
 
@@ -152,7 +177,7 @@ def last_journaled_ms(folder: StorePath) -> int | None:
         StoreError: a segment cannot be read.
     """
     token = folder.parent.name
-    times = [read_segment(path).newest.get(token, 0) for path in segments(journal_folder(folder))]
+    times = [read_segment(path).newest.get(token, 0) for path in _present(journal_folder(folder))]
     return max(times, default=0) or None
 
 
