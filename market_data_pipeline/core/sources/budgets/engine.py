@@ -56,6 +56,8 @@ def require_named(url: str) -> None:
 def with_patience(url: str, **more: str) -> sa.URL:
     """The URL with psycopg2 as its driver, an end of each wait for the host, and more; what its query says counts.
 
+    Sessions of this process are in UTC from then on, unless the environment names another zone for them.
+
     Raises:
         sqlalchemy.exc.ArgumentError, ValueError: it is none.
         UsageError: it names no server, and no variable does.
@@ -63,6 +65,9 @@ def with_patience(url: str, **more: str) -> sa.URL:
     # SQLAlchemy's own choice of a driver differs between its releases.
     parsed = sa.make_url(url).set(drivername="postgresql+psycopg2")
     require_named(url)
+    # Dagster lets the server write when a run was created, in the zone of the session, and reads that as UTC. Of libpq
+    # only this variable sets the zone through a proxy such as PgBouncer, too.
+    os.environ.setdefault("PGTZ", "UTC")  # noqa: TID251
     added = {key: value for key, value in (_PATIENCE | more).items() if key not in parsed.query}
     return parsed.update_query_dict(added)
 
