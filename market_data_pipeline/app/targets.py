@@ -82,17 +82,15 @@ def targets_of(
 
     Raises:
         UsageError: a word cannot be parsed, names a pair twice, or matches nothing.
+        StoreError: the `dataset.json` of a stored pair is damaged that a glob may match.
     """
     of_market, zone = parse_market(market or settings.market_type), parse_zone(tz or settings.align_tz)
     patterns = parse_patterns(words, has_contracts=of_market.has_contracts)
-    candidates, kind = (among, Among.TRADED) if among else (_stored, Among.STORED)
-    pairs = set(candidates(settings, of_market)) if patterns.needs_candidates else set[str]()
-    chosen = patterns.choose(pairs, kind)
+    pairs = set[str]()
+    if patterns.needs_candidates:
+        pairs.update(among(settings, of_market) if among else store_of(settings).pairs(of_market, patterns.may_choose))
+    chosen = patterns.choose(pairs, Among.TRADED if among else Among.STORED)
     return [Target(of_market, pair, zone, named=True, in_catalog=pair in pairs) for pair in chosen]
-
-
-def _stored(settings: Settings, market: Market) -> Iterable[str]:
-    return store_of(settings).pairs(market)
 
 
 def words_of_file(path: Path) -> list[str]:

@@ -244,6 +244,24 @@ def test_a_damaged_dataset_json_is_named_and_left_as_it_is(
     assert counted(exchange, "spot")["requests"] == 0
 
 
+@pytest.mark.parametrize("command", ["verify", "status", "combine", "report", "export"])
+def test_a_glob_does_not_leave_out_a_damaged_dataset_in_silence(
+    loaded: MarketData, tmp_path: Path, command: str
+) -> None:
+    path = folder(loaded).parents[1] / "ETHUSDT" / "1m" / "dataset.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"{")
+
+    def ended(number: int, *globs: str) -> Result:
+        out = ["--format", "csv", "--output", str(tmp_path / f"{number}")] if command == "export" else []
+        return loaded("--market", "spot", *(word for glob in globs for word in ("--pair", glob)), command, *out)
+
+    for number, globs in enumerate((["*"], ["ET*"], ["BTC/USDT", "*/USDT"])):
+        assert_refused(ended(number, *globs), str(path), "move it away", code=1)
+    for number, globs in enumerate((["B*"], ["*", "!ETH/USDT"], ["BTC/USDT"])):
+        assert ended(number, *globs).exit_code == 0, globs
+
+
 # --- backfill
 
 

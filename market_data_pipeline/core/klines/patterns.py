@@ -42,8 +42,9 @@ class Patterns:
         return bool(self.globs)
 
     def may_choose(self, token: str) -> bool:
-        """True if a glob may match the pair of this symbol, whatever its base and quote are."""
-        return any(_fits(token_of(glob), token) for glob in self.globs)
+        """True if a glob may match the pair of this symbol, whatever its base and quote are; not if it is left out."""
+        is_left_out = any(token_of(text) == token for text in self.left_out)
+        return not is_left_out and any(_fits(token_of(glob), token) for glob in self.globs)
 
     def choose(self, candidates: Iterable[str], among: Among) -> list[str]:
         """The pairs that are meant: the names in their order, then what the globs match, by name.

@@ -4,7 +4,7 @@ Belongs here: which datasets exist, and making a new one exist. Does not belong 
 happens inside a dataset's folder (`dataset_store`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import date
 
@@ -59,13 +59,19 @@ class Store:
             files.append(self.folder(market, pair) / layout.DATASET_FILE)
         return files
 
-    def pairs(self, market: Market) -> list[str]:
-        """The pairs of a market that have a dataset, damaged ones left out."""
+    def pairs(self, market: Market, is_meant: Callable[[str], bool] = lambda _symbol: False) -> list[str]:
+        """The pairs of a market that have a dataset. Damaged ones are left out, but for those whose symbol is meant.
+
+        Raises:
+            StoreError: the `dataset.json` of such a one is damaged.
+        """
 
         def pair_of(path: StorePath) -> str | None:
             try:
                 return self.read(path).pair
             except StoreError:
+                if is_meant(layout.owner_of(path)[-1]):
+                    raise
                 return None
 
         found = in_order(pair_of, self.dataset_files(market), threads=self.most_at_once)

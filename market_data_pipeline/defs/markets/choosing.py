@@ -34,6 +34,7 @@ def chosen_pairs(config: ChosenConfig, tools: Tools) -> tuple[Market, list[str]]
 
     Raises:
         UsageError: it names none.
+        StoreError: the `dataset.json` of a stored pair is damaged that a glob may match.
     """
     found = find_universe(tools.store.root, config.universe) if config.universe else None
     market = parse_market(config.market or (found.market.value if found else Market.FUTURES.value))
@@ -41,7 +42,7 @@ def chosen_pairs(config: ChosenConfig, tools: Tools) -> tuple[Market, list[str]]
     if not words:
         raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
-    stored = tools.store.pairs(market) if patterns.needs_candidates else ()
+    stored = tools.store.pairs(market, patterns.may_choose) if patterns.needs_candidates else ()
     return market, patterns.choose(stored, Among.STORED)
 
 

@@ -116,7 +116,7 @@ class ExportRequest:
     ) -> tuple[list[Source], list[Exported]]:
         """What is read of each pair, and the pairs that cannot be read."""
         patterns = parse_patterns(words, has_contracts=market.has_contracts)
-        known = names.pairs(market) if patterns.needs_candidates else ()
+        known = names.pairs(market, patterns.may_choose) if patterns.needs_candidates else ()
         chosen = patterns.choose(known, among(self.as_of))
 
         def look(pair: str) -> Source | Exported:
