@@ -130,14 +130,13 @@ def main() -> NoReturn:
         # pairs may have, and which PowerShell reads wrong as well.
         encoding = "utf-8" if sys.platform == "win32" else None
         stream.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
-    stdout = sys.stdout
     try:
         with ends_unread():
             # Also as `python -m market_data_pipeline`: help and completion name the command.
             app(prog_name="market-data")
-    except SystemExit:
-        # typer replaces it where help, a version or an error has no reader, and ends with the code of bad data.
-        if sys.stdout is not stdout:
+    except SystemExit as ended:
+        # typer ends with the code of bad data where help, a version or an error has no reader.
+        if ended.code == 1 and isinstance(ended.__context__, BrokenPipeError):
             sys.exit(NOT_READ)
         raise
     sys.exit(0)
