@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ import pyarrow.parquet as pq
 from typer.testing import CliRunner, Result
 
 from market_data_pipeline.cli.main import app
+from market_data_pipeline.core.counting import memory
+from market_data_pipeline.core.counting.file import keep_counts
+from market_data_pipeline.core.counting.memory import Key
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
@@ -163,6 +167,14 @@ class MarketData:
         unset = {name.upper(): None for name in Settings.model_fields}
         mine = {"MARKET_DATA_DIR": str(self.root), "MARKET_DATA_EXCHANGE_URL": self.url}
         return {**unset, **mine, **self.env, **more}
+
+
+def counts_of(act: Callable[[], object]) -> dict[Key, float]:
+    """What this process counts meanwhile. Nothing takes it into a file, as a command of an earlier test may let it."""
+    keep_counts(Path(uuid.uuid4().hex))  # a folder that is not there gets none
+    memory.take()
+    act()
+    return memory.take()
 
 
 def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:

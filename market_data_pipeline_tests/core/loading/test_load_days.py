@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_data_pipeline.core.counting import memory
 from market_data_pipeline.core.counting.counts import DAYS_FAILED, DAYS_LOADED, KLINES_LOADED
 from market_data_pipeline.core.errors import PairNotListed
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
@@ -42,6 +41,7 @@ from market_data_pipeline_tests.core.fakes import (
     span,
     whole,
 )
+from market_data_pipeline_tests.support import counts_of
 
 DAY = day("2024-03-05")
 THREE_DAYS = span("2024-03-05", "2024-03-08")
@@ -611,10 +611,8 @@ def test_the_log_says_once_why_many_days_failed_and_then_how_many(made, caplog, 
 
 
 def test_days_are_counted_by_the_source_of_their_klines(made):
-    before = memory.take()
-    load(made, FakeSource(bad=[whole(day("2024-03-06"))], page_minutes=1440), THREE_DAYS)
-    counted = memory.take()
-    memory.give_back(before)
+    source = FakeSource(bad=[whole(day("2024-03-06"))], page_minutes=1440)
+    counted = counts_of(lambda: load(made, source, THREE_DAYS))
     names = {counter.name for counter in (DAYS_LOADED, DAYS_FAILED, KLINES_LOADED)}
     assert {key: count for key, count in counted.items() if key[0] in names} == {
         (DAYS_LOADED.name, "spot", "rest"): 2,

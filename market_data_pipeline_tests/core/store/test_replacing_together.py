@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from market_data_pipeline.core.counting import memory
 from market_data_pipeline.core.counting.counts import STORE
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
@@ -22,6 +21,7 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, changed, klines_of, span, whole
 from market_data_pipeline_tests.core.store.conftest import in_a_folder
+from market_data_pipeline_tests.support import counts_of
 
 FIRST = date(2024, 3, 1)
 DAYS = [f"2024-03-{number:02d}" for number in range(1, 13)]
@@ -70,9 +70,7 @@ def states(store: DatasetStore) -> dict[str, str]:
 
 def manifests_written(act: Callable[[], object]) -> int:
     """How often the manifest is written meanwhile."""
-    memory.take()
-    act()
-    taken = memory.take()
+    taken = counts_of(act)
     return round(sum(by for key, by in taken.items() if key[:2] == (f"{STORE.name}_bucket", "manifest")))
 
 
