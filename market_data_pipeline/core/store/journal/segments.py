@@ -126,7 +126,8 @@ def read_segment(path: StorePath) -> Segment:
     except OSError as error:
         raise StoreUnavailable(refusal_of_disk(error)) from error
     except ValueError as error:
-        raise StoreError(f"the journal {path} cannot be read: {reason_text(error)}; check its permissions") from error
+        what = f"the journal {path} cannot be read: {reason_text(error)}"
+        raise StoreError(f"{what}; move it away, a load gets what it had") from error
 
 
 def _read(path: StorePath, version: Version) -> Segment:
