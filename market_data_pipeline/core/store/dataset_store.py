@@ -83,7 +83,7 @@ class DatasetStore(ChunkWriter):
         try:
             yield
         finally:
-            self._loads.end(lock)
+            lock.release()
 
     def being_loaded(self) -> list[Span]:
         """The minutes that loads which are under way have noted as requested; to be called in `undisturbed`."""

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
 
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import iso
@@ -115,8 +114,8 @@ class LoadLocks:
         """`folder` need not exist."""
         self._folder, self._files = folder, storage_of(folder)
 
-    def begin(self, window: Span) -> "Load":
-        """Acquire a lock whose name has these minutes; remove those of loads that were killed."""
+    def begin(self, window: Span) -> Hold:
+        """Acquire a lock whose name has these minutes, which its release removes; remove those of killed loads."""
         self._files.make_folder(self._folder)
         for path, _ in self._found():
             if self._files.is_held(path):
@@ -127,14 +126,9 @@ class LoadLocks:
                     left.release()
                     self._files.remove(path)
         path = self._folder / f"{window.start_ms}-{window.end_ms}-{uuid.uuid4().hex}.lock"
-        lock = self._files.hold(path)
+        lock = self._files.hold(path, is_own=True)
         lock.acquire(within_s=_LONGEST_WAIT_S)
-        return Load(path, lock)
-
-    def end(self, load: "Load") -> None:
-        """Release a lock that `begin` returned, and remove its file."""
-        load.lock.release()
-        self._files.remove(load.path)
+        return lock
 
     def held(self) -> Iterator[tuple[StorePath, Span]]:
         """The lock and the minutes of each load that is under way. A lock is tried, for which nobody waits."""
@@ -148,10 +142,3 @@ class LoadLocks:
         for name in self._files.names(self._folder):
             if match := _LOAD_LOCK.fullmatch(name):
                 yield self._folder / name, Span(int(match["start_ms"]), int(match["end_ms"]))
-
-
-class Load(NamedTuple):
-    """A load that is under way: the lock with its minutes, and where that is."""
-
-    path: StorePath
-    lock: Hold

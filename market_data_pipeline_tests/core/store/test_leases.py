@@ -309,7 +309,7 @@ def test_a_load_that_begins_ends_the_sessions_of_killed_loads(root: Any, monkeyp
     assert len(list((root / ".sessions").iterdir())) == 3
     monkeypatch.setattr(storage_of(root), "_sessions", impatient(root).sessions)
     loads = LoadLocks(root / "loading")
-    loads.end(loads.begin(Span(0, 60_000)))
+    loads.begin(Span(0, 60_000)).release()
     assert list((root / "loading").iterdir()) == list((root / ".sessions").iterdir()) == []
 
 
@@ -408,3 +408,17 @@ def test_a_session_that_could_not_be_renewed_is_renewed_in_a_moment(root: Any) -
     session.end()
     assert session.has_ended and not session.goes_on
     assert list((root / ".sessions").iterdir()) == []
+
+
+def test_a_right_with_a_new_name_is_not_looked_for_and_leaves_nothing(proxy: ObjectsProxy) -> None:
+    root = in_bucket()
+    proxy.requests.clear()
+    right = storage_of(root).hold(root / "own.lock", is_own=True)
+    assert right.acquire() and right.is_mine and storage_of(root).is_held(root / "own.lock")
+    right.release()
+    assert [request.method for request in proxy.requests if request.key.endswith("own.lock")] == [
+        "PUT",
+        "GET",
+        "DELETE",
+    ]
+    assert not storage_of(root).is_file(root / "own.lock")

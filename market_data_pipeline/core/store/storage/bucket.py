@@ -188,11 +188,11 @@ class Bucket:
         del path
         return _NoLock()
 
-    def hold(self, path: BucketPath) -> "Lease":
+    def hold(self, path: BucketPath, *, is_own: bool = False) -> "Lease":
         """See `Storage.hold`."""
         from market_data_pipeline.core.store.storage.lease import Lease
 
-        return Lease(self._objects, self._sessions, path)
+        return Lease(self._objects, self._sessions, path, is_own=is_own)
 
     def is_held(self, path: BucketPath) -> bool:
         """See `Storage.is_held`."""

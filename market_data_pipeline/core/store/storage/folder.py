@@ -168,9 +168,9 @@ class Folder:
         """See `Storage.lock`."""
         return atomic.lock_of(path)
 
-    def hold(self, path: Path) -> "_LockFile":
+    def hold(self, path: Path, *, is_own: bool = False) -> "_LockFile":
         """See `Storage.hold`."""
-        return _LockFile(path)
+        return _LockFile(path, is_own=is_own)
 
     def is_held(self, path: Path) -> bool:
         """See `Storage.is_held`."""
@@ -192,10 +192,11 @@ class Folder:
 class _LockFile:
     """A lock file. The operating system frees it when its process ends, however that happens."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_own: bool) -> None:
         from filelock import FileLock  # imported late, see `atomic.lock_of`
 
         self._lock = FileLock(path, thread_local=False)
+        self._path, self._is_own = path, is_own
 
     @property
     def is_mine(self) -> bool:
@@ -215,6 +216,8 @@ class _LockFile:
     def release(self) -> None:
         """See `Hold.release`."""
         self._lock.release()
+        if self._is_own:
+            atomic.remove(self._path)
 
 
 def _is_locked(path: Path) -> bool:

@@ -22,9 +22,9 @@ _POLL_S = 1.0
 class Lease:
     """`Hold` by an object with the name of its holder's session, empty if nobody has the right."""
 
-    def __init__(self, objects: Objects, sessions: Sessions, path: BucketPath) -> None:
-        """Send no request yet."""
-        self._objects, self._sessions, self._path = objects, sessions, path
+    def __init__(self, objects: Objects, sessions: Sessions, path: BucketPath, *, is_own: bool = False) -> None:
+        """Send no request yet; for `is_own` see `Storage.hold`."""
+        self._objects, self._sessions, self._path, self._is_own = objects, sessions, path, is_own
         self._session: Session | None = None
         self._version: ObjectVersion | None = None
         self._content = FREE
@@ -49,8 +49,10 @@ class Lease:
         if session is None:
             return
         try:
+            if self._is_own:
+                self._objects.delete(self._path)
             # Also after a pause in which nobody has ended it: this writes only what is still as this process left it.
-            if not session.has_ended:
+            elif not session.has_ended:
                 self._objects.write(self._path, FREE, self._version)
         except (Changed, FileNotFoundError):
             pass  # it was not this process's any more
@@ -71,15 +73,17 @@ class Lease:
         self.release()
         return False
 
+    def _look(self) -> tuple[ObjectVersion | None, bytes]:
+        try:
+            found = self._objects.get(self._path)
+        except FileNotFoundError:
+            return None, FREE
+        return found.version, found.content()
+
     @again_if_changed
     def _take(self) -> bool:
         """Whether the right was free. If it changes hands meanwhile it may be free again, so it is looked at again."""
-        found: ObjectVersion | None = None
-        try:
-            got = self._objects.get(self._path)
-            found, holder = got.version, got.content()
-        except FileNotFoundError:
-            holder = FREE
+        found, holder = (None, FREE) if self._is_own else self._look()
         if holder != FREE and not self._sessions.end_if_run_out(_name(holder)):
             return False
         session = self._sessions.join()

@@ -282,8 +282,12 @@ class Storage(Protocol[P]):
     def lock(self, path: P) -> Lock:
         """The lock at this path, not taken yet."""
 
-    def hold(self, path: P) -> Hold:
-        """The right of this name, not taken yet."""
+    def hold(self, path: P, *, is_own: bool = False) -> Hold:
+        """The right of this name, not taken yet.
+
+        With `is_own` the caller has just made up the name: nobody else has the right, and its file is removed when it
+        is released.
+        """
 
     def is_held(self, path: P) -> bool:
         """Whether a process has the right of this name; False, too, if this one cannot find out."""
