@@ -29,6 +29,7 @@ class ManifestFile:
         self._files = storage_of(path)
         # Of what was found last, and of what was parsed last.
         self._found: Version | None = None
+        self._is_known = False
         self.is_newer = False
         """Whether a newer version of this package wrote what `entries` found last."""
         self._parsed: tuple[Version | None, Mapping[str, Entry] | None] = None, None
@@ -68,7 +69,7 @@ class ManifestFile:
             what = f"is not read: {error}" if self.is_newer else f"is corrupt ({error}); it is rebuilt from the chunks"
             if warn:
                 warn(f"{self.path} {what}")
-        self._found = found
+        self._found, self._is_known = found, True
         # One that is corrupt is parsed again, so that each reader is told. All is noted in one piece, as threads share
         # a reader.
         self._parsed = (found if entries is not None and self._tells(found) else None), entries
@@ -89,12 +90,14 @@ class ManifestFile:
         Raises:
             StoreError: a newer version of this package wrote the manifest.
         """
-        listed = self.entries()
+        # Where a write finds out that the file has changed, what was found last is looked at again only then.
+        listed = self._parsed[1] if self._files.is_conditional and self._is_known else self.entries()
+        self._is_known = False
         if self.is_newer:
             raise StoreError(f"{self.path} is not written: a newer version of market-data wrote it; update market-data")
         entries = updated(listed)
         version = self._files.write(self.path, to_text(dataset, entries.values()), self._found)
         if self._tells(version):
-            self._found = version
+            self._found, self._is_known = version, True
             self._parsed = version, entries
         return dict(entries)

@@ -145,12 +145,15 @@ class Objects:
         Raises:
             Changed: the object is not what was expected.
         """
-        mode: Any = "overwrite"
-        if expected is None:
-            mode = "create"
-        elif not isinstance(expected, Unconditional):
-            mode = {"e_tag": _etag_of(expected)}
-        put = self._answer(path, lambda store: library("obstore").put(store, path.key, content, mode=mode))
+        mode: Any = "create" if expected is None else "overwrite"
+        if not (expected is None or isinstance(expected, Unconditional)):
+            mode = {"e_tag": expected.mark}
+        try:
+            put = self._answer(path, lambda store: library("obstore").put(store, path.key, content, mode=mode))
+        except FileNotFoundError:
+            if isinstance(mode, str):
+                raise
+            raise Changed(f"{path} was removed by another process") from None
         return ObjectVersion(_required(put["e_tag"], path), len(content))
 
     def write(self, path: BucketPath, content: bytes, expected: Expected) -> ObjectVersion:
@@ -288,10 +291,6 @@ class _Ranges(io.RawIOBase):
 def _version_of(found: "ObjectMeta", path: BucketPath) -> ObjectVersion:
     modified_ns = int(found["last_modified"].timestamp()) * 1_000_000_000
     return ObjectVersion(_required(found["e_tag"], path), int(found["size"]), modified_ns)
-
-
-def _etag_of(version: Any) -> str:
-    return str(version.etag)
 
 
 def _required(etag: str | None, path: BucketPath) -> str:
