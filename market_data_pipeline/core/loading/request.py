@@ -107,7 +107,8 @@ def found(store: Store, open_source: OpenSource, request: WindowRequest) -> Iter
     )
     with closing(resolved.source) as source:
         now_ms = source.now_ms()
-        worked_on = store.find(resolved.market, resolved.pair)
+        is_of_known = known and (known.market, known.pair) == (resolved.market, resolved.pair)
+        worked_on = known if is_of_known else store.find(resolved.market, resolved.pair)
         window = request.window(worked_on, now_ms)
         life = source.life(window.start_ms, between=known.reused if known else None)
         within_life = reachable(window, life, now_ms, known.zone if known else request.zone)
@@ -131,7 +132,10 @@ def opened(
     with found(store, open_source, request) as asked:
         store.require_writable()
         before_writing()
-        files = dataset_of(store, asked.resolved, zone=request.zone, window=asked.window)
+        if asked.known:
+            files = store.open(asked.known)
+        else:
+            files = dataset_of(store, asked.resolved, zone=request.zone, window=asked.window)
         yield Opened(files, asked.resolved.source, asked.within_life, (*files.warnings, *asked.warnings))
 
 
