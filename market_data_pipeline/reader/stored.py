@@ -172,7 +172,8 @@ class StoredDataset:
 
     def _list_files(self) -> Listing:
         try:
-            return Listing(self.manifest.entries() or {}, chunk_files.scan(self.folder / layout.CHUNKS, self.dataset))
+            entries = self.manifest.entries() or {}
+            return Listing(entries, chunk_files.scan(self.folder / layout.CHUNKS, self.dataset).paths)
         except OSError as error:
             if isinstance(self.folder, Path):
                 raise StoreUnavailable(

@@ -50,10 +50,15 @@ class _DatasetRecord:
                 raise ValueError(f"{name} is too long")
 
 
+class DatasetMissing(StoreError):
+    """There is no `dataset.json`."""
+
+
 def read_dataset(path: StorePath) -> Dataset:
     """The dataset that a `dataset.json` describes.
 
     Raises:
+        DatasetMissing: there is no file.
         StoreError: the file is damaged, or of another version of this package.
     """
     return read_dataset_version(path)[0]
@@ -65,7 +70,7 @@ def read_dataset_version(path: StorePath) -> tuple[Dataset, Version | None]:
         content, version = storage_of(path).read_version(path, _MOST_BYTES)
         return _dataset_of(records.parse(_DatasetRecord, _unique_keys(content))), version
     except FileNotFoundError:
-        raise StoreError(f"{path} is missing; restore it, or move its folder away and run backfill again") from None
+        raise DatasetMissing(f"{path} is missing; restore it, or move its folder away and run backfill again") from None
     except OSError as error:
         if not isinstance(path, Path):
             raise StoreUnavailable(refusal_of_disk(error)) from error
@@ -95,14 +100,14 @@ def _unique_keys(text: bytes) -> bytes:
     return text
 
 
-def write_dataset(folder: StorePath, dataset: Dataset, expected: Expected = ANY) -> None:
-    """Write `dataset.json` in place of the expected version; the caller holds the folder's lock.
+def write_dataset(folder: StorePath, dataset: Dataset, expected: Expected = ANY) -> Version | None:
+    """Write `dataset.json` in place of the expected version, and return its own; the caller holds the folder's lock.
 
     Raises:
         Changed: it is another version.
     """
     content = (json.dumps(records.content(_record_of(dataset)), indent=2) + "\n").encode()
-    storage_of(folder).write(folder / DATASET_FILE, content, expected)
+    return storage_of(folder).write(folder / DATASET_FILE, content, expected)
 
 
 def _record_of(dataset: Dataset) -> _DatasetRecord:

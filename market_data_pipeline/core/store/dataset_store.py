@@ -22,7 +22,7 @@ from market_data_pipeline.core.store.chunks.publishing import ChunkWriter
 from market_data_pipeline.core.store.dataset_file import read_dataset_version, write_dataset
 from market_data_pipeline.core.store.note_lock import LoadLocks
 from market_data_pipeline.core.store.storage.ahead import in_order
-from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, Version, again_if_changed
+from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, again_if_changed
 
 # The lock is held for one chunk, or for one look at a hundred.
 _LONGEST_WAIT_S = 60
@@ -40,6 +40,7 @@ class DatasetStore(ChunkWriter):
             manifest_interval_s: the least time between two writes of the manifest by `publish`.
         """
         super().__init__(folder, dataset, manifest_interval_s=manifest_interval_s)
+        self._is_just_opened = True
         self._loads = LoadLocks(folder / layout.LOADING)
 
     def refresh(self) -> None:
@@ -126,15 +127,18 @@ class DatasetStore(ChunkWriter):
         finishes a renaming of chunks, removes temporary files.
         """
         with self._lock:
-            self.refresh()
-            current, version = self._current()
+            # Where no lock keeps what was read at the opening, reading it once more tells no more.
+            if not (self._files.is_conditional and self._is_just_opened):
+                self.refresh()
+            self._is_just_opened = False
+            current = self._current()
             # A dataset.json that was written anew may start after days that have chunks.
             own = [date.fromisoformat(day) for day in self._paths if day in self.entries]
             earliest = min([start, *own])
             noted = current.with_requested(window).starting_on(earliest)
-            self.dataset = replace(noted, reused=reused) if reused else noted
-            if self.dataset != current:
-                write_dataset(self.folder, self.dataset, version)
+            noted = replace(noted, reused=reused) if reused else noted
+            if noted != current:
+                self._write_dataset(noted)
             else:
                 # What was found may be of a process that was killed before it did this.
                 self._files.sync(self.folder)
@@ -168,7 +172,8 @@ class DatasetStore(ChunkWriter):
             renamed = chunk_files.rename(own, self.dataset)
             self._paths |= renamed
             return renamed != own
-        start, wrong = self.dataset.start, chunk_files.misnamed(self._chunks, self.dataset)
+        start, names = self.dataset.start, [*(path.name for path in self._paths.values()), *self._others]
+        wrong = [(day, self._chunks / name) for day, name in chunk_files.misnamed(names, self.dataset)]
         for day, path in self._not_alone([(day, path) for day, path in wrong if day in own]):
             self._bring(self.dataset.day(day), path)
         self._reread_dataset()
@@ -201,11 +206,19 @@ class DatasetStore(ChunkWriter):
     def mark_live(self, live: bool) -> None:
         """Note in `dataset.json` whether live mode keeps the dataset current."""
         with self._lock:
-            current, version = self._current()
-            self.dataset = replace(current, live=live)
-            write_dataset(self.folder, self.dataset, version)
+            self._write_dataset(replace(self._current(), live=live))
 
-    def _current(self) -> tuple[Dataset, Version | None]:
-        """What `dataset.json` has now, and its version; it is read again after what this process makes of it."""
-        self._dataset_version = None
-        return read_dataset_version(self.folder / layout.DATASET_FILE)
+    def _current(self) -> Dataset:
+        """What `dataset.json` has now; where a write would notice that it has changed, what it had when it was read."""
+        if self._dataset_version is None or not self._files.is_conditional:
+            self._know_dataset(*read_dataset_version(self.folder / layout.DATASET_FILE))
+        return self.dataset
+
+    def _write_dataset(self, dataset: Dataset) -> None:
+        """Write `dataset.json` in place of what `_current` has returned.
+
+        Raises:
+            Changed: another process has written it since; it is read again then.
+        """
+        expected, self._dataset_version = self._dataset_version, None
+        self._know_dataset(dataset, write_dataset(self.folder, dataset, expected))

@@ -131,24 +131,24 @@ def test_of_several_files_of_a_day_the_one_with_the_right_index_is_in_use(chunks
     for name in (EARLIER, RIGHT, LATER, "chunk_000006_2024-03-06.parquet", "chunk_6_2024-03-06.parquet", "notes.txt"):
         (chunks / name).write_bytes(b"-")
     found = files.scan(chunks, DATASET)
-    assert found == {"2024-03-05": chunks / RIGHT, "2024-03-06": chunks / "chunk_000006_2024-03-06.parquet"}
-    assert files.misnamed(chunks, DATASET) == [("2024-03-05", chunks / LATER), ("2024-03-05", chunks / EARLIER)]
+    assert found.paths == {"2024-03-05": chunks / RIGHT, "2024-03-06": chunks / "chunk_000006_2024-03-06.parquet"}
+    assert found.others == sorted([EARLIER, LATER, "chunk_6_2024-03-06.parquet", "notes.txt"])
+    assert files.misnamed([RIGHT, *found.others], DATASET) == [("2024-03-05", LATER), ("2024-03-05", EARLIER)]
     (chunks / RIGHT).unlink()
-    assert files.scan(chunks, DATASET)["2024-03-05"] == chunks / LATER
-    assert files.scan(chunks.parent / "none", DATASET) == {}
+    assert files.scan(chunks, DATASET).paths["2024-03-05"] == chunks / LATER
+    assert files.scan(chunks.parent / "none", DATASET) == ({}, [])
 
 
-def test_files_that_are_in_no_use_are_strangers_but_for_those_that_are_being_written(chunks: Any) -> None:
+def test_a_chunk_that_is_being_written_is_neither_a_chunk_nor_another_file(chunks: Any) -> None:
     for name in (RIGHT, f"{RIGHT}.tmp", LATER, "notes.txt", "notes.txt.tmp"):
         (chunks / name).write_bytes(b"-")
-    found = files.strangers(chunks, {chunks / RIGHT})
-    assert [path.name for path in found] == [LATER, "notes.txt", "notes.txt.tmp"]
+    assert files.scan(chunks, DATASET) == ({"2024-03-05": chunks / RIGHT}, [LATER, "notes.txt", "notes.txt.tmp"])
 
 
 def test_chunks_are_renamed_after_the_start(chunks: Any) -> None:
     (chunks / LATER).write_bytes(b"one")
     (chunks / "chunk_000006_2024-03-06.parquet").write_bytes(b"other")
-    renamed = files.rename(files.scan(chunks, DATASET), DATASET)
+    renamed = files.rename(files.scan(chunks, DATASET).paths, DATASET)
     assert renamed == {"2024-03-05": chunks / RIGHT, "2024-03-06": chunks / "chunk_000006_2024-03-06.parquet"}
     assert names(chunks) == [RIGHT, "chunk_000006_2024-03-06.parquet"]
     assert (chunks / RIGHT).read_bytes() == b"one"
@@ -172,8 +172,8 @@ def test_a_folder_that_is_set_aside_takes_no_place_of_another(chunks: Any) -> No
         for name in whole:
             storage_of(chunks).make_folder((chunks / name).parent)
             storage_of(chunks).write(chunks / name, content)
-        [stranger] = files.strangers(chunks, set())
-        target = files.set_aside(stranger)
+        [stranger] = files.scan(chunks, DATASET).others
+        target = files.set_aside(chunks / stranger)
         assert [(target / name.removeprefix("_temporary/")).read_bytes() for name in whole] == [content] * 2
         assert not any(storage_of(chunks).is_file(chunks / name) for name in whole)
     assert names(quarantine) == ["_temporary", "_temporary.1"]

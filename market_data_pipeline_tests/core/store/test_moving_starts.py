@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -220,3 +221,49 @@ def test_two_starts_that_move_at_once_leave_one_file(root: Any, proxy: ObjectsPr
     )
     move(opened(root))
     require_whole(root, proxy, "chunk_000015_2024-03-05.parquet")
+
+
+@pytest.mark.parametrize("window", [MORNING, AFTERNOON])
+def test_a_window_is_noted_after_the_start_has_moved_since_the_dataset_was_opened(
+    root: Any, proxy: ObjectsProxy, window: Span
+) -> None:
+    writer = opened(root)
+    move(opened(root))
+    load(writer, window)
+    assert (writer.dataset, writer.dataset.start) == (opened(root).dataset, EARLIER)
+    assert writer.dataset.requested == (Span(MORNING.start_ms, window.end_ms),)
+    load(writer, AFTERNOON)
+    require_whole(root, proxy)
+
+
+def test_live_is_noted_after_the_start_has_moved_since_the_dataset_was_opened(root: Any) -> None:
+    writer = opened(root)
+    move(opened(root))
+    writer.mark_live(True)
+    assert writer.dataset == opened(root).dataset == replace(writer.dataset, live=True, start=EARLIER)
+
+
+def test_a_manifest_that_was_removed_since_the_dataset_was_opened_is_written_anew(root: Any) -> None:
+    writer = opened(root)
+    (writer.folder / "manifest.json").unlink()
+    load(writer, AFTERNOON)
+    [listed] = json.loads((writer.folder / "manifest.json").read_bytes())["chunks"]
+    assert listed["sha256"] == sha256_of((writer.folder / "chunks" / OLD).read_bytes())
+
+
+def test_a_window_is_noted_without_reading_what_the_opening_has_read(root: Any, proxy: ObjectsProxy) -> None:
+    writer = opened(root)
+    proxy.requests.clear()
+    writer.note_requested(AFTERNOON, FIRST)
+    assert [(request.method, request.key.rpartition("/")[2]) for request in proxy.requests] == [
+        ("PUT", "dataset.json"),
+        ("HEAD", "dataset.json"),
+    ]
+
+
+def test_the_folder_of_chunks_is_listed_once_for_what_belongs_to_no_chunk(root: Any, proxy: ObjectsProxy) -> None:
+    store = opened(root)
+    (store.folder / "chunks" / "notes.txt").write_bytes(b"-")
+    proxy.requests.clear()
+    assert [path.name for path in store.strangers()] == ["notes.txt"]
+    assert len([request for request in proxy.requests if "chunks" in request.query]) == 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count
+from typing import Generic, NamedTuple
 
 import pyarrow as pa
 
@@ -95,30 +96,44 @@ def new_chunk(
     return NewChunk(day, Chunk(entry, klines, footer), content, row_group_rows, based_on)
 
 
-def scan(folder: P, dataset: Dataset) -> dict[str, P]:
-    """The files in a folder that are called like chunks, by day; empty if there is no folder.
+class Scan(NamedTuple, Generic[P]):
+    """The files of a folder of chunks: by day those that are called like chunks, and the names of all others.
+
+    Chunks that are being written are neither.
+    """
+
+    paths: dict[str, P]
+    others: list[str]
+
+
+def scan(folder: P, dataset: Dataset) -> Scan[P]:
+    """What is in a folder; nothing if there is no folder.
 
     Of several files of a day the one counts whose index follows from the dataset's start, else the last by name. Any
     may be in use, as the renaming after an earlier start may be unfinished.
     """
     names = storage_of(folder).names(folder)
-    found = [parsed for name in names if (parsed := layout.parse_chunk_name(name)) and str(parsed) == name]
+    found = _parsed(names)
     found.sort(key=lambda chunk: chunk.index == dataset.index_of(chunk.day))
-    return {chunk.day: folder / str(chunk) for chunk in found}
+    chosen = {chunk.day: str(chunk) for chunk in found}
+    others = sorted(set(names).difference(chosen.values()))
+    return Scan(
+        {day: folder / name for day, name in chosen.items()}, [name for name in others if not _is_temporary(name)]
+    )
 
 
-def misnamed(folder: P, dataset: Dataset) -> list[tuple[str, P]]:
-    """Days and files in a folder that are called like chunks of another start, those of the latest start first."""
-    names = storage_of(folder).names(folder)
-    found = [parsed for name in names if (parsed := layout.parse_chunk_name(name)) and str(parsed) == name]
-    wrong = [chunk for chunk in found if chunk.index != dataset.index_of(chunk.day)]
-    return [(chunk.day, folder / str(chunk)) for chunk in sorted(wrong, key=lambda chunk: -chunk.index)]
+def misnamed(names: Iterable[str], dataset: Dataset) -> list[tuple[str, str]]:
+    """The days and the names of files that are called like chunks of another start, those of the latest start first."""
+    wrong = [chunk for chunk in _parsed(names) if chunk.index != dataset.index_of(chunk.day)]
+    return [(chunk.day, str(chunk)) for chunk in sorted(wrong, key=lambda chunk: -chunk.index)]
 
 
-def strangers(folder: P, known: Collection[P]) -> list[P]:
-    """The files of the folder that are not among `known`, but for chunks that are being written."""
-    found = [folder / name for name in storage_of(folder).names(folder) if not _is_temporary(name)]
-    return [path for path in found if path not in known]
+def _parsed(names: Iterable[str]) -> list[layout.ChunkName]:
+    return [parsed for name in names if (parsed := layout.parse_chunk_name(name)) and str(parsed) == name]
+
+
+def _is_temporary(name: str) -> bool:
+    return name.endswith(TEMPORARY_SUFFIX) and is_chunk_or_copy(name.removesuffix(TEMPORARY_SUFFIX))
 
 
 def remove_unfinished(folder: StorePath) -> None:
@@ -130,10 +145,6 @@ def remove_unfinished(folder: StorePath) -> None:
 def is_chunk_or_copy(name: str) -> bool:
     """True for the name of a chunk, or of a copy of one with a number behind its name."""
     return layout.parse_chunk_name(re.sub(r"(?<=\.parquet)\.\d+$", "", name)) is not None
-
-
-def _is_temporary(name: str) -> bool:
-    return name.endswith(TEMPORARY_SUFFIX) and is_chunk_or_copy(name.removesuffix(TEMPORARY_SUFFIX))
 
 
 def set_aside(path: P, *, keep: bool = False) -> P:

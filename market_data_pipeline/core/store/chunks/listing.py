@@ -7,7 +7,7 @@ A chunk on disk that the manifest does not list is read, checked and adopted: `e
 """
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 
@@ -24,9 +24,9 @@ from market_data_pipeline.core.store.chunks.files import Chunk
 from market_data_pipeline.core.store.chunks.hashes import ChunkHashes
 from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.chunks.replacing import is_as_good
-from market_data_pipeline.core.store.dataset_file import read_dataset
+from market_data_pipeline.core.store.dataset_file import DatasetMissing, read_dataset_version
 from market_data_pipeline.core.store.journal.segments import last_journaled_ms
-from market_data_pipeline.core.store.manifest import Entry, State
+from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath, Version
@@ -49,7 +49,9 @@ class ChunkList:
         self._dataset_version: Version | None = None
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
+        # Files by day, and the names of those that are in no use.
         self._paths: dict[str, StorePath] = {}
+        self._others: list[str] = []
         self._hashes = ChunkHashes()
         # Whether a chunk's name may not be on disk: it was not synced so far, or its process was killed before that.
         self._is_unsynced = False
@@ -64,7 +66,7 @@ class ChunkList:
         self.journaled_ms = self._last_journaled_ms()
         self._dataset_was_reread()
         self._listed = dict(self._manifest.entries(warn=self.warnings.append) or {})
-        self._paths = chunk_files.scan(self._chunks, self.dataset)
+        self._scan()
         self._drop_replaced()
         for day in sorted(self._paths.keys() - self._listed.keys() - self._unlisted.keys()):
             self._adopt(day)
@@ -172,7 +174,8 @@ class ChunkList:
 
     def strangers(self) -> list[StorePath]:
         """Files under `chunks/` that are no chunks of this dataset, or have no entry because they break a rule."""
-        return chunk_files.strangers(self._chunks, {path for day, path in self._paths.items() if day in self.entries})
+        unused = (path for day, path in self._paths.items() if day not in self.entries)
+        return sorted([*unused, *(self._chunks / name for name in self._others)])
 
     def _matches_or_grew(self, day: Day) -> bool:
         """As `is_intact`. The chunk of a day that is not over may have been replaced: then it is adopted."""
@@ -212,12 +215,6 @@ class ChunkList:
         is_it = chunk.entry.day == day.key and path == self.chunk_path(day) and version == self._files.version(path)
         return chunk if is_it else None
 
-    def _attested(self, entry: Entry) -> Iterator[State]:
-        """The state in the entry of this very chunk, if it has one; it may be surer than what the chunk alone gives."""
-        known = self.entries.get(entry.day)
-        if known is not None and known.sha256 == entry.sha256:
-            yield known.state
-
     def _stored(self, day: Day) -> Chunk | None:
         """The chunk on disk, of any process; None if it is not what the manifest lists, or breaks a rule."""
         if last := self._unread(day):
@@ -237,16 +234,8 @@ class ChunkList:
             return chunk  # its rules were checked when this object published or adopted it
         return None if chunk_files.chunk_problems(chunk.klines, chunk.footer, day) else chunk
 
-    def _know(self, stored: Chunk) -> None:
-        """Give the chunk that another process wrote an entry, so that the new one can be made again with its klines."""
-        day = stored.entry.day
-        self._paths[day] = self.chunk_path(self.dataset.day(day))
-        listed = (self._manifest.entries() or {}).get(day)
-        if listed is not None and listed.sha256 == stored.entry.sha256:
-            self._unlisted.pop(day, None)
-            self._listed[day] = listed
-        else:
-            self._unlisted[day], self._is_unsynced = stored.entry.attested(*self._attested(stored.entry)), True
+    def _scan(self) -> None:
+        self._paths, self._others = chunk_files.scan(self._chunks, self.dataset)
 
     def _last_journaled_ms(self) -> int | None:
         try:
@@ -258,16 +247,23 @@ class ChunkList:
     def _reread_dataset(self) -> None:
         """Read `dataset.json` and the names of all chunks again if another process has moved the start."""
         if self._dataset_was_reread():
-            self._paths = chunk_files.scan(self._chunks, self.dataset)
+            self._scan()
 
     def _dataset_was_reread(self) -> bool:
         """Read `dataset.json` again if it has changed; True if it has. A young one is read each time."""
-        version = self._files.version(self.folder / layout.DATASET_FILE)
-        if version is None or version == self._dataset_version:
+        path, before = self.folder / layout.DATASET_FILE, self.dataset
+        if self._dataset_version is not None and self._dataset_version == self._files.version(path):
             return False
-        before, self.dataset = self.dataset, read_dataset(self.folder / layout.DATASET_FILE)
-        self._manifest.dataset, self._dataset_version = self.dataset, version if version.is_settled else None
+        try:
+            self._know_dataset(*read_dataset_version(path))
+        except DatasetMissing:
+            return False
         return self.dataset != before
+
+    def _know_dataset(self, dataset: Dataset, version: Version | None) -> None:
+        """Take this for what `dataset.json` has; it was read or written just now."""
+        self.dataset = self._manifest.dataset = dataset
+        self._dataset_version = version if version is not None and version.is_settled else None
 
     def _drop_replaced(self) -> None:
         """Remove from this object's unlisted entries each chunk file that another process has replaced since."""
@@ -296,5 +292,5 @@ class ChunkList:
     def _was_moved(self, day: Day) -> bool:
         """True if another process has renamed the day's chunk, as it does when it moves the dataset's start."""
         before = self.chunk_path(day)
-        self._paths = chunk_files.scan(self._chunks, self.dataset)
+        self._scan()
         return day.key in self._paths and self._paths[day.key] != before

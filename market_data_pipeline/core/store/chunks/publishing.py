@@ -22,12 +22,12 @@ from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES
-from market_data_pipeline.core.store.chunks.files import NewChunk
+from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk
 from market_data_pipeline.core.store.chunks.first import FirstChunks
 from market_data_pipeline.core.store.chunks.growing import grown_chunk
 from market_data_pipeline.core.store.chunks.list_writing import ListWriter
 from market_data_pipeline.core.store.chunks.replacing import Look, Overtaken, refuse_worse, until_published
-from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.core.store.manifest import Entry, State
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.store.snapshots.keeping import KeptChunks
 from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, Version
@@ -147,6 +147,23 @@ class ChunkWriter(ListWriter):
             stored = self._stored(day) if found else None
         return Look(new, path, found, stored)
 
+    def _attested(self, entry: Entry) -> Iterator[State]:
+        """The state in the entry of this very chunk, if it has one; it may be surer than what the chunk alone gives."""
+        known = self.entries.get(entry.day)
+        if known is not None and known.sha256 == entry.sha256:
+            yield known.state
+
+    def _know(self, stored: Chunk) -> None:
+        """Give the chunk that another process wrote an entry, so that the new one can be made again with its klines."""
+        day = stored.entry.day
+        self._paths[day] = self.chunk_path(self.dataset.day(day))
+        listed = (self._manifest.entries() or {}).get(day)
+        if listed is not None and listed.sha256 == stored.entry.sha256:
+            self._unlisted.pop(day, None)
+            self._listed[day] = listed
+        else:
+            self._unlisted[day], self._is_unsynced = stored.entry.attested(*self._attested(stored.entry)), True
+
     def _make_way(self, day: str) -> None:
         """Take the day's entry off the list on disk, with those of days to come whose chunks will be replaced, too."""
         if not self._to_take_off([day]):
@@ -213,9 +230,9 @@ class ChunkWriter(ListWriter):
         late = {day for day, name in written if name != layout.chunk_name(self.dataset, day)}
         if not late:
             return
-        for day, path in chunk_files.misnamed(self._chunks, self.dataset):
+        for day, name in chunk_files.misnamed(self._files.names(self._chunks), self.dataset):
             if day in late:
-                self._bring(self.dataset.day(day), path)
+                self._bring(self.dataset.day(day), self._chunks / name)
         self._to_say_again = {each.new_sha256: each for day, each in self.revised.items() if day in dict(written)}
         raise Overtaken(f"{self.dataset.name}: another process has moved the start to {self.dataset.start}")
 

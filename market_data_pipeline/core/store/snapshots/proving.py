@@ -75,7 +75,7 @@ def current_paths(folder: StorePath, as_it_was: Dataset) -> Mapping[str, StorePa
         dataset = read_dataset(folder / layout.DATASET_FILE)
     except StoreError:
         dataset = as_it_was
-    return chunk_files.scan(folder / layout.CHUNKS, dataset)
+    return chunk_files.scan(folder / layout.CHUNKS, dataset).paths
 
 
 def _is_kept(folder: StorePath, paths: Mapping[str, StorePath], entry: Entry) -> bool | None:
