@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.instance.events.keeping import RUNLESS
 from market_data_pipeline.instance.names import ROWS
 from market_data_pipeline.instance.retention import Pruned, has_old_runs, prune
 from market_data_pipeline_tests.instance.storages import Database, Sqlite
@@ -110,6 +112,25 @@ def test_a_day_that_failed_in_a_deleted_run_is_missing_and_not_failed(instance: 
     assert statuses(instance, "2020-01-01", "2020-01-02") == ["MATERIALIZED", "FAILED"]
     prune(instance, soon())
     assert statuses(instance, "2020-01-01", "2020-01-02") == ["MATERIALIZED", None]
+
+
+def test_a_run_that_is_deleted_leaves_what_runs_that_are_there_have_told(instance: dg.DagsterInstance) -> None:
+    earlier, later = run(instance, dataset()).run_id, run(instance, dataset()).run_id
+    told = [event.dagster_event_type for event in instance.all_logs(earlier)]
+    instance.delete_run(later)
+    assert [event.dagster_event_type for event in instance.all_logs(earlier)] == told
+    by_run = Counter(record.run_id for record in recorded(instance))
+    assert by_run == {earlier: 20, later: 20}
+    instance.delete_run(earlier)
+    assert {record.run_id for record in recorded(instance)} == {later}
+
+
+def test_what_an_event_without_a_run_replaces_stays_while_its_run_is_there(instance: dg.DagsterInstance) -> None:
+    told = run(instance, dataset()).run_id
+    instance.report_runless_asset_event(event(dg.AssetMaterialization, "2020-01-01"))
+    prune(instance, datetime.now(UTC) - timedelta(days=1))
+    instance.event_log_storage.delete_runless_events(soon())
+    assert Counter(record.run_id for record in recorded(instance)) == {told: 20, RUNLESS: 1}
 
 
 def test_a_run_that_is_deleted_in_the_ui_leaves_its_days(instance: dg.DagsterInstance) -> None:
