@@ -121,7 +121,7 @@ def found(store: Store, open_source: OpenSource, request: WindowRequest) -> Iter
 def opened(
     store: Store, open_source: OpenSource, request: WindowRequest, before_writing: Callable[[], None] = lambda: None
 ) -> Iterator[Opened]:
-    """Open the dataset of a request, which is created if it does not exist, and its source until the block ends.
+    """Open the dataset of a request, which is created if there was none, and its source until the block ends.
 
     The window ends where the exchange has no klines of the pair any more. `before_writing` is called when nothing but
     the disk can refuse the request.

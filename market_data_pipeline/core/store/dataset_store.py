@@ -5,6 +5,8 @@ Does not belong here: writing chunks (`chunks.publishing`) and the manifest (`ch
 (`chunks.listing`), what a good chunk is (`klines.checks`), when to load one (`loading`), the folders above (`root`).
 """
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,6 +26,8 @@ from market_data_pipeline.core.store.note_lock import LoadLocks
 from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, again_if_changed
 
+# For which what was read counts, where no lock keeps it.
+_MOMENT_S = 2.0
 # The lock is held for one chunk, or for one look at a hundred.
 _LONGEST_WAIT_S = 60
 
@@ -40,7 +44,7 @@ class DatasetStore(ChunkWriter):
             manifest_interval_s: the least time between two writes of the manifest by `publish`.
         """
         super().__init__(folder, dataset, manifest_interval_s=manifest_interval_s)
-        self._is_just_opened = True
+        self._refreshed_s = time.monotonic()
         self._loads = LoadLocks(folder / layout.LOADING)
 
     def refresh(self) -> None:
@@ -127,10 +131,10 @@ class DatasetStore(ChunkWriter):
         finishes a renaming of chunks, removes temporary files.
         """
         with self._lock:
-            # Where no lock keeps what was read at the opening, reading it once more tells no more.
-            if not (self._files.is_conditional and self._is_just_opened):
+            # Where no lock keeps what was just read, reading it once more tells no more, but after a refused write.
+            if not self._files.is_conditional or time.monotonic() - self._refreshed_s > _MOMENT_S:
                 self.refresh()
-            self._is_just_opened = False
+            self._refreshed_s = -math.inf
             current = self._current()
             # A dataset.json that was written anew may start after days that have chunks.
             own = [date.fromisoformat(day) for day in self._paths if day in self.entries]
@@ -172,14 +176,21 @@ class DatasetStore(ChunkWriter):
             renamed = chunk_files.rename(own, self.dataset)
             self._paths |= renamed
             return renamed != own
-        start, names = self.dataset.start, [*(path.name for path in self._paths.values()), *self._others]
-        wrong = [(day, self._chunks / name) for day, name in chunk_files.misnamed(names, self.dataset)]
+        start = self.dataset.start
+        if self._misnamed():
+            self._scan()  # by now another process may have renamed them
+        wrong = self._misnamed()
         for day, path in self._not_alone([(day, path) for day, path in wrong if day in own]):
             self._bring(self.dataset.day(day), path)
         self._reread_dataset()
+        self._current()  # or the file is gone, and nobody would find the chunks
         if self.dataset.start != start:
             raise Changed(f"another process has moved the start of {self.dataset.name} to {self.dataset.start}")
         return bool(wrong)
+
+    def _misnamed(self) -> list[tuple[str, StorePath]]:
+        names = [*(path.name for path in self._paths.values()), *self._others]
+        return [(day, self._chunks / name) for day, name in chunk_files.misnamed(names, self.dataset)]
 
     def _not_alone(self, wrong: Sequence[tuple[str, StorePath]]) -> Iterator[tuple[str, StorePath]]:
         """Rename, several at once, each chunk that is the only file of its day; yield the others.

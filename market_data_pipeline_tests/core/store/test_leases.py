@@ -410,15 +410,19 @@ def test_a_session_that_could_not_be_renewed_is_renewed_in_a_moment(root: Any) -
     assert list((root / ".sessions").iterdir()) == []
 
 
-def test_a_right_with_a_new_name_is_not_looked_for_and_leaves_nothing(proxy: ObjectsProxy) -> None:
+@pytest.mark.parametrize("left", [None, b"what an earlier try wrote, whose answer was lost"])
+def test_a_right_with_a_new_name_is_not_looked_for_and_leaves_nothing(proxy: ObjectsProxy, left: bytes | None) -> None:
     root = in_bucket()
+    path = root / "own.lock"
+    if left:
+        path.write_bytes(left)
     proxy.requests.clear()
-    right = storage_of(root).hold(root / "own.lock", is_own=True)
-    assert right.acquire() and right.is_mine and storage_of(root).is_held(root / "own.lock")
+    right = storage_of(root).hold(path, is_own=True)
+    assert right.acquire() and right.is_mine and storage_of(root).is_held(path)
     right.release()
     assert [request.method for request in proxy.requests if request.key.endswith("own.lock")] == [
         "PUT",
         "GET",
         "DELETE",
     ]
-    assert not storage_of(root).is_file(root / "own.lock")
+    assert not storage_of(root).is_file(path)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
@@ -16,6 +17,7 @@ from market_data_pipeline.core.loading.day import DayLoader
 from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome, Task
+from market_data_pipeline.core.store import dataset_store
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.dataset_file import write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -267,3 +269,34 @@ def test_the_folder_of_chunks_is_listed_once_for_what_belongs_to_no_chunk(root: 
     proxy.requests.clear()
     assert [path.name for path in store.strangers()] == ["notes.txt"]
     assert len([request for request in proxy.requests if "chunks" in request.query]) == 1
+
+
+def test_a_window_of_a_dataset_whose_file_was_moved_away_since_it_was_opened_is_not_loaded(root: Any) -> None:
+    writer = opened(root)
+    (writer.folder / "dataset.json").unlink()
+    with pytest.raises(StoreError, match=r"dataset.json is missing; restore it"):
+        writer.note_requested(MORNING, FIRST)
+    assert not storage_of(root).is_file(writer.folder / "dataset.json")
+
+
+def test_what_was_read_long_before_a_window_is_noted_is_read_again(
+    root: Any, proxy: ObjectsProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_store, "_MOMENT_S", 0.0)
+    writer = opened(root)
+    [result] = backfill(opened(root), FakeSource(first=LISTED), whole(day("2024-03-06")))
+    writer.note_requested(MORNING, FIRST)
+    assert result.day.key in writer.entries
+
+
+def test_chunks_that_another_process_renamed_since_the_dataset_was_opened_are_not_renamed_again(
+    root: Any, proxy: ObjectsProxy
+) -> None:
+    write_dataset(opened(root).folder, opened(root).dataset.starting_on(EARLIER))
+    writer = opened(root)
+    move(opened(root))
+    proxy.requests.clear()
+    move(writer)
+    assert not [request for request in proxy.requests if request.key.endswith(OLD)]
+    load(writer, AFTERNOON)
+    require_whole(root, proxy)

@@ -4,17 +4,21 @@ import errno
 import io
 import time
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from market_data_pipeline.core.errors import StoreError, StoreUnavailable
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.snapshots.lists import find_snapshot
 from market_data_pipeline.core.store.storage import objects
 from market_data_pipeline.core.store.storage.opening import Patience
 from market_data_pipeline.core.store.storage.places import hurried, storage_of
+from market_data_pipeline_tests.core.fakes import UTC_ZONE
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy, Request
 from market_data_pipeline_tests.places import in_bucket
 from market_data_pipeline_tests.powerloss import object_server
@@ -208,3 +212,20 @@ def test_what_is_refused_or_not_there_is_an_answer(root: Any, proxy: ObjectsProx
     with pytest.raises(StoreError, match="was written by another process"):
         storage.write(reader / "file", b"second", None)
     assert storage.read(reader / "file", 1 << 20) == b"first"
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_manifest_of_a_newer_version_is_not_rewritten_after_it_could_not_be_read(
+    root: Any, proxy: ObjectsProxy
+) -> None:
+    path, newer = root / "manifest.json", b'{"format": 2, "chunks": {}}'
+    path.write_bytes(newer)
+    file = ManifestFile(path, Dataset(Market.SPOT, "BTC/USDT", UTC_ZONE, date(2024, 3, 1)))
+    assert file.entries() is None and file.is_newer
+    proxy.loses = lambda _: True
+    with pytest.raises(OSError, match="does not answer"):
+        file.entries()
+    proxy.loses = lambda _: False
+    with pytest.raises(StoreError, match="a newer version of market-data wrote it"):
+        file.update(file.dataset, lambda _: {})
+    assert path.read_bytes() == newer

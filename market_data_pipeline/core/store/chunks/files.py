@@ -97,7 +97,7 @@ def new_chunk(
 
 
 class Scan(NamedTuple, Generic[P]):
-    """The files of a folder of chunks: by day those that are called like chunks, and the names of all others.
+    """The files of a folder of chunks: one for each day, and the names of all others, also of further ones of a day.
 
     Chunks that are being written are neither.
     """

@@ -49,7 +49,7 @@ class ChunkList:
         self._dataset_version: Version | None = None
         self._listed: dict[str, Entry] = {}
         self._unlisted: dict[str, Entry] = {}
-        # Files by day, and the names of those that are in no use.
+        # See `chunk_files.Scan`.
         self._paths: dict[str, StorePath] = {}
         self._others: list[str] = []
         self._hashes = ChunkHashes()
@@ -257,6 +257,7 @@ class ChunkList:
         try:
             self._know_dataset(*read_dataset_version(path))
         except DatasetMissing:
+            self._dataset_version = None
             return False
         return self.dataset != before
 

@@ -29,6 +29,7 @@ class ManifestFile:
         self._files = storage_of(path)
         # Of what was found last, and of what was parsed last.
         self._found: Version | None = None
+        # Whether all of that is of one answer, so that a write may rely on it unread.
         self._is_known = False
         self.is_newer = False
         """Whether a newer version of this package wrote what `entries` found last."""
@@ -58,7 +59,7 @@ class ManifestFile:
         version, entries = self._parsed
         if version is not None and version == self._files.version(self.path):
             return entries
-        found, entries, self.is_newer = None, None, False
+        found, entries, self.is_newer, self._is_known = None, None, False, False
         try:
             content, found = self._files.read_version(self.path, _MOST_BYTES)
             entries = from_text(content, self.dataset)

@@ -13,14 +13,14 @@ import uuid
 
 from market_data_pipeline.core.store.storage.objects import Objects, ObjectVersion
 from market_data_pipeline.core.store.storage.paths import BucketPath
-from market_data_pipeline.core.store.storage.protocol import Changed, again_if_changed
+from market_data_pipeline.core.store.storage.protocol import ANY, Changed, Expected, again_if_changed
 from market_data_pipeline.core.store.storage.session import FREE, Session, Sessions
 
 _POLL_S = 1.0
 
 
 class Lease:
-    """`Hold` by an object with the name of its holder's session, empty if nobody has the right."""
+    """`Hold` by an object with the name of its holder's session; empty, or not there, if nobody has the right."""
 
     def __init__(self, objects: Objects, sessions: Sessions, path: BucketPath, *, is_own: bool = False) -> None:
         """Send no request yet; for `is_own` see `Storage.hold`."""
@@ -51,10 +51,10 @@ class Lease:
         try:
             if self._is_own:
                 self._objects.delete(self._path)
-            # Also after a pause in which nobody has ended it: this writes only what is still as this process left it.
             elif not session.has_ended:
+                # Also after a pause in which nobody has ended it: only what is still as this process left it.
                 self._objects.write(self._path, FREE, self._version)
-        except (Changed, FileNotFoundError):
+        except Changed:
             pass  # it was not this process's any more
         except OSError:
             session.release_later(self._path, self._content)
@@ -73,7 +73,7 @@ class Lease:
         self.release()
         return False
 
-    def _look(self) -> tuple[ObjectVersion | None, bytes]:
+    def _look(self) -> tuple[Expected, bytes]:
         try:
             found = self._objects.get(self._path)
         except FileNotFoundError:
@@ -82,8 +82,9 @@ class Lease:
 
     @again_if_changed
     def _take(self) -> bool:
-        """Whether the right was free. If it changes hands meanwhile it may be free again, so it is looked at again."""
-        found, holder = (None, FREE) if self._is_own else self._look()
+        """Whether the right was free; looked at again if it changes hands meanwhile, as it may be free then."""
+        # Of a name that nobody else knows there can only be what an earlier try of this very write has left.
+        found, holder = (ANY, FREE) if self._is_own else self._look()
         if holder != FREE and not self._sessions.end_if_run_out(_name(holder)):
             return False
         session = self._sessions.join()

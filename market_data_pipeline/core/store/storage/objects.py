@@ -160,7 +160,7 @@ class Objects:
         """As `put`. If the answer to it was lost, and it was sent again, it is no conflict to find this very content.
 
         Raises:
-            Changed: the object is not what was expected, and has another content.
+            Changed: the object is not what was expected, and has another content or was removed.
         """
         try:
             return self.put(path, content, expected)
