@@ -90,6 +90,12 @@ def prove(store: DatasetStore, window: Span | None = None, comparison: Compariso
     verification, compared = verify(store, window), None
     if comparison:
         compared = crosscheck(store, comparison.source, against=comparison.name, days=comparison.days)
+    return _proof(store, verification, compared)
+
+
+def _proof(store: DatasetStore, verification: Verification, compared: CrossCheck | None = None) -> Proof:
+    """With how the combined file stands to its chunks."""
+    verification.read.clear()  # proofs of a whole store are kept together, and nobody notes what was read for them
     return Proof(verification, compared, *combined_agreement(store), tuple(store.warnings))
 
 
@@ -119,7 +125,7 @@ class NewDays:
         if self._verification is None:
             return None
         self._verification.note_awaited()
-        return Proof(self._verification, None, *combined_agreement(self._store), tuple(self._store.warnings))
+        return _proof(self._store, self._verification)
 
     def _verify(self) -> None:
         if not self._klines or self._span is None:

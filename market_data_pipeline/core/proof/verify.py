@@ -47,7 +47,7 @@ class Verification:
     """Files under `chunks/` that are no chunks of the dataset. They do no harm; repair moves them to quarantine."""
 
     read: dict[str, tuple[Version, Entry]] = field(default_factory=dict, repr=False)
-    """By day, the version and the entry of each chunk that was read and is what its entry says."""
+    """By day, the version and the entry of each chunk that was read and is what its entry says; empty in a proof."""
 
     awaited: int = 0
     """Requested minutes without a chunk that a load which is under way is to load; `first_awaited` is their day."""

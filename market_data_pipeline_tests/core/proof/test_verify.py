@@ -22,7 +22,7 @@ from market_data_pipeline.core.klines.findings import (
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.proof.prove import prove
+from market_data_pipeline.core.proof.prove import NewDays, prove
 from market_data_pipeline.core.proof.repair import repair
 from market_data_pipeline.core.proof.verify import verify
 from market_data_pipeline.core.store.chunks.encoding import Footer, encode
@@ -77,6 +77,15 @@ def test_a_whole_store_proves_itself(loaded):
     assert (result.days, result.rows) == (4, 4 * 1440 - 90)
     assert result.size_bytes == sum(loaded.chunk_path(day(key)).stat().st_size for key in KEYS)
     assert result.absences == [Absence(Kind.OUTAGE, HALT, ("fake: none of them",))]
+
+
+def test_a_proof_keeps_nothing_of_the_chunks_that_were_read_for_it(loaded):
+    days = [day(key) for key in KEYS]
+    new_days = NewDays(loaded)
+    for first_or_last in (days[0], days[-1]):  # those between them are read from the disk
+        new_days.add(first_or_last, loaded.read(first_or_last).klines)
+    for proof in (prove(loaded), new_days.proof()):
+        assert (proof.verification.days, proof.verification.read) == (4, {})
 
 
 def test_a_store_proves_itself_to_another_process(tmp_path, loaded):
