@@ -170,9 +170,9 @@ def _load_again(
     refetch: bool = True,
 ) -> dict[str, str]:
     """Load the days from their source; return why days failed, by day."""
-    span = Span(days[0].span.start_ms, days[-1].span.end_ms)
-    requested = intersect([span], store.dataset.requested) or [days[0].span]
-    window = Span(requested[0].start_ms, requested[-1].end_ms)
+    # A dataset.json of a backup may know nothing of days that have chunks: of those all minutes are loaded.
+    first, last = (intersect([bad.span], store.dataset.requested) or [bad.span] for bad in (days[0], days[-1]))
+    window = Span(first[0].start_ms, last[-1].end_ms)
     failures = {}
     try:
         with closing(open_source(days[0].source)) as source, store.loading(window):

@@ -29,7 +29,7 @@ from market_data_pipeline.core.store.chunks.encoding import Footer, encode
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import FakeSource, changed, day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, changed, day, klines_of, span, whole
 
 WINDOW = span("2024-02-28", "2024-03-03")
 KEYS = ["2024-02-28", "2024-02-29", "2024-03-01", "2024-03-02"]
@@ -126,6 +126,23 @@ def test_a_day_that_was_loaded_to_its_end_since_it_was_proved_is_left_by_a_repai
         made, proof, lambda name: source, source="auto", on_load=lambda load: None, on_day=lambda result: None
     )
     assert list(repaired) == []
+
+
+@pytest.mark.parametrize("requested", [KEYS[1], KEYS[3]])
+def test_adjoining_bad_days_are_all_repaired_though_a_new_dataset_file_knows_of_one_day_alone(
+    tmp_path, loaded, requested
+):
+    (loaded.folder / "dataset.json").unlink()
+    source = FakeSource(missing=[HALT])
+    again = Store(tmp_path).create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=date(2024, 3, 1))
+    load(again, source, whole(day(requested)))
+    for key in KEYS[:3]:
+        again.chunk_path(day(key)).write_bytes(b"garbage")
+    repaired = repair(
+        again, prove(again), lambda name: source, source="rest", on_load=lambda load: None, on_day=lambda result: None
+    )
+    assert [(one.what, one.ok) for one in repaired] == [(key, True) for key in KEYS[:3]]
+    assert verify(opened(tmp_path)).ok
 
 
 @pytest.mark.parametrize(
