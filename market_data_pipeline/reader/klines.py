@@ -6,7 +6,7 @@ windows (`windows`), files (`stored`), bins (`resampling`), frames (`formats`), 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -120,6 +120,10 @@ class DatasetKlines(Klines):
     def dataset(self) -> Dataset:
         """Market, pair, zone and start of the dataset, as they were when this object was made."""
         return self._files.dataset
+
+    def unread(self) -> "DatasetKlines":
+        """The same klines, with nothing in memory of what was read of them; for who keeps those of many pairs."""
+        return replace(self, _files=self._files.unread())
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,6 +92,10 @@ class StoredDataset:
     def most_at_once(self) -> int:
         """How many files are worth reading at once, if decoding them took no time."""
         return storage_of(self.folder).most_at_once
+
+    def unread(self) -> Self:
+        """The same files, with no manifest in memory: that of a dataset with 2,000 days takes 1.2 MB."""
+        return replace(self, manifest=ManifestFile(self.manifest.path, self.manifest.dataset))
 
     def days(self) -> list[str]:
         """Every day that has a chunk file or a manifest entry, in order."""

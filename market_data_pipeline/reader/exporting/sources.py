@@ -51,7 +51,10 @@ def parts_of_bins(window: Span, interval: Interval, zone: Zone, most_days: int =
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The klines of a pair within a window, of this interval, whose bins follow the wall clock of `zone`."""
+    """The klines of a pair within a window, of this interval, whose bins follow the wall clock of `zone`.
+
+    An export has a source of each of its pairs until it ends, so none keeps in memory what was read.
+    """
 
     klines: DatasetKlines
     window: Span
@@ -79,17 +82,18 @@ class Source:
         Raises:
             StoreError: a chunk that the manifest does not list yet is damaged.
         """
+        kept = klines.unread()
         if interval.minutes == 1 or not window.minutes:
-            return cls(klines, window, interval, zone)
+            return cls(kept, window, interval, zone)
         edges = bin_edges(interval, zone, window)
         edges = edges[(edges >= window.start_ms) | is_whole[0]]
         edges = edges[(edges <= window.end_ms) | is_whole[1]]
         if len(edges) < 2:
-            return cls(klines, Span(window.start_ms, window.start_ms), interval, zone)
+            return cls(kept, Span(window.start_ms, window.start_ms), interval, zone)
         window = Span(int(edges[0]), int(edges[-1]))
         reasons = reasons_of(klines, window)  # before the klines are read, which live mode adds to
         unknown = tuple(Span(one.start_ms, one.end_ms) for one in reasons if one.name in _UNKNOWN)
-        source = cls(klines, window, interval, zone, unknown, window)
+        source = cls(kept, window, interval, zone, unknown, window)
         (known,) = np.nonzero(source.are_known(edges[:-1], edges[1:]))
         if not len(known):
             return replace(source, window=Span(window.start_ms, window.start_ms))
@@ -108,9 +112,8 @@ class Source:
         Raises:
             StoreError: a chunk is missing or damaged.
         """
-        klines: Klines = self.klines
-        if self.interval.minutes > 1:
-            klines = self.klines.resample(self.interval.name, self.zone.name)
+        read = self.klines.unread()
+        klines: Klines = read if self.interval.minutes == 1 else read.resample(self.interval.name, self.zone.name)
         for part in parts_of_bins(within or self.window, self.interval, self.zone):
             table = klines.to_arrow(part.start_ms, part.end_ms, fields)
             if self.unknown:

@@ -1,5 +1,6 @@
 """Which pairs and minutes are exported, what is refused, and what becomes of the others when one fails."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from market_data_pipeline import MarketDataWarning, export
+from market_data_pipeline import MarketDataWarning, export, snapshot
 from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store import atomic
+from market_data_pipeline.core.store.manifest import Entry
+from market_data_pipeline.reader.exporting import ExportRequest
 from market_data_pipeline_tests.core.fakes import span
 from market_data_pipeline_tests.reader.exporting.stores import WINDOW, Scaled, make
 from market_data_pipeline_tests.support import CHECKOUT, everything, flip_a_byte
@@ -217,6 +220,31 @@ def test_one_export_at_a_time_writes_to_a_folder(root: Path) -> None:
         left.set()
         holder.join()
     assert exported(root, "ETH/USDT").ok
+
+
+def entries_in_memory() -> int:
+    gc.collect()
+    return sum(type(each) is Entry for each in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"format": format} for format in FORMATS),
+        {"start": "2024-03-29", "end": "2024-04-01"},
+        {"interval": "1h"},
+        {"panel": "long"},
+        {"as_of": "paper"},
+    ],
+    ids=str,
+)
+def test_no_manifest_is_in_memory_before_a_pair_is_exported_and_after_it(root: Path, options: dict[str, Any]) -> None:
+    snapshot("paper", root=root)
+    before, seen = entries_in_memory(), list[int]()
+    given = {"format": "csv", "output": root.parent / "out", "pairs": "*", "market": "spot", "root": root}
+    request = ExportRequest(**{**given, **options})
+    assert request.run(lambda *_: seen.append(entries_in_memory())).ok
+    assert seen == [before] * (1 if "panel" in options else 3)
 
 
 def test_an_export_changes_nothing_in_the_store_and_a_killed_one_leaves_whole_files(root: Path) -> None:
