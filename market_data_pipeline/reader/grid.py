@@ -36,6 +36,17 @@ _BLOCK_VALUES = 1 << 20
 _EARLIEST_MS = FIRST_MS + 365 * 1440 * MINUTE_MS
 
 
+def require_possible(window: Span) -> None:
+    """Refuse a window whose times cannot all be those of klines.
+
+    Raises:
+        UsageError: no dataset can have klines as early or as late.
+    """
+    if window.start_ms < _EARLIEST_MS or window.end_ms > LAST_MS:
+        span = f"{iso(window.start_ms)} to {iso(window.end_ms)}"
+        raise UsageError(f"no pair has klines of all of {span}; give a window of 1971 to 2199")
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """The times of a window: the starts of its bins, then the end of the last one. A cut bin starts before `window`."""
@@ -52,9 +63,7 @@ class Axis:
         """
         if window.start_ms == window.end_ms:
             return cls(np.empty(1, np.int64), window)
-        if window.start_ms < _EARLIEST_MS or window.end_ms > LAST_MS:
-            span = f"{iso(window.start_ms)} to {iso(window.end_ms)}"
-            raise UsageError(f"no pair has klines of all of {span}; give a window of 1971 to 2199")
+        require_possible(window)
         return cls(bin_edges(interval, zone, window), window)
 
     @property
@@ -148,7 +157,7 @@ def read_each(
 
     def read(task: tuple[int, Span]) -> T:
         at, block = task
-        return use(at, pairs[at].to_arrow(block.start_ms, block.end_ms, names))
+        return use(at, pairs[at].of_span(block, names))
 
     blocks = axis.blocks(len(names))
     return _in_threads(read, [(at, block) for at in range(len(pairs)) for block in blocks], pairs)

@@ -65,7 +65,14 @@ class Klines(ABC):
             end: None for the end of the last day that is stored or was requested.
             columns: the columns to read and return; None for all.
         """
-        return self._read(self._window(start, end), self._checked(columns))
+        return self.of_span(self._window(start, end), columns)
+
+    def of_span(self, span: Span, columns: Sequence[str] | None = None) -> pa.Table:
+        """Like `to_arrow`, of the minutes from `span.start_ms` to `span.end_ms`, whole minutes in ms UTC.
+
+        Callers compute a span, so that none of its numbers is refused as seconds, as a user's is.
+        """
+        return self._read(span, self._checked(columns))
 
     def to_pandas(
         self,
@@ -140,7 +147,11 @@ class DatasetKlines(Klines):
 
     def absences(self, start: Instant = None, end: Instant = None) -> list[Absence]:
         """The minutes of the window that have no kline, as spans with a kind, in order."""
-        return self._files.absences(self._window(start, end))
+        return self.absences_of(self._window(start, end))
+
+    def absences_of(self, span: Span) -> list[Absence]:
+        """Like `absences`, of a span as `of_span` takes it."""
+        return self._files.absences(span)
 
     def flaws(self, start: Instant = None, end: Instant = None) -> list[Flaw]:
         """The values of the window's klines that break a rule and are stored as the exchange has them, in order."""

@@ -66,6 +66,11 @@ class Panel:
         """
         return _Wide(self)
 
+    def wide_of(self, window: Span) -> pa.Table:
+        """Like `wide().to_arrow()`, of these minutes in place of those of the panel."""
+        grid = read_grid(self._klines(), self.columns, Axis.of(self.interval, self.zone, window))
+        return grid_formats.wide_table(grid, self.pairs)
+
     def long(self) -> "PanelView":
         """A row for each kline: its time, its pair, and the columns; pair after pair."""
         return _Long(self)
@@ -168,8 +173,7 @@ class PanelView(ABC):
 
 class _Wide(PanelView):
     def to_arrow(self) -> pa.Table:
-        panel = self.panel
-        return grid_formats.wide_table(read_grid(panel._klines(), panel.columns, panel._axis()), panel.pairs)
+        return self.panel.wide_of(self.panel.window)
 
     def to_pandas(self) -> "pd.DataFrame":
         panel = self.panel
@@ -227,5 +231,5 @@ def _common_zone(pairs: Sequence[DatasetKlines]) -> Zone:
 
 
 def _has_klines(klines: DatasetKlines, day: Span) -> bool:
-    absences = klines.absences(day.start_ms, day.end_ms)
+    absences = klines.absences_of(day)
     return total_minutes(absence.span for absence in absences) < day.minutes

@@ -36,7 +36,7 @@ def reasons_of(klines: DatasetKlines, window: Span) -> list[Reason]:
     Raises:
         StoreError: a chunk that the manifest does not list yet is damaged.
     """
-    absences = klines.absences(window.start_ms, window.end_ms)
+    absences = klines.absences_of(window)
     found = [Reason(one.kind.value, one.span.start_ms, one.span.end_ms) for one in absences]
     if not any(reason.name == Kind.NOT_REQUESTED for reason in found):
         return found
@@ -74,5 +74,5 @@ def _is_first_day(klines: DatasetKlines, dataset: Dataset) -> bool:
 
 
 def _kind_at(klines: DatasetKlines, minute_ms: int) -> Kind | None:
-    absences = klines.absences(minute_ms, minute_ms + MINUTE_MS)
+    absences = klines.absences_of(Span(minute_ms, minute_ms + MINUTE_MS))
     return absences[0].kind if absences else None

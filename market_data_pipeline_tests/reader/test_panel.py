@@ -156,6 +156,29 @@ def test_a_window_in_which_there_can_be_no_klines_is_refused(spot):
         panel(spot, start="1904-01-01").wide().to_pandas()
 
 
+@pytest.mark.parametrize("start", ["1971-01-01", "1972-06-30", "1973-03-03"])
+@pytest.mark.parametrize("interval", ["1h", "1mo"])
+def test_a_window_may_begin_long_before_the_first_kline(spot, start, interval):
+    early, late = (panel(spot, "*", "close", first, "2024-04-03", interval) for first in (start, "2024-03-01"))
+    first_ms = late.wide().to_arrow()["open_time"][0].as_py()
+    for view in ("wide", "mask"):
+        longer, shorter = (as_ms(getattr(each, view)().to_pandas()) for each in (early, late))
+        assert longer[longer.index >= first_ms].equals(shorter)
+        before = longer[longer.index < first_ms]
+        assert before.isna().all(axis=None) if view == "wide" else before.notna().all(axis=None)
+    assert early.long().to_arrow().equals(late.long().to_arrow())
+
+
+def test_minutes_of_1971_are_read_as_any_others(spot):
+    early = panel(spot, "*", "close", "1971-01-01", "1971-01-02")
+    assert early.wide().to_arrow().num_rows == early.mask().to_arrow().num_rows == 1440
+    assert set(early.mask().to_pandas()["NEW/USDT"]) == {"not_listed"}
+    assert early.long().to_arrow().num_rows == 0
+    for day in ("1971-05-01", "1969-12-31"):
+        with pytest.raises(UsageError, match=f"no pair of 4 has klines on {day}"):
+            panel(spot, at=day)
+
+
 def test_a_damaged_dataset_file_matters_to_those_who_may_mean_it(tmp_path):
     for pair in ("BTC/USDT", "ETH/BTC"):
         Store(tmp_path).create(Market.SPOT, pair, zone=parse_zone("UTC"), start=date(2024, 3, 1))

@@ -5,13 +5,13 @@ Belongs here: the two tables, a part at a time. Does not belong here: how a file
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import open_times
@@ -20,6 +20,7 @@ from market_data_pipeline.reader.exporting.forms import write_file
 from market_data_pipeline.reader.exporting.report import Exported
 from market_data_pipeline.reader.exporting.sources import DAY_MS, Source, Tally, bin_ends, parts_of_bins
 from market_data_pipeline.reader.exporting.tabular import FILES
+from market_data_pipeline.reader.grid import require_possible
 from market_data_pipeline.reader.panel import Panel
 
 # Values of a wide table that are in memory at once: 64 MB.
@@ -49,20 +50,22 @@ def write_long(path: Path, ending: str, sources: Sequence[Source], columns: Sequ
     return _exported(f"long panel of {count_text(len(sources), 'pair')}", path, ending, tally, tables())
 
 
-def write_wide(path: Path, ending: str, panel: Panel, sources: Sequence[Source]) -> Exported:
+def write_wide(path: Path, ending: str, panel: Panel, window: Span, sources: Sequence[Source]) -> Exported:
     """Write a row for each minute, or bin, of the window, and a column for each pair, as `Panel.wide` has them.
 
     Raises:
+        UsageError: no dataset can have klines as early or as late; nothing was written.
         StoreError: a chunk is missing or damaged; the file is as it was.
     """
-    window, width = panel.window, len(panel.pairs) * len(panel.columns)
+    if window.minutes:
+        require_possible(window)
+    width = len(panel.pairs) * len(panel.columns)
     # A part looks through the days of each pair anew, so that there are to be few.
     days = max(1, _MOST_VALUES // width * panel.interval.minutes * MINUTE_MS // DAY_MS)
 
     def tables() -> Iterator[pa.Table]:
         for part in parts_of_bins(window, panel.interval, panel.zone, days):
-            table = replace(panel, start=part.start_ms, end=part.end_ms).wide().to_arrow()
-            yield _of_known(table, panel, [source for source in sources if source.unknown])
+            yield _of_known(panel.wide_of(part), panel, [source for source in sources if source.unknown])
 
     return _exported(f"wide panel of {count_text(len(panel.pairs), 'pair')}", path, ending, Tally(), tables())
 

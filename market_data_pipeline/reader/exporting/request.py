@@ -7,9 +7,11 @@ not belong here: the formats, which pairs a word means (`reader.choosing`).
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from market_data_pipeline.core.errors import PASSING, StoreError, StoreUnavailable, UsageError
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.patterns import parse_patterns
@@ -28,6 +30,7 @@ from market_data_pipeline.reader.exporting.output import only_writer, output_at
 from market_data_pipeline.reader.exporting.report import Exported, ExportReport
 from market_data_pipeline.reader.exporting.sources import Source, Tally, notes_of_zones
 from market_data_pipeline.reader.exporting.tabular import FILES, PairFiles
+from market_data_pipeline.reader.panel import Panel
 from market_data_pipeline.reader.resampling import RESAMPLED_FIELDS, Interval, parse_interval
 from market_data_pipeline.reader.windows import Instant, window_of
 
@@ -132,11 +135,12 @@ class ExportRequest:
     def _source(self, pair: str, market: Market, interval: Interval) -> Source:
         klines = open_dataset(pair, market=market.value, root=self.root, as_of=self.as_of)
         zone = parse_zone(self.tz) if self.tz is not None else klines.zone
-        window = window_of(self.start, self.end, zone, klines.extent)
+        extent = cache(klines.extent)
+        asked = window_of(self.start, self.end, zone, extent)
         # Other programs know the exchange's own klines, whose bins are those of UTC.
         bins = parse_zone("UTC") if self.format in _OF_PEERS else zone
         is_whole = self.start is None, self.end is None
-        return Source.of(klines, window, interval, bins, is_whole=is_whole)
+        return Source.of(klines, asked, extent(), interval, bins, is_whole=is_whole)
 
     def _panel(
         self, output: Path, market: Market, sources: list[Source], columns: Sequence[str], on_pair: OnPair
@@ -151,33 +155,32 @@ class ExportRequest:
             if kind == "long":
                 return panels.write_long(path, self.format, sources, columns)
             values = [name for name in columns if name != "open_time"] if self.columns else []
-            start, end = self._wide_window(sources)
             panel = open_panel(
                 pairs,
                 values or _CLOSE,
-                start,
-                end,
+                self.start,
+                self.end,
                 self.interval,
                 tz=self.tz,
                 market=market.value,
                 root=self.root,
                 as_of=self.as_of,
             )
-            return panels.write_wide(path, self.format, panel, sources)
+            return panels.write_wide(path, self.format, panel, self._wide_window(panel, sources), sources)
         except StoreError as error:
             return _failed(f"{kind} panel", error)
 
-    def _wide_window(self, sources: Sequence[Source]) -> tuple[Instant, Instant]:
+    def _wide_window(self, panel: Panel, sources: Sequence[Source]) -> Span:
         """What is asked for; of longer klines, an end that nobody asked for is that of the first or last one."""
-        if sources[0].interval.minutes == 1:
-            return self.start, self.end
+        if panel.interval.minutes == 1:
+            return panel.window
         # One without klines there has no bins, or those of another window.
         known = [source for source in sources if source.window.minutes]
         if not known:
-            return sources[0].window.start_ms, sources[0].window.start_ms
+            return sources[0].window
         starts = (source.window if self.start is None else source.bins for source in known)
         ends = (source.window if self.end is None else source.bins for source in known)
-        return min(span.start_ms for span in starts), max(span.end_ms for span in ends)
+        return Span(min(span.start_ms for span in starts), max(span.end_ms for span in ends))
 
     def _refuse(self, in_the_way: Iterator[Path]) -> None:
         """Refuse files that are there, unless they may be replaced.

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Kind, Span
+from market_data_pipeline.core.klines.coverage import Kind, Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone
 from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.reader.grid import require_possible
 from market_data_pipeline.reader.klines import DatasetKlines, Klines
 from market_data_pipeline.reader.reasons import NOT_LOADED, reasons_of
 from market_data_pipeline.reader.resampling import Interval, Ints, bin_edges
@@ -57,19 +58,20 @@ class Source:
     """
 
     klines: DatasetKlines
+    asked: Span
     window: Span
+    """What is stored of the window that was asked for; of longer klines from the first to the last known bin."""
     interval: Interval
     zone: Zone
     unknown: tuple[Span, ...] = ()
     """Of longer klines the minutes that are yet to come or to be loaded, by time."""
-    bins: Span = Span(0, 0)
-    """Of longer klines all whole bins of the window that was asked for; `window` begins and ends with a known one."""
 
     @classmethod
     def of(
         cls,
         klines: DatasetKlines,
-        window: Span,
+        asked: Span,
+        stored: Span,
         interval: Interval,
         zone: Zone,
         *,
@@ -77,27 +79,42 @@ class Source:
     ) -> "Source":
         """The klines of the window; of longer ones those whose bin it holds whole, and whose minutes are all known.
 
-        `is_whole` tells of both ends of the window whether nobody asked for one, so that it cuts no bin.
+        `asked` may be centuries, of which only what is `stored` is looked through. `is_whole` tells of both ends of
+        `asked` whether nobody asked for one, so that it cuts no bin.
 
         Raises:
             StoreError: a chunk that the manifest does not list yet is damaged.
         """
-        kept = klines.unread()
+        kept, none = klines.unread(), Span(asked.start_ms, asked.start_ms)
+        window = next(iter(intersect([asked], [stored])), none)
         if interval.minutes == 1 or not window.minutes:
-            return cls(kept, window, interval, zone)
+            return cls(kept, asked, window, interval, zone)
         edges = bin_edges(interval, zone, window)
-        edges = edges[(edges >= window.start_ms) | is_whole[0]]
-        edges = edges[(edges <= window.end_ms) | is_whole[1]]
+        edges = edges[(edges >= asked.start_ms) | is_whole[0]]
+        edges = edges[(edges <= asked.end_ms) | is_whole[1]]
         if len(edges) < 2:
-            return cls(kept, Span(window.start_ms, window.start_ms), interval, zone)
+            return cls(kept, asked, none, interval, zone)
         window = Span(int(edges[0]), int(edges[-1]))
         reasons = reasons_of(klines, window)  # before the klines are read, which live mode adds to
         unknown = tuple(Span(one.start_ms, one.end_ms) for one in reasons if one.name in _UNKNOWN)
-        source = cls(kept, window, interval, zone, unknown, window)
+        source = cls(kept, asked, window, interval, zone, unknown)
         (known,) = np.nonzero(source.are_known(edges[:-1], edges[1:]))
         if not len(known):
-            return replace(source, window=Span(window.start_ms, window.start_ms))
+            return replace(source, window=none)
         return replace(source, window=Span(int(edges[known[0]]), int(edges[known[-1] + 1])))
+
+    @property
+    def bins(self) -> Span:
+        """All whole bins of the window that was asked for, which has one.
+
+        Raises:
+            UsageError: no dataset can have klines as early or as late.
+        """
+        require_possible(self.asked)
+        start_ms, end_ms = self.asked.start_ms, self.asked.end_ms
+        first = bin_edges(self.interval, self.zone, Span(start_ms, start_ms + MINUTE_MS))
+        last = bin_edges(self.interval, self.zone, Span(end_ms - MINUTE_MS, end_ms))
+        return Span(int(first[first >= start_ms][0]), int(last[last <= end_ms][-1]))
 
     @property
     def dataset(self) -> Dataset:
@@ -115,7 +132,7 @@ class Source:
         read = self.klines.unread()
         klines: Klines = read if self.interval.minutes == 1 else read.resample(self.interval.name, self.zone.name)
         for part in parts_of_bins(within or self.window, self.interval, self.zone):
-            table = klines.to_arrow(part.start_ms, part.end_ms, fields)
+            table = klines.of_span(part, fields)
             if self.unknown:
                 times = open_times(table)
                 table = table.filter(pa.array(self.are_known(times, bin_ends(self.interval, self.zone, times))))

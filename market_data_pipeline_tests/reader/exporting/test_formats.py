@@ -139,6 +139,34 @@ def test_a_wide_panel_that_begins_off_the_minute_has_whole_minutes(root: Path, t
     assert klines["TINY/USDT"].null_count == 0
 
 
+@pytest.mark.parametrize("interval", ["1d", "1mo"])
+@pytest.mark.parametrize("start", ["1971-01-01", "1972-06-30T12:00Z"])
+def test_a_wide_panel_begins_where_it_was_asked_to_also_long_before_the_first_kline(
+    with_a_gap: Path, tmp_path: Path, start: str, interval: str
+) -> None:
+    pairs = {"pairs": ["BTC/USDT", "ETH/USDT"], "market": "spot", "root": with_a_gap, "interval": interval}
+    given = {"format": "csv", "panel": "wide", "end": "2024-03-01", **pairs}
+    starts = {"early": start, "late": "2024-01-01"}
+    files = [export(start=each, output=tmp_path / name, **given).files[0] for name, each in starts.items()]
+    early, late = (pd.read_csv(path, index_col="open_time") for path in files)
+    first = "1972-07-01" if start == "1972-06-30T12:00Z" else "1971-01-01"
+    assert (early.index[0], early.index[-1]) == (pd.Timestamp(first).value // 1_000_000, late.index[-1])
+    assert early[early.index >= late.index[0]].equals(late) and late.notna().any(axis=None)
+    assert early[early.index < late.index[0]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("interval", ["1m", "1h", "1d"])
+@pytest.mark.parametrize("window", [("1970-01-01", None), ("1900-01-01", "2025-01-01"), (None, "2300-01-01")])
+def test_a_wide_panel_of_times_that_no_pair_can_have_is_refused_with_the_window(
+    root: Path, tmp_path: Path, window: tuple[str | None, str | None], interval: str
+) -> None:
+    given = {"format": "parquet", "output": tmp_path, "market": "spot", "root": root, "panel": "wide", "tz": "UTC"}
+    start, end = window[0] or "2024-03-29", window[1] or "2024-04-01"
+    with pytest.raises(UsageError, match=f"^no pair has klines of all of {start}T00:00Z to {end}T00:00Z; give a"):
+        export("TINY/USDT", *window, interval=interval, **given)
+    assert files_of(tmp_path) == []
+
+
 # --- longer klines
 
 
@@ -358,6 +386,40 @@ def test_lean_gets_no_exponents_which_it_cannot_parse(root: Path, tmp_path: Path
     assert {letter for text in texts for letter in text} <= set("0123456789.")
     assert [float(text) for text in texts] == [value for _, *values in klines[:1440] for value in values]
     assert min(value for _, *prices, _ in klines for value in prices) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("1970-01-01", None),
+        ("1971-01-01", "2199-01-01"),
+        (0, None),
+        ("0001-01-03", "9999-12-29"),
+    ],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"format": "csv"},
+        {"format": "parquet", "interval": "5m"},
+        {"format": "csv", "interval": "1d"},
+        {"format": "parquet", "panel": "long"},
+        {"format": "csv", "panel": "long", "interval": "1h", "tz": "Asia/Kolkata"},
+        {"format": "feather-freqtrade"},
+        {"format": "feather-freqtrade", "interval": "4h"},
+        {"format": "lean"},
+        {"format": "nautilus"},
+    ],
+)
+def test_a_window_of_centuries_gives_the_files_that_none_gives(
+    root: Path, tmp_path: Path, options: dict[str, str], start: str | int, end: str | None
+) -> None:
+    given = {"pairs": ["BTC/USDT", "TINY/USDT"], "tz": "UTC", "market": "spot", "root": root, **options}
+    rows = export(output=tmp_path / "none", **given).rows
+    for overwrite in (False, True):
+        report = export(start=start, end=end, output=tmp_path / "asked", overwrite=overwrite, **given)
+        assert report.rows == rows > 0
+        assert everything(tmp_path / "asked") == everything(tmp_path / "none")
 
 
 def test_equal_klines_give_equal_files(root: Path, tmp_path: Path) -> None:
