@@ -70,6 +70,10 @@ def _said_of(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _key(due: DueDays) -> tuple[str, ...]:
+    return due.store.dataset.name, due.reason, due.first.key, due.last.key
+
+
 class DagsterThread:
     """A thread that records updates in Dagster and loads due days, one task after the other."""
 
@@ -86,6 +90,7 @@ class DagsterThread:
         self._settings, self._on_trouble, self._on_end = settings, on_trouble, on_end
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="dagster", daemon=True)
+        self._loading: set[str] = set()
         self._not_before_s: dict[tuple[str, ...], float] = {}
         self._opened = ExitStack()
         self._instance: DagsterInstance | None = None
@@ -107,12 +112,17 @@ class DagsterThread:
         self._tasks.put(partial(self._record, dataset, update))
 
     def load(self, due: Sequence[DueDays]) -> None:
-        """Queue due days, except those that were queued for the same reason within the reason's pause."""
+        """Queue due days, one load at a time for each dataset.
+
+        Days are left out if a load of their dataset has not ended yet, or if they were loaded for the same reason
+        within the reason's pause.
+        """
         for days in due:
-            key = days.store.dataset.name, days.reason, days.first.key, days.last.key
-            if time.monotonic() >= self._not_before_s.get(key, 0):
-                self._not_before_s[key] = time.monotonic() + days.reason.pause_s
-                self._tasks.put(partial(self._load, days))
+            # In this order: a load that ends meanwhile sets its pause before it leaves the set.
+            if days.store.dataset.name in self._loading or time.monotonic() < self._not_before_s.get(_key(days), 0):
+                continue
+            self._loading.add(days.store.dataset.name)
+            self._tasks.put(partial(self._load, days))
 
     def _work(self) -> None:
         try:
@@ -158,6 +168,11 @@ class DagsterThread:
         del self._refused[dataset.name]
 
     def _load(self, due: DueDays) -> None:
-        if not self._stopped:
-            for trouble in load_due(self._settings, due, lambda *_: None, lambda _: None):
-                self._on_trouble(trouble)
+        try:
+            if not self._stopped:
+                for trouble in load_due(self._settings, due, lambda *_: None, lambda _: None):
+                    self._on_trouble(trouble)
+        finally:
+            # From here, as hundreds of loads may have been waited for, for longer than the pause.
+            self._not_before_s[_key(due)] = time.monotonic() + due.reason.pause_s
+            self._loading.remove(due.store.dataset.name)

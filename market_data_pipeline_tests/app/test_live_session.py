@@ -1,19 +1,25 @@
-"""A thread of live mode that ends by an error ends the session, with an error, and `health` tells."""
+"""The threads of live mode: how the end of one ends the session, what Dagster gets, and when due days are loaded."""
 
 import threading
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import yaml
 
+from market_data_pipeline.app import live_dagster
 from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.live import LiveReport, LiveRequest, follow, mark
 from market_data_pipeline.app.live_dagster import DagsterThread
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.live.dataset import Update
+from market_data_pipeline.core.live.runs_due import DueDays, Reason
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.composition import store_of
@@ -145,6 +151,60 @@ def test_a_database_that_goes_away_is_told_in_one_line(
     assert "\n" not in troubles[0]
     assert "Background on this error" not in troubles[0]
     assert recorded() == {"2024-05-12", "2024-05-13"}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The monotonic clock by which pauses between loads are counted; it stands still until `now_s` is changed."""
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(live_dagster, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    return clock
+
+
+def test_a_load_that_waits_for_others_is_queued_once(settings: Settings, clock: SimpleNamespace) -> None:
+    """Its pause begins when it has ended, however long it waited."""
+    names = ("NONE0", "NONE1", "NONE2", "NONE3")
+    first, second, third, fourth = (due_of(settings, f"{name}/USDT") for name in names)
+    longer = replace(second, last=day_of(second.store.dataset.zone, date(2024, 5, 14)))
+    begun, may_end, loaded = threading.Event(), threading.Event(), list[str]()
+
+    def on_trouble(trouble: str) -> None:
+        loaded.extend(name for name in names if name in trouble)
+        begun.set()
+        assert may_end.wait(60)
+
+    with DagsterThread(settings, on_trouble, pytest.fail) as thread:
+        thread.load([first, second])
+        assert begun.wait(60)
+        for _ in range(3):
+            clock.now_s += Reason.MISSING.pause_s + 1
+            thread.load([first, second, longer])
+        thread.load([third])
+        may_end.set()
+        wait_until(lambda: "NONE2" in loaded)
+        thread.load([first, second, fourth])  # within the pause of two of them
+        wait_until(lambda: "NONE3" in loaded)
+        assert loaded == ["NONE0", "NONE1", "NONE2", "NONE3"]
+        clock.now_s += Reason.MISSING.pause_s + 1
+        thread.load([second])
+        wait_until(lambda: loaded[4:] == ["NONE1"])
+
+
+def test_a_load_that_raised_is_tried_again_after_the_pause(settings: Settings, clock: SimpleNamespace) -> None:
+    due, troubles = due_of(settings, "NONE/USDT"), list[str]()
+    (due.store.folder / "dataset.json").write_text("{", encoding="utf-8")
+    with DagsterThread(settings, troubles.append, pytest.fail) as thread:
+        for times in (1, 2):
+            thread.load([due])
+            wait_until(lambda times=times: len(troubles) == times)  # type: ignore[misc]
+            clock.now_s += Reason.MISSING.pause_s + 1
+
+
+def due_of(settings: Settings, pair: str) -> DueDays:
+    """A due day of a pair that the exchange does not know, so that its load ends with a line that names it."""
+    zone, start = parse_zone("UTC"), date(2024, 5, 13)
+    day = day_of(zone, start)
+    return DueDays(store_of(settings).create(Market.SPOT, pair, zone=zone, start=start), Reason.MISSING, day, day)
 
 
 def updated(load: Load, settings: Settings) -> tuple[Dataset, Update]:
