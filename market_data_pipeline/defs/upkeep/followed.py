@@ -8,14 +8,14 @@ https://docs.dagster.io/guides/automate/sensors
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from market_data_pipeline.core.errors import MarketDataError, SourceError
-from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES, freshness, since_ms
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -35,7 +35,7 @@ _LATE_MINUTES = 10
 # A tick has 60 s. In a bucket the manifest of a dataset takes some requests, so many live datasets take turns. Where
 # live mode is gone, any of them shows it.
 _MOST_READ = 100
-# Of the late ones of a market. Each is asked for at the exchange; where live mode is gone, they are all late.
+# Of the late ones. Each is asked for at the exchange, and five that get no answer take most of a tick.
 _MOST_ASKED = 5
 _Live = tuple[DatasetStore, int | None]
 """A live dataset, and how many closed minutes it lacks."""
@@ -54,15 +54,18 @@ def followed_sensor(datasets: Sequence[Dataset], tools: Tools) -> dg.SensorDefin
     def live_is_followed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         log_to(tools.logs)
         chosen = _next_live(datasets, tools, after=context.cursor or "")
-        live, events = _looked_at(chosen, tools), list[dg.AssetCheckEvaluation]()
+        live = _looked_at(chosen, tools)
         failed = _failed(context.instance, [files.dataset for files, _ in live])
-        for market in Market:
-            of_market = [seen for seen in live if seen[0].dataset.market is market]
-            events += _evaluations(of_market, failed, tools)
-        late = sum(not event.passed for event in events)
-        summary = f"{count_text(len(live), 'live dataset')} looked at, {late} of them newly late."
+        late = [files for files, minutes in live if _is_late(minutes) and files.dataset.name not in failed]
+        asked = late[:_MOST_ASKED]
+        newly_late = list(_newly_late(asked, tools))
+        # The next tick goes on after the last one that this tick has dealt with, so each has its turn: a pair that is
+        # not traded any more is late by the clock in every tick, and nobody unmarks it.
+        last = asked[-1].dataset if len(late) > len(asked) else chosen[-1] if chosen else None
         return dg.SensorResult(
-            asset_events=events, skip_reason=summary, cursor=chosen[-1].name if chosen else context.cursor
+            asset_events=[*_current_again(live, failed), *newly_late],
+            skip_reason=f"{count_text(len(live), 'live dataset')} looked at, {len(newly_late)} of them newly late.",
+            cursor=last.name if last else context.cursor,
         )
 
     return live_is_followed
@@ -95,34 +98,36 @@ def _looked_at(datasets: Sequence[Dataset], tools: Tools) -> list[_Live]:
     return list(filter(None, in_order(look, datasets, threads=tools.store.most_at_once)))
 
 
-def _failed(instance: dg.DagsterInstance, datasets: Sequence[Dataset]) -> Mapping[str, bool]:
-    """Whether the last evaluation of the check failed, by the names of the datasets that have one."""
+def _failed(instance: dg.DagsterInstance, datasets: Sequence[Dataset]) -> set[str]:
+    """The names of those whose last evaluation of the check failed."""
     keys = {dg.AssetCheckKey(asset_key(dataset, KLINES), FRESH): dataset.name for dataset in datasets}
     last = last_checks(instance, list(keys))
-    return {keys[key]: record.status is AssetCheckExecutionRecordStatus.FAILED for key, record in last}
+    return {keys[key] for key, record in last if record.status is AssetCheckExecutionRecordStatus.FAILED}
 
 
-def _evaluations(
-    of_market: Sequence[_Live], failed: Mapping[str, bool], tools: Tools
-) -> Iterator[dg.AssetCheckEvaluation]:
-    """One for each dataset that is late and was not, as far as the exchange confirms it, or the other way round."""
-    late = list[DatasetStore]()
-    for files, minutes in of_market:
-        has_failed = failed.get(files.dataset.name, False)
-        if minutes is None or minutes > _LATE_MINUTES:
-            late += [] if has_failed else [files]
-        elif has_failed and minutes <= ALLOWED_MINUTES:
+def _is_late(minutes: int | None) -> bool:
+    return minutes is None or minutes > _LATE_MINUTES
+
+
+def _current_again(live: Iterable[_Live], failed: Container[str]) -> Iterator[dg.AssetCheckEvaluation]:
+    for files, minutes in live:
+        if files.dataset.name in failed and minutes is not None and minutes <= ALLOWED_MINUTES:
             yield freshness_evaluation(files.dataset, True, f"{minutes} min behind this machine's clock")
-    if late:
-        with closing(tools.live_sources(late[0].dataset.market)) as sources:
-            for files in late[:_MOST_ASKED]:
-                try:
-                    fresh = freshness(files, sources.of(files.dataset.pair))
-                except SourceError as error:
-                    yield freshness_evaluation(files.dataset, False, str(error))
-                    continue
-                if not fresh.ok:
-                    yield freshness_evaluation(files.dataset, False, fresh.detail)
+
+
+def _newly_late(asked: Sequence[DatasetStore], tools: Tools) -> Iterator[dg.AssetCheckEvaluation]:
+    """One for each of these for which the exchange has newer klines, or does not answer."""
+    with ExitStack() as stack:
+        markets = {files.dataset.market for files in asked}
+        sources = {market: stack.enter_context(closing(tools.live_sources(market))) for market in markets}
+        for files in asked:
+            try:
+                fresh = freshness(files, sources[files.dataset.market].of(files.dataset.pair))
+            except SourceError as error:
+                yield freshness_evaluation(files.dataset, False, str(error))
+                continue
+            if not fresh.ok:
+                yield freshness_evaluation(files.dataset, False, fresh.detail)
 
 
 def _minutes_behind(files: DatasetStore, now_s: float) -> int | None:

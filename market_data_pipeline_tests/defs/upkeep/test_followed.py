@@ -12,6 +12,7 @@ import pytest
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.proof.rolling import Turns
+from market_data_pipeline.defs.live_events import freshness_evaluation
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.defs.upkeep.followed import followed_sensor
@@ -19,6 +20,7 @@ from market_data_pipeline.instance.names import FOLLOWED, FRESH
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.defs.loading import load_today, settings_of
+from market_data_pipeline_tests.simulator.scenarios import step
 from market_data_pipeline_tests.support import Simulate
 
 Tick = Callable[[], Any]
@@ -41,16 +43,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def ticking(settings: Settings, instance: dg.DagsterInstance, running: RunningExchange, *datasets: Dataset) -> Tick:
-    """Evaluates a tick on a machine whose clock is the exchange's, and records what it gives, as the daemon does."""
+    """Evaluates a tick on a machine whose clock is the exchange's, and keeps what it gives, as the daemon does."""
     clock = running.exchange.clock
     tools = replace(tools_of(settings), turns=Turns(clock=lambda: clock.now().timestamp()))
     repository = location_of(list(datasets), tools).get_repository_def()
     sensor = repository.get_sensor_def(FOLLOWED)
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    cursor: str | None = None
 
     def tick() -> Any:
-        with dg.build_sensor_context(instance=instance, repository_def=repository) as context:
+        nonlocal cursor
+        with dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor) as context:
             result = sensor.evaluate_tick(context)
+        cursor = result.cursor
         for event in result.asset_events:
             assert isinstance(event, dg.AssetCheckEvaluation) and event.check_name == FRESH
             instance.report_runless_asset_event(event)
@@ -94,6 +99,31 @@ def test_of_many_that_are_late_five_are_told_in_a_tick(settings, instance, runni
     assert [len(tick().asset_events) for _ in range(3)] == [5, 2, 0]
 
 
+def test_one_that_nobody_follows_is_found_behind_pairs_that_have_ended(settings, instance, running):
+    """They are late by the clock in each tick, and no evaluation tells them from others."""
+    traded = {"first": "2024-04-01T00:00Z"}
+    ended = traded | {"last": "2024-05-15T11:59Z", "status": "SETTLING"}
+    step(running, {"futures": {f"{name}USDT": traded for name in "ABCDEZ"}})
+    tick = ticking(settings, instance, running, *(load_today(settings, f"{name}/USDT") for name in "ABCDEZ"))
+    step(running, {"futures": {f"{name}USDT": ended for name in "ABCDE"} | {"ZUSDT": traded}})
+    advance(running, 26)
+    told = [[event.asset_key.path[1] for event in tick().asset_events if not event.passed] for _ in range(4)]
+    assert told == [[], ["ZUSDT"], [], []]
+
+
+def test_late_ones_of_both_markets_take_turns(settings, instance):
+    """Nothing is stored of them, and nobody records that they failed, so they are late in each tick."""
+    live = live_ones(settings, 7, Market.SPOT) + live_ones(settings, 7, Market.FUTURES)
+    sensor, cursor, told = followed_sensor(live, tools_of(settings)), None, list[list[str]]()
+    for _ in range(3):
+        with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+            result = sensor(context)
+        cursor = result.cursor
+        told.append(["/".join(event.asset_key.path[:2]) for event in result.asset_events])
+    assert [len(of_tick) for of_tick in told] == [5, 5, 5]
+    assert len({name for of_tick in told for name in of_tick}) == 14
+
+
 def test_few_live_ones_among_many_are_looked_at_in_each_tick(settings, instance):
     tools = tools_of(settings)
     for number in range(400):
@@ -106,17 +136,24 @@ def test_few_live_ones_among_many_are_looked_at_in_each_tick(settings, instance)
 
 
 def test_many_live_ones_take_turns(settings, instance):
-    tools = tools_of(settings)
-    for number in range(1, 151):
-        tools.store.create(
-            Market.FUTURES, f"P{number:03}/USDT", zone=parse_zone("UTC"), start=date(2024, 5, 1)
-        ).mark_live(True)
-    sensor, cursor, cursors = followed_sensor(list(tools.store.datasets()), tools), None, []
+    live, cursor, cursors = live_ones(settings, 150), None, []
+    for dataset in live:
+        instance.report_runless_asset_event(freshness_evaluation(dataset, False, "told before"))
+    sensor = followed_sensor(live, tools_of(settings))
     for _ in range(3):
         with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
             cursor = sensor(context).cursor
         cursors.append(cursor)
     assert cursors == ["futures P100/USDT", "futures P050/USDT", "futures P150/USDT"]
+
+
+def live_ones(settings: Settings, count: int, market: Market = Market.FUTURES) -> list[Dataset]:
+    """Datasets that are marked live, and have no kline yet."""
+    store = tools_of(settings).store
+    for number in range(1, count + 1):
+        made = store.create(market, f"P{number:03}/USDT", zone=parse_zone("UTC"), start=date(2024, 5, 1))
+        made.mark_live(True)
+    return [dataset for dataset in store.datasets() if dataset.market is market]
 
 
 def test_an_exchange_that_does_not_answer_is_the_reason(settings, instance, running):
