@@ -7,7 +7,6 @@ Belongs here: that thread, and its queue of tasks. Does not belong here: ticks (
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -19,7 +18,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.dataset import Update
-from market_data_pipeline.core.live.runs_due import DueDays
+from market_data_pipeline.core.live.runs_due import DueDays, Pauses
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
@@ -91,7 +90,7 @@ class DagsterThread:
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="dagster", daemon=True)
         self._loading: set[str] = set()
-        self._not_before_s: dict[tuple[str, ...], float] = {}
+        self._pauses = Pauses()
         self._opened = ExitStack()
         self._instance: DagsterInstance | None = None
         self._events: LiveEvents | None = None
@@ -119,7 +118,7 @@ class DagsterThread:
         """
         for days in due:
             # In this order: a load that ends meanwhile sets its pause before it leaves the set.
-            if days.store.dataset.name in self._loading or time.monotonic() < self._not_before_s.get(_key(days), 0):
+            if days.store.dataset.name in self._loading or self._pauses.go_on(_key(days)):
                 continue
             self._loading.add(days.store.dataset.name)
             self._tasks.put(partial(self._load, days))
@@ -174,5 +173,5 @@ class DagsterThread:
                     self._on_trouble(trouble)
         finally:
             # From here, as hundreds of loads may have been waited for, for longer than the pause.
-            self._not_before_s[_key(due)] = time.monotonic() + due.reason.pause_s
+            self._pauses.begin(_key(due), due.reason.pause_s)
             self._loading.remove(due.store.dataset.name)

@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
-from market_data_pipeline.core.live.runs_due import DueDays
+from market_data_pipeline.core.live.runs_due import DueDays, Pauses
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import LiveEvent, LiveEvents
 from market_data_pipeline.defs.resources import Tools
@@ -207,7 +207,7 @@ class RunRequests:
     """Requests for runs of days that are due, at most one at a time for each dataset."""
 
     def __init__(self) -> None:
-        self._not_before_s: dict[tuple[str, ...], float] = {}
+        self._pauses = Pauses()
 
     def requests_for(self, instance: DagsterInstance, due: Iterable[DueDays]) -> list[dg.RunRequest]:
         """The requests for the days that have no run now, and had none within the pause of their reason."""
@@ -216,14 +216,14 @@ class RunRequests:
     def _is_allowed(self, instance: DagsterInstance, due: DueDays) -> bool:
         tags = _tags(due)
         key = tuple(tags.values())
-        if time.monotonic() < self._not_before_s.get(key, 0):
+        if self._pauses.go_on(key):
             return False
         of_dataset = RunsFilter(tags={DATASET_TAG: tags[DATASET_TAG]}, statuses=list(NOT_FINISHED_STATUSES))
         if any(_may_load(run.tags, tags[DAYS_TAG]) for run in instance.get_runs(of_dataset)):
             return False
         last = instance.get_run_records(RunsFilter(tags=tags), 1)
         if last and (wait_s := last[0].create_timestamp.timestamp() + due.reason.pause_s - time.time()) > 0:
-            self._not_before_s[key] = time.monotonic() + wait_s
+            self._pauses.begin(key, wait_s)
             return False
         return True
 

@@ -12,13 +12,13 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from market_data_pipeline.app import live_dagster
 from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.live import LiveReport, LiveRequest, follow, mark
 from market_data_pipeline.app.live_dagster import DagsterThread
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import day_of, parse_zone
+from market_data_pipeline.core.live import runs_due
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
 from market_data_pipeline.defs.assets import asset_key
@@ -160,7 +160,7 @@ def test_a_database_that_goes_away_is_told_in_one_line(
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The monotonic clock by which pauses between loads are counted; it stands still until `now_s` is changed."""
     clock = SimpleNamespace(now_s=0.0)
-    monkeypatch.setattr(live_dagster, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    monkeypatch.setattr(runs_due, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
     return clock
 
 

@@ -1,9 +1,10 @@
 """Which days of a live dataset need a run of their own, because a tick is too short for them.
 
-Belongs here: the decision, from what is stored and the time. Does not belong here: starting the runs (`defs.sensors`,
-`app.live_dagster`).
+Belongs here: the decision, from what is stored and the time, and the pauses between runs. Does not belong here:
+starting the runs (`defs.sensors`, `app.live_dagster`).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,6 +56,27 @@ class DueDays:
     def refetch(self) -> bool:
         """True if the run should also request klines that are stored and final."""
         return self.reason is Reason.TO_ARCHIVE
+
+
+class Pauses:
+    """Pauses after runs, by what each run was for. A pause that is over is forgotten, as each day has others."""
+
+    def __init__(self) -> None:
+        self._until_s: dict[tuple[str, ...], float] = {}
+
+    def begin(self, of: tuple[str, ...], lasts_s: float) -> None:
+        """Begin a pause, or begin it again."""
+        now_s = time.monotonic()
+        self._until_s = {each: until_s for each, until_s in self._until_s.items() if until_s > now_s}
+        self._until_s[of] = now_s + lasts_s
+
+    def go_on(self, of: tuple[str, ...]) -> bool:
+        """True until the pause is over."""
+        return time.monotonic() < self._until_s.get(of, 0)
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._until_s)
 
 
 def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True) -> DueDays | None:
