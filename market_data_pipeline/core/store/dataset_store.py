@@ -43,8 +43,9 @@ class DatasetStore(ChunkWriter):
             dataset: what it is if there is no `dataset.json` yet.
             manifest_interval_s: the least time between two writes of the manifest by `publish`.
         """
-        super().__init__(folder, dataset, manifest_interval_s=manifest_interval_s)
+        # Before, as chunks that no manifest lists are read then, which may take minutes.
         self._refreshed_s = time.monotonic()
+        super().__init__(folder, dataset, manifest_interval_s=manifest_interval_s)
         self._loads = LoadLocks(folder / layout.LOADING)
 
     def refresh(self) -> None:
