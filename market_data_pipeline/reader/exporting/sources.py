@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Kind, Span, intersect
+from market_data_pipeline.core.klines.coverage import FOREVER_MS, Kind, Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone
 from market_data_pipeline.core.klines.table import open_times
@@ -64,7 +64,7 @@ class Source:
     interval: Interval
     zone: Zone
     unknown: tuple[Span, ...] = ()
-    """Of longer klines the minutes that are yet to come or to be loaded, by time."""
+    """Of longer klines the minutes that are yet to come or to be loaded, and all after the window, by time."""
 
     @classmethod
     def of(
@@ -85,19 +85,22 @@ class Source:
         Raises:
             StoreError: a chunk that the manifest does not list yet is damaged.
         """
-        kept, none = klines.unread(), Span(asked.start_ms, asked.start_ms)
+        kept, none, forever = klines.unread(), Span(asked.start_ms, asked.start_ms), Span(asked.start_ms, FOREVER_MS)
         window = next(iter(intersect([asked], [stored])), none)
-        if interval.minutes == 1 or not window.minutes:
+        if interval.minutes == 1:
             return cls(kept, asked, window, interval, zone)
+        if not window.minutes:
+            return cls(kept, asked, none, interval, zone, (forever,))
         edges = bin_edges(interval, zone, window)
         edges = edges[(edges >= asked.start_ms) | is_whole[0]]
         edges = edges[(edges <= asked.end_ms) | is_whole[1]]
         if len(edges) < 2:
-            return cls(kept, asked, none, interval, zone)
+            return cls(kept, asked, none, interval, zone, (forever,))
         window = Span(int(edges[0]), int(edges[-1]))
         reasons = reasons_of(klines, window)  # before the klines are read, which live mode adds to
         unknown = tuple(Span(one.start_ms, one.end_ms) for one in reasons if one.name in _UNKNOWN)
-        source = cls(kept, asked, window, interval, zone, unknown)
+        # What is stored after it from now on may be a part of a bin.
+        source = cls(kept, asked, window, interval, zone, (*unknown, Span(window.end_ms, FOREVER_MS)))
         (known,) = np.nonzero(source.are_known(edges[:-1], edges[1:]))
         if not len(known):
             return replace(source, window=none)
