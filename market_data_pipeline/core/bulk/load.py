@@ -12,7 +12,8 @@ from functools import partial
 
 import pyarrow as pa
 
-from market_data_pipeline.core.bulk.workers import Died, cores, stream
+from market_data_pipeline.core.bulk.cores import cores
+from market_data_pipeline.core.bulk.workers import Died, stream
 from market_data_pipeline.core.errors import PASSING, MarketDataError, NoKlinesInWindow, SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.loading.day import DayResult

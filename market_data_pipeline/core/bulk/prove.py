@@ -10,7 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from market_data_pipeline.core.bulk.workers import Died, cores, stream
+from market_data_pipeline.core.bulk.cores import cores
+from market_data_pipeline.core.bulk.workers import Died, stream
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.proof.rolling import Night, Rolled, roll
 from market_data_pipeline.core.store.chunks import readings

@@ -36,13 +36,6 @@ class Died:
     how: str
 
 
-def cores() -> int:
-    """How many processes can decode klines at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclass(slots=True)
 class _Worker(Generic[Argument]):
     """A process, this side of its pipe, and the argument that it works on."""
