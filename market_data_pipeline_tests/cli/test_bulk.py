@@ -398,3 +398,18 @@ def test_a_universe_grows_with_the_market_and_pairs_that_have_ended_rest(
     assert third.exit_code == 0
     after = data_files(run.root)
     assert [name for name in after if "P1USDT/" in name and after[name] != before[name]] == []
+
+
+def test_a_pair_that_pauses_stays_live(run: MarketData, running: RunningExchange) -> None:
+    """In a maintenance the exchange pauses all pairs, and the catalog of a day is made at any moment of it."""
+    universe(run, market="futures", pairs=["P[01]/USDT"], start="2024-05-01", live=True)
+    assert run("universe", "apply", "mine").exit_code == 0
+    paused = {**SCENARIO["futures"]["P0USDT"], "status": "PENDING_TRADING"}
+    step(running, {"now": "2024-05-08T12:00Z", "futures": {**SCENARIO["futures"], "P0USDT": paused}})
+    assert "P0/USDT" in run("--pair", "P[01]/USDT", "pairs", "--status", "paused").stdout
+    applied = run("universe", "apply", "mine")
+    assert applied.exit_code == 0, applied.output
+    assert live_pairs(run) == {"P0/USDT", "P1/USDT"}
+    universe(run, market="futures", pairs=["P[01]/USDT"], start="2024-05-01", live=False)
+    assert run("universe", "apply", "mine").exit_code == 0
+    assert live_pairs(run) == set()

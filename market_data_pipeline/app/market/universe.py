@@ -15,7 +15,7 @@ from market_data_pipeline.app.market.pairs import Asked, load_catalog
 from market_data_pipeline.app.targets import Target, targets_of
 from market_data_pipeline.core.bulk.load import Message
 from market_data_pipeline.core.catalog import catalog
-from market_data_pipeline.core.catalog.catalog import Catalog
+from market_data_pipeline.core.catalog.pairs import PairStatus
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.loading.request import WindowRequest
@@ -138,7 +138,12 @@ def _set_marks(
 ) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
     if universe.live is None:
         return (), ()
-    wanted = _traded(load_catalog(settings, universe.market)) if universe.live else set()
+    pairs = load_catalog(settings, universe.market).pairs if universe.live else ()
+    traded, paused = (
+        {pair.symbol for pair in pairs if pair.status is status} for status in (PairStatus.TRADING, PairStatus.PAUSED)
+    )
+    # The exchange pauses pairs for minutes, all of them in a maintenance, and the catalog is made once a day.
+    wanted = traded | {dataset.token for dataset in datasets if dataset.live and dataset.token in paused}
     changed = [dataset for dataset in datasets if dataset.live != (dataset.token in wanted)]
     for dataset in changed:
         mark(settings, Target(dataset.market, dataset.pair, dataset.zone, named=True), live=not dataset.live)
@@ -146,7 +151,3 @@ def _set_marks(
         tuple(dataset for dataset in changed if not dataset.live),
         tuple(dataset for dataset in changed if dataset.live),
     )
-
-
-def _traded(of_market: Catalog) -> set[str]:
-    return {pair.symbol for pair in of_market.pairs if pair.is_trading}
