@@ -104,7 +104,9 @@ class Governor:
 
     def settle(self, minute: int, used: int) -> None:
         """Raise the count to `used`, which the exchange sent in the response to a request paid in `minute`."""
-        if (minute, used) <= self._known:
+        # Only of one minute: a clock that was put back has minutes that are earlier than those before.
+        known_minute, known_used = self._known
+        if minute == known_minute and used <= known_used:
             return
         with suppress(BudgetUnavailable):  # the next response has the count again
             budget = self._budget.look()
@@ -204,7 +206,8 @@ class Governor:
 
     def _note(self, minute: int, used: int) -> None:
         with self._counts:
-            self._known = max(self._known, (minute, used))
+            known_minute, known_used = self._known
+            self._known = minute, max(used, known_used if minute == known_minute else 0)
 
     def _minute(self) -> int:
         return int(self._clock_s() // MINUTE_S)

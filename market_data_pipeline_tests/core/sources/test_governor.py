@@ -225,6 +225,14 @@ def test_a_lower_count_does_not_give_back_what_is_on_its_way(path, clock, patien
     assert governor.used() == 50
 
 
+def test_what_others_spent_counts_after_the_clock_was_put_back(path, clock, patience):
+    governor = governor_at(path, clock)
+    governor.settle(governor.pay(2, patience), used=90)
+    clock.now_s -= 3600
+    governor.settle(governor.pay(2, patience), used=80)
+    assert governor.used() == 80
+
+
 def test_a_count_of_the_minute_before_says_nothing_about_this_one(path, clock, patience):
     governor = governor_at(path, clock)
     before = governor.pay(2, patience)
