@@ -1,20 +1,31 @@
 """The object store is away: pages and readers say so within 10 s, in one line, and go on when it is back."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import date
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView
+from market_data_pipeline.api.datasets.kept import KeptFile
+from market_data_pipeline.api.datasets.summaries import Known, Summaries
 from market_data_pipeline.core.errors import StoreUnavailable
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import hurried
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.reader import open_dataset, open_panel
 from market_data_pipeline_tests.api.conftest import client
 from market_data_pipeline_tests.places import ReadablePath, environment_of, in_bucket
 from market_data_pipeline_tests.servers import Link
-from market_data_pipeline_tests.support import Simulate
+from market_data_pipeline_tests.support import Simulate, wait_until
 from market_data_pipeline_tests.test_bucket import tool_of
 
 pytestmark = pytest.mark.slow
@@ -60,6 +71,33 @@ def test_pages_say_so_within_ten_seconds(root: ReadablePath, way: Link) -> None:
     time.sleep(2)
     for page in PAGES:
         assert api.get(page).status_code == 200, page
+
+
+def test_what_is_read_while_it_goes_away_is_read_when_it_is_back(way: Link) -> None:
+    """More datasets than a page waits for; the way is cut while the third of them is read."""
+    root = hurried(in_bucket())
+    store, zone = Store(root), parse_zone("UTC")
+    for number in range(12):
+        store.create(Market.SPOT, f"N{number:02d}/USDT", zone=zone, start=date(2024, 5, 1))
+    read = list[str]()
+
+    class Cutting(Catalog):
+        def view(self, path: StorePath) -> DatasetView:
+            read.append(str(path))
+            if len(read) == 3:
+                way.cut()
+            return super().view(path)
+
+    def is_read() -> bool:
+        return all(isinstance(one, Known) and one.summary and one.is_current for one in summaries.known())
+
+    summaries = Summaries(Cutting(store), KeptFile(None, root))
+    with suppress(OSError):  # the page may be late
+        summaries.known()
+    wait_until(lambda: len(read) > 3 or all(thread.name != "summaries" for thread in threading.enumerate()))
+    way.mend()
+    time.sleep(2)
+    wait_until(is_read)
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:

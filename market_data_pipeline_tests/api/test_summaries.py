@@ -1,8 +1,9 @@
 """The numbers of all datasets outlive the server, and count only while the files are those that were read."""
 
-import os
+import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from market_data_pipeline.core.store.layout import market_journal
 from market_data_pipeline.core.store.manifest import to_text
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.protocol import StorePath
-from market_data_pipeline_tests.api.pages.browsing import store_days
+from market_data_pipeline_tests.api.pages.browsing import age, refused, store_days
 from market_data_pipeline_tests.core.fakes import klines_at
 from market_data_pipeline_tests.support import at, span, wait_until
 
@@ -39,12 +40,6 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def age(root: Path) -> None:
-    then_s = time.time() - 60
-    for path in [*root.rglob("*"), root]:
-        os.utime(path, (then_s, then_s))
-
-
 def server(root: Path, file: Path | None = None) -> Summaries:
     """The numbers as a server has them that was just started."""
     return Summaries(Catalog(Store(root)), KeptFile(file or root.with_name("kept.json"), root))
@@ -54,6 +49,10 @@ def read(summaries: Summaries) -> list[Known | Unreadable]:
     """The numbers when all are read."""
     wait_until(lambda: all(isinstance(one, Unreadable) or one.is_current for one in summaries.known()))
     return summaries.known()
+
+
+def is_known(summaries: Summaries, truth: list[Known | Unreadable]) -> bool:
+    return summaries.known() == truth
 
 
 @pytest.fixture
@@ -122,6 +121,50 @@ def test_files_of_the_last_seconds_are_not_relied_on_by_the_next_server(tmp_path
     read(server(root))
     wait_until(root.with_name("kept.json").exists)
     assert KeptFile(root.with_name("kept.json"), root).read() == {}
+
+
+# What a folder is looked into by; of a file that may not be read the versions are known.
+LOOKING, READING = ("version", "read_version", "read", "names", "sizes"), ("read_version", "read")
+
+
+@pytest.mark.parametrize("calls", [LOOKING, READING], ids=["the folder", "the file"])
+def test_a_dataset_that_the_disk_refuses_hides_no_other_and_is_there_again_when_it_may_be_read(
+    root: Path, calls: tuple[str, ...]
+) -> None:
+    has_read_it = server(root)
+    truth = read(has_read_it)
+    wait_until(root.with_name("kept.json").exists)
+    path, others = root / "binance" / "N01USDT" / "1m" / "dataset.json", [truth[0], *truth[2:]]
+    for summaries in (server(root, root.with_name("none.json")), has_read_it, server(root)):
+        if calls == READING:
+            age(path)  # it changes once more
+        with refused(path.parent if calls == LOOKING else path, *calls):
+            found = read(summaries)
+            assert [one for one in found if isinstance(one, Known)] == others
+            [unreadable] = [one for one in found if isinstance(one, Unreadable)]
+            assert unreadable.folder == "binance/N01USDT/1m"
+            assert "Permission denied" in unreadable.problem
+        # No file has changed.
+        wait_until(partial(is_known, summaries, truth))
+
+
+class EndingCatalog(Catalog):
+    """Ends the thread that reads first."""
+
+    has_ended = False
+
+    def view(self, path: StorePath) -> DatasetView:
+        if not self.has_ended:
+            self.has_ended = True
+            sys.exit("the first reader")
+        return super().view(path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_ended_is_followed_by_another(root: Path, truth: list[Known | Unreadable]) -> None:
+    catalog = EndingCatalog(Store(root))
+    assert read(Summaries(catalog, KeptFile(None, root))) == truth
+    assert catalog.has_ended
 
 
 class CountingCatalog(Catalog):

@@ -74,7 +74,11 @@ def watched_of(path: StorePath) -> tuple[StorePath, ...]:
 
 
 def stamps_of(watched: Sequence[StorePath]) -> Stamps:
-    """What shows that a dataset has changed, from its files of `watched_of`."""
+    """What shows that a dataset has changed, from its files of `watched_of`.
+
+    Raises:
+        OSError: the disk or the object store does not tell it now.
+    """
     journaled_ms = None
     with suppress(StoreError):  # reading the dataset says so
         journaled_ms = last_journaled_ms(watched[0].parent)
@@ -100,6 +104,7 @@ class Catalog:
 
         Raises:
             StoreError: the file is damaged.
+            OSError: the disk or the object store lets nobody read it now.
         """
         return self._opened(path).view()
 

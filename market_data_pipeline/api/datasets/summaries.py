@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -21,7 +21,7 @@ from datetime import date
 from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView, Stamps, are_settled, stamps_of, watched_of
 from market_data_pipeline.api.datasets.kept import KeptFile, Remembered, Summary, name_of, noted_of
 from market_data_pipeline.api.datasets.months import is_any_requested, missing_days, months_of
-from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.errors import PASSING, MarketDataError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.store import layout
@@ -58,7 +58,8 @@ class Known:
 class _Kept:
     """The last reading of a dataset, `today` the day that was current then.
 
-    `stamps` are those of `watched` before it; None if they were too new to show the next change, or nothing was read.
+    `stamps` are those of `watched` before it. None if they do not show the next change: they were too new, or the disk
+    or bucket refused something, which it may give again without any change.
     """
 
     dataset: Dataset | None = None
@@ -140,10 +141,10 @@ class Summaries:
 
     def _is_due(self, path: StorePath, todays: dict[str, date]) -> bool:
         kept = self._kept.get(path)
-        if kept is None or kept.stamps is None:
+        if kept is None or kept.stamps is None or (stamps := _stamps_now(kept.watched)) is None:
             return True
         now = kept
-        if kept.stamps != (stamps := stamps_of(kept.watched)):
+        if kept.stamps != stamps:
             if (summary := _journaled(kept, stamps)) is None:
                 return True
             now = replace(kept, summary=summary, stamps=stamps)
@@ -187,8 +188,8 @@ class Summaries:
                 if path in self._kept or (found := self._remembered.pop(name_of(path), None)) is None:
                     continue
                 watched = watched_of(path)
-                stamps = stamps_of(watched)
-                relied_on = stamps if noted_of(stamps) == found.noted else None
+                stamps = _stamps_now(watched)
+                relied_on = stamps if stamps and noted_of(stamps) == found.noted else None
                 with suppress(MarketDataError, OSError):
                     dataset = self._catalog.store.read(path)
                     summary = found.summary(dataset, path.parent)
@@ -199,10 +200,11 @@ class Summaries:
     def _read_soon(self, paths: list[StorePath]) -> None:
         with self._condition:
             self._due.update(dict.fromkeys(paths))
-            if self._reader is None and not self._is_closed:
+            if not (self._is_closed or (self._reader and self._reader.is_alive())):
                 # A daemon: the server may end while it reads.
-                self._reader = threading.Thread(target=self._read_all, name="summaries", daemon=True)
-                self._reader.start()
+                reader = threading.Thread(target=self._read_all, name="summaries", daemon=True)
+                reader.start()
+                self._reader = reader
             mine = set(paths)
             if len(self._due) <= _FEW:
                 self._condition.wait_for(lambda: not mine & self._due.keys(), timeout=_LONGEST_WAIT_S)
@@ -244,14 +246,15 @@ class Summaries:
                 yield name_of(path), Remembered.of(kept.summary, kept.stamps, kept.today)
 
     def _read(self, path: StorePath) -> _Kept:
-        watched = watched_of(path)
-        stamps = stamps_of(watched)
-        relied_on = stamps if are_settled(stamps) else None
+        watched, relied_on = watched_of(path), None
         try:
+            stamps = stamps_of(watched)
+            relied_on = stamps if are_settled(stamps) else None
             view = self._catalog.view(path)
             today = self._today(view.dataset)
             return _Kept(view.dataset, _summary(view, today, stamps), "", watched, relied_on, today)
         except (MarketDataError, OSError) as error:
+            relied_on = None if isinstance(error, PASSING) else relied_on
             return _Kept(problem=" ".join(str(error).split()), watched=watched, stamps=relied_on)
         except Exception as error:
             _log.exception("%s cannot be read", path)
@@ -259,6 +262,14 @@ class Summaries:
 
     def _today(self, dataset: Dataset) -> date:
         return day_at(dataset.zone, round(self._clock() * 1000)).date
+
+
+def _stamps_now(watched: Sequence[StorePath]) -> Stamps | None:
+    """As `stamps_of`; None if the disk or bucket refuses it: one such dataset must not keep the others off a page."""
+    try:
+        return stamps_of(watched)
+    except OSError:
+        return None
 
 
 def _summary(view: DatasetView, today: date, stamps: Stamps) -> Summary:

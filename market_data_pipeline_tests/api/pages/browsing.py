@@ -1,9 +1,11 @@
 """A data root that the browse page shows, filled over real HTTP. Does not belong here: any assertion."""
 
+import errno
 import html
+import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -13,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 from fastapi.testclient import TestClient
 
 from market_data_pipeline.api.app import create_app
@@ -28,6 +31,7 @@ from market_data_pipeline.core.store.dataset_file import write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry, State, to_text
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.folder import FOLDER
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.support import budget_in
 
@@ -58,6 +62,34 @@ def load(root: Path, url: str, **what: str) -> DatasetStore:
         for _ in days:
             pass
     return files
+
+
+def age(root: Path) -> None:
+    """Make all files old enough that each further change shows."""
+    then_s = time.time() - 60
+    for path in [*root.rglob("*"), root]:
+        os.utime(path, (then_s, then_s))
+
+
+@contextmanager
+def refused(path: Path, *calls: str) -> Iterator[None]:
+    """In the block the disk lets nobody look at this path and below it, by these methods of its storage.
+
+    Root may look at anything, so that the disk itself has to refuse.
+    """
+
+    def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def of(asked: Path, *more: Any) -> Any:
+            if asked.is_relative_to(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(asked))
+            return call(asked, *more)
+
+        return of
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in calls:
+            patch.setattr(FOLDER, name, refusing(getattr(FOLDER, name)))
+        yield
 
 
 def store_days(

@@ -10,7 +10,7 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.instance.names import CHECKS
 from market_data_pipeline_tests.api.conftest import served
 from market_data_pipeline_tests.api.fake_dagster import execution, fake_dagster
-from market_data_pipeline_tests.api.pages.browsing import Browser, store_days
+from market_data_pipeline_tests.api.pages.browsing import Browser, age, refused, store_days
 from market_data_pipeline_tests.support import MINUTE_MS, at, dataset_folder
 
 ALL = "/browse"
@@ -150,6 +150,27 @@ def test_data_that_is_newer_than_its_proof_is_said(tmp_path: Path) -> None:
     store_days(tmp_path, "AAA/USDT", 2)
     with served(fake_dagster(checks=results("AAAUSDT"))[0]) as url:
         assert "changed since" in Browser(tmp_path, dagster_url=url)().of("AAA/USDT")
+
+
+@pytest.mark.parametrize("was_read", [False, True])
+def test_a_dataset_that_may_not_be_looked_into_is_said_and_hides_nothing(tmp_path: Path, was_read: bool) -> None:
+    root = tmp_path / "root"
+    for pair in ("A/USDT", "B/USDT", "C/USDT"):
+        store_days(root, pair, 3)
+    age(root)
+    browser = Browser(root)
+    if was_read:
+        assert browser(ALL).pairs == ["A/USDT", "B/USDT", "C/USDT"]
+    with refused(root / "binance" / "AUSDT" / "1m", "version", "read_version", "read", "names", "sizes"):
+        for path in (ALL, MAP):
+            page = browser(path)
+            assert (page.status, page.pairs) == (200, ["B/USDT", "C/USDT"])
+            assert "binance/AUSDT/1m cannot be read: " in page.text
+        metrics = browser.client.get("/metrics")
+        assert metrics.status_code == 200
+        assert "market_data_unreadable_datasets 1.0" in metrics.text
+        assert 'market_data_stored_days{market="spot"} 6.0' in metrics.text
+    assert browser(ALL).pairs == ["A/USDT", "B/USDT", "C/USDT"]
 
 
 def test_a_change_on_disk_is_on_the_next_page(tmp_path: Path) -> None:
