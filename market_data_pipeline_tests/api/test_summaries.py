@@ -148,6 +148,26 @@ def test_a_dataset_that_the_disk_refuses_hides_no_other_and_is_there_again_when_
         wait_until(partial(is_known, summaries, truth))
 
 
+def test_numbers_from_before_an_error_do_not_come_back_as_those_of_now(
+    root: Path, truth: list[Known | Unreadable]
+) -> None:
+    summaries = server(root)
+    store = Store(root)
+    dataset = store.find(Market.SPOT, PAIRS[4])
+    assert dataset is not None
+    files = store.open(dataset)
+    # Twice: at the first time nothing of the dataset is in memory.
+    for missing in (1, 2):
+        entries = [entry for key, entry in files.entries.items() if key > f"2024-01-0{missing}"]
+        (files.folder / "manifest.json").write_bytes(to_text(dataset, entries))
+        age(root)
+        with refused(files.folder / "revisions.jsonl", *READING):
+            assert [one.folder for one in read(summaries) if isinstance(one, Unreadable)] == ["binance/N04USDT/1m"]
+        wait_until(lambda: all(isinstance(one, Known) and one.is_current for one in summaries.known()))
+        found = summaries.known()[4]
+        assert isinstance(found, Known) and found.summary and found.summary.missing_days == missing
+
+
 class EndingCatalog(Catalog):
     """Ends the thread that reads first."""
 

@@ -182,8 +182,10 @@ class _OpenDataset:
             self._files = self._store.open(dataset)
         else:
             self._files.refresh()
+        view = DatasetView(status_of(self._files), tuple(self._files.by_day()), since_ms(self._files))
+        # At last: after an error the view of before must not pass for that of now.
         self._stamps = stamps if are_settled(stamps) else None
-        return DatasetView(status_of(self._files), tuple(self._files.by_day()), since_ms(self._files))
+        return view
 
 
 def _identity(dataset: Dataset) -> tuple[str, str, str]:
