@@ -68,6 +68,24 @@ def test_the_store_in_a_bucket_is_that_in_a_folder_to_the_byte(
     assert klines[0].num_rows == 14_400
 
 
+def test_python_tells_of_a_combined_file_where_it_lies(
+    tool: MarketData, root: ReadablePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOG_DIR", str(tmp_path / "logs"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    assert tool(*LOAD).exit_code == 0
+    one = mdp.combine("BTC/USDT", market="spot", root=str(root))
+    assert str(one.path) == f"{root}/binance/BTCUSDT/1m/combined/BTCUSDT_1m_all.parquet"
+    assert len(storage_of(one.path).read(one.path, 1 << 30)) == one.size_bytes
+    [of_many] = mdp.combine_many("BTC*", market="spot", root=str(root)).results
+    assert of_many.combined is not None
+    assert (one.path, one.path.name, one.path.parent) == (
+        of_many.combined.path,
+        of_many.combined.path.name,
+        of_many.combined.path.parent,
+    )
+
+
 def test_a_load_that_is_killed_is_finished_by_the_next_one(
     tool: MarketData, root: ReadablePath, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 Belongs here: the run of a request. Does not belong here: writing the file (`core.store.combined`), printing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ def combine_dataset(
     from_index: int | None = None,
     to_index: int | None = None,
     rebuild: bool = False,
+    on_combined: Callable[[Combined], None] = lambda _: None,
 ) -> "runs.RunReport":
     """Write a combined file if its chunks have changed, in a Dagster run of this process.
 
@@ -37,6 +38,7 @@ def combine_dataset(
         from_index: index of the first chunk; None means the dataset's first.
         to_index: index of the last chunk, included; None means the dataset's last.
         rebuild: write the file even if no chunk has changed.
+        on_combined: called with the file, if there is one, before it is checked.
 
     Returns:
         How the run ended; what goes wrong in the run is in its `error`.
@@ -45,15 +47,21 @@ def combine_dataset(
         UsageError, StoreError: there is no such dataset or zone, or the selection has no chunk.
     """
     from market_data_pipeline.defs.location import definitions_of
-    from market_data_pipeline.defs.resources import tools_of
+    from market_data_pipeline.defs.resources import Caller, tools_of
     from market_data_pipeline.instance import runs
 
     files = next(open_datasets(settings, replace(target, pair_named=True)))
     zone = parse_zone(tz) if tz else None
     select(files, zone=zone, from_index=from_index, to_index=to_index)  # an empty selection is refused before the run
     config = {"tz": zone.name if zone else None, "from_index": from_index, "to_index": to_index, "rebuild": rebuild}
+
+    def note(_dataset: Dataset, combined: Combined | None, *_: object) -> None:
+        if combined:
+            on_combined(combined)
+
     with runs.open_instance(settings.home) as instance:
-        definitions = definitions_of([files.dataset], tools_of(settings))
+        tools = replace(tools_of(settings), caller=Caller(on_combined=note))
+        definitions = definitions_of([files.dataset], tools)
         return runs.run(instance, definitions, files.dataset, [COMBINED], config={COMBINED: config})
 
 

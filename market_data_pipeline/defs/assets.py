@@ -249,6 +249,7 @@ def _combine(
     zone = parse_zone(config.tz) if config.tz else None
     choice = {"from_index": config.from_index, "to_index": config.to_index}
     combined = combine(store, zone=zone, **choice, rebuild=config.rebuild)
+    tools.caller.on_combined(dataset, combined, "", True)
     yield dg.MaterializeResult(metadata=combined_metadata(combined), data_version=dg.DataVersion(combined.fingerprint))
 
 

@@ -56,7 +56,8 @@ class Caller:
         proofs: the proofs that the job `repair` starts from; if None, the job proves the datasets first.
         on_load: called with each load of a repair, before its first day.
         on_day: called with each day's result.
-        on_combined: called with each dataset, its file, and what is wrong, which may pass or not.
+        on_combined: called with each dataset, its file, and what is wrong, which may pass or not; by the asset
+            `combined` as soon as the file is there, before its check.
         on_compared: called with what Dagster lacked of each dataset, after that was recorded.
         on_repaired: called with each bad day or file after its repair.
     """

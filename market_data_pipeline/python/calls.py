@@ -21,7 +21,9 @@ from market_data_pipeline.core.errors import (
     Unavailable,
 )
 from market_data_pipeline.core.proof.prove import Proof
+from market_data_pipeline.core.store.combined import Combined
 from market_data_pipeline.core.store.status import DatasetStatus
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.text import count_text, refusal_of_disk
 from market_data_pipeline.python.targets import settings_of, targets_for
 from market_data_pipeline.reader.windows import Instant, instant_text
@@ -34,9 +36,12 @@ _CALLER = 3  # how far the frame of the user's line is above the function that w
 
 @dataclass(frozen=True, slots=True)
 class CombinedFile:
-    """A combined file that is up to date; `built` is False if it was before the call."""
+    """A combined file that is up to date; `built` is False if it was before the call.
 
-    path: Path
+    `path` is a `pathlib.Path`; of a store in a bucket it is a path whose `str` is the address.
+    """
+
+    path: StorePath
     built: bool
     chunks: int
     rows: int
@@ -169,24 +174,22 @@ def combine(
         MarketDataError: the file could not be written; Unavailable if it could be later.
     """
     from market_data_pipeline.app.combine import combine_dataset
-    from market_data_pipeline.instance.names import COMBINED
 
-    settings = settings_of(root)
+    settings, files = settings_of(root), list[Combined]()
     with as_in_python():
         ended = combine_dataset(
-            settings, target_of(settings, market, pair), tz=tz, from_index=from_index, to_index=to_index
+            settings,
+            target_of(settings, market, pair),
+            tz=tz,
+            from_index=from_index,
+            to_index=to_index,
+            on_combined=files.append,
         )
     if ended.error or not ended.success:
         raise (Unavailable if ended.may_pass else MarketDataError)(ended.error or "the run failed")
     warn(ended.failed_checks)
-    numbers = ended.results[COMBINED]
-    return CombinedFile(
-        path=Path(numbers["file"]),
-        built=numbers["outcome"] == "built",
-        chunks=numbers["chunks"],
-        rows=numbers["dagster/row_count"],
-        size_bytes=numbers["bytes"],
-    )
+    file = files[-1]
+    return CombinedFile(file.path, file.built, file.chunks, file.rows, file.size_bytes)
 
 
 def status(
