@@ -110,9 +110,9 @@ class StoredPairs(ManyPairs):
     """The datasets of a request about what is stored: a market alone has all of its pairs, no field at all is all."""
 
     @property
-    def is_of_many(self) -> bool:
-        """True if it names many, but not all."""
-        return super().is_of_many or (self.market is not None and self.pair is None)
+    def is_of_all(self) -> bool:
+        """True if it names no pair, but a market at most."""
+        return not self.is_of_many and self.pair is None
 
 
 class Verify(StoredPairs):

@@ -13,12 +13,13 @@ from market_data_pipeline.api.models import Backfill, Combine, DatasetName, Many
 from market_data_pipeline.app.backfill import BackfillRequest, run_window
 from market_data_pipeline.app.market.bulk import run_config
 from market_data_pipeline.app.market.universe import traded_pairs
-from market_data_pipeline.app.targets import open_datasets, target_of, targets_of
+from market_data_pipeline.app.targets import dataset_files_of, datasets_of, open_datasets, target_of, targets_of
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import require_order, select
 from market_data_pipeline.core.store.universes import Universe, find_universe
+from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.instance.names import (
     CHECKS,
     COMBINE_JOB,
@@ -146,36 +147,48 @@ def _stored(context: Context, request: ManyPairs) -> list[Dataset]:
     """The datasets of a request about many pairs, of which globs choose among those that are stored.
 
     Raises:
-        UsageError: as `_universe`; a glob or market has no dataset, a pair has none, or is named twice.
-        StoreError: a dataset cannot be read.
+        UsageError: as `_universe`; a glob has no dataset, a pair has none, or is named twice.
+        StoreError: a `dataset.json` cannot be read.
     """
-    found = _universe(context, request)
+    found, store = _universe(context, request), store_of(context.settings)
     market, words = found.market.value if found else request.market, _words(request, found)
-    targets = targets_of(context.settings, market, words) if words else [target_of(context.settings, market)]
-    return [files.dataset for target in targets for files in open_datasets(context.settings, target)]
+    targets = targets_of(context.settings, market, words)
+    return [dataset for target in targets for dataset in datasets_of(store, target)]
+
+
+def _start_of_all(context: Context, market: str | None, what: str, job: str, op: str, **options: Any) -> Started:
+    """Start a run about all datasets of a market, or of the store. None is read before: the run tells which is damaged.
+
+    Raises:
+        UsageError: there is none.
+        DagsterUnavailable: the run could not be started.
+    """
+    files = dataset_files_of(store_of(context.settings), [target_of(context.settings, market)])
+    config = ({"market": market} if market else {}) | options
+    tags = _tags(what, None) | ({PAIRS_TAG: str(len(files))} if market else {})
+    run_id = context.dagster.launch(job=job, config={"ops": {op: {"config": config}}}, tags=tags)
+    return _response(context, run_id, None, pairs=len(files) if market else None)
 
 
 def verify(context: Context, request: Verify) -> Started:
-    """Start a run that checks, or with `repair` repairs, the dataset that the request names, or all datasets.
+    """Start a run that checks, or with `repair` repairs, the datasets that the request names, or all of them.
 
     Raises:
         UsageError, StoreError: there is no such dataset, or it cannot be read.
         DagsterUnavailable: the run could not be started.
     """
+    if request.is_of_all and request.repair:
+        return _start_of_all(context, request.market, "repair", REPAIR_JOB, REPAIR_OP)
+    if request.is_of_all:
+        return _start_of_all(context, request.market, "verify", PROOF_JOB, PROOF_OP, whole=True)
     if request.is_of_many:
         return _verify_many(context, request)
     target = target_of(context.settings, request.market, request.pair)
-    datasets = [files.dataset for files in open_datasets(context.settings, target)]
-    dataset = datasets[0] if target.named else None
+    [dataset] = datasets_of(store_of(context.settings), target)
     if request.repair:
-        op_config = {"market": dataset.market.value, "pair": dataset.pair} if dataset else {}
-        config = {"ops": {REPAIR_OP: {"config": op_config}}}
+        config = {"ops": {REPAIR_OP: {"config": {"market": dataset.market.value, "pair": dataset.pair}}}}
         run_id = context.dagster.launch(job=REPAIR_JOB, config=config, tags=_tags("repair", dataset))
         return _response(context, run_id, dataset)
-    if dataset is None:
-        whole = {"ops": {PROOF_OP: {"config": {"whole": True}}}}
-        run_id = context.dagster.launch(job=PROOF_JOB, config=whole, tags=_tags("verify", None))
-        return _response(context, run_id, None)
     context.code_location.require(dataset)
     checks = [(asset_path(dataset, asset), name) for asset, names in _CHECK_NAMES.items() for name in names]
     return _response(context, context.dagster.launch(checks=checks, tags=_tags("verify", dataset)), dataset)
@@ -234,13 +247,14 @@ def report(context: Context, request: Report) -> Started:
         UsageError, StoreError: there is no such dataset, or it cannot be read.
         DagsterUnavailable: the run could not be started.
     """
-    datasets: list[Dataset] = []
+    if request.is_of_all:
+        return _start_of_all(context, request.market, "report", REPORT_JOB, REPORT_OP)
     if request.is_of_many:
         datasets = _stored(context, request)
-    elif (target := target_of(context.settings, request.market, request.pair)).named:
-        datasets = [files.dataset for files in open_datasets(context.settings, target)]
-    op_config = {"market": datasets[0].market.value, "pairs": [one.pair for one in datasets]} if datasets else {}
-    dataset = None if request.is_of_many or not datasets else datasets[0]
+    else:
+        datasets = datasets_of(store_of(context.settings), target_of(context.settings, request.market, request.pair))
+    op_config = {"market": datasets[0].market.value, "pairs": [one.pair for one in datasets]}
+    dataset = None if request.is_of_many else datasets[0]
     tags = _tags("report", dataset) | ({PAIRS_TAG: str(len(datasets))} if request.is_of_many else {})
     run_id = context.dagster.launch(job=REPORT_JOB, config={"ops": {REPORT_OP: {"config": op_config}}}, tags=tags)
     return _response(context, run_id, dataset, pairs=len(datasets) if request.is_of_many else None)

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from market_data_pipeline.app.targets import Target, nothing_stored
-from market_data_pipeline.core.store.root import Store
-from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.app.targets import Target, dataset_files_of
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.instance.names import REPORT_JOB, REPORT_OP
 from market_data_pipeline.settings import Settings
@@ -92,7 +90,7 @@ def report(
         StoreUnavailable: the home of Dagster cannot be used.
     """
     store, result = store_of(settings), Report([])
-    files = _dataset_files(store, targets)
+    files = dataset_files_of(store, targets)
     on_start(len(files))
 
     def note(found: "Compared") -> None:
@@ -121,20 +119,6 @@ def report(
     if not result.failed:
         result.error, result.run_may_pass = ended.error, ended.may_pass
     return result
-
-
-def _dataset_files(store: Store, targets: Sequence[Target]) -> list[StorePath]:
-    """The `dataset.json` of each dataset, damaged or not.
-
-    Raises:
-        UsageError: there is none.
-    """
-    first = targets[0]
-    if first.pair_named:
-        return store.files_of(first.market, [target.pair for target in targets])
-    if files := store.dataset_files(first.market if first.named else None):
-        return files
-    raise nothing_stored(store, first)
 
 
 def _run_config(targets: Sequence[Target]) -> dict[str, Any]:

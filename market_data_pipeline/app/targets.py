@@ -16,6 +16,7 @@ from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
@@ -130,6 +131,20 @@ def datasets_of(store: Store, target: Target) -> list[Dataset]:
     if not datasets:
         raise nothing_stored(store, target)
     return datasets
+
+
+def dataset_files_of(store: Store, targets: Sequence[Target]) -> list[StorePath]:
+    """The `dataset.json` of the dataset of each target, or as `open_datasets` if no pair is named; damaged or not.
+
+    Raises:
+        UsageError: there is none.
+    """
+    first = targets[0]
+    if first.pair_named:
+        return store.files_of(first.market, [target.pair for target in targets])
+    if files := store.dataset_files(first.market if first.named else None):
+        return files
+    raise nothing_stored(store, first)
 
 
 def nothing_stored(store: Store, target: Target) -> UsageError:

@@ -382,6 +382,17 @@ def test_a_run_with_whole_reads_all_without_an_end_of_the_time(loaded: Loading):
         assert (told["days_read"], told["days_not_reached"], told["datasets_not_compared"]) == (5, 0, 0)
 
 
+@pytest.mark.parametrize(("damaged", "other"), [(BTC, NEAR), (NEAR, BTC)])
+def test_a_run_with_a_market_proves_the_datasets_of_that_market_alone(loaded: Loading, damaged, other):
+    (loaded.store(damaged).folder / "dataset.json").write_bytes(b"{}")
+    job = location(loaded, DATASETS).resolve_job_def("proof")
+    found = {}
+    for dataset in (damaged, other):
+        config = {"ops": {PROOF_OP: {"config": {"market": dataset.market.value}}}}
+        found[dataset] = outcomes(job.execute_in_process(run_config=config, instance=loaded.instance))
+    assert found == {damaged: unreadable(damaged), other: dict.fromkeys(all_checks(other), True)}
+
+
 def test_checks_of_an_asset_that_a_person_evaluates_read_the_whole_dataset(loaded: Loading):
     clock = Clock(time.time() + DAY_S)
     load = loaded.with_tools(turns=Turns(clock=clock))

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from market_data_pipeline.core.bulk.prove import Broken, NightWork, prove_many
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, parse_market
 from market_data_pipeline.core.klines.findings import MATCHES_MANIFEST
 from market_data_pipeline.core.proof.rolling import Night, Rolled
 from market_data_pipeline.core.store.layout import owner_of
@@ -50,8 +50,9 @@ _log = logging.getLogger(__name__)
 
 
 class ProofConfig(dg.Config):
-    """How much is read."""
+    """What is proved, and how much of it is read."""
 
+    market: str | None = Field(default=None, description="spot or futures; both if unset")
     whole: bool = Field(default=False, description="read every chunk now, however long that takes")
 
 
@@ -95,7 +96,7 @@ class _Tally:
 def prove_datasets(
     context: dg.OpExecutionContext, config: ProofConfig, tools: dg.ResourceParam[Tools]
 ) -> dg.Output[None]:
-    """Prove all datasets of the store. What is wrong with one is a failed check of it, and hides no other.
+    """Prove all datasets of the store or a market. What is wrong with one is a failed check of it, and hides no other.
 
     Raises:
         dg.Failure: something could not be evaluated that should have been; the message names the first.
@@ -103,7 +104,7 @@ def prove_datasets(
     log_to(tools.logs)
     night, tally = tools.turns.begin(whole=config.whole), _Tally()
     record = partial(_record, context)
-    paths = tools.store.dataset_files()
+    paths = tools.store.dataset_files(parse_market(config.market) if config.market else None)
     was_unreadable = _unreadable_before(context.instance, paths)
     usable = []
     for path in paths:
