@@ -18,16 +18,18 @@ from market_data_pipeline.core.sources.transport import NoResponse, Transport
 from market_data_pipeline.instance.names import (
     ASSET_JOB,
     COMBINED,
+    DATASET_TAG,
     KLINES,
     LOCATION,
     PAIRS_TAG,
     PARTITION_TAG,
-    PROOF_JOB,
     RANGE_END_TAG,
     RANGE_START_TAG,
     REPOSITORY,
+    WHAT_OF_JOB,
     WHAT_TAG,
     asset_path,
+    root_of_tag,
     sensor_name,
 )
 
@@ -35,8 +37,7 @@ _TIMEOUT_S, _RELOAD_TIMEOUT_S, _COUNT_TIMEOUT_S = 10, 120, 3
 # 1000 events of a run have a few MB.
 _MOST_BYTES = 64_000_000
 _CONNECTIONS = 8
-_RUNS_SEARCHED = 60
-_ASSETS_TOGETHER = 100
+_RUNS_SEARCHED, _ASSETS_TOGETHER = 60, 100
 STATUSES = {
     **dict.fromkeys(("QUEUED", "NOT_STARTED", "MANAGED", "STARTING"), "queued"),
     **dict.fromkeys(("STARTED", "CANCELING"), "running"),
@@ -55,9 +56,9 @@ class DagsterUnavailable(Unavailable):
 class RunSummary:
     """A run: its kind, status, times and days.
 
-    `what` is backfill, verify, combine, repair or run. `status` is queued, running, success, failure or canceled.
-    Times are seconds since 1970, None before it has begun or ended. `days` are its first and last day, None if it has
-    none. `asset_roots` has the `exchange_id/PAIR_TOKEN` of its assets and checks, `pairs` is set for a load of many.
+    `what` is as for `WHAT_TAG`, or run. `status` is queued, running, success, failure or canceled. Times are seconds
+    since 1970, None before it has begun or ended. `days` are its first and last day, None if it has none. `asset_roots`
+    has the `exchange_id/PAIR_TOKEN` of its assets, checks and tag. `pairs` is set for a load of many.
     """
 
     run_id: str
@@ -265,6 +266,7 @@ class Dagster:
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
         assets = [key["path"] for key in run["assetSelection"] or []]
         checked = [check["assetKey"]["path"] for check in run["assetCheckSelection"] or []]
+        tagged = [root_of_tag(tags[DATASET_TAG])] if DATASET_TAG in tags else []
         first, last, day = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG), tags.get(PARTITION_TAG)
         return RunSummary(
             run_id=run["runId"],
@@ -274,7 +276,7 @@ class Dagster:
             ended_s=run["endTime"],
             days=(first, last) if first and last else (day, day) if day else None,
             url=f"{self.public_url}/runs/{run['runId']}",
-            asset_roots=frozenset("/".join(path[:2]) for path in [*assets, *checked]),
+            asset_roots=frozenset("/".join(path[:2]) for path in [*assets, *checked, *tagged]),
             pairs=int(pairs) if (pairs := tags.get(PAIRS_TAG, "")).isdigit() else None,
         )
 
@@ -286,7 +288,7 @@ def _what(job: str, assets: list[list[str]], checked: list[list[str]]) -> str:
         return "backfill"
     if names == {COMBINED}:
         return "combine"
-    return "verify" if job == PROOF_JOB or (checked and not assets) else "run"
+    return WHAT_OF_JOB.get(job, "verify" if checked and not assets else "run")
 
 
 def _sensor(market: Market) -> dict[str, str]:

@@ -63,6 +63,14 @@ DATA_VERSION_TAG = "dagster/data_version"
 """Of events of a manifest and a combined file. Dagster has no other way to give an event that is logged a version."""
 WHAT_TAG = "market_data/what"
 """What a user requested: backfill, verify, combine, repair or report."""
+WHAT_OF_JOB = {
+    PROOF_JOB: "verify",
+    REPAIR_JOB: "repair",
+    LOAD_JOB: "backfill",
+    COMBINE_JOB: "combine",
+    REPORT_JOB: "report",
+}
+"""The same of a run without that tag, which a command or the Dagster UI has started."""
 PAIRS_TAG = "market_data/pairs"
 """Of how many pairs a run is that is of many."""
 MARKET_TAG, YEAR_TAG, UNIVERSE_TAG = "market_data/market", "market_data/year", "market_data/universe"
@@ -117,6 +125,12 @@ def op_name(dataset: Dataset, name: str) -> str:
 def dataset_tag(dataset: Dataset) -> str:
     """The value of `DATASET_TAG`: `exchange_id/PAIR_TOKEN`."""
     return f"{dataset.market.exchange_id}/{dataset.token}"
+
+
+def root_of_tag(tag: str) -> list[str]:
+    """What the keys of the dataset's assets begin with, `[exchange_id, PAIR_TOKEN]`, by the value of `DATASET_TAG`."""
+    exchange_id, _, token = tag.partition("/")
+    return asset_path_of_folder(exchange_id, token, KLINES)[:2]
 
 
 def sensor_name(market: Market) -> str:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from market_data_pipeline.api.dagster_client import Dagster, DagsterUnavailable
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
-from market_data_pipeline.instance.names import RANGE_END_TAG, RANGE_START_TAG, WHAT_TAG
+from market_data_pipeline.instance.names import DATASET_TAG, RANGE_END_TAG, RANGE_START_TAG, WHAT_TAG, dataset_tag
 from market_data_pipeline_tests.api.conftest import NOWHERE, served
 from market_data_pipeline_tests.api.fake_dagster import RUN, RUN_ID, fake_dagster
 
@@ -28,10 +28,10 @@ def run(*assets: str, checked: tuple[str, ...] = (), job: str = "__ASSET_JOB", *
     }
 
 
-def last_runs(*runs: dict[str, Any], **options: Any) -> Any:
+def last_runs(*runs: dict[str, Any], of: Dataset = DATASET, **options: Any) -> Any:
     results = {"__typename": "Runs", "results": list(runs)}
     with served(fake_dagster(runsOrError=results)[0]) as url:
-        return Dagster(url, public_url="http://dagster.example/").last_runs(DATASET, **options)
+        return Dagster(url, public_url="http://dagster.example/").last_runs(of, **options)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,14 @@ def test_last_runs_are_those_of_the_dataset() -> None:
     others = [run("ETHUSDT/klines_1m"), run(checked=("ETHUSDT/manifest",)), run()]
     assert last_runs(*others) == []
     assert len(last_runs(*others, *[run("BTCUSDT/klines_1m")] * 3, limit=2)) == 2
+
+
+def test_a_run_without_assets_is_of_the_dataset_that_its_tag_names() -> None:
+    tag = {DATASET_TAG: "binance/BTCUSDT"}
+    runs = [run(job="repair", **tag), run(job="load", **tag), run(job="load", **{DATASET_TAG: "binance/ETHUSDT"})]
+    assert [each.what for each in last_runs(*runs)] == ["repair", "backfill"]
+    of_life = Dataset(Market.SPOT, "币安人生/USDT", parse_zone("UTC"), date(2024, 1, 1), ())
+    assert len(last_runs(run(job="repair", **{DATASET_TAG: dataset_tag(of_life)}), of=of_life)) == 1
 
 
 @pytest.mark.parametrize(("first_day", "is_there"), [("2024-01-01", True), ("2023-12-31", False)])
