@@ -20,7 +20,15 @@ from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.source_names import SOURCE_NAMES, SOURCE_NAMES_TEXT
-from market_data_pipeline.validators import of_form, read_by, refusing, require_home, require_owners, require_url
+from market_data_pipeline.validators import (
+    of_form,
+    read_by,
+    refusing,
+    require_home,
+    require_owners,
+    require_secret_url,
+    require_url,
+)
 
 if TYPE_CHECKING:
     from market_data_pipeline.core.store.storage.protocol import StorePath
@@ -98,7 +106,7 @@ class Settings(BaseSettings):
     ] = "auto"
     market_data_exchange_url: Annotated[
         str | None,
-        of_form(r"https?://[^\s/]+(/.*)?", "write http://HOST:PORT or https://HOST"),
+        AfterValidator(require_url),
         Field(
             description="base URL that replaces those of the exchange and the archive, "
             "such as the simulated exchange's",
@@ -126,7 +134,7 @@ class Settings(BaseSettings):
     ] = None
     market_data_alert_url: Annotated[
         SecretStr | None,
-        AfterValidator(require_url),
+        AfterValidator(require_secret_url),
         Field(
             description="webhook that Dagster's sensor `alerts` sends news of failed runs and checks to "
             "([alerts](monitoring.md#alerts))"

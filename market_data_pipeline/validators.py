@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import AfterValidator, SecretStr
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.urls import WRITE_URL, is_url
 
 # As Dagster has them.
 _OWNER = re.compile(r"team:\S+|[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+")
@@ -73,12 +74,24 @@ def require_owners(names: str) -> str:
     return names
 
 
-def require_url(url: SecretStr | None) -> SecretStr | None:
+def require_url(url: str | None) -> str | None:
+    """The URL as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if url is not None and not is_url(url):
+        raise ValueError(WRITE_URL)
+    return url
+
+
+def require_secret_url(url: SecretStr | None) -> SecretStr | None:
     """The URL as it is.
 
     Raises:
         ValueError: it is none, or has a user in it.
     """
-    if url and not re.fullmatch(r"https?://[^\s/@?#]+(?:[/?]\S*)?", url.get_secret_value()):
+    text = url.get_secret_value() if url else ""
+    if text and not (re.fullmatch(r"https?://[^\s/@?#]+(?:[/?]\S*)?", text) and is_url(text)):
         raise ValueError("give a URL, https://host/path")
     return url

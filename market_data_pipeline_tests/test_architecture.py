@@ -132,6 +132,7 @@ def test_every_room_is_in_a_contract() -> None:
         "errors",
         "source_names",
         "text",
+        "urls",
     }
 
 

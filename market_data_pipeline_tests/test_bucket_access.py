@@ -101,7 +101,10 @@ def test_a_password_in_an_address_is_not_shown(tmp_path: Path, simulate: Simulat
     done = tool_at("s3://key:hunter2@bucket/a", tmp_path, simulate)("status")
     assert done.exit_code == 2
     assert "hunter2" not in done.output
-    endpoint = "http://key:hunter2@127.0.0.1:1"
+
+
+@pytest.mark.parametrize("endpoint", ["http://key:hunter2@127.0.0.1:1", "http://[::1", "http://127.0.0.1:99999"])
+def test_an_endpoint_that_is_none_is_refused_and_not_shown(tmp_path: Path, simulate: Simulate, endpoint: str) -> None:
     done = tool_at("s3://bucket/a", tmp_path, simulate, AWS_ENDPOINT_URL=endpoint)("status")
     assert (done.exit_code, done.stderr) == (
         2,

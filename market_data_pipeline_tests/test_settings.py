@@ -152,6 +152,8 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_variable(
     [
         ("MARKET_DATA_EXCHANGE_URL", "127.0.0.1:29117", "write http://HOST:PORT or https://HOST"),
         ("MARKET_DATA_EXCHANGE_URL", "ftp://localhost", "write http://HOST:PORT or https://HOST"),
+        ("MARKET_DATA_EXCHANGE_URL", "http://[::1", "write http://HOST:PORT or https://HOST"),
+        ("MARKET_DATA_EXCHANGE_URL", "http://127.0.0.1:99999", "write http://HOST:PORT or https://HOST"),
         ("MARKET_DATA_EGRESS", "my office", "write at most 100 letters, digits and ._:- such as office-1"),
         ("MARKET_DATA_METRICS_ADDRESS", "localhost", "write a port such as 9101, or HOST:PORT"),
         ("MARKET_DATA_OWNERS", "nobody", "give e-mail addresses or team:NAME, separated by commas"),

@@ -71,6 +71,7 @@ def up(
         settings = load_settings()
         if port == dagster_port:
             raise UsageError(f"--port and --dagster-port are both {port}; give each its own")
+        _require_url("--public-dagster-url", public_dagster_url)
         request = UpRequest(Address(host, port), Address(host, dagster_port, "--dagster-port"), public_dagster_url)
         _warn_if_open_to_others(settings, request.api)
         if not request.dagster.is_loopback:
@@ -132,6 +133,8 @@ def serve(
         from market_data_pipeline.services.signals import ends_on_stop
 
         settings = load_settings()
+        _require_url("--dagster-url", dagster_url)
+        _require_url("--public-dagster-url", public_dagster_url)
         address = Address(host, port)
         address.require_free()
         _warn_if_open_to_others(settings, address)
@@ -172,6 +175,14 @@ def _end(as_json: bool, **more: Any) -> None:
         from market_data_pipeline.cli.console import print_json
 
         print_json({"ok": True, **more})
+
+
+def _require_url(option: str, url: str | None) -> None:
+    from market_data_pipeline.core.errors import UsageError
+    from market_data_pipeline.core.urls import WRITE_URL, is_url
+
+    if url is not None and not is_url(url):
+        raise UsageError(f"{option} {url!r} cannot be used: {WRITE_URL}")
 
 
 def _warn_if_open_to_others(settings: "Settings", address: "Address") -> None:

@@ -18,6 +18,7 @@ from market_data_pipeline.components.scaffolding import KlineDatasetsScaffolder
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.source_names import SourceName
+from market_data_pipeline.core.urls import is_url
 from market_data_pipeline.defs.location import definitions_beside
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.settings import load as load_settings
@@ -122,7 +123,7 @@ class KlineDatasetsComponent(dg.Component, dg.Model, dg.Resolvable):
     @field_validator("exchange_url")
     @classmethod
     def _is_url(cls, url: str | None) -> str | None:
-        if url and not re.match(r"https?://[^\s/]+", url):
+        if url and not is_url(url):
             raise ValueError("give a URL, such as http://127.0.0.1:9000")
         return url
 

@@ -163,6 +163,7 @@ def test_loading_the_definitions_writes_nothing(store: Store, defined: Defined) 
         ({"pairs": ["BTC/USDT"], "source": "web"}, "source: Input should be 'auto', 'rest' or 'archive', not 'web'"),
         ({"pairs": ["BTC/USDT"], "owners": ["quants"]}, "owners: Value error, give e-mail addresses or team:NAME"),
         ({"pairs": ["BTC/USDT"], "exchange_url": "localhost"}, "exchange_url: Value error, give a URL"),
+        ({"pairs": ["BTC/USDT"], "exchange_url": "http://[::1"}, "exchange_url: Value error, give a URL"),
         pytest.param(
             {"pairs": ["BTC/USDT"], "data_dir": "~nosuch/klines"},
             "there is no such home folder; give an absolute path",

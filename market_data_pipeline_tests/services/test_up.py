@@ -314,6 +314,17 @@ def test_what_cannot_be_started_at_all_ends_it_with_the_last_lines_of_its_log(tm
     assert marked(tmp_path / "root") == []
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://127.0.0.1", "http://", "http://[::1", "http://host:99999"])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("serve", "--dagster-url"), ("serve", "--public-dagster-url"), ("up", "--public-dagster-url")],
+)
+def test_a_url_of_dagster_that_is_none_is_refused(tmp_path: Path, command: str, option: str, url: str) -> None:
+    refused = MarketData(tmp_path / "root", NOWHERE)(command, option, url)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == f"error: {option} {url!r} cannot be used: write http://HOST:PORT or https://HOST\n"
+
+
 def test_serving_to_others_without_a_token_is_warned_of(tmp_path: Path) -> None:
     run = MarketData(tmp_path / "root", NOWHERE, {"PYTHONPATH": str(CHECKOUT)})
     port = free_port()

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.text import one_line
+from market_data_pipeline.core.urls import is_url
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -112,7 +113,7 @@ def _endpoint() -> str | None:
 
 
 def _require_server(address: str, name: str) -> str:
-    if not _ENDPOINT.fullmatch(address):
+    if not (_ENDPOINT.fullmatch(address) and is_url(address)):
         raise UsageError(f"{name} is no address of a server; give https://host:port, and credentials apart from it")
     return address
 
