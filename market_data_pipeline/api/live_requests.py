@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from market_data_pipeline.api.context import Context
 from market_data_pipeline.api.models import Live, LiveDataset, LiveMany
 from market_data_pipeline.api.run_requests import name_of, universe_of
-from market_data_pipeline.app.live import find_or_create_dataset, mark
+from market_data_pipeline.app.live import mark
 from market_data_pipeline.app.market.live import go_live_many, mark_many
-from market_data_pipeline.app.targets import Target, open_datasets, target_of, targets_of
+from market_data_pipeline.app.targets import Target, find_or_create_dataset, open_datasets, target_of, targets_of
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.patterns import is_pattern
 from market_data_pipeline.instance.names import sensor_name

@@ -15,19 +15,17 @@ from typing import Protocol
 
 from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live_dagster import DagsterThread, load_due
-from market_data_pipeline.app.targets import Target
+from market_data_pipeline.app.targets import Target, find_or_create_dataset
 from market_data_pipeline.core.errors import MarketDataError, UsageError
-from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
-from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
+from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
-from market_data_pipeline.core.loading.resolve import new_dataset, resolve
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.instance.composition import live_market_of, opener_of, store_of
+from market_data_pipeline.instance.composition import live_market_of, store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.settings import Settings
@@ -108,41 +106,6 @@ def mark(settings: Settings, target: Target, *, live: bool) -> DatasetStore:
     if not live:
         storage_of(files.folder).remove(files.folder / layout.LIVE_ERROR_FILE)
     return files
-
-
-def find_or_create_dataset(
-    settings: Settings, target: Target, *, strict_pair: bool = False
-) -> tuple[Dataset, list[str]]:
-    """Find the target's dataset, or create one that begins today.
-
-    Args:
-        settings: the settings.
-        target: market, pair and the zone of a new dataset.
-        strict_pair: refuse a pair that the market does not list; otherwise BTC/USDT is taken, with a warning.
-
-    Returns:
-        The dataset, and the warnings, one line each.
-
-    Raises:
-        UsageError, StoreError, SourceError: it could not be created.
-    """
-    store = store_of(settings)
-    store.require_writable()
-    prepare_home(settings.home)
-    if known := store.find(target.market, target.pair):
-        return known, []
-    new, warnings = dataset_from_today(settings, target, strict_pair=strict_pair)
-    return store.create(new.market, new.pair, zone=new.zone, start=new.start).dataset, warnings
-
-
-def dataset_from_today(settings: Settings, target: Target, *, strict_pair: bool) -> tuple[Dataset, list[str]]:
-    """The dataset that `find_or_create_dataset` creates, which see. Nothing is written."""
-    resolved = resolve(opener_of(settings), target.market, target.pair, strict=strict_pair)
-    with closing(resolved.source) as source:
-        now_ms = source.now_ms()
-        today = Span(day_at(target.zone, now_ms).start_ms, now_ms)
-        new = new_dataset(resolved, zone=target.zone, window=today)
-    return new, [resolved.warning] if resolved.warning else []
 
 
 def follow(

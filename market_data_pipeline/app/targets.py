@@ -1,23 +1,28 @@
 """Which datasets a request is about.
 
-Belongs here: parsing the market, pair and zone of a request, with the settings as defaults, and opening the datasets.
+Belongs here: parsing the market, pair and zone of a request, with the settings as defaults, and opening the datasets,
+or creating one that begins today.
 Does not belong here: the use cases (the other modules of `app`).
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
-from market_data_pipeline.core.klines.days import Zone, parse_zone
+from market_data_pipeline.core.klines.days import Zone, day_at, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
+from market_data_pipeline.core.loading.resolve import new_dataset, resolve
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.protocol import StorePath
-from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.instance.composition import opener_of, store_of
+from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
 
 
@@ -145,6 +150,41 @@ def dataset_files_of(store: Store, targets: Sequence[Target]) -> list[StorePath]
     if files := store.dataset_files(first.market if first.named else None):
         return files
     raise nothing_stored(store, first)
+
+
+def find_or_create_dataset(
+    settings: Settings, target: Target, *, strict_pair: bool = False
+) -> tuple[Dataset, list[str]]:
+    """Find the target's dataset, or create one that begins today.
+
+    Args:
+        settings: the settings.
+        target: market, pair and the zone of a new dataset.
+        strict_pair: refuse a pair that the market does not list; otherwise BTC/USDT is taken, with a warning.
+
+    Returns:
+        The dataset, and the warnings, one line each.
+
+    Raises:
+        UsageError, StoreError, SourceError: it could not be created.
+    """
+    store = store_of(settings)
+    store.require_writable()
+    prepare_home(settings.home)
+    if known := store.find(target.market, target.pair):
+        return known, []
+    new, warnings = dataset_from_today(settings, target, strict_pair=strict_pair)
+    return store.create(new.market, new.pair, zone=new.zone, start=new.start).dataset, warnings
+
+
+def dataset_from_today(settings: Settings, target: Target, *, strict_pair: bool) -> tuple[Dataset, list[str]]:
+    """The dataset that `find_or_create_dataset` creates, which see. Nothing is written."""
+    resolved = resolve(opener_of(settings), target.market, target.pair, strict=strict_pair)
+    with closing(resolved.source) as source:
+        now_ms = source.now_ms()
+        today = Span(day_at(target.zone, now_ms).start_ms, now_ms)
+        new = new_dataset(resolved, zone=target.zone, window=today)
+    return new, [resolved.warning] if resolved.warning else []
 
 
 def nothing_stored(store: Store, target: Target) -> UsageError:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from market_data_pipeline.app.live import dataset_from_today, find_or_create_dataset, mark
-from market_data_pipeline.app.targets import Target
+from market_data_pipeline.app.live import mark
+from market_data_pipeline.app.targets import Target, dataset_from_today, find_or_create_dataset
 from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceUnavailable, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.instance.composition import store_of
