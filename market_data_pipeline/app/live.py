@@ -16,7 +16,7 @@ from typing import Protocol
 from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live_dagster import DagsterThread, load_due
 from market_data_pipeline.app.targets import Target, find_or_create_dataset
-from market_data_pipeline.core.errors import MarketDataError, UsageError
+from market_data_pipeline.core.errors import PASSING, MarketDataError, StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.dataset import Update
@@ -25,6 +25,7 @@ from market_data_pipeline.core.live.runs_due import DueDays, Reason
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.text import one_line
 from market_data_pipeline.instance.composition import live_market_of, store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.logs import log_to
@@ -79,6 +80,12 @@ class LiveReport:
         """True if the same may succeed later: whatever failed did so by the exchange, the network or the disk."""
         return self.passing >= self.errors.keys()
 
+    def refuse(self, name: str, why: str, *, may_pass: bool = False) -> None:
+        """Note a dataset that cannot be followed."""
+        self.warnings.append(f"{name} is not followed: {why}")
+        self.errors[name] = why
+        self.passing |= {name} if may_pass else set()
+
     def note(self, update: Update) -> None:
         """Count one update."""
         self.added += update.added
@@ -130,7 +137,7 @@ def follow(
         UsageError: other processes follow the requested datasets, or there is no such pair.
         StoreError, SourceError: no dataset could be followed.
     """
-    report = LiveReport()
+    report, failed = LiveReport(), None
     log_to(settings.logs)
     datasets = _requested(settings, request, report)
     with ExitStack() as stack:
@@ -138,13 +145,18 @@ def follow(
         for market in Market:
             if of_market := [dataset for dataset in datasets if dataset.market is market]:
                 markets.append(stack.enter_context(closing(live_market_of(settings, market, WHO))))
-                holders = markets[-1].follow(of_market)
+                try:
+                    holders = markets[-1].follow(of_market)
+                except (StoreError, OSError) as error:  # none of this market can be followed
+                    failed = failed or error
+                    report.refuse(f"{market}", one_line(str(error), 1000), may_pass=isinstance(error, PASSING))
+                    continue
                 report.warnings += [f"{name} is followed by {holder}" for name, holder in holders.items()]
-                report.warnings += [f"{name} is not followed: {why}" for name, why in markets[-1].trouble.items()]
-                report.errors |= markets[-1].trouble
+                for name, why in markets[-1].trouble.items():
+                    report.refuse(name, why)
         followed = [live for market in markets for live in market.followed]
         if not followed:
-            raise UsageError(f"{'; '.join(report.warnings)}; stop that first")
+            raise failed or UsageError(f"{'; '.join(report.warnings)}; stop that first")
         report.datasets = len(followed)
         if missing := [due for market in markets for due in market.due_days() if due.reason is Reason.MISSING]:
             on_start, on_day = on_load(missing)
@@ -165,15 +177,24 @@ def _requested(settings: Settings, request: LiveRequest, report: LiveReport) -> 
     """The dataset of the pair that the user named, else all that are marked live, else the default one.
 
     A market alone means those of the market. The default one is created if it is new.
+
+    Raises:
+        StoreError: a damaged one may be marked, and no other is. If another is, the damaged one is told in the report.
     """
     if request.datasets:
         return list(request.datasets)
     target = request.target
-    marked = [] if target.pair_named else [dataset for dataset in store_of(settings).datasets() if dataset.live]
-    if marked := [dataset for dataset in marked if not target.named or dataset.market is target.market]:
-        store_of(settings).require_writable()
-        prepare_home(settings.home)
-        return marked
+    if not target.pair_named:
+        store = store_of(settings)
+        marked, damaged = store.marked(target.market if target.named else None)
+        for name, error in damaged.items():
+            if not marked:  # it may be the one to follow, so that the default one does not take its place
+                raise error
+            report.refuse(name, str(error), may_pass=isinstance(error, PASSING))
+        if marked:
+            store.require_writable()
+            prepare_home(settings.home)
+            return marked
     dataset, warnings = find_or_create_dataset(settings, target, strict_pair=request.strict_pair)
     report.warnings += warnings
     return [dataset]

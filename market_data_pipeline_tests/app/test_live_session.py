@@ -1,4 +1,4 @@
-"""The threads of live mode: how the end of one ends the session, what Dagster gets, and when due days are loaded."""
+"""A session of live mode: what it follows if a dataset is odd, how the end of a thread ends it, what Dagster gets."""
 
 import re
 import threading
@@ -15,12 +15,14 @@ import yaml
 from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.live import LiveReport, LiveRequest, follow, mark
 from market_data_pipeline.app.live_dagster import DagsterThread
-from market_data_pipeline.app.targets import Target
+from market_data_pipeline.app.targets import Target, target_of
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.live import runs_due
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.composition import store_of
@@ -56,10 +58,10 @@ class Watching:
         self.troubles.append(trouble)
 
 
-def followed(settings: Settings, target: Target, watching: Watching) -> LiveReport:
+def followed(settings: Settings, target: Target, watching: Watching, **request: Any) -> LiveReport:
     return follow(
         settings,
-        LiveRequest(target),
+        LiveRequest(target, **request),
         stopped=threading.Event(),
         on_load=lambda _: (lambda *_: None, lambda _: None),
         watch=lambda *_: watching,
@@ -68,6 +70,57 @@ def followed(settings: Settings, target: Target, watching: Watching) -> LiveRepo
 
 def signs(settings: Settings, target: Target) -> list[str]:
     return [sign.detail for sign in check_health(settings, target) if sign.name == "live" and not sign.ok]
+
+
+def marked(settings: Settings, pair: str, market: Market = Market.SPOT) -> DatasetStore:
+    """A new dataset that is marked live."""
+    files = store_of(settings).create(market, pair, zone=parse_zone("UTC"), start=NOON.date())
+    files.mark_live(True)
+    return files
+
+
+def damage(files: DatasetStore) -> None:
+    (files.folder / "dataset.json").write_text("{", encoding="utf-8")
+
+
+def newest_ms(settings: Settings, files: DatasetStore) -> int | None:
+    """Of the klines on disk."""
+    return store_of(settings).open(files.dataset).newest_open_ms
+
+
+def test_a_damaged_dataset_is_told_and_the_others_are_followed(settings: Settings) -> None:
+    odd, other = marked(settings, "BTC/USDT"), marked(settings, "ETH/USDT")
+    damage(odd)
+    damage(marked(settings, "BTC/USDT", Market.FUTURES))  # of a market that is not named
+    report = followed(settings, target_of(settings, "spot"), Watching(None), minutes=1)
+    assert report.datasets == 1
+    assert newest_ms(settings, other) is not None
+    [(name, error)] = report.errors.items()
+    assert name == "binance/BTCUSDT"
+    assert f"{odd.folder / 'dataset.json'} is damaged" in error
+    assert report.warnings == [f"{name} is not followed: {error}"]
+    assert not report.may_pass
+
+
+def test_where_no_other_is_marked_the_default_dataset_does_not_take_the_place_of_a_damaged_one(
+    settings: Settings,
+) -> None:
+    damage(marked(settings, "ETH/USDT"))
+    with pytest.raises(StoreError, match=r"ETHUSDT.*dataset.json is damaged"):
+        followed(settings, target_of(settings), Watching(None), minutes=1)
+    assert [path.parent.parent.name for path in store_of(settings).dataset_files()] == ["ETHUSDT"]
+
+
+def test_a_market_of_which_nothing_can_be_followed_does_not_end_the_other(settings: Settings) -> None:
+    odd, other = marked(settings, "BTC/USDT"), marked(settings, "BTC/USDT", Market.FUTURES)
+    datasets = odd.dataset, other.dataset
+    damage(odd)
+    report = followed(settings, target_of(settings), Watching(None), minutes=1, datasets=datasets)
+    assert report.datasets == 1
+    assert newest_ms(settings, other) is not None
+    assert list(report.errors) == ["spot"]
+    with pytest.raises(StoreError, match="dataset.json is damaged"):
+        followed(settings, target_of(settings), Watching(None), minutes=1, datasets=datasets[:1])
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug\nin two lines"), SystemExit(3)])

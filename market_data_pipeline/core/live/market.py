@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from functools import cache, partial
 
 from market_data_pipeline.core.counting.counts import LIVE_KLINES, LIVE_TICK, LIVE_UPDATES
-from market_data_pipeline.core.errors import Banned, BudgetUnavailable, MarketDataError, SourceUnavailable, StoreError
+from market_data_pipeline.core.errors import Banned, BudgetUnavailable, MarketDataError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
@@ -30,7 +30,6 @@ from market_data_pipeline.core.live.storing import Storing, failed
 from market_data_pipeline.core.sources.opening import LIVE_CONNECTIONS, LiveSources
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store import layout
-from market_data_pipeline.core.store.dataset_file import read_dataset
 from market_data_pipeline.core.store.journal.segments import Owner
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.places import storage_of
@@ -87,16 +86,14 @@ class LiveMarket:
         return list(self._followed.values())
 
     def marked(self) -> list[Dataset]:
-        """The market's datasets whose `dataset.json` says live; a damaged one is logged."""
-        found = []
-        for path in self._store.dataset_files(self.market):
-            try:
-                dataset = read_dataset(path)
-            except StoreError as error:
-                _log.warning("%s", error)
-                continue
-            if dataset.live:
-                found.append(dataset)
+        """The market's datasets whose `dataset.json` says live; a damaged one is logged.
+
+        Raises:
+            StoreUnavailable, OSError: a bucket is away.
+        """
+        found, damaged = self._store.marked(self.market)
+        for error in damaged.values():
+            _log.warning("%s", error)
         return found
 
     def follow(self, datasets: Iterable[Dataset]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import date
 
-from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Zone
 from market_data_pipeline.core.klines.pair import require_same
@@ -84,6 +84,34 @@ class Store:
             StoreError: a `dataset.json` is damaged, or in the folder of another dataset.
         """
         yield from self.read_each(self.dataset_files(market))
+
+    def marked(self, market: Market | None = None) -> tuple[list[Dataset], dict[str, StoreError]]:
+        """The datasets under the root, or of a market, that are marked live, by market and pair.
+
+        Returns:
+            Them, and the error of each `dataset.json` that cannot be read, by `exchange_id/PAIR_TOKEN`: whether such a
+            dataset is marked is not known.
+
+        Raises:
+            StoreUnavailable, OSError: a bucket is away.
+        """
+
+        def tried(path: StorePath) -> Dataset | StoreError:
+            try:
+                return self.read(path)
+            except StoreError as error:
+                # That is so for all, each of which would wait for it.
+                if isinstance(error, StoreUnavailable) and self._files.is_conditional:
+                    raise
+                return error
+
+        paths, marked, damaged = self.dataset_files(market), list[Dataset](), dict[str, StoreError]()
+        for path, found in zip(paths, in_order(tried, paths, threads=self.most_at_once), strict=True):
+            if isinstance(found, StoreError):
+                damaged["/".join(layout.owner_of(path))] = found
+            elif found.live:
+                marked.append(found)
+        return marked, damaged
 
     def read_each(self, paths: Iterable[StorePath]) -> Iterator[Dataset]:
         """As `read`, of several: some at once where reading waits for a network."""

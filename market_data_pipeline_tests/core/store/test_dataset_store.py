@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterable
 from datetime import date
@@ -673,6 +674,39 @@ def test_the_datasets_of_a_root_are_the_dataset_files_under_it(root, store):
     assert [dataset.name for dataset in store.datasets()] == ["spot BTC/USDT", "spot ETH/USDT", "futures BTC/USDT"]
     assert (root / "binanceusdm" / "BTCUSDT" / "1m" / "dataset.json").exists()
     assert store.find(Market.FUTURES, "ETH/USDT") is None
+
+
+def test_the_marked_datasets_are_found_beside_damaged_ones(root, store):
+    made = [store.create(Market.SPOT, f"{base}/USDT", zone=UTC_ZONE, start=FIRST) for base in ("BTC", "ETH", "XRP")]
+    other = store.create(Market.FUTURES, "BTC/USDT", zone=UTC_ZONE, start=FIRST)
+    for files in (made[0], made[2], other):
+        files.mark_live(True)
+    copied = root / "binance" / "NEARUSDT" / "1m" / "dataset.json"
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes((made[2].folder / "dataset.json").read_bytes())
+    (made[0].folder / "dataset.json").write_text("{")
+    found, damaged = store.marked()
+    assert [dataset.name for dataset in found] == ["spot XRP/USDT", "futures BTC/USDT"]
+    assert list(damaged) == ["binance/BTCUSDT", "binance/NEARUSDT"]
+    assert "is damaged" in str(damaged["binance/BTCUSDT"])
+    assert "says it is spot XRP/USDT" in str(damaged["binance/NEARUSDT"])
+    assert store.marked(Market.FUTURES) == ([other.dataset], {})
+
+
+def test_the_marks_of_a_bucket_are_read_several_at_once(proxy):
+    """Each answer is held until another one is, which never comes where one is asked for after the other."""
+    store, both = Store(in_bucket()), threading.Barrier(2)
+    for base in ("BTC", "ETH"):
+        store.create(Market.SPOT, f"{base}/USDT", zone=UTC_ZONE, start=FIRST).mark_live(True)
+
+    def held(request: Request) -> bool:
+        if request.method == "GET" and request.key.endswith("dataset.json"):
+            both.wait(10)
+        return False
+
+    proxy.loses = held
+    found, damaged = store.marked()
+    assert ([dataset.pair for dataset in found], damaged) == (["BTC/USDT", "ETH/USDT"], {})
 
 
 def test_a_dataset_is_found_as_it_was_left(store, dataset_store):

@@ -192,6 +192,15 @@ def test_a_snapshot_that_cannot_be_read_now_is_not_taken_for_damaged(root: Any, 
 
 
 @pytest.mark.usefixtures("_impatient")
+def test_a_bucket_that_goes_away_is_no_damage_of_its_datasets(root: Any, proxy: ObjectsProxy) -> None:
+    store = Store(root)
+    store.create(Market.SPOT, "BTC/USDT", zone=UTC_ZONE, start=date(2024, 3, 1)).mark_live(True)
+    proxy.loses = lambda request: request.method == "GET" and request.key.endswith("dataset.json")
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        store.marked()
+
+
+@pytest.mark.usefixtures("_impatient")
 def test_a_load_asks_again_at_once(root: Any, proxy: ObjectsProxy) -> None:
     (root / "file").write_bytes(CONTENT)
     proxy.loses = lambda _: True
