@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from market_data_pipeline.app.backfill import OnDay, OnStart
-from market_data_pipeline.app.live_dagster import DagsterThread, load_due
+from market_data_pipeline.app.live_dagster import DagsterThread, load_missing
 from market_data_pipeline.app.targets import Target, find_or_create_dataset
 from market_data_pipeline.core.errors import PASSING, MarketDataError, StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
@@ -159,10 +159,7 @@ def follow(
             raise failed or UsageError(f"{'; '.join(report.warnings)}; stop that first")
         report.datasets = len(followed)
         if missing := [due for market in markets for due in market.due_days() if due.reason is Reason.MISSING]:
-            on_start, on_day = on_load(missing)
-            for due in missing:
-                report.warnings += load_due(settings, due, on_start, on_day)
-                due.store.refresh()
+            report.warnings += load_missing(settings, missing, *on_load(missing), is_all=len(missing) == len(followed))
         watcher = watch([live.store.dataset for live in followed], report.warnings)
         ended = _Ended(report, watcher, stopped)
         with DagsterThread(settings, watcher.on_trouble, partial(ended.by, "the thread for Dagster")) as dagster:

@@ -1,7 +1,7 @@
 """Events and runs of foreground live mode in Dagster, in a thread of their own, so that no tick waits for Dagster.
 
-Belongs here: that thread, and its queue of tasks. Does not belong here: ticks (`app.live`), which events an update gets
-(`defs.live_events`), which days are due (`core.live.runs_due`).
+Belongs here: that thread, its queue of tasks, and the loads before the first minute. Does not belong here: ticks
+(`app.live`), which events an update gets (`defs.live_events`), which days are due (`core.live.runs_due`).
 """
 
 import logging
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Self
 
 from market_data_pipeline.app.backfill import BackfillRequest, OnDay, OnStart, backfill
 from market_data_pipeline.app.targets import Target
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import SourceUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.runs_due import DueDays, Pauses
+from market_data_pipeline.core.text import count_text, told_of
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LONGEST_JOIN_S = 20.0
+# One exchange that does not answer may be the archive, about one pair. Each more of them keeps live mode from its first
+# minute for as long as requests are retried.
+_MOST_UNAVAILABLE = 3
 
 
 def load_due(settings: Settings, due: DueDays, on_start: OnStart, on_day: OnDay) -> list[str]:
@@ -57,6 +61,43 @@ def load_due(settings: Settings, due: DueDays, on_start: OnStart, on_day: OnDay)
         return [str(error)]
     failed = [f"{dataset.name} {day}: {reason}" for day, reason in report.failed]
     return [*failed, *([f"{dataset.name}: {report.error}"] if report.error else [])]
+
+
+def load_missing(
+    settings: Settings, missing: Sequence[DueDays], on_start: OnStart, on_day: OnDay, *, is_all: bool
+) -> list[str]:
+    """Load what live mode misses before its first minute. What fails is due again in each minute.
+
+    Args:
+        settings: the settings.
+        missing: the days, at most one range of them for each dataset.
+        on_start: see `load_due`.
+        on_day: see `load_due`.
+        is_all: whether there is no other dataset that live mode follows.
+
+    Returns:
+        What failed, one line each.
+
+    Raises:
+        Exception: the first error, if `is_all` and each load raised one.
+    """
+    said, errors = list[str](), list[Exception]()
+    for at, due in enumerate(missing):
+        if sum(isinstance(error, SourceUnavailable) for error in errors) == _MOST_UNAVAILABLE:
+            left = len(missing) - at
+            are = "is" if left == 1 else "are"
+            said.append(f"{count_text(left, 'more dataset')} {are} loaded after the first minute, not before it")
+            break
+        try:
+            said += load_due(settings, due, on_start, on_day)
+            due.store.refresh()
+        except Exception as error:  # as in the thread: the other datasets go on
+            _log.exception("%s could not be loaded before the first minute", due.store.dataset.name)
+            said.append(told_of(due.store.dataset.name, _said_of(error)))
+            errors.append(error)
+    if is_all and len(errors) == len(missing):
+        raise errors[0]
+    return said
 
 
 def _said_of(error: Exception) -> str:

@@ -16,7 +16,7 @@ from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.live import LiveReport, LiveRequest, follow, mark
 from market_data_pipeline.app.live_dagster import DagsterThread
 from market_data_pipeline.app.targets import Target, target_of
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import SourceUnavailable, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.live import runs_due
@@ -121,6 +121,34 @@ def test_a_market_of_which_nothing_can_be_followed_does_not_end_the_other(settin
     assert list(report.errors) == ["spot"]
     with pytest.raises(StoreError, match="dataset.json is damaged"):
         followed(settings, target_of(settings), Watching(None), minutes=1, datasets=datasets[:1])
+
+
+def test_days_that_cannot_be_loaded_keep_no_other_dataset_from_its_klines(
+    running: RunningExchange, settings: Settings
+) -> None:
+    odd, other = marked(settings, "BTC/USDT"), marked(settings, "ETH/USDT")
+    running.exchange.hooks.append(lambda request: "451" if request.params.get("symbol") == "BTCUSDT" else None)
+    report = followed(settings, target_of(settings), Watching(None), minutes=1)
+    assert report.datasets == 2
+    assert newest_ms(settings, other) is not None
+    assert newest_ms(settings, odd) is None
+    [warning] = report.warnings
+    assert "HTTP 451" in warning
+    assert warning.startswith("spot BTC/USDT: ")
+    with pytest.raises(SourceUnavailable, match="HTTP 451"):
+        followed(settings, target_of(settings, "spot", "BTC/USDT"), Watching(None), minutes=1)
+
+
+def test_an_exchange_that_does_not_answer_keeps_live_mode_from_its_first_minute_for_three_loads(
+    running: RunningExchange, settings: Settings
+) -> None:
+    names = {marked(settings, f"{base}/USDT").dataset.name for base in ("BNB", "BTC", "ETH", "NEAR")}
+    running.exchange.hooks.append(lambda request: "451" if "symbol" in request.params else None)
+    report = followed(settings, target_of(settings), Watching(None), minutes=1)
+    assert report.datasets == 4
+    *told, left = report.warnings
+    assert len({warning.partition(":")[0] for warning in told} & names) == len(told) == 3
+    assert left == "1 more dataset is loaded after the first minute, not before it"
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug\nin two lines"), SystemExit(3)])
