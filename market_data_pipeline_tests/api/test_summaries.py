@@ -225,6 +225,20 @@ def test_klines_in_the_journal_count_without_reading_the_dataset_again(root: Pat
     journal.close()
 
 
+def test_a_journal_that_cannot_be_read_is_no_change_and_one_that_cannot_be_listed_hides_the_newest_klines(
+    root: Path, truth: list[Known | Unreadable]
+) -> None:
+    catalog, journal = CountingCatalog(root), market_journal(root, Market.SPOT)
+    summaries = Summaries(catalog, KeptFile(None, root))
+    with refused(journal, "names"):
+        assert {type(one) for one in read(summaries)} == {Unreadable}
+    wait_until(partial(is_known, summaries, truth))
+    (journal / "1-a.journal").mkdir(parents=True)
+    catalog.read = 0
+    assert read(summaries) == truth
+    assert catalog.read == 0
+
+
 def test_a_server_that_ends_keeps_what_it_has_read_and_reads_no_more(root: Path) -> None:
     catalog, file = CountingCatalog(root, slow_s=0.05), KeptFile(root.with_name("kept.json"), root)
     summaries = Summaries(catalog, file)

@@ -18,10 +18,11 @@ from market_data_pipeline.core.klines.pair import require_same
 from market_data_pipeline.core.live.freshness import since_ms
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.store.journal.segments import last_journaled_ms
+from market_data_pipeline.core.store.journal.segments import last_journaled_ms, newest_journaled
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import StorePath, Version
 
@@ -83,6 +84,36 @@ def stamps_of(watched: Sequence[StorePath]) -> Stamps:
     with suppress(StoreError):  # reading the dataset says so
         journaled_ms = last_journaled_ms(watched[0].parent)
     return Stamps(tuple(storage_of(path).version(path) for path in watched), journaled_ms)
+
+
+def stamps_of_each(paths: Sequence[StorePath]) -> list[Stamps | None]:
+    """As `stamps_of`, of the datasets with these `dataset.json`; None for one that the disk or bucket refuses now.
+
+    Each journal is read once. Several datasets are looked at at once where each request waits for a network.
+    """
+    newest = {journal: _newest(journal) for journal in {layout.journal_folder(path.parent) for path in paths}}
+
+    def stamps(path: StorePath) -> Stamps | None:
+        journaled = newest[layout.journal_folder(path.parent)]
+        if journaled is None:
+            return None
+        try:
+            versions = tuple(storage_of(each).version(each) for each in watched_of(path))
+        except OSError:
+            return None
+        return Stamps(versions, journaled.get(path.parent.parent.name) or None)
+
+    return list(in_order(stamps, paths, threads=storage_of(paths[0]).most_at_once)) if paths else []
+
+
+def _newest(journal: StorePath) -> Mapping[str, int] | None:
+    """What a journal has of each dataset, as `stamps_of` takes it; None if its folder cannot be listed now."""
+    try:
+        return newest_journaled(journal)
+    except StoreError:
+        return {}
+    except OSError:
+        return None
 
 
 def are_settled(stamps: Stamps) -> bool:

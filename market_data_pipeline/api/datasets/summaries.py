@@ -13,12 +13,20 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 
-from market_data_pipeline.api.datasets.catalog import Catalog, DatasetView, Stamps, are_settled, stamps_of, watched_of
+from market_data_pipeline.api.datasets.catalog import (
+    Catalog,
+    DatasetView,
+    Stamps,
+    are_settled,
+    stamps_of,
+    stamps_of_each,
+    watched_of,
+)
 from market_data_pipeline.api.datasets.kept import KeptFile, Remembered, Summary, name_of, noted_of
 from market_data_pipeline.api.datasets.months import is_any_requested, missing_days, months_of
 from market_data_pipeline.core.errors import PASSING, MarketDataError
@@ -58,14 +66,13 @@ class Known:
 class _Kept:
     """The last reading of a dataset, `today` the day that was current then.
 
-    `stamps` are those of `watched` before it. None if they do not show the next change: they were too new, or the disk
-    or bucket refused something, which it may give again without any change.
+    `stamps` are those before it. None if they do not show the next change: they were too new, or the disk or bucket
+    refused something, which it may give again without any change.
     """
 
     dataset: Dataset | None = None
     summary: Summary | None = None
     problem: str = ""
-    watched: tuple[StorePath, ...] = ()
     stamps: Stamps | None = None
     today: date | None = None
 
@@ -118,8 +125,9 @@ class Summaries:
         """
         with self.paused():
             paths, todays = self._catalog.store.dataset_files(market), dict[str, date]()
-            self._remember(paths)
-            due = [path for path in paths if self._is_due(path, todays)]
+            found = dict(zip(paths, stamps_of_each(paths), strict=True))
+            self._remember(found)
+            due = [path for path, stamps in found.items() if self._is_due(path, stamps, todays)]
         if due:
             self._read_soon(due)
         with self.paused():
@@ -139,9 +147,9 @@ class Summaries:
                 self._pages -= 1
                 self._condition.notify_all()
 
-    def _is_due(self, path: StorePath, todays: dict[str, date]) -> bool:
+    def _is_due(self, path: StorePath, stamps: Stamps | None, todays: dict[str, date]) -> bool:
         kept = self._kept.get(path)
-        if kept is None or kept.stamps is None or (stamps := _stamps_now(kept.watched)) is None:
+        if kept is None or kept.stamps is None or stamps is None:
             return True
         now = kept
         if kept.stamps != stamps:
@@ -179,21 +187,19 @@ class Summaries:
             kept = _Kept(problem=" ".join(str(error).split()))
         return self._kept.setdefault(path, kept)
 
-    def _remember(self, paths: Iterable[StorePath]) -> None:
+    def _remember(self, stamps_now: Mapping[StorePath, Stamps | None]) -> None:
         """Take the numbers of datasets not read yet from the file. They count if nothing has changed since."""
         with self._remembering:
             if self._remembered is None:
                 self._remembered = self._file.read()
-            for path in paths if self._remembered else ():
+            for path, stamps in stamps_now.items() if self._remembered else ():
                 if path in self._kept or (found := self._remembered.pop(name_of(path), None)) is None:
                     continue
-                watched = watched_of(path)
-                stamps = _stamps_now(watched)
                 relied_on = stamps if stamps and noted_of(stamps) == found.noted else None
                 with suppress(MarketDataError, OSError):
                     dataset = self._catalog.store.read(path)
                     summary = found.summary(dataset, path.parent)
-                    self._kept.setdefault(path, _Kept(dataset, summary, "", watched, relied_on, found.today))
+                    self._kept.setdefault(path, _Kept(dataset, summary, "", relied_on, found.today))
 
     # --- in the background
 
@@ -246,30 +252,22 @@ class Summaries:
                 yield name_of(path), Remembered.of(kept.summary, kept.stamps, kept.today)
 
     def _read(self, path: StorePath) -> _Kept:
-        watched, relied_on = watched_of(path), None
+        relied_on = None
         try:
-            stamps = stamps_of(watched)
+            stamps = stamps_of(watched_of(path))
             relied_on = stamps if are_settled(stamps) else None
             view = self._catalog.view(path)
             today = self._today(view.dataset)
-            return _Kept(view.dataset, _summary(view, today, stamps), "", watched, relied_on, today)
+            return _Kept(view.dataset, _summary(view, today, stamps), "", relied_on, today)
         except (MarketDataError, OSError) as error:
             relied_on = None if isinstance(error, PASSING) else relied_on
-            return _Kept(problem=" ".join(str(error).split()), watched=watched, stamps=relied_on)
+            return _Kept(problem=" ".join(str(error).split()), stamps=relied_on)
         except Exception as error:
             _log.exception("%s cannot be read", path)
-            return _Kept(problem=f"{type(error).__name__}, see the server's log", watched=watched, stamps=relied_on)
+            return _Kept(problem=f"{type(error).__name__}, see the server's log", stamps=relied_on)
 
     def _today(self, dataset: Dataset) -> date:
         return day_at(dataset.zone, round(self._clock() * 1000)).date
-
-
-def _stamps_now(watched: Sequence[StorePath]) -> Stamps | None:
-    """As `stamps_of`; None if the disk or bucket refuses it: one such dataset must not keep the others off a page."""
-    try:
-        return stamps_of(watched)
-    except OSError:
-        return None
 
 
 def _summary(view: DatasetView, today: date, stamps: Stamps) -> Summary:

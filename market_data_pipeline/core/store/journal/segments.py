@@ -182,6 +182,19 @@ def last_journaled_ms(folder: StorePath) -> int | None:
     return max(times, default=0) or None
 
 
+def newest_journaled(journal: StorePath) -> dict[str, int]:
+    """As `last_journaled_ms`, of all datasets that this journal of a market has klines of, by token.
+
+    Raises:
+        StoreError: a segment cannot be read.
+    """
+    newest = dict[str, int]()
+    for path in _present(journal):
+        for token, open_ms in read_segment(path).newest.items():
+            newest[token] = max(open_ms, newest.get(token, 0))
+    return newest
+
+
 def by_time(pieces: Iterable[Bits]) -> pa.Table:
     """The rows as klines by time; of several of one minute the last one."""
     found = list(pieces)
