@@ -213,9 +213,10 @@ def _load(
     config = KlinesConfig(**context.op_execution_context.op_config)
     log_to(tools.logs)
     done = Summary()
+    again = tools.caller.load is None or config.refetch
     with (
         _planned(dataset, sorted(context.partition_keys), config, tools) as load,
-        DayRecorder(context, context.asset_key, load.store.chunk_path) as recorder,
+        DayRecorder(context, context.asset_key, load.store.chunk_path, again=again) as recorder,
     ):
         for result in load_days(load, row_group_rows=config.chunk_size):
             if result.entry and result.klines is not None:

@@ -76,7 +76,7 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
         with closing(messages):
             for request, message in messages:
                 if request not in recorders:
-                    recorders[request] = _Recorder(context, tools)
+                    recorders[request] = _Recorder(context, tools, again=config.refetch)
                 if isinstance(message, DayResult):
                     done.note(message)
                 if problem := recorders[request].note(message):
@@ -107,8 +107,8 @@ def load_job() -> None:
 class _Recorder:
     """Records in Dagster what is told about one dataset: its days, its manifest, and the checks of its new days."""
 
-    def __init__(self, context: dg.OpExecutionContext, tools: Tools) -> None:
-        self._context, self._tools = context, tools
+    def __init__(self, context: dg.OpExecutionContext, tools: Tools, *, again: bool) -> None:
+        self._context, self._tools, self._again = context, tools, again
         self._dataset: Dataset | None = None
         self._days: DayRecorder | None = None
         self._recorded: set[str] = set()
@@ -121,7 +121,7 @@ class _Recorder:
                 folder = self._tools.store.folder(dataset.market, dataset.pair)
                 self._dataset, self._recorded = dataset, recorded_days(self._context.instance, dataset)
                 path_of = partial(layout.chunk_path, folder, dataset)
-                self._days = DayRecorder(self._context, asset_key(dataset, KLINES), path_of)
+                self._days = DayRecorder(self._context, asset_key(dataset, KLINES), path_of, again=self._again)
             case DayResult(outcome=outcome):
                 if self._days and not (outcome is not Outcome.LOADED and message.day.key in self._recorded):
                     self._days.note(message)

@@ -34,6 +34,8 @@ class DayRecorder:
         context: dg.AssetExecutionContext | dg.OpExecutionContext,
         key: dg.AssetKey,
         path_of: Callable[[Day], StorePath],
+        *,
+        again: bool = True,
     ) -> None:
         """Log nothing yet.
 
@@ -41,10 +43,13 @@ class DayRecorder:
             context: of the run that loads the days.
             key: the asset that the days are partitions of.
             path_of: gives where the chunk of a day is.
+            again: log also days that Dagster had with the same chunk before the run began, as whoever materializes a
+                partition asks for. A load that was planned before its run began, and asks for klines, does not.
         """
         self._context = context
         self._key = key
         self._path_of = path_of
+        self._again = again
         self._finished: list[DayResult] = []
         self._failed: list[DayResult] = []
         self._due_s = time.monotonic() + _INTERVAL_S
@@ -91,11 +96,11 @@ class DayRecorder:
         finished, self._finished = self._finished, []
         pause_s = _INTERVAL_S
         try:
-            entries = {result.day.key: result.entry for result in finished}
             made = [self._materialization(result) for result in finished]
             # While this process was cut off, another one may have loaded its days; and of a batch whose answer was
             # lost nobody knows whether it is stored.
-            record(self._context, made, lambda day, text: tells_of_chunk(text, entries[day]))
+            entries = {result.day.key: result.entry for result in finished}
+            record(self._context, made, lambda day, text: tells_of_chunk(text, entries[day]), again=self._again)
         except REFUSALS as error:
             if is_last:
                 raise

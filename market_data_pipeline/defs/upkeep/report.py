@@ -103,7 +103,7 @@ def _refusal_named() -> Iterator[None]:
 
 def _record(context: dg.OpExecutionContext, found: Compared, files: DatasetStore) -> None:
     dataset = files.dataset
-    with DayRecorder(context, asset_key(dataset, KLINES), files.chunk_path) as recorder:
+    with DayRecorder(context, asset_key(dataset, KLINES), files.chunk_path, again=False) as recorder:
         for entry in found.untold:
             recorder.note(DayResult(dataset.day(entry.day), Outcome.UNCHANGED, entry))
     if found.manifest:

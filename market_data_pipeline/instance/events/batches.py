@@ -29,7 +29,7 @@ from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqlEventLogStorage
 
 from market_data_pipeline.instance.events.interrupts import uninterrupted
-from market_data_pipeline.instance.events.recorded import recorded_meanwhile
+from market_data_pipeline.instance.events.recorded import recorded_for
 
 ALREADY_RECORDED: Mapping[str, bool] = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 """Metadata for the result of an asset that logged a materialization for each of its partitions itself.
@@ -50,6 +50,8 @@ def record(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
     made: Sequence[dg.AssetMaterialization],
     is_told: Callable[[str, str], bool] = lambda _day, _text: False,
+    *,
+    again: bool = True,
 ) -> None:
     """Store materializations of days of one asset, with one commit if the storage is one of this project.
 
@@ -61,6 +63,7 @@ def record(
         made: the materializations.
         is_told: called with a day that was stored since the run began, and its event; where it is True the day is left
             out. With Postgres nobody else stores days of the asset between this question and the commit.
+        again: False calls it also with days that were stored before.
 
     Raises:
         REFUSALS: none is stored; or, with a storage of Dagster's own, not all of them.
@@ -70,7 +73,7 @@ def record(
     key, days = made[0].asset_key, [str(each.partition) for each in made]
 
     def untold(index: sa.Connection) -> list[EventLogEntry]:
-        told = recorded_meanwhile(index, key, days, context.run)
+        told = recorded_for(index, key, days, context.run, again=again)
         left = [each for day, each in zip(days, made, strict=True) if not (day in told and is_told(day, told[day]))]
         return _events(context, left)
 

@@ -20,6 +20,15 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 _KEYS_TOGETHER = 500
 _MATERIALIZED, _OBSERVED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_OBSERVATION.value
+_OF_BEGINNING = [
+    each.value
+    for each in (
+        DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+        DagsterEventType.RUN_ENQUEUED,
+        DagsterEventType.RUN_STARTING,
+        DagsterEventType.RUN_START,
+    )
+]
 
 
 def recorded_texts(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
@@ -55,29 +64,37 @@ def is_in_home(instance: dg.DagsterInstance) -> bool:
     return Path(storage.path_for_shard(INDEX_SHARD_NAME)).is_relative_to(instance.root_directory)
 
 
-def recorded_meanwhile(
-    index: sa.Connection, key: dg.AssetKey, days: Collection[str], run: dg.DagsterRun
+def recorded_for(
+    index: sa.Connection, key: dg.AssetKey, days: Collection[str], run: dg.DagsterRun, *, again: bool
 ) -> dict[str, str]:
-    """Days that were materialized since the run began, each with the JSON of the last such materialization.
+    """Days that a run need not record if they are the same, each with the JSON of the last materialization.
 
-    For a run of a backfill of Dagster those of the run itself alone: the backfill waits for days of its own runs.
+    Those that were materialized since the run began; whenever that was, if no event of its beginning is stored, as
+    Dagster loses those that its database refuses. For a run of a backfill of Dagster those of the run itself alone:
+    the backfill waits for days of its own runs.
 
     Args:
         index: the database with the events of all runs.
         key: the asset.
         days: looked for from the first of them to the last.
         run: the run, which has begun.
+        again: whether the run records also what was recorded before it began.
     """
     if not days:
         return {}
     table = SqlEventLogStorageTable.c
-    began = sa.select(sa.func.min(table.id)).where(table.run_id == run.run_id).scalar_subquery()
+    began = (
+        sa.select(sa.func.coalesce(sa.func.min(table.id), 0))
+        .where(table.run_id == run.run_id, table.dagster_event_type.in_(_OF_BEGINNING))
+        .scalar_subquery()
+    )
     query = sa.select(table.partition, table.event).where(
         table.asset_key == key.to_string(),
         table.dagster_event_type == _MATERIALIZED,
         table.partition.between(min(days), max(days)),
-        table.id > began,
     )
+    if again:
+        query = query.where(table.id > began)
     if BACKFILL_ID_TAG in run.tags:
         query = query.where(table.run_id == run.run_id)
     return {day: text for day, text in index.execute(query.order_by(table.id))}
