@@ -20,6 +20,7 @@ class Places:
     def __init__(self, root: Path) -> None:
         self.first, self.second = root / "first", root / "second"
         self.warnings: list[str] = []
+        self.now_s = NOW_S
 
     @property
     def path(self) -> Path:
@@ -32,7 +33,7 @@ class Places:
             folders=folders or (self.first, self.second),
             lost=lambda: Budget(LOST.minute, LOST.used, LOST.closed_until_s),
             warn=self.warnings.append,
-            clock_s=lambda: NOW_S,
+            clock_s=lambda: self.now_s,
         )
 
     def opened(self, *folders: Path) -> BudgetFile:
@@ -56,6 +57,11 @@ def spend(budget: BudgetFile, minute: int, used: int, closed_until_s: float = 0.
     with budget.changing() as found:
         assert found.now_s == NOW_S
         found.minute, found.used, found.closed_until_s = minute, used, closed_until_s
+
+
+def spent_by(budget: BudgetFile, used: int) -> None:
+    with budget.changing() as found:
+        found.minute, found.used = 5, used
 
 
 def test_what_one_process_spends_another_sees(places: Places) -> None:
@@ -149,6 +155,38 @@ def test_what_cannot_be_written_any_more_is_kept_in_the_next_folder_and_said(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("has_second", [True, False])
+def test_after_a_minute_the_best_place_is_used_again_by_those_who_left_it(places: Places, has_second: bool) -> None:
+    folders = (places.first, places.second) if has_second else (places.first,)
+    budget = places.opened(*folders)
+    places.path.unlink()
+    places.path.mkdir()
+    spend(budget, 5, 41, 1300.0)
+    places.path.rmdir()
+    spend(places.opened(), 5, 10)
+    places.now_s += 59
+    with budget.changing() as found:
+        assert (found.used, found.closed_until_s) == (41, 1300.0)
+    places.now_s += 1
+    with budget.changing() as found:
+        # What nobody else can see is added; what is counted in another folder is there for those who use it.
+        assert (found.used, found.closed_until_s) == (10 if has_second else 51, 1300.0)
+        found.used = 60
+    with places.opened().changing() as found:
+        assert (found.used, found.closed_until_s) == (60, 1300.0)
+    assert len(places.warnings) == 1
+
+
+def test_a_place_that_stays_bad_is_said_once(places: Places) -> None:
+    places.path.mkdir(parents=True)
+    budget = places.opened()
+    for number in range(5):
+        spent_by(budget, number)
+        places.now_s += 60
+    assert budget.look().used == 4
+    assert len(places.warnings) == 1
+
+
 def test_a_pipe_in_its_place_is_not_waited_for(places: Places) -> None:
     budget = places.opened()
     places.path.unlink()

@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from pydantic import TypeAdapter
 from market_data_pipeline.core.sources.budgets.budget import Budget
 
 _FILE_BYTES, _MOST_BYTES = 160, 4096
+# A disk that was full and a process that had too many files open recover; others still share the best place then.
+_AGAIN_S = 60
 _log = logging.getLogger(__name__)
 
 
@@ -31,7 +33,7 @@ class BudgetFile:
     """The budget of one host and market, shared with other processes through a file. Threads may share it.
 
     Until `open` the file is used only if it exists; else the budget is kept in this process. It is kept there, too, if
-    no folder takes the file.
+    no folder takes the file. After a minute in a worse place the best one is tried again.
     """
 
     patience_s = 0.0
@@ -55,7 +57,9 @@ class BudgetFile:
             warn: called with one line if a folder cannot be written.
             clock_s: this machine's clock, in seconds.
         """
-        self._places = [folder / f"{name}.json" for folder in folders]
+        self._all = [folder / f"{name}.json" for folder in folders]
+        self._places = list(self._all)
+        self._left_s, self._told = 0.0, set[Path]()
         self._lost, self._warn, self._clock_s = lost, warn, clock_s
         self._threads = threading.Lock()
         self._own = Budget.unspent()
@@ -96,6 +100,8 @@ class BudgetFile:
     def _begin(self) -> tuple[FileLock | None, Budget, Budget | None]:
         """The lock, which is held, the budget, and what of it is on disk; no lock if the budget is kept here."""
         while True:
+            if len(self._places) < len(self._all) and abs(self._clock_s() - self._left_s) >= _AGAIN_S:
+                self._return()
             if self._lock is None and self._is_open:
                 self._enter()
             if self._lock is None:
@@ -128,9 +134,19 @@ class BudgetFile:
             else:
                 self._lock, self._own = lock, Budget.unspent()
 
+    def _return(self) -> None:
+        """Leave the present place for the best one; until when no request may be sent is known there, too, then."""
+        if self._lock is not None:
+            with suppress(OSError):
+                self._own.closed_until_s = (self._read() or self._lost()).closed_until_s
+        self._places, self._lock = list(self._all), None
+
     def _leave(self, error: OSError) -> None:
-        """Use the present place no more, and say why."""
-        path, self._lock = self._places.pop(0), None
+        """Use the present place no more for a minute, and say why, the first time."""
+        path, self._lock, self._left_s = self._places.pop(0), None, self._clock_s()
+        if path in self._told:
+            return
+        self._told.add(path)
         instead = f"it is kept in {self._places[0].parent}" if self._places else "this process counts by itself"
         warning = f"the request weight cannot be kept in {path.parent} ({error.strerror or error}); {instead}"
         _log.warning("%s", warning)
