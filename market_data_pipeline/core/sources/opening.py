@@ -102,7 +102,7 @@ class LiveSources:
     def of(self, pair: str) -> KlineSource:
         """Return the pair's source. It stays open until `close`."""
         if pair not in self._sources:
-            self._sources[pair] = _source("auto", pair, self._client, self._base_url)
+            self._sources[pair] = _source("auto", pair, self._client, self._base_url, _LIVE_DEADLINE_S)
         return self._sources[pair]
 
     def now_ms(self) -> int:

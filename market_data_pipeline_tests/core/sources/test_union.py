@@ -16,7 +16,7 @@ from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.proof.verify import verify
-from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.core.sources.opening import LiveSources, open_source
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.sources.rest.client import RestClient
 from market_data_pipeline.core.sources.rest.klines import RestSource
@@ -396,6 +396,22 @@ def test_a_file_that_is_listed_and_not_there_proves_no_suspension(
     again = exchange(running, "auto", market).recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
     assert again.kind is Kind.UNEXPLAINED
     assert again.evidence[1] == "archive: the archive lists a file of 2024-05-06 and gives none"
+
+
+def test_live_mode_waits_for_an_archive_that_hangs_no_longer_than_for_the_exchange(
+    simulate: Simulate, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = simulate()
+    hide(running.exchange, DAYS, "BTCUSDT")
+    gone = Response(status_code=404)
+    running.exchange.hooks += [
+        lambda request: "stall" if request.area == "listing" else None,
+        lambda request: gone if request.area == "archive" else None,
+    ]
+    with closing(LiveSources(Market.SPOT, budget_of=budget_in(root), base_url=running.url)) as sources:
+        again = sources.of("BTC/USDT").recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
+    assert again.kind is Kind.UNEXPLAINED
+    assert "the archive cannot be listed: the response was not complete within 4 s" in caplog.text
 
 
 def test_an_empty_answer_about_the_other_pair_is_not_taken_for_a_halt(

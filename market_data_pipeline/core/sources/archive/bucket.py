@@ -62,17 +62,20 @@ class BucketPage:
 class Bucket:
     """The bucket of the archive. Threads may share it."""
 
-    def __init__(self, *, base_url: str | None, connections: int, tries: int = 1) -> None:
+    def __init__(
+        self, *, base_url: str | None, connections: int, tries: int = 1, deadline_s: float | None = None
+    ) -> None:
         """Send no request yet.
 
         Args:
             base_url: replaces the listing's own address.
             connections: how many connections are kept open.
             tries: how often a page is requested before its fault is an error.
+            deadline_s: how long one request may take, None for as long as usual.
         """
         self.address = (base_url or ADDRESS).rstrip("/")
         self._path = f"{urlsplit(self.address).path}/{_BUCKET}"
-        self._transport = Transport(self.address, connections=connections, deadline_s=_DEADLINE_S)
+        self._transport = Transport(self.address, connections=connections, deadline_s=deadline_s or _DEADLINE_S)
         self._breaker = Breaker(failures=_FAILURES, pause_s=_PAUSE_S)
         self._fault = ""
         self._stopped = threading.Event()

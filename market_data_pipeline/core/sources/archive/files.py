@@ -105,7 +105,7 @@ class Archive:
         self._fault = ""
         self._newest_ms = 0
         folder = self._folder.removeprefix(urlsplit(self.address).path + "/")
-        self._days = ArchiveDays(unquote(folder), base_url=base_url, has_file=self._has_file)
+        self._days = ArchiveDays(unquote(folder), base_url=base_url, has_file=self._has_file, deadline_s=deadline_s)
         self._transport = Transport(self.address, connections=CONNECTIONS, deadline_s=deadline_s or _DEADLINE_S)
 
     def packed(self, start_ms: int) -> bytes:
