@@ -46,6 +46,8 @@ _PAUSE_WHILE_LATE_S = 5.0
 # Fetching all datasets and then storing all of them takes a quarter less than doing both at once, as the processor's
 # caches stay warm. Responses that take longer come from far away, and leave time to store in between.
 _FETCH_FIRST_S = 0.25
+# Its lock, and once a gap is looked up a connection to the archive's files and one to their listing.
+_FILES_OF_DATASET = 3
 
 
 class LiveMarket:
@@ -112,7 +114,7 @@ class LiveMarket:
             for name in self._followed.keys() - wanted.keys():
                 with failures.apart(name, self._store.root):
                     self._release(name)
-        allow_open_files(len(wanted) + LIVE_CONNECTIONS)
+        allow_open_files(self.market, _FILES_OF_DATASET * len(wanted) + LIVE_CONNECTIONS)
         joining = wanted.keys() - self._followed.keys()
         take_over = cache(self._journal.take_over)
         with logged() as failures:

@@ -10,16 +10,18 @@ from contextlib import suppress
 
 # What else a process has open, with Dagster's databases and a web server in it.
 _OTHERS = 500
+_wanted: dict[str, int] = {}
 
 
-def allow_open_files(count: int) -> None:
-    """Let this process have so many files and sockets open beside others, as far as the hard limit goes."""
+def allow_open_files(whose: str, count: int) -> None:
+    """Let this process have so many files and sockets open beside those of others, as far as the hard limit goes."""
+    _wanted[whose] = count
     try:
         import resource
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + _OTHERS
+    wanted = sum(_wanted.values()) + _OTHERS
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     if hard != resource.RLIM_INFINITY:

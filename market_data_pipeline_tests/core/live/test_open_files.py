@@ -17,13 +17,17 @@ def test_the_soft_limit_is_raised_to_what_is_needed_or_to_the_hard_one() -> None
     low = min(soft, 300)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
-        allow_open_files(0)
+        allow_open_files("one", 100)
         raised = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         assert raised > low or raised == hard
-        allow_open_files(1_000_000_000)
+        allow_open_files("other", 100)
+        both = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert both == raised + 100 or both == hard
+        allow_open_files("other", 1_000_000_000)
         highest = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         assert raised <= highest <= hard or hard == resource.RLIM_INFINITY
-        allow_open_files(0)
+        allow_open_files("other", 0)
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (highest, hard)
     finally:
+        allow_open_files("one", 0)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
