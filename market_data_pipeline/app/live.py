@@ -16,7 +16,7 @@ from typing import Protocol
 from market_data_pipeline.app.backfill import OnDay, OnStart
 from market_data_pipeline.app.live_dagster import DagsterThread, load_missing
 from market_data_pipeline.app.targets import Target, find_or_create_dataset
-from market_data_pipeline.core.errors import PASSING, MarketDataError, StoreError, UsageError
+from market_data_pipeline.core.errors import PASSING, MarketDataError, SourceError, StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.live.dataset import Update
@@ -158,7 +158,7 @@ def follow(
         if not followed:
             raise failed or UsageError(f"{'; '.join(report.warnings)}; stop that first")
         report.datasets = len(followed)
-        if missing := [due for market in markets for due in market.due_days() if due.reason is Reason.MISSING]:
+        if missing := [due for due in _due_days(markets, report) if due.reason is Reason.MISSING]:
             report.warnings += load_missing(settings, missing, *on_load(missing), is_all=len(missing) == len(followed))
         watcher = watch([live.store.dataset for live in followed], report.warnings)
         ended = _Ended(report, watcher, stopped)
@@ -168,6 +168,28 @@ def follow(
             for live_market in markets:
                 live_market.note_end(ended.reason)
     return report
+
+
+def _due_days(markets: Sequence[LiveMarket], report: LiveReport) -> list[DueDays]:
+    """The days that need a run. A market that does not answer is told in the report, and tried again by its thread.
+
+    Raises:
+        SourceError: no market answers.
+    """
+    due, errors = list[DueDays](), list[SourceError]()
+    following = [market for market in markets if market.followed]
+    for market in following:
+        try:
+            due += market.due_days()
+        except SourceError as error:
+            errors.append(error)
+            report.warnings.append(f"{market.market} is tried again until it answers: {error}")
+            names = {live.name for live in market.followed}  # each is an error until its first update
+            report.errors |= dict.fromkeys(names, str(error))
+            report.passing |= names
+    if len(errors) == len(following):
+        raise errors[0]
+    return due
 
 
 def _requested(settings: Settings, request: LiveRequest, report: LiveReport) -> list[Dataset]:

@@ -15,6 +15,7 @@ import yaml
 from market_data_pipeline.app.health import check_health
 from market_data_pipeline.app.live import LiveReport, LiveRequest, follow, mark
 from market_data_pipeline.app.live_dagster import DagsterThread
+from market_data_pipeline.app.market.live import find_or_create_datasets
 from market_data_pipeline.app.targets import Target, target_of
 from market_data_pipeline.core.errors import SourceUnavailable, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
@@ -58,11 +59,13 @@ class Watching:
         self.troubles.append(trouble)
 
 
-def followed(settings: Settings, target: Target, watching: Watching, **request: Any) -> LiveReport:
+def followed(
+    settings: Settings, target: Target, watching: Watching, *, stopped: threading.Event | None = None, **request: Any
+) -> LiveReport:
     return follow(
         settings,
         LiveRequest(target, **request),
-        stopped=threading.Event(),
+        stopped=stopped or threading.Event(),
         on_load=lambda _: (lambda *_: None, lambda _: None),
         watch=lambda *_: watching,
     )
@@ -137,6 +140,40 @@ def test_days_that_cannot_be_loaded_keep_no_other_dataset_from_its_klines(
     assert warning.startswith("spot BTC/USDT: ")
     with pytest.raises(SourceUnavailable, match="HTTP 451"):
         followed(settings, target_of(settings, "spot", "BTC/USDT"), Watching(None), minutes=1)
+
+
+def test_a_market_that_does_not_answer_keeps_no_other_from_its_klines(
+    running: RunningExchange, settings: Settings
+) -> None:
+    odd, other = marked(settings, "BTC/USDT", Market.FUTURES), marked(settings, "BTC/USDT")
+    running.exchange.hooks.append(lambda request: "451" if request.area == "futures" else None)
+    watching = Watching(None)
+    stopped = threading.Event()
+    watching.on_minute = lambda *_: stopped.set()  # type: ignore[method-assign]
+    report = followed(settings, target_of(settings), watching, stopped=stopped)
+    assert report.datasets == 2
+    assert (newest_ms(settings, other) is not None, newest_ms(settings, odd)) == (True, None)
+    [warning] = report.warnings
+    assert warning.startswith("futures is tried again until it answers: ")
+    assert "HTTP 451" in report.errors[odd.dataset.name]
+    assert list(report.errors) == [odd.dataset.name]
+    assert report.may_pass
+    assert any("HTTP 451" in trouble for trouble in watching.troubles)
+    with pytest.raises(SourceUnavailable, match="HTTP 451"):
+        followed(settings, target_of(settings, "futures"), Watching(None), minutes=1)
+
+
+def test_new_pairs_that_the_exchange_is_away_for_keep_no_stored_one_from_being_followed(
+    running: RunningExchange, settings: Settings
+) -> None:
+    stored = marked(settings, "BTC/USDT")
+    running.exchange.hooks.append(lambda request: "451" if request.area == "spot" else None)
+    new, other = target_of(settings, "spot", "NEAR/USDT"), target_of(settings, "spot", "ETH/USDT")
+    named = find_or_create_datasets(settings, [new, target_of(settings, "spot", "BTC/USDT"), other])
+    assert named.datasets == [stored.dataset]
+    assert {"spot NEAR/USDT", "spot ETH/USDT"} == named.errors.keys() == named.passing
+    with pytest.raises(SourceUnavailable, match="HTTP 451"):
+        find_or_create_datasets(settings, [new, other])
 
 
 def test_an_exchange_that_does_not_answer_keeps_live_mode_from_its_first_minute_for_three_loads(

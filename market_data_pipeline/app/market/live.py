@@ -31,22 +31,29 @@ class NamedDatasets:
 def find_or_create_datasets(settings: Settings, targets: Sequence[Target]) -> NamedDatasets:
     """Find the datasets of the targets, or create ones that begin today. One that cannot be had hides no other.
 
+    Where the exchange does not answer about one, it is not asked about others that are new: each was tried for long.
+
     Raises:
         UsageError: none can be had.
-        SourceUnavailable, StoreUnavailable: the exchange does not answer, or the disk takes no file.
+        SourceUnavailable: none can be had, and the exchange does not answer.
+        StoreUnavailable: the disk takes no file.
     """
     named = NamedDatasets()
+    store, unavailable = store_of(settings), None
     for target in targets:
         try:
+            if unavailable and not store.find(target.market, target.pair):
+                raise unavailable
             named.datasets.append(find_or_create_dataset(settings, target, strict_pair=True)[0])
-        except (SourceUnavailable, StoreUnavailable):
+        except StoreUnavailable:
             raise
         except MarketDataError as error:
+            unavailable = unavailable or (error if isinstance(error, SourceUnavailable) else None)
             name = f"{target.market} {target.pair}"
             named.errors[name] = str(error)
             named.passing |= {name} if isinstance(error, PASSING) else set()
     if not named.datasets:
-        raise UsageError("; ".join(named.errors.values()))
+        raise unavailable or UsageError("; ".join(named.errors.values()))
     return named
 
 
