@@ -13,8 +13,6 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log import SqlEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
@@ -165,33 +163,6 @@ def test_a_day_that_another_process_records_meanwhile_is_recorded_once(
     of_run = [record.partition_key for record in records if record.run_id == ended.run_id]
     assert (len(of_run), len(records)) == (by_this_run, by_this_run + 2)
     assert set(of_run) <= set(DAYS) and DAYS[1] in of_run
-
-
-def test_a_run_whose_beginning_was_not_stored_records_no_day_again(load: Loading, instance: dg.DagsterInstance) -> None:
-    """Dagster loses what it cannot store of a host that is cut off when its run begins, and the run goes on."""
-    load.run(BTC, *DAYS)
-    store = load.store(BTC)
-    first, second = (DayResult(BTC.day(key), Outcome.LOADED, entry) for key, entry in store.entries.items())
-    metadata = day_metadata(store.chunk_path(first.day), first)
-
-    @dg.op
-    def note(context: dg.OpExecutionContext) -> None:
-        storage = instance.event_log_storage
-        assert isinstance(storage, SqlEventLogStorage)
-        with storage.index_connection() as index:
-            index.execute(SqlEventLogStorageTable.delete().where(SqlEventLogStorageTable.c.run_id == context.run_id))
-        instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=first.day.key, metadata=metadata))
-        for result in (second, first):
-            with DayRecorder(context, KEY, store.chunk_path) as recorder:
-                recorder.note(result)
-
-    @dg.job
-    def noting() -> None:
-        note()
-
-    noting.execute_in_process(run_config=QUIET, instance=instance)
-    records = instance.fetch_materializations(KEY, limit=10, ascending=True).records
-    assert [record.partition_key for record in records] == DAYS
 
 
 @pytest.mark.parametrize(("again", "by_this_run"), [(True, DAYS), (False, DAYS[1:])])

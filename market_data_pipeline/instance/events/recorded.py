@@ -20,15 +20,6 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 _KEYS_TOGETHER = 500
 _MATERIALIZED, _OBSERVED = DagsterEventType.ASSET_MATERIALIZATION.value, DagsterEventType.ASSET_OBSERVATION.value
-_OF_BEGINNING = [
-    each.value
-    for each in (
-        DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
-        DagsterEventType.RUN_ENQUEUED,
-        DagsterEventType.RUN_STARTING,
-        DagsterEventType.RUN_START,
-    )
-]
 
 
 def recorded_texts(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
@@ -69,8 +60,7 @@ def recorded_for(
 ) -> dict[str, str]:
     """Days that a run need not record if they are the same, each with the JSON of the last materialization.
 
-    Those that were materialized since the run began; whenever that was, if no event of its beginning is stored, as
-    Dagster loses those that its database refuses. For a run of a backfill of Dagster those of the run itself alone:
+    Those that were materialized since the run began. For a run of a backfill of Dagster those of the run itself alone:
     the backfill waits for days of its own runs.
 
     Args:
@@ -83,11 +73,7 @@ def recorded_for(
     if not days:
         return {}
     table = SqlEventLogStorageTable.c
-    began = (
-        sa.select(sa.func.coalesce(sa.func.min(table.id), 0))
-        .where(table.run_id == run.run_id, table.dagster_event_type.in_(_OF_BEGINNING))
-        .scalar_subquery()
-    )
+    began = sa.select(sa.func.min(table.id)).where(table.run_id == run.run_id).scalar_subquery()
     query = sa.select(table.partition, table.event).where(
         table.asset_key == key.to_string(),
         table.dagster_event_type == _MATERIALIZED,
