@@ -5,11 +5,15 @@ Belongs here: its names, and numbers as it parses them. Does not belong here: ot
 Read from Lean's `Common/Util/LeanData.cs` and from the files in its `Data` folder: spot in
 `crypto/binance/minute/btcusdt/20240101_trade.zip`, futures in `cryptofuture/binance/...` with `_perp` in the name of
 the CSV file. A line is ms since midnight UTC, open, high, low, close, volume. Lean's parser knows no exponents.
+A window of local days cuts a UTC day at each end, so that two exports side by side share a zip: what it has of minutes
+outside of the window stays.
 """
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,7 +57,8 @@ class LeanFiles:
             for day in parts_of(Span(int(times[0]), int(times[-1]) + 1), most_days=1):
                 if (of_day := cut(klines, day)).num_rows:
                     path = folder / _zip_name(day)
-                    atomic.write_whole(path, _zipped(of_day, _entry_name(source.dataset, day)), syncs_folder=False)
+                    content = _zipped(of_day, _entry_name(source.dataset, day), _Kept.of(path, day, source.asked))
+                    atomic.write_whole(path, content, syncs_folder=False)
                     files.append(path)
             atomic.sync_folder(folder)
         return Written(tuple(files))
@@ -84,13 +89,37 @@ def _date(day: Span) -> str:
     return datetime.fromtimestamp(day.start_ms / 1000, UTC).strftime("%Y%m%d")
 
 
-def _zipped(klines: pa.Table, name: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The lines of a zip that is there, of the minutes before and after the window."""
+
+    before: bytes = b""
+    after: bytes = b""
+
+    @classmethod
+    def of(cls, path: Path, day: Span, window: Span) -> "_Kept":
+        """Those of this file of a day; none if the window has all of it, or there is no file that can be read."""
+        midnight_ms = day.start_ms // DAY_MS * DAY_MS
+        if window.start_ms <= midnight_ms and midnight_ms + DAY_MS <= window.end_ms:
+            return cls()
+        try:
+            with zipfile.ZipFile(path) as whole:
+                lines = whole.read(whole.namelist()[0]).splitlines()
+            timed = [(midnight_ms + int(line.partition(b",")[0]), line + b"\n") for line in lines]
+        except (FileNotFoundError, zipfile.BadZipFile, zlib.error, EOFError, IndexError, ValueError, RuntimeError):
+            return cls()
+        before = (line for open_ms, line in timed if open_ms < window.start_ms)
+        return cls(b"".join(before), b"".join(line for open_ms, line in timed if open_ms >= window.end_ms))
+
+
+def _zipped(klines: pa.Table, name: str, kept: _Kept) -> bytes:
     columns = [pa.array(open_times(klines) % DAY_MS), *(_texts(klines, field) for field in _FIELDS[1:])]
     lines, content = io.BytesIO(), io.BytesIO()
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     pyarrow.csv.write_csv(pa.table(columns, names=list(_FIELDS)), lines, options)
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as whole:
-        whole.writestr(zipfile.ZipInfo(name, _WRITTEN_ON), lines.getvalue(), zipfile.ZIP_DEFLATED)
+        text = kept.before + lines.getvalue() + kept.after
+        whole.writestr(zipfile.ZipInfo(name, _WRITTEN_ON), text, zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
 

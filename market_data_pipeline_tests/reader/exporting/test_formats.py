@@ -370,6 +370,25 @@ def test_lean_has_a_zip_for_each_day_of_utc(root: Path, tmp_path: Path) -> None:
     assert read == klines
 
 
+def test_two_windows_of_local_days_share_a_zip_of_lean_and_neither_loses_minutes(root: Path, tmp_path: Path) -> None:
+    options = {"format": "lean", "market": "spot", "root": root}
+    export("BTC/USDT", output=tmp_path / "whole", **options)
+    first, second, third = ("2024-03-29", "2024-03-30"), ("2024-03-30", "2024-03-31"), ("2024-03-31", "2024-04-02")
+    for start, end in (first, third, second, third, first):  # midnights of Zurich
+        export("BTC/USDT", start, end, output=tmp_path / "parts", overwrite=True, **options)
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+
+
+def test_a_zip_of_lean_that_is_damaged_is_replaced(root: Path, tmp_path: Path) -> None:
+    options = {"format": "lean", "output": tmp_path, "market": "spot", "root": root}
+    [path, _] = export("BTC/USDT", "2024-03-30", "2024-03-31", **options).files
+    content = path.read_bytes()
+    for damaged in (b"", content[:-30], content[:60] + bytes(20) + content[80:]):
+        path.write_bytes(damaged)
+        export("BTC/USDT", "2024-03-30", "2024-03-31", overwrite=True, **options)
+        assert path.read_bytes() == content
+
+
 def test_lean_calls_perpetual_contracts_so_and_takes_no_others(root: Path, tmp_path: Path) -> None:
     options = {"format": "lean", "output": tmp_path, "market": "futures", "root": root}
     [path, *_] = export("BTC/USDT", **options).files
