@@ -252,8 +252,17 @@ class Revised(BaseModel):
     )
 
 
+class Reused(BaseModel):
+    """When an earlier pair of the same symbol ended, and the present one began."""
+
+    until: str = Field(examples=["2025-01-31T09:00Z"])
+    since: str = Field(examples=["2025-12-23T17:30Z"])
+
+
 class Status(DatasetName):
     """The numbers of a dataset, from its manifest."""
+
+    model_config = ConfigDict(extra="forbid")
 
     start: str = Field(description="the dataset's first day", examples=["2020-01-01"])
     first_day: str | None = Field(description="the first day with a chunk", examples=["2020-01-01"])
@@ -264,6 +273,7 @@ class Status(DatasetName):
     bytes: int = Field(examples=[98204417])
     newest_kline: str | None = Field(description="open time, UTC", examples=["2024-01-31T22:59Z"])
     live: bool
+    reused: Reused | None = None
     states: dict[str, int] = Field(description="chunks by state", examples=[{"archived": 1491, "confirmed": 1}])
     absent_minutes: dict[str, int] = Field(description="minutes by kind of absence", examples=[{"outage": 284}])
     flaws: int = Field(description="stored values that break a rule, kept as the exchange has them", examples=[2])
