@@ -22,7 +22,7 @@ from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.klines.pair import token_of
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import records
-from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, Footer
+from market_data_pipeline.core.store.chunks.encoding import MOST_CHUNK_BYTES, MOST_ROWS, Footer
 from market_data_pipeline.core.store.layout import chunk_name
 from market_data_pipeline.core.store.records import (
     AbsenceRecord,
@@ -33,8 +33,6 @@ from market_data_pipeline.core.store.records import (
     flaws_records,
 )
 
-# A day of 26 hours.
-_MOST_ROWS = 1560
 _MOST_SOURCE = 100
 LIVE = "live"
 """In the source of a chunk: some of its klines were read from REST within minutes of closing."""
@@ -141,7 +139,7 @@ class _EntryRecord:
     def __post_init__(self) -> None:
         require_storable(self.day)
         records.require_sha256(self.sha256)
-        if not (0 <= self.rows <= self.expected_rows <= _MOST_ROWS and 0 < self.bytes <= MOST_CHUNK_BYTES):
+        if not (0 <= self.rows <= self.expected_rows <= MOST_ROWS and 0 < self.bytes <= MOST_CHUNK_BYTES):
             raise ValueError(f"{self.rows} rows of {self.expected_rows} in {self.bytes} bytes")
         first, last = self.first_open_time, self.last_open_time
         for open_time in (first, last):

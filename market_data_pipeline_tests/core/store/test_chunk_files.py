@@ -9,11 +9,14 @@ import pytest
 from market_data_pipeline.core.errors import BadAnswer, StoreError
 from market_data_pipeline.core.klines.coverage import Absence, Kind
 from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.klines.flaws import Flaw
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.atomic import sha256_of
 from market_data_pipeline.core.store.chunks import files
 from market_data_pipeline.core.store.chunks.encoding import encode
 from market_data_pipeline.core.store.chunks.growing import grown_chunk
+from market_data_pipeline.core.store.manifest import from_text, to_text
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, changed, day, klines_of, span, whole
 from market_data_pipeline_tests.core.store.conftest import in_a_folder
@@ -51,6 +54,17 @@ def test_a_chunk_is_read_as_it_was_made(chunks: Any) -> None:
     assert files.of_entry(DATASET, DAY, KLINES, new.chunk.entry) == new.chunk
     path.write_bytes(new.content + b"!")
     assert files.written(path, DATASET, DAY, KLINES, new.chunk.entry) is None
+
+
+def test_the_longest_day_of_all_zones_is_stored_and_listed(chunks: Any) -> None:
+    zone, key = parse_zone("Antarctica/Casey"), "2023-03-09"
+    on, dataset = day_of(zone, date.fromisoformat(key)), Dataset(Market.SPOT, "BTC/USDT", zone, date(2023, 3, 1))
+    assert on.minutes == 27 * 60
+    new = files.new_chunk(dataset, on, klines_of(whole(on)), [], source="rest")
+    path = chunks / layout.chunk_name(dataset, key)
+    path.write_bytes(new.content)
+    assert files.read(path, dataset, on) == new.chunk
+    assert from_text(to_text(dataset, [new.chunk.entry]), dataset) == {key: new.chunk.entry}
 
 
 def test_a_chunk_that_is_not_there_is_missing(chunks: Any) -> None:

@@ -194,7 +194,7 @@ def test_an_entry_has_the_edges_of_its_klines() -> None:
         ('"rows":1440', '"rows":0'),
         ('"rows":1440', '"rows":1441'),
         ('"rows":1440', '"rows":-1'),
-        ('"expected_rows":1440', '"expected_rows":1561'),
+        ('"expected_rows":1440', '"expected_rows":1621'),
         ('"bytes":123', '"bytes":0'),
         ('"bytes":123', '"bytes":64000001'),
         (f'"first_open_time":{DAY.start_ms}', '"first_open_time":null'),

@@ -31,8 +31,8 @@ from market_data_pipeline.core.text import count_text, reason_text
 FOOTER_KEY = b"market_data"
 MOST_CHUNK_BYTES = 64_000_000
 """More than the largest chunk, with a reason of its own for each of its minutes."""
-# A day has 1560 minutes at most.
-_MOST_ROWS = 1560
+MOST_ROWS = 1620
+"""The minutes of the longest day that any zone has had since there are klines: 27 hours in Antarctica/Casey."""
 R = TypeVar("R")
 WRITER_OPTIONS: dict[str, Any] = {
     "compression": "zstd",
@@ -104,7 +104,7 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
     source = pa.BufferReader(content)
     try:
         with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False) as file:
-            if file.metadata.num_rows > _MOST_ROWS:
+            if file.metadata.num_rows > MOST_ROWS:
                 raise ValueError(f"it says that it has {count_text(file.metadata.num_rows, 'row')}")
             footer = _footer_of(parse_footer(_FooterRecord, file.metadata.metadata))
             klines = file.read(use_threads=False)
@@ -112,7 +112,7 @@ def decode(content: bytes) -> tuple[pa.Table, Footer]:
         raise ValueError(reason_text(error)) from error
     if klines.schema.remove_metadata() != SCHEMA:
         raise ValueError("its columns are not the twelve fields of a kline with their types")
-    if klines.num_rows > _MOST_ROWS or any(column.null_count for column in klines.columns):
+    if klines.num_rows > MOST_ROWS or any(column.null_count for column in klines.columns):
         raise ValueError("it has too many rows, or a row without a value")
     return klines, footer
 
