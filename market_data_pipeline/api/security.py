@@ -94,7 +94,7 @@ class Guard:
         if self._hosts is None or name in self._hosts:
             return None
         # Starlette's TrustedHostMiddleware responds with plain text that names no remedy.
-        detail = "this API serves this machine only; call it as 127.0.0.1 or localhost"
+        detail = "this API serves this machine only; call it as 127.0.0.1 or localhost, and let a proxy call it so"
         return ProblemDetails(title="Unknown host", status=400, detail=detail)
 
 
@@ -106,8 +106,12 @@ def _host_of(header: str) -> str:
 def _refused_origin(headers: Headers) -> ProblemDetails | None:
     """Refuse requests of other sites' pages. Browsers send these headers; other programs send neither."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    # Behind a proxy the host is the one that the proxy calls, and the origin the one in the browser. No page can write
+    # this header, and browsers send it over TLS.
+    if site == "same-origin":
+        return None
     is_ours = origin is None or _host_in(origin) == headers.get("host", "").lower()
-    if is_ours and site in {None, "same-origin", "none"}:
+    if is_ours and site in {None, "none"}:
         return None
     detail = "a page of another site sent this request; open /browse and do it there"
     return ProblemDetails(title="Cross-site request", status=403, detail=detail)

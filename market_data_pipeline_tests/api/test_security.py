@@ -74,6 +74,15 @@ def test_requests_of_our_own_page_are_not(tmp_path: Path) -> None:
     assert client(tmp_path).post("/verify", json={}, headers=headers).status_code == 422
 
 
+def test_requests_of_our_own_page_through_a_proxy_with_tls_are_not(tmp_path: Path) -> None:
+    headers = {"Origin": "https://klines.example", "Sec-Fetch-Site": "same-origin"}
+    behind = client(tmp_path, hosts=[])
+    assert behind.post("/verify", json={}, headers=headers).status_code == 422
+    refused = behind.post("/verify", json={}, headers=headers | {"Host": "klines.example"})
+    assert (refused.status_code, refused.json()["title"]) == (400, "Unknown host")
+    assert "let a proxy call it so" in refused.json()["detail"]
+
+
 def test_no_other_site_may_read(tmp_path: Path) -> None:
     answer = client(tmp_path).get("/status", headers={"Origin": "https://evil.example"})
     assert not [name for name in answer.headers if name.startswith("access-control-")]
