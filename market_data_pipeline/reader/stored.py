@@ -177,13 +177,22 @@ class StoredDataset:
     def _list_files(self) -> Listing:
         try:
             entries = self.manifest.entries() or {}
-            return Listing(entries, chunk_files.scan(self.folder / layout.CHUNKS, self.dataset).paths)
+            return Listing(entries, self._scan())
         except OSError as error:
             if isinstance(self.folder, Path):
                 raise StoreUnavailable(
                     f"{self.folder} cannot be read: {error.strerror or error}; check its permissions"
                 ) from None
             raise StoreUnavailable(refusal_of_disk(error)) from None
+
+    def _scan(self) -> Mapping[str, StorePath]:
+        """The chunk files by day. A folder may list what is renamed meanwhile not at all; the next listing has it."""
+        files, chunks = storage_of(self.folder), self.folder / layout.CHUNKS
+        before = None if files.is_conditional else files.version(chunks)
+        paths = chunk_files.scan(chunks, self.dataset).paths
+        if files.is_conditional or (before and before.is_settled and before == files.version(chunks)):
+            return paths
+        return paths | chunk_files.scan(chunks, self.dataset).paths
 
     def _days_in(self, listing: Listing, window: Span) -> list[str]:
         days = listing.days

@@ -5,8 +5,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.klines.table import FIELDS, SCHEMA
 from market_data_pipeline.core.loading.load_days import backfill
 from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.chunks import files as chunk_files
 from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
@@ -621,6 +624,31 @@ def test_readers_see_whole_days_while_klines_are_loaded_replaced_and_renamed(tmp
     assert counted == sorted(counted)
     assert len(set(counted)) > 5
     assert counted[-1] == len(minutes(span("2024-02-22", "2024-03-10T12:39")))
+
+
+@pytest.mark.slow
+def test_no_day_is_overlooked_while_chunks_are_renamed(tmp_path):
+    # No manifest lists them yet, as while they are loaded.
+    made = make(tmp_path, WINDOW, FakeSource(), "UTC")
+    (made.folder / "manifest.json").unlink(missing_ok=True)
+    chunks, days = (
+        made.folder / "chunks",
+        [(date(2017, 9, 1) + timedelta(number)).isoformat() for number in range(2000)],
+    )
+    for path in chunks.iterdir():
+        path.unlink()
+    dataset = replace(made.dataset, start=date(2017, 9, 1))
+    paths = {day: chunks / layout.chunk_name(dataset, day) for day in days}
+    for path in paths.values():
+        path.touch()
+    klines = open_dataset("BTC/USDT", market="spot", root=tmp_path)
+    for earlier in range(1, 5):
+        moved = replace(dataset, start=dataset.start - timedelta(100 * earlier))
+        with ThreadPoolExecutor(1) as mover:
+            renamed = mover.submit(chunk_files.rename, paths, moved)
+            while not renamed.done():
+                assert klines.days() == days
+            paths = renamed.result()
 
 
 @pytest.mark.slow
