@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from market_data_pipeline.core.errors import MarketDataError, StoreError
-from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS, day_at
 from market_data_pipeline.core.klines.table import Bits, open_times
 from market_data_pipeline.core.live.dataset import LiveDataset, Update
@@ -20,8 +20,9 @@ from market_data_pipeline.core.live.newest import Newest
 from market_data_pipeline.core.loading.fold import fold
 from market_data_pipeline.core.store.journal.segments import Owner, by_time
 from market_data_pipeline.core.store.journal.writing import JournalWriter
-from market_data_pipeline.core.store.layout import market_journal
+from market_data_pipeline.core.store.layout import CHUNKS, market_journal
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.places import storage_of
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class MarketJournal:
         try:
             dataset = self._store.find(self._market, owner.pair)
             if dataset is None or Owner.of(dataset) != owner:
-                raise StoreError("there is no such dataset")
+                return self._is_deleted(owner, dataset)
             files = self._store.open(dataset)
             days = {day_at(dataset.zone, int(time_ms)).key for time_ms in open_times(klines)}
             for day in sorted(days):
@@ -107,4 +108,18 @@ class MarketJournal:
                 " ".join(str(error).split()),
             )
             return False
+        return True
+
+    def _is_deleted(self, owner: Owner, instead: Dataset | None) -> bool:
+        """True if the dataset was deleted, or another one of the pair was made in its place: no chunk takes its klines.
+
+        Raises:
+            StoreError: it has chunks, and only its `dataset.json` is gone, which may come back.
+        """
+        folder = self._store.folder(self._market, owner.pair)
+        if instead is None and storage_of(folder).names(folder / CHUNKS):
+            raise StoreError("it has chunks and no dataset.json")
+        _log.warning(
+            "the journal's last klines of %s %s are given up, as the dataset was deleted", self._market, owner.pair
+        )
         return True

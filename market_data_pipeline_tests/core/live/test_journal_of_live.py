@@ -333,3 +333,40 @@ def test_klines_of_a_damaged_chunk_stay_in_the_journal_until_the_day_is_loaded_a
     store = killed.open()
     assert store.entries[TODAY].minutes_absent(Kind.UNEXPLAINED) == 0
     assert verify(store).findings == []
+
+
+def killed_with_klines_of_two(place: Place) -> Place:
+    """What a kill leaves of live mode of BTC/USDT and ETH/USDT while the journal has klines of both."""
+    for pair in ("BTC/USDT", "ETH/USDT"):
+        place.load(pair)
+    live = place.follow("BTC/USDT", "ETH/USDT")
+    list(place.minutes(live, "2024-05-15T12:01"))
+    tick(live)
+    killed = place.copy("killed")
+    live.close()
+    assert {killed.newest_read(pair) for pair in ("BTC/USDT", "ETH/USDT")} == {at("2024-05-15T12:00")}
+    return killed
+
+
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_klines_of_a_dataset_that_was_deleted_keep_no_segment(place: Place, is_made_again: bool) -> None:
+    killed = killed_with_klines_of_two(place)
+    shutil.rmtree(killed.root / "binanceusdm" / "ETHUSDT")
+    if is_made_again:
+        killed.load("ETH/USDT", zone="Europe/Zurich")
+    killed.follow("BTC/USDT").close()
+    assert killed.segments() == []
+    assert killed.newest_in_chunk() == at("2024-05-15T12:00")
+
+
+def test_klines_of_a_dataset_whose_file_alone_is_gone_stay_in_the_journal(place: Place) -> None:
+    killed = killed_with_klines_of_two(place)
+    dataset = killed.root / "binanceusdm" / "ETHUSDT" / "1m" / "dataset.json"
+    content = dataset.read_bytes()
+    dataset.unlink()
+    killed.follow("BTC/USDT").close()
+    assert len(killed.segments()) == 1
+    dataset.write_bytes(content)
+    killed.follow("BTC/USDT").close()
+    assert killed.segments() == []
+    assert killed.newest_read("ETH/USDT") == at("2024-05-15T12:00")
