@@ -69,8 +69,11 @@ class Night:
         return self.whole or self.turns.clock() < self.began_s + share * self.turns.most_s
 
     def is_due(self, read_s: float, now_s: float) -> bool:
-        """True if what was read then would be too old before the night after this one."""
-        return self.whole or now_s - read_s >= self.turns.within_days * DAY_S - _EARLY_S
+        """True if what was read then would be too old before the night after this one.
+
+        Also of what was read in the future: the clock was wrong then, and nobody knows when that was.
+        """
+        return self.whole or not 0 <= now_s - read_s < self.turns.within_days * DAY_S - _EARLY_S
 
     def is_turn_of(self, name: str) -> bool:
         """True on one night of each round, another one for each name."""

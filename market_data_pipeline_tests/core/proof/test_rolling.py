@@ -119,6 +119,16 @@ def test_after_nights_that_were_missed_all_that_would_be_too_old_is_read(nights:
     assert len(nights.read_in(nights.night)) == 8
 
 
+def test_what_was_read_while_the_clock_was_years_ahead_is_read_again(nights: Nights):
+    nights.night()
+    nights.now_s += 1000 * DAY_S
+    ahead = nights.read_in(nights.night)
+    assert ahead
+    nights.now_s -= 1000 * DAY_S
+    assert set(ahead) <= set(nights.read_in(nights.night))
+    assert max(nights.read_at().values()) <= nights.now_s
+
+
 def test_a_whole_proof_reads_all_whatever_the_time_is(nights: Nights):
     nights.night()
     nights.most_s = 0
