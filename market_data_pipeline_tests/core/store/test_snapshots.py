@@ -1,5 +1,6 @@
 """What a snapshot names can be read to the byte, whatever takes its place, in each place; the rest is not kept."""
 
+import errno
 import hashlib
 import json
 from datetime import date
@@ -16,6 +17,8 @@ from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.chunks.manifest_file import ManifestFile
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.disk.calls import Call, told
+from market_data_pipeline.core.store.disk.calls import Kind as Change
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.snapshots.keeping import read_named
 from market_data_pipeline.core.store.snapshots.lists import Snapshot, find_snapshot, snapshots_of
@@ -24,6 +27,7 @@ from market_data_pipeline.core.store.snapshots.proving import current_paths, pro
 from market_data_pipeline.core.store.snapshots.removing import remove_snapshot
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, klines_of, whole
+from market_data_pipeline_tests.core.store.conftest import in_a_folder
 from market_data_pipeline_tests.core.store.test_revisions import DAY, FIRST, NOON, OTHERS, WINDOW, opened, publish
 
 SOME = {NOON: {"volume": 7.0}}
@@ -228,6 +232,19 @@ def test_one_that_was_not_finished_is_none_and_is_made_anew(store: Store, datase
     again = named(store)
     assert as_of(store) == stored(dataset_store)
     assert snapshots_of(store.root) == [again]
+
+
+@in_a_folder
+def test_of_one_that_the_disk_has_no_room_for_no_list_is_left(store: Store, dataset_store: DatasetStore) -> None:
+    def refuse(call: Call) -> None:
+        if call.kind is Change.SYNCED and call.path.name == "snapshot.json.tmp":
+            raise OSError(errno.ENOSPC, "No space left on device", str(call.path))
+
+    with told(refuse), pytest.raises(OSError, match="No space left"):
+        named(store)
+    assert left_of(store, "one") == []
+    publish(dataset_store, SOME)
+    assert kept(dataset_store) == []
 
 
 # --- what cannot be

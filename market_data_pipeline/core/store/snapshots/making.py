@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from market_data_pipeline.core.errors import MarketDataError, StoreError, UsageError
+from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
@@ -66,8 +66,10 @@ def make_snapshot(store: Store, name: str, datasets: Iterable[Dataset]) -> Snaps
                 raise UsageError("there is no chunk of a day that is over; run market-data backfill first")
             snapshot = _snapshot(name, listed)
             write_snapshot(root, snapshot)
-        except MarketDataError:
-            files.remove_all(folder)
+        except BaseException:
+            # What it lists would be kept for it, though nobody sees that there is such a list.
+            with suppress(OSError):
+                files.remove_all(folder)
             raise
     return snapshot
 
