@@ -6,12 +6,13 @@ https://docs.dagster.io/guides/build/jobs
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 
 import dagster as dg
 from pydantic import Field
 
-from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.pair import parse_pair, require_same, token_of
 from market_data_pipeline.core.loading.day import DayResult
@@ -19,7 +20,9 @@ from market_data_pipeline.core.proof.prove import Proof, prove
 from market_data_pipeline.core.proof.repair import Repaired, repair
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.status import status_of
-from market_data_pipeline.core.text import first_text
+from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import first_text, refusal_of_disk, told_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.metadata import manifest_event
 from market_data_pipeline.defs.proof.results import evaluations_of
@@ -45,12 +48,16 @@ def repair_datasets(
 
     Raises:
         dg.Failure: a day or file is still bad; the message names the first.
+        MarketDataError, OSError: one could not be proved or repaired, while the others were.
     """
     log_to(tools.logs)
-    repaired: list[Repaired] = []
-    for proof in _proofs(config, tools):
+    repaired, failures = list[Repaired](), _Failures(context, tools.store.root)
+    for proof in _proofs(config, tools, failures):
         if proof.needs_repair:
-            repaired += _repaired(context, proof, tools)
+            with failures.apart(proof.verification.dataset.name):
+                repaired += _repaired(context, proof, tools)
+    if failures.first:
+        raise failures.first
     if wrong := [f"{bad.what}: {bad.after}" for bad in repaired if not bad.ok]:
         raise dg.Failure(f"still wrong: {first_text(wrong)}")
     table = dg.MetadataValue.table(
@@ -70,12 +77,32 @@ def repair_job() -> None:
     repair_datasets()
 
 
-def _proofs(config: RepairConfig, tools: Tools) -> Iterator[Proof]:
+@dataclass(slots=True)
+class _Failures:
+    """What kept datasets from being repaired: a warning for each, and the first error, for the end of the run."""
+
+    context: dg.OpExecutionContext
+    root: StorePath
+    first: Exception | None = None
+
+    @contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """Note the error of a dataset, so that the others are repaired. A bucket that is away is so for all: raised."""
+        try:
+            yield
+        except (MarketDataError, OSError) as error:
+            if isinstance(error, OSError | StoreUnavailable) and storage_of(self.root).is_conditional:
+                raise
+            self.first = self.first or error
+            problem = refusal_of_disk(error) if isinstance(error, OSError) else " ".join(str(error).split())
+            self.context.log.warning(f"not repaired: {told_of(name, problem)}")
+
+
+def _proofs(config: RepairConfig, tools: Tools, failures: _Failures) -> Iterator[Proof]:
     """The caller's proofs if there are any, else a new proof of each dataset that the config selects.
 
     Raises:
         UsageError: the store has no such dataset.
-        StoreError: the `dataset.json` of one is damaged; raised after the proofs of the others.
     """
     if tools.caller.proofs is not None:
         yield from tools.caller.proofs
@@ -89,18 +116,15 @@ def _proofs(config: RepairConfig, tools: Tools) -> Iterator[Proof]:
         raise UsageError(
             f"{tools.store.root} has no {market or ''} {missing[0] if missing else 'dataset'}; load it first"
         )
-    damaged: StoreError | None = None
     for token, path in selected:
-        try:
+        proof: Proof | None = None
+        with failures.apart("/".join(layout.owner_of(path))):
             dataset = tools.store.read(path)
-        except StoreError as error:
-            damaged = damaged or error
-            continue
-        if pairs:
-            require_same(pairs[token], dataset.pair)
-        yield prove(tools.open_dataset(dataset))
-    if damaged:
-        raise damaged
+            if pairs:
+                require_same(pairs[token], dataset.pair)
+            proof = prove(tools.open_dataset(dataset))
+        if proof:
+            yield proof
 
 
 def _repaired(context: dg.OpExecutionContext, proof: Proof, tools: Tools) -> Iterator[Repaired]:

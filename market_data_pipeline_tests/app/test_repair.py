@@ -1,16 +1,26 @@
 """A repair is one run in Dagster, which records what it loaded, the manifest, and checks that are good again."""
 
-import dagster as dg
+from dataclasses import replace
+from pathlib import Path
 
+import dagster as dg
+import pytest
+
+from market_data_pipeline.app.backfill import BackfillRequest, backfill
 from market_data_pipeline.app.repair import repair
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.app.verify import ProofRequest, verify_datasets
 from market_data_pipeline.core.klines.findings import JOINED, MATCHES_MANIFEST
 from market_data_pipeline.core.proof.repair import Repaired
+from market_data_pipeline.core.store.combined import combine
+from market_data_pipeline.defs.location import jobs_of
+from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.instance.names import REPAIR_JOB, REPAIR_OP
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.app.conftest import Load
+from market_data_pipeline_tests.support import flip_a_byte
 
 
 def repaired(settings: Settings, target: Target) -> list[Repaired]:
@@ -91,3 +101,38 @@ def test_a_repair_removes_what_a_killed_writer_left(load: Load, settings: Settin
     chunk.unlink()
     assert [one.ok for one in repaired(settings, target)] == [True]
     assert [path.exists() for path in left] == [False, False]
+
+
+@pytest.fixture
+def other(load: Load, settings: Settings, target: Target) -> Path:
+    """The chunk of another dataset, by name the later one, that is gone."""
+    load("2024-03-05", "2024-03-06")
+    request = BackfillRequest(replace(target, pair="ETH/USDT"), "2024-03-05", "2024-03-06")
+    dataset = backfill(settings, request, on_start=lambda *_: None, on_day=lambda _: None).dataset
+    chunk = store_of(settings).open(dataset).chunk_path(dataset.day("2024-03-05"))
+    chunk.unlink()
+    return chunk
+
+
+def repair_all(settings: Settings) -> str:
+    """Why the run of the job about the whole store failed, which the Dagster UI can start."""
+    with runs.open_instance(settings.home) as instance:
+        report = runs.run_op(instance, jobs_of(tools_of(settings)), REPAIR_JOB, REPAIR_OP, config={}, tags={})
+    assert not report.success and report.error
+    return report.error
+
+
+def test_one_that_cannot_be_proved_keeps_no_other_from_repair(settings: Settings, other: Path):
+    manifest = settings.folder / "binance" / "BTCUSDT" / "1m" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    assert "a newer version of market-data wrote it" in repair_all(settings)
+    assert other.exists()
+
+
+def test_one_that_cannot_be_repaired_keeps_no_other_from_repair(settings: Settings, target: Target, other: Path):
+    files = store_of(settings).open(next(verify_datasets(settings, ProofRequest(target))).verification.dataset)
+    flip_a_byte(combine(files).path)
+    (files.folder / ".combine.lock").unlink()
+    (files.folder / ".combine.lock").mkdir()
+    assert ".combine.lock" in repair_all(settings)
+    assert other.exists()
