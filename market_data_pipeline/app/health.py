@@ -184,9 +184,10 @@ def _live_of(settings: Settings, store: Store, market: Market, datasets: Sequenc
                 continue
             try:
                 fresh = freshness(store.open(dataset), sources.of(dataset.pair))
-            except MarketDataError as error:
+            except (MarketDataError, OSError) as error:
                 silent = str(error) if isinstance(error, SourceUnavailable) else None
-                yield Sign("live", ok=False, detail=f"{dataset.name} was not checked: {error}")
+                why = refusal_of_disk(error) if isinstance(error, OSError) else error
+                yield Sign("live", ok=False, detail=f"{dataset.name} was not checked: {why}")
             else:
                 yield Sign("live", ok=fresh.ok, detail=f"{dataset.name}: {fresh.detail}")
 

@@ -1,6 +1,7 @@
 """Each check of health can fail, and says what to do."""
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -132,6 +133,19 @@ def test_a_live_dataset_that_is_behind(load: Load, settings: Settings, target: T
     store_of(settings).open(dataset).mark_live(True)
     assert bad(settings, target).keys() == {"live"}
     assert " days behind the exchange" in bad(settings, target)["live"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right that users do not have")
+def test_a_live_dataset_that_the_disk_lets_nobody_read(load: Load, settings: Settings, target: Target):
+    files = store_of(settings).open(load("2024-03-05", "2024-03-06").dataset)
+    files.mark_live(True)
+    mark_many_live(settings, 1)
+    chunks = files.folder / "chunks"
+    chunks.rename(chunks.with_name("elsewhere"))
+    chunks.symlink_to(chunks)
+    signs = [sign.detail for sign in check_health(settings, target) if sign.name == "live"]
+    assert len(signs) == 2
+    assert signs[0].startswith("spot BTC/USDT was not checked: ") and str(chunks) in signs[0]
 
 
 def test_a_market_that_does_not_answer_is_asked_once_for_all_its_live_datasets(settings: Settings, target: Target):

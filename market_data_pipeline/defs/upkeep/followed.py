@@ -21,6 +21,7 @@ from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES, freshness,
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.layout import DATASET_FILE
 from market_data_pipeline.core.store.storage.ahead import in_order
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.live_events import freshness_evaluation
@@ -88,9 +89,11 @@ def _next_live(datasets: Sequence[Dataset], tools: Tools, *, after: str) -> list
 
 def _looked_at(datasets: Sequence[Dataset], tools: Tools) -> list[_Live]:
     now_s = tools.turns.clock()
+    # A bucket that is away is so for all of them.
+    unreadable = (MarketDataError,) if storage_of(tools.store.root).is_conditional else (MarketDataError, OSError)
 
     def look(dataset: Dataset) -> _Live | None:
-        with suppress(MarketDataError):
+        with suppress(*unreadable):
             files = tools.store.open(dataset)
             return files, _minutes_behind(files, now_s)
         return None

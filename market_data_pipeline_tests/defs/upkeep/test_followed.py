@@ -1,5 +1,6 @@
 """Ticks of the sensor `live_is_followed`: when it records that nobody keeps a live dataset current, and when not."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -169,6 +170,18 @@ def test_a_damaged_dataset_hides_no_other(settings, instance, running):
     tick = ticking(settings, instance, running, damaged, live)
     folder = tools_of(settings).store.folder(damaged.market, damaged.pair)
     (folder / "dataset.json").write_text("{", encoding="utf-8")
+    advance(running, 26)
+    [late] = tick().asset_events
+    assert late.asset_key.path[1] == "ETHUSDT"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right that users do not have")
+def test_a_dataset_that_the_disk_lets_nobody_read_hides_no_other(settings, instance, running):
+    broken, live = load_today(settings), load_today(settings, "ETH/USDT")
+    tick = ticking(settings, instance, running, broken, live)
+    chunks = tools_of(settings).store.folder(broken.market, broken.pair) / "chunks"
+    chunks.rename(chunks.with_name("elsewhere"))
+    chunks.symlink_to(chunks)
     advance(running, 26)
     [late] = tick().asset_events
     assert late.asset_key.path[1] == "ETHUSDT"
