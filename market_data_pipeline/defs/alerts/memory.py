@@ -101,6 +101,7 @@ class Memory:
 
     def due(self, now_s: float) -> Iterator[Message]:
         """The messages to send now; whoever got one sent calls `told` before the next."""
+        self._correct(now_s)
         self.sent_s = [at_s for at_s in self.sent_s if now_s - at_s < HOUR_S]
         for name in self._by_time():
             kind = self._kind(self.causes[name], now_s)
@@ -157,6 +158,12 @@ class Memory:
         }
 
     # --- inside
+
+    def _correct(self, now_s: float) -> None:
+        """Take what was noted in the future for noted now: the clock was ahead, and nothing waits for that time."""
+        self.sent_s, self.others_s = [min(at_s, now_s) for at_s in self.sent_s], min(self.others_s, now_s)
+        for cause in self.causes.values():
+            cause.last_s, cause.told_s = min(cause.last_s, now_s), min(cause.told_s, now_s)
 
     def _note(self, failure: Failure) -> None:
         known = self.causes.get(failure.cause)

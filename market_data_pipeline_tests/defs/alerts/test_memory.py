@@ -101,6 +101,17 @@ def test_what_does_not_fit_is_counted() -> None:
     assert "- and 80 more" in str(messages[-1]["text"])
 
 
+def test_what_was_told_while_the_clock_was_ahead_silences_nothing_for_longer_than_an_hour() -> None:
+    memory = Memory(0, 0)
+    note(memory, of_check(NOW_S + 30 * DAY_S), *(of_run(f"{number}", NOW_S + 30 * DAY_S) for number in range(20)))
+    assert sent(memory, NOW_S + 30 * DAY_S) == ["failed"] * MOST_IN_AN_HOUR + ["others"]
+    assert sent(memory, NOW_S) == []
+    note(memory, of_run("new", NOW_S), passed=(COVERED,))
+    note(memory, of_check(NOW_S + 60))
+    assert sent(memory, NOW_S + HOUR_S) == ["failed", "failed"]
+    assert sent(memory, NOW_S + HOUR_S + DAY_S) == ["still_failing"]
+
+
 def test_what_is_no_memory_is_none() -> None:
     assert Memory.parse("") is None
     assert Memory.parse('{"runs_after": "x"}') is None
