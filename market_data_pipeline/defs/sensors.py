@@ -222,7 +222,9 @@ class RunRequests:
         if any(_may_load(run.tags, tags[DAYS_TAG]) for run in instance.get_runs(of_dataset)):
             return False
         last = instance.get_run_records(RunsFilter(tags=tags), 1)
-        if last and (wait_s := last[0].create_timestamp.timestamp() + due.reason.pause_s - time.time()) > 0:
+        wait_s = last[0].create_timestamp.timestamp() + due.reason.pause_s - time.time() if last else 0.0
+        # A run of the future was made while the clock was ahead: no days wait for that time.
+        if 0 < wait_s <= 2 * due.reason.pause_s:
             self._pauses.begin(key, wait_s)
             return False
         return True

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
+from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 
 from market_data_pipeline.core.errors import SourceUnavailable
@@ -123,6 +125,20 @@ def test_missing_days_get_one_run_and_no_second_one_while_it_runs_or_just_after_
     instance.report_run_failed(run)
     advance(running, minutes=1)
     assert tick().run_requests == []
+
+
+def test_missing_days_do_not_wait_for_the_time_that_a_wrong_clock_showed(settings, instance, running):
+    """As after the start of a machine whose clock is hours ahead until it has reached a time server."""
+    tick = ticking(settings, instance, load_today(settings))
+    advance(running, days=2)
+    (request,) = tick().run_requests
+    run = create_run_for_test(instance, tags=request.tags, status=dg.DagsterRunStatus.FAILURE)
+    with instance.run_storage.connect() as connection:
+        later = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=3)
+        of_run = RunsTable.c.run_id == run.run_id
+        connection.execute(sa.update(RunsTable).where(of_run).values(create_timestamp=later))
+    advance(running, minutes=1)
+    assert [again.tags for again in tick().run_requests] == [request.tags]
 
 
 def test_of_parts_that_wait_in_the_queue_only_one_of_the_missing_days_is_waited_for(settings, instance, running):

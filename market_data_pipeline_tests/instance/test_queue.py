@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from market_data_pipeline.defs.location import jobs_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance.names import LOAD_JOB
 from market_data_pipeline.instance.queue.parts import Part, State
-from market_data_pipeline.instance.queue.states import counts, newest_runs
+from market_data_pipeline.instance.queue.states import counts, newest_runs, state_of
 from market_data_pipeline.instance.queue.submitting import Submitted, submit
 from market_data_pipeline.instance.runs import open_instance, origin_of_job
 from market_data_pipeline.settings import Settings
@@ -145,6 +146,15 @@ def test_an_interrupt_waits_until_a_run_is_in_the_queue(
     with pytest.raises(KeyboardInterrupt):
         submitted(queue, loaded("AAAUSDT"), loaded("BBBUSDT"))
     assert statuses(queue) == [DagsterRunStatus.QUEUED]
+
+
+def test_a_run_that_failed_by_a_clock_that_was_ahead_has_failed(queue: dg.DagsterInstance) -> None:
+    part = part_of("AAAUSDT")
+    add(queue, part, FAILED)
+    [record] = newest_runs(queue, [part])
+    assert record is not None and queue.run_retries_enabled
+    ended = [record._replace(end_time=time.time() + after_s) for after_s in (-3600, 0, 3600)]
+    assert [state_of(queue, each) for each in ended] == [State.FAILED, State.QUEUED, State.FAILED]
 
 
 def leave_behind(queue: dg.DagsterInstance, part: Part) -> str:

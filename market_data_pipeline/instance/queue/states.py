@@ -77,7 +77,8 @@ def state_of(instance: DagsterInstance, record: RunRecord) -> State:
     if run.status is DagsterRunStatus.FAILURE and instance.run_retries_enabled:
         patience_s = {"true": _RETRIED_WITHIN_S, "false": 0}.get(run.tags.get(WILL_RETRY_TAG, ""), _DECIDED_WITHIN_S)
         ended_s = record.end_time or record.update_timestamp.timestamp()
-        return State.QUEUED if time.time() - ended_s < patience_s else State.FAILED
+        # Also where the clock of whoever noted the end was far ahead.
+        return State.QUEUED if abs(time.time() - ended_s) < patience_s else State.FAILED
     return _STATES.get(run.status, State.QUEUED)
 
 
