@@ -74,3 +74,24 @@ def test_at_no_time_do_two_processes_believe_that_a_right_is_theirs(
     assert Lease(objects, other, root / "right.lock").acquire()
     assert not held.is_mine
     assert not held.acquire()
+
+
+def test_a_clock_that_was_ahead_makes_nobody_last_longer(proxy: ObjectsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clock was a year ahead for a moment, in which a session was renewed and another one looked at."""
+    of_store, ahead_s = [1_700_000_000.0], [0.0]
+
+    def now_s() -> float:
+        return of_store[0] + ahead_s[0]
+
+    monkeypatch.setattr(object_server, "time", SimpleNamespace(time=lambda: of_store[0]))
+    root = in_bucket()
+    objects = storage_of(root)._objects  # type: ignore[attr-defined]
+    holder, other = (Sessions(objects, Terms(60.0, 3600.0, now_s)) for _ in range(2))
+    ahead_s[0] = 365 * 86_400.0
+    held = Lease(objects, holder, root / "right.lock")
+    assert held.acquire() and held.is_mine
+    assert is_held(objects, other, root / "right.lock")
+    ahead_s[0], of_store[0] = 0.0, of_store[0] + 100
+    assert not held.is_mine
+    assert not is_held(objects, other, root / "right.lock")
+    assert Lease(objects, other, root / "right.lock").acquire()

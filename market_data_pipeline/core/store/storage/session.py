@@ -60,7 +60,7 @@ class Session:
         self._objects, self._terms = objects, terms
         self._path = _path_of(objects, self.name)
         self._version: ObjectVersion | None = None
-        self._until_s = -float("inf")
+        self._renewed_s = self._until_s = -float("inf")
         self._renewing = threading.Lock()
         self._ended = threading.Event()
         self._left: list[tuple[BucketPath, bytes]] = []
@@ -68,7 +68,8 @@ class Session:
     @property
     def goes_on(self) -> bool:
         """True while no other process can believe that it has ended."""
-        return not self._ended.is_set() and self._terms.now_s() < self._until_s
+        # A clock that was ahead and is set back must not add what it was ahead.
+        return not self._ended.is_set() and self._renewed_s <= self._terms.now_s() < self._until_s
 
     @property
     def has_ended(self) -> bool:
@@ -98,7 +99,7 @@ class Session:
             except (Changed, FileNotFoundError):
                 self._ended.set()
             else:
-                self._until_s = began_s + self._terms.lasts_s - _MARGIN_S
+                self._renewed_s, self._until_s = began_s, began_s + self._terms.lasts_s - _MARGIN_S
 
     def end(self) -> None:
         """Remove the object: whatever depends on it is free."""
@@ -196,7 +197,7 @@ class Sessions:
     def _told_ns(self) -> int:
         """The time by the clock of the object store, or a little earlier: the time of an object just written."""
         known, now_s = self._clock, self._terms.now_s()
-        if known is None or now_s - known[0] > _CLOCK_KEPT_S:
+        if known is None or not 0 <= now_s - known[0] <= _CLOCK_KEPT_S:
             clock = BucketPath(self._objects.root, _CLOCK)
             self._objects.put(clock, b"", ANY)
             told_ns = self._objects.version(clock).modified_ns
