@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from market_data_pipeline.app.targets import Target, open_datasets
+from market_data_pipeline.app.targets import Target, datasets_of, open_datasets
 from market_data_pipeline.core.errors import PASSING, StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import Combined, require_order, select
+from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.instance.names import COMBINE_JOB, COMBINE_OP, COMBINED
 from market_data_pipeline.settings import Settings
 
@@ -133,10 +134,10 @@ def combine_datasets(
 
     zone = parse_zone(tz) if tz else None
     require_order(from_index, to_index)
-    datasets, results = list[Dataset](), list[CombinedOne]()
+    store, datasets, results = store_of(settings), list[Dataset](), list[CombinedOne]()
     for target in targets:
         try:
-            datasets += [files.dataset for files in open_datasets(settings, replace(target, pair_named=True))]
+            datasets += datasets_of(store, replace(target, pair_named=True))
         except StoreError as error:
             results.append(CombinedOne(f"{target.market} {target.pair}", None, str(error), isinstance(error, PASSING)))
 

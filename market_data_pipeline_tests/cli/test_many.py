@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
@@ -63,6 +64,17 @@ def test_combine_writes_each_file_in_one_run_and_a_damaged_dataset_hides_no_othe
     assert "3 pairs: 2 good, 1 failed" in again.stdout
     assert "failed    futures P1/USDT: " in again.stdout
     assert len(list(loaded.root.glob("*/*/1m/combined/*.parquet"))) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right that users do not have")
+def test_a_dataset_that_the_disk_lets_nobody_read_keeps_no_other_from_combine(loaded: MarketData) -> None:
+    [chunks] = loaded.root.glob("*/P0USDT/1m/chunks")
+    chunks.rename(chunks.with_name("elsewhere"))
+    chunks.symlink_to(chunks)
+    done = loaded(*of("P*"), "combine")
+    assert done.exit_code == 3, done.output
+    assert "3 pairs: 2 good, 1 failed" in done.stdout
+    assert f"failed    futures P0/USDT: Too many levels of symbolic links: {chunks}" in done.stdout
 
 
 def test_combine_of_several_pairs_names_each_that_has_nothing_there_once(loaded: MarketData) -> None:
