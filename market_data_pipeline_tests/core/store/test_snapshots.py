@@ -119,6 +119,17 @@ def test_only_what_a_snapshot_names_is_kept(store: Store, dataset_store: Dataset
     assert prove_snapshot(store, "one").ok
 
 
+def test_a_file_beside_snapshots_is_none_of_them(store: Store, dataset_store: DatasetStore) -> None:
+    named(store)
+    (store.root / "snapshots" / "README.txt").write_text("one: for the paper", encoding="utf-8")
+    publish(dataset_store, SOME)
+    publish(dataset_store, OTHERS)
+    assert len(kept(dataset_store)) == 1
+    assert prove_snapshot(store, "one").ok
+    assert remove_snapshot(store, "one").chunks == 1
+    assert kept(dataset_store) == []
+
+
 def test_another_process_keeps_it_too_that_was_there_before_the_snapshot(
     store: Store, dataset_store: DatasetStore, root: Any
 ) -> None:

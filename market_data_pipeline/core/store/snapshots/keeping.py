@@ -69,7 +69,7 @@ class KeptChunks:
             listed = self._lists.setdefault(root.name, ManifestFile(path, self._dataset))
             problems = list[str]()
             entries = listed.entries(warn=problems.append)
-            if problems:
+            if problems and not self._files.is_file(root):  # such as notes that a person keeps beside them
                 yield None
             elif entries is not None:
                 yield {day: entry.sha256 for day, entry in entries.items()}
