@@ -47,8 +47,12 @@ class LiveEvents:
     def __init__(self) -> None:
         self._noted: dict[str, Update] = {}
         self._untold: dict[str, deque[LiveEvent]] = {}
-        self._last_events: dict[tuple[str, str], _LastEvent] = {}
+        self._last_events: dict[str, dict[str, _LastEvent]] = {}
         self._fresh: dict[str, bool] = {}
+
+    def __len__(self) -> int:
+        """Of how many days the last event is remembered."""
+        return sum(map(len, self._last_events.values()))
 
     def note(self, update: Update) -> None:
         """Keep what a tick did for a dataset, with the days of earlier updates that have had no look at events yet."""
@@ -82,7 +86,12 @@ class LiveEvents:
         for entry in update.entries:
             if self._needs_event(update.name, entry):
                 event = _day_event(open_store(), entry, instance)
-                self._last_events[update.name, entry.day] = _LastEvent(time.monotonic(), entry.is_over)
+                of_dataset = self._last_events.setdefault(update.name, {})
+                of_dataset[entry.day] = _LastEvent(time.monotonic(), entry.is_over)
+                if (
+                    len(of_dataset) > _MOST_KEPT
+                ):  # live mode goes on for years, and days that are over do not come again
+                    del of_dataset[min(of_dataset)]
                 yield event
         if (is_fresh := not (update.is_behind or update.error)) != self._fresh.get(update.name):
             state = "behind: a run has to load the missing days" if update.is_behind else "current"
@@ -92,7 +101,7 @@ class LiveEvents:
 
     def _needs_event(self, name: str, entry: Entry) -> bool:
         """True for a day without an event, and for one that is over since its last event or had it an hour ago."""
-        last = self._last_events.get((name, entry.day))
+        last = self._last_events.get(name, {}).get(entry.day)
         if last is None:
             return True
         return not last.is_over and (entry.is_over or time.monotonic() - last.at_s >= _INTERVAL_S)

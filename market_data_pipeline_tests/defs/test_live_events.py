@@ -1,6 +1,8 @@
 """Events that Dagster refused are told again, each once, and of each dataset at most a hundred are kept."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
 
 import dagster as dg
 
@@ -47,3 +49,16 @@ def test_of_each_dataset_the_newest_hundred_events_are_kept(tmp_path) -> None:
             kept = events.untold(BTC.name, lambda: store, instance)
     assert len(kept) == 100
     assert [event.description for event in kept[-2:]] == ["refused 148", "current"]
+
+
+def test_of_each_dataset_the_newest_hundred_days_are_remembered(load: Loading) -> None:
+    load.run(BTC, "2024-05-01")
+    store, events = load.store(BTC), LiveEvents()
+    [entry] = store.entries.values()
+    days = [f"{date(2024, 5, 1) + timedelta(number)}" for number in range(150)]
+    with dg.DagsterInstance.ephemeral() as instance:
+        for day in days:
+            events.note(Update(BTC.name, None, entries=(replace(entry, day=day),)))
+            for event in events.untold(BTC.name, lambda: store, instance):
+                events.told(BTC.name, event)
+    assert len(events) == 100
