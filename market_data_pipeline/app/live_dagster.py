@@ -129,6 +129,9 @@ class DagsterThread:
         """
         self._settings, self._on_trouble, self._on_end = settings, on_trouble, on_end
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # Of each dataset one, however long a database that is away takes to refuse each of those before it.
+        self._waiting: dict[str, Update] = {}
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="dagster", daemon=True)
         self._loading: set[str] = set()
         self._pauses = Pauses()
@@ -149,7 +152,11 @@ class DagsterThread:
 
     def record(self, dataset: Dataset, update: Update) -> None:
         """Queue the update; the thread records its events, often none."""
-        self._tasks.put(partial(self._record, dataset, update))
+        with self._lock:
+            earlier = self._waiting.get(dataset.name)
+            self._waiting[dataset.name] = update.after(earlier) if earlier else update
+        if earlier is None:
+            self._tasks.put(partial(self._record, dataset))
 
     def load(self, due: Sequence[DueDays]) -> None:
         """Queue due days, one load at a time for each dataset.
@@ -185,10 +192,12 @@ class DagsterThread:
             _log.exception("live mode could not record an update in Dagster, or load a day")
             self._on_trouble(_said_of(error))
 
-    def _record(self, dataset: Dataset, update: Update) -> None:
+    def _record(self, dataset: Dataset) -> None:
         from market_data_pipeline.defs.live_events import LiveEvents  # takes seconds
 
         self._events = self._events or LiveEvents()
+        with self._lock:
+            update = self._waiting.pop(dataset.name)
         self._events.note(update)
         self._refused[dataset.name] = dataset
         self._tell(dataset)

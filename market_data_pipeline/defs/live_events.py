@@ -10,7 +10,7 @@ materialization the page of the asset shows no check result until the checks are
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -56,9 +56,8 @@ class LiveEvents:
 
     def note(self, update: Update) -> None:
         """Keep what a tick did for a dataset, with the days of earlier updates that have had no look at events yet."""
-        earlier = self._noted[update.name].entries if update.name in self._noted else ()
-        entries = {entry.day: entry for entry in (*earlier, *update.entries)}
-        self._noted[update.name] = replace(update, entries=tuple(entries.values())[-_MOST_KEPT:])
+        earlier = self._noted.get(update.name)
+        self._noted[update.name] = update.after(earlier) if earlier else update
 
     def untold(
         self, name: str, open_store: Callable[[], DatasetStore], instance: dg.DagsterInstance

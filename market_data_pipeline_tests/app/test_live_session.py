@@ -2,6 +2,7 @@
 
 import re
 import threading
+import tracemalloc
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -272,6 +273,25 @@ def test_a_database_that_goes_away_is_told_in_one_line(
     assert "\n" not in troubles[0]
     assert "Background on this error" not in troubles[0]
     assert recorded() == {"2024-05-12", "2024-05-13"}
+
+
+def test_updates_that_wait_for_a_database_take_no_more_memory_each_minute(load: Load, settings: Settings) -> None:
+    dataset = load("2024-05-12", "2024-05-14").dataset
+    entries = tuple(store_of(settings).open(dataset).entries.values())
+    thread = DagsterThread(settings, pytest.fail, pytest.fail)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            thread.record(dataset, Update(dataset.name, number, entries=entries[number % 2 :][:1]))
+        grown_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert grown_bytes < 1_000_000
+    with thread:
+        pass
+    with runs.open_instance(settings.home) as instance:
+        told = instance.fetch_observations(asset_key(dataset, KLINES), 10).records
+    assert {each.event_log_entry.get_dagster_event().partition for each in told} == {"2024-05-12", "2024-05-13"}
 
 
 @pytest.fixture

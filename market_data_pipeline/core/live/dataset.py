@@ -10,7 +10,7 @@ last minutes again, and a changed value is a revision like any other.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -72,6 +72,11 @@ class Update:
         if self.error:
             return "failed"
         return "behind" if self.is_behind else "late" if self.is_late else "good"
+
+    def after(self, earlier: "Update") -> "Update":
+        """This one with the days of an earlier one, the newest hundred."""
+        entries = {entry.day: entry for entry in (*earlier.entries, *self.entries)}
+        return replace(self, entries=tuple(entries.values())[-100:])
 
 
 class LiveDataset:
