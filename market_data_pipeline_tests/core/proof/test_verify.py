@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -29,7 +30,7 @@ from market_data_pipeline.core.store.chunks.encoding import Footer, encode
 from market_data_pipeline.core.store.chunks.files import new_chunk
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, changed, day, klines_of, span, whole
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, changed, day, klines_at, klines_of, span, whole
 
 WINDOW = span("2024-02-28", "2024-03-03")
 KEYS = ["2024-02-28", "2024-02-29", "2024-03-01", "2024-03-02"]
@@ -113,6 +114,28 @@ def test_a_deleted_chunk_and_a_flipped_byte_are_both_named(loaded):
     assert result.bad_days == [DAY, day("2024-03-01")]
     assert len(result.of(MATCHES_MANIFEST)) == 2
     assert result.of(COVERED) == []
+
+
+def test_days_that_begin_or_end_at_another_minute_by_new_rules_of_the_zone_are_repaired(made):
+    """A country has changed its rules, and the days were loaded before this machine knew them."""
+    first, second = day("2024-03-01"), day("2024-03-02")
+    load(made, FakeSource())
+    hour_ms = 60 * MINUTE_MS
+    by_old_rules = replace(first, end_ms=first.end_ms + hour_ms), replace(second, start_ms=second.start_ms + hour_ms)
+    (made.folder / "manifest.json").unlink()
+    for each in by_old_rules:
+        made.chunk_path(each).unlink()
+    made = opened(made.folder.parents[2])
+    for each in by_old_rules:
+        klines = klines_at(range(each.start_ms, each.end_ms, MINUTE_MS))
+        made.publish(new_chunk(made.dataset, each, klines, [], source="rest"))
+    made.flush()
+    proof = prove(made)
+    assert [of.key for of in proof.bad_days] == [first.key, second.key]
+    options = {"source": "auto", "on_load": lambda _: None, "on_day": lambda _: None}
+    repaired = list(repair(made, proof, lambda _: FakeSource(), **options))
+    assert [(one.what, one.after) for one in repaired] == [(each.key, "1,440 klines") for each in (first, second)]
+    assert prove(opened(made.folder.parents[2])).ok
 
 
 def test_a_day_that_was_loaded_to_its_end_since_it_was_proved_is_left_by_a_repair(made):

@@ -179,7 +179,7 @@ class ChunkWriter(ListWriter):
             # Live mode adds minutes to the stored ones and changes none: nothing can be lost or revised.
             if not new.chunk.klines.slice(0, stored.klines.num_rows).equals(stored.klines):
                 try:
-                    refuse_worse(self.dataset.name, stored, new.chunk)
+                    refuse_worse(self.dataset.name, stored, new)
                 except Overtaken:
                     self._know(stored)
                     raise

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.klines.coverage import subtract
+from market_data_pipeline.core.klines.coverage import Span, subtract
 from market_data_pipeline.core.klines.days import Day
-from market_data_pipeline.core.klines.table import open_times
+from market_data_pipeline.core.klines.table import cut, open_times
 from market_data_pipeline.core.store.chunks.files import Chunk, NewChunk, chunk_problems
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.revisions import is_equal_but_for_source
@@ -57,7 +57,7 @@ class Look:
         """True if the new chunk is to take the place of the stored one."""
         if self.stored is None or self.is_of_another or self.is_equal:
             return False
-        return _lost(self.stored, self.new.chunk).size == 0
+        return _lost(self.stored, self.new).size == 0
 
 
 class Overtaken(StoreError):
@@ -90,20 +90,24 @@ def until_published(publish: Callable[[], T]) -> T:
     return patient(may_succeed)(publish)()
 
 
-def refuse_worse(dataset: str, stored: Chunk, new: Chunk) -> None:
+def refuse_worse(dataset: str, stored: Chunk, new: NewChunk) -> None:
     """Raise Overtaken if the new chunk lacks minutes that the stored one has. `dataset` is for people."""
     lost = _lost(stored, new)
     if lost.size:
         minutes = count_text(lost.size, "minute")
         raise Overtaken(
-            f"{dataset} {new.entry.day} keeps its chunk: the exchange now lacks {minutes} that it has",
-            (new.entry.sha256, stored.entry.sha256),
+            f"{dataset} {new.day.key} keeps its chunk: the exchange now lacks {minutes} that it has",
+            (new.chunk.entry.sha256, stored.entry.sha256),
         )
 
 
-def _lost(stored: Chunk, new: Chunk) -> npt.NDArray[np.int64]:
-    """The open times that only the stored chunk has."""
-    return np.setdiff1d(open_times(stored.klines), open_times(new.klines), assume_unique=True)
+def _lost(stored: Chunk, new: NewChunk) -> npt.NDArray[np.int64]:
+    """The open times of the day that only the stored chunk has.
+
+    Others are of another day by now: the rules of a zone change, and with them where a day begins and ends.
+    """
+    of_day = cut(stored.klines, Span(new.day.start_ms, new.day.end_ms))
+    return np.setdiff1d(open_times(of_day), open_times(new.chunk.klines), assume_unique=True)
 
 
 def is_as_good(chunk: Chunk, listed: Entry, day: Day) -> bool:
