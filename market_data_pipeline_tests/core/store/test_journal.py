@@ -1,6 +1,7 @@
 """The journal of a market: what is read of it, wherever it was cut, and who may remove which part of it."""
 
 import errno
+import re
 import sys
 import weakref
 from collections.abc import Iterator
@@ -146,6 +147,26 @@ def test_nobody_takes_over_from_a_process_that_goes_on(root: Any) -> None:
     other.note_folded(ETH)
     other.close()
     assert list(journal.iterdir()) == []
+
+
+@in_a_folder
+def test_a_process_whose_lock_cannot_be_opened_keeps_no_other_from_being_taken_over(root: Any) -> None:
+    journal = root / "binance" / ".journal"
+    for owner in (BTC, ETH):
+        writer = JournalWriter(journal)
+        writer.append([(owner, rows(0))])
+        writer.close()
+    first, second = segments(journal)
+    lock = journal / f"{first.stem.partition('-')[2]}.lock"
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(OSError, match=re.escape(lock.name)):
+        JournalWriter(journal).take_over(lambda *_: True)
+    assert segments(journal) == [first]
+    lock.rmdir()
+    JournalWriter(journal).take_over(lambda *_: True)
+    assert segments(journal) == []
+    assert not second.exists()
 
 
 @in_a_folder

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from market_data_pipeline.core.counting.counts import STORE
+from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.table import Bits
 from market_data_pipeline.core.store.journal.segments import Owner, read_segment, record, segments
 from market_data_pipeline.core.store.layout import JOURNAL_SUFFIX
@@ -96,24 +97,35 @@ class JournalWriter:
             fold: called with what such a process left of each dataset; True if its chunk has all of that now.
 
         Raises:
-            OSError, StoreError: a segment cannot be read or removed.
+            OSError, StoreError: a segment cannot be read or removed; those of other processes are taken over.
         """
         left: dict[str, list[StorePath]] = {}
         for path in segments(self._folder):
             left.setdefault(_writer_of(path), []).append(path)
         left.pop(self._id, None)
+        failed: OSError | StoreError | None = None
         for writer, paths in left.items():
-            if not (lock := self._files.hold(_lock_of(self._folder, writer))).acquire():
-                continue
             try:
-                self._bring_into_chunks(paths, fold)
-            finally:
-                lock.release()
-            if not self._files.existing(paths):
-                with suppress(OSError):
-                    self._files.remove(_lock_of(self._folder, writer))
+                self._take_over_from(writer, paths, fold)
+            except (OSError, StoreError) as error:  # such as a lock of another user
+                if self._files.is_conditional:
+                    raise
+                failed = failed or error
+        if failed:
+            raise failed
 
     # --- inside
+
+    def _take_over_from(self, writer: str, paths: list[StorePath], fold: Callable[[Owner, list[Bits]], bool]) -> None:
+        if not (lock := self._files.hold(_lock_of(self._folder, writer))).acquire():
+            return
+        try:
+            self._bring_into_chunks(paths, fold)
+        finally:
+            lock.release()
+        if not self._files.existing(paths):
+            with suppress(OSError):
+                self._files.remove(_lock_of(self._folder, writer))
 
     def _bring_into_chunks(self, paths: list[StorePath], fold: Callable[[Owner, list[Bits]], bool]) -> None:
         rows: dict[Owner, list[Bits]] = {}
