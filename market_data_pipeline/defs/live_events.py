@@ -87,9 +87,8 @@ class LiveEvents:
                 event = _day_event(open_store(), entry, instance)
                 of_dataset = self._last_events.setdefault(update.name, {})
                 of_dataset[entry.day] = _LastEvent(time.monotonic(), entry.is_over)
-                if (
-                    len(of_dataset) > _MOST_KEPT
-                ):  # live mode goes on for years, and days that are over do not come again
+                # Live mode goes on for years, and days that are over do not come again.
+                if len(of_dataset) > _MOST_KEPT:
                     del of_dataset[min(of_dataset)]
                 yield event
         if (is_fresh := not (update.is_behind or update.error)) != self._fresh.get(update.name):
