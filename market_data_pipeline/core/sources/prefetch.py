@@ -6,10 +6,12 @@ is requested.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 
 Loaded = TypeVar("Loaded")
@@ -75,7 +77,8 @@ class FuturesAhead(Generic[Loaded]):
         """Wait for the next future, and return it; what it raises is left to its reader."""
         if self.first is None:
             raise StopIteration
-        wait([self._in_flight[0]])
+        with suppress(CancelledError):  # by `PrefetchedPages.close`, of which `wait` is not told
+            self._in_flight[0].exception()
         self._ahead += 1
         return self._in_flight.popleft()
 
@@ -107,8 +110,14 @@ class ReadAhead(Generic[Loaded]):
         return self
 
     def __next__(self) -> Loaded:
-        """Wait for the next result, and return it, or raise what its future raises; then nothing follows."""
+        """Wait for the next result, and return it, or raise what its future raises; then nothing follows.
+
+        Raises:
+            SourceUnavailable: the pages were closed meanwhile, in another thread.
+        """
         future = next(self._futures)
+        if future.cancelled():
+            raise SourceUnavailable("the load was stopped")
         if future.exception():
             self.close()
         return future.result()

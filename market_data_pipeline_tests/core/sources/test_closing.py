@@ -1,0 +1,28 @@
+"""Closing a source in the middle of a load, while its threads wait for the exchange and for one another."""
+
+import threading
+
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline_tests.support import Simulate, budget_in, is_page, record, span, wait_until
+
+# As many as REST has connections.
+AT_ONCE = 16
+
+
+def test_a_load_ends_at_once_where_many_days_are_asked_of_rest_in_place_of_the_archive(
+    simulate: Simulate, tmp_path
+) -> None:
+    running = simulate()
+    seen = record(running.exchange)
+    running.exchange.hooks.append(
+        lambda request: "late_archive" if request.area == "archive" else "stall" if is_page(request) else None
+    )
+    source = open_source("auto", Market.FUTURES, "BTC/USDT", budget_of=budget_in(tmp_path), base_url=running.url)
+    # Each day that has no file needs three pages of REST: most of them wait for a thread.
+    source.pages([span("2024-03-01", "2024-05-01")]).wait(0)
+    wait_until(lambda: sum(map(is_page, seen)) == AT_ONCE)
+    closing = threading.Thread(target=source.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
