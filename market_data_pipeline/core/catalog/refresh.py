@@ -28,6 +28,8 @@ AT_ONCE = 32
 _SAVED_EVERY_S = 5
 # No whole month without a file fits between two snapshots that are not further apart.
 _NO_PAUSE_WITHIN = timedelta(28)
+# Where REST is silent for so many pairs in a row, it is gone: each pair would wait a minute for itself.
+_MOST_UNREACHABLE = 5
 # A pair that is always traded: its newest file is the archive's newest.
 _WITNESS = token_of(FALLBACK_PAIR)
 
@@ -78,7 +80,8 @@ def refresh(
         on_pairs: called with how many pairs of those that are asked about are known, and of how many.
 
     Raises:
-        SourceUnavailable: neither the exchange nor the archive answers.
+        SourceUnavailable: neither the exchange nor the archive answers, or the exchange has gone away meanwhile; what
+            was learned until then is kept.
     """
     with snapshots.lock():
         before = snapshots.newest()
@@ -106,13 +109,14 @@ def _learn(
             told[symbol] = kept
         else:
             unknown.append(symbol)
-    failures = list[str]()
+    failures, without_archive = list[str](), world.archive is None
     save = partial(snapshots.keep_learned, world.day)
     for done, (symbol, answer) in enumerate(_answers(world, unknown, before, learned, save), start=1):
         if answer.pair is not None:
             told[symbol] = answer.pair
         if answer.failure:
             failures.append(answer.failure)
+        without_archive |= answer.lacks_files
         on_pairs(done, len(unknown))
     gaps = list(world.gaps)
     if failures:
@@ -120,7 +124,7 @@ def _learn(
     if world.exchange is not None:
         gaps += world.exchange.warnings
     pairs = tuple(told[symbol] for symbol in sorted(told))
-    return Snapshot(world.market, world.day, pairs, tuple(dict.fromkeys(gaps)), world.archive is None)
+    return Snapshot(world.market, world.day, pairs, tuple(dict.fromkeys(gaps)), without_archive)
 
 
 def _clock(exchange: Exchange) -> _Clock:
@@ -143,10 +147,11 @@ def _world(market: Market, exchange: Exchange, archive: Archive, clock: _Clock) 
     folders: frozenset[str] | None = None
     newest = None
     try:
-        folders = frozenset(archive.symbols())
-        if _WITNESS in folders:
+        found = frozenset(archive.symbols())
+        if _WITNESS in found:
             files = archive.files(_WITNESS)
             newest = max((day for month in files.months[-1:] for day in files.days(month)), default=None)
+        folders = found
     except SourceUnavailable as error:
         if silent is not None:
             raise SourceUnavailable(f"{silent}; nor the archive: {error}") from error
@@ -185,10 +190,15 @@ def _has_files(world: _World, pair: ListedPair) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A pair, None if it never had a kline; `failure` has what could not be asked, and why."""
+    """A pair, None if it never had a kline; `failure` has what could not be asked, and why.
+
+    `lacks_files` is True if the archive could not be asked, and `silent` is why the exchange could not.
+    """
 
     pair: ListedPair | None
     failure: str = ""
+    lacks_files: bool = False
+    silent: SourceUnavailable | None = None
 
 
 def _answers(
@@ -198,7 +208,11 @@ def _answers(
     learned: dict[str, ListedPair],
     save: Callable[[Iterable[ListedPair]], None],
 ) -> Iterator[tuple[str, _Answer]]:
-    """Ask about pairs, many at once. What is learned is saved from time to time, and if this is interrupted."""
+    """Ask about pairs, many at once. What is learned is saved from time to time, and if this is interrupted.
+
+    Raises:
+        SourceUnavailable: the exchange has gone away.
+    """
     known, before_on = (before.by_symbol(), before.day) if before else ({}, None)
 
     def ask(symbol: str) -> _Answer:
@@ -207,12 +221,16 @@ def _answers(
             learned[symbol] = answer.pair
         return answer
 
-    saved_s = time.monotonic()
+    saved_s, unreachable = time.monotonic(), 0
     threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="catalog")
     try:
         asked = {threads.submit(ask, symbol): symbol for symbol in symbols}
         for future in as_completed(asked):
-            yield asked[future], future.result()
+            answer = future.result()
+            unreachable = unreachable + 1 if answer.silent else 0
+            if answer.silent and unreachable == _MOST_UNREACHABLE:
+                raise answer.silent
+            yield asked[future], answer
             if time.monotonic() - saved_s > _SAVED_EVERY_S:
                 save(learned.copy().values())  # threads go on learning meanwhile
                 saved_s = time.monotonic()
@@ -226,18 +244,19 @@ def _answers(
 
 def _ask(world: _World, symbol: str, known: ListedPair | None, before_on: date | None) -> _Answer:
     listed, failure = world.listed.get(symbol), ""
+    files: tuple[TradedDays, ...] | None = None
     try:
         if known is not None and _has_same_days(world, known, listed):
             return _Answer(with_listing(known, listed, world.newest) if world.exchange else known)
-        files: tuple[TradedDays, ...] | None = None
-        try:
-            files = _files(world, symbol, listed)
-        except SourceUnavailable as error:
-            failure = f"{symbol}: {error}"
-        facts = Known(world.market, symbol, listed, world.exchange, files, world.newest, world.day, known, before_on)
-        return _Answer(tell(facts), failure)
+        files = _files(world, symbol, listed)
+    except SourceUnavailable as error:
+        failure = f"{symbol}: {error}"
+    facts = Known(world.market, symbol, listed, world.exchange, files, world.newest, world.day, known, before_on)
+    try:
+        return _Answer(tell(facts), failure, lacks_files=bool(failure))
     except SourceError as error:
-        return _Answer(known, f"{symbol}: {error}")
+        silent = error if isinstance(error, SourceUnavailable) else None
+        return _Answer(known, f"{symbol}: {error}", lacks_files=bool(failure), silent=silent)
 
 
 def _has_same_days(world: _World, known: ListedPair, listed: Listed | None) -> bool:
