@@ -1,6 +1,7 @@
 """From the pair that was named to the one that is worked on: what the exchange is asked for, and what is refused."""
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from datetime import date
 
 import pytest
@@ -110,3 +111,28 @@ def test_a_new_dataset_starts_with_history_or_with_the_pair(first: str, window: 
     source = Asked(first=first, listed="ETH/BTC")
     made = new_dataset(resolved(source, "ETH/BTC"), zone=UTC_ZONE, window=window)
     assert (made.market, made.pair, made.zone, made.start.isoformat()) == (Market.SPOT, "ETH/BTC", UTC_ZONE, start)
+
+
+@dataclass
+class Interrupted(Asked):
+    """Is interrupted while another thread waits for base and quote."""
+
+    closed: threading.Event = field(default_factory=threading.Event)
+    was_closed_in_time: bool = False
+
+    def life(self, since_ms: int = 0, *, between: Span | None = None, refresh: bool = False) -> Life:
+        raise KeyboardInterrupt
+
+    def listed_pair(self) -> str | None:
+        self.was_closed_in_time = self.closed.wait(20)
+        return None
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_an_interrupt_ends_the_wait_for_base_and_quote() -> None:
+    source = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        resolved(source, "ETHBTC")
+    assert source.was_closed_in_time

@@ -1,10 +1,21 @@
-"""Closing a source in the middle of a load, while its threads wait for the exchange and for one another."""
+"""The end of a load while its threads wait for the exchange and for one another: closed, interrupted, given up."""
 
 import threading
+from collections.abc import Callable
 
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.opening import open_source
-from market_data_pipeline_tests.support import Simulate, budget_in, is_page, record, span, wait_until
+from market_data_pipeline_tests.stopping import interrupt
+from market_data_pipeline_tests.support import (
+    PATIENCE,
+    MarketData,
+    Simulate,
+    budget_in,
+    is_page,
+    record,
+    span,
+    wait_until,
+)
 
 # As many as REST has connections.
 AT_ONCE = 16
@@ -26,3 +37,18 @@ def test_a_load_ends_at_once_where_many_days_are_asked_of_rest_in_place_of_the_a
     closing.start()
     closing.join(60)
     assert not closing.is_alive()
+
+
+def test_a_load_that_is_interrupted_asks_a_silent_exchange_for_nothing_more(
+    simulate: Simulate, market_data: Callable[..., MarketData]
+) -> None:
+    running = simulate()
+    running.exchange.faults.stall_seconds = 300
+    seen = record(running.exchange)
+    running.exchange.hooks.append(lambda request: "stall")
+    with market_data(running).start("--market", "spot", "backfill", "--start", "2024-05-01") as process:
+        wait_until(lambda: len(seen) == len(("clock", "first kline", "newest kline", "listing")))
+        interrupt(process)
+        _, err = process.communicate(timeout=240 * PATIENCE)
+    assert process.returncode == 130, err
+    assert len(seen) == 4

@@ -22,6 +22,7 @@ from market_data_pipeline.core.klines.pair import pair_of
 from market_data_pipeline.core.klines.parsing import Parsed, from_json
 from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import EMPTY, column, open_times
+from market_data_pipeline.core.sources.interrupts import ended_if_interrupted
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages, ReadAhead, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.answers import is_plausible_ms
@@ -91,14 +92,14 @@ class RestSource:
         # All at once, because a load cannot be planned without them. They are paid afterwards, as the request for the
         # clock is: only then is the exchange's minute known. The answer that there is no such pair weighs the same.
         try:
-            with ThreadPoolExecutor(2) as others:
+            with ThreadPoolExecutor(2) as others, ended_if_interrupted(self.client.stop):
                 clock = others.submit(self.now_ms)
                 newest_rows = others.submit(self._rows_at_an_end, limit=2)
                 first = self._rows_at_an_end(limit=1, startTime=0)
+                newest, now_ms = newest_rows.result(), clock.result()
         finally:
             if not clock.exception():
                 self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))
-        newest, now_ms = newest_rows.result(), clock.result()
         if first.num_rows == 0:
             raise NotTradedYet(
                 f"{self.client.address} lists this {self._market} pair, which has no kline yet: it is not traded yet; "
