@@ -3,8 +3,12 @@
 import threading
 from collections.abc import Callable
 
+import pytest
+
+from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline_tests.core.sources.conftest import OpenRest
 from market_data_pipeline_tests.stopping import interrupt
 from market_data_pipeline_tests.support import (
     PATIENCE,
@@ -52,3 +56,12 @@ def test_a_load_that_is_interrupted_asks_a_silent_exchange_for_nothing_more(
         _, err = process.communicate(timeout=240 * PATIENCE)
     assert process.returncode == 130, err
     assert len(seen) == 4
+
+
+def test_a_silent_exchange_is_not_asked_for_its_clock_in_order_to_pay_it(simulate: Simulate, rest: OpenRest) -> None:
+    running = simulate()
+    seen = record(running.exchange)
+    running.exchange.hooks.append(lambda request: "reset")
+    with pytest.raises(SourceUnavailable):
+        rest(running).listed_pair()
+    assert {request.endpoint for request in seen} == {"exchangeInfo"}

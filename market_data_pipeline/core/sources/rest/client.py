@@ -145,10 +145,7 @@ class RestClient:
             self.pay(_TIME_WEIGHT)
 
     def listing(self, token: str, *, paid: bool = True) -> Listing:
-        """Return the pair's listing today.
-
-        Set `paid` to False to send the request before the exchange's minute is known, and pay for it then.
-        """
+        """Return the pair's listing today; without `paid` it is paid later, once the exchange's minute is known."""
         by_symbol = {"symbol": token} if self.market is Market.SPOT else {}
         weight = 20 if self.market is Market.SPOT else 1
         try:
@@ -161,6 +158,9 @@ class RestClient:
             )
         except PairNotListed:
             return _GONE
+        except SourceUnavailable:
+            paid = True  # nobody counts it, and the clock of who is silent would be waited for as long again
+            raise
         finally:
             if not paid:
                 self.now_ms()
