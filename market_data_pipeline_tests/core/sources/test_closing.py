@@ -65,3 +65,16 @@ def test_a_silent_exchange_is_not_asked_for_its_clock_in_order_to_pay_it(simulat
     with pytest.raises(SourceUnavailable):
         rest(running).listed_pair()
     assert {request.endpoint for request in seen} == {"exchangeInfo"}
+
+
+def test_pages_that_waited_while_the_exchange_went_away_are_not_sent(simulate: Simulate, rest: OpenRest) -> None:
+    running = simulate()
+    source, seen = rest(running, patience_s=1), record(running.exchange)
+    source.life()
+    running.exchange.hooks.append(lambda request: "reset")
+    with pytest.raises(SourceUnavailable, match="Remote end closed|reset"):
+        source.sifted(span("2024-05-10", "2024-05-10T01:00"))
+    sent = len(seen)
+    with pytest.raises(SourceUnavailable, match="Remote end closed|reset"):
+        source.sifted(span("2024-05-11", "2024-05-11T01:00"))
+    assert len(seen) == sent

@@ -28,6 +28,7 @@ from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usag
 from market_data_pipeline.core.sources.rest.answers import is_plausible_ms
 from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient
 from market_data_pipeline.core.sources.rest.faults import WrongAnswer
+from market_data_pipeline.core.sources.rest.silence import Silence
 from market_data_pipeline.core.text import count_text
 
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
@@ -65,6 +66,7 @@ class RestSource:
             f"rest-{token}", self._page, threads=IN_FLIGHT, most_prefetched=_MOST_PREFETCHED
         )
         self._life: Life | None = None
+        self._silence = Silence()
         # The rows that broke a rule in an earlier answer: the same row in another one is what the exchange has.
         self._sent_before: set[_Row] = set()
 
@@ -211,7 +213,7 @@ class RestSource:
 
     def _page(self, span: Span) -> Page:
         try:
-            return self.newest(span)
+            return self._silence.broken_by(lambda: self.newest(span))
         except SourceUnavailable:
             raise
         except SourceError as error:
