@@ -57,7 +57,10 @@ def checksum(packed: bytes) -> bytes:
 
 
 class RawExchange:
-    """The running server: `replies` has what is sent next in place of the truth, by the last part of the path."""
+    """The running server: `replies` has what is sent next in place of the truth.
+
+    They are by the last part of the path, or by a part of the query, such as `startTime=0`.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -73,7 +76,7 @@ class RawExchange:
         with self._lock:
             self.received[name] += 1
             for asked, replies in self.replies.items():
-                if replies and name.endswith(asked):
+                if replies and (name.endswith(asked) or asked in parts.query):
                     reply = replies.pop(0) if len(replies) > 1 else replies[0]
                     if reply is not None:
                         return reply
