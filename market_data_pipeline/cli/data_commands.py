@@ -251,6 +251,7 @@ def combine(
     """Combine all chunks of a dataset into one Parquet file. It is written only if a chunk has changed."""
     with errors_in_one_line():
         from market_data_pipeline.app.combine import combine_dataset
+        from market_data_pipeline.app.targets import open_datasets
         from market_data_pipeline.cli import reports
 
         settings = load_settings()
@@ -258,9 +259,10 @@ def combine(
         if len(targets) > 1:
             many.combine_many(settings, targets, as_json=as_json, tz=tz, from_index=from_index, to_index=to_index)
             return
-        report = combine_dataset(settings, targets[0], tz=tz, from_index=from_index, to_index=to_index)
+        target = replace(targets[0], pair_named=True)
+        report = combine_dataset(settings, target, tz=tz, from_index=from_index, to_index=to_index)
         fail_unless_run(report)
-        reports.print_combine(targets[0], report, as_json=as_json)
+        reports.print_combine(next(open_datasets(settings, target)).dataset, report, as_json=as_json)
         exit_unless(not report.failed_checks)
 
 

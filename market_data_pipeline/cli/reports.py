@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from market_data_pipeline.app.backfill import BackfillReport
 from market_data_pipeline.app.report import Report
-from market_data_pipeline.app.targets import Target
 from market_data_pipeline.cli.console import is_one_page, out, print_json, print_warnings, styled, talk
 from market_data_pipeline.core.klines.coverage import Absence, Span, minutes_by_kind, total_minutes
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -139,12 +138,12 @@ def print_repair(dataset: Dataset, repaired: Repaired) -> None:
     talk.print(f"  now     {repaired.after}")
 
 
-def print_combine(target: Target, report: "RunReport", *, as_json: bool) -> None:
+def print_combine(dataset: Dataset, report: "RunReport", *, as_json: bool) -> None:
     """Print what combining one dataset did, and the checks that failed."""
     if as_json:
         from market_data_pipeline.app.market.as_json import combined_json
 
-        print_json(combined_json(f"{target.market} {target.pair}", report))
+        print_json(combined_json(dataset.name, report))
         return
     print_combined(report.results[COMBINED])
     print_warnings(report.failed_checks)

@@ -156,6 +156,15 @@ def test_a_load_of_many_has_the_shape_of_a_load_of_one(run: MarketData) -> None:
     assert combined.keys() == parsed(run(*SPOT, "combine", "--json").stdout)[1].keys()
 
 
+def test_a_dataset_has_one_name_however_its_pair_is_written(run: MarketData) -> None:
+    pairs = ("--pair", "BTCUSDT", "--pair", "ETHUSDT")
+    events, result = parsed(run.run(*SPOT, *pairs, "backfill", *DAYS, "--json").stdout)
+    named = {event["dataset"] for event in events if event["event"] in {"begun", "ended"} and "dataset" in event}
+    assert named == {one["name"] for one in result["datasets"]} == {"spot BTC/USDT", "spot ETH/USDT"}
+    combined = parsed(run(*SPOT, "--pair", "BTCUSDT", "combine", "--json").stdout)[1]
+    assert [one["name"] for one in combined["datasets"]] == ["spot BTC/USDT"]
+
+
 def test_a_repair_tells_what_became_of_each_day(run: MarketData) -> None:
     flip_a_byte(chunk_files(run.root)["2024-05-11"])
     events, [proof] = parsed(run("verify", "--repair", "--json").stdout)

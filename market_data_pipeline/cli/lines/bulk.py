@@ -22,6 +22,7 @@ class BulkLines(Lines):
         self._pairs = self._ended = 0
         self._usage: Usage | None = None
         self._counted = Counted()
+        self._names: dict[WindowRequest, str] = {}
 
     def on_start(self, pairs: int) -> None:
         """Tell that so many pairs are to be loaded."""
@@ -32,16 +33,21 @@ class BulkLines(Lines):
         """Tell of the begin and the end of each dataset, and of each failed day."""
         match message:
             case Begun():
-                self.tell("begun", dataset=request.name, days=message.days)
+                # As the result has it, however the user has written the pair.
+                self._names[request] = message.dataset.name
+                self.tell("begun", dataset=message.dataset.name, days=message.days)
             case DayResult():
                 self._counted.note(message)
                 if message.outcome is Outcome.FAILED:
-                    self.tell("failed", dataset=request.name, day=message.day.key, error=message.error)
+                    self.tell("failed", dataset=self._name(request), day=message.day.key, error=message.error)
             case Usage():
                 self._usage = message
             case Ended():
                 self._ended += 1
-                self.tell("ended", dataset=request.name, error=message.error)
+                self.tell("ended", dataset=self._name(request), error=message.error)
         if self.is_due:
             told = self._counted.told(self._usage)
             self.tell("progress", pairs=self._ended, of_pairs=self._pairs, **told)
+
+    def _name(self, request: WindowRequest) -> str:
+        return self._names.get(request, request.name)
