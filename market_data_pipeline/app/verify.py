@@ -45,7 +45,7 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> Iterator[Proof
     """Prove the target's dataset, or every dataset of the store if the user named none; one after the other.
 
     Raises:
-        UsageError: there is no such dataset or source, or the window is empty.
+        UsageError: there is no such dataset or source, none for `every_day`, or the window is empty.
     """
     zone, start, end = request.target.zone, request.start, request.end
     start_ms = parse_instant(start, zone) if start else 0
@@ -54,6 +54,8 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> Iterator[Proof
         raise UsageError(f"the end {end} is not after the start {start}; give a later end")
     if request.against not in {None, "rest", "archive"}:
         raise UsageError(f"cannot compare with {request.against!r}; give --against rest or --against archive")
+    if request.every_day and request.against is None:
+        raise UsageError("--every-day says how many days --against compares; give --against rest or --against archive")
     window = Span(start_ms, end_ms) if start or end else None
     return (_proof(settings, request, files, window) for files in open_datasets(settings, request.target))
 

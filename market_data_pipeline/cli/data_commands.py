@@ -147,7 +147,10 @@ def live(
         from market_data_pipeline.api.metrics.server import serve_metrics
         from market_data_pipeline.app import live as live_mode
         from market_data_pipeline.cli import live_table
+        from market_data_pipeline.core.errors import UsageError
 
+        if mark is not None and minutes is not None:
+            raise UsageError("--mark and --unmark follow nothing here, so --minutes has no effect; leave it out")
         settings = load_settings()
         targets = context.obj.targets(settings)
         if mark is not None and (as_json or len(targets) > 1):

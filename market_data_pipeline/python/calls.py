@@ -127,12 +127,12 @@ def verify(
         end: the first minute after the window, None for the last day.
         repair: load again what is damaged or unexplained, and check once more.
         against: also compare with this source, `rest` or `archive`, on a sample of days.
-        every_day: compare every day, not a sample.
+        every_day: with `against`: compare every day, not a sample.
         root: the data root; None for that of the settings.
         progress: show the progress of a repair on stderr, as the command does.
 
     Raises:
-        UsageError: there is no such dataset or source, or the window is empty.
+        UsageError: there is no such dataset or source, none for `every_day`, or the window is empty.
         StoreError, Unavailable: a dataset could not be checked or repaired.
     """
     from market_data_pipeline.app.verify import ProofRequest, verify_datasets

@@ -84,3 +84,20 @@ def test_the_line_says_what_to_write_instead(run: MarketData) -> None:
     # No advice that the command then refuses.
     assert "doctor takes no --pair; leave it out" in run("doctor", "--pair", "A/B").stderr
     assert "stands before" not in run("doctor", "A/B").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (("verify", "--every-day"), "give --against rest or --against archive"),
+        (("live", "--mark", "--minutes", "5"), "leave it out"),
+        (("live", "--unmark", "--minutes", "5"), "leave it out"),
+    ],
+)
+def test_an_option_without_the_one_that_it_is_for_is_refused(
+    run: MarketData, words: tuple[str, ...], needed: str
+) -> None:
+    done = run(*words)
+    [line] = done.stderr.splitlines()
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert line.startswith("error: ") and needed in line
