@@ -141,7 +141,7 @@ def live(
     """Keep a dataset current, minute by minute.
 
     Without --pair: all datasets of the market that are marked live, or of both markets without --market, too; if none
-    is, the default dataset.
+    is, the default dataset. Alone, --mark and --unmark are about the default dataset.
     """
     with errors_in_one_line():
         from market_data_pipeline.api.metrics.server import serve_metrics
