@@ -81,7 +81,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        raise OSError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise OSError(f"cannot listen on {host}:{port}: {why}; name another with --port or --host") from None
     return listener
 
 

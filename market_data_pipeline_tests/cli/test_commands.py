@@ -743,6 +743,7 @@ from market_data_pipeline.cli.main import app
 for words in [[], *([name] for name in get_command(app).commands)]:
     result = CliRunner().invoke(app, [*words, "--help"])
     assert result.exit_code == 0 and "Usage: " in result.stdout, result
+    assert "[[" not in result.stdout, "brackets that typer adds itself"
     print(*words)
 heavy = {"ccxt", "pandas", "dagster", "pyarrow", "numpy", "pandera", "uvicorn"} & set(sys.modules)
 assert not heavy, heavy
@@ -766,7 +767,7 @@ def test_a_simulated_exchange_says_where_it_is_answers_there_and_ends_when_told(
 
 def test_a_port_in_use_is_said_in_one_line(run: MarketData) -> None:
     port = run.url.rpartition(":")[2]
-    assert_refused(run("simulate", "--port", port), f"127.0.0.1:{port}")
+    assert_refused(run("simulate", "--port", port), f"127.0.0.1:{port}", "name another with --port")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def pairs(
     patterns: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PATTERN]...",
+            metavar="PATTERN",
             help="Pairs, globs such as '*/USDT' or 'BTC*', and what to leave out: '!*DOWN/*'; all if none is given.",
             show_default=False,
             autocompletion=values.pair,

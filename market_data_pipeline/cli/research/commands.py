@@ -99,7 +99,7 @@ def export(
 def snapshot(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="What it is called; all snapshots are listed if not given.")
+        str | None, typer.Argument(metavar="NAME", help="What it is called; all snapshots are listed if not given.")
     ] = None,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove it, and the kept chunks that no other snapshot names.")
