@@ -638,6 +638,7 @@ def test_combine_refuses_a_damaged_chunk_and_keeps_what_was_there(loaded: Market
     assert result.exit_code != 0
     [line] = result.stderr.splitlines()
     assert "2024-05-11" in line
+    assert "run market-data --market spot --pair BTC/USDT verify --repair" in line
     assert path.read_bytes() == before
 
 

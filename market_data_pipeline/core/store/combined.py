@@ -16,7 +16,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
@@ -237,14 +237,24 @@ def _chunk_of(store: DatasetStore, entry: Entry, *, newest: bool) -> Chunk:
             return chunk
     # Live mode, or a load, may have replaced it or moved the dataset's start.
     with store.undisturbed():
-        chunk, now = store.read(day), store.entries.get(day.key)
+        try:
+            chunk, now = store.read(day), store.entries.get(day.key)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            raise _damaged(store, f"{error}") from error
         if now and chunk.entry.sha256 != now.sha256 and store.is_successor(day, now):
             now = chunk.entry
     if now is None or chunk.entry.sha256 != now.sha256:
-        raise StoreError(f"the chunk of {entry.day} is damaged; run market-data verify --repair, then combine again")
+        raise _damaged(store, f"the chunk of {entry.day} is damaged")
     if not newest and chunk.entry.sha256 != entry.sha256:
         raise ChunkReplaced(f"the chunk of {entry.day} was replaced while it was compared")
     return chunk
+
+
+def _damaged(store: DatasetStore, why: str) -> StoreError:
+    command = f"market-data --market {store.dataset.market} --pair {store.dataset.pair} verify --repair"
+    return StoreError(f"{store.dataset.name}: {why}; run {command}, then combine again")
 
 
 def _write(file: pa.NativeFile, store: DatasetStore, selection: Selection) -> None:
