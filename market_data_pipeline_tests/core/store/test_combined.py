@@ -280,7 +280,9 @@ def test_the_old_chunk_in_the_place_of_the_listed_one_is_damage(root, loaded):
     loaded.flush()
     path.write_bytes(old)
     late = opened(root)
-    with pytest.raises(StoreError, match="the chunk of 2020-01-03 is damaged; run market-data .*BTC/USDT verify --repair"):
+    with pytest.raises(
+        StoreError, match="the chunk of 2020-01-03 is damaged; run market-data .*BTC/USDT verify --repair"
+    ):
         combine(late)
 
 
