@@ -221,7 +221,7 @@ class StoredDataset:
 
     @property
     def _cure(self) -> str:
-        return f"run market-data --market {self.dataset.market} --pair {self.dataset.pair} verify --repair"
+        return f"run {self.dataset.repair_command}"
 
     def _chunk(self, listing: Listing, day: str, fields: list[str]) -> pa.Table:
         if (entry := listing.final_entry(day)) is None:

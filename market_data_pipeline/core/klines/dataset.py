@@ -84,6 +84,11 @@ class Dataset:
         return f"{self.market} {self.pair}"
 
     @property
+    def repair_command(self) -> str:
+        """What a person runs where a chunk is damaged or missing."""
+        return f"market-data --market {self.market} --pair {self.pair} verify --repair"
+
+    @property
     def first_day(self) -> Day:
         """The day with chunk index 1."""
         return day_of(self.zone, self.start)

@@ -242,7 +242,7 @@ def _chunk_of(store: DatasetStore, entry: Entry, *, newest: bool) -> Chunk:
         except StoreUnavailable:
             raise
         except StoreError as error:
-            raise _damaged(store, f"{error}") from error
+            raise _damaged(store, str(error)) from error
         if now and chunk.entry.sha256 != now.sha256 and store.is_successor(day, now):
             now = chunk.entry
     if now is None or chunk.entry.sha256 != now.sha256:
@@ -253,8 +253,7 @@ def _chunk_of(store: DatasetStore, entry: Entry, *, newest: bool) -> Chunk:
 
 
 def _damaged(store: DatasetStore, why: str) -> StoreError:
-    command = f"market-data --market {store.dataset.market} --pair {store.dataset.pair} verify --repair"
-    return StoreError(f"{store.dataset.name}: {why}; run {command}, then combine again")
+    return StoreError(f"{store.dataset.name}: {why}; run {store.dataset.repair_command}, then combine again")
 
 
 def _write(file: pa.NativeFile, store: DatasetStore, selection: Selection) -> None:

@@ -148,7 +148,7 @@ def _require_in_place(store: DatasetStore, named: Sequence[Entry]) -> None:
         if is_as_long and version is not None and (has_locks or version.modified_ns < since_ns):
             continue
         if version is None or has_locks or not store.is_intact(day):
-            command = f"market-data --market {store.dataset.market} --pair {store.dataset.pair} verify --repair"
-            raise StoreError(f"{store.dataset.name}: the chunk of {day.key} is missing or damaged; run {command}")
+            cure = f"run {store.dataset.repair_command}"
+            raise StoreError(f"{store.dataset.name}: the chunk of {day.key} is missing or damaged; {cure}")
         if store.entries[day.key].sha256 != entry.sha256:
             raise Changed(f"{store.dataset.name} {day.key}: another process has replaced its chunk")
