@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.live.dataset import Update
+from market_data_pipeline.core.live.dataset import MOST_DAYS, Update
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -25,7 +25,6 @@ from market_data_pipeline.defs.metadata import day_metadata
 from market_data_pipeline.instance.names import FRESH, KLINES
 
 _INTERVAL_S = 3600.0
-_MOST_KEPT = 100
 LiveEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
@@ -69,7 +68,7 @@ class LiveEvents:
             open_store: opens the dataset's files; called only if there is an event.
             instance: shows whether a day has a materialization already.
         """
-        untold = self._untold.setdefault(name, deque(maxlen=_MOST_KEPT))
+        untold = self._untold.setdefault(name, deque(maxlen=MOST_DAYS))
         if update := self._noted.get(name):
             untold.extend(self._events_of(update, open_store, instance))
             del self._noted[name]
@@ -88,7 +87,7 @@ class LiveEvents:
                 of_dataset = self._last_events.setdefault(update.name, {})
                 of_dataset[entry.day] = _LastEvent(time.monotonic(), entry.is_over)
                 # Live mode goes on for years, and days that are over do not come again.
-                if len(of_dataset) > _MOST_KEPT:
+                if len(of_dataset) > MOST_DAYS:
                     del of_dataset[min(of_dataset)]
                 yield event
         if (is_fresh := not (update.is_behind or update.error)) != self._fresh.get(update.name):

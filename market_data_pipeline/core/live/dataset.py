@@ -35,6 +35,8 @@ _LONGEST_PAUSE_S = 2.0
 # After this long without a trade, or without a kline, the pair may not be listed any more.
 _SILENT_MINUTES = 10
 _LIFE_KEPT_S = 600
+MOST_DAYS = 100
+"""How many days of a dataset are kept to be told, where they cannot be told at once."""
 _Call: TypeAlias = Callable[[], None]
 
 
@@ -74,9 +76,9 @@ class Update:
         return "behind" if self.is_behind else "late" if self.is_late else "good"
 
     def after(self, earlier: "Update") -> "Update":
-        """This one with the days of an earlier one, the newest hundred."""
+        """This one with the days of an earlier one, the newest `MOST_DAYS` of both."""
         entries = {entry.day: entry for entry in (*earlier.entries, *self.entries)}
-        return replace(self, entries=tuple(entries.values())[-100:])
+        return replace(self, entries=tuple(entries.values())[-MOST_DAYS:])
 
 
 class LiveDataset:
