@@ -34,10 +34,8 @@ from market_data_pipeline.instance.names import (
 )
 
 _TIMEOUT_S, _RELOAD_TIMEOUT_S, _COUNT_TIMEOUT_S = 10, 120, 3
-# 1000 events of a run have a few MB.
-_MOST_BYTES = 64_000_000
-_CONNECTIONS = 8
-_RUNS_SEARCHED, _ASSETS_TOGETHER = 60, 100
+_MOST_BYTES = 64_000_000  # 1000 events of a run have a few MB
+_CONNECTIONS, _RUNS_SEARCHED, _ASSETS_TOGETHER = 8, 60, 100
 STATUSES = {
     **dict.fromkeys(("QUEUED", "NOT_STARTED", "MANAGED", "STARTING"), "queued"),
     **dict.fromkeys(("STARTED", "CANCELING"), "running"),
@@ -148,9 +146,8 @@ class Dagster:
 
     def last_runs(self, dataset: Dataset, *, limit: int = 10) -> list[RunSummary]:
         """The newest runs of a dataset, newest first, found among the newest runs of all datasets."""
-        result = self._query(queries.RUNS, limit=_RUNS_SEARCHED)
         root = "/".join(asset_path(dataset, KLINES)[:2])
-        summaries = [self._summary(run) for run in result.get("results", [])]
+        summaries = map(self._summary, self._query(queries.RUNS, limit=_RUNS_SEARCHED).get("results", []))
         return [summary for summary in summaries if root in summary.asset_roots][:limit]
 
     def events(self, run_id: str, cursor: str | None) -> tuple[list[dict[str, Any]], str, bool]:
@@ -186,8 +183,12 @@ class Dagster:
 
     def dataset_roots(self) -> set[str]:
         """The `exchange_id/PAIR_TOKEN` of each dataset that the code location has."""
-        paths = [node["assetKey"]["path"] for node in self._query(queries.ASSETS)]
+        paths = (node["assetKey"]["path"] for node in self._query(queries.ASSETS))
         return {"/".join(path[:2]) for path in paths if path[-1] == KLINES}
+
+    def has_backfill(self) -> bool:
+        """Whether a backfill of the UI goes on."""
+        return bool(self._query(queries.BACKFILLS).get("results"))
 
     def reload(self) -> None:
         """Reload the code location, so that it finds new datasets. This takes some seconds.
@@ -221,8 +222,7 @@ class Dagster:
         """The last executions of each check, given as its asset's key and its name, newest first, in that order."""
         fields = [queries.EXECUTIONS % (json.dumps(list(path)), json.dumps(name), limit) for path, name in checks]
         aliased = " ".join(f"c{number}: {field}" for number, field in enumerate(fields))
-        found = self._fields(f"{{ {aliased} }} {queries.EXECUTION}")
-        return [found[f"c{number}"] for number in range(len(fields))]
+        return list(self._fields(f"{{ {aliased} }} {queries.EXECUTION}").values())
 
     def require_reachable(self, *, timeout_s: float = _TIMEOUT_S) -> None:
         """Send the smallest query."""

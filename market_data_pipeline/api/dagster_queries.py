@@ -28,6 +28,8 @@ fragment entry on MetadataEntry { label ... on IntMetadataEntry { intValue } ...
 ASSET = """assetNodeOrError(assetKey: {path: %s}) { __typename
   ... on AssetNode { partitionKeyConnection(limit: 1, ascending: true) { results } } }"""
 ASSETS = "{ assetNodes { assetKey { path } } }"
+BACKFILLS = """{ partitionBackfillsOrError(status: REQUESTED, limit: 1) {
+  ... on PartitionBackfills { results { id } } ... on PythonError { message } } }"""
 RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryLocationName: $location) { __typename
   ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
   ... on Error { message } } }"""

@@ -9,7 +9,7 @@ beside it, and tell nobody.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,6 +35,9 @@ class Dagster(Protocol):
 
     def has_assets(self, assets: Sequence[tuple[Sequence[str], str]]) -> bool:
         """Whether the code location has all assets, each with this day as its first partition."""
+
+    def has_backfill(self) -> bool:
+        """Whether a backfill of the UI goes on."""
 
     def reload(self) -> None:
         """Reload the code location."""
@@ -73,6 +76,9 @@ class CodeLocation:
     def look(self) -> None:
         """Reload the code location if datasets came, went or moved their first day since it was loaded.
 
+        The default dataset is defined before it is stored, with days from before its pair was listed. Dagster cancels a
+        backfill of such days when they go, so they stay until its backfills have ended.
+
         Raises:
             Unavailable: no response, or the code location cannot be loaded.
         """
@@ -80,10 +86,10 @@ class CodeLocation:
             present = self._present()
             if present == self._loaded:
                 return
-            stored = {defined.root for defined in present.values() if defined.root}
-            if self._loaded is None and stored <= self._dagster.dataset_roots():
+            defined = self._dagster.dataset_roots()
+            if self._loaded is None and _roots(present) <= defined:
                 self._loaded = present
-            else:
+            elif not (self._stores_default(present, defined) and self._dagster.has_backfill()):
                 self._reload(present)
 
     @contextmanager
@@ -105,6 +111,10 @@ class CodeLocation:
             except (Unavailable, OSError) as error:  # there may be no webserver yet; it is asked again
                 _log.info("the code location was not reloaded: %s", error)
             rest_s = max(_LOOK_EVERY_S, _REST_TIMES * (time.monotonic() - began_s))
+
+    def _stores_default(self, present: Mapping[StorePath, _Defined], defined: Set[str]) -> bool:
+        """Whether a dataset is new in the store, and was defined all the same."""
+        return self._loaded is not None and bool((_roots(present) - _roots(self._loaded)) & defined)
 
     def _reload(self, present: Mapping[StorePath, _Defined]) -> None:
         self._dagster.reload()
@@ -138,3 +148,7 @@ class CodeLocation:
             return _Defined()
         root = "/".join(asset_path(dataset, KLINES)[:2])
         return _Defined(root, dataset.pair, dataset.zone.name, dataset.start.isoformat())
+
+
+def _roots(datasets: Mapping[StorePath, _Defined]) -> set[str]:
+    return {defined.root for defined in datasets.values() if defined.root}

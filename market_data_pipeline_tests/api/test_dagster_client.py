@@ -87,6 +87,19 @@ def test_many_datasets_are_looked_for_in_few_requests(first_day: str, is_there: 
     assert len(received) <= 3
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_there"),
+    [
+        ({"__typename": "PartitionBackfills", "results": [{"id": "odlmabts"}]}, True),
+        ({"__typename": "PartitionBackfills", "results": []}, False),
+        (REFUSED, False),
+    ],
+)
+def test_whether_a_backfill_goes_on(answer: dict[str, Any], is_there: bool) -> None:
+    with served(fake_dagster(partitionBackfillsOrError=answer)[0]) as url:
+        assert Dagster(url).has_backfill() is is_there
+
+
 def test_an_asset_that_dagster_does_not_know_is_lacking() -> None:
     with served(fake_dagster()[0]) as url:
         assert not Dagster(url).has_assets([(("binance", "BTCUSDT", "klines_1m"), "2024-01-01")])

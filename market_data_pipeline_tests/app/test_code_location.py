@@ -25,12 +25,17 @@ class Loaded:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._datasets: list[Dataset] = []
+        self.default_roots = set[str]()
         self.reloads = 0
-        self.is_down = False
+        self.is_down = self.is_backfilling = False
 
     def dataset_roots(self) -> set[str]:
         self._answer()
-        return {f"{dataset.market.exchange_id}/{dataset.token}" for dataset in self._datasets}
+        return {f"{dataset.market.exchange_id}/{dataset.token}" for dataset in self._datasets} | self.default_roots
+
+    def has_backfill(self) -> bool:
+        self._answer()
+        return self.is_backfilling
 
     def has_assets(self, assets: Sequence[tuple[Sequence[str], str]]) -> bool:
         self._answer()
@@ -100,6 +105,27 @@ def test_a_new_dataset_is_reloaded_once(store: Store, dagster: Loaded, location:
 def test_one_that_was_created_before_the_first_look_is_reloaded(store: Store, dagster: Loaded) -> None:
     create(store, "ETH/USDT")
     CodeLocation(store, dagster).look()
+    assert dagster.reloads == 1
+
+
+def test_a_default_dataset_keeps_its_days_while_a_backfill_stores_it(
+    store: Store, dagster: Loaded, location: CodeLocation
+) -> None:
+    """Dagster cancels a backfill of which a day is no partition any more, as one before the pair was listed."""
+    dagster.default_roots, dagster.is_backfilling = {"binance/ETHUSDT"}, True
+    create(store, "ETH/USDT")
+    location.look()
+    assert dagster.reloads == 0
+    dagster.is_backfilling = False
+    location.look()
+    location.look()
+    assert dagster.reloads == 1
+
+
+def test_one_that_was_not_defined_waits_for_no_backfill(store: Store, dagster: Loaded, location: CodeLocation) -> None:
+    dagster.default_roots, dagster.is_backfilling = {"binance/ETHUSDT"}, True
+    create(store, "XRP/USDT")
+    location.look()
     assert dagster.reloads == 1
 
 
