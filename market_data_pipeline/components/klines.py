@@ -175,12 +175,14 @@ class KlineDatasetsComponent(dg.Component, dg.Model, dg.Resolvable):
     def _settings(self, project: Path) -> Settings:
         return load_settings(
             market_data_dir=self._data_dir_in(project),
-            market_data_exchange_url=self.exchange_url,
+            market_data_exchange_url=self.exchange_url or None,
             market_data_owners=",".join(self.owners) if self.owners else None,
         )
 
     def _data_dir_in(self, project: Path) -> str | None:
-        if self.data_dir is None or "://" in self.data_dir or self.data_dir.startswith("~"):
+        if not self.data_dir:  # a template may be empty, as a variable, which counts as unset then
+            return None
+        if "://" in self.data_dir or self.data_dir.startswith("~"):
             return self.data_dir
         return str(project / self.data_dir)
 

@@ -115,6 +115,17 @@ def test_a_universe_gives_what_is_left_out(store: Store, defined: Defined) -> No
     assert set(pairs_of(defined(universe="majors", start="2024-06-01")).values()) == {"2024-06-01"}
 
 
+def test_a_template_that_is_empty_counts_as_left_out(
+    store: Store, defined: Defined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKET_DATA_DIR", str(store.root))
+    monkeypatch.setenv("MARKET_DATA_EXCHANGE_URL", "http://127.0.0.1:9")
+    definitions = defined(market="spot", pairs=["*/USDT"], data_dir="", exchange_url="")
+    assert pairs_of(definitions) == {"spot/BTC/USDT": "2020-01-01", "spot/ETH/USDT": "2021-03-04"}
+    rest = definitions.resolve_asset_graph().get(dg.AssetKey(["binance", "rest"]))
+    assert str(rest.metadata["url"].value).startswith("http://127.0.0.1:9/")
+
+
 def test_names_of_a_location_are_left_to_its_owner(defined: Defined) -> None:
     definitions = defined(market="spot", pairs=["*/USDT"])
     given = [definitions.jobs, definitions.schedules, definitions.sensors, definitions.resources, definitions.executor]
