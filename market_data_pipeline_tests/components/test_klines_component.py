@@ -1,5 +1,7 @@
 """The component: which datasets its attributes define, what else it defines, and what is said of wrong attributes."""
 
+import datetime
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -7,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
+from jinja2.nativetypes import NativeEnvironment
 
 from market_data_pipeline.components import KlineDatasetsComponent
 from market_data_pipeline.core.catalog.pairs import ListedPair, PairKind, PairStatus, Snapshot, TradedDays
@@ -22,6 +26,7 @@ from market_data_pipeline_tests.support import CHECKOUT
 from market_data_pipeline_tests.test_docs import rows_of
 
 Defined = Callable[..., dg.Definitions]
+PAGE = CHECKOUT / "docs" / "component.md"
 
 
 @pytest.fixture
@@ -242,6 +247,29 @@ def test_the_sensor_marks_its_datasets_alone_and_follows_them(load: Loading, def
 
 
 # --- the docs
+
+
+def test_the_automation_of_the_page_loads_yesterday_and_today_once_a_day(defined: Defined) -> None:
+    (text,) = re.findall(r"^```yaml\n(post_processing:.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    (rule,) = yaml.safe_load(text)["post_processing"]["assets"]
+    template = NativeEnvironment().from_string(rule["attributes"]["automation_condition"])
+    condition = template.render(dg=dg, datetime=datetime)
+    definitions = defined(market="spot", pairs=["BTC/USDT"])
+    chosen = dg.AssetSelection.from_string(rule["target"]).resolve(definitions.resolve_asset_graph())
+    klines = dg.AssetKey(["binance", "BTCUSDT", "klines_1m"])
+    assert chosen == {klines}
+    with_condition = definitions.map_asset_specs(
+        func=lambda spec: spec.replace_attributes(automation_condition=condition) if spec.key in chosen else spec
+    )
+    cursor, requested = None, []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for at in ("2024-05-14T10:29Z", "2024-05-14T10:31Z", "2024-05-14T10:32Z", "2024-05-15T10:31Z"):
+            found = dg.evaluate_automation_conditions(
+                with_condition, instance, cursor=cursor, evaluation_time=datetime.datetime.fromisoformat(at)
+            )
+            cursor = found.cursor
+            requested.append(found.get_requested_partitions(klines))
+    assert requested == [set(), {"2024-05-13", "2024-05-14"}, set(), {"2024-05-14", "2024-05-15"}]
 
 
 def test_the_page_of_the_component_lists_its_attributes() -> None:
