@@ -187,7 +187,9 @@ def parsed(stdout: str) -> tuple[list[dict[str, Any]], Any]:
 
 def without_progress(stderr: str) -> str:
     """What a command wrote to stderr, less the progress lines of a load, runs or an export that take seconds."""
-    progress = re.compile(r"(spot|futures) \S+: \d+ of \d+ days?, |[\d,]+ of [\d,]+ runs?: |exporting \S+, \d+ of \d+$")
+    progress = re.compile(
+        r"(spot|futures) \S+: \d+ of \d+ days?, |[\d,]+ of [\d,]+ runs?: |exporting \S+ \S+, \d+ of \d+$"
+    )
     return "".join(line for line in stderr.splitlines(keepends=True) if not progress.match(line))
 
 

@@ -44,7 +44,7 @@ PANELS = ("long", "wide")
 _CLOSE = ("close",)
 
 OnPair = Callable[[str, int, int], None]
-"""Called with a pair that begins, its place from 1, and how many there are."""
+"""Called with the name of a dataset that begins, `spot BTC/USDT`, its place from 1, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class ExportRequest:
         kind = str(self.panel)
         path = panels.panel_path(output, market, sources[0].interval.name, kind, self.format)
         self._refuse(each for each in [path] if each.exists())
-        on_pair(f"{kind} panel of {count_text(len(sources), 'pair')}", 1, 1)
+        on_pair(f"{kind} panel of {count_text(len(sources), f'{market} pair')}", 1, 1)
         pairs = [source.dataset.pair for source in sources]
         try:
             if kind == "long":
@@ -196,7 +196,7 @@ class ExportRequest:
 def _each(form: Form, output: Path, sources: Sequence[Source], on_pair: OnPair) -> Iterator[Exported]:
     for place, source in enumerate(sources, 1):
         name, tally = source.dataset.pair, Tally()
-        on_pair(name, place, len(sources))
+        on_pair(source.dataset.name, place, len(sources))
         try:
             written = form.write(output, source, tally)
         except StoreError as error:

@@ -110,6 +110,13 @@ def test_nothing_is_warned_of_where_no_zone_changes_the_window(root: Path, optio
     assert exported(root, "A/USDT", "BTC/USDT", **options).warnings == ()  # a warning is an error in these tests
 
 
+def test_a_dataset_that_is_begun_is_told_by_its_name(root: Path) -> None:
+    told: list[Any] = []
+    request = ExportRequest("csv", root.parent / "out", ["BTC/USDT", "ETH/USDT"], market="spot", root=root)
+    request.run(lambda *begun: told.append(begun))
+    assert told == [("spot BTC/USDT", 1, 2), ("spot ETH/USDT", 2, 2)]
+
+
 @pytest.mark.parametrize("panel", ["long", "wide"])
 def test_a_panel_of_one_pair_is_called_so(root: Path, panel: str) -> None:
     (only,) = exported(root, "ETH/USDT", panel=panel).results
