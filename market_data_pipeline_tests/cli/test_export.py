@@ -70,6 +70,7 @@ def test_mistakes_are_one_line_and_exit_code_2(loaded: MarketData) -> None:
     output = loaded.root.parent / "out"
     for words, said in (
         (["--format", "xlsx"], "no such format"),
+        (["--format", "csv", "--output", "s3://bucket/klines"], "cannot export to s3://bucket/klines; give a folder"),
         (["--format", "csv", "--start", "yesterday"], "yesterday"),
         (["--format", "lean", "--panel", "long"], "panels and columns are for csv and parquet"),
     ):

@@ -4,7 +4,6 @@ Belongs here: options. Does not belong here: how results look (`reports`).
 Imports that take long are inside the command that needs them, as in `cli.data_commands`.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,7 +28,7 @@ def export(
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             metavar="DIR", help="The folder: freqtrade's datadir, Lean's data, the path of the catalog, or any other."
         ),
