@@ -22,7 +22,6 @@ from market_data_pipeline.cli.options import GlobalOptions
 from market_data_pipeline.cli.outcome import (
     EXIT_CODES,
     NOT_READ,
-    ends_unread,
     errors_in_one_line,
     keep_interrupted_code,
 )
@@ -131,7 +130,7 @@ def main() -> NoReturn:
         encoding = "utf-8" if sys.platform == "win32" else None
         stream.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
     try:
-        with ends_unread():
+        with errors_in_one_line():
             # Also as `python -m market_data_pipeline`: help and completion name the command.
             app(prog_name="market-data")
     except SystemExit as ended:

@@ -59,7 +59,6 @@ def load_settings(**options: str | None) -> "Settings":
 def errors_in_one_line() -> Iterator[None]:
     """Turn an expected error of the block into one line on stderr and an exit code."""
     from market_data_pipeline.core.errors import MarketDataError
-    from market_data_pipeline.core.text import refusal_of_disk
 
     with ends_unread():
         try:
@@ -69,6 +68,8 @@ def errors_in_one_line() -> Iterator[None]:
         except BrokenPipeError:
             raise
         except OSError as error:
+            from market_data_pipeline.core.text import refusal_of_disk  # imports rich, for which a shell would wait
+
             fail(refusal_of_disk(error), NOT_NOW)
         except KeyboardInterrupt:
             fail("interrupted; finished work is kept, run the same command again to continue", INTERRUPTED)
@@ -101,7 +102,12 @@ def fail(message: str, code: int) -> NoReturn:
         _interrupted.set()
         # What is left is closing. Another Ctrl-C in it would be a traceback.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    warn(f"error: {' '.join(message.split())}")
+    try:
+        warn(f"error: {' '.join(message.split())}")
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # the disk takes it not, so the code alone tells
     sys.exit(code)
 
 

@@ -53,7 +53,8 @@ def told_of(name: str, problem: str) -> str:
 def refusal_of_disk(error: OSError) -> str:
     """An error of the disk, or of an object store, in one line: a full disk, a folder of another user, no network."""
     problem, _, cure = (error.strerror or type(error).__name__).partition("; ")
-    what = f"{problem}: {error.filename or error}"
+    where = error.filename or ("" if error.strerror else error)
+    what = f"{problem}: {where}" if where else problem
     if cure:
         return f"{what}; {cure}"
     if error.errno == errno.EPIPE:  # whoever reads a command's output may go away in the middle of a load

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from dagster import DagsterEventType
@@ -58,6 +59,27 @@ def test_a_reader_that_is_gone_ends_a_command_without_a_word(run: MarketData) ->
         assert without_reader(run, *words, stream="stdout") == (141, ""), words
     for words in (("--market", "spot", "--pair", "NO/SUCH", "status"), ("no-such-command",)):
         assert without_reader(run, *words, stream="stderr") == (141, ""), words
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_takes_no_output_is_one_line(run: MarketData) -> None:
+    assert run(*LOAD).exit_code == 0
+    said = "error: No space left on device; check that the disk is not full and that you may write to the folder\n"
+    for words in (
+        ("--help",),
+        ("backfill", "--help"),
+        ("--version",),
+        ("--show-completion", "bash"),
+        ("status",),
+        ("status", "--json"),
+        (*LOAD, "--json"),
+    ):
+        with Path("/dev/full").open("w") as full, run.start(*words, stdout=full) as process:
+            _, err = process.communicate(timeout=120 * PATIENCE)
+        assert (process.returncode, err) == (3, said), words
+    with Path("/dev/full").open("w") as full, run.start("--pair", "NO/SUCH", "status", stderr=full) as process:
+        out, _ = process.communicate(timeout=120 * PATIENCE)
+    assert (process.returncode, out) == (2, "")
 
 
 @pytest.mark.parametrize("pairs", [(), ("--pair", "BTC/USDT", "--pair", "ETH/USDT")])
