@@ -29,6 +29,9 @@ from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
 
+# As in the HTTP API. A day has less.
+_MOST_CHUNK_SIZE = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class BackfillRequest:
@@ -54,8 +57,8 @@ class BackfillRequest:
         refuse_disorder(start_ms, end_ms)
         if end_ms is not None and end_ms <= (opened_ms := self.target.market.opened_ms):
             raise UsageError(f"{self.target.market} has klines from {iso(opened_ms)}, none before; give a later end")
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 or more")
+        if self.chunk_size is not None and not 1 <= self.chunk_size <= _MOST_CHUNK_SIZE:
+            raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 to {_MOST_CHUNK_SIZE:,}")
         return start_ms, end_ms
 
     def wanted(self) -> WindowRequest:

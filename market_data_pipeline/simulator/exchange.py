@@ -5,6 +5,7 @@ Does not belong here: what an endpoint answers (`endpoints`), sockets and thread
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -71,10 +72,12 @@ class SimulatedExchange:
 
         Raises:
             ScenarioError: the scenario cannot be played.
-            ValueError: a fault or a time is not one, or klines of a folder and a scenario are asked for.
+            ValueError: a fault, a time or a speed is not one, or klines of a folder and a scenario are asked for.
         """
         if scenario is not None and archive_dir is not None:
             raise ValueError("an exchange plays a scenario or serves a folder of real klines, not both")
+        if not 0 <= rtt_ms < math.inf:
+            raise ValueError(f"the round-trip time must be 0 ms or more, not {rtt_ms:g}")
         self.rtt_ms = rtt_ms
         self.clock = SimulatedClock(now, speed)
         self.hooks: list[Hook] = []

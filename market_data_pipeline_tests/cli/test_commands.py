@@ -117,6 +117,7 @@ def assert_refused(result: "Result | subprocess.CompletedProcess[str]", *words: 
         (["backfill", "--source", "tape"], ["'tape'", "rest"]),
         (["backfill", *THREE_DAYS, "--chunk-size", "0"], ["chunk"]),
         (["backfill", *THREE_DAYS, "--chunk-size", "-5"], ["chunk"]),
+        (["backfill", *THREE_DAYS, "--chunk-size", "1" + "0" * 30], ["chunk"]),
         *(
             ([*command], ["there is no spot dataset in", "run market-data --market spot backfill first"])
             for command in (["verify"], ["status"], ["report"], ["snapshot", "now"])
@@ -779,7 +780,8 @@ def test_a_port_in_use_is_said_in_one_line(run: MarketData) -> None:
         (["--fault", "500"], ["NAME=RATE"]),
         (["--fault", "500=2"], ["between 0 and 1"]),
         (["--now", "soon"], ["'soon'"]),
-        (["--speed", "-1"], ["speed"]),
+        *((["--speed", speed], ["speed", speed]) for speed in ("-1", "nan", "inf", "1e+300")),
+        *((["--rtt-ms", time], ["round-trip time", time]) for time in ("-5", "nan", "inf")),
         (["--port", "70000"], ["70000"]),
     ],
 )

@@ -86,11 +86,15 @@ def test_combine_of_several_pairs_names_each_that_has_nothing_there_once(loaded:
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:1]])
-def test_combine_refuses_indexes_in_the_wrong_order_before_anything(loaded: MarketData, pairs: list[str]) -> None:
+def test_combine_refuses_indexes_that_cannot_be_before_anything(loaded: MarketData, pairs: list[str]) -> None:
     before = everything(loaded.root)
-    done = loaded(*of(*pairs), "combine", "--from-index", "5", "--to-index", "3")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "error: from index 5 is after to index 3; give the smaller one first\n"
+    for indexes, said in (
+        (("--from-index", "5", "--to-index", "3"), "from index 5 is after to index 3; give the smaller one first"),
+        (("--from-index", "0"), "0 is the index of no chunk; the first one is 1"),
+        (("--to-index", "-3"), "-3 is the index of no chunk; the first one is 1"),
+    ):
+        done = loaded(*of(*pairs), "combine", *indexes)
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"error: {said}\n")
     assert everything(loaded.root) == before
 
 

@@ -85,11 +85,14 @@ class CombinedFooter:
 
 
 def require_order(from_index: int | None, to_index: int | None) -> None:
-    """Refuse indexes of which the first is behind the last, whatever is stored.
+    """Refuse indexes that no chunk has, or of which the first is behind the last, whatever is stored.
 
     Raises:
         UsageError: they are.
     """
+    for index in (from_index, to_index):
+        if index is not None and index < 1:
+            raise UsageError(f"{index} is the index of no chunk; the first one is 1")
     if from_index is not None and to_index is not None and from_index > to_index:
         raise UsageError(f"from index {from_index} is after to index {to_index}; give the smaller one first")
 
