@@ -1,6 +1,7 @@
 """The command line: what it prints, its exit codes, and what it leaves on disk."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -753,6 +754,31 @@ assert not heavy, heavy
     done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert {"backfill", "verify", "combine", "status", "health", "simulate", "demo"} <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+def test_the_help_cuts_no_line(columns: int) -> None:
+    program = """
+from typer.main import get_command
+from market_data_pipeline.cli.main import app
+commands = get_command(app).commands
+for words in [[], *([name] for name in commands), *(["universe", name] for name in commands["universe"].commands)]:
+    try:
+        app([*words, "--help"])
+    except SystemExit as ended:
+        assert not ended.code
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=CHECKOUT,
+        env={**os.environ, "COLUMNS": str(columns)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.endswith("...") and not line.startswith("Usage: ")] == []
+    assert columns < 80 or [line for line in lines if len(line) > columns] == []
 
 
 def test_a_simulated_exchange_says_where_it_is_answers_there_and_ends_when_told(market_data: Start) -> None:

@@ -13,9 +13,11 @@ from market_data_pipeline.cli.load_options import Json, Plan, Runs, Wait, requir
 from market_data_pipeline.cli.outcome import errors_in_one_line, exit_unless, load_settings
 from market_data_pipeline.cli.shell import values
 from market_data_pipeline.cli.shell.examples import examples
+from market_data_pipeline.cli.shell.misplaced import Listed
 
 app = typer.Typer()
 universe = typer.Typer(
+    cls=Listed,
     help="Named choices of pairs, in market-data.toml under the data root.",
     epilog=examples("universe"),
     no_args_is_help=True,

@@ -7,7 +7,7 @@ option means, which its own help says.
 EXAMPLES = {
     "backfill": (
         "market-data --market spot --pair BTC/USDT backfill --start 2024-01-01",
-        "market-data --pair '*/USDT' --pair '!*DOWN/*' backfill --start 2024-01-01 --plan",
+        "market-data --pair '*/USDT' --pair '!*DOWN/*' backfill --plan",
         "market-data --universe majors backfill --end 2024-07-01 --json",
     ),
     "live": (
@@ -22,12 +22,12 @@ EXAMPLES = {
     ),
     "combine": (
         "market-data --market spot --pair BTC/USDT combine",
-        "market-data --market spot --pair BTC/USDT combine --tz Europe/Zurich --from-index 366",
+        "market-data --market spot --pair BTC/USDT combine --tz Europe/Zurich",
     ),
     "export": (
-        "market-data --market spot --pair BTC/USDT export --format csv --output klines",
-        "market-data --universe majors export --format parquet --panel wide --column close --output panel",
-        "market-data --market futures export --format feather-freqtrade --interval 5m --output user_data/data/binance",
+        "market-data --pair BTC/USDT export --format csv --output klines",
+        "market-data --universe majors export --format csv --panel wide --output out",
+        "market-data export --format feather-freqtrade --interval 5m --output data",
     ),
     "snapshot": (
         "market-data --universe majors snapshot paper-2024",

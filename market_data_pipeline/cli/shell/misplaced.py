@@ -15,6 +15,7 @@ from market_data_pipeline.cli.shell.taken import refusal
 # Typer has click inside, or beside it, by its version, and names this class in neither.
 _UsageError: Any = typer.BadParameter.__base__
 
+_LONGEST_SENTENCE = 1000
 _HELP = f"{__name__}.asks_for_help"
 
 
@@ -23,7 +24,17 @@ def asks_for_help(context: typer.Context) -> bool:
     return bool(context.meta[_HELP])
 
 
-class Commands(TyperGroup):
+class Listed(TyperGroup):
+    """Commands whose list in the help has the first sentence of each whole, however narrow the terminal is."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list. Without a limit, click wraps a sentence that is longer than the line, and cuts none."""
+        for command in self.commands.values():
+            command.short_help = command.get_short_help_str(limit=_LONGEST_SENTENCE)
+        super().format_commands(ctx, formatter)
+
+
+class Commands(Listed):
     """The commands, with options before them that say which datasets are meant."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
