@@ -157,7 +157,8 @@ def live(
             many.mark_many(settings, targets, live=mark, as_json=as_json)
             return
         if mark is not None:
-            live_table.print_marked(live_mode.mark(settings, targets[0], live=mark))
+            marked = live_mode.mark(settings, targets[0], live=mark)
+            live_table.print_marked(marked, is_default=not targets[0].pair_named)
             return
         serve_metrics(settings)
         if len(targets) > 1:

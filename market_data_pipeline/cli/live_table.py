@@ -178,11 +178,13 @@ def follow_many(
     return report
 
 
-def print_marked(files: DatasetStore) -> None:
-    """Print what the sensors do with the dataset from now on."""
+def print_marked(files: DatasetStore, *, is_default: bool) -> None:
+    """Print what the sensors do with the dataset from now on; `is_default` says that the user named no pair."""
     dataset, sensor = files.dataset, sensor_name(files.dataset.market)
     if not dataset.live:
         out.print(f"{dataset.name} is no longer marked live: the sensor {sensor} leaves it alone from its next tick on")
+        if is_default:
+            out.print("other datasets keep their marks, as no pair is named; --pair '*' means all of the market")
         return
     newest = files.newest_open_ms
     missing = "today's klines" if newest is None else f"what is missing since {iso(newest + MINUTE_MS)}"
