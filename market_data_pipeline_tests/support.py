@@ -6,6 +6,7 @@ Does not belong here: any assertion about the project.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 from typer.testing import CliRunner, Result
 
 from market_data_pipeline.cli.main import app
+from market_data_pipeline.cli.outcome import INTERRUPTED
 from market_data_pipeline.core.counting import memory
 from market_data_pipeline.core.counting.file import keep_counts
 from market_data_pipeline.core.counting.memory import Key
@@ -128,8 +130,13 @@ class MarketData:
     under: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str | Path, **env: str) -> Result:
-        """Run a command in this process."""
-        return CliRunner().invoke(app, [str(word) for word in arguments], env=self._env(env), catch_exceptions=False)
+        """Run a command in this process. Whoever interrupts it means the tests."""
+        before = signal.getsignal(signal.SIGINT)
+        done = CliRunner().invoke(app, [str(word) for word in arguments], env=self._env(env), catch_exceptions=False)
+        if done.exit_code == INTERRUPTED:
+            signal.signal(signal.SIGINT, before)  # the command would end this process at the next one
+            raise KeyboardInterrupt
+        return done
 
     def start(
         self,
