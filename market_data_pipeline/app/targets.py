@@ -10,20 +10,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import PASSING, StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import Zone, day_at, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.loading.resolve import new_dataset, resolve
+from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.text import problem_text
 from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,59 @@ def datasets_of(store: Store, target: Target) -> list[Dataset]:
     if not datasets:
         raise nothing_stored(store, target)
     return datasets
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A dataset, one of several, that cannot be read: why, in one line, and whether the same may succeed later."""
+
+    name: str
+    problem: str
+    may_pass: bool
+
+
+OnRefused = Callable[[Refused], object]
+
+
+def of_each(
+    store: Store,
+    targets: Sequence[Target],
+    use: Callable[[DatasetStore], T],
+    *,
+    on_refused: OnRefused,
+    threads: int = 1,
+) -> Iterator[T]:
+    """What `use` makes of each dataset of the targets, or as `open_datasets` if no pair is named.
+
+    Args:
+        store: the data root.
+        targets: the datasets.
+        use: called with the files of each.
+        on_refused: called with each that cannot be read; it hides no other.
+        threads: how many are used at once.
+
+    Raises:
+        UsageError: there is none.
+        StoreError, OSError: the only one cannot be read, or the bucket is away.
+    """
+    paths = dataset_files_of(store, targets)
+
+    def tried(path: StorePath) -> T | Refused:
+        name = "/".join(layout.owner_of(path))
+        try:
+            dataset = store.read(path)
+            name = dataset.name
+            return use(store.open(dataset))
+        except (StoreError, OSError) as error:
+            if len(paths) == 1 or store.is_away(error):
+                raise
+            return Refused(name, problem_text(error), isinstance(error, PASSING))
+
+    for found in in_order(tried, paths, threads=threads):
+        if isinstance(found, Refused):
+            on_refused(found)
+        else:
+            yield found
 
 
 def dataset_files_of(store: Store, targets: Sequence[Target]) -> list[StorePath]:

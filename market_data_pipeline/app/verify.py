@@ -4,19 +4,19 @@ Belongs here: which datasets and days a request is about, and the source to comp
 (`core.proof`), repair (`app.repair`), printing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from market_data_pipeline.app.targets import Target, open_datasets
+from market_data_pipeline.app.targets import OnRefused, Target, of_each, open_datasets
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import parse_instant
 from market_data_pipeline.core.proof.crosscheck import sample
 from market_data_pipeline.core.proof.prove import Comparison, Proof, prove
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.instance.composition import opener_of
+from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.settings import Settings
 
 SAMPLE_DAYS = 10
@@ -47,6 +47,30 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> Iterator[Proof
     Raises:
         UsageError: there is no such dataset or source, none for `every_day`, or the window is empty.
     """
+    proof = _prover(settings, request)
+    return (proof(files) for files in open_datasets(settings, request.target))
+
+
+def verify_each(
+    settings: Settings, request: ProofRequest, targets: Sequence[Target], *, on_refused: OnRefused
+) -> Iterator[Proof]:
+    """As `verify_datasets`, of several targets in place of that of the request, whose zone they have.
+
+    One that cannot be read hides no other, see `of_each`.
+
+    Raises:
+        UsageError: as `verify_datasets`.
+        StoreError, OSError: the only one cannot be read, or the bucket is away.
+    """
+    return of_each(store_of(settings), targets, _prover(settings, request), on_refused=on_refused)
+
+
+def _prover(settings: Settings, request: ProofRequest) -> Callable[[DatasetStore], Proof]:
+    """What proves a dataset as requested.
+
+    Raises:
+        UsageError: the request is wrong.
+    """
     zone, start, end = request.target.zone, request.start, request.end
     start_ms = parse_instant(start, zone) if start else 0
     end_ms = parse_instant(end, zone) if end else 1 << 62
@@ -57,7 +81,7 @@ def verify_datasets(settings: Settings, request: ProofRequest) -> Iterator[Proof
     if request.every_day and request.against is None:
         raise UsageError("--every-day says how many days --against compares; give --against rest or --against archive")
     window = Span(start_ms, end_ms) if start or end else None
-    return (_proof(settings, request, files, window) for files in open_datasets(settings, request.target))
+    return lambda files: _proof(settings, request, files, window)
 
 
 def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, window: Span | None) -> Proof:

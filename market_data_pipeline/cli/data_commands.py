@@ -8,7 +8,7 @@ Imports that take long are inside the command that needs them, so that `--help` 
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,11 +29,6 @@ from market_data_pipeline.cli.research.commands import verify_snapshot
 from market_data_pipeline.cli.shell.examples import examples
 from market_data_pipeline.cli.shell.values import one_of, zone
 from market_data_pipeline.core.source_names import SOURCE_NAMES
-
-if TYPE_CHECKING:
-    from market_data_pipeline.app.verify import ProofRequest
-    from market_data_pipeline.core.proof.prove import Proof
-    from market_data_pipeline.settings import Settings
 
 app = typer.Typer()
 
@@ -210,10 +205,11 @@ def verify(
             verify_snapshot(snapshot, as_json=as_json)
             return
         settings = load_settings()
-        requests = [ProofRequest(target, start, end, against, every_day) for target in context.obj.targets(settings)]
-        proofs = _proofs(settings, requests, as_json=as_json)
+        targets = context.obj.targets(settings)
+        request = ProofRequest(targets[0], start, end, against, every_day)
+        proofs, refused = many.prove_each(settings, request, targets, as_json=as_json)
         if repair and many.repair_each(settings, proofs, as_json=as_json):
-            proofs = _proofs(settings, requests, as_json=as_json)
+            proofs, refused = many.prove_each(settings, request, targets, as_json=as_json)
         if as_json:
             from market_data_pipeline.app.as_json import proof_json
 
@@ -221,18 +217,8 @@ def verify(
         else:
             for proof in proofs:
                 reports.print_proof(proof)
-        exit_unless(all(proof.ok for proof in proofs), may_pass=all(proof.stored_is_good for proof in proofs))
-
-
-def _proofs(settings: "Settings", requests: "list[ProofRequest]", *, as_json: bool) -> "list[Proof]":
-    """Prove all datasets; tell of each but the last one, if that takes long."""
-    from market_data_pipeline.app.verify import verify_datasets
-    from market_data_pipeline.cli.lines.loads import ProofLines
-
-    if not as_json:
-        return [proof for request in requests for proof in verify_datasets(settings, request)]
-    with ProofLines() as lines:
-        return [proof for request in requests for proof in lines.each(verify_datasets(settings, request))]
+        may_pass = all(proof.stored_is_good for proof in proofs) and all(each.may_pass for each in refused)
+        exit_unless(all(proof.ok for proof in proofs) and not refused, may_pass=may_pass)
 
 
 @app.command(epilog=examples("combine"))

@@ -66,6 +66,11 @@ def refusal_of_disk(error: OSError) -> str:
     return f"{what}; check that the disk is not full and that you may write to the folder"
 
 
+def problem_text(error: MarketDataError | OSError) -> str:
+    """Why something could not be done, in one line: an error of this package, or as `refusal_of_disk`."""
+    return refusal_of_disk(error) if isinstance(error, OSError) else " ".join(str(error).split())
+
+
 def one_line(text: str, most: int) -> str:
     """What others sent, as one line of at most so many characters that a terminal does not act upon."""
     words = " ".join(text.split())[:most]

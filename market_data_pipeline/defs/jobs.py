@@ -12,17 +12,16 @@ from dataclasses import asdict, dataclass, fields
 import dagster as dg
 from pydantic import Field
 
-from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, UsageError
+from market_data_pipeline.core.errors import MarketDataError, UsageError
 from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.pair import parse_pair, require_same, token_of
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.proof.prove import Proof, prove
 from market_data_pipeline.core.proof.repair import Repaired, repair
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import status_of
-from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.store.storage.protocol import StorePath
-from market_data_pipeline.core.text import first_text, refusal_of_disk, told_of
+from market_data_pipeline.core.text import first_text, problem_text, told_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
 from market_data_pipeline.defs.metadata import manifest_event
 from market_data_pipeline.defs.proof.results import evaluations_of
@@ -51,7 +50,7 @@ def repair_datasets(
         MarketDataError, OSError: one could not be proved or repaired, while the others were.
     """
     log_to(tools.logs)
-    repaired, failures = list[Repaired](), _Failures(context, tools.store.root)
+    repaired, failures = list[Repaired](), _Failures(context, tools.store)
     for proof in _proofs(config, tools, failures):
         if proof.needs_repair:
             with failures.apart(proof.verification.dataset.name):
@@ -82,7 +81,7 @@ class _Failures:
     """What kept datasets from being repaired: a warning for each, and the first error, for the end of the run."""
 
     context: dg.OpExecutionContext
-    root: StorePath
+    store: Store
     first: Exception | None = None
 
     @contextmanager
@@ -91,11 +90,10 @@ class _Failures:
         try:
             yield
         except (MarketDataError, OSError) as error:
-            if isinstance(error, OSError | StoreUnavailable) and storage_of(self.root).is_conditional:
+            if self.store.is_away(error):
                 raise
             self.first = self.first or error
-            problem = refusal_of_disk(error) if isinstance(error, OSError) else " ".join(str(error).split())
-            self.context.log.warning(f"not repaired: {told_of(name, problem)}")
+            self.context.log.warning(f"not repaired: {told_of(name, problem_text(error))}")
 
 
 def _proofs(config: RepairConfig, tools: Tools, failures: _Failures) -> Iterator[Proof]:

@@ -18,7 +18,7 @@ from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.instance import runs
 from market_data_pipeline_tests.cli.test_bulk import of, universe
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
-from market_data_pipeline_tests.support import MarketData, data_files, everything, flip_a_byte
+from market_data_pipeline_tests.support import MarketData, data_files, everything, flip_a_byte, parsed
 
 pytestmark = pytest.mark.slow
 MadeOf = Callable[..., MarketData]
@@ -75,6 +75,40 @@ def test_a_dataset_that_the_disk_lets_nobody_read_keeps_no_other_from_combine(lo
     assert done.exit_code == 3, done.output
     assert "3 pairs: 2 good, 1 failed" in done.stdout
     assert f"failed    futures P0/USDT: Too many levels of symbolic links: {chunks}" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right that users do not have")
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_dataset_that_the_disk_lets_nobody_read_hides_no_other(loaded: MarketData, command: str) -> None:
+    [chunks] = loaded.root.glob("*/P0USDT/1m/chunks")
+    chunks.rename(chunks.with_name("elsewhere"))
+    chunks.symlink_to(chunks)
+    said = f"futures P0/USDT: Too many levels of symbolic links: {chunks}"
+    for words in (of("P*"), of(*PAIRS), ("--market", "futures"), ()):
+        done = loaded(*words, command)
+        assert done.exit_code == 3, done.output
+        assert [line for line in done.stderr.splitlines() if line.startswith(f"failed: {said}; ")] == [
+            done.stderr.strip()
+        ]
+        assert "P1/USDT" in done.stdout and "P2/USDT" in done.stdout
+    alone = loaded(*of("P0/USDT"), command)
+    assert (alone.exit_code, alone.stdout) == (3, "")
+    assert alone.stderr.startswith("error: Too many levels")
+    events, result = parsed(loaded(*of("P*"), command, "--json").stdout)
+    [failed] = [event for event in events if event["event"] == "failed"]
+    assert failed["dataset"] == "futures P0/USDT" and failed["error"] in f"{alone.stderr}"
+    assert [each["pair"] for each in result] == ["P1/USDT", "P2/USDT"]
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_damaged_dataset_hides_no_other(loaded: MarketData, command: str) -> None:
+    [damaged] = loaded.root.glob("*/P0USDT/1m/dataset.json")
+    damaged.write_text("{")
+    done = loaded(command)
+    assert done.exit_code == 1, done.output
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"failed: binanceusdm/P0USDT: {damaged} is damaged")
+    assert "P1/USDT" in done.stdout and "P2/USDT" in done.stdout
 
 
 def test_combine_of_several_pairs_names_each_that_has_nothing_there_once(loaded: MarketData) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from market_data_pipeline.app.as_json import status_json
 from market_data_pipeline.app.noting.answers import Stamp, keep, stamps_of
-from market_data_pipeline.app.status import statuses_of
-from market_data_pipeline.app.targets import Target
+from market_data_pipeline.app.status import statuses_of_each
+from market_data_pipeline.app.targets import Refused, Target
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.settings import Settings, public_variables
 
 
 def statuses_kept(
-    settings: Settings, targets: Sequence[Target], question: str, *, with_newest: bool
+    settings: Settings, targets: Sequence[Target], question: str, *, with_newest: bool, refused: list[Refused]
 ) -> list[dict[str, object]]:
     """The status of the targets as JSON, kept for the next time as the answer to the question.
 
@@ -28,15 +28,16 @@ def statuses_kept(
         targets: the datasets.
         question: what tells these targets from others; the settings tell the rest.
         with_newest: False if the newest kline of live mode does not matter, which changes each minute.
+        refused: gets each dataset, one of several, that cannot be read.
 
     Raises:
-        UsageError, StoreError: see `statuses_of`.
+        UsageError, StoreError, OSError: see `statuses_of_each`.
     """
     stamps = _stamps(settings, targets, with_newest=with_newest)
-    statuses = [status for target in targets for status in statuses_of(settings, target)]
+    statuses = statuses_of_each(settings, targets, on_refused=refused.append)
     told = [status_json(status) for status in statuses]
     # A warning is to be looked at anew each time.
-    if stamps and not any(status.warnings for status in statuses):
+    if stamps and not refused and not any(status.warnings for status in statuses):
         keep(question, told, stamps, public_variables())
     return told
 

@@ -12,6 +12,8 @@ import time
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from market_data_pipeline.cli.console import failed_line, talk
+
 _EVERY_S = 1.0
 
 
@@ -66,3 +68,12 @@ class Lines:
         """Close the copy; nothing is written afterwards."""
         if self._copy:
             self._copy.close()
+
+
+def tell_failed(name: str, problem: str, *, as_json: bool) -> None:
+    """Tell of a dataset, one of several, that failed: as a JSON line, or on stderr for people."""
+    if not as_json:
+        talk.print(failed_line(name, problem))
+        return
+    with Lines() as lines:
+        lines.tell("failed", dataset=name, error=problem)

@@ -14,7 +14,8 @@ from market_data_pipeline.cli.outcome import FAILED, NOT_NOW, exit_unless, fail
 if TYPE_CHECKING:
     from market_data_pipeline.app.backfill import BackfillRequest
     from market_data_pipeline.app.market.fanout import FannedOut
-    from market_data_pipeline.app.targets import Target
+    from market_data_pipeline.app.targets import Refused, Target
+    from market_data_pipeline.app.verify import ProofRequest
     from market_data_pipeline.core.klines.dataset import Market
     from market_data_pipeline.core.proof.prove import Proof
     from market_data_pipeline.core.store.universes import Universe
@@ -121,6 +122,28 @@ def combine_many(settings: "Settings", targets: "Sequence[Target]", *, as_json: 
     if done.error:
         fail(done.error, NOT_NOW if done.may_pass else FAILED)
     exit_unless(done.ok, may_pass=done.may_pass)
+
+
+def prove_each(
+    settings: "Settings", request: "ProofRequest", targets: "Sequence[Target]", *, as_json: bool
+) -> "tuple[list[Proof], list[Refused]]":
+    """Prove all datasets; tell of each that cannot be read, in JSON also of each but the last, if that takes long."""
+    from market_data_pipeline.app.targets import Refused
+    from market_data_pipeline.app.verify import verify_each
+    from market_data_pipeline.cli.lines.loads import ProofLines
+    from market_data_pipeline.cli.lines.writing import tell_failed
+
+    refused = list[Refused]()
+
+    def on_refused(each: Refused) -> None:
+        refused.append(each)
+        tell_failed(each.name, each.problem, as_json=as_json)
+
+    proofs = verify_each(settings, request, targets, on_refused=on_refused)
+    if not as_json:
+        return list(proofs), refused
+    with ProofLines() as lines:
+        return list(lines.each(proofs)), refused
 
 
 def repair_each(settings: "Settings", proofs: "Sequence[Proof]", *, as_json: bool) -> bool:

@@ -100,8 +100,7 @@ class Store:
             try:
                 return self.read(path)
             except StoreError as error:
-                # That is so for all, each of which would wait for it.
-                if isinstance(error, StoreUnavailable) and self._files.is_conditional:
+                if self.is_away(error):
                     raise
                 return error
 
@@ -112,6 +111,10 @@ class Store:
             elif found.live:
                 marked.append(found)
         return marked, damaged
+
+    def is_away(self, error: Exception) -> bool:
+        """True if the error is that of a bucket that is away: it is so for all datasets, each would wait for it."""
+        return isinstance(error, StoreUnavailable | OSError) and self._files.is_conditional
 
     def read_each(self, paths: Iterable[StorePath]) -> Iterator[Dataset]:
         """As `read`, of several: some at once where reading waits for a network."""

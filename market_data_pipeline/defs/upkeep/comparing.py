@@ -17,7 +17,7 @@ from market_data_pipeline.core.store.layout import combined_path
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.protocol import StorePath
-from market_data_pipeline.core.text import refusal_of_disk
+from market_data_pipeline.core.text import problem_text
 from market_data_pipeline.defs.metadata import is_told, recorded_chunk
 from market_data_pipeline.instance.events.recorded import recorded_texts
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST, asset_path
@@ -70,8 +70,7 @@ def compared(instance: dg.DagsterInstance, store: Store, dataset_files: Iterable
             name = dataset.name
             found = _compared(instance, store.open(dataset))
         except (MarketDataError, OSError) as error:
-            problem = refusal_of_disk(error) if isinstance(error, OSError) else " ".join(str(error).split())
-            found = Compared(name, problem=problem, may_pass=isinstance(error, PASSING))
+            found = Compared(name, problem=problem_text(error), may_pass=isinstance(error, PASSING))
         yield found
 
 
