@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 from market_data_pipeline.app.backfill import BackfillRequest
 from market_data_pipeline.app.market.pairs import Asked
 from market_data_pipeline.core.errors import PASSING, MarketDataError, NoKlinesInWindow, SourceUnavailable
+from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.loading.cost import Cost, How, cost_of
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.resolve import OpenSource
+from market_data_pipeline.core.sources.interrupts import ended_if_interrupted
+from market_data_pipeline.core.sources.protocol import KlineSource
+from market_data_pipeline.core.text import problem_text
 from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.settings import Settings
 
@@ -93,7 +97,7 @@ def plan_backfill(
         return LoadPlan((cost_of(store_of(settings), _opener(settings), wanted[0], how),), catalog)
     many = _Many(settings, how)
     costs = list[Cost]()
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as threads:
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as threads, ended_if_interrupted(many.end):
         for cost in threads.map(many.cost, wanted):
             costs.append(cost)
             on_pair(len(costs), len(wanted))
@@ -113,6 +117,14 @@ class _Many:
         self._store, self._open_source, self._how = store_of(settings), _opener(settings), how
         self._lock = threading.Lock()
         self._unreachable = 0
+        self._open, self._ended = set[KlineSource](), False
+
+    def end(self) -> None:
+        """Let all requests fail: those in flight, and those of pairs that have not begun."""
+        with self._lock:
+            self._ended, sources = True, list(self._open)
+        for source in sources:
+            source.close()
 
     def cost(self, request: WindowRequest) -> Cost:
         with self._lock:
@@ -120,14 +132,26 @@ class _Many:
         if unreachable >= _MOST_UNREACHABLE:
             error = f"not tried, because the exchange did not answer for {_MOST_UNREACHABLE} pairs in a row"
             return Cost(request.name, error=error, may_pass=True)
-        is_unreachable = False
+        is_unreachable, opened = False, set[KlineSource]()
+
+        def open_source(market: Market, pair: str) -> KlineSource:
+            source = self._open_source(market, pair)
+            opened.add(source)
+            with self._lock:
+                self._open.add(source)
+                ended = self._ended
+            if ended:
+                source.close()
+            return source
+
         try:
-            return cost_of(self._store, self._open_source, request, self._how)
+            return cost_of(self._store, open_source, request, self._how)
         except (MarketDataError, OSError) as error:
             if isinstance(error, NoKlinesInWindow) and request.in_catalog:  # see `core.bulk.load`
                 return Cost(request.name, warnings=(str(error),))
             is_unreachable = isinstance(error, SourceUnavailable)
-            return Cost(request.name, error=" ".join(str(error).split()), may_pass=isinstance(error, PASSING))
+            return Cost(request.name, error=problem_text(error), may_pass=isinstance(error, PASSING))
         finally:
             with self._lock:
                 self._unreachable = self._unreachable + 1 if is_unreachable else 0
+                self._open -= opened

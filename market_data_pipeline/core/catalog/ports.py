@@ -67,6 +67,9 @@ class Exchange(Protocol):
     def last_day(self, symbol: str) -> date | None:
         """Return the UTC day of the newest kline; raises as `first_day`."""
 
+    def close(self) -> None:
+        """End all waiting: requests in flight fail, and so do later ones."""
+
 
 class PairFiles(Protocol):
     """The archive's daily files of one pair."""
@@ -94,6 +97,9 @@ class Archive(Protocol):
 
     def has_later(self, symbol: str, day: date) -> bool:
         """Return whether the pair has a file of a later day, by one request."""
+
+    def close(self) -> None:
+        """See `Exchange.close`."""
 
 
 class Snapshots(Protocol):

@@ -9,8 +9,9 @@ end is never final, so one request finds out whether another pair that is not tr
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -111,13 +112,14 @@ def _learn(
             unknown.append(symbol)
     failures, without_archive = list[str](), world.archive is None
     save = partial(snapshots.keep_learned, world.day)
-    for done, (symbol, answer) in enumerate(_answers(world, unknown, before, learned, save), start=1):
-        if answer.pair is not None:
-            told[symbol] = answer.pair
-        if answer.failure:
-            failures.append(answer.failure)
-        without_archive |= answer.lacks_files
-        on_pairs(done, len(unknown))
+    with closing(_answers(world, unknown, before, learned, save)) as answers:
+        for done, (symbol, answer) in enumerate(answers, start=1):
+            if answer.pair is not None:
+                told[symbol] = answer.pair
+            if answer.failure:
+                failures.append(answer.failure)
+            without_archive |= answer.lacks_files
+            on_pairs(done, len(unknown))
     gaps = list(world.gaps)
     if failures:
         gaps.append(f"{count_text(len(failures), 'pair')} could not be asked about, such as {min(failures)}")
@@ -207,7 +209,7 @@ def _answers(
     before: Snapshot | None,
     learned: dict[str, ListedPair],
     save: Callable[[Iterable[ListedPair]], None],
-) -> Iterator[tuple[str, _Answer]]:
+) -> Generator[tuple[str, _Answer]]:
     """Ask about pairs, many at once. What is learned is saved from time to time, and if this is interrupted.
 
     Raises:
@@ -234,7 +236,11 @@ def _answers(
             if time.monotonic() - saved_s > _SAVED_EVERY_S:
                 save(learned.copy().values())  # threads go on learning meanwhile
                 saved_s = time.monotonic()
-    except BaseException:
+    except BaseException as error:
+        if not isinstance(error, Exception):  # by Ctrl-C, which waits for no answer
+            for asked_of in (world.exchange, world.archive):
+                if asked_of is not None:
+                    asked_of.close()
         threads.shutdown(cancel_futures=True)  # what is under way is learned, too
         save(learned.values())
         raise

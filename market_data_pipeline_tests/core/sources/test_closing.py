@@ -8,6 +8,8 @@ import pytest
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.opening import open_source
+from market_data_pipeline.simulator.queries import RequestInfo
+from market_data_pipeline_tests.cli.test_bulk import of
 from market_data_pipeline_tests.core.sources.conftest import OpenRest
 from market_data_pipeline_tests.stopping import interrupt
 from market_data_pipeline_tests.support import (
@@ -56,6 +58,37 @@ def test_a_load_that_is_interrupted_asks_a_silent_exchange_for_nothing_more(
         _, err = process.communicate(timeout=240 * PATIENCE)
     assert process.returncode == 130, err
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "at_once"),
+    [
+        pytest.param(("pairs",), 32, id="catalog"),
+        # Of each pair the first and the newest kline are asked for.
+        pytest.param(
+            (*of(*(f"SIM{number}/USDT" for number in range(10, 30))), "backfill", "--plan"), 2 * 8, id="plan of many"
+        ),
+    ],
+)
+def test_a_command_about_many_pairs_that_is_interrupted_asks_a_silent_exchange_for_nothing_more(
+    simulate: Simulate, market_data: Callable[..., MarketData], words: tuple[str, ...], at_once: int
+) -> None:
+    running, asked = simulate(), list[RequestInfo]()
+    running.exchange.faults.stall_seconds = 300
+
+    def stalled(request: RequestInfo) -> str | None:
+        is_of_files = request.params.get("delimiter") == "-" and "BTCUSDT" not in request.params["prefix"]
+        is_about_a_pair = request.endpoint == "klines" or is_of_files
+        asked.extend([request] * is_about_a_pair)
+        return "stall" if is_about_a_pair else None
+
+    running.exchange.hooks.append(stalled)
+    with market_data(running).start("--market", "spot", *words) as process:
+        wait_until(lambda: len(asked) == at_once)
+        interrupt(process)
+        _, err = process.communicate(timeout=240 * PATIENCE)
+    assert process.returncode == 130, err
+    assert len(asked) == at_once
 
 
 def test_a_silent_exchange_is_not_asked_for_its_clock_in_order_to_pay_it(simulate: Simulate, rest: OpenRest) -> None:
