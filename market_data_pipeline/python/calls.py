@@ -138,11 +138,11 @@ def verify(
     from market_data_pipeline.app.verify import ProofRequest, verify_datasets
 
     settings = settings_of(root)
-    requests = [
-        ProofRequest(target, instant_text(start), instant_text(end), against, every_day)
-        for target in targets_for(settings, pair, market, universe=universe)
-    ]
     with as_in_python():
+        requests = [
+            ProofRequest(target, instant_text(start), instant_text(end), against, every_day)
+            for target in targets_for(settings, pair, market, universe=universe)
+        ]
         proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
         if repair and _repair(settings, proofs, progress=progress):
             proofs = [proof for request in requests for proof in verify_datasets(settings, request)]

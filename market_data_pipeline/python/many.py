@@ -65,9 +65,9 @@ def backfill_many(
     from market_data_pipeline.app.market import bulk
     from market_data_pipeline.cli.market.progress import bulk_progress
 
-    settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root)
-    requests = [BackfillRequest(target, first, last, align_window, chunk_size, refetch) for target in targets]
     with as_in_python():
+        settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root)
+        requests = [BackfillRequest(target, first, last, align_window, chunk_size, refetch) for target in targets]
         if not progress:
             report = bulk.backfill_many(settings, requests, on_message=lambda *_: None)
         else:
@@ -105,9 +105,9 @@ def plan(
     from market_data_pipeline.app.market.planning import plan_backfill
 
     asked = Asked()
-    settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root, asked)
-    requests = [BackfillRequest(target, first, last, align_window, None, refetch) for target in targets]
     with as_in_python():
+        settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root, asked)
+        requests = [BackfillRequest(target, first, last, align_window, None, refetch) for target in targets]
         return plan_backfill(settings, requests, catalog=asked)
 
 
@@ -134,8 +134,8 @@ def combine_many(
     from market_data_pipeline.app.combine import combine_datasets
 
     settings = settings_of(root)
-    targets = targets_for(settings, pairs, market, universe=universe)
     with as_in_python():
+        targets = targets_for(settings, pairs, market, universe=universe)
         done = combine_datasets(settings, targets, tz=tz, from_index=from_index, to_index=to_index)
     warn([*(told_of(one.name, one.problem) for one in done.failed), *filter(None, [done.error])])
     return done

@@ -12,7 +12,7 @@ from market_data_pipeline.app.market import pairs as catalogs
 from market_data_pipeline.core.catalog.pairs import ListedPair
 from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.store.universes import find_universe
-from market_data_pipeline.python.calls import warn
+from market_data_pipeline.python.calls import as_in_python, warn
 from market_data_pipeline.python.targets import settings_of
 
 Day = date | str | None
@@ -61,7 +61,8 @@ def universe(name: str, *, at: Day = None, root: str | Path | None = None) -> li
     Raises:
         UsageError, SourceUnavailable: there is no such universe, or as `pairs`.
     """
-    found = find_universe(settings_of(root).root, name)
+    with as_in_python():
+        found = find_universe(settings_of(root).root, name)
     return [pair.pair for pair in _chosen(root, found.market, found.pairs, None, at, "all")]
 
 
@@ -69,6 +70,7 @@ def _chosen(
     root: str | Path | None, market: Market, words: Sequence[str], quote: str | None, at: Day, status: str
 ) -> list[ListedPair]:
     choice = catalogs.choice_of(market, words, quote, catalogs.utc_day(at), status)
-    catalog = catalogs.load_catalog(settings_of(root), market)
+    with as_in_python():
+        catalog = catalogs.load_catalog(settings_of(root), market)
     warn(catalog.warnings)
     return catalogs.choose(catalog, choice)

@@ -4,10 +4,11 @@ Belongs here: the datasets of what was written. Does not belong here: how globs 
 pairs spelled (`core.klines.pair`), reading klines (`klines`, `panel`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
@@ -17,6 +18,7 @@ from market_data_pipeline.core.store.snapshots.lists import find_snapshot
 from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.places import hurried, root_at
 from market_data_pipeline.core.store.universes import find_universe
+from market_data_pipeline.core.text import refusal_of_disk
 
 Pairs = str | Sequence[str]
 
@@ -76,9 +78,11 @@ def choose(store: Store, market: Market, words: Sequence[str], as_of: str | None
     Raises:
         UsageError: a pair is not stored or named twice, a glob matches nothing, or nothing is left.
         StoreError: the `dataset.json` of a pair is damaged that is named, or that a glob may match.
+        StoreUnavailable: the folder of the market cannot be listed.
     """
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
-    known = _matching(store, market, patterns) if patterns.needs_candidates else {}
+    with disk_in_one_line():
+        known = _matching(store, market, patterns) if patterns.needs_candidates else {}
     chosen = patterns.choose(known, among(as_of))
 
     def find(pair: str) -> Dataset:
@@ -106,6 +110,15 @@ def find_stored(store: Store, market: Market, pair: str, as_of: str | None = Non
     if dataset is None:
         raise store.lacks(market, name)
     return dataset
+
+
+@contextmanager
+def disk_in_one_line() -> Iterator[None]:
+    """Turn an error of the disk in the block into one of this package."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(refusal_of_disk(error)) from error
 
 
 def _written(pairs: Pairs) -> list[str]:

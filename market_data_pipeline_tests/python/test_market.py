@@ -1,5 +1,6 @@
 """Pairs of a market and of universes, as Python functions."""
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from functools import partial
@@ -9,8 +10,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from market_data_pipeline import MarketDataWarning, pairs, universe
-from market_data_pipeline.core.errors import UsageError
+from market_data_pipeline import (
+    MarketDataWarning,
+    backfill_many,
+    combine_many,
+    export,
+    open_panel,
+    pairs,
+    snapshot,
+    status,
+    universe,
+    verify,
+)
+from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
@@ -87,6 +99,27 @@ def test_a_universe_means_the_pairs_of_its_words(root: Path) -> None:
     assert universe("mine", at="2024-05-05") == ["NEW/USDT"]
     with pytest.raises(UsageError, match="no universe 'yours'"):
         universe("yours")
+
+
+def test_a_catalog_that_the_disk_does_not_take_is_an_error_of_the_package(root: Path) -> None:
+    (root / "market-data.toml").write_text('[universe.mine]\nmarket = "futures"\npairs = ["*"]\n', encoding="utf-8")
+    (root / "catalog").write_text("a file where the folder should be")
+    for call in (pairs, partial(universe, "mine"), partial(backfill_many, "*")):
+        with pytest.raises(StoreUnavailable, match="File exists: .*catalog; check that the disk"):
+            call()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right that users do not have")
+def test_a_market_that_the_disk_lets_nobody_list_is_an_error_of_the_package(root: Path) -> None:
+    (root / "binanceusdm").symlink_to(root / "binanceusdm")
+    export_to = partial(export, format="csv", output=root.parent / "out")
+    for call in (verify, status, combine_many, snapshot_of, open_panel, export_to):
+        with pytest.raises(StoreUnavailable, match="Too many levels of symbolic links: .*binanceusdm; "):
+            call("*")
+
+
+def snapshot_of(name: str) -> Any:
+    return snapshot("mine", name)
 
 
 def test_an_old_catalog_is_a_warning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,7 +237,7 @@ def _answers(
                 save(learned.copy().values())  # threads go on learning meanwhile
                 saved_s = time.monotonic()
     except BaseException as error:
-        if not isinstance(error, Exception):  # by Ctrl-C, which waits for no answer
+        if not isinstance(error, Exception):  # Ctrl-C, or an end of the caller, waits for no answer
             for asked_of in (world.exchange, world.archive):
                 if asked_of is not None:
                     asked_of.close()

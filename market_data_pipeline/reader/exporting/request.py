@@ -5,12 +5,11 @@ not belong here: the formats, which pairs a word means (`reader.choosing`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from market_data_pipeline.core.errors import PASSING, StoreError, StoreUnavailable, UsageError
+from market_data_pipeline.core.errors import PASSING, StoreError, UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
@@ -18,9 +17,9 @@ from market_data_pipeline.core.klines.patterns import parse_patterns
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.ahead import in_order
-from market_data_pipeline.core.text import count_text, refusal_of_disk
+from market_data_pipeline.core.text import count_text
 from market_data_pipeline.reader import open_dataset, open_panel
-from market_data_pipeline.reader.choosing import Pairs, among, store_at, store_of_names, words_of
+from market_data_pipeline.reader.choosing import Pairs, among, disk_in_one_line, store_at, store_of_names, words_of
 from market_data_pipeline.reader.exporting import panels
 from market_data_pipeline.reader.exporting.forms import Form
 from market_data_pipeline.reader.exporting.freqtrade import FreqtradeFiles
@@ -80,8 +79,9 @@ class ExportRequest:
         has_chosen, as_of = self.market is not None, self.as_of
         market, words = words_of(names, market, self.pairs, self.universe, has_chosen=has_chosen, as_of=as_of)
         output = output_at(self.output, store.root)
-        sources, failed = self._sources(names, market, words or [_default_pair()], interval)
-        with _disk_in_one_line(), only_writer(output):
+        with disk_in_one_line():
+            sources, failed = self._sources(names, market, words or [_default_pair()], interval)
+        with disk_in_one_line(), only_writer(output):
             if self.panel:
                 results = [*failed] if failed else [self._panel(output, market, sources, columns, on_pair)]
             else:
@@ -215,11 +215,3 @@ def _default_pair() -> str:
     from market_data_pipeline import settings  # imported late, as in `reader.choosing`
 
     return settings.load().symbol
-
-
-@contextmanager
-def _disk_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(refusal_of_disk(error)) from error
