@@ -101,3 +101,21 @@ def test_an_option_without_the_one_that_it_is_for_is_refused(
     [line] = done.stderr.splitlines()
     assert (done.exit_code, done.stdout) == (2, "")
     assert line.startswith("error: ") and needed in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--market", "spot", "backfill", "--start", ""),
+        ("--market", "spot", "backfill", "--end="),
+        ("--market=", "status"),
+        ("--align-tz", "", "backfill"),
+        ("export", "--format", "csv", "--output", ""),
+    ],
+)
+def test_a_value_that_is_empty_is_refused(run: MarketData, words: tuple[str, ...]) -> None:
+    """As `--start "$FROM"` where FROM is not set: that would load all days."""
+    done = run(*words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert " has no value; give one, or leave the option out" in done.stderr
+    assert not run.root.exists()

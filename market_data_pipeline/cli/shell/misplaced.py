@@ -1,10 +1,12 @@
 """What a person is told who writes a word of the command line in the wrong place, or leaves one out.
 
-Belongs here: which side of the command an option or a pair stands on, the values of a missing option. Does not belong
-here: the options themselves (`main`, the modules of the commands), other errors (`outcome`).
+Belongs here: which side of the command an option or a pair stands on, the values of a missing option, options with an
+empty value. Does not belong here: the options themselves (`main`, the modules of the commands), other errors
+(`outcome`).
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -39,6 +41,8 @@ class Commands(Listed):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options before the command."""
+        if not ctx.resilient_parsing and (empty := _without_value(args)):
+            raise _UsageError(f"{empty} has no value; give one, or leave the option out", ctx)
         try:
             rest = super().parse_args(ctx, args)
             # What stands behind the command is read after the options before it were judged.
@@ -75,6 +79,14 @@ class Commands(Listed):
         if "No such command" in problem:
             return f"{problem.rstrip('.')}; write --pair before each pair: --pair BTC/USDT --pair ETH/USDT"
         return ""
+
+
+def _without_value(args: Iterable[str]) -> str | None:
+    """The first option whose value is empty, as that of a variable which is not set: most would mean all, or here."""
+    for word, value in pairwise([*args, "end"]):
+        if word.startswith("--") and (value == "" or word.endswith("=")):
+            return word.rstrip("=")
+    return None
 
 
 def _has(commands: Iterable[Any], option: str) -> bool:
