@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from market_data_pipeline import open_panel
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
 from market_data_pipeline_tests.support import MarketData, RunningExchange, at, rows_by_day
 
@@ -283,6 +284,25 @@ def test_both_pairs_of_a_symbol_are_loaded_and_the_reuse_is_said_and_kept(playin
         running.exchange.hooks.append(lambda request: asked.append(request.path))  # type: ignore[func-returns-value]
         assert backfill(run, "LIT/USDT", "2025-01-28", market="futures").exit_code == 0
     assert len(asked) <= 15, asked
+
+
+def test_an_earlier_pair_that_is_loaded_in_part_was_listed_before_that_part(playing: Any) -> None:
+    earlier = {"first": "2024-12-30T07:00Z", "last": "2025-02-02T08:59Z"}
+    lit = {"first": "2025-02-04T17:30Z", "archive_only": earlier}
+    with playing({"now": "2025-02-06T12:00Z", "futures": {"LITUSDT": lit}}) as (run, _):
+        pair = "--market", "futures", "--pair", "LIT/USDT", "--align-tz", "+05:45"
+        loaded = run(*pair, "backfill", "--start", "2025-01-30T12:00", "--end", "2025-02-01", "--no-align-window")
+        assert loaded.exit_code == 0, loaded.output
+        assert proof(run)["absent_minutes"] == {"not_requested": 720}
+        assert json.loads(run("status", "--json").stdout)[0]["start"] == "2024-12-30"
+
+        days = ["2024-12-29", "2024-12-31", "2025-01-31"]
+        options = {"market": "futures", "root": run.root}
+        mask = open_panel("LIT/USDT", start=days[0], end=days[-1], **options).mask().to_pandas()["LIT/USDT"]
+        assert mask.value_counts()[["not_listed", "not_loaded", "not_requested"]].tolist() == [1440, 44640, 720]
+        # Two days of January are no kline of January.
+        exported = run(*pair, "export", "--format", "csv", "--output", run.root.parent / "out", "--interval", "1mo")
+    assert (exported.exit_code, exported.stderr.count("no whole klines of 1mo")) == (2, 1), exported.output
 
 
 @pytest.mark.parametrize(

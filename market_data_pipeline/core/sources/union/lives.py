@@ -214,7 +214,9 @@ class Lives:
         is_known = known is not None and known.end_ms == life.first_open_ms
         last_day = utc_date(known.start_ms - 1) if known and is_known else first_day - timedelta(1)
         try:
-            days = self._archive.days(utc_date(since_ms), last_day)
+            if days := self._archive.days(utc_date(since_ms), last_day):
+                # The earlier pair began where its files begin, which may be long before these minutes.
+                days = [*self._archive.days(date.min, days[0] - timedelta(1)), *days]
             first_ms, last_ms = self._edge_ms(days, 0, None), self._edge_ms(reversed(days), -1, None)
         except SourceUnavailable as error:
             self._rest.warnings.append(f"whether there are klines before {first_day} is not known: {error}")
