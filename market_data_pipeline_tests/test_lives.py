@@ -234,6 +234,37 @@ def test_flat_files_after_a_settlement_hide_no_life(playing: Any, now: str) -> N
         assert proof(run)["absent_minutes"] == {"delisted": 900}
 
 
+@pytest.mark.parametrize("then", [{"status": "BREAK"}, {"unlisted": True, "hidden": True}], ids=["paused", "ended"])
+def test_minutes_after_an_end_that_a_load_did_not_know_of_are_no_failure_for_good(playing: Any, then: Any) -> None:
+    xyz, last = ("--pair", "XYZ/USDT", "--market", "spot"), {"first": "2024-04-01T00:00Z", "last": "2024-05-08T02:59Z"}
+    with playing({"now": "2024-05-08T03:08Z", "spot": {"XYZUSDT": last}}) as (run, running):
+        # Midnight is at 03:00 there.
+        first = run(*xyz, "--align-tz", "America/Sao_Paulo", "backfill", "--start", "2024-05-07")
+        assert first.exit_code == 1 and "2024-05-08 failed: 5 minutes absent" in first.output, first.output
+        step(running, {"now": "2024-05-10T12:00Z", "spot": {"XYZUSDT": {**last, **then}}})
+        repaired = run("verify", "--repair")
+        assert repaired.exit_code == 0, repaired.output
+        assert rows_by_day(run.root) == {"2024-05-07": 1440}
+        assert proof(run)["absent_minutes"] == {}
+
+        step(running, {"now": "2024-05-10T12:00Z", "spot": {"XYZUSDT": {"first": "2024-04-01T00:00Z"}}})
+        assert backfill(run, "XYZ/USDT", "2024-05-07", "2024-05-10").exit_code == 0
+        assert set(rows_by_day(run.root).values()) == {1440}
+        proof(run)
+
+
+def test_the_rest_of_a_day_that_nothing_explained_is_delisted_once_the_end_is_proven(playing: Any) -> None:
+    xyz = "--pair", "XYZ/USDT", "--market", "spot"
+    gone = {"first": "2024-04-01T00:00Z", "last": "2024-05-07T23:59Z", "unlisted": True, "hidden": True}
+    with playing({"now": "2024-05-09T07:00Z", "spot": {"XYZUSDT": gone}}) as (run, running):
+        first = run(*xyz, "--align-tz", "+05:45", "backfill", "--start", "2024-05-08")
+        assert first.exit_code == 1 and "1,095 minutes absent from 2024-05-08T00:00Z" in first.output, first.output
+        step(running, {"now": "2024-05-10T12:00Z", "spot": {"XYZUSDT": gone}})
+        repaired = run("verify", "--repair")
+        assert repaired.exit_code == 0, repaired.output
+        assert proof(run)["absent_minutes"] == {"delisted": 1095}
+
+
 def test_an_end_is_taken_back_when_the_pair_is_traded_again(playing: Any) -> None:
     with playing({"now": "2024-05-06T12:00Z", "futures": {"DEADUSDT": GONE}}) as (run, running):
         assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-04", market="futures").exit_code == 0

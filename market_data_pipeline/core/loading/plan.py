@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, intersect, merge, subtract
-from market_data_pipeline.core.klines.days import Day, days_between
+from market_data_pipeline.core.klines.days import Day, day_at, days_between
 from market_data_pipeline.core.loading.window import SETTLING_MS, dataset_start, reachable, settled_before
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -101,11 +101,16 @@ def decide_load(store: DatasetStore, source: KlineSource, window: Span, *, refet
 
 
 def note_window(store: DatasetStore, window: Span, life: Life, now_ms: int) -> None:
-    """Note in `dataset.json` that the window was requested, and move the dataset's start down to it if need be."""
+    """Note in `dataset.json` that the window was requested, and move the dataset's start down to it if need be.
+
+    Days after the pair's last kline, which were requested before that was known to be its last, are so no more.
+    """
     zone = store.dataset.zone
     if requested := reachable(window, life, settled_before(now_ms), zone):
         for part in subtract([requested], [life.between] if life.between else []):
             store.note_requested(part, dataset_start(zone, life, part), reused=life.between)
+    if life.last_open_ms is not None and (life.ended or not life.by_files):
+        store.note_without_klines(day_at(zone, life.last_open_ms).end_ms)
 
 
 def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, *, refetch: bool) -> Task:
@@ -120,7 +125,7 @@ def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, 
         again = [window] if refetch or _is_to_be_confirmed(entry, day, now_ms) else []
         # An end and a beginning are what the life says now: minutes that were outside of it may be inside.
         doubtful = (absence for absence in entry.absences if not absence.kind.is_final or absence.kind in _OF_LIFE)
-        unsettled = merge(map(_unsettled_span, doubtful))
+        unsettled = merge(_unsettled_span(absence, can_be) for absence in doubtful)
         # With what a run was to load that was killed before it came to this day, and what the exchange was late with.
         asked = intersect([can_be], [*again, *intersect([window, *store.dataset.requested], unsettled)])
         spans = _with_fresh(asked, entry, can_be)
@@ -157,7 +162,11 @@ def _with_fresh(spans: list[Span], entry: Entry, can_be: Span) -> list[Span]:
     return merge([*spans, *intersect([can_be], subtract(before, [absence.span for absence in entry.absences]))])
 
 
-def _unsettled_span(absence: Absence) -> Span:
-    """The absent minutes; before open ones also those whose klines were read within moments of closing."""
-    before_ms = SETTLING_MS if absence.kind is Kind.OPEN else 0
+def _unsettled_span(absence: Absence, can_be: Span) -> Span:
+    """The absent minutes; before open ones also those whose klines were read within moments of closing.
+
+    Where the pair turns out to have ended with the minutes before unexplained ones, there is nothing else to request.
+    """
+    is_after_end = absence.kind is Kind.UNEXPLAINED and absence.span.start_ms >= can_be.end_ms
+    before_ms = SETTLING_MS if absence.kind is Kind.OPEN or is_after_end else 0
     return Span(absence.span.start_ms - before_ms, absence.span.end_ms)

@@ -69,12 +69,14 @@ class Life:
             same status for a pause and for an end.
         between: the minutes between the last kline of an earlier pair of the same symbol and the first of the present
             one; None if the symbol had one pair.
+        by_files: True if only the archive told this, whose files are a day behind: there may be later klines.
     """
 
     first_open_ms: int
     last_open_ms: int | None
     ended: bool = False
     between: Span | None = None
+    by_files: bool = False
 
     @property
     def paused_ms(self) -> int | None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import date
 
 from market_data_pipeline.core.errors import StoreError
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import FOREVER_MS, Span, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import Day
 from market_data_pipeline.core.store import layout
@@ -154,6 +154,20 @@ class DatasetStore(ChunkWriter):
             self._remove_unfinished()
             if self._rename() or (has_moved and self._listed):
                 self._write_manifest()
+
+    @again_if_changed
+    def note_without_klines(self, since_ms: int) -> None:
+        """Take back that minutes from this instant on (ms UTC) were requested, but for those of days with a chunk."""
+        if not self.dataset.requested or self.dataset.requested[-1].end_ms <= since_ms:
+            return
+        with self._lock:
+            self.refresh()
+            current = self._current()
+            stored = [Span(day.start_ms, day.end_ms) for day in map(current.day, self.entries)]
+            never = subtract([Span(since_ms, FOREVER_MS)], stored)
+            noted = replace(current, requested=tuple(subtract(current.requested, never)))
+            if noted != current:
+                self._write_dataset(noted)
 
     def remove_unfinished(self) -> None:
         """Remove the temporary files of killed processes."""

@@ -204,7 +204,8 @@ class Lives:
             )
         if not proves_end and days[-1] >= published:
             return Life(first_ms, None)
-        return Life(first_ms, last_ms, proves_end and (delivered_ms is not None or days[-1] < published))
+        ended = proves_end and (delivered_ms is not None or days[-1] < published)
+        return Life(first_ms, last_ms, ended, by_files=True)
 
     def _with_earlier(self, life: Life, since_ms: int, known: Span | None) -> Life:
         """The life with days that only the archive has: those of an earlier pair of the symbol, or REST lost them."""
