@@ -33,7 +33,7 @@ class Form(Protocol):
         """The files that are there and would be replaced.
 
         Raises:
-            UsageError: the format cannot have this pair, or klines of this interval.
+            UsageError: the format cannot have this pair, or klines of this interval, or replace one of these files.
         """
 
     def write(self, output: Path, source: Source, tally: Tally) -> Written:

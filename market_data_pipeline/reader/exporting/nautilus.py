@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from market_data_pipeline.core.errors import StoreError, StoreUnavailable
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS
@@ -62,9 +62,17 @@ class NautilusFiles:
     """A file of bars for each pair below `output`, which is the catalog's path."""
 
     def in_the_way(self, output: Path, source: Source) -> Iterator[Path]:
-        """See `Form.in_the_way`: a catalog refuses files whose times overlap."""
+        """See `Form.in_the_way`: a catalog refuses files whose times overlap.
+
+        Raises:
+            UsageError: one has bars before or after the window that was asked for, which would be lost with it.
+        """
         require_minutes(source, "NautilusTrader")
-        yield from _overlapping(_folder(output, source.dataset), source.window)
+        asked = source.asked
+        for path, ends in _overlapping(_folder(output, source.dataset), source.window):
+            if ends.start_ms < asked.start_ms or ends.end_ms > asked.end_ms:
+                raise UsageError(f"{path} has bars outside of the window; give a window with them, or another folder")
+            yield path
 
     def write(self, output: Path, source: Source, tally: Tally) -> Written:
         """See `Form.write`."""
@@ -76,7 +84,7 @@ class NautilusFiles:
         # Minutes may be added while the klines are read; those are left for another export.
         window = Span(seen.first_open_ms, seen.last_open_ms + MINUTE_MS)
         folder = _folder(output, source.dataset)
-        before = list(_overlapping(folder, source.window))
+        before = [path for path, _ in _overlapping(folder, source.window)]
         path = folder / _file_name(window)
         left_out = Tally()
         klines = tally.counted(_good(source.tables(_FIELDS, window), left_out))
@@ -196,14 +204,14 @@ def _moment(instant_ms: int) -> datetime:
     return datetime.fromtimestamp(instant_ms // 1000, UTC)
 
 
-def _overlapping(folder: Path, window: Span) -> Iterator[Path]:
-    """The files of a folder of bars whose times are not all before or after the window."""
+def _overlapping(folder: Path, window: Span) -> Iterator[tuple[Path, Span]]:
+    """The files of bars in a folder that overlap the window, with the times of the first and last bar of each."""
     for path in sorted(folder.glob(f"*{_END}")):
         times = [_instant_ms(text) for text in path.name.removesuffix(_END).split("_")]
         if len(times) == 2 and None not in times:
             first_ms, last_ms = times
             if first_ms is not None and last_ms is not None and first_ms < window.end_ms and last_ms >= window.start_ms:
-                yield path
+                yield path, Span(first_ms, last_ms)
 
 
 def _instant_ms(text: str) -> int | None:

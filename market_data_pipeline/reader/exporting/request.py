@@ -69,7 +69,7 @@ class ExportRequest:
         """Write the files of one pair after another.
 
         Raises:
-            UsageError: see `export`; nothing was written, but for pairs before one that the format cannot have.
+            UsageError: see `export`; nothing was written.
             StoreUnavailable: the folder takes no file now.
         """
         interval = parse_interval(self.interval)
@@ -186,11 +186,11 @@ class ExportRequest:
         """Refuse files that are there, unless they may be replaced.
 
         Raises:
-            UsageError: there is one; or the format cannot have a pair.
+            UsageError: there is one; or the format cannot have a pair, or replace one of its files.
         """
-        first = next(in_the_way, None)
-        if first is not None and not self.overwrite:
-            raise UsageError(f"{first} is there already; give --overwrite (overwrite=True), or another folder")
+        for path in in_the_way:
+            if not self.overwrite:
+                raise UsageError(f"{path} is there already; give --overwrite (overwrite=True), or another folder")
 
 
 def _each(form: Form, output: Path, sources: Sequence[Source], on_pair: OnPair) -> Iterator[Exported]:

@@ -166,9 +166,18 @@ def test_what_is_there_is_replaced_only_if_that_is_asked_for(root: Path, format:
 def test_bars_beside_others_in_a_catalog_are_no_overlap(root: Path) -> None:
     for start, end in (("2024-03-29", "2024-03-30"), ("2024-03-30", "2024-03-31")):
         exported(root, "BTC/USDT", format="nautilus", start=start, end=end)
-    with pytest.raises(UsageError, match="is there already"):
-        exported(root, "BTC/USDT", format="nautilus", start="2024-03-29T23:59Z", end="2024-03-30T00:01Z")
     assert len(list((root.parent / "out").rglob("*.parquet"))) == 2
+
+
+@pytest.mark.parametrize("window", [("2024-03-29T23:59Z", "2024-03-30T00:01Z"), (None, "2024-03-30T23:59Z")])
+def test_bars_outside_of_the_window_are_not_removed_with_those_that_it_has(root: Path, window: Any) -> None:
+    exported(root, "BTC/USDT", format="nautilus", start="2024-03-29", end="2024-03-31")
+    before = everything(root.parent / "out")
+    with pytest.raises(UsageError, match="BTCUSDT.* has bars outside of the window; give a window with them"):
+        exported(root, "ETH/USDT", "BTC/USDT", format="nautilus", start=window[0], end=window[1], overwrite=True)
+    assert everything(root.parent / "out") == before
+    exported(root, "BTC/USDT", format="nautilus", start="2024-03-29", end="2024-03-31", overwrite=True)
+    assert everything(root.parent / "out") == before
 
 
 @pytest.mark.parametrize("format", FORMATS)
