@@ -81,7 +81,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        why = getattr(error, "strerror", None) or error
+        is_none = isinstance(error, OverflowError)
+        why = "a port is a number from 0 to 65535" if is_none else getattr(error, "strerror", None) or error
         raise OSError(f"cannot listen on {host}:{port}: {why}; name another with --port or --host") from None
     return listener
 

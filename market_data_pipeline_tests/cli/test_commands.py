@@ -808,7 +808,7 @@ def test_a_port_in_use_is_said_in_one_line(run: MarketData) -> None:
         (["--now", "soon"], ["'soon'"]),
         *((["--speed", speed], ["speed", speed]) for speed in ("-1", "nan", "inf", "1e+300")),
         *((["--rtt-ms", time], ["round-trip time", time]) for time in ("-5", "nan", "inf")),
-        (["--port", "70000"], ["70000"]),
+        (["--port", "70000"], ["127.0.0.1:70000: a port is a number from 0 to 65535; name another with --port"]),
     ],
 )
 def test_a_simulated_exchange_that_cannot_be_is_refused_in_one_line(
