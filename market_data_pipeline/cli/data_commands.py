@@ -208,8 +208,9 @@ def verify(
         targets = context.obj.targets(settings)
         request = ProofRequest(targets[0], start, end, against, every_day)
         proofs, refused = many.prove_each(settings, request, targets, as_json=as_json)
-        if repair and many.repair_each(settings, proofs, as_json=as_json):
+        if repair and (failed := many.repair_each(settings, proofs, as_json=as_json)) is not None:
             proofs, refused = many.prove_each(settings, request, targets, as_json=as_json)
+            refused += failed
         if as_json:
             from market_data_pipeline.app.as_json import proof_json
 

@@ -100,6 +100,23 @@ def test_a_dataset_that_the_disk_lets_nobody_read_hides_no_other(loaded: MarketD
     assert [each["pair"] for each in result] == ["P1/USDT", "P2/USDT"]
 
 
+def test_a_dataset_that_cannot_be_repaired_keeps_no_other_from_repair(loaded: MarketData) -> None:
+    assert loaded(*of("P0/USDT"), "combine").exit_code == 0
+    [combined] = loaded.root.glob("*/P0USDT/1m/combined/*.parquet")
+    flip_a_byte(combined)
+    lock = combined.parents[1] / ".combine.lock"
+    lock.unlink()
+    lock.mkdir()
+    [chunk] = loaded.root.glob("*/P1USDT/1m/chunks/*_2024-05-01.parquet")
+    chunk.unlink()
+    done = loaded(*of("P*"), "verify", "--repair")
+    assert done.exit_code == 1, done.output
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert line.startswith("failed: futures P0/USDT: ") and ".combine.lock" in line
+    assert chunk.exists()
+    assert "futures P1/USDT  good" in done.stdout
+
+
 @pytest.mark.parametrize("command", ["status", "verify"])
 def test_a_damaged_dataset_hides_no_other(loaded: MarketData, command: str) -> None:
     [damaged] = loaded.root.glob("*/P0USDT/1m/dataset.json")

@@ -146,24 +146,39 @@ def prove_each(
         return list(lines.each(proofs)), refused
 
 
-def repair_each(settings: "Settings", proofs: "Sequence[Proof]", *, as_json: bool) -> bool:
-    """Repair every dataset that has something to repair, and tell of it; True if there was any."""
+def repair_each(settings: "Settings", proofs: "Sequence[Proof]", *, as_json: bool) -> "list[Refused] | None":
+    """Repair every dataset that has something to repair, and tell of it; of several, an error of one hides no other.
+
+    Returns:
+        Those with an error, None if there was nothing to repair.
+    """
     from market_data_pipeline.app.repair import repair
+    from market_data_pipeline.app.targets import Refused
     from market_data_pipeline.cli import reports
     from market_data_pipeline.cli.lines.loads import DayLines
+    from market_data_pipeline.cli.lines.writing import tell_failed
     from market_data_pipeline.cli.progress import day_progress
+    from market_data_pipeline.core.errors import PASSING, MarketDataError
+    from market_data_pipeline.core.text import problem_text
 
-    to_repair = [proof for proof in proofs if proof.needs_repair]
+    to_repair, refused = [proof for proof in proofs if proof.needs_repair], list[Refused]()
     for proof in to_repair:
-        with day_progress(as_json=as_json) as progress:
-            repair(
-                settings,
-                proof,
-                on_start=progress.on_start,
-                on_day=progress.on_day,
-                on_repaired=progress.on_repaired if isinstance(progress, DayLines) else reports.print_repair,
-            )
-    return bool(to_repair)
+        try:
+            with day_progress(as_json=as_json) as progress:
+                repair(
+                    settings,
+                    proof,
+                    on_start=progress.on_start,
+                    on_day=progress.on_day,
+                    on_repaired=progress.on_repaired if isinstance(progress, DayLines) else reports.print_repair,
+                )
+        except MarketDataError as error:
+            if len(to_repair) == 1:
+                raise
+            name, problem = proof.verification.dataset.name, problem_text(error)
+            refused.append(Refused(name, problem, isinstance(error, PASSING)))
+            tell_failed(name, problem, as_json=as_json)
+    return refused if to_repair else None
 
 
 def mark_many(settings: "Settings", targets: "Sequence[Target]", *, live: bool, as_json: bool) -> None:
