@@ -84,6 +84,18 @@ def _prover(settings: Settings, request: ProofRequest) -> Callable[[DatasetStore
     return lambda files: _proof(settings, request, files, window)
 
 
+def refuse_proof_of_nothing(request: ProofRequest, proofs: Sequence[Proof]) -> None:
+    """Refuse a window in which no dataset has a day: that nothing is wrong there says nothing.
+
+    Raises:
+        UsageError: it is such a window.
+    """
+    start, end = request.start, request.end
+    if (start or end) and proofs and not any(proof.verification.days for proof in proofs):
+        window = " ".join(f"{word} {given}" for word, given in (("from", start), ("until", end)) if given)
+        raise UsageError(f"nothing is stored or was requested {window}; market-data status shows which days are stored")
+
+
 def _proof(settings: Settings, request: ProofRequest, files: DatasetStore, window: Span | None) -> Proof:
     if request.against is None:
         return prove(files, window)

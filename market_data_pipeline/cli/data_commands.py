@@ -195,7 +195,7 @@ def verify(
     wrong.
     """
     with errors_in_one_line():
-        from market_data_pipeline.app.verify import ProofRequest
+        from market_data_pipeline.app.verify import ProofRequest, refuse_proof_of_nothing
         from market_data_pipeline.cli import reports
         from market_data_pipeline.cli.console import print_json
 
@@ -208,6 +208,8 @@ def verify(
         targets = context.obj.targets(settings)
         request = ProofRequest(targets[0], start, end, against, every_day)
         proofs, refused = many.prove_each(settings, request, targets, as_json=as_json)
+        if not refused:
+            refuse_proof_of_nothing(request, proofs)
         if repair and (failed := many.repair_each(settings, proofs, as_json=as_json)) is not None:
             proofs, refused = many.prove_each(settings, request, targets, as_json=as_json)
             refused += failed

@@ -132,10 +132,11 @@ def verify(
         progress: show the progress of a repair on stderr, as the command does.
 
     Raises:
-        UsageError: there is no such dataset or source, none for `every_day`, or the window is empty.
+        UsageError: there is no such dataset or source, none for `every_day`, or the window is empty or without any day
+            that is stored or was requested.
         StoreError, Unavailable: a dataset could not be checked or repaired.
     """
-    from market_data_pipeline.app.verify import ProofRequest, verify_datasets
+    from market_data_pipeline.app.verify import ProofRequest, refuse_proof_of_nothing, verify_datasets
 
     settings = settings_of(root)
     with as_in_python():
@@ -144,6 +145,7 @@ def verify(
             for target in targets_for(settings, pair, market, universe=universe)
         ]
         proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
+        refuse_proof_of_nothing(requests[0], proofs)
         if repair and _repair(settings, proofs, progress=progress):
             proofs = [proof for request in requests for proof in verify_datasets(settings, request)]
     warn(warning for proof in proofs for warning in proof.warnings)

@@ -583,6 +583,10 @@ def test_verify_covers_every_dataset_unless_one_is_named(damaged: MarketData) ->
 def test_verify_of_a_window_looks_at_its_days_alone(damaged: MarketData) -> None:
     assert damaged("verify", "--start", "2024-05-12", "--end", "2024-05-13").exit_code == 0
     assert damaged("verify", "--start", "2024-05-11", "--end", "2024-05-13").exit_code == 1
+    # That nothing is wrong with no day at all is no proof.
+    before = damaged("verify", "--start", "2023-05-01", "--end", "2023-06-01")
+    assert_refused(before, "nothing is stored or was requested from 2023-05-01 until 2023-06-01", "status")
+    assert_refused(damaged("verify", "--start", "2024-05-14", "--json"), "requested from 2024-05-14;")
 
 
 def test_a_damaged_combined_file_is_found_and_repaired(loaded: MarketData) -> None:
