@@ -95,7 +95,8 @@ def _listed(settings: Settings, targets: Sequence[Target]) -> Sign:
     if unknown:
         more = f" and {len(unknown) - _MOST_NAMES} more" if len(unknown) > _MOST_NAMES else ""
         return Sign("pairs", ok=False, detail=f"{market} does not list {', '.join(unknown[:_MOST_NAMES])}{more}")
-    trading = sum(token_of(target.pair) in listed and listed[token_of(target.pair)].is_trading for target in targets)
+    found = (listed.get(token_of(target.pair)) for target in targets)
+    trading = sum(pair is not None and pair.is_trading for pair in found)
     return Sign("pairs", ok=True, detail=f"{trading:,} of {count_text(len(targets), 'pair')} are traded on {market}")
 
 

@@ -13,6 +13,7 @@ from rich import filesize
 from market_data_pipeline.core.errors import MarketDataError
 
 _HOUR, _DAY = 60, 1440
+_MOST_NAMES, _MOST_OF_A_NAME = 10, 50
 
 
 def size_text(size_bytes: int) -> str:
@@ -40,6 +41,13 @@ def count_text(count: int, noun: str) -> str:
 def first_text(texts: Sequence[str]) -> str:
     """The first of some texts, and how many others there are: `BTC/USDT: no answer and 3 more`."""
     return f"{texts[0]} and {len(texts) - 1:,} more" if len(texts) > 1 else texts[0]
+
+
+def unread_text(names: Sequence[str]) -> str:
+    """The names of what cannot be read, which others gave: `A/B, C D and 3 more`."""
+    told = [one_line(name, _MOST_OF_A_NAME) for name in names[:_MOST_NAMES]]
+    more = len(names) - len(told)
+    return ", ".join(told) + (f" and {more:,} more" if more else "")
 
 
 def told_of(name: str, problem: str) -> str:

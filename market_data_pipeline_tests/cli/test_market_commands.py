@@ -407,15 +407,16 @@ def test_an_odd_entry_of_the_exchange_hides_no_other(market_data: MadeOf, small:
     def with_an_odd_entry(request: RequestInfo) -> Response | None:
         if request.endpoint != "exchangeInfo":
             return None
-        entries: list[Any] = [{"symbol": 7}, {"symbol": "A/B", "status": "TRADING"}, None]
+        entries: list[Any] = [{"symbol": 7}, {"symbol": "A/B", "status": "TRADING"}, {"symbol": "ETHUSDT", "status": 0}]
         entries.append({"symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT"})
         return Response(json.dumps({"symbols": entries}), media_type="application/json")
 
     small.exchange.hooks.append(with_an_odd_entry)
     done = market_data(small, **SPOT)("pairs", "--status", "trading")
     assert done.exit_code == 0, done.output
-    assert "lists 3 pairs in a form that cannot be read: left out" in done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["BTC/USDT"]
+    assert "lists pairs in a form that cannot be read: one without a symbol, ETHUSDT, A/B\n" in done.stderr
+    # The archive has new files of it, so it is traded.
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["BTC/USDT", "ETH/USDT"]
 
 
 def test_since_tells_what_changed_between_snapshots(market_data: MadeOf, small: RunningExchange) -> None:
@@ -480,5 +481,7 @@ def test_names_that_no_pair_and_no_day_can_have_are_left_out(market_data: MadeOf
     odd_entry = {"first": "2024-01-03T00:00Z", "base": "B" * 400}
     step(small, {**SMALL, "spot": {"BTCUSDT": SMALL["spot"]["BTCUSDT"], "ODDUSDT": odd_entry}})
     assert lines_of(run)["OKUSDT"][4:6] == ["2023-02-27", "2023-03-01"]
+    told = "the archive has folders whose names no pair can have: \N{REPLACEMENT CHARACTER}, .., <b>, AAA"
+    assert told in run("pairs").stderr
     # Read from the snapshot, which holds nothing that it could not hold.
     assert symbols(run) == {"BTCUSDT", "ETHUSDT", "OKUSDT"}

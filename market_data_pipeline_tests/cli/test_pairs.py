@@ -136,6 +136,16 @@ def test_a_delivery_contract_is_loaded_to_its_delivery(run: MarketData) -> None:
     assert stored(run) == [("futures", QUARTERLY)]
 
 
+def test_a_contract_is_loaded_though_the_entry_of_another_cannot_be_read(
+    run: MarketData, running: RunningExchange
+) -> None:
+    of_list = "info_entry_empty"
+    running.exchange.hooks.append(lambda request: of_list if request.endpoint == "exchangeInfo" else None)
+    of = ("--market", "futures", "--pair", "BTCUSDT_240628")
+    good(run, *of, "backfill", "--start", "2024-06-28", "--source", "rest")
+    assert rows_by_day(run.root) == {"2024-06-28": 480}
+
+
 def test_base_and_quote_are_those_of_the_exchange(run: MarketData) -> None:
     good(run, "--pair", "ADAEUR", "backfill", *ONE_DAY)
     good(run, "--pair", "ABCXYZ", "backfill", *ONE_DAY)

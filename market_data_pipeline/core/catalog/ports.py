@@ -46,8 +46,10 @@ class Exchange(Protocol):
             SourceUnavailable: there is no response after all retries.
         """
 
-    def listed(self) -> Mapping[str, Listed]:
-        """Return all pairs that the exchange lists, by symbol; entries that cannot be read are in `warnings`.
+    def listed(self) -> Mapping[str, Listed | None]:
+        """Return all pairs that the exchange lists, by symbol; None for one whose entry cannot be read.
+
+        `warnings` names these, and what has no symbol.
 
         Raises:
             SourceError: there is no response after all retries, or none that can be read.
@@ -89,8 +91,12 @@ class PairFiles(Protocol):
 class Archive(Protocol):
     """The archive's listing of one market. Threads may share it. All methods raise SourceUnavailable."""
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What a user should know of the answers, one line each."""
+
     def symbols(self) -> Sequence[str]:
-        """Return the symbols that have a folder."""
+        """Return the symbols that have a folder; folders that can be of no pair are in `warnings`."""
 
     def files(self, symbol: str) -> PairFiles:
         """Return the files of a pair, whose months are known by then."""

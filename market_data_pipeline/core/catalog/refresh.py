@@ -37,16 +37,23 @@ _WITNESS = token_of(FALLBACK_PAIR)
 
 @dataclass(frozen=True, slots=True)
 class _World:
-    """What the exchange and the archive say of the whole market; `archive` is None if it cannot be listed."""
+    """What the exchange and the archive say of the whole market; `archive` is None if it cannot be listed.
+
+    `listed` has None for a pair whose entry cannot be read.
+    """
 
     market: Market
     day: date
     exchange: Exchange | None
-    listed: Mapping[str, Listed]
+    listed: Mapping[str, Listed | None]
     archive: Archive | None
     folders: frozenset[str]
     newest: date | None
     gaps: tuple[str, ...]
+
+    def exchange_of(self, symbol: str) -> Exchange | None:
+        """REST; None where it says nothing that can be read of the pair, whether it is silent or its entry is odd."""
+        return None if symbol in self.listed and self.listed[symbol] is None else self.exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,8 @@ def _learn(
         gaps.append(f"{count_text(len(failures), 'pair')} could not be asked about, such as {min(failures)}")
     if world.exchange is not None:
         gaps += world.exchange.warnings
+    if world.archive is not None:
+        gaps += world.archive.warnings
     pairs = tuple(told[symbol] for symbol in sorted(told))
     return Snapshot(world.market, world.day, pairs, tuple(dict.fromkeys(gaps)), without_archive)
 
@@ -138,7 +147,7 @@ def _clock(exchange: Exchange) -> _Clock:
 
 def _world(market: Market, exchange: Exchange, archive: Archive, clock: _Clock) -> _World:
     gaps, silent = list[str](), clock.silent
-    listed: Mapping[str, Listed] | None = None
+    listed: Mapping[str, Listed | None] | None = None
     if silent is None:
         try:
             listed = exchange.listed()
@@ -249,15 +258,15 @@ def _answers(
 
 
 def _ask(world: _World, symbol: str, known: ListedPair | None, before_on: date | None) -> _Answer:
-    listed, failure = world.listed.get(symbol), ""
+    listed, failure, exchange = world.listed.get(symbol), "", world.exchange_of(symbol)
     files: tuple[TradedDays, ...] | None = None
     try:
         if known is not None and _has_same_days(world, known, listed):
-            return _Answer(with_listing(known, listed, world.newest) if world.exchange else known)
+            return _Answer(with_listing(known, listed, world.newest) if exchange else known)
         files = _files(world, symbol, listed)
     except SourceUnavailable as error:
         failure = f"{symbol}: {error}"
-    facts = Known(world.market, symbol, listed, world.exchange, files, world.newest, world.day, known, before_on)
+    facts = Known(world.market, symbol, listed, exchange, files, world.newest, world.day, known, before_on)
     try:
         return _Answer(tell(facts), failure, lacks_files=bool(failure))
     except SourceError as error:
@@ -271,7 +280,7 @@ def _has_same_days(world: _World, known: ListedPair, listed: Listed | None) -> b
         return False
     if known.last_day is not None:
         return known.symbol not in world.folders or not world.archive.has_later(known.symbol, known.last_day)
-    if world.exchange is not None or world.newest is None or known.symbol not in world.folders:
+    if world.exchange_of(known.symbol) is not None or world.newest is None or known.symbol not in world.folders:
         return False
     # Without REST, a pair is traded that has a file of the newest day.
     return world.archive.has_later(known.symbol, world.newest - timedelta(1))

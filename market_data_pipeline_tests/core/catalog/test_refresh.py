@@ -62,6 +62,8 @@ class Files:
 class Archive:
     """An archive that has files of these pairs until these days; of `silent` ones it gives no answer."""
 
+    warnings: Sequence[str] = ()
+
     def __init__(self, lasts: dict[str, date], *silent: str) -> None:
         self._lasts, self.silent = lasts, silent
 

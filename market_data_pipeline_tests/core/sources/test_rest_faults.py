@@ -18,8 +18,10 @@ from market_data_pipeline.core.errors import (
     SourceUnavailable,
 )
 from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.sources.archive.market import ArchiveMarket
 from market_data_pipeline.core.sources.rest.client import RestClient
 from market_data_pipeline.core.sources.rest.klines import RestSource
+from market_data_pipeline.core.sources.rest.market import RestMarket
 from market_data_pipeline_tests.core.fakes import klines_of
 from market_data_pipeline_tests.core.sources.raw_exchange import NOW_MS, RawExchange, http, raw_exchange
 from market_data_pipeline_tests.support import budget_in, minutes, span
@@ -153,6 +155,22 @@ def test_a_lasting_fault_ends_in_one_line_when_patience_does(
         assert time.monotonic() - began_s < 10
     assert type(caught.value) is kind
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entries", ['[{"symbol":"BTCUSDT"},null]', '[{"symbol":"A/B","status":"TRADING"}]'])
+def test_a_list_of_which_no_pair_can_be_read_is_an_error(exchange: RawExchange, tmp_path: Path, entries: str) -> None:
+    exchange.replies["exchangeInfo"] = [http(f'{{"symbols":{entries}}}')]
+    market = RestMarket(opened(exchange, tmp_path, patience_s=0.1).client)
+    with closing(market), pytest.raises(BadAnswer, match="a list of pairs of which none can be read"):
+        market.listed()
+
+
+def test_an_archive_of_which_no_folder_can_be_a_pair_is_an_error(exchange: RawExchange) -> None:
+    folder = "<CommonPrefixes><Prefix>data/spot/daily/klines/a b/</Prefix></CommonPrefixes>"
+    exchange.replies["data.binance.vision"] = [http(f"<ListBucketResult>{folder}</ListBucketResult>")]
+    market = ArchiveMarket(Market.SPOT, base_url=exchange.url, connections=1)
+    with closing(market), pytest.raises(SourceUnavailable, match="no folder is of a pair, such as 'a b'"):
+        market.symbols()
 
 
 def test_waits_that_are_announced_again_and_again_end(exchange: RawExchange, tmp_path: Path) -> None:

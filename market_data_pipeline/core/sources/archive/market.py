@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from market_data_pipeline.core.catalog.ports import PairFiles
+from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import FIRST_DAY, LAST_DAY
 from market_data_pipeline.core.klines.pair import is_symbol
@@ -19,6 +20,7 @@ from market_data_pipeline.core.sources.archive.bucket import Bucket
 from market_data_pipeline.core.sources.archive.files import FOLDERS
 from market_data_pipeline.core.sources.archive.listing import day_of_key
 from market_data_pipeline.core.sources.planning.traffic import Traffic
+from market_data_pipeline.core.text import unread_text
 
 _TRIES = 3
 # Years that a dataset can have.
@@ -39,11 +41,18 @@ class ArchiveMarket:
         """
         self._folder = f"data/{FOLDERS[market]}/daily/klines/"
         self._bucket = Bucket(base_url=base_url, connections=connections, tries=_TRIES)
+        self.warnings: list[str] = []
+        """See `Archive.warnings`."""
 
     def symbols(self) -> Sequence[str]:
-        """See `Archive.symbols`. What is no symbol is left out."""
+        """See `Archive.symbols`."""
         names = {folder.removeprefix(self._folder).rstrip("/") for folder in self._names(self._folder, "/")[0]}
-        return sorted(name for name in names if is_symbol(name))
+        symbols = sorted(name for name in names if is_symbol(name))
+        if odd := sorted(names.difference(symbols)):
+            if not symbols:
+                raise SourceUnavailable(f"the archive cannot be listed: no folder is of a pair, such as {odd[0]!r:.60}")
+            self.warnings = [f"the archive has folders whose names no pair can have: {unread_text(odd)}"]
+        return symbols
 
     def files(self, symbol: str) -> PairFiles:
         """See `Archive.files`."""

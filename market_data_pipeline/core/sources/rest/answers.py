@@ -29,6 +29,7 @@ _WEIGHT = re.compile(r"[0-9]{1,9}")
 _UNTIL_MS = re.compile(r"until ([0-9]{13})(?![0-9])")
 
 T = TypeVar("T")
+L = TypeVar("L", bound="Listing")
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -84,16 +85,17 @@ class _Clock(msgspec.Struct):
 
 
 class _ExchangeInfo(msgspec.Struct):
-    symbols: list[Listing]
-
-
-class _WholeMarket(msgspec.Struct):
     symbols: list[msgspec.Raw]
+
+
+class _Named(msgspec.Struct):
+    symbol: str
 
 
 _CLOCK = msgspec.json.Decoder(_Clock)
 _EXCHANGE_INFO = msgspec.json.Decoder(_ExchangeInfo)
-_WHOLE_MARKET = msgspec.json.Decoder(_WholeMarket)
+_NAMED = msgspec.json.Decoder(_Named)
+_LISTING = msgspec.json.Decoder(Listing)
 _MARKET_LISTING = msgspec.json.Decoder(MarketListing)
 _OPEN_TIMES = msgspec.json.Decoder(list[list[msgspec.Raw]])
 _OPEN_TIME = msgspec.json.Decoder(int)
@@ -118,24 +120,40 @@ def listing(body: bytes, token: str) -> Listing | None:
     """The pair's listing in the answer of `exchangeInfo`; None if the pair is not listed.
 
     Raises:
-        ValueError: the answer is not a list of pairs.
+        ValueError: the answer is not a list of pairs, or its entry of this pair, or every entry, is none.
     """
-    return next((found for found in _decode(_EXCHANGE_INFO, body).symbols if found.symbol == token), None)
+    listings, odd = _listings(_LISTING, body)
+    found = next((listing for listing in listings if listing.symbol == token), None)
+    if found is None and (token in odd or (odd and not listings)):
+        raise ValueError(f"a list of pairs in which that of {token} cannot be read")
+    return found
 
 
-def market_listings(body: bytes) -> tuple[list[MarketListing], int]:
-    """All listings in the answer of `exchangeInfo`, and how many entries are none: one odd entry hides no other.
+def market_listings(body: bytes) -> tuple[list[MarketListing], list[str]]:
+    """All listings in the answer of `exchangeInfo`, and the symbols of entries that are none, empty for no symbol.
 
     Raises:
         ValueError: the answer is not a list of pairs.
     """
-    listings, odd = list[MarketListing](), 0
-    for entry in _decode(_WHOLE_MARKET, body).symbols:
+    return _listings(_MARKET_LISTING, body)
+
+
+def _listings(decoder: "msgspec.json.Decoder[L]", body: bytes) -> tuple[list[L], list[str]]:
+    """The entries, and the symbols of those that cannot be read: one odd entry hides no other."""
+    listings, odd = list[L](), list[str]()
+    for entry in map(bytes, _decode(_EXCHANGE_INFO, body).symbols):
         try:
-            listings.append(_decode(_MARKET_LISTING, bytes(entry)))
+            listings.append(_decode(decoder, entry))
         except ValueError:
-            odd += 1
+            odd.append(_symbol_of(entry))
     return listings, odd
+
+
+def _symbol_of(entry: bytes) -> str:
+    try:
+        return _decode(_NAMED, entry).symbol
+    except ValueError:
+        return ""
 
 
 def only_open_time_ms(body: bytes) -> int | None:

@@ -17,7 +17,7 @@ from market_data_pipeline.core.sources.rest import answers
 from market_data_pipeline.core.sources.rest.answers import MarketListing
 from market_data_pipeline.core.sources.rest.client import RestClient
 from market_data_pipeline.core.sources.rest.klines import klines_weight
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import unread_text
 
 # All of spot have 17 to 20 MB, with the permissions that are not asked for here; futures have 2 MB.
 _MOST_BYTES = 1 << 26
@@ -45,20 +45,18 @@ class RestMarket:
         """See `Exchange.now_ms`."""
         return self._client.now_ms()
 
-    def listed(self) -> Mapping[str, Listed]:
+    def listed(self) -> Mapping[str, Listed | None]:
         """See `Exchange.listed`. One request."""
         market = self._client.market
-        found, odd = self._client.get(
-            "exchangeInfo", dict(_LEAN[market]), _WEIGHT[market], answers.market_listings, most_bytes=_MOST_BYTES
+        usable, odd = self._client.get(
+            "exchangeInfo", dict(_LEAN[market]), _WEIGHT[market], _usable, most_bytes=_MOST_BYTES
         )
-        usable = [listing for listing in found if _is_usable(listing)]
-        odd += len(found) - len(usable)
         if odd:
-            self._odd = (
-                f"{self._client.address} lists {count_text(odd, 'pair')} in a form that cannot be read: left out"
-            )
+            names = unread_text([symbol or "one without a symbol" for symbol in odd])
+            self._odd = f"{self._client.address} lists pairs in a form that cannot be read: {names}"
         now_ms = self._client.now_ms()
-        return {listing.symbol: _listed(listing, now_ms) for listing in usable}
+        unread: dict[str, Listed | None] = {symbol: None for symbol in odd if is_symbol(symbol)}
+        return unread | {listing.symbol: _listed(listing, now_ms) for listing in usable}
 
     def first_day(self, symbol: str, since: date | None = None) -> date | None:
         """See `Exchange.first_day`."""
@@ -92,6 +90,20 @@ class RestMarket:
         except (PairNotListed, PairNotServed):
             return None
         return None if time_ms is None else _utc_day(time_ms)
+
+
+def _usable(body: bytes) -> tuple[list[MarketListing], list[str]]:
+    """The pairs that an answer lists, and the symbols of entries that cannot be used.
+
+    Raises:
+        ValueError: the answer is not a list of pairs, or no entry can be used.
+    """
+    found, odd = answers.market_listings(body)
+    usable = [listing for listing in found if _is_usable(listing)]
+    odd += [listing.symbol for listing in found if not _is_usable(listing)]
+    if odd and not usable:
+        raise ValueError("a list of pairs of which none can be read")
+    return usable, odd
 
 
 def _is_usable(listing: MarketListing) -> bool:
