@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import RunningExchange, serve
@@ -321,6 +321,52 @@ def test_no_damage_is_read_as_a_value_or_ends_in_a_traceback(
             assert Path(file).name in line
     assert reads_nothing_false(run, built)
     assert names(folder) == before, "looking changed something"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that nobody can read")
+@pytest.mark.parametrize(
+    ("file", "is_listed"), [(f"chunks/{LAST}", True), (f"chunks/{LAST}", False), ("manifest.json", True)]
+)
+def test_what_the_disk_does_not_give_is_no_damage(copied: tuple[MarketData, Path], file: str, is_listed: bool) -> None:
+    run, folder = copied
+    assert run(*SPOT, "snapshot", "before").exit_code == 0
+    kept = (folder / file).read_bytes()
+    (folder / file).unlink()
+    if not is_listed:
+        (folder / "manifest.json").unlink()
+    # Reading its first byte is an I/O error (EIO) for everybody.
+    (folder / file).symlink_to("/proc/self/mem")
+    asked = [(*SPOT, "verify"), (*SPOT, "verify", "--repair"), (*SPOT, "backfill", *DAYS)]
+    if file.startswith("chunks"):
+        asked.append(("verify", "--snapshot", "before"))
+    for words in asked:
+        done = run(*words)
+        assert done.exit_code == 3, (words, done.output)
+        [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "Input/output error" in line and file in line and "repair" not in line
+    with pytest.raises(StoreUnavailable, match="Input/output error") as refused:
+        open_dataset("BTC/USDT", market="spot", root=run.root).to_arrow()
+    assert "repair" not in str(refused.value)
+    assert (folder / file).is_symlink() and not (folder / "quarantine").exists()
+    (folder / file).unlink()
+    (folder / file).write_bytes(kept)
+    assert run(*SPOT, "verify").exit_code == 0
+
+
+NOT_ALLOWED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+"""Before a command of root: it may read what the permissions of a file say, as other users."""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+@pytest.mark.parametrize("file", [f"chunks/{LAST}", "combined/BTCUSDT_1m_all.parquet"])
+def test_a_file_of_another_user_is_no_damage(copied: tuple[MarketData, Path], file: str) -> None:
+    run, folder = copied
+    (folder / file).chmod(0)
+    done = replace(run, under=NOT_ALLOWED if os.geteuid() == 0 else ()).run(*SPOT, "verify", "--repair")
+    assert (done.returncode, done.stdout) == (3, "")
+    cure = "run this as the user who owns it, or make it yours (chown)"
+    assert done.stderr == f"error: Permission denied: {folder / file}; {cure}\n"
+    assert not (folder / "quarantine").exists()
 
 
 def reads_nothing_false(run: MarketData, built: Built) -> bool:

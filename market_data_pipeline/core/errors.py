@@ -20,6 +20,8 @@
 Exit codes and HTTP codes do not belong here: `cli` and `api` map errors to them.
 """
 
+import errno
+
 
 class MarketDataError(Exception):
     """Base of all errors of this package."""
@@ -94,3 +96,12 @@ REFUSED: tuple[type[SourceUnavailable], ...] = (RegionBlocked, Banned)
 PASSING: tuple[type[Exception], ...] = (Unavailable, OSError)
 """The errors after which the same command may succeed later, without a repair. Outside of requests to the exchange an
 OSError is the disk's."""
+
+
+def is_refusal(error: Exception) -> bool:
+    """True for an error of the disk or the object store, which says nothing of what is in the file.
+
+    Errors of pyarrow about the content are OSErrors, too, and have no number. A file that is gone, or that another one
+    has replaced while it was read, is not refused.
+    """
+    return isinstance(error, OSError) and error.errno not in {None, errno.ENOENT, errno.ESTALE}

@@ -69,6 +69,8 @@ def refusal_of_disk(error: OSError) -> str:
         return f"{what}; nobody reads the output any more"
     if "://" in str(error.filename):
         return f"{what}; check the network, the bucket and the credentials"
+    if error.errno == errno.EIO:
+        return f"{what}; the disk may be failing, the system's log says more"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{what}; run this as the user who owns it, or make it yours (chown)"
     return f"{what}; check that the disk is not full and that you may write to the folder"

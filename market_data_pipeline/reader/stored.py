@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_data_pipeline.core.again import again
-from market_data_pipeline.core.errors import StoreError, StoreUnavailable
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, is_refusal
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, explain, intersect, merge, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import day_at
@@ -214,7 +214,7 @@ class StoredDataset:
                 return _retried(lambda: read(self._list_files()))
         except StoreUnavailable:
             raise
-        except OSError as error:  # of an object store
+        except OSError as error:  # of the disk or an object store
             raise StoreUnavailable(refusal_of_disk(error)) from error
         except StoreError as error:
             raise StoreError(f"{self.dataset.name} {day} cannot be read: {error}; {self._cure}") from error
@@ -235,8 +235,8 @@ class StoredDataset:
             with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
                 return file.read(columns=fields, use_threads=False).select(fields)
         except _UNREADABLE as error:
-            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and not isinstance(path, Path):
-                raise  # the object store is away
+            if is_refusal(error):
+                raise
             raise StoreError(f"the chunk {path.name} cannot be read: {type(error).__name__}") from error
 
     def _successor(self, listing: Listing, day: str, listed: Entry) -> Chunk:

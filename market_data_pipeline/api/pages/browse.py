@@ -35,7 +35,7 @@ from market_data_pipeline.core.store import combined as combine
 from market_data_pipeline.core.store import layout, revisions
 from market_data_pipeline.core.store.combined import Selection
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.text import count_text
+from market_data_pipeline.core.text import count_text, refusal_of_disk
 from market_data_pipeline.instance.names import sensor_name
 from market_data_pipeline.validators import of_form
 
@@ -214,7 +214,11 @@ class _CombinedFile:
 def _combined(view: DatasetView) -> Iterator[_CombinedFile]:
     """The combined files; for that of all chunks, whether it was made of the chunks that are stored now."""
     for path in layout.combined_files(view.status.folder):
-        file = combine.read_combined(path)
+        try:
+            file = combine.read_combined(path)
+        except OSError as error:
+            yield _CombinedFile(path.name, 0, 0, 0, refusal_of_disk(error))
+            continue
         if file is None:
             yield _CombinedFile(path.name, 0, 0, 0, "cannot be read; combine again")
             continue

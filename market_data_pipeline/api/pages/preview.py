@@ -10,7 +10,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_data_pipeline.core.errors import StoreError, UsageError
+from market_data_pipeline.core.errors import StoreError, UsageError, is_refusal
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.days import Zone, day_of, parse_zone
 from market_data_pipeline.core.klines.table import SCHEMA
@@ -68,7 +68,8 @@ def of_chunk(path: StorePath, *, offset: int, limit: int) -> Preview:
             if (new := lacked(klines, of_journal, day)).num_rows:
                 klines, footer = grown(klines, footer, new)
     except _DAMAGED as error:
-        _require_damage(error)
+        if is_refusal(error):
+            raise
         raise _unreadable(path, error, "run market-data verify --repair") from error
     return Preview(
         pair=footer.pair,
@@ -112,19 +113,14 @@ def of_combined(path: StorePath, *, offset: int, limit: int) -> Preview:
                 chunks=footer.chunks,
             )
     except _DAMAGED as error:
-        _require_damage(error)
+        if is_refusal(error):
+            raise
         raise _unreadable(path, error, "run market-data combine") from error
 
 
 def _read_chunk(path: StorePath) -> tuple[bytes, pa.Table, Footer]:
     content = storage_of(path).read(path, chunk_encoding.MOST_CHUNK_BYTES)
     return content, *chunk_encoding.decode(content)
-
-
-def _require_damage(error: Exception) -> None:
-    """Raise an error of the disk or of the object store again, which is no damage. Those of pyarrow have no number."""
-    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
-        raise error
 
 
 def _unreadable(path: StorePath, error: Exception, remedy: str) -> StoreError:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from market_data_pipeline.core.errors import StoreError
+from market_data_pipeline.core.errors import StoreError, is_refusal
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.store import layout
@@ -94,12 +94,15 @@ def differences(store: DatasetStore, selection: Selection) -> Iterator[str]:
 
     Raises:
         StoreError: a chunk is damaged.
+        OSError: the disk or the object store lets nobody read a file now.
     """
     path = layout.combined_path(store.folder, store.dataset.token, selection.suffix)
     try:
         with storage_of(path).open(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             yield from _row_differences(file, ChunkRows(store, selection))
     except (OSError, ValueError) as error:
+        if is_refusal(error):
+            raise
         yield f"{path.name} cannot be read ({' '.join(str(error).split())}); run market-data combine"
 
 

@@ -149,13 +149,17 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise ValueError("it is no file")
-    with os.fdopen(descriptor, "rb") as file:
-        content = b"" if found.st_size > most_bytes else file.read(found.st_size + 1)
-        if len(content) > found.st_size:  # it grew meanwhile
-            content += file.read(most_bytes + 1 - len(content))
-        if max(found.st_size, len(content)) > most_bytes:
-            raise ValueError(f"it is larger than {size_text(most_bytes)}")
-        return content
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            content = b"" if found.st_size > most_bytes else file.read(found.st_size + 1)
+            if len(content) > found.st_size:  # it grew meanwhile
+                content += file.read(most_bytes + 1 - len(content))
+    except OSError as error:  # a broken disk; Python does not say of which file
+        error.filename = str(path)
+        raise
+    if max(found.st_size, len(content)) > most_bytes:
+        raise ValueError(f"it is larger than {size_text(most_bytes)}")
+    return content
 
 
 def _descriptor(path: Path) -> int:

@@ -16,7 +16,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_data_pipeline.core.errors import StoreError, StoreUnavailable, UsageError
+from market_data_pipeline.core.errors import StoreError, StoreUnavailable, UsageError, is_refusal
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at
@@ -174,12 +174,18 @@ def _up_to_date(path: StorePath, selection: Selection) -> Combined | None:
 
 
 def read_combined(path: StorePath) -> Combined | None:
-    """The combined file by its footer; None where there is no readable one."""
+    """The combined file by its footer; None where there is none, or it is damaged.
+
+    Raises:
+        OSError: the disk or the object store lets nobody read it now.
+    """
     try:
         with storage_of(path).open(path) as opened, pq.ParquetFile(opened) as file:
             footer = parse_footer(CombinedFooter, file.metadata.metadata)
             return Combined(path, footer.chunks, file.metadata.num_rows, opened.size(), footer.fingerprint, built=False)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, MemoryError, pa.ArrowException):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, MemoryError, pa.ArrowException) as error:
+        if is_refusal(error):
+            raise
         return None
 
 

@@ -177,7 +177,7 @@ def read(path: StorePath, dataset: Dataset, day: Day, read: ReadHashed | None = 
 
     Raises:
         StoreError: there is none, or it is not a whole chunk of this dataset and day.
-        OSError: the object store is away.
+        OSError: the disk or the object store lets nobody read it now.
     """
     with _reading(path):
         content, sha256 = (read or _read_hashed)(day.key, path)
@@ -196,7 +196,8 @@ def written(path: StorePath, dataset: Dataset, day: Day, klines: pa.Table, entry
     """The day's chunk if its file has the sha256 of the entry, None if not; it was encoded from these klines.
 
     Raises:
-        StoreError: there is no file, or it cannot be read.
+        StoreError: there is no file, or it is none that a chunk can be.
+        OSError: see `read`.
     """
     with _reading(path):
         _, sha256 = _read_hashed(day.key, path)
@@ -214,16 +215,14 @@ def _reading(path: StorePath) -> Iterator[None]:
     """Raise what keeps the block from reading the file.
 
     Raises:
-        StoreError: there is none, or it cannot be read.
-        OSError: the object store is away, which says nothing of the chunk.
+        StoreError: there is none, or it is none that a chunk can be.
+        OSError: it cannot be read now, which says nothing of the chunk.
     """
     try:
         yield
     except FileNotFoundError:
         raise StoreError(f"the chunk {path.name} is missing") from None
-    except (ValueError, OSError) as error:
-        if isinstance(error, OSError) and storage_of(path).is_conditional:
-            raise
+    except ValueError as error:
         raise _unreadable(path, error) from error
 
 

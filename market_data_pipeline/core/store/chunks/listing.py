@@ -200,7 +200,7 @@ class ChunkList:
         entry = self.entries.get(day.key)
         try:
             return entry is not None and self._hashes.of(day.key, self.chunk_path(day)) == entry.sha256
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return False
 
     def _read_hashed(self, day: Day) -> Chunk:

@@ -11,7 +11,6 @@ look, or has not seen the chunk: it lists again what has changed after its list 
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from market_data_pipeline.core.errors import StoreError
 from market_data_pipeline.core.klines.dataset import Dataset
@@ -92,8 +91,9 @@ def read_named(folder: StorePath, current: StorePath | None, sha256: str) -> tup
 
     Raises:
         StoreError: it is neither in its place nor kept.
-        OSError: the object store is away.
+        OSError: the disk or the object store lets nobody read what may be it.
     """
+    unread: OSError | None = None
     for path in (current, layout.kept_path(folder, sha256)):
         if path is None:
             continue
@@ -101,10 +101,9 @@ def read_named(folder: StorePath, current: StorePath | None, sha256: str) -> tup
             content = storage_of(path).read(path, MOST_CHUNK_BYTES)
         except (FileNotFoundError, ValueError):
             continue
-        except OSError:
-            if isinstance(path, Path):
-                continue  # a file that cannot be read is as good as none
-            raise
+        except OSError as error:
+            unread = error
+            continue
         if sha256_of(content) == sha256:
             return content, path is not current
-    raise StoreError("the chunk that it names is neither in its place nor kept")
+    raise unread or StoreError("the chunk that it names is neither in its place nor kept")

@@ -98,7 +98,11 @@ class Folder:
         # A pipe would be waited for.
         if _is_there(path) and not path.is_file():
             raise ValueError("it is no file")
-        return atomic.beside_writers(lambda: pa.OSFile(os.fspath(path), "rb"))
+        try:
+            return atomic.beside_writers(lambda: pa.OSFile(os.fspath(path), "rb"))
+        except OSError as error:  # of pyarrow, with the path somewhere in its text
+            number = error.errno or errno.EIO
+            raise OSError(number, os.strerror(number), os.fspath(path)) from None
 
     def write(self, path: Path, content: bytes, expected: Expected = ANY, *, syncs: bool = True) -> FileStamp | None:
         """See `Storage.write`."""
