@@ -76,6 +76,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if location := headers.get("location"):
+                    # Starlette redirects to the host that it was called by: of a proxy, which no browser may reach.
+                    headers["location"] = urlsplit(location)._replace(scheme="", netloc="").geturl()
                 if not scope["path"].startswith("/static/"):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
 
 from market_data_pipeline.api.app import create_app
 from market_data_pipeline.settings import Settings
@@ -81,6 +82,18 @@ def test_requests_of_our_own_page_through_a_proxy_with_tls_are_not(tmp_path: Pat
     refused = behind.post("/verify", json={}, headers=headers | {"Host": "klines.example"})
     assert (refused.status_code, refused.json()["title"]) == (400, "Unknown host")
     assert "let a proxy call it so" in refused.json()["detail"]
+
+
+def test_no_redirect_and_no_page_names_the_host_that_a_proxy_calls(tmp_path: Path) -> None:
+    with served(create_app(Settings(market_data_dir=tmp_path), dagster_url=NOWHERE)) as url:
+        of_proxy = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Host": "data.example", "X-Forwarded-Proto": "https"}
+        asked = {"/": "/browse", "/browse/?market=spot": "/browse?market=spot", "/status/": "/status"}
+        for path, place in asked.items():
+            answer = requests.get(url + path, headers=of_proxy, allow_redirects=False, timeout=10)
+            assert (answer.is_redirect, answer.headers["Location"]) == (True, place)
+        for path in ("/browse", "/browse/coverage", "/openapi.json", "/status"):
+            page = requests.get(url + path, headers=of_proxy, timeout=10)
+            assert page.ok and url.removeprefix("http://") not in page.text
 
 
 def test_no_other_site_may_read(tmp_path: Path) -> None:
