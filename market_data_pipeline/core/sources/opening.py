@@ -18,6 +18,7 @@ from market_data_pipeline.core.sources.budgets.budget import BudgetOf
 from market_data_pipeline.core.sources.protocol import KlineSource, Usage
 
 if TYPE_CHECKING:
+    from market_data_pipeline.core.sources.archive.files import ArchiveConnections
     from market_data_pipeline.core.sources.archive.market import ArchiveMarket
     from market_data_pipeline.core.sources.rest.client import RestClient
     from market_data_pipeline.core.sources.rest.market import RestMarket
@@ -70,7 +71,7 @@ def open_source(
     given = {"patience_s": patience_s, "deadline_s": deadline_s}
     limits = {limit: seconds for limit, seconds in given.items() if seconds is not None}
     client = _client(market, budget_of=budget_of, base_url=base_url, extra_sleep_s=extra_sleep_s, **limits)
-    return _source(name, pair, client, base_url, deadline_s, end_of)
+    return _source(name, pair, client, _archive(base_url, deadline_s), end_of)
 
 
 class LiveSources:
@@ -81,7 +82,6 @@ class LiveSources:
     ) -> None:
         """Send no request yet. The arguments are those of `open_source`."""
         self.market = market
-        self._base_url = base_url
         self._client = _client(
             market,
             budget_of=budget_of,
@@ -92,6 +92,7 @@ class LiveSources:
             waits_for_weight=False,
             connections=LIVE_CONNECTIONS,
         )
+        self._archive = _archive(base_url, _LIVE_DEADLINE_S)
         self._sources: dict[str, KlineSource] = {}
 
     @property
@@ -102,7 +103,7 @@ class LiveSources:
     def of(self, pair: str) -> KlineSource:
         """Return the pair's source. It stays open until `close`."""
         if pair not in self._sources:
-            self._sources[pair] = _source("auto", pair, self._client, self._base_url, _LIVE_DEADLINE_S)
+            self._sources[pair] = _source("auto", pair, self._client, self._archive)
         return self._sources[pair]
 
     def now_ms(self) -> int:
@@ -180,12 +181,17 @@ def _client(market: Market, *, base_url: str | None, **options: Any) -> "RestCli
     return RestClient(market, base_url=base_url, public_url=public_url, **options)
 
 
+def _archive(base_url: str | None, deadline_s: float | None) -> "ArchiveConnections":
+    from market_data_pipeline.core.sources.archive.files import ArchiveConnections
+
+    return ArchiveConnections(base_url=base_url, deadline_s=deadline_s)
+
+
 def _source(
     name: str,
     pair: str,
     client: "RestClient",
-    base_url: str | None,
-    deadline_s: float | None = None,
+    connections: "ArchiveConnections",
     end_of: EndOf = lambda market, symbol: None,
 ) -> KlineSource:
     from market_data_pipeline.core.sources.archive.files import Archive
@@ -195,5 +201,5 @@ def _source(
     token = token_of(pair)
     other = "ETH/USDT" if token == "BTCUSDT" else "BTC/USDT"
     reference = other, RestSource(client, token_of(other))
-    archive = Archive(client.market, token, base_url=base_url, deadline_s=deadline_s)
+    archive = Archive(client.market, token, connections)
     return ExchangeSource(name, RestSource(client, token), archive, reference, partial(end_of, client.market, token))

@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import Response
 
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.sources.archive.files import Archive
+from market_data_pipeline.core.sources.archive.files import Archive, ArchiveConnections
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.core.sources.raw_exchange import RawExchange, http, raw_exchange
 from market_data_pipeline_tests.support import Simulate
@@ -28,7 +28,7 @@ def exchange() -> Iterator[RawExchange]:
 
 
 def days(exchange: RawExchange) -> list[date]:
-    with closing(Archive(Market.SPOT, "BTCUSDT", base_url=exchange.url)) as archive:
+    with closing(Archive(Market.SPOT, "BTCUSDT", ArchiveConnections(base_url=exchange.url))) as archive:
         return archive.days(date(2024, 5, 1), date(2024, 5, 6))
 
 
@@ -57,7 +57,7 @@ def test_without_a_listing_each_day_is_asked_for_and_no_file_is_downloaded(
         return Response(status_code=404) if ending and request.path.endswith(ending) else None
 
     running.exchange.hooks.append(refuse)
-    with closing(Archive(Market.SPOT, "BTCUSDT", base_url=running.url)) as archive:
+    with closing(Archive(Market.SPOT, "BTCUSDT", ArchiveConnections(base_url=running.url))) as archive:
         assert archive.days(date(2024, 5, 6), date(2024, 5, 8)) == [date(2024, 5, day) for day in (6, 7, 8)]
         assert archive.days(date(2029, 5, 6), date(2029, 5, 8)) == []
         assert archive.traffic.received_bytes < 10_000  # a zip has more

@@ -4,6 +4,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 from starlette.responses import Response
@@ -25,6 +26,7 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.core.sources.conftest import OpenExchange, OpenRest
+from market_data_pipeline_tests.simulator.scenarios import scenario_exchange
 from market_data_pipeline_tests.support import (
     MINUTE_MS,
     Simulate,
@@ -519,3 +521,23 @@ def test_klines_of_either_source_count_as_checked_in_whole_days_and_in_parts(
         (frozenset({"archive"}), True),
         (frozenset({"rest"}), True),
     ]
+
+
+def test_pairs_of_live_mode_share_the_connections_to_the_archive(root: Path) -> None:
+    gap = span("2024-05-14T10:00", "2024-05-14T11:00")
+    halted = {"first": "2024-05-01T00:00Z", "gaps": [["2024-05-14T10:00Z", "2024-05-14T11:00Z"]]}
+    pairs = [f"P{number}USDT" for number in range(8)]
+    with scenario_exchange({"now": "2024-05-15T12:00Z", "spot": dict.fromkeys(pairs, halted)}) as running:
+        port = int(running.url.rpartition(":")[2])
+
+        def open_sockets() -> int:
+            found = psutil.Process().net_connections("tcp")
+            return sum(bool(each.raddr) and each.raddr.port == port for each in found)
+
+        with closing(LiveSources(Market.SPOT, budget_of=budget_in(root), base_url=running.url)) as sources:
+            counts = []
+            for pair in pairs:
+                assert sources.of(pair).recheck(gap).kind is Kind.SUSPENDED
+                counts.append(open_sockets())
+        assert counts[-1] == counts[0]
+        assert open_sockets() == 0

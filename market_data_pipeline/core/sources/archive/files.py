@@ -28,6 +28,7 @@ from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.sifting import Sifted, sift
+from market_data_pipeline.core.sources.archive.bucket import Bucket
 from market_data_pipeline.core.sources.archive.listing import ArchiveDays, start_of, utc_date
 from market_data_pipeline.core.sources.archive.unpack import BadZip, unpack
 from market_data_pipeline.core.sources.breaker import Breaker
@@ -75,21 +76,38 @@ class _PassingFault(Exception):
     """A fault that a retry may not meet."""
 
 
+class ArchiveConnections:
+    """Connections to the archive's files and to its listing, which stay open. Pairs and threads may share them."""
+
+    def __init__(self, *, base_url: str | None = None, deadline_s: float | None = None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            base_url: replaces the addresses of the archive and of its listing.
+            deadline_s: how long one request may take, None for as long as usual.
+        """
+        self.address = (base_url or ADDRESS).rstrip("/")
+        self.files = Transport(self.address, connections=CONNECTIONS, deadline_s=deadline_s or _DEADLINE_S)
+        self.listing = Bucket(base_url=base_url, connections=1, deadline_s=deadline_s)
+
+    def close(self) -> None:
+        """End all waiting, and close the connections."""
+        self.files.close()
+        self.listing.close()
+
+
 class Archive:
     """The daily files of one pair. Threads may share it."""
 
-    def __init__(
-        self, market: Market, token: str, *, base_url: str | None = None, deadline_s: float | None = None
-    ) -> None:
+    def __init__(self, market: Market, token: str, connections: ArchiveConnections) -> None:
         """Send no request yet.
 
         Args:
             market: the market.
             token: the pair's symbol.
-            base_url: replaces the archive's own address.
-            deadline_s: how long one request may take, None for as long as usual.
+            connections: those that requests are sent over; `close` closes them.
         """
-        self.address = (base_url or ADDRESS).rstrip("/")
+        self._connections, self.address = connections, connections.address
         name = quote(token)
         self._folder = f"{urlsplit(self.address).path}/data/{FOLDERS[market]}/daily/klines/{name}/1m/{name}-1m-"
         self._stopped = threading.Event()
@@ -105,8 +123,8 @@ class Archive:
         self._fault = ""
         self._newest_ms = 0
         folder = self._folder.removeprefix(urlsplit(self.address).path + "/")
-        self._days = ArchiveDays(unquote(folder), base_url=base_url, has_file=self._has_file, deadline_s=deadline_s)
-        self._transport = Transport(self.address, connections=CONNECTIONS, deadline_s=deadline_s or _DEADLINE_S)
+        self._days = ArchiveDays(unquote(folder), connections.listing, has_file=self._has_file)
+        self._transport = connections.files
 
     def packed(self, start_ms: int) -> bytes:
         """Return the zip of the UTC day that starts at `start_ms`, which its checksum is right for.
@@ -183,8 +201,7 @@ class Archive:
     def close(self) -> None:
         """End all waiting, and close the connections."""
         self._stopped.set()
-        self._transport.close()
-        self._days.close()
+        self._connections.close()
 
     def _path(self, start_ms: int) -> str:
         return f"{self._folder}{datetime.fromtimestamp(start_ms / 1000, UTC):%Y-%m-%d}.zip"

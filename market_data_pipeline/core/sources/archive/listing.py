@@ -23,19 +23,15 @@ _log = logging.getLogger(__name__)
 class ArchiveDays:
     """The days of one pair that have a file."""
 
-    def __init__(
-        self, folder: str, *, base_url: str | None, has_file: Callable[[date], bool], deadline_s: float | None = None
-    ) -> None:
+    def __init__(self, folder: str, bucket: Bucket, *, has_file: Callable[[date], bool]) -> None:
         """Send no request yet.
 
         Args:
             folder: the pair's folder with the beginning of a file's name, `data/spot/daily/klines/X/1m/X-1m-`.
-            base_url: replaces the listing's own address.
+            bucket: the archive's listing.
             has_file: asks the archive whether it has the file of a day.
-            deadline_s: how long one request of the listing may take, None for as long as usual.
         """
-        self._folder, self._has_file = folder, has_file
-        self._bucket = Bucket(base_url=base_url, connections=1, deadline_s=deadline_s)
+        self._folder, self._bucket, self._has_file = folder, bucket, has_file
         self._years: dict[int, dict[date, int | None]] = {}
 
     def between(self, first: date, last: date) -> list[date]:
@@ -69,10 +65,6 @@ class ArchiveDays:
     def traffic(self) -> Traffic:
         """What the listing has answered so far."""
         return self._bucket.traffic
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._bucket.close()
 
     def _listed(self, first: date, last: date) -> dict[date, int | None] | None:
         """The days by the listing, with the sizes of their files; None if it cannot be had."""
