@@ -7,6 +7,7 @@ It is streamed, so memory does not grow with history.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.manifest import Entry
 from market_data_pipeline.core.store.records import FORMAT, require_span
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.store.storage.protocol import StorePath
+from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, again_if_changed
 
 ROW_GROUP_ROWS = 131_072
 
@@ -132,6 +133,7 @@ def select(
     return Selection(tuple(entry for entry, _ in chosen), span, suffix)
 
 
+@again_if_changed
 def combine(
     store: DatasetStore,
     *,
@@ -152,13 +154,19 @@ def combine(
     if not rebuild and (current := _up_to_date(path, selection)):
         return current
     files.make_folder(path.parent)
-    with files.lock(store.folder / layout.COMBINE_LOCK_FILE):
+    right = files.hold(store.folder / layout.COMBINE_LOCK_FILE)
+    right.acquire(within_s=math.inf)
+    try:
         selection = choose()  # while this process waited, another one may have combined newer chunks
         if not rebuild and (current := _up_to_date(path, selection)):
             return current
         files.remove_unfinished(path.parent, lambda name: name.endswith(path.suffix))
         with files.streamed(path) as written:
             _write(written, store, selection)
+            if not right.is_mine:
+                raise Changed(f"{path} was not written: this process had been away; combine again")
+    finally:
+        right.release()
     built = read_combined(path)
     if built is None:
         raise StoreError(f"{path} cannot be read back after it was written; check the disk")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
 import pyarrow as pa
@@ -239,6 +240,23 @@ def test_what_another_combine_wrote_while_this_one_waited_is_not_replaced_by_les
 
     waited = combine(Disturbed(loaded, overtaken, looks=BEFORE_IT_WAITS))
     assert (waited.chunks, waited.built) == (6, False)
+    assert combined_agreement(opened(root)) == (Agreement.EQUAL, "")
+
+
+def test_of_two_combines_at_once_the_one_that_has_seen_less_does_not_win(root, loaded):
+    def more() -> None:
+        other = opened(root)
+        list(backfill(other, FakeSource(), span("2020-01-06", "2020-01-07")))
+        combine(other)
+
+    later = Thread(target=more)
+
+    def begin() -> None:
+        later.start()
+        later.join(timeout=0.5)  # the other one has to wait for this one
+
+    combine(Disturbed(loaded, begin, looks=BEFORE_IT_READS))
+    later.join()
     assert combined_agreement(opened(root)) == (Agreement.EQUAL, "")
 
 
