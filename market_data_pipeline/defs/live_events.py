@@ -49,10 +49,6 @@ class LiveEvents:
         self._last_events: dict[str, dict[str, _LastEvent]] = {}
         self._fresh: dict[str, bool] = {}
 
-    def __len__(self) -> int:
-        """Of how many days the last event is remembered."""
-        return sum(map(len, self._last_events.values()))
-
     def note(self, update: Update) -> None:
         """Keep what a tick did for a dataset, with the days of earlier updates that have had no look at events yet."""
         earlier = self._noted.get(update.name)

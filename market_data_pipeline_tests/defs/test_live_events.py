@@ -57,8 +57,14 @@ def test_of_each_dataset_the_newest_hundred_days_are_remembered(load: Loading) -
     [entry] = store.entries.values()
     days = [f"{date(2024, 5, 1) + timedelta(number)}" for number in range(150)]
     with dg.DagsterInstance.ephemeral() as instance:
-        for day in days:
+
+        def tell(day: str) -> list[LiveEvent]:
             events.note(Update(BTC.name, None, entries=(replace(entry, day=day),)))
-            for event in events.untold(BTC.name, lambda: store, instance):
+            untold = events.untold(BTC.name, lambda: store, instance)
+            for event in untold:
                 events.told(BTC.name, event)
-    assert len(events) == 100
+            return untold
+
+        assert all(map(tell, days))
+        assert not any(map(tell, days[50:]))
+        assert tell(days[49])

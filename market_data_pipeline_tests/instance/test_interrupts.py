@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from market_data_pipeline.instance.events.batches import ALREADY_RECORDED, record
+from market_data_pipeline.instance.events.batches import ALREADY_RECORDED
 from market_data_pipeline.instance.events.interrupts import uninterrupted
 from market_data_pipeline_tests.instance.storages import Database, Postgres, Sqlite
-from market_data_pipeline_tests.instance.test_storage import DAYS, KEY, loaded, recorded, run, statuses
+from market_data_pipeline_tests.instance.test_storage import DAYS, KEY, loaded, record_all, recorded, run, statuses
 from market_data_pipeline_tests.servers import postgres_database
 
 FIRST, LAST = "2020-01-01", "2020-01-20"
@@ -57,7 +57,7 @@ def test_days_are_recorded_whenever_the_run_is_interrupted_meanwhile(
         @dg.asset(key=KEY, partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
         def klines_1m(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with interrupted(at, number) as seen:
-                record(context, [loaded(day) for day in context.partition_keys])
+                record_all(context, [loaded(day) for day in context.partition_keys])
             # Nothing is left to interrupt.
             ended.append(len(seen))
             return dg.MaterializeResult(metadata=dict(ALREADY_RECORDED))

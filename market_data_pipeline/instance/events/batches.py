@@ -49,9 +49,9 @@ _APART_S = 0.0011
 def record(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
     made: Sequence[dg.AssetMaterialization],
-    is_told: Callable[[str, str], bool] = lambda _day, _text: False,
+    is_told: Callable[[str, str], bool],
     *,
-    again: bool = True,
+    again: bool,
 ) -> None:
     """Store materializations of days of one asset, with one commit if the storage is one of this project.
 
