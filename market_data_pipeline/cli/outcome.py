@@ -134,6 +134,14 @@ def warn(message: str) -> None:
     print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
+class Warns(logging.Handler):
+    """Lets a log line be a warning of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging`."""
+        warn(f"warning: {record.getMessage()}")
+
+
 def exit_unless(ok: bool, *, may_pass: bool = False) -> None:
     """Exit if not `ok`: with code 1, or with 3 if the same command may succeed later."""
     if not ok:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from market_data_pipeline.app.doctor.lines import Line
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.disk.waiting import Holder, holders
 from market_data_pipeline.core.store.note_lock import LoadLocks, NoteLock
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.ahead import in_order
@@ -28,7 +27,6 @@ from market_data_pipeline.settings import Settings
 
 SECTION = "locks"
 LATE = "run it again, or look at fewer datasets; a store that lets everything wait is told of under places"
-_OURS = ("market_data_pipeline", "market-data", "dagster")
 _Load = tuple[Dataset, StorePath, Span]
 
 
@@ -74,14 +72,10 @@ def _since(path: StorePath) -> str:
 
 def _loaders(paths: Iterable[StorePath]) -> Mapping[str, str]:
     """Which processes of this machine have these lock files open, and since when they run, as far as can be seen."""
-    wanted = {str(path) for path in paths if isinstance(path, Path)}
-    found = dict[str, str]()
-    for process in psutil.process_iter() if wanted else ():
-        # Others end while they are looked at, or may not be looked at.
-        with suppress(psutil.Error, OSError):
-            # A notebook or script that loads has no word of ours in its command.
-            is_python = "python" in process.name().lower()
-            if is_python or any(name in word for word in process.cmdline() for name in _OURS):
-                text = f"by process {process.pid}, since {iso(round(process.create_time() * 1000))}"
-                found |= {file.path: text for file in process.open_files() if file.path in wanted}
-    return found
+    found = holders([path for path in paths if isinstance(path, Path)])
+    return {str(path): _holder_text(holder) for path, holder in found.items()}
+
+
+def _holder_text(holder: Holder) -> str:
+    stopped = ", which is stopped" if holder.is_stopped else ""
+    return f"by process {holder.pid}, since {iso(round(holder.since_s * 1000))}{stopped}"

@@ -10,17 +10,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from market_data_pipeline.core.store import atomic
 from market_data_pipeline.core.store.atomic import FileStamp
 from market_data_pipeline.core.store.disk import calls
+from market_data_pipeline.core.store.disk.waiting import LockFile, acquired
 from market_data_pipeline.core.store.storage.protocol import ANY, Expected
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 _NO_FOLDER = (FileNotFoundError, NotADirectoryError)
 # Whatever else the file system says, as that a folder may not be looked into, tells of nothing that is absent.
@@ -168,9 +165,9 @@ class Folder:
         """See `Storage.make_folder`."""
         atomic.make_folder(folder)
 
-    def lock(self, path: Path) -> "BaseFileLock":
+    def lock(self, path: Path) -> LockFile:
         """See `Storage.lock`."""
-        return atomic.lock_of(path)
+        return LockFile(path)
 
     def hold(self, path: Path, *, is_own: bool = False) -> "_LockFile":
         """See `Storage.hold`."""
@@ -209,11 +206,9 @@ class _LockFile:
 
     def acquire(self, *, within_s: float = 0) -> bool:
         """See `Hold.acquire`."""
-        from filelock import Timeout
-
         try:
-            self._lock.acquire(timeout=within_s)
-        except Timeout:
+            acquired(self._lock, self._path, within_s)
+        except TimeoutError:
             return False
         return True
 

@@ -1,0 +1,42 @@
+"""Who waits for a lock says after some seconds for whom, and goes on once the lock is free."""
+
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.root import Store
+from market_data_pipeline_tests.support import MarketData
+
+HOLDER = """
+import sys, time
+from filelock import FileLock
+lock = FileLock(sys.argv[1])
+lock.acquire()
+print(flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process is stopped there")
+def test_a_writer_says_that_it_waits_for_a_process_that_is_stopped(tmp_path: Path) -> None:
+    folder = Store(tmp_path).create(Market.SPOT, "BTC/USDT", zone=parse_zone("UTC"), start=date(2024, 5, 1)).folder
+    lock, run = f"{folder}/.lock", MarketData(tmp_path, "http://127.0.0.1:9")
+    with subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout and holder.stdout.readline()
+            holder.send_signal(signal.SIGSTOP)
+            with run.start("--market", "spot", "--pair", "BTC/USDT", "live", "--mark") as marking:
+                line = marking.stderr.readline() if marking.stderr else ""
+                holder.kill()
+                _, more = marking.communicate(timeout=120)
+        finally:
+            holder.kill()
+    what = f"process {holder.pid} holds it and is stopped; continue it (kill -CONT {holder.pid}) or end it"
+    assert line == f"warning: waiting for the lock {lock}: {what}\n"
+    assert (marking.returncode, more) == (0, "")
