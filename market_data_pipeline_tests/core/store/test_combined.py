@@ -208,10 +208,14 @@ def test_files_of_different_choices_lie_side_by_side(loaded):
     assert not combine(loaded).built
 
 
-@pytest.mark.parametrize("choice", [{"from_index": 6}, {"to_index": 0}])
-def test_a_choice_without_chunks_is_refused(loaded, choice):
+def test_a_choice_without_chunks_is_refused(loaded):
     with pytest.raises(UsageError, match="no chunks to combine there"):
-        select(loaded, **choice)
+        select(loaded, from_index=6)
+
+
+def test_an_index_that_no_chunk_has_is_refused(loaded):
+    with pytest.raises(UsageError, match="0 is the index of no chunk"):
+        select(loaded, to_index=0)
 
 
 def test_indexes_in_the_wrong_order_are_refused_as_such(loaded):
