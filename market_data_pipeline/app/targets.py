@@ -29,6 +29,7 @@ from market_data_pipeline.instance.composition import opener_of, store_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.settings import Settings
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -179,18 +180,24 @@ def of_each(
     """
     paths = dataset_files_of(store, targets)
 
-    def tried(path: StorePath) -> T | Refused:
-        name = "/".join(layout.owner_of(path))
+    def tried(name: str, work: Callable[[], R]) -> R | Refused:
         try:
-            dataset = store.read(path)
-            name = dataset.name
-            return use(store.open(dataset))
+            return work()
         except (StoreError, OSError) as error:
             if len(paths) == 1 or store.is_away(error):
                 raise
             return Refused(name, problem_text(error), isinstance(error, PASSING))
 
-    for found in in_order(tried, paths, threads=threads):
+    def opened(path: StorePath) -> DatasetStore | Refused:
+        dataset = tried("/".join(layout.owner_of(path)), lambda: store.read(path))
+        return dataset if isinstance(dataset, Refused) else tried(dataset.name, lambda: store.open(dataset))
+
+    def used(files: DatasetStore | Refused) -> T | Refused:
+        return files if isinstance(files, Refused) else tried(files.dataset.name, lambda: use(files))
+
+    # Opened ahead, as `Store.open_each` does.
+    each = in_order(opened, paths, threads=store.most_at_once)
+    for found in in_order(used, each, threads=threads):
         if isinstance(found, Refused):
             on_refused(found)
         else:
