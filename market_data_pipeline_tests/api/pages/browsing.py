@@ -64,9 +64,9 @@ def load(root: Path, url: str, **what: str) -> DatasetStore:
     return files
 
 
-def age(root: Path) -> None:
-    """Make all files old enough that each further change shows."""
-    then_s = time.time() - 60
+def age(root: Path, since_s: float = 60) -> None:
+    """Make all files so old; by itself, old enough that each further change shows."""
+    then_s = time.time() - since_s
     for path in [*root.rglob("*"), root]:
         os.utime(path, (then_s, then_s))
 
