@@ -24,10 +24,13 @@ from market_data_pipeline_tests.support import NOON, PATIENCE, STATE_VARIABLES, 
 
 
 def pytest_configure() -> None:
-    """Let processes that tests start hear SIGTERM, also where the tests run in the background of a script.
+    """Let processes that tests start be as a user's.
 
-    There Ctrl-C is ignored; Dagster, used in this process, makes SIGTERM the same, and whoever is started inherits it.
+    They hear SIGTERM also where the tests run in the background of a script. There Ctrl-C is ignored; Dagster, used in
+    this process, makes SIGTERM the same, and whoever is started inherits it. And their output is buffered, which a
+    container may have switched off.
     """
+    os.environ.pop("PYTHONUNBUFFERED", None)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

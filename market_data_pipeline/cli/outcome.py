@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
@@ -81,11 +81,16 @@ def ends_unread() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # it is no file
-                os.dup2(nowhere, stream.fileno())  # at its end Python writes what is left in the stream
+        _to_nowhere(sys.stdout, sys.stderr)
         sys.exit(NOT_READ)
+
+
+def _to_nowhere(*streams: TextIO) -> None:
+    """Drop what is left in the streams. Python writes it at its end, where a failure is a traceback and code 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError):  # it is no file
+            os.dup2(nowhere, stream.fileno())
 
 
 def _code_of(error: Exception) -> int:
@@ -108,6 +113,11 @@ def fail(message: str, code: int) -> NoReturn:
         raise
     except OSError:
         pass  # the disk takes it not, so the code alone tells
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _to_nowhere(stream)
     sys.exit(code)
 
 
