@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.pair import parse_pair
 from market_data_pipeline.core.klines.patterns import is_pattern
+from market_data_pipeline.core.loading.day import MOST_ROW_GROUP_ROWS
 from market_data_pipeline.core.source_names import SourceName
 from market_data_pipeline.validators import read_by
 
@@ -99,7 +100,7 @@ class Backfill(ManyPairs):
     tz: ZoneName | None = None
     align_window: bool = Field(default=True, description="extend the window to whole days")
     chunk_size: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="rows per Parquet row group; the whole day if not given"
+        default=None, ge=1, le=MOST_ROW_GROUP_ROWS, description="rows per Parquet row group; the whole day if not given"
     )
     source: SourceName | None = Field(default=None, description="source of the klines; MARKET_DATA_SOURCE if not given")
     refetch: bool = Field(default=False, description="request stored klines again, too")

@@ -16,7 +16,7 @@ from market_data_pipeline.core.klines.coverage import Absence, Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start
 from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
 from market_data_pipeline.core.klines.flaws import Flaw
-from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.day import MOST_ROW_GROUP_ROWS, DayResult
 from market_data_pipeline.core.loading.plan import Load, Outcome, Task, note_window, plan_load
 from market_data_pipeline.core.loading.request import Opened, WindowRequest, no_klines, notes_of_zone, opened
 from market_data_pipeline.core.loading.window import refuse_disorder
@@ -28,9 +28,6 @@ from market_data_pipeline.instance.events.noted import note_days, noted_days, st
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import COMBINED, KLINES, MANIFEST
 from market_data_pipeline.settings import Settings
-
-# As in the HTTP API. A day has less.
-_MOST_CHUNK_SIZE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,8 @@ class BackfillRequest:
         refuse_disorder(start_ms, end_ms)
         if end_ms is not None and end_ms <= (opened_ms := self.target.market.opened_ms):
             raise UsageError(f"{self.target.market} has klines from {iso(opened_ms)}, none before; give a later end")
-        if self.chunk_size is not None and not 1 <= self.chunk_size <= _MOST_CHUNK_SIZE:
-            raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 to {_MOST_CHUNK_SIZE:,}")
+        if self.chunk_size is not None and not 1 <= self.chunk_size <= MOST_ROW_GROUP_ROWS:
+            raise UsageError(f"--chunk-size {self.chunk_size} is no number of rows; give 1 to {MOST_ROW_GROUP_ROWS:,}")
         return start_ms, end_ms
 
     def wanted(self) -> WindowRequest:

@@ -17,6 +17,7 @@ from market_data_pipeline.core.klines.coverage import Span, intersect
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import quote_of
+from market_data_pipeline.core.loading.day import MOST_ROW_GROUP_ROWS
 from market_data_pipeline.core.loading.load_days import load_days
 from market_data_pipeline.core.loading.plan import Load, plan_load
 from market_data_pipeline.core.loading.resolve import dataset_of, resolve
@@ -50,13 +51,13 @@ class KlinesConfig(dg.Config):
     """How the days of a run are loaded."""
 
     refetch: bool = Field(default=False, description="request stored klines from the source again")
-    chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; a whole day if unset")
-    source: str | None = Field(default=None, description="auto, rest or archive; MARKET_DATA_SOURCE if unset")
-    start_ms: int | None = Field(
-        default=None, description="the first minute to load, ms UTC; all minutes of the days if unset"
+    chunk_size: int | None = Field(
+        default=None, ge=1, le=MOST_ROW_GROUP_ROWS, description="rows per Parquet row group; a whole day if unset"
     )
+    source: str | None = Field(default=None, description="auto, rest or archive; MARKET_DATA_SOURCE if unset")
+    start_ms: int | None = Field(default=None, description="first minute to load, ms UTC; that of the days if unset")
     end_ms: int | None = Field(
-        default=None, description="the end of the minutes to load, exclusive, ms UTC; the end of the last day if unset"
+        default=None, description="end of the minutes to load, ms UTC; that of the days if unset"
     )
 
 

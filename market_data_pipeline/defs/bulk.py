@@ -17,7 +17,7 @@ from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
-from market_data_pipeline.core.loading.day import DayResult
+from market_data_pipeline.core.loading.day import MOST_ROW_GROUP_ROWS, DayResult
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.summary import Summary
@@ -54,7 +54,9 @@ class LoadConfig(ChosenConfig):
         default=None, description="auto, rest or archive; that of the universe, or else MARKET_DATA_SOURCE, if unset"
     )
     refetch: bool = Field(default=False, description="request stored klines from the source again")
-    chunk_size: int | None = Field(default=None, ge=1, description="rows per Parquet row group; a whole day if unset")
+    chunk_size: int | None = Field(
+        default=None, ge=1, le=MOST_ROW_GROUP_ROWS, description="rows per Parquet row group; a whole day if unset"
+    )
     in_catalog: bool = Field(
         default=False, description="the pairs and the window were chosen by the catalog of the market"
     )

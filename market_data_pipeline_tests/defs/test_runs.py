@@ -224,6 +224,14 @@ def test_chunk_size_is_the_rows_of_a_row_group(load: Loading, chunk_size, groups
         assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == groups
 
 
+@pytest.mark.parametrize("chunk_size", [0, 10**19])
+def test_a_chunk_size_that_no_chunk_can_have_is_refused(load: Loading, chunk_size: int):
+    report = load.run(BTC, "2021-04-24", chunk_size=chunk_size)
+    assert not report.success
+    assert "chunk_size" in str(report.error)
+    assert load.tools.store.find(BTC.market, BTC.pair) is None
+
+
 def test_minutes_outside_start_ms_and_end_ms_are_not_requested(load: Loading):
     requested = local(BTC, "2021-04-24", "06:00", "18:30")
     report = load.run(BTC, "2021-04-24", start_ms=requested.start_ms, end_ms=requested.end_ms)

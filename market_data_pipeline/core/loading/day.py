@@ -36,6 +36,8 @@ from market_data_pipeline.core.store.manifest import LIVE, Entry
 from market_data_pipeline.core.store.revisions import Revision
 from market_data_pipeline.core.text import count_text
 
+MOST_ROW_GROUP_ROWS = 1_000_000
+"""What may be asked for as the most rows of a row group. A day has less."""
 # A day that has nothing but such minutes has its chunk all the same, which says so.
 _PROVEN = {Kind.OUTAGE, Kind.SUSPENDED, Kind.MALFORMED}
 
