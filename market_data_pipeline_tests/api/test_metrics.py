@@ -129,6 +129,7 @@ def test_it_needs_no_token_and_shows_none_but_not_to_every_host(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("api")
 def test_runs_are_those_of_dagster(api: Api) -> None:
     started = api.post(
         "/backfill", json={"market": "spot", "pair": "XRP/USDT", "start": "2024-03-01", "end": "2024-03-02"}

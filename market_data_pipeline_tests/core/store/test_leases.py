@@ -234,6 +234,7 @@ def test_a_right_whose_release_cannot_be_written_is_free_in_a_moment_though_its_
         right.release()
     assert other.right().acquire(within_s=60)
     assert kept.is_mine and not holder.right().acquire()
+    kept.release()  # or it renews its session twenty times a second until all tests have ended
 
 
 def test_a_right_whose_taking_was_written_and_not_answered_is_free_in_a_moment(root: Any) -> None:
@@ -245,6 +246,7 @@ def test_a_right_whose_taking_was_written_and_not_answered_is_free_in_a_moment(r
         right.acquire()
     assert other.right().acquire(within_s=60)
     assert kept.is_mine
+    kept.release()  # or it renews its session twenty times a second until all tests have ended
 
 
 class _Unwritable:
