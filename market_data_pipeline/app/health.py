@@ -27,7 +27,7 @@ from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.folder import FOLDER
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.text import count_text, refusal_of_disk
+from market_data_pipeline.core.text import clock_text, count_text, refusal_of_disk
 from market_data_pipeline.instance.composition import (
     catalog_store_of,
     live_sources_of,
@@ -40,6 +40,7 @@ from market_data_pipeline.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
 MOST_CLOCK_ERROR_MS = 30_000
+SET_CLOCK = "set this machine's clock, best by NTP"
 _MOST_NAMES = 10
 _MOST_ERROR_BYTES = 10_000
 
@@ -235,11 +236,13 @@ def _exchange(settings: Settings, target: Target) -> Iterator[Sign]:
             if wait := _wait(source.usage()):
                 yield Sign("weight", ok=False, detail=wait)
                 return
-            off_ms = source.now_ms() - round(time.time() * 1000)
+            behind_ms = source.now_ms() - round(time.time() * 1000)
             life, usage = source.life(), source.usage()
     except MarketDataError as error:
         yield Sign("exchange", ok=False, detail=str(error))
         return
     yield Sign("exchange", ok=True, detail=f"{target.market} {target.pair} since {iso(life.first_open_ms)}")
-    yield Sign("clock", ok=abs(off_ms) <= MOST_CLOCK_ERROR_MS, detail=f"{abs(off_ms)} ms off the exchange's")
+    is_right = abs(behind_ms) <= MOST_CLOCK_ERROR_MS
+    seen = f"this machine's is {clock_text(behind_ms)}"
+    yield Sign("clock", ok=is_right, detail=seen if is_right else f"{seen}; {SET_CLOCK}")
     yield Sign("weight", ok=True, detail=f"{usage.used:,} of {usage.limit:,} used in this minute")

@@ -33,6 +33,15 @@ def age_text(minutes: int) -> str:
     return f"{minutes // _HOUR} h" if minutes < 2 * _DAY else f"{minutes // _DAY:,} days"
 
 
+def clock_text(behind_ms: int) -> str:
+    """How far this machine's clock is behind another one: `exact`, `12 ms behind`, `45 s ahead`, `3 h behind`."""
+    if not behind_ms:
+        return "exact"
+    seconds, off_ms = abs(behind_ms) // 1000, abs(behind_ms)
+    far = age_text(seconds // 60) if seconds >= 120 else f"{seconds} s" if seconds >= 10 else f"{off_ms:,} ms"
+    return f"{far} {'behind' if behind_ms > 0 else 'ahead'}"
+
+
 def count_text(count: int, noun: str) -> str:
     """A count with its noun: `1 day`, `1,440 minutes`. The noun takes an `s` in the plural."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

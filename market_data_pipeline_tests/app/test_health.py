@@ -1,6 +1,7 @@
 """Each check of health can fail, and says what to do."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -124,7 +125,9 @@ def test_a_clock_that_is_wrong(settings: Settings, target: Target):
     in_an_hour = datetime.now(UTC) + timedelta(hours=1)
     with serve(SimulatedExchange(weights=False, now=in_an_hour)) as other:
         ahead = settings.model_copy(update={"market_data_exchange_url": other.url})
-        assert bad(ahead, target).keys() == {"clock"}
+        signs = bad(ahead, target)
+    assert signs.keys() == {"clock"}
+    assert re.fullmatch("this machine's is (59|60) min behind; set this machine's clock, best by NTP", signs["clock"])
 
 
 def test_a_live_dataset_that_is_behind(load: Load, settings: Settings, target: Target):

@@ -9,11 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 from market_data_pipeline.app.doctor.lines import Line, of_error
-from market_data_pipeline.app.health import MOST_CLOCK_ERROR_MS
+from market_data_pipeline.app.health import MOST_CLOCK_ERROR_MS, SET_CLOCK
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.archive.files import ADDRESS
 from market_data_pipeline.core.sources.proxies import proxy_settings_for
+from market_data_pipeline.core.text import clock_text
 from market_data_pipeline.instance.composition import live_sources_of
 from market_data_pipeline.settings import Settings
 
@@ -31,9 +32,9 @@ def market(settings: Settings, of_market: Market) -> Iterator[Line]:
             yield of_error(SECTION, name, error, LATE)
             behind_ms = None
         if behind_ms is not None:
-            seen = f"{sources.address} answers; this machine's clock is {_off(behind_ms)}"
+            seen = f"{sources.address} answers; this machine's clock is {clock_text(behind_ms)}"
             is_off = abs(behind_ms) > MOST_CLOCK_ERROR_MS
-            yield Line(SECTION, name, seen, "set this machine's clock, best by NTP" if is_off else "")
+            yield Line(SECTION, name, seen, SET_CLOCK if is_off else "")
         try:
             usage = sources.usage()
         except MarketDataError as error:
@@ -72,9 +73,3 @@ def _addresses(settings: Settings) -> dict[str, str]:
         with closing(live_sources_of(settings, each)) as sources:
             addresses[each.value] = sources.address
     return addresses | {"archive": ADDRESS}
-
-
-def _off(behind_ms: int) -> str:
-    if not behind_ms:
-        return "exact"
-    return f"{abs(behind_ms):,} ms {'behind' if behind_ms > 0 else 'ahead'}"
