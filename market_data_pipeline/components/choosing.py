@@ -51,7 +51,7 @@ def choose(
         UsageError: an attribute cannot be used.
     """
     found = find_universe(settings.root, universe) if universe else None
-    of_market = parse_market(market or (found.market.value if found else Market.FUTURES.value))
+    of_market = parse_market(market or (found.market.value if found else settings.market_type))
     if found and of_market is not found.market:
         raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
     words = [*(found.pairs if found else ()), *pairs]

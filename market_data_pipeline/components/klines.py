@@ -46,7 +46,9 @@ class KlineDatasetsComponent(dg.Component, dg.Model, dg.Resolvable):
     ] = None
     market: Annotated[
         Literal["spot", "futures"] | None,
-        Field(description="market of the pairs; that of the universe, or else futures, if left out", examples=["spot"]),
+        Field(
+            description="market of the pairs; that of the universe, or else MARKET_TYPE, if left out", examples=["spot"]
+        ),
     ] = None
     pairs: Annotated[
         list[str],

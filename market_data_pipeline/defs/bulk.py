@@ -14,7 +14,7 @@ from pydantic import Field
 from market_data_pipeline.core.bulk.load import Begun, Ended, Message, Work, load_many
 from market_data_pipeline.core.catalog.catalog import traded_pairs
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
 from market_data_pipeline.core.loading.day import MOST_ROW_GROUP_ROWS, DayResult
@@ -26,7 +26,7 @@ from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.core.text import first_text, told_of
 from market_data_pipeline.defs.assets import asset_key, record_combined
-from market_data_pipeline.defs.markets.choosing import ChosenConfig
+from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_market
 from market_data_pipeline.defs.markets.pairs import catalog_of
 from market_data_pipeline.defs.metadata import manifest_event
 from market_data_pipeline.defs.proof.results import evaluations_of
@@ -47,7 +47,7 @@ class LoadConfig(ChosenConfig):
     end: str | None = Field(default=None, description="first minute after the window; now if unset")
     tz: str | None = Field(
         default=None,
-        description="the zone of datasets that are created now; that of the universe, or UTC, if unset",
+        description="the zone of datasets that are created now; that of the universe, or else ALIGN_TZ, if unset",
     )
     align_window: bool = Field(default=True, description="load whole days, or only the minutes of the window")
     source: str | None = Field(
@@ -163,10 +163,9 @@ def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, M
         UsageError: a text cannot be parsed, no pair is given, or a glob matches nothing.
     """
     found = find_universe(tools.store.root, config.universe) if config.universe else None
-    market = parse_market(config.market or (found.market.value if found else Market.FUTURES.value))
-    if found and market is not found.market:
-        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market in the run config")
-    zone = parse_zone(config.tz or (found.zone if found else None) or "UTC")
+    market = chosen_market(config, found, tools)
+    zone_name = config.tz or (found.zone if found else None)
+    zone = parse_zone(zone_name) if zone_name else tools.zone
     start, source = config.start or (found.start if found else None), config.source or (found.source if found else None)
     start_ms = parse_instant(start, zone) if start else None
     end_ms = parse_instant(config.end, zone) if config.end else None

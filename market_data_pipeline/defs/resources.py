@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from market_data_pipeline.core.bulk.load import Message
 from market_data_pipeline.core.catalog.ports import Archive, Exchange
-from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
+from market_data_pipeline.core.klines.days import Zone, parse_zone
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.plan import Load
@@ -80,6 +81,8 @@ class Tools:
 
     Attributes:
         store: the data root.
+        market: that of run configs that name none (MARKET_TYPE).
+        zone: that of datasets that a run creates whose config names none (ALIGN_TZ).
         source: the source that the settings name: auto, rest or archive.
         opener: returns the function that opens sources of a name; None means the name that the settings give.
         open_live: makes the live market; the text names this process to others that follow the same datasets.
@@ -97,6 +100,8 @@ class Tools:
     """
 
     store: Store
+    market: Market
+    zone: Zone
     source: str
     opener: Callable[[str | None], OpenSource]
     open_live: Callable[[Market, str], LiveMarket]
@@ -129,6 +134,8 @@ def tools_of(settings: Settings) -> Tools:
     """The tools that the settings describe. Opens no file and sends no request."""
     return Tools(
         store=store_of(settings),
+        market=parse_market(settings.market_type),
+        zone=parse_zone(settings.align_tz),
         source=settings.market_data_source,
         opener=partial(opener_of, settings),
         open_live=partial(live_market_of, settings),

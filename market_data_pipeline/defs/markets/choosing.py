@@ -12,7 +12,7 @@ from pydantic import Field
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, parse_market
 from market_data_pipeline.core.klines.patterns import Among, parse_patterns
-from market_data_pipeline.core.store.universes import find_universe
+from market_data_pipeline.core.store.universes import Universe, find_universe
 from market_data_pipeline.defs.resources import Tools
 
 
@@ -20,7 +20,7 @@ class ChosenConfig(dg.Config):
     """Which datasets of the store."""
 
     market: str | None = Field(
-        default=None, description="spot or futures; that of the universe, or else futures, if unset"
+        default=None, description="spot or futures; that of the universe, or else MARKET_TYPE, if unset"
     )
     pairs: list[str] = Field(
         default=[],
@@ -29,15 +29,27 @@ class ChosenConfig(dg.Config):
     universe: str | None = Field(default=None, description="the pairs of [universe.NAME] in market-data.toml, too")
 
 
+def chosen_market(config: ChosenConfig, found: Universe | None, tools: Tools) -> Market:
+    """The market that the config names, or else that of its universe, or else that of the settings.
+
+    Raises:
+        UsageError: there is no such market, or the universe is one of the other.
+    """
+    market = parse_market(config.market) if config.market else found.market if found else tools.market
+    if found and market is not found.market:
+        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market in the run config")
+    return market
+
+
 def chosen_pairs(config: ChosenConfig, tools: Tools) -> tuple[Market, list[str]]:
     """The market and the pairs that the config names; globs choose among those that are stored.
 
     Raises:
-        UsageError: it names none.
+        UsageError: it names none, or a market that cannot be used, see `chosen_market`.
         StoreError: the `dataset.json` of a stored pair is damaged that a glob may match.
     """
     found = find_universe(tools.store.root, config.universe) if config.universe else None
-    market = parse_market(config.market or (found.market.value if found else Market.FUTURES.value))
+    market = chosen_market(config, found, tools)
     words = [*(found.pairs if found else ()), *config.pairs]
     if not words:
         raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
