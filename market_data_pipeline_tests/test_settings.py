@@ -1,5 +1,7 @@
 """The settings: defaults, variables, and what is said of a value that cannot be used."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -207,6 +209,20 @@ def test_a_variable_that_cannot_be_used_gets_one_line_and_exit_code_2(market_dat
     assert line.startswith("error: ")
     assert text in line
     assert not run.root.exists()
+
+
+@pytest.mark.parametrize("module", ["market_data_pipeline.instance.home", "dagster"])
+def test_what_dagster_starts_says_it_without_values_that_are_secret(tmp_path: Path, module: str) -> None:
+    words = ["definitions", "validate", "-m", "market_data_pipeline.definitions"] if module == "dagster" else []
+    env = {**os.environ, "DAGSTER_HOME": str(tmp_path), "MARKET_DATA_ALERT_URL": "open sesame", "MARKET_TYPE": "spot"}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], env=env, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode != 0
+    assert "MARKET_DATA_ALERT_URL cannot be used: " in done.stdout + done.stderr
+    assert "sesame" not in done.stdout + done.stderr
+    if not words:
+        assert (done.stdout, done.returncode, len(done.stderr.splitlines())) == ("", 2, 1)
 
 
 @pytest.mark.parametrize("name", VARIABLES)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from market_data_pipeline.core.errors import StoreUnavailable, UsageError
+from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, UsageError
 from market_data_pipeline.core.store.atomic import beside_writers, write_whole
-from market_data_pipeline.core.text import one_line
+from market_data_pipeline.core.text import one_line, problem_text
 
 INSTANCE_FILE = "dagster.yaml"
 UP_LOCK = ".up"
@@ -28,6 +28,7 @@ _ID_FILE = "home.id"
 # Before 0.2 the storage class was in the first module, which the dagster.yaml of an older home names.
 _OLD_STORAGE, _STORAGE = b"market_data_pipeline.dagster_event_log", b"market_data_pipeline.instance.storage"
 _LONGEST_WAIT_S = 120
+_WRONG = 2
 _WRONG_CONFIG = "DagsterInvalidConfigError"
 _UNSET, _MOST_CHARACTERS = re.compile(r'environment variable "(\w+)" which is not set'), 300
 
@@ -143,8 +144,18 @@ def _template() -> Path:
     return next(path / INSTANCE_FILE for path in (package, package.parent) if (path / INSTANCE_FILE).exists())
 
 
-if __name__ == "__main__":
-    from market_data_pipeline.settings import Settings
+def _print_home() -> int:
+    from market_data_pipeline.settings import load
 
-    prepare_home(Settings().home)
-    sys.stdout.write(f"{Settings().home}\n")
+    try:
+        home = load().home
+        prepare_home(home)
+    except (MarketDataError, OSError) as error:
+        sys.stderr.write(f"error: {problem_text(error)}\n")
+        return _WRONG
+    sys.stdout.write(f"{home}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_print_home())

@@ -48,7 +48,7 @@ from market_data_pipeline.instance.events.interrupts import uninterrupted
 from market_data_pipeline.instance.events.keeping import RUNLESS, KeptDays
 from market_data_pipeline.instance.events.planned import PlannedRanges
 from market_data_pipeline.instance.events.summaries import RunSummaries
-from market_data_pipeline.settings import Settings
+from market_data_pipeline.settings import load
 
 _MIRRORED_IN_INDEX = ASSET_EVENTS | ASSET_CHECK_EVENTS | EVENT_TYPE_TO_PIPELINE_RUN_STATUS.keys()
 _MAX_OPEN_RUNS = 4
@@ -77,7 +77,7 @@ class PooledSqliteStorage(DagsterSqliteStorage):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """Make a storage from the `config` of dagster.yaml."""
         # Without DAGSTER_HOME, Dagster's commands read the dagster.yaml of the folder in which they are started.
-        home = config_value.get("base_dir") or os.environ.get("DAGSTER_HOME") or str(Settings().home)
+        home = config_value.get("base_dir") or os.environ.get("DAGSTER_HOME") or str(load().home)
         return cls.from_local(base_dir=home, inst_data=inst_data)
 
 
