@@ -201,9 +201,8 @@ def _comparison_result(dataset: Dataset, crosschecks: list[CrossCheck]) -> dg.As
     ] + not_compared
     if differing:
         against, day, minutes = differing[0]
-        description = (
-            f"{day}: {count_text(minutes, 'minute')} not equal; run market-data verify --against {against} --every-day"
-        )
+        command = f"{dataset.repair_command} --against {against} --every-day"
+        description = f"{day}: {count_text(minutes, 'minute')} not equal; run {command}"
     elif nothing_compared:
         description = f"nothing could be compared: {not_compared[0][1]}"
     else:

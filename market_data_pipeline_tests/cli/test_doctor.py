@@ -22,6 +22,7 @@ from dagster import DagsterRun
 from dagster._daemon.types import DaemonHeartbeat
 
 from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.core.klines import findings
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import day_of, parse_zone
 from market_data_pipeline.core.loading.day import DayResult
@@ -33,6 +34,7 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_market_of
 from market_data_pipeline.instance.home import RUN_DATABASE, UP_LOCK
 from market_data_pipeline.instance.logs import log_to
+from market_data_pipeline.instance.names import CAN_BE_READ, MATCHES_OTHER_SOURCE
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.cli.test_commands import SPOT, THREE_DAYS, Start
@@ -347,20 +349,34 @@ def test_a_day_of_a_dataset_that_was_removed_is_told_no_more(run: MarketData) ->
     assert wrong(examined(run, 0)) == {}
 
 
+def evaluated(run: MarketData, name: str, severity: str, *, passed: bool) -> None:
+    with open_instance(run.root / "dagster") as instance:
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(["binance", "BTCUSDT", "klines_1m"]),
+            check_name=name,
+            passed=passed,
+            metadata={},
+            severity=dg.AssetCheckSeverity[severity],
+        )
+        instance.report_runless_asset_event(evaluation)
+
+
 def test_a_check_that_failed_last_is_told_and_one_that_passed_since_is_not(run: MarketData) -> None:
-    home = run.root / "dagster"
     for passed, severity, code in ((False, "WARN", 0), (False, "ERROR", 1), (True, "ERROR", 0)):
-        with open_instance(home) as instance:
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(["binance", "BTCUSDT", "klines_1m"]),
-                check_name="each_minute",
-                passed=passed,
-                metadata={},
-                severity=dg.AssetCheckSeverity[severity],
-            )
-            instance.report_runless_asset_event(evaluation)
+        evaluated(run, "each_minute", severity, passed=passed)
         found = wrong(examined(run, code))
         assert found.keys() == ({"dagster check each_minute"} if code else set())
+
+
+def test_only_what_a_repair_mends_is_to_be_repaired(run: MarketData) -> None:
+    names = (findings.COVERED, findings.MATCHES_MANIFEST, MATCHES_OTHER_SOURCE, CAN_BE_READ, "of_the_user")
+    for name in names:
+        evaluated(run, name, "ERROR", passed=False)
+    cures = {name.removeprefix("dagster check "): text for name, text in wrong(examined(run, 1)).items()}
+    assert cures.keys() == set(names)
+    repaired = {name for name, text in cures.items() if "run market-data verify --repair" in text}
+    assert repaired == {findings.COVERED, findings.MATCHES_MANIFEST}
+    assert all(text.endswith("then start the job proof") for text in cures.values())
 
 
 # --- the daemon, the broker and the workers

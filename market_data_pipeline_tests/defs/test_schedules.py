@@ -197,6 +197,8 @@ def test_a_day_with_other_values_in_the_other_source_is_an_error_with_the_values
     check = compared(loaded, NEAR)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert check.description and check.description.startswith("2023-10-")
+    command = "market-data --market futures --pair NEAR/USDT verify --repair --against archive --every-day"
+    assert check.description.endswith(f" not equal; run {command}")
     (first, *_) = check.metadata["findings"].value.records
     assert "close: ours" in first.data["problem"]
 

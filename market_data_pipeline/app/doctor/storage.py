@@ -22,12 +22,16 @@ from market_data_pipeline.core.text import count_text, one_line, size_text
 from market_data_pipeline.instance.budgets import postgres_url
 from market_data_pipeline.instance.events.failed import failed_checks
 from market_data_pipeline.instance.home import EVENT_INDEX, INSTANCE_FILE
+from market_data_pipeline.instance.names import CHECKS
 from market_data_pipeline.settings import Settings
 
 SECTION = "dagster"
 LATE = "check that the database of the Dagster instance is up, and see dagster.yaml in DAGSTER_HOME"
 _TABLE = "asset_check_executions"
 _MOST_CHECKS, _MOST_CHARACTERS = 10, 300
+_REPAIR = "run market-data verify --repair, then start the job proof"
+# A comparison with another source, a `dataset.json` that cannot be read, or the check of a user: no repair mends them.
+_SEE = "do what its result in Dagster says, then start the job proof"
 
 
 def storage(settings: Settings) -> Iterator[Line]:
@@ -92,7 +96,7 @@ def _shown(connection: sa.Connection, url: str | None, home: Path) -> str:
 def _checks(connection: sa.Connection) -> Iterator[Line]:
     failed = failed_checks(connection)
     for check in [each for each in failed if each.is_error][:_MOST_CHECKS]:
-        cure = "run market-data verify --repair, then start the job proof"
+        cure = _REPAIR if check.name in CHECKS else _SEE
         yield Line(SECTION, f"check {check.name}", f"{check.asset} failed at {iso(check.at_ms)}", cure)
     errors = sum(each.is_error for each in failed)
     if errors > _MOST_CHECKS:
