@@ -140,9 +140,12 @@ def catalog_json(catalog: "Catalog", chosen: Sequence["ListedPair"]) -> dict[str
     }
 
 
-def changes_json(since: "ChangesSince") -> dict[str, Any]:
-    """What changed in a catalog since a day."""
+def changes_json(catalog: "Catalog", since: "ChangesSince") -> dict[str, Any]:
+    """What changed in a catalog since a day, and what the catalog lacks."""
     return {
+        "market": catalog.market.value,
+        "day": catalog.day.isoformat(),
+        "warnings": list(catalog.warnings),
         "since": since.since.isoformat(),
         "compared_with_snapshot": since.compared,
         **{

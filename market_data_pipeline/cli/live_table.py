@@ -31,7 +31,7 @@ from market_data_pipeline.core.live.dataset import Update
 from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.text import count_text, told_of
+from market_data_pipeline.core.text import clock_text, count_text, told_of
 from market_data_pipeline.instance.names import sensor_name
 from market_data_pipeline.services.signals import set_on_stop
 from market_data_pipeline.settings import Settings
@@ -89,7 +89,7 @@ class LiveTable:
     def on_minute(self, market: LiveMarket, edge_ms: int) -> None:
         """Redraw the table, or print the line of the minute that ended at `edge_ms`."""
         usage = market.usage()
-        offset = f"clock {market.clock_offset_ms:+,} ms" if abs(market.clock_offset_ms) >= 1 else "clock exact"
+        offset = f"clock {clock_text(market.clock_offset_ms)}"
         with self._lock:
             self._footer[market.market] = f"{market.market} weight {usage.used:,} of {usage.limit:,}, {offset}"
         if self._console.is_terminal:

@@ -63,6 +63,12 @@ def parts_of(found: list[DagsterRun]) -> set[tuple[str, str]]:
     return {(run.tags["market_data/dataset"], run.tags["market_data/days"]) for run in found}
 
 
+def test_a_question_about_runs_makes_no_folder(run: MarketData) -> None:
+    asked = run("status", "--runs", "--json")
+    assert (asked.exit_code, json.loads(asked.stdout)) == (0, {})
+    assert not run.root.exists()
+
+
 def test_each_pair_and_year_has_a_run_with_its_tags(run: MarketData) -> None:
     done = run("--pair", "AAA/USDT", "--pair", "BBB/USDT", "backfill", "--runs")
     assert (done.exit_code, without_progress(done.stderr)) == (0, "")

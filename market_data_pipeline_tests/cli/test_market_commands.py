@@ -438,6 +438,7 @@ def test_since_tells_what_changed_between_snapshots(market_data: MadeOf, small: 
     assert (told["since"], told["compared_with_snapshot"]) == ("2024-05-15", True)
     assert [pair["symbol"] for pair in told["resumed"]] == ["RESTUSDT"]
     assert told["paused"] == told["lost"] == []
+    assert (told["market"], told["day"], told["warnings"]) == ("spot", "2024-05-18", [])
     by_lives = run("pairs", "--since", "2023-01-10")
     assert "no catalog of 2023-01-10 or before is kept" in by_lives.stderr
     assert {line.split()[2] for line in by_lives.stdout.splitlines()[1:] if line.startswith("new")} == {

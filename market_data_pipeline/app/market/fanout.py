@@ -16,7 +16,7 @@ from market_data_pipeline.app.market.parts import Divided, Piece, divide
 from market_data_pipeline.core.errors import Unavailable
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.instance.composition import store_of
-from market_data_pipeline.instance.home import prepare_home
+from market_data_pipeline.instance.home import INSTANCE_FILE, prepare_home
 from market_data_pipeline.instance.queue.parts import Part, State
 from market_data_pipeline.settings import Settings
 
@@ -132,6 +132,8 @@ def run_states(settings: Settings) -> dict[str, dict[State, int]]:
     from market_data_pipeline.instance import runs  # takes seconds
     from market_data_pipeline.instance.queue.states import counts
 
+    if not (settings.home / INSTANCE_FILE).exists():
+        return {}  # a question makes no folders
     with runs.open_instance(settings.home) as instance:
         return counts(instance)
 

@@ -83,7 +83,7 @@ def pairs(
         chosen = catalogs.choose(catalog, choice)
         if changed_since is not None:
             report = catalogs.changes_since(settings, catalog, changed_since, among=chosen)
-            print_json(changes_json(report)) if as_json else reports.print_changes(report)
+            print_json(changes_json(catalog, report)) if as_json else reports.print_changes(report)
         elif as_json:
             print_json(catalog_json(catalog, chosen))
         else:
