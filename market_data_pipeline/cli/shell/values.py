@@ -28,9 +28,9 @@ def one_of(words: Iterable[str]) -> Complete:
 
 def zone(context: typer.Context, incomplete: str) -> list[str]:
     """Completes an IANA time zone."""
-    from zoneinfo import available_timezones
+    from market_data_pipeline.core.klines.days import zone_names
 
-    return _beginning(sorted(available_timezones()), incomplete)
+    return _beginning(sorted(zone_names()), incomplete)
 
 
 def pair(context: typer.Context, incomplete: str) -> list[str]:

@@ -20,6 +20,9 @@ FIRST_DAY, LAST_DAY = date(1970, 1, 3), date(2199, 12, 30)
 FIRST_MS = int(datetime(1970, 1, 1, tzinfo=UTC).timestamp()) * 1000
 LAST_MS = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1000
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Debian has them among its zone files: the zone of this machine, which may be another tomorrow, and none at all.
+_NO_ZONES = {"localtime", "Factory"}
 _OFFSET = re.compile(r"([+-])(\d{1,2}):?(\d{2})")
 _LOWEST_OFFSET = timedelta(hours=-12)
 _HIGHEST_OFFSET = timedelta(hours=14)
@@ -89,19 +92,20 @@ def _fixed_zone(text: str, match: re.Match[str]) -> Zone:
 
 def _spelled_as_listed(name: str) -> bool:
     """False for `europe/zurich`, which case-blind file systems open: one zone must have one name in the store."""
-    return name in _zone_names()
+    return name in zone_names()
 
 
 @cache
-def _zone_names() -> frozenset[str]:
+def zone_names() -> frozenset[str]:
+    """The names of all IANA zones that this machine knows."""
     # Python looks through all zone files for this, 10 ms each time.
-    return frozenset(zoneinfo.available_timezones())
+    return frozenset(zoneinfo.available_timezones()) - _NO_ZONES
 
 
 def _unknown_zone(text: str) -> str:
     import difflib
 
-    names = {name.lower(): name for name in _zone_names()}
+    names = {name.lower(): name for name in zone_names()}
     near = [names[hit] for hit in difflib.get_close_matches(text.lower(), names, n=2)]
     hint = f"did you mean {' or '.join(near)}?" if near else "give an IANA name such as Europe/Zurich, or ±HH:MM"
     return f"no such time zone: {text!r}; {hint}"
@@ -116,7 +120,8 @@ def day_of(zone: Zone, on: date) -> Day:
 
 def day_at(zone: Zone, instant_ms: int) -> Day:
     """The local day that the instant falls on."""
-    return day_of(zone, datetime.fromtimestamp(instant_ms // 1000, tz=zone.tzinfo).date())
+    # Windows has no `fromtimestamp` before 1970 and after 3000.
+    return day_of(zone, (_EPOCH + timedelta(milliseconds=instant_ms)).astimezone(zone.tzinfo).date())
 
 
 def days_between(zone: Zone, start_ms: int, end_ms: int) -> list[Day]:
@@ -150,15 +155,22 @@ def parse_instant(text: str, zone: Zone) -> int:
     text = text.strip()
     try:
         if len(text) <= len("2020-01-01"):
-            return day_of(zone, date.fromisoformat(text)).start_ms
+            return _within_calendar(zone, day_of(zone, date.fromisoformat(text)).start_ms)
         if text.isdecimal():  # Unix time, of which fromisoformat reads some as a date, a separator and a time
             raise ValueError
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=zone.tzinfo)
-        return -(-round(moment.timestamp() * 1000) // MINUTE_MS) * MINUTE_MS
+        return _within_calendar(zone, -(-round(moment.timestamp() * 1000) // MINUTE_MS) * MINUTE_MS)
     except (ValueError, OverflowError):
         raise UsageError(f"not a date or ISO time: {text[:80]!r}; write 2024-03-31 or 2024-03-31T12:00Z") from None
+
+
+def _within_calendar(zone: Zone, instant_ms: int) -> int:
+    """The instant, if its local day and those beside it have dates; else OverflowError or ValueError."""
+    day = day_at(zone, instant_ms)
+    day_at(zone, day.start_ms - MINUTE_MS), day_at(zone, day.end_ms)
+    return instant_ms
 
 
 def require_storable(on: date) -> None:
