@@ -11,7 +11,7 @@ the klines are only not loaded.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from market_data_pipeline.core.klines.coverage import FOREVER_MS, Kind, Span, intersect
+from market_data_pipeline.core.klines.coverage import FOREVER_MS, Kind, Span, intersect, subtract
 from market_data_pipeline.core.klines.dataset import Dataset, default_start
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.reader.klines import DatasetKlines
@@ -54,6 +54,14 @@ def reasons_of(klines: DatasetKlines, window: Span) -> list[Reason]:
 
 def _around(klines: DatasetKlines) -> Iterator[tuple[Span, str]]:
     """All of time in parts, each with the reason of its minutes that were not requested."""
+    # Between two pairs of one symbol no day is stored, and neither was listed.
+    between = [klines.dataset.reused] if klines.dataset.reused else []
+    yield from ((span, Kind.NOT_LISTED.value) for span in between)
+    for part, name in _but_for_reuse(klines):
+        yield from ((span, name) for span in subtract([part], between))
+
+
+def _but_for_reuse(klines: DatasetKlines) -> Iterator[tuple[Span, str]]:
     dataset, days = klines.dataset, klines.days()
     began_ms = dataset.first_day.start_ms
     first_ms, last_ms = began_ms, began_ms

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -23,11 +24,12 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.table import FIELDS
 from market_data_pipeline.core.loading.load_days import backfill
-from market_data_pipeline.core.sources.protocol import Page
+from market_data_pipeline.core.sources.protocol import Life, Page
 from market_data_pipeline.core.store.combined import combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import Panel, open_dataset, open_panel
+from market_data_pipeline.reader.exporting import export
 from market_data_pipeline_tests.core.fakes import FakeSource, span
 from market_data_pipeline_tests.reader.naive import begins
 from market_data_pipeline_tests.support import MINUTE_MS, everything, flip_a_byte, minutes
@@ -531,3 +533,24 @@ def test_a_panel_is_right_while_chunks_are_replaced_beside_it(tmp_path):
     assert failed == []
     assert counted == sorted(counted)
     assert counted[-1] == len(minutes(span("2024-02-22T00:00Z", "2024-03-10T12:29Z")))
+
+
+@dataclass
+class ReusedSource(FakeSource):
+    """A source of two pairs with one symbol; `missing` is the time between them."""
+
+    def life(self, *arguments: Any, **options: Any) -> Life:
+        return replace(super().life(*arguments, **options), between=self.missing[0])
+
+
+def test_between_two_pairs_of_one_symbol_nothing_was_listed(tmp_path: Path) -> None:
+    root, weeks = tmp_path / "root", span("2024-03-25", "2024-04-08")
+    between = span("2024-03-28T09:00Z", "2024-04-02T05:07Z")
+    make(root, "LIT/USDT", ReusedSource(missing=[between]), weeks)
+    assert open_dataset("LIT/USDT", market="spot", root=root).dataset.reused == between
+    mask = open_panel("LIT/USDT", market="spot", root=root, start=weeks.start_ms, end=weeks.end_ms).mask()
+    reasons = mask.to_pandas()["LIT/USDT"].dropna()
+    assert list(reasons) == ["not_listed"] * len(minutes(between))
+    report = export("LIT/USDT", format="parquet", output=tmp_path / "out", market="spot", root=root, interval="1w")
+    [file] = report.files
+    assert pq.read_table(file)["open_time"].to_pylist() == [weeks.start_ms, weeks.start_ms + 7 * 1440 * MINUTE_MS]
