@@ -167,7 +167,8 @@ class Started(BaseModel):
     first_day: str | None = Field(default=None, examples=["2024-01-01"])
     last_day: str | None = Field(default=None, examples=["2024-01-31"])
     warnings: list[str] = Field(
-        default=[], description="where the result differs from the request, such as another pair"
+        default=[],
+        description="where the result differs from the request, such as another pair; what the catalog lacks",
     )
 
 

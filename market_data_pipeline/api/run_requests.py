@@ -99,7 +99,8 @@ def _backfill_many(context: Context, request: Backfill) -> Started:
     market, zone = (found.market.value if found else request.market), request.tz or (found.zone if found else None)
     start = request.start or (found.start if found else None)
     source = request.source or (found.source if found else None)
-    among = partial(traded_pairs, tz=zone, start=start, end=request.end)
+    warnings: list[str] = []
+    among = partial(traded_pairs, on_warnings=warnings.extend, tz=zone, start=start, end=request.end)
     words = _words(request, found)
     options: dict[str, Any] = {"align_window": request.align_window, "refetch": request.refetch}
     # What needs no catalog is checked before it is read.
@@ -113,7 +114,7 @@ def _backfill_many(context: Context, request: Backfill) -> Started:
     config = {"ops": {LOAD_OP: {"config": run_config(with_source, requests)}}}
     tags = _tags("backfill", None) | {PAIRS_TAG: str(len(requests))}
     run_id = context.dagster.launch(job=LOAD_JOB, config=config, tags=tags)
-    return _response(context, run_id, None, pairs=len(requests))
+    return _response(context, run_id, None, pairs=len(requests)).model_copy(update={"warnings": warnings})
 
 
 def _universe(context: Context, request: ManyPairs) -> Universe | None:

@@ -4,7 +4,7 @@ Belongs here: reading the config, calling `core.bulk`, recording what it tells. 
 (`core.bulk`), the metadata (`metadata`), the jobs about what is stored (`jobs`).
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 
@@ -70,7 +70,7 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
         dg.Failure: a dataset or a day failed; the message names the first.
     """
     log_to(tools.logs)
-    messages = tools.caller.messages or _begun(config, tools)
+    messages = tools.caller.messages or _begun(config, tools, context.log.warning)
     recorders: dict[WindowRequest, _Recorder] = {}
     failed: list[str] = []
     done = Summary()
@@ -156,7 +156,9 @@ class _Recorder:
             self._context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits
 
 
-def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, Message]]:
+def _begun(
+    config: LoadConfig, tools: Tools, on_warning: Callable[[str], object]
+) -> Generator[tuple[WindowRequest, Message]]:
     """The load of a run that the UI or the API started.
 
     Raises:
@@ -173,7 +175,9 @@ def _begun(config: LoadConfig, tools: Tools) -> Generator[tuple[WindowRequest, M
     if not words:
         raise UsageError("the run config names no pairs; give pairs, for example ['BTC/USDT', 'ETH/USDT']")
     patterns = parse_patterns(words, has_contracts=market.has_contracts)
-    pairs = traded_pairs(catalog_of(tools, market).pairs, zone, start_ms, end_ms) if patterns.needs_candidates else []
+    pairs: list[str] = []
+    if patterns.needs_candidates:
+        pairs = traded_pairs(catalog_of(tools, market, on_warning=on_warning).pairs, zone, start_ms, end_ms)
     requests = [
         WindowRequest(
             market,

@@ -65,8 +65,9 @@ def backfill_many(
     from market_data_pipeline.app.market import bulk
     from market_data_pipeline.cli.market.progress import bulk_progress
 
+    lacking: list[str] = []
     with as_in_python():
-        settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root)
+        settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root, lacking)
         requests = [BackfillRequest(target, first, last, align_window, chunk_size, refetch) for target in targets]
         if not progress:
             report = bulk.backfill_many(settings, requests, on_message=lambda *_: None)
@@ -74,6 +75,7 @@ def backfill_many(
             with bulk_progress() as display:
                 display.on_start(len(requests))
                 report = bulk.backfill_many(settings, requests, on_message=display.on_message)
+    warn(lacking)
     if not report.ok:
         first = next((f": {told_of(one.name, one.error or one.failed[0][1])}" for one in report.failed), "")
         warn([f"{count_text(len(report.failed), 'pair')} failed{first or f': {report.error}'}"])
@@ -104,11 +106,13 @@ def plan(
     """
     from market_data_pipeline.app.market.planning import plan_backfill
 
-    asked = Asked()
+    asked, lacking = Asked(), list[str]()
     with as_in_python():
-        settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root, asked)
+        settings, targets, first, last = _chosen(pairs, universe, market, start, end, tz, source, root, lacking, asked)
         requests = [BackfillRequest(target, first, last, align_window, None, refetch) for target in targets]
-        return plan_backfill(settings, requests, catalog=asked)
+        planned = plan_backfill(settings, requests, catalog=asked)
+    warn(lacking)
+    return planned
 
 
 def combine_many(
@@ -150,9 +154,13 @@ def _chosen(
     tz: str | None,
     source: str | None,
     root: str | Path | None,
+    lacking: list[str],
     asked: Asked | None = None,
 ) -> tuple[Settings, list[Target], str | None, str | None]:
-    """The settings, pairs, start and end of a load; a universe gives what the caller does not."""
+    """The settings, pairs, start and end of a load; a universe gives what the caller does not.
+
+    What the catalog lacks is added to `lacking`, and what it took to `asked`.
+    """
     from market_data_pipeline.app.market.universe import traded_pairs
 
     settings = settings_of(root, source)
@@ -160,5 +168,5 @@ def _chosen(
     if universe is not None:
         found = find_universe(settings.root, universe)
         settings, first, tz = settings_of(root, source or found.source), first or found.start, tz or found.zone
-    among = partial(traded_pairs, tz=tz, start=first, end=last, asked=asked)
+    among = partial(traded_pairs, on_warnings=lacking.extend, tz=tz, start=first, end=last, asked=asked)
     return settings, targets_for(settings, pairs, market, tz, universe=universe, among=among), first, last

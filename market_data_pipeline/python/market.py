@@ -47,7 +47,9 @@ def pairs(
     """
     settings = settings_of(root)
     words = [patterns] if isinstance(patterns, str) else list(patterns)
-    return _chosen(root, parse_market(market or settings.market_type), words, quote, at, status)
+    chosen, lacking = _chosen(root, parse_market(market or settings.market_type), words, quote, at, status)
+    warn(lacking)
+    return chosen
 
 
 def universe(name: str, *, at: Day = None, root: str | Path | None = None) -> list[str]:
@@ -63,14 +65,16 @@ def universe(name: str, *, at: Day = None, root: str | Path | None = None) -> li
     """
     with as_in_python():
         found = find_universe(settings_of(root).root, name)
-    return [pair.pair for pair in _chosen(root, found.market, found.pairs, None, at, "all")]
+    chosen, lacking = _chosen(root, found.market, found.pairs, None, at, "all")
+    warn(lacking)
+    return [pair.pair for pair in chosen]
 
 
 def _chosen(
     root: str | Path | None, market: Market, words: Sequence[str], quote: str | None, at: Day, status: str
-) -> list[ListedPair]:
+) -> tuple[list[ListedPair], Sequence[str]]:
+    """The pairs, and what the catalog lacks."""
     choice = catalogs.choice_of(market, words, quote, catalogs.utc_day(at), status)
     with as_in_python():
         catalog = catalogs.load_catalog(settings_of(root), market)
-    warn(catalog.warnings)
-    return catalogs.choose(catalog, choice)
+    return catalogs.choose(catalog, choice), catalog.warnings

@@ -235,6 +235,28 @@ def test_without_the_listing_the_exchange_and_the_last_snapshot_are_used(
     assert table.keys() == {*SMALL["spot"], "NEXTUSDT", "ETHUSDT"} - {"SOONUSDT"}
 
 
+def test_who_chooses_by_a_glob_is_told_that_pairs_may_be_missing(market_data: MadeOf, small: RunningExchange) -> None:
+    step(small, {**SMALL, "fail": [{"path": "/", "area": "listing", "status": 403}]})
+    run = market_data(small, **SPOT)
+    run.root.mkdir()
+    universe = '[universe.all]\nmarket = "spot"\npairs = ["*/USDT"]\nstart = "2024-05-14"\n'
+    (run.root / "market-data.toml").write_text(universe, encoding="utf-8")
+    said = "the archive cannot be listed: HTTP 403"
+    for words in (
+        ("universe", "show", "all"),
+        ("universe", "apply", "all", "--plan"),
+        ("--pair", "B*/USDT", "backfill", "--start", "2024-05-14", "--plan"),
+        ("--pair", "B*/USDT", "backfill", "--start", "2024-05-14"),
+        ("--pair", "B*/USDT", "backfill", "--start", "2024-05-14", "--runs"),
+        ("universe", "apply", "all"),
+    ):
+        done = run(*words)
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count(said) == 1, words
+    [warning] = json.loads(run("universe", "show", "all", "--json").stdout)["warnings"]
+    assert said in warning
+
+
 def test_without_the_listing_and_a_snapshot_days_are_those_of_rest(market_data: MadeOf, small: RunningExchange) -> None:
     step(small, {**SMALL, "fail": [{"path": "/", "area": "listing", "status": 403}]})
     table = lines_of(market_data(small, **SPOT))

@@ -1,5 +1,6 @@
 """The job `load` as the UI starts it: what its config leaves out is that of the universe, or of the settings."""
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_what_the_config_leaves_out_is_that_of_the_universe_or_of_the_settings(
 
 def run(instance: DagsterInstance, settings: Settings, job: str, op: str, config: dict[str, object]) -> runs.RunReport:
     return runs.run_op(instance, jobs_of(tools_of(settings)), job, op, config=config, tags={})
+
+
+def test_pairs_that_a_catalog_may_lack_are_a_warning_of_the_run(tmp_path: Path, simulate: Simulate) -> None:
+    running = simulate()
+    running.exchange.hooks.append(lambda request: "403" if request.area == "listing" else None)
+    with runs.open_instance(tmp_path / "dagster") as instance:
+        ended = run(instance, settings_of(tmp_path, running.url), LOAD_JOB, LOAD_OP, {"pairs": ["ETH/*"]} | WINDOW)
+        logged = [entry for entry in instance.all_logs(ended.run_id) if entry.level == logging.WARNING]
+    assert ended.success, ended.error
+    assert ["the archive cannot be listed" in entry.user_message for entry in logged] == [True]
 
 
 @pytest.mark.parametrize(("job", "op"), [(LOAD_JOB, LOAD_OP), (COMBINE_JOB, COMBINE_OP)])

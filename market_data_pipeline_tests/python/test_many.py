@@ -36,6 +36,16 @@ def root(tmp_path: Path, running: RunningExchange, monkeypatch: pytest.MonkeyPat
     return tmp_path / "root"
 
 
+@pytest.mark.parametrize("call", [plan, backfill_many])
+def test_pairs_that_a_catalog_may_lack_are_a_warning_of_the_users_line(
+    root: Path, running: RunningExchange, call: Callable[..., object]
+) -> None:
+    running.exchange.hooks.append(lambda request: "403" if request.area == "listing" else None)
+    with pytest.warns(MarketDataWarning, match="the archive cannot be listed") as said:
+        call("P0*", **WINDOW)
+    assert [warning.filename for warning in said] == [__file__]
+
+
 @pytest.mark.slow
 def test_what_is_planned_is_loaded_verified_and_combined(root: Path) -> None:
     expected = plan("P*", **WINDOW)

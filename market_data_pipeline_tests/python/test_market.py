@@ -1,7 +1,7 @@
 """Pairs of a market and of universes, as Python functions."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -120,6 +120,17 @@ def test_a_market_that_the_disk_lets_nobody_list_is_an_error_of_the_package(root
 
 def snapshot_of(name: str) -> Any:
     return snapshot("mine", name)
+
+
+@pytest.mark.parametrize("call", [pairs, partial(universe, "all")])
+def test_pairs_that_a_catalog_may_lack_are_a_warning_of_the_users_line(
+    root: Path, running: RunningExchange, call: Callable[[], object]
+) -> None:
+    (root / "market-data.toml").write_text('[universe.all]\nmarket = "futures"\npairs = ["*"]\n', encoding="utf-8")
+    running.exchange.hooks.append(lambda request: "403" if request.area == "listing" else None)
+    with pytest.warns(MarketDataWarning, match="the archive cannot be listed") as said:
+        call()
+    assert [warning.filename for warning in said] == [__file__]
 
 
 def test_an_old_catalog_is_a_warning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,9 @@ from market_data_pipeline.core.store.universes import Universe
 from market_data_pipeline.instance.composition import store_of
 from market_data_pipeline.settings import Settings
 
+OnWarnings = Callable[[Sequence[str]], object]
+"""Called with what the catalog lacks: pairs may be missing among those that a glob has chosen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -37,6 +40,7 @@ def traded_pairs(
     settings: Settings,
     market: Market,
     *,
+    on_warnings: OnWarnings,
     tz: str | None = None,
     start: str | None = None,
     end: str | None = None,
@@ -47,6 +51,7 @@ def traded_pairs(
     Args:
         settings: the defaults.
         market: the market.
+        on_warnings: see `OnWarnings`.
         tz: the zone of a date.
         start: first instant as the user wrote it, None for the first day.
         end: end, exclusive, None for now.
@@ -58,10 +63,14 @@ def traded_pairs(
     """
     zone = parse_zone(tz or settings.align_tz)
     start_ms, end_ms = (parse_instant(text, zone) if text else None for text in (start, end))
-    return catalog.traded_pairs(load_catalog(settings, market, asked=asked).pairs, zone, start_ms, end_ms)
+    loaded = load_catalog(settings, market, asked=asked)
+    on_warnings(loaded.warnings)
+    return catalog.traded_pairs(loaded.pairs, zone, start_ms, end_ms)
 
 
-def targets_of_universe(settings: Settings, universe: Universe, *, asked: Asked | None = None) -> list[Target]:
+def targets_of_universe(
+    settings: Settings, universe: Universe, *, on_warnings: OnWarnings, asked: Asked | None = None
+) -> list[Target]:
     """The pairs that a universe means now: those of its words that were traded since its start.
 
     With `asked` nothing is written, as in `load_catalog`.
@@ -70,12 +79,12 @@ def targets_of_universe(settings: Settings, universe: Universe, *, asked: Asked 
         UsageError: a glob matches nothing.
         SourceUnavailable: there is no catalog, and neither the exchange nor its archive answers.
     """
-    among = partial(traded_pairs, tz=universe.zone, start=universe.start, asked=asked)
+    among = partial(traded_pairs, on_warnings=on_warnings, tz=universe.zone, start=universe.start, asked=asked)
     return targets_of(settings, universe.market.value, universe.pairs, universe.zone, among=among)
 
 
 def requests_of_universe(
-    settings: Settings, universe: Universe, *, asked: Asked | None = None
+    settings: Settings, universe: Universe, *, on_warnings: OnWarnings, asked: Asked | None = None
 ) -> tuple[Settings, list[BackfillRequest]]:
     """What applying a universe loads, and the settings for it; `asked` as in `targets_of_universe`, which see.
 
@@ -84,7 +93,7 @@ def requests_of_universe(
     """
     if universe.source:
         settings = settings.model_copy(update={"market_data_source": universe.source})
-    targets = targets_of_universe(settings, universe, asked=asked)
+    targets = targets_of_universe(settings, universe, on_warnings=on_warnings, asked=asked)
     return settings, [BackfillRequest(target, start=universe.start) for target in targets]
 
 
@@ -92,6 +101,7 @@ def apply_universe(
     settings: Settings,
     universe: Universe,
     *,
+    on_warnings: OnWarnings,
     on_start: Callable[[int], None],
     on_message: Callable[[WindowRequest, Message], None],
 ) -> Applied:
@@ -102,13 +112,14 @@ def apply_universe(
     Args:
         settings: the settings.
         universe: what to apply.
+        on_warnings: see `OnWarnings`.
         on_start: called with the number of pairs.
         on_message: called with each request and what is told about it.
 
     Raises:
         UsageError, StoreUnavailable, SourceUnavailable: nothing was loaded.
     """
-    settings, requests = requests_of_universe(settings, universe)
+    settings, requests = requests_of_universe(settings, universe, on_warnings=on_warnings)
     on_start(len(requests))
     report = backfill_many(settings, requests, on_message=on_message)
     datasets = [loaded.dataset for loaded in report.datasets.values() if loaded.dataset]

@@ -112,16 +112,17 @@ def show(name: Name, as_json: Json = False) -> None:
     """List the pairs that a universe means today."""
     with errors_in_one_line():
         from market_data_pipeline.app.market.universe import targets_of_universe
+        from market_data_pipeline.cli.console import print_json, print_warnings
         from market_data_pipeline.cli.outcome import say
         from market_data_pipeline.core.store.universes import find_universe
 
         settings = load_settings()
         found = find_universe(settings.root, name)
-        pairs = [target.pair for target in targets_of_universe(settings, found)]
+        warnings: list[str] = []
+        pairs = [target.pair for target in targets_of_universe(settings, found, on_warnings=warnings.extend)]
+        print_warnings(warnings)
         if as_json:
-            from market_data_pipeline.cli.console import print_json
-
-            print_json({"name": found.name, "market": found.market.value, "pairs": pairs})
+            print_json({"name": found.name, "market": found.market.value, "pairs": pairs, "warnings": warnings})
         else:
             for pair in pairs:
                 say(pair)
@@ -142,6 +143,7 @@ def apply(
     with errors_in_one_line():
         from market_data_pipeline.app.market.pairs import Asked
         from market_data_pipeline.app.market.universe import apply_universe, requests_of_universe
+        from market_data_pipeline.cli.console import print_warnings
         from market_data_pipeline.cli.market import reports
         from market_data_pipeline.cli.market.datasets import submit_universe
         from market_data_pipeline.cli.market.planning import print_plan
@@ -156,10 +158,16 @@ def apply(
             return
         if plan:
             asked = Asked()
-            of_universe, requests = requests_of_universe(settings, found, asked=asked)
+            of_universe, requests = requests_of_universe(settings, found, on_warnings=print_warnings, asked=asked)
             print_plan(of_universe, requests, asked, as_json=as_json)
             return
         with bulk_progress(as_json=as_json) as progress:
-            applied = apply_universe(settings, found, on_start=progress.on_start, on_message=progress.on_message)
+            applied = apply_universe(
+                settings,
+                found,
+                on_warnings=print_warnings,
+                on_start=progress.on_start,
+                on_message=progress.on_message,
+            )
         reports.print_applied(applied, time.monotonic() - started_at, as_json=as_json)
         exit_unless(applied.report.ok, may_pass=applied.report.may_pass)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 def traded_pairs(settings: "Settings", market: "Market", **window: Any) -> list[str]:
     """The pairs of the catalog that were traded in the window."""
     from market_data_pipeline.app.market import universe  # only globs need it
+    from market_data_pipeline.cli.console import print_warnings
 
-    return universe.traded_pairs(settings, market, **window)
+    return universe.traded_pairs(settings, market, on_warnings=print_warnings, **window)
 
 
 def backfill_many(settings: "Settings", requests: "Sequence[BackfillRequest]", *, as_json: bool) -> None:
@@ -58,9 +59,10 @@ def fan_out(
 def submit_universe(settings: "Settings", universe: "Universe", *, wait: bool, as_json: bool) -> None:
     """Apply a universe by runs, print what became of them, and set the marks of the datasets that there are then."""
     from market_data_pipeline.app.market.universe import mark_universe, requests_of_universe
+    from market_data_pipeline.cli.console import print_warnings
     from market_data_pipeline.cli.market import reports, runs
 
-    of_universe, requests = requests_of_universe(settings, universe)
+    of_universe, requests = requests_of_universe(settings, universe, on_warnings=print_warnings)
     started_at = time.monotonic()
     try:
         done = _fanned_out(of_universe, requests, universe.name, wait=wait, as_json=as_json)

@@ -5,7 +5,7 @@ files (`core.store.catalog`).
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,8 +26,10 @@ from market_data_pipeline.instance.names import NO_PAIR_IS_LOST, PAIRS_JOB, SOUR
 _MOST_NAMES = 50
 
 
-def catalog_of(tools: Tools, market: Market) -> Snapshot:
+def catalog_of(tools: Tools, market: Market, *, on_warning: Callable[[str], object]) -> Snapshot:
     """The catalog of a market, of today; the newest that there is where neither the exchange nor its archive answers.
+
+    What it lacks is told, one line each: pairs may be missing among those that a glob chooses.
 
     Raises:
         SourceUnavailable: there is none.
@@ -35,11 +37,15 @@ def catalog_of(tools: Tools, market: Market) -> Snapshot:
     snapshots = tools.catalog(market)
     with tools.open_market(market) as (exchange, archive):
         try:
-            return refresh(market, exchange, archive, snapshots)
-        except SourceError:
+            catalog = refresh(market, exchange, archive, snapshots)
+        except SourceError as error:
             if (newest := snapshots.newest()) is None:
                 raise
-            return newest
+            catalog = newest
+            on_warning(f"the catalog of {market} is of {newest.day}: {error}")
+    for warning in (*snapshots.warnings, *catalog.gaps):
+        on_warning(warning)
+    return catalog
 
 
 def pairs_key(market: Market) -> dg.AssetKey:
