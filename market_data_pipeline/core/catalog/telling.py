@@ -170,7 +170,9 @@ def _not_trading(known: Known, listed: Listed, exchange: Exchange) -> tuple[Trad
     if last is None or (known.newest is not None and last >= known.newest):
         # Its last days have no file yet.
         last = max(filter(None, (last, exchange.last_day(known.symbol))), default=known.before_on or life.first)
-    return _until_settlement((*earlier, TradedDays(life.first, last)), listed.delivered_ms)
+    # It was listed once more and then taken off again, without a kline.
+    ended = (*earlier, TradedDays(life.first, last)) if last >= life.first else tuple(earlier)
+    return _until_settlement(ended, listed.delivered_ms) if ended else ()
 
 
 def _unlisted(known: Known) -> tuple[PairStatus, tuple[TradedDays, ...]]:

@@ -155,6 +155,14 @@ def test_the_last_day_of_a_pair_that_just_paused_is_that_of_its_newest_kline() -
     assert rest.asked == ["last"]
 
 
+def test_a_listing_that_ended_without_a_kline_is_no_life() -> None:
+    """The archive is away, and the catalog before has the pair as traded again."""
+    twice, once = lives(("2022-01-10", "2024-01-10"), ("2024-05-10", None)), lives(("2024-05-10", None))
+    before = ListedPair(Market.FUTURES, "XYZ/USDT", "XYZ", "USDT", PairKind.PERPETUAL, PairStatus.TRADING, twice)
+    assert told(BREAK, None, Rest(last=date(2024, 1, 10)), before)[1] == lives(("2022-01-10", "2024-01-10"))
+    assert tell(known(BREAK, None, Rest(last=date(2024, 1, 10)), replace(before, lives=once))) is None
+
+
 # --- pairs that it does not list
 
 

@@ -1,5 +1,6 @@
 """The catalog's snapshots: one a day, the newest that is whole counts, and what was learned is of its day alone."""
 
+import io
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -155,6 +156,21 @@ def test_pairs_that_cannot_be_are_refused(catalog: CatalogStore, pairs: tuple[Li
     [warning] = catalog.warnings
     assert warning.startswith(f"{path} is not used: ")
     assert problem in warning
+
+
+def test_a_day_that_python_has_not_is_refused(catalog: CatalogStore) -> None:
+    catalog.write(BOTH)
+    path = catalog.write(replace(BOTH, day=DAY + timedelta(days=1)))
+    whole = storage_of(path).read(path, 1 << 20)
+    table, metadata = pq.read_table(io.BytesIO(whole)), pq.read_metadata(io.BytesIO(whole))
+    days = pa.array([2**31 - 1] * table.num_rows, pa.int32()).cast(pa.date32())
+    at, content = table.schema.get_field_index("first_day"), io.BytesIO()
+    changed = table.set_column(at, table.schema.field(at), days)
+    with pq.ParquetWriter(content, changed.schema, write_page_checksum=True) as writer:
+        writer.add_key_value_metadata(metadata.metadata)
+        writer.write_table(changed)
+    [warning] = damaged(catalog, content.getvalue())
+    assert "is not used: " in warning
 
 
 def test_a_symbol_may_have_as_many_characters_as_its_column(catalog: CatalogStore) -> None:

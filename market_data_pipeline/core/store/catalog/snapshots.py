@@ -172,7 +172,7 @@ def _decode(content: bytes, market: Market) -> Snapshot:
         if len({pair.symbol for pair in pairs}) < len(pairs):
             raise ValueError("it has a symbol twice")
         return Snapshot(market, footer.day, pairs, footer.gaps, footer.without_archive)
-    except (KeyError, TypeError, IndexError, AttributeError, MemoryError, pa.ArrowException) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError, pa.ArrowException) as error:
         raise ValueError(reason_text(error)) from error
 
 
