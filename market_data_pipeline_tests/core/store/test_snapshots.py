@@ -3,7 +3,9 @@
 import errno
 import hashlib
 import json
+import shutil
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -265,6 +267,36 @@ def test_of_one_that_the_disk_has_no_room_for_no_list_is_left(store: Store, data
 def test_a_name_that_can_be_no_folder_is_refused(store: Store, dataset_store: DatasetStore, name: str) -> None:
     with pytest.raises(UsageError, match="no name of a snapshot"):
         named(store, name)
+
+
+@in_a_folder
+def test_a_copy_of_a_snapshot_under_another_name_is_none_and_hides_none(
+    store: Store, dataset_store: DatasetStore
+) -> None:
+    named(store)
+    folder = store.root / "snapshots"
+    shutil.copytree(folder / "one", folder / "one - Copy")
+    assert [each.name for each in snapshots_of(store.root)] == ["one"]
+    with pytest.raises(UsageError, match="there are: one$"):
+        find_snapshot(store.root, "two")
+
+
+@in_a_folder
+def test_a_file_of_universes_that_is_none_is_refused_and_leaves_nothing(
+    store: Store, dataset_store: DatasetStore
+) -> None:
+    """Docker makes a folder of a file to mount that is missing."""
+    (store.root / "market-data.toml").mkdir()
+    with pytest.raises(UsageError, match=r"market-data.toml cannot be read: it is no file"):
+        named(store)
+    assert list((store.root / "snapshots" / "one").glob("**/*")) == []
+
+
+@in_a_folder
+def test_a_removal_where_nothing_is_makes_no_folder(root: Path) -> None:
+    with pytest.raises(UsageError, match="no snapshot 'one' under"):
+        remove_snapshot(Store(root / "none"), "one")
+    assert not (root / "none").exists()
 
 
 def test_a_snapshot_is_never_changed(store: Store, dataset_store: DatasetStore) -> None:

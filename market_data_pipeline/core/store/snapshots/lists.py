@@ -72,9 +72,13 @@ def require_name(name: str) -> str:
     Raises:
         UsageError: it can be none.
     """
-    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+    if not _is_name(name):
         raise UsageError(f"no name of a snapshot: {name[:60]!r}; write letters, digits and ._- such as paper-2024")
     return name
+
+
+def _is_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and not _RESERVED.fullmatch(name)
 
 
 def find_snapshot(root: StorePath, name: str) -> Snapshot:
@@ -156,6 +160,7 @@ def changing(root: StorePath) -> Iterator[None]:
 
 
 def _finished(root: StorePath) -> list[StorePath]:
-    folders = layout.snapshot_folders(root)
+    # A copy that a file manager made, `paper - Copy`, is no snapshot.
+    folders = [folder for folder in layout.snapshot_folders(root) if _is_name(folder.name)]
     finished = set(storage_of(root).existing(folder / layout.SNAPSHOT_FILE for folder in folders))
     return [folder for folder in folders if folder / layout.SNAPSHOT_FILE in finished]

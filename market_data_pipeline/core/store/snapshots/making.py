@@ -31,6 +31,7 @@ from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.store.storage.protocol import Changed, StorePath, again_if_changed
 from market_data_pipeline.core.store.universes import UNIVERSES_FILE
+from market_data_pipeline.core.text import reason_text
 
 _MOST_UNIVERSES_BYTES = 1_000_000
 # A manifest may list a chunk that was replaced a moment ago, where no lock keeps others from writing.
@@ -41,7 +42,8 @@ def make_snapshot(store: Store, name: str, datasets: Iterable[Dataset]) -> Snaps
     """Name the chunks that datasets have now, of all days that are over.
 
     Raises:
-        UsageError: there is such a snapshot, the name can be none, or there is no chunk to name.
+        UsageError: there is such a snapshot, the name can be none, there is no chunk to name, or `market-data.toml` is
+            no file that can be kept.
         StoreError: a chunk is missing, so that there is nothing to name; there is no snapshot then.
         StoreUnavailable: the disk takes no file, or another process makes or removes a snapshot.
     """
@@ -51,10 +53,11 @@ def make_snapshot(store: Store, name: str, datasets: Iterable[Dataset]) -> Snaps
     with changing(root):
         if files.exists(folder / layout.SNAPSHOT_FILE):
             raise UsageError(f"there is a snapshot {name} already; give another name, or remove it first")
+        universes = _universes_of(root)
         files.remove_all(folder)  # of one that was not finished
         files.make_folder(folder)
-        with suppress(FileNotFoundError):
-            files.write(folder / UNIVERSES_FILE, files.read(root / UNIVERSES_FILE, _MOST_UNIVERSES_BYTES))
+        if universes is not None:
+            files.write(folder / UNIVERSES_FILE, universes)
 
         def named(dataset: Dataset) -> _Named:
             of_dataset = layout.dataset_folder(folder, dataset.market, dataset.pair)
@@ -87,6 +90,17 @@ class _Named:
     def of(cls, dataset: Dataset, entries: Sequence[Entry]) -> "_Named":
         rows, size_bytes = sum(entry.rows for entry in entries), sum(entry.size_bytes for entry in entries)
         return cls(lines_of(dataset, entries), len(entries), rows, size_bytes)
+
+
+def _universes_of(root: StorePath) -> bytes | None:
+    """The content of `market-data.toml`, None if there is none."""
+    path = root / UNIVERSES_FILE
+    try:
+        return storage_of(path).read(path, _MOST_UNIVERSES_BYTES)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be read: {reason_text(error)}") from error
 
 
 def _snapshot(name: str, listed: Sequence[_Named]) -> Snapshot:

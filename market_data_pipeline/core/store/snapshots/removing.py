@@ -35,10 +35,10 @@ def remove_snapshot(store: Store, name: str) -> Removed:
         StoreUnavailable: another process makes or removes a snapshot.
     """
     folder, files = layout.snapshot_folder(store.root, require_name(name)), storage_of(store.root)
+    # Not the folders, as an object store may list those that are empty. A removal that was killed has left any.
+    if not any(layout.dataset_files(folder, name=each) for each in (layout.DATASET_FILE, layout.MANIFEST_FILE)):
+        find_snapshot(store.root, name)
     with changing(store.root):
-        # Not the folders, as an object store may list those that are empty. A removal that was killed has left any.
-        if not any(layout.dataset_files(folder, name=each) for each in (layout.DATASET_FILE, layout.MANIFEST_FILE)):
-            find_snapshot(store.root, name)
         files.remove(folder / layout.SNAPSHOT_FILE)
         files.sync(folder)  # a power cut must not bring it back without what follows
         files.remove_all(folder)
