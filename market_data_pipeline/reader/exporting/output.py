@@ -25,14 +25,19 @@ def output_at(text: str | Path, root: StorePath) -> Path:
     """The folder that a user names, which need not exist.
 
     Raises:
-        UsageError: it is a file, an address of another kind, or within the data root.
+        UsageError: it is a file, an address of another kind, a loop of links, or within the data root.
+        OSError: its name is too long, or the disk refuses to look.
     """
     if _ADDRESS.match(str(text)):
         raise UsageError(f"cannot export to {text}; give a folder of this machine")
     folder = folder_at(text)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"cannot export to {folder}: it is a file; give a folder")
-    if isinstance(root, Path) and folder.resolve().is_relative_to(root.resolve()):
+    try:
+        place = folder.resolve()
+    except RuntimeError:
+        raise UsageError(f"cannot export to {folder}: its links lead in a circle; give another folder") from None
+    if isinstance(root, Path) and place.is_relative_to(root.resolve()):
         raise UsageError(f"cannot export to {folder}: it is in the data root {root}; give a folder outside of it")
     return folder
 

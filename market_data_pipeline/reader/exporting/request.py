@@ -78,8 +78,8 @@ class ExportRequest:
         names = store_of_names(store, self.as_of)
         has_chosen, as_of = self.market is not None, self.as_of
         market, words = words_of(names, market, self.pairs, self.universe, has_chosen=has_chosen, as_of=as_of)
-        output = output_at(self.output, store.root)
         with disk_in_one_line():
+            output = output_at(self.output, store.root)
             sources, failed = self._sources(names, market, words or [_default_pair()], interval)
         with disk_in_one_line(), only_writer(output):
             if self.panel:

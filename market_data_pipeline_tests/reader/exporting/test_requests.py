@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from market_data_pipeline import MarketDataWarning, export, snapshot
-from market_data_pipeline.core.errors import StoreUnavailable, UsageError
+from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store import atomic
 from market_data_pipeline.core.store.manifest import Entry
@@ -87,6 +87,20 @@ def test_a_folder_that_is_a_file_or_in_the_store_is_refused(root: Path) -> None:
         exported(root, "BTC/USDT", output=root.parent / "file")
     with pytest.raises(UsageError, match="it is in the data root"):
         exported(root, "BTC/USDT", output=root / "out")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_folder_of_links_in_a_circle_is_refused(root: Path) -> None:
+    loop = root.parent / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(MarketDataError, match="loop"):
+        exported(root, "BTC/USDT", output=loop)
+
+
+def test_a_name_that_is_too_long_is_an_error_of_the_package(root: Path) -> None:
+    with pytest.raises(MarketDataError, match="name") as refused:
+        exported(root, "BTC/USDT", output=root.parent / ("a" * 300))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("options", [{}, {"panel": "long"}, {"format": "parquet"}, {"format": "lean"}])
