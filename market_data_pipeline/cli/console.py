@@ -32,8 +32,8 @@ def plain_console(**options: Any) -> Console:
     return _Plain(highlight=False, markup=False, emoji=False, **options)
 
 
-# A row is one line, which a terminal may wrap and `grep` must find.
-_WIDEST = 500
+# A row is one line, which a terminal may wrap and `grep` must find. In a narrower one whole columns would have no room.
+_WIDEST = 100_000
 out = plain_console(soft_wrap=True)
 talk = plain_console(stderr=True, soft_wrap=True)
 

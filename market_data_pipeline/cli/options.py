@@ -90,9 +90,10 @@ class GlobalOptions:
         if self.universe is None:
             return None
         from market_data_pipeline.core.errors import UsageError
+        from market_data_pipeline.core.klines.dataset import parse_market
         from market_data_pipeline.core.store.universes import find_universe
 
         universe = find_universe(settings.root, self.universe)
-        if self.market not in {None, universe.market.value}:
+        if self.market is not None and parse_market(self.market) is not universe.market:
             raise UsageError(f"the universe {universe.name} is one of {universe.market}; leave out --market")
         return universe

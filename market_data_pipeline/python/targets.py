@@ -10,7 +10,7 @@ from pathlib import Path
 from market_data_pipeline import settings as environment
 from market_data_pipeline.app.targets import Target, target_of, targets_of
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.dataset import Market, parse_market
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.settings import Settings
 
@@ -37,7 +37,7 @@ def targets_for(
     words = [pairs] if isinstance(pairs, str) else [*(pairs or ())]
     if universe is not None:
         found = find_universe(settings.root, universe)
-        if market not in {None, found.market.value}:
+        if market is not None and parse_market(market) is not found.market:
             raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
         market, tz, words = found.market.value, tz or found.zone, [*found.pairs, *words]
     elif not words and pairs is not None:

@@ -52,6 +52,21 @@ def test_each_command_is_looked_at() -> None:
     assert {words.split()[0] for words in REFUSED} == set(typer.main.get_command(app).commands)
 
 
+def test_a_universe_with_many_names_is_shown_whole_and_a_market_may_be_spelled_in_capitals(run: MarketData) -> None:
+    run.root.mkdir()
+    names = ", ".join(f'"N{number:03d}/USDT"' for number in range(150))
+    text = f'[universe.majors]\nmarket = "spot"\npairs = [{names}]\nzone = "Europe/Zurich"\nlive = true\n'
+    (run.root / "market-data.toml").write_text(text, encoding="utf-8")
+    head, row = run("universe", "list").stdout.splitlines()
+    assert head.split() == ["universe", "market", "pairs", "zone", "start", "source", "live"]
+    pairs = [f"N{number:03d}/USDT" for number in range(150)]
+    assert row.split() == ["majors", "spot", *pairs, "Europe/Zurich", "-", "-", "yes"]
+    for market in ("SPOT", "futures"):
+        refused = run("--market", market, "--universe", "majors", "status")
+        assert refused.exit_code == 2
+        assert ("leave out --market" in refused.stderr) is (market == "futures")
+
+
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_has_no_effect_is_refused(run: MarketData, words: str) -> None:
     for option in REFUSED[words]:
