@@ -21,6 +21,7 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.location import jobs_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import LOAD_JOB, LOAD_OP
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
@@ -190,7 +191,7 @@ def test_what_cannot_be_submitted_is_told_in_one_line(
 
 
 def test_an_instance_without_a_queue_is_refused(run: MarketData) -> None:
-    assert run("status", "--runs").exit_code == 0
+    prepare_home(run.root / "dagster")
     path = run.root / "dagster" / "dagster.yaml"
     text = path.read_text().partition("concurrency:")
     rest = text[2].partition("run_monitoring:")
