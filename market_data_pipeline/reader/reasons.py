@@ -71,8 +71,18 @@ def _but_for_reuse(klines: DatasetKlines) -> Iterator[tuple[Span, str]]:
     yield Span(-FOREVER_MS, began_ms), Kind.NOT_LISTED.value if _is_first_day(klines, dataset) else NOT_LOADED
     yield Span(began_ms, first_ms), NOT_LOADED
     yield Span(first_ms, last_ms), Kind.NOT_REQUESTED.value
-    ended = bool(days) and _kind_at(klines, last_ms - MINUTE_MS) is Kind.DELISTED
-    yield Span(last_ms, FOREVER_MS), Kind.DELISTED.value if ended else NOT_LOADED
+    ended_ms = _ended_ms(klines, last_ms) if days else FOREVER_MS
+    yield Span(last_ms, ended_ms), NOT_LOADED
+    yield Span(ended_ms, FOREVER_MS), Kind.DELISTED.value
+
+
+def _ended_ms(klines: DatasetKlines, last_ms: int) -> int:
+    """Since when no kline can be loaded any more, from the end of the last stored day on."""
+    if _kind_at(klines, last_ms - MINUTE_MS) is Kind.DELISTED:
+        return last_ms
+    ended_ms = klines.dataset.ended_ms
+    # An end before days that are stored was none.
+    return FOREVER_MS if ended_ms is None or ended_ms < last_ms else ended_ms
 
 
 def _is_first_day(klines: DatasetKlines, dataset: Dataset) -> bool:

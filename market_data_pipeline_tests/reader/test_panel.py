@@ -30,7 +30,7 @@ from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import Panel, open_dataset, open_panel
 from market_data_pipeline.reader.exporting import export
-from market_data_pipeline_tests.core.fakes import FakeSource, span
+from market_data_pipeline_tests.core.fakes import FakeSource, at, span
 from market_data_pipeline_tests.reader.naive import begins
 from market_data_pipeline_tests.support import MINUTE_MS, everything, flip_a_byte, minutes
 
@@ -533,6 +533,32 @@ def test_a_panel_is_right_while_chunks_are_replaced_beside_it(tmp_path):
     assert failed == []
     assert counted == sorted(counted)
     assert counted[-1] == len(minutes(span("2024-02-22T00:00Z", "2024-03-10T12:29Z")))
+
+
+@pytest.mark.parametrize("noted", ["by the load of its last minutes", "by a later load"])
+def test_a_pair_that_ended_with_a_day_is_delisted_after_it(tmp_path: Path, noted: str) -> None:
+    root, week, last = tmp_path / "root", span("2024-04-01", "2024-04-08"), "2024-04-03T23:59Z"
+    if noted == "by the load of its last minutes":
+        make(root, "OLD/USDT", PairSource(last=last), week)
+    else:
+        made = make(root, "OLD/USDT", PairSource(), span("2024-04-01", "2024-04-04"))
+        list(backfill(made, PairSource(last=last), week))
+    mask = open_panel("OLD/USDT", market="spot", root=root, start=week.start_ms, end=week.end_ms).mask()
+    assert runs_of(mask.to_pandas()["OLD/USDT"]) == [("delisted", "04-04T00:00", 4 * 1440)]
+    report = export("OLD/USDT", format="parquet", output=tmp_path / "out", market="spot", root=root, interval="1w")
+    [file] = report.files
+    assert pq.read_table(file)["open_time"].to_pylist() == [week.start_ms]
+
+
+def test_minutes_before_an_end_that_are_not_stored_are_only_not_loaded(tmp_path: Path) -> None:
+    source = PairSource(last="2024-04-03T11:59Z")
+    made = make(tmp_path, "OLD/USDT", source, span("2024-04-01", "2024-04-02"))
+    mask = panel(tmp_path, "OLD/USDT", "close", "2024-04-01", "2024-04-05").mask().to_pandas()["OLD/USDT"]
+    assert runs_of(mask) == [("not_loaded", "04-02T00:00", 36 * 60), ("delisted", "04-03T12:00", 36 * 60)]
+    # It was traded after all, which a load beside others may have stored before it took the note back.
+    made.note_ended(at("2024-04-01T12:00Z"))
+    mask = panel(tmp_path, "OLD/USDT", "close", "2024-04-01", "2024-04-05").mask().to_pandas()["OLD/USDT"]
+    assert runs_of(mask) == [("not_loaded", "04-02T00:00", 3 * 1440)]
 
 
 @dataclass

@@ -61,7 +61,8 @@ class Dataset:
     whichever is later, or an earlier day if that was requested. `requested` are the minutes that any request was for,
     sorted and disjoint; a minute outside them is `not_requested`, never a failure. `live` is True while live mode keeps
     the dataset current. `reused` are the minutes between an earlier pair of the same symbol and the present one, None
-    if there was none.
+    if there was none. `ended_ms` is since when the pair is proven to be traded no more, ms UTC, by the last answer of
+    the exchange; None without a proof.
     """
 
     market: Market
@@ -72,6 +73,7 @@ class Dataset:
     requested: tuple[Span, ...] = field(default=(), repr=False)
     live: bool = False
     reused: Span | None = field(default=None, repr=False)
+    ended_ms: int | None = field(default=None, repr=False)
 
     @property
     def token(self) -> str:

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import FOREVER_MS, Absence, Kind, Span, explain, gaps, subtract
 from market_data_pipeline.core.klines.dataset import Dataset
-from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.sources.protocol import Life
@@ -37,14 +36,13 @@ def explained(
         return []
     last_ms = int(open_times(klines)[-1]) if klines.num_rows else day.start_ms
     checked = [*(_after_last(absence, last_ms) for absence in fetched.absences), *_known(stored, fetched.task.spans)]
-    ended_ms = life.last_open_ms + MINUTE_MS if life.ended and life.last_open_ms is not None else FOREVER_MS
     # A pair that is paused today may be traded again before the day is over.
     open_ms = min(settled_ms, life.paused_ms or settled_ms) if day.end_ms > settled_ms else settled_ms
     # The first that names a minute counts.
     reasons = [
         Absence(Kind.NOT_LISTED, Span(0, life.first_open_ms)),
         *([Absence(Kind.NOT_LISTED, life.between)] if life.between else []),
-        Absence(Kind.DELISTED, Span(ended_ms, FOREVER_MS)),
+        *([] if life.ended_ms is None else [Absence(Kind.DELISTED, Span(life.ended_ms, FOREVER_MS))]),
         *(absence for absence in checked if absence.kind in _PROVEN),
         Absence(Kind.OPEN, Span(open_ms, FOREVER_MS)),
         *(Absence(Kind.NOT_REQUESTED, span) for span in subtract([whole], dataset.requested)),

@@ -103,7 +103,8 @@ def decide_load(store: DatasetStore, source: KlineSource, window: Span, *, refet
 def note_window(store: DatasetStore, window: Span, life: Life, now_ms: int) -> None:
     """Note in `dataset.json` that the window was requested, and move the dataset's start down to it if need be.
 
-    Days after the pair's last kline, which were requested before that was known to be its last, are so no more.
+    Days after the pair's last kline, which were requested before that was known to be its last, are so no more. A
+    proven end is noted, too: where it is the end of a day, no chunk has a minute after it.
     """
     zone = store.dataset.zone
     if requested := reachable(window, life, settled_before(now_ms), zone):
@@ -111,6 +112,7 @@ def note_window(store: DatasetStore, window: Span, life: Life, now_ms: int) -> N
             store.note_requested(part, dataset_start(zone, life, part), reused=life.between)
     if life.last_open_ms is not None and (life.ended or not life.by_files):
         store.note_without_klines(day_at(zone, life.last_open_ms).end_ms)
+    store.note_ended(life.ended_ms)
 
 
 def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, *, refetch: bool) -> Task:

@@ -79,6 +79,11 @@ class Life:
     by_files: bool = False
 
     @property
+    def ended_ms(self) -> int | None:
+        """Since when the pair is proven to be traded no more, ms UTC; None without a proof."""
+        return self.last_open_ms + MINUTE_MS if self.ended and self.last_open_ms is not None else None
+
+    @property
     def paused_ms(self) -> int | None:
         """Since when the pair is not traded though its end is not proven, ms UTC; None if it is traded or has ended."""
         return None if self.last_open_ms is None or self.ended else self.last_open_ms + MINUTE_MS

@@ -42,6 +42,7 @@ class _DatasetRecord:
     live: bool
     asked: tuple[_Window, ...]
     reused: _Window | None = None
+    ended: str | None = None
 
     def __post_init__(self) -> None:
         require_storable(self.start)
@@ -120,11 +121,11 @@ def _record_of(dataset: Dataset) -> _DatasetRecord:
         live=dataset.live,
         asked=tuple(map(_window_of, dataset.requested)),
         reused=_window_of(dataset.reused) if dataset.reused else None,
+        ended=None if dataset.ended_ms is None else iso(dataset.ended_ms),
     )
 
 
 def _dataset_of(record: _DatasetRecord) -> Dataset:
-    reused = _span_of(record.reused) if record.reused else None
     return Dataset(
         market=parse_market(record.market),
         pair=_pair_of(record),
@@ -132,7 +133,8 @@ def _dataset_of(record: _DatasetRecord) -> Dataset:
         start=record.start,
         live=record.live,
         requested=tuple(merge(map(_span_of, record.asked))),
-        reused=reused,
+        reused=_span_of(record.reused) if record.reused else None,
+        ended_ms=None if record.ended is None else _minute_of(record.ended),
     )
 
 
@@ -141,10 +143,19 @@ def _window_of(span: Span) -> _Window:
 
 
 def _span_of(window: _Window) -> Span:
-    utc = parse_zone("UTC")
-    span = Span(parse_instant(window.start, utc), parse_instant(window.end, utc))
+    span = Span(_instant_of(window.start), _instant_of(window.end))
     records.require_span(span.start_ms, span.end_ms)
     return span
+
+
+def _minute_of(text: str) -> int:
+    instant_ms = _instant_of(text)
+    records.require_minute(instant_ms)
+    return instant_ms
+
+
+def _instant_of(text: str) -> int:
+    return parse_instant(text, parse_zone("UTC"))
 
 
 def _pair_of(record: _DatasetRecord) -> str:

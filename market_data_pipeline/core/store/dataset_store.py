@@ -169,6 +169,14 @@ class DatasetStore(ChunkWriter):
             if noted != current:
                 self._write_dataset(noted)
 
+    @again_if_changed
+    def note_ended(self, ended_ms: int | None) -> None:
+        """Note `Dataset.ended_ms` of a dataset that has a file."""
+        if not self.dataset.requested or self.dataset.ended_ms == ended_ms:
+            return
+        with self._lock:
+            self._write_dataset(replace(self._current(), ended_ms=ended_ms))
+
     def remove_unfinished(self) -> None:
         """Remove the temporary files of killed processes."""
         with self._lock:

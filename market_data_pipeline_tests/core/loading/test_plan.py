@@ -81,6 +81,19 @@ def test_a_note_leaves_out_the_minutes_between_two_pairs(made: DatasetStore) -> 
     assert made.dataset.reused == BETWEEN
 
 
+def test_a_proven_end_is_noted_until_the_pair_is_traded_again(made: DatasetStore) -> None:
+    plan_load(made, FakeSource(last="2024-03-06T23:59Z"), THREE_DAYS)
+    assert made.dataset.ended_ms == at("2024-03-07")
+    assert made.dataset.requested == (span("2024-03-05", "2024-03-07"),)
+    plan_load(made, Lived(last="2024-03-06T23:59Z"), THREE_DAYS)  # paused, as far as is known
+    assert made.dataset.ended_ms is None
+
+
+def test_of_a_pair_that_ended_before_the_window_nothing_is_noted(made: DatasetStore) -> None:
+    plan_load(made, FakeSource(last="2024-02-06T23:59Z"), THREE_DAYS)
+    assert (made.dataset.requested, made.dataset.ended_ms) == ((), None)
+
+
 def test_an_earlier_window_moves_the_start(made: DatasetStore) -> None:
     plan_load(made, FakeSource(), span("2019-05-03", "2019-05-04"))
     assert made.dataset.start == date(2019, 5, 3)

@@ -12,7 +12,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.dataset_file import read_dataset, read_dataset_version, write_dataset
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline_tests.core.fakes import span
+from market_data_pipeline_tests.core.fakes import at, span
 
 DATASET = Dataset(
     Market.FUTURES,
@@ -22,10 +22,11 @@ DATASET = Dataset(
     live=True,
     requested=(span("2024-03-01", "2024-03-10"), span("2024-04-01", "2024-04-02")),
     reused=span("2022-05-01", "2022-06-01T03:00Z"),
+    ended_ms=at("2024-04-09T22:00Z"),
 )
 
 
-@pytest.mark.parametrize("dataset", [DATASET, replace(DATASET, live=False, requested=(), reused=None)])
+@pytest.mark.parametrize("dataset", [DATASET, replace(DATASET, live=False, requested=(), reused=None, ended_ms=None)])
 def test_a_dataset_is_read_as_it_was_written(root: Any, dataset: Dataset) -> None:
     write_dataset(root, dataset)
     path = root / "dataset.json"
@@ -49,6 +50,7 @@ def test_a_file_is_lines_of_json_that_people_read(root: Any) -> None:
             {"start": "2024-04-01T00:00Z", "end": "2024-04-02T00:00Z"},
         ],
         "reused": {"start": "2022-05-01T00:00Z", "end": "2022-06-01T03:00Z"},
+        "ended": "2024-04-09T22:00Z",
     }
 
 
@@ -79,6 +81,8 @@ def refusal(root: Any, was: str, becomes: str) -> str:
         ('"start": "2024-03-01"', '"start": "1900-03-01"', "1900"),
         ('"end": "2024-03-10T00:00Z"', '"end": "2024-02-10T00:00Z"', "is not after the start"),
         ('"end": "2024-03-10T00:00Z"', '"end": "soon"', "soon"),
+        ('"ended": "2024-04-09T22:00Z"', '"ended": "1900-04-09T22:00Z"', "is no minute"),
+        ('"ended": "2024-04-09T22:00Z"', '"ended": "never"', "never"),
     ],
 )
 def test_what_no_dataset_can_be_is_refused_with_what_it_is(root: Any, was: str, becomes: str, problem: str) -> None:
