@@ -15,7 +15,7 @@ from market_data_pipeline.app.market.bulk import run_config
 from market_data_pipeline.app.market.universe import traded_pairs
 from market_data_pipeline.app.targets import dataset_files_of, datasets_of, open_datasets, target_of, targets_of
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.combined import require_order, select
 from market_data_pipeline.core.store.universes import Universe, find_universe
@@ -135,8 +135,8 @@ def universe_of(context: Context, name: str | None, market: str | None) -> Unive
         UsageError: there is no such universe, or it is one of another market than the request names.
     """
     found = find_universe(context.settings.root, name) if name else None
-    if found and market not in {None, found.market.value}:
-        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
+    if found and market is not None:
+        found.refuse_other(parse_market(market))
     return found
 
 

@@ -89,11 +89,10 @@ class GlobalOptions:
         """
         if self.universe is None:
             return None
-        from market_data_pipeline.core.errors import UsageError
         from market_data_pipeline.core.klines.dataset import parse_market
         from market_data_pipeline.core.store.universes import find_universe
 
         universe = find_universe(settings.root, self.universe)
-        if self.market is not None and parse_market(self.market) is not universe.market:
-            raise UsageError(f"the universe {universe.name} is one of {universe.market}; leave out --market")
+        if self.market is not None:
+            universe.refuse_other(parse_market(self.market), "--market")
         return universe

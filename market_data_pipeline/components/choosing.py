@@ -52,8 +52,8 @@ def choose(
     """
     found = find_universe(settings.root, universe) if universe else None
     of_market = parse_market(market or (found.market.value if found else settings.market_type))
-    if found and of_market is not found.market:
-        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
+    if found:
+        found.refuse_other(of_market)
     words = [*(found.pairs if found else ()), *pairs]
     if not words:
         raise UsageError("no pair is named; write pairs, for example [BTC/USDT], or the name of a universe")

@@ -37,8 +37,8 @@ def targets_for(
     words = [pairs] if isinstance(pairs, str) else [*(pairs or ())]
     if universe is not None:
         found = find_universe(settings.root, universe)
-        if market is not None and parse_market(market) is not found.market:
-            raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market")
+        if market is not None:
+            found.refuse_other(parse_market(market))
         market, tz, words = found.market.value, tz or found.zone, [*found.pairs, *words]
     elif not words and pairs is not None:
         raise UsageError("no pair is named; name one such as 'BTC/USDT', a glob such as '*/USDT', or a universe")

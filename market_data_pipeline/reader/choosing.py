@@ -65,8 +65,8 @@ def words_of(
     if universe is None:
         return market, _written(pairs)
     named = find_universe(store.root, universe, as_of)
-    if has_chosen and named.market is not market:
-        raise UsageError(f"the universe {universe} is one of {named.market}; leave out market")
+    if has_chosen:
+        named.refuse_other(market)
     return named.market, [*named.pairs, *_written(pairs)]
 
 

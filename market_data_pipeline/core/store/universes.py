@@ -50,6 +50,15 @@ class Universe:
     source: str | None = None
     live: bool | None = None
 
+    def refuse_other(self, market: Market, named_by: str = "market") -> None:
+        """Check the market that a user has named beside the universe, by this option or argument.
+
+        Raises:
+            UsageError: it is the other one.
+        """
+        if market is not self.market:
+            raise UsageError(f"the universe {self.name} is one of {self.market}; leave out {named_by}")
+
 
 def read_universes(root: StorePath) -> dict[str, Universe]:
     """The universes of a data root by name, in the order of the file; none if there is no file.

@@ -36,8 +36,8 @@ def chosen_market(config: ChosenConfig, found: Universe | None, tools: Tools) ->
         UsageError: there is no such market, or the universe is one of the other.
     """
     market = parse_market(config.market) if config.market else found.market if found else tools.market
-    if found and market is not found.market:
-        raise UsageError(f"the universe {found.name} is one of {found.market}; leave out market in the run config")
+    if found:
+        found.refuse_other(market, "market in the run config")
     return market
 
 
