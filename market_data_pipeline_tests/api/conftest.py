@@ -55,10 +55,12 @@ class Api:
         return run
 
 
-def client(root: Path, *, token: str | None = None, dagster_url: str = NOWHERE, **options: Any) -> TestClient:
-    """An app in this process, without an exchange; without Dagster unless its address is given."""
+def client(
+    root: Path, *, token: str | None = None, dagster_url: str = NOWHERE, exchange_url: str = NOWHERE, **options: Any
+) -> TestClient:
+    """An app in this process, without an exchange and without Dagster unless their addresses are given."""
     secret = SecretStr(token) if token else None
-    settings = Settings(market_data_dir=root, market_data_api_token=secret, market_data_exchange_url=NOWHERE)
+    settings = Settings(market_data_dir=root, market_data_api_token=secret, market_data_exchange_url=exchange_url)
     return TestClient(create_app(settings, dagster_url=dagster_url, **options), base_url="http://127.0.0.1:8000")
 
 

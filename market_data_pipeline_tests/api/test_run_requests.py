@@ -9,6 +9,7 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline_tests.api.conftest import client, served
 from market_data_pipeline_tests.api.fake_dagster import fake_dagster
 from market_data_pipeline_tests.api.pages.browsing import store_days
+from market_data_pipeline_tests.support import Simulate
 
 
 @pytest.fixture
@@ -45,6 +46,18 @@ def test_a_run_about_all_starts_though_one_is_damaged(
 ) -> None:
     assert started(root, path, body) == (None, job, config)
     assert started(root, path, {**body, "market": "spot"}) == (2, job, {**config, "market": "spot"})
+
+
+def test_a_load_chosen_by_a_glob_says_that_pairs_may_be_missing(tmp_path: Path, simulate: Simulate) -> None:
+    exchange = simulate()
+    exchange.exchange.hooks.append(lambda request: "403" if request.area == "listing" else None)
+    app, _ = fake_dagster()
+    with served(app) as url:
+        api = client(tmp_path, dagster_url=url, exchange_url=exchange.url)
+        window = {"start": "2024-05-01", "end": "2024-05-02"}
+        answer = api.post("/backfill", json={"market": "spot", "pairs": ["ETH/*"], **window})
+    assert answer.status_code == 202, answer.text
+    assert ["the archive cannot be listed" in warning for warning in answer.json()["warnings"]] == [True]
 
 
 @pytest.mark.parametrize("body", [{}, {"repair": True}])
