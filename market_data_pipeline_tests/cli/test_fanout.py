@@ -117,6 +117,21 @@ def test_what_is_underway_is_not_submitted_again_by_whoever(run: MarketData) -> 
     assert len(queued(run.root)) == 3
 
 
+@pytest.mark.parametrize("live", ["live = true", ""])
+def test_a_dataset_that_cannot_be_read_keeps_no_other_from_runs_and_marks(run: MarketData, live: str) -> None:
+    store = Store(run.root)
+    for pair in ("AAA/USDT", "BBB/USDT"):
+        store.create(Market.FUTURES, pair, zone=parse_zone("UTC"), start=date(2023, 12, 31))
+    (store.folder(Market.FUTURES, "BBB/USDT") / "dataset.json").write_text("{", encoding="utf-8")
+    (run.root / "market-data.toml").write_text(UNIVERSE.replace("live = true", live), encoding="utf-8")
+    done = run("universe", "apply", "all", "--runs", "--json")
+    assert done.exit_code == 1, done.output
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["marked"] == (["futures AAA/USDT"] if live else []), result
+    assert {dataset for dataset, _ in parts_of(queued(run.root))} == {"binanceusdm/AAAUSDT"}
+    assert "BBBUSDT" in done.output and "is damaged" in done.output
+
+
 def test_a_part_that_failed_or_was_canceled_is_submitted_again(run: MarketData) -> None:
     command = ("--pair", "AAA/USDT", "backfill", "--runs")
     assert run(*command).exit_code == 0

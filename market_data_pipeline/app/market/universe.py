@@ -5,6 +5,7 @@ Belongs here: pairs that have klines in a window, marks of live mode. Does not b
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from market_data_pipeline.app.targets import Target, targets_of
 from market_data_pipeline.core.bulk.load import Message
 from market_data_pipeline.core.catalog import catalog
 from market_data_pipeline.core.catalog.pairs import PairStatus
+from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_instant, parse_zone
 from market_data_pipeline.core.loading.request import WindowRequest
@@ -131,17 +133,20 @@ def mark_universe(
 ) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
     """Set the marks of live mode of those targets that have a dataset, as `apply_universe` does.
 
+    A dataset that cannot be read is left out: dividing the load into runs has told of it.
+
     Returns:
         The datasets that are marked now, and those that are not any more.
 
     Raises:
-        StoreError: a dataset cannot be read.
+        StoreError: a mark cannot be set.
         SourceUnavailable: there is no catalog, and neither the exchange nor its archive answers.
     """
-    store = store_of(settings)
-    return _set_marks(
-        settings, universe, [known for target in targets if (known := store.find(target.market, target.pair))]
-    )
+    store, datasets = store_of(settings), list[Dataset]()
+    for target in targets if universe.live is not None else ():
+        with suppress(StoreError, UsageError):
+            datasets += filter(None, [store.find(target.market, target.pair)])
+    return _set_marks(settings, universe, datasets)
 
 
 def _set_marks(
