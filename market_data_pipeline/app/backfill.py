@@ -240,7 +240,7 @@ def _run(
             config={KLINES: config},
         )
     report.run_id, report.failed_checks = ended.run_id, ended.failed_checks
-    report.error = None if report.failed else ended.error
+    report.error = ended.error_beside(report.failed)
     report.may_pass &= not ended.failed_checks and (report.error is None or ended.may_pass)
 
 

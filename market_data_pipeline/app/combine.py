@@ -90,6 +90,7 @@ class CombinedMany:
     results: tuple[CombinedOne, ...]
     run_id: str | None = None
     error: str | None = None
+    run_may_pass: bool = True
 
     def __repr__(self) -> str:
         """Counts, as a notebook shows it: there may be a thousand datasets."""
@@ -109,7 +110,7 @@ class CombinedMany:
     @property
     def may_pass(self) -> bool:
         """True if the same may succeed later: whatever failed did so by the disk or the bucket."""
-        return all(one.may_pass for one in self.failed)
+        return self.run_may_pass and all(one.may_pass for one in self.failed)
 
 
 def combine_datasets(
@@ -156,5 +157,5 @@ def combine_datasets(
     with runs.open_instance(settings.home) as instance:
         tools = replace(tools_of(settings), caller=Caller(datasets=datasets, on_combined=note))
         ended = runs.run_op(instance, jobs_of(tools), COMBINE_JOB, COMBINE_OP, config=config, tags={})
-    why = None if any(one.problem for one in results) else ended.error
-    return CombinedMany(tuple(results), ended.run_id, why)
+    why = ended.error_beside([one for one in results if one.problem])
+    return CombinedMany(tuple(results), ended.run_id, why, why is None or ended.may_pass)

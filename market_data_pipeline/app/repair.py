@@ -34,8 +34,8 @@ def repair(
         on_repaired: called with the dataset and with each bad day or file after its repair.
 
     Raises:
-        Unavailable: the run failed before anything was repaired, because of the exchange, the network or the disk.
-        MarketDataError: the run failed before anything was repaired.
+        Unavailable: the run ended before its end, because of the exchange, the network or the disk.
+        MarketDataError: the run ended before its end, or failed without a word of what is still bad.
     """
     from market_data_pipeline.defs.location import jobs_of
     from market_data_pipeline.defs.resources import Caller, tools_of
@@ -61,5 +61,5 @@ def repair(
             config={"market": dataset.market.value, "pair": dataset.pair},
             tags={DATASET_TAG: dataset_tag(dataset)},
         )
-    if report.error and not repaired:
-        raise (Unavailable if report.may_pass else MarketDataError)(report.error)
+    if error := report.error_beside(repaired):
+        raise (Unavailable if report.may_pass else MarketDataError)(error)

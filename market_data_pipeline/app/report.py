@@ -116,8 +116,8 @@ def report(
             config = _run_config(targets)
             ended = runs.run_op(instance, jobs_of(tools), REPORT_JOB, REPORT_OP, config=config, tags={})
     result.run_id = ended.run_id
-    if not result.failed:
-        result.error, result.run_may_pass = ended.error, ended.may_pass
+    result.error = ended.error_beside(result.failed)
+    result.run_may_pass = result.error is None or ended.may_pass
     return result
 
 

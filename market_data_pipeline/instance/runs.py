@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,7 @@ class RunReport:
         error: why the run failed, None if it did not.
         results: the metadata of each materialized asset without partitions, by the asset's name.
         may_pass: True if the same may succeed later: the error is one of the exchange, the network or the disk.
+        sums_up: True if the run went to its end, and the error names what had failed on the way.
     """
 
     run_id: str
@@ -76,6 +77,11 @@ class RunReport:
     error: str | None
     results: dict[str, Any]
     may_pass: bool = False
+    sums_up: bool = False
+
+    def error_beside(self, failed: Collection[object]) -> str | None:
+        """The error, but for one that only sums up what a caller knows to have failed."""
+        return None if failed and self.sums_up else self.error
 
 
 @contextmanager
@@ -248,7 +254,8 @@ def _report(result: JobExecutionResult) -> RunReport:
     message, may_pass = (message_of(error), error.cls_name in _names(PASSING)) if error else (None, False)
     if not (message or result.success or failed):
         message = "the run failed, and nothing says why; see it in the Dagster UI"
-    return RunReport(result.run_id, result.success, tuple(failed), message, numbers, may_pass)
+    sums_up = error is not None and error.cls_name == dg.Failure.__name__
+    return RunReport(result.run_id, result.success, tuple(failed), message, numbers, may_pass, sums_up)
 
 
 def _errors(result: JobExecutionResult) -> Iterator[SerializableErrorInfo]:

@@ -10,6 +10,7 @@ from market_data_pipeline.app.backfill import BackfillRequest, backfill
 from market_data_pipeline.app.repair import repair
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.app.verify import ProofRequest, verify_datasets
+from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.findings import JOINED, MATCHES_MANIFEST
 from market_data_pipeline.core.proof.repair import Repaired
 from market_data_pipeline.core.store.combined import combine
@@ -101,6 +102,19 @@ def test_a_repair_removes_what_a_killed_writer_left(load: Load, settings: Settin
     chunk.unlink()
     assert [one.ok for one in repaired(settings, target)] == [True]
     assert [path.exists() for path in left] == [False, False]
+
+
+def test_an_error_after_something_was_repaired_is_told(load: Load, settings: Settings, target: Target):
+    dataset = load("2024-03-05", "2024-03-07").dataset
+    files = store_of(settings).open(dataset)
+    flip_a_byte(combine(files).path)
+    files.chunk_path(dataset.day("2024-03-05")).unlink()
+    (files.folder / ".combine.lock").unlink()
+    (files.folder / ".combine.lock").mkdir()
+    with pytest.raises(MarketDataError, match=".combine.lock"):
+        repaired(settings, target)
+    (proof,) = verify_datasets(settings, ProofRequest(target))
+    assert proof.verification.ok
 
 
 @pytest.fixture

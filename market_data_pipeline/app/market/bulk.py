@@ -216,8 +216,8 @@ def _record(settings: Settings, told: Generator[Told], report: ManyReport, confi
         tools = replace(tools_of(settings), caller=Caller(messages=messages))
         ended = runs.run_op(instance, jobs_of(tools), LOAD_JOB, LOAD_OP, config=config, tags={})
     report.run_id = ended.run_id
-    if not report.failed:
-        report.error, report.run_may_pass = ended.error, ended.may_pass
+    report.error = ended.error_beside(report.failed)
+    report.run_may_pass = report.error is None or ended.may_pass
 
 
 def _joined(before: Iterable[Told], told: Generator[Told]) -> Generator[Told]:
