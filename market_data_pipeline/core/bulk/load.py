@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 
 import pyarrow as pa
 
@@ -88,7 +89,7 @@ Message = Begun | DayResult | Usage | Ended
 def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[WindowRequest, Message]]:
     """Load the windows; yield what is told about each. The failure of one dataset changes nothing for the others.
 
-    Where the exchange does not answer for several pairs in a row, those that are left are not tried.
+    Where the exchange does not answer for several pairs in a row, those that have not begun are not tried.
 
     One request alone is loaded in this process. Of each request come `Begun`, a `DayResult` for each day in order
     (without its klines) with `Usage` between, and `Ended`; only `Ended` if it cannot begin.
@@ -106,7 +107,9 @@ def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[
     available = cores()
     at_once = min(available, len(requests))
     left, unreachable = dict.fromkeys(requests), 0
-    with closing(stream(partial(_loaded_alone, work, at_once < available), requests, processes=at_once)) as told:
+    # Asked for one by one, as processes become free.
+    tried = takewhile(lambda _: unreachable < _MOST_UNREACHABLE, requests)
+    with closing(stream(partial(_loaded_alone, work, at_once < available), tried, processes=at_once)) as told:
         for request, said in told:
             if request not in left:
                 continue  # all was told when its process died
@@ -116,10 +119,8 @@ def load_many(requests: Sequence[WindowRequest], work: Work) -> Generator[tuple[
                 if isinstance(message, Ended):
                     del left[request]
                     unreachable = unreachable + 1 if message.is_unreachable else 0
-            if unreachable == _MOST_UNREACHABLE:
-                break
     for request in left:
-        error = f"not tried, because the exchange did not answer for {unreachable} pairs in a row"
+        error = f"not tried, because the exchange did not answer for {_MOST_UNREACHABLE} pairs in a row"
         yield request, Ended(error=error, may_pass=True, is_unreachable=True)
 
 

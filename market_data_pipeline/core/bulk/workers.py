@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -53,17 +52,17 @@ def stream(
     Args:
         function: called in the processes; it, the arguments and the messages must be picklable. It should raise no
             error: one that it does raise ends its process.
-        arguments: handed out in order.
+        arguments: handed out in order, none of them None. Each is asked for when a process is free to work on it.
         processes: how many work at once.
 
     Raises:
         OSError: no process can be started.
     """
-    left = deque(arguments)
+    left = iter(arguments)
     working: dict[Any, _Worker[Argument]] = {}
     try:
-        while left and len(working) < processes:
-            worker = _started(function, left.popleft())
+        while len(working) < processes and (argument := next(left, None)) is not None:
+            worker = _started(function, argument)
             working[worker.pipe] = worker
         while working:
             for pipe in wait(list(working)):
@@ -73,14 +72,14 @@ def stream(
                 except (EOFError, OSError):
                     del working[pipe]
                     yield worker.argument, Died(_ended(worker))
-                    if left:
-                        worker = _started(function, left.popleft())
+                    if (argument := next(left, None)) is not None:
+                        worker = _started(function, argument)
                         working[worker.pipe] = worker
                     continue
                 if is_message:
                     yield worker.argument, message
-                elif left:
-                    worker.argument = left.popleft()
+                elif (argument := next(left, None)) is not None:
+                    worker.argument = argument
                     with suppress(OSError):  # it has died while it waited; the next look at the pipe says so
                         worker.pipe.send(worker.argument)
                 else:
