@@ -72,6 +72,10 @@ def test_pairs_of_a_glob_have_base_and_quote_from_the_catalog(run: MarketData, r
     assert "6 pairs: 6 good, 0 failed" in done.stdout
     assert running.exchange.stats()["futures"]["endpoints"]["exchangeInfo"] == 1  # the catalog's
     assert [one["pair"] for one in json.loads(run("status", "--json").stdout)] == PAIRS
+    # Nor need it be asked when the UI runs it again.
+    with runs.open_instance(run.root / "dagster") as instance:
+        [only] = instance.get_runs()
+    assert only.run_config["ops"]["load_datasets"]["config"]["in_catalog"] is True
 
 
 def test_pairs_loaded_together_are_those_loaded_alone_and_a_second_run_does_nothing(
@@ -113,6 +117,7 @@ def test_one_run_records_the_days_the_manifest_and_the_checks_of_each(run: Marke
         # With this config the UI runs it again.
         config = only.run_config["ops"]["load_datasets"]["config"]
         assert (config["market"], config["pairs"], config["start"]) == ("futures", PAIRS[:2], "2024-05-01")
+        assert config["in_catalog"] is False  # they were named
         for token in ("P0USDT", "P1USDT"):
             key = dg.AssetKey(["binanceusdm", token, "klines_1m"])
             assert instance.get_materialized_partitions(key) == {"2024-05-01", "2024-05-02", "2024-05-03"}

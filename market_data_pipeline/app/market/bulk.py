@@ -198,6 +198,7 @@ def run_config(settings: Settings, requests: Sequence[BackfillRequest]) -> dict[
         "source": settings.market_data_source,
         "refetch": first.refetch,
         "chunk_size": first.chunk_size,
+        "in_catalog": all(request.target.in_catalog for request in requests),
     }
 
 
