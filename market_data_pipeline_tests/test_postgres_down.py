@@ -1,12 +1,24 @@
 """A Postgres that goes away and comes back while days are loaded: one line, and nothing is lost."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from market_data_pipeline.core.bulk.load import Ended, Message, Work, load_many
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.defs.location import jobs_of
+from market_data_pipeline.defs.resources import Caller, tools_of
+from market_data_pipeline.instance import runs
+from market_data_pipeline.instance.names import LOAD_JOB, LOAD_OP
 from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.core.fakes import UTC_ZONE, at
+from market_data_pipeline_tests.defs.loading import settings_of
 from market_data_pipeline_tests.servers import Link
 from market_data_pipeline_tests.support import (
     CHECKOUT,
@@ -113,3 +125,36 @@ def test_a_load_whose_postgres_stays_down_ends_in_one_line_and_the_next_one_reco
     assert resumed.returncode == 0, resumed.stderr
     assert f"{len(kept)} unchanged" in resumed.stdout
     assert recorded(postgres) == DAYS
+
+
+def logged() -> None:
+    """These loads need no log of their own."""
+
+
+def test_a_load_of_many_goes_on_while_postgres_is_away(
+    tool: MarketData, running: RunningExchange, link: Link, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in tool.env.items():
+        monkeypatch.setenv(name, value)
+    running.exchange.rtt_ms = 0
+    home = Path(tool.env["DAGSTER_HOME"])
+    tools = tools_of(settings_of(tool.root, running.url).model_copy(update={"dagster_home": home}))
+    window = {"start_ms": at("2024-03-01"), "end_ms": at("2024-03-04")}
+    first, second = (WindowRequest(Market.SPOT, pair, UTC_ZONE, **window) for pair in ("BTC/USDT", "ETH/USDT"))
+    work = Work(tools.store, tools.opener("rest"), logged)
+    told = [said for request in (first, second) for said in load_many([request], work)]
+
+    def away() -> Iterator[tuple[WindowRequest, Message]]:
+        """What is told; when the first pair ends nobody is there, until the second one ends."""
+        for request, message in told:
+            if isinstance(message, Ended):
+                (link.cut if request is first else link.mend)()
+            yield request, message
+
+    with runs.open_instance(home) as instance:
+        jobs = jobs_of(replace(tools, caller=Caller(messages=(said for said in away()))))
+        ended = runs.run_op(instance, jobs, LOAD_JOB, LOAD_OP, config={}, tags={})
+        assert ended.success, ended.error
+        for token in ("BTCUSDT", "ETHUSDT"):
+            assert instance.get_latest_materialization_event(dg.AssetKey(["binance", token, "manifest"]))
+    assert recorded(postgres) == sorted(["2024-03-01", "2024-03-02", "2024-03-03"] * 2)

@@ -4,8 +4,11 @@ Belongs here: reading the config, calling `core.bulk`, recording what it tells. 
 (`core.bulk`), the metadata (`metadata`), the jobs about what is stored (`jobs`).
 """
 
+import logging
+import time
+from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 
 import dagster as dg
@@ -25,16 +28,19 @@ from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.core.text import first_text, told_of
-from market_data_pipeline.defs.assets import asset_key, record_combined
+from market_data_pipeline.defs.assets import asset_key
 from market_data_pipeline.defs.markets.choosing import ChosenConfig, chosen_market
 from market_data_pipeline.defs.markets.pairs import catalog_of
-from market_data_pipeline.defs.metadata import manifest_event
+from market_data_pipeline.defs.metadata import combined_event, manifest_event
 from market_data_pipeline.defs.proof.results import evaluations_of
-from market_data_pipeline.defs.recorder import DayRecorder
+from market_data_pipeline.defs.recorder import AFTER_REFUSAL_S, MOST_KEPT, DayRecorder
 from market_data_pipeline.defs.resources import Tools
+from market_data_pipeline.instance.events.batches import REFUSALS, refusal_text
 from market_data_pipeline.instance.logs import log_to
 from market_data_pipeline.instance.names import KLINES, LOAD_JOB, LOAD_OP
 from market_data_pipeline.instance.runs import recorded_days
+
+_log = logging.getLogger(__name__)
 
 
 class LoadConfig(ChosenConfig):
@@ -73,7 +79,7 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
     messages = tools.caller.messages or _begun(config, tools, context.log.warning)
     recorders: dict[WindowRequest, _Recorder] = {}
     failed: list[str] = []
-    done = Summary()
+    done, ended = Summary(), _Untold()
     try:
         with closing(messages):
             for request, message in messages:
@@ -86,11 +92,13 @@ def load_datasets(context: dg.OpExecutionContext, config: LoadConfig, tools: dg.
                     failed.append(told_of(f"{request.name}{day}", problem))
                     context.log.warning(failed[-1])
                 if isinstance(message, Ended):
-                    del recorders[request]  # memory must not grow with the number of pairs
+                    ended.add(recorders.pop(request))  # memory must not grow with the number of pairs
+                ended.tell()
     finally:
         # Also after a BaseException, which Dagster raises in a run that is cancelled.
         for recorder in recorders.values():
-            recorder.close()
+            ended.add(recorder)
+        ended.tell_all()
     context.log.info(done.text())
     if failed:
         raise dg.Failure(f"failed: {first_text(failed)}", allow_retries=False)
@@ -114,6 +122,7 @@ class _Recorder:
         self._dataset: Dataset | None = None
         self._days: DayRecorder | None = None
         self._recorded: set[str] = set()
+        self._ended: Ended | None = None
 
     def note(self, message: Message) -> str | None:
         """Record a message; return what failed, if anything did."""
@@ -121,7 +130,9 @@ class _Recorder:
             case Begun(dataset=dataset):
                 # To open the dataset would be to read each chunk that the manifest does not list yet.
                 folder = self._tools.store.folder(dataset.market, dataset.pair)
-                self._dataset, self._recorded = dataset, recorded_days(self._context.instance, dataset)
+                self._dataset = dataset
+                with suppress(*REFUSALS):  # each day is compared with what Dagster has when it is recorded, too
+                    self._recorded = recorded_days(self._context.instance, dataset)
                 path_of = partial(layout.chunk_path, folder, dataset)
                 self._days = DayRecorder(self._context, asset_key(dataset, KLINES), path_of, again=self._again)
             case DayResult(outcome=outcome):
@@ -129,31 +140,75 @@ class _Recorder:
                     self._days.note(message)
                 return message.error if outcome is Outcome.FAILED else None
             case Ended():
-                self._end(message)
+                self._ended = message
                 return message.error
             case Usage():
                 pass
         return None
 
+    @property
+    def days_left(self) -> int:
+        """How many days are to be recorded."""
+        return self._days.left if self._days else 0
+
     def close(self) -> None:
-        """Record the days that are left."""
+        """Record what is left of a dataset that has ended; may be called again.
+
+        Raises:
+            REFUSALS: Dagster takes nothing now.
+        """
         if self._days:
             self._days.close()
-            self._days = None
+        if self._ended:
+            self._end(self._ended)
 
     def _end(self, ended: Ended) -> None:
-        self.close()
         if not (self._dataset and ended.status):
             for warning in ended.warnings:  # why a run that ends well has loaded nothing
                 self._context.log.info(warning)
             return
-        if self._tools.build_combined:
-            record_combined(self._context, self._tools.open_dataset(self._dataset))
+        if ended.combined:
+            self._context.log_event(combined_event(self._dataset, ended.combined))
         if ended.proof is None:
             return
         self._context.log_event(manifest_event(ended.status, ended.fingerprint))
         for evaluation in evaluations_of(ended.proof):
             self._context.log_event(evaluation)  # type: ignore[arg-type]  # it accepts evaluations, which its type omits
+
+
+class _Untold:
+    """Datasets that have ended and are not recorded yet. One waits only while the database of Dagster is away."""
+
+    def __init__(self) -> None:
+        self._left: deque[_Recorder] = deque()
+        self._due_s = 0.0
+
+    def add(self, recorder: _Recorder) -> None:
+        """Add a dataset. Where too many days wait, the first ones are left to the next load, which asks for them."""
+        self._left.append(recorder)
+        while len(self._left) > 1 and sum(each.days_left for each in self._left) > MOST_KEPT:
+            _log.warning("Dagster did not record %d days of a dataset that has ended", self._left.popleft().days_left)
+
+    def tell(self) -> None:
+        """Record them, unless Dagster took nothing a moment ago."""
+        if not self._left or time.monotonic() < self._due_s:
+            return
+        try:
+            self.tell_all()
+        except REFUSALS as error:
+            # Each try waits for seconds, and the load with it.
+            self._due_s = time.monotonic() + AFTER_REFUSAL_S
+            _log.warning("%d datasets are recorded later: %s", len(self._left), refusal_text(error))
+
+    def tell_all(self) -> None:
+        """Record them.
+
+        Raises:
+            REFUSALS: Dagster takes nothing now.
+        """
+        while self._left:
+            self._left[0].close()
+            self._left.popleft()
 
 
 def _begun(
@@ -191,5 +246,6 @@ def _begun(
         )
         for pair in patterns.choose(pairs, Among.TRADED)
     ]
-    work = Work(tools.store, tools.opener(source), partial(log_to, tools.logs), config.refetch, config.chunk_size)
+    log = partial(log_to, tools.logs)
+    work = Work(tools.store, tools.opener(source), log, config.refetch, config.chunk_size, tools.build_combined)
     return load_many(requests, work)

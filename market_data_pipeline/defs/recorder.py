@@ -21,8 +21,8 @@ from market_data_pipeline.instance.events.batches import REFUSALS, record, refus
 
 _INTERVAL_S = 1.0
 # A database that is down makes each try wait for seconds, and the load with it.
-_AFTER_REFUSAL_S = 30.0
-_MOST_KEPT = 2_000
+AFTER_REFUSAL_S = 30.0
+MOST_KEPT = 2_000
 _log = logging.getLogger(__name__)
 
 
@@ -64,8 +64,17 @@ class DayRecorder:
         self.close()
 
     def close(self) -> None:
-        """Log what is left."""
+        """Log what is left; may be called again.
+
+        Raises:
+            REFUSALS: Dagster takes nothing now.
+        """
         self._record(is_last=True)
+
+    @property
+    def left(self) -> int:
+        """How many days are finished and not logged."""
+        return len(self._finished)
 
     def note(self, result: DayResult) -> None:
         """Note a day's result. Finished days are logged about once a second; failed ones are for `raise_if_failed`."""
@@ -103,10 +112,11 @@ class DayRecorder:
             record(self._context, made, lambda day, text: tells_of_chunk(text, entries[day]), again=self._again)
         except REFUSALS as error:
             if is_last:
+                self._finished = finished
                 raise
             # Days that are dropped here are recorded by the next load, which asks Dagster what it has.
-            self._finished = finished[-_MOST_KEPT:]
-            pause_s = _AFTER_REFUSAL_S
+            self._finished = finished[-MOST_KEPT:]
+            pause_s = AFTER_REFUSAL_S
             counts = len(finished), len(self._finished)
             _log.warning("Dagster did not record %d days; the last %d are told again: %s", *counts, refusal_text(error))
         self._due_s = time.monotonic() + pause_s

@@ -18,7 +18,9 @@ import pytest
 from market_data_pipeline.defs.location import jobs_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance import runs
+from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.core.fakes import at
 from market_data_pipeline_tests.defs.loading import settings_of
 from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
 from market_data_pipeline_tests.stopping import interrupt
@@ -195,6 +197,47 @@ def test_a_damaged_combined_file_fails_its_pair_and_says_so(run: MarketData) -> 
     assert "2 pairs: 1 good, 1 failed" in done.stdout
     [line] = [line for line in done.stdout.splitlines() if line.startswith("futures P0/USDT  ")]
     assert line.split()[2] == "combined"
+
+
+def test_a_combined_file_that_cannot_be_built_fails_its_pair_alone(run: MarketData) -> None:
+    pairs = of("P0/USDT", "P1/USDT", "P2/USDT")
+    assert run(*pairs, "backfill", "--start", "2024-05-01", "--end", "2024-05-02").exit_code == 0
+    [chunk] = run.root.glob("*/P1USDT/1m/chunks/*.parquet")
+    flip_a_byte(chunk)
+    next_day = ("--start", "2024-05-02", "--end", "2024-05-03")
+    done = run(*pairs, "backfill", *next_day, BUILD_COMBINED_ON_BACKFILL="1")
+    assert done.exit_code == 1, done.output
+    assert "3 pairs: 2 good, 1 failed" in done.stdout
+    assert "--pair P1/USDT verify --repair" in done.stdout
+    assert [path.name for path in sorted(run.root.glob("*/*/1m/combined/*.parquet"))] == [
+        "P0USDT_1m_all.parquet",
+        "P2USDT_1m_all.parquet",
+    ]
+    # What was built is in Dagster, also where every day was stored before.
+    assert run(*of("P1/USDT"), "verify", "--repair").exit_code == 0
+    assert run(*pairs, "backfill", *next_day, BUILD_COMBINED_ON_BACKFILL="1").exit_code == 0
+    with runs.open_instance(run.root / "dagster") as instance:
+        for token in ("P0USDT", "P1USDT", "P2USDT"):
+            assert instance.get_latest_materialization_event(dg.AssetKey(["binanceusdm", token, "combined"])), token
+
+
+def test_an_error_that_ends_a_load_is_told_beside_the_days_that_failed(
+    run: MarketData, running: RunningExchange
+) -> None:
+    chunks = run.root / "binanceusdm" / "HOLEUSDT" / "1m" / "chunks"
+
+    def break_the_disk(request: RequestInfo) -> None:
+        if request.params.get("startTime", "") >= str(at("2024-05-04")) and chunks.is_dir():
+            chunks.rename(chunks.with_name("away"))
+            chunks.write_text("no folder", encoding="utf-8")
+
+    running.exchange.hooks.append(break_the_disk)
+    days = ("--start", "2024-05-01", "--end", "2024-05-06", "--source", "rest")
+    done = run(*of("HOLE/USDT"), "backfill", *days)
+    assert done.exit_code in {1, 3}, done.output
+    told = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert "2024-05-01" in told["failed"]
+    assert "chunks" in told["error"]
 
 
 def test_an_exchange_that_does_not_answer_is_not_asked_for_every_pair(run: MarketData) -> None:

@@ -47,7 +47,7 @@ class LoadedDataset:
         flaws: how many klines break a rule and are kept.
         warnings: what a user should know.
         failed: each failed day with the reason.
-        error: why it was not loaded at all, or not to its end.
+        error: why it was not loaded at all, not to its end, or not combined.
         may_pass: True if the same may succeed later: whatever failed did so by the exchange, the network or the disk.
     """
 
@@ -170,7 +170,8 @@ def backfill_many(
     report = ManyReport({request: LoadedDataset(request.name) for request in wanted})
     first = requests[0]
     log = partial(log_to, settings.logs)
-    work = Work(store_of(settings), opener_of(settings), log, first.refetch, first.chunk_size)
+    build_combined = settings.build_combined_on_backfill
+    work = Work(store_of(settings), opener_of(settings), log, first.refetch, first.chunk_size, build_combined)
     with closing(load_many(wanted, work)) as told:
         _record(settings, _noted(told, report, on_message), report, run_config(settings, requests))
     return report
@@ -244,5 +245,7 @@ def _known(told: Iterator[Told], instance: "DagsterInstance") -> list[Told] | No
             if is_new or (message.outcome.is_recorded and message.day.key not in recorded[request]):
                 return list(chain.from_iterable(begun.values()))
         elif isinstance(message, Ended):
+            if message.combined and message.combined.built:
+                return list(chain.from_iterable(begun.values()))
             del begun[request]
     return None

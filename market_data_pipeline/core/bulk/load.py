@@ -24,6 +24,8 @@ from market_data_pipeline.core.loading.request import WindowRequest, opened
 from market_data_pipeline.core.loading.resolve import OpenSource
 from market_data_pipeline.core.proof.prove import NewDays, Proof
 from market_data_pipeline.core.sources.protocol import Usage
+from market_data_pipeline.core.store.combined import Combined, combine
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
 from market_data_pipeline.core.text import refusal_of_disk
@@ -43,6 +45,7 @@ class Work:
         log: lets the process write its log lines where those of the installation are.
         refetch: request also what is stored.
         row_group_rows: most rows of a Parquet row group in the chunks, None for one group a day.
+        build_combined: also build the combined file of each dataset.
     """
 
     store: Store
@@ -50,6 +53,7 @@ class Work:
     log: Callable[[], None]
     refetch: bool = False
     row_group_rows: int | None = None
+    build_combined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class Ended:
         proof: of the days from the first to the last that got a new chunk, None if none did.
         status: the dataset in numbers, None if it was not loaded at all.
         fingerprint: of the dataset's chunks.
-        error: why it was not loaded at all, None if it was; days that failed have told that themselves.
+        combined: its combined file, None if none was to be built, or none could be.
+        error: why it was not loaded at all, or not combined; None if it was. Days that failed have told it themselves.
         may_pass: True if the same may succeed later: the error is one of the exchange, the network or the disk.
         is_unreachable: True if the exchange does not answer, or refuses all requests.
     """
@@ -78,6 +83,7 @@ class Ended:
     proof: Proof | None = None
     status: DatasetStatus | None = None
     fingerprint: str = ""
+    combined: Combined | None = None
     error: str | None = None
     may_pass: bool = False
     is_unreachable: bool = False
@@ -152,8 +158,13 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
                     if result.klines is not None:
                         new_days.add(result.day, result.klines)
                 yield [*(replace(result, klines=None) for result in results), found.source.usage()]
+            # Before the proof, which looks at the combined file, too.
+            made = _combined(found.files) if work.build_combined else Ended()
             warnings, proof = (*found.warnings, *found.source.warnings), new_days.proof()
-            ended = Ended(warnings, proof, status_of(found.files), found.files.fingerprint() if proof else "")
+            fingerprint = found.files.fingerprint() if proof else ""
+            ended = replace(
+                made, warnings=warnings, proof=proof, status=status_of(found.files), fingerprint=fingerprint
+            )
         yield [ended]  # not before all is closed and released, which may fail
     except MarketDataError as error:
         if isinstance(error, NoKlinesInWindow) and request.in_catalog:
@@ -168,3 +179,13 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
     except Exception as error:  # a fault of this package in one dataset must not end the others
         _log.exception("%s", request.name)
         yield [Ended(error=f"{type(error).__name__}: {error}")]
+
+
+def _combined(files: DatasetStore) -> Ended:
+    """The combined file of a dataset that was loaded, or why there is none."""
+    try:
+        return Ended(combined=combine(files)) if files.entries else Ended()
+    except MarketDataError as error:
+        return Ended(error=str(error), may_pass=isinstance(error, PASSING))
+    except OSError as error:
+        return Ended(error=refusal_of_disk(error), may_pass=True)
