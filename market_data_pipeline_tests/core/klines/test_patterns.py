@@ -50,6 +50,21 @@ def test_what_means_nothing_is_refused(words: list[str], problem: str):
     assert problem in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "token", "may"),
+    [
+        (["*/USDT"], "BTCUSDT", True),
+        (["ETH/*", "btc*"], "BTCUSDT", True),
+        (["ETH*"], "BTCUSDT", False),
+        (["*/USDT", "!btcusdt"], "BTCUSDT", False),
+        (["*/USDT", "!*DOWN/*"], "BTCDOWNUSDT", True),
+        (["BTC/USDT"], "BTCUSDT", False),
+    ],
+)
+def test_by_its_symbol_a_pair_is_passed_over_that_no_glob_can_match(words: list[str], token: str, may: bool):
+    assert parse_patterns(words, has_contracts=True).may_choose(token) is may
+
+
 @given(st.lists(st.sampled_from([*PAIRS, "*", "*/USDT", "E*", "!*DOWN*", "!ETH/*"]), min_size=1, max_size=6))
 def test_no_pair_is_chosen_twice_and_none_that_is_left_out(words: list[str]):
     try:
