@@ -7,7 +7,7 @@ import pytest
 
 from market_data_pipeline.core.again import again
 from market_data_pipeline.core.errors import PASSING
-from market_data_pipeline.core.store.storage.protocol import Changed, again_if_changed
+from market_data_pipeline.core.store.storage.protocol import Changed, again_if_changed, patient
 
 
 class Failing:
@@ -132,3 +132,15 @@ def test_what_another_process_changed_is_done_again_however_long_one_try_takes(m
 
     assert moves() == "moved"
     assert issubclass(Changed, PASSING), "the same command may succeed later"
+
+
+def test_what_is_done_again_is_given_all_that_it_was_called_with() -> None:
+    failing, given = Failing(OSError("passes")), list[tuple[str, str]]()
+
+    @patient(lambda error: isinstance(error, OSError))
+    def move(start: str, *, pair: str) -> int:
+        given.append((start, pair))
+        return failing()
+
+    assert move("2024-02-28", pair="BTC/USDT") == 2
+    assert given == [("2024-02-28", "BTC/USDT")] * 2

@@ -605,6 +605,24 @@ def test_what_two_writers_asked_for_is_remembered_together(root, dataset_store):
     )  # fmt: skip
 
 
+def test_what_another_process_noted_is_kept_by_a_mark(root, dataset_store):
+    later, between = span("2024-04-01", "2024-04-02"), span("2024-02-01", "2024-02-10")
+    age(dataset_store.folder / "dataset.json", seconds=60)  # a young file is read each time
+    mine = opened(root)
+    dataset_store.note_requested(later, FIRST, reused=between)
+    mine.mark_live(True)
+    noted = opened(root).dataset
+    assert (noted.requested, noted.reused, noted.live) == ((WINDOW, later), between, True)
+
+
+def test_minutes_that_have_no_klines_are_requested_no_more_but_those_of_a_chunk(root, dataset_store):
+    publish(dataset_store, "2024-03-08")
+    for _ in range(2):
+        dataset_store.note_without_klines(DAY.start_ms)
+        left = span("2024-03-01", "2024-03-05"), span("2024-03-08", "2024-03-09")
+        assert opened(root).dataset.requested == left
+
+
 # --- an earlier start
 
 

@@ -11,6 +11,7 @@ import pytest
 from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.store.disk.calls import Call, Kind, told
 from market_data_pipeline.core.store.storage.folder import FOLDER
+from market_data_pipeline_tests.core.store.test_journal import files_of_at_most
 
 pytestmark = pytest.mark.skipif("os.name == 'nt'", reason="Windows syncs no folder")
 
@@ -68,6 +69,14 @@ def test_a_record_that_cannot_be_brought_to_disk_is_taken_off_again_if_the_disk_
     with pytest.raises(OSError, match="the disk is gone"):
         FOLDER.append_at(path, b"two", 3)
     assert path.read_bytes() == (b"one" if can_be_cut else b"onetwo")
+
+
+def test_a_record_that_is_written_in_part_is_taken_off_again(path: Path) -> None:
+    path.write_bytes(b"one")
+    with files_of_at_most(5), pytest.raises(OSError, match="the record was not written whole") as refused:
+        FOLDER.append_at(path, b"two", 3)
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_bytes() == b"one"
 
 
 def test_what_is_appended_sees_the_last_bytes_and_is_on_disk_with_its_name(path: Path) -> None:

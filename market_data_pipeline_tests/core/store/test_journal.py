@@ -21,6 +21,7 @@ from market_data_pipeline.core.store.journal.segments import (
     Owner,
     journaled,
     last_journaled_ms,
+    newest_journaled,
     read_segment,
     record,
     rows_of,
@@ -129,6 +130,15 @@ def test_klines_are_read_until_they_are_folded_and_then_their_segment_is_removed
     assert len(segments(journal)) == 1
     JournalWriter(journal).take_over(lambda *_: True)
     assert list(journal.iterdir()) == []
+
+
+def test_the_newest_kline_of_each_dataset_is_found_in_whichever_segment_it_is(root: Any) -> None:
+    journal = root / "binance" / ".journal"
+    for klines in ([(BTC, rows(3)), (ETH, rows(0))], [(BTC, rows(1)), (ETH, rows(4))]):
+        writer = JournalWriter(journal)
+        writer.append(klines)
+        writer.close()
+    assert newest_journaled(journal) == {"BTCUSDT": NOON + 3 * MINUTE_MS, "ETHUSDT": NOON + 4 * MINUTE_MS}
 
 
 def test_nobody_takes_over_from_a_process_that_goes_on(root: Any) -> None:

@@ -13,6 +13,7 @@ from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.store.chunks.files import NewChunk, new_chunk
 from market_data_pipeline.core.store.chunks.replacing import Overtaken, until_published
+from market_data_pipeline.core.store.dataset_file import write_dataset
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.disk import calls
 from market_data_pipeline.core.store.root import Store
@@ -190,6 +191,23 @@ def test_a_revision_is_noted_and_logged(dataset_store: DatasetStore, caplog: pyt
     assert [record.getMessage() for record in caplog.records] == [
         "spot BTC/USDT 2024-03-05 revised: trades of 1 minute"
     ]
+
+
+@pytest.mark.parametrize("root", ["memory"], indirect=True)
+def test_a_revision_under_a_name_that_has_become_old_is_told_when_its_chunk_is_published_again(
+    root: Any, dataset_store: DatasetStore
+) -> None:
+    """Another process has moved the start and was killed before it renamed the chunk."""
+    dataset_store.publish(a_chunk(dataset_store))
+    klines = changed(klines_of(whole(DAY)), "trades", 7, 99)
+    new = new_chunk(dataset_store.dataset, DAY, klines, [], source="rest")
+    with pytest.raises(Overtaken, match="another process has moved the start to 2024-02-01"), dataset_store.together():
+        write_dataset(dataset_store.folder, opened(root).dataset.starting_on(date(2024, 2, 1)))
+        dataset_store.publish(new)
+    assert [path.name for path in (dataset_store.folder / "chunks").iterdir()] == ["chunk_000034_2024-03-05.parquet"]
+    dataset_store.publish(new)
+    assert dataset_store.revised[DAY.key].fields == ("trades",)
+    assert [noted.new_sha256 for noted in opened(root).revisions()] == [new.chunk.entry.sha256]
 
 
 def test_equal_klines_of_another_source_change_no_file(dataset_store: DatasetStore) -> None:

@@ -10,9 +10,9 @@ import pytest
 from market_data_pipeline.core.store.storage import session
 from market_data_pipeline.core.store.storage.lease import Lease, is_held
 from market_data_pipeline.core.store.storage.places import storage_of
-from market_data_pipeline.core.store.storage.session import Sessions, Terms, awake_s
+from market_data_pipeline.core.store.storage.session import Session, Sessions, Terms, awake_s
 from market_data_pipeline_tests.objects_proxy import ObjectsProxy
-from market_data_pipeline_tests.places import in_bucket
+from market_data_pipeline_tests.places import in_bucket, in_memory
 from market_data_pipeline_tests.powerloss import object_server
 from market_data_pipeline_tests.support import PATIENCE
 
@@ -95,3 +95,17 @@ def test_a_clock_that_was_ahead_makes_nobody_last_longer(proxy: ObjectsProxy, mo
     assert not held.is_mine
     assert not is_held(objects, other, root / "right.lock")
     assert Lease(objects, other, root / "right.lock").acquire()
+
+
+def test_a_right_that_is_gone_keeps_no_other_one_from_being_freed() -> None:
+    root = in_memory()
+    (root / "left.lock").write_bytes(b"mine")
+    session = Session(storage_of(root)._objects, Terms(renewed_every_s=0.01))  # type: ignore[attr-defined]
+    for name in ("gone.lock", "left.lock"):
+        session.release_later(root / name, b"mine")
+    session.begin()
+    until_s = time.monotonic() + 10 * PATIENCE
+    while (root / "left.lock").read_bytes() and time.monotonic() < until_s:
+        time.sleep(0.01)
+    session.end()
+    assert (root / "left.lock").read_bytes() == b""

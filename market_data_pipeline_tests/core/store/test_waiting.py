@@ -1,5 +1,6 @@
 """Who waits for a lock says after some seconds for whom, and goes on once the lock is free."""
 
+import logging
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
+from market_data_pipeline.core.store.disk import waiting
+from market_data_pipeline.core.store.disk.waiting import LockFile
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.support import MarketData
 
@@ -40,3 +43,21 @@ def test_a_writer_says_that_it_waits_for_a_process_that_is_stopped(tmp_path: Pat
     what = f"process {holder.pid} holds it and is stopped; continue it (kill -CONT {holder.pid}) or end it"
     assert line == f"warning: waiting for the lock {lock}: {what}\n"
     assert (marking.returncode, more) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it does not say which files a process has open")
+def test_who_gives_up_has_said_for_whom_it_waited(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_SAID_AFTER_S", 0.05)
+    lock = tmp_path / "right.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout and holder.stdout.readline()
+            with caplog.at_level(logging.WARNING), pytest.raises(TimeoutError):
+                LockFile(lock).acquire(timeout=0.2)
+        finally:
+            holder.kill()
+    [said] = [each.getMessage() for each in caplog.records if each.name == waiting.__name__]
+    what = f"process {holder.pid} holds it; wait for it, or end it if it hangs"
+    assert said == f"waiting for the lock {lock}: {what}"
