@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from dagster._daemon.types import DaemonHeartbeat
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines import findings
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.days import day_of, parse_zone
+from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.loading.day import DayResult
 from market_data_pipeline.core.loading.failures import FailedDays
 from market_data_pipeline.core.loading.plan import Outcome
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.manifest import Entry, State, to_text
 from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.instance.composition import live_market_of
@@ -39,7 +41,7 @@ from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.cli.test_commands import SPOT, THREE_DAYS, Start
 from market_data_pipeline_tests.servers import broker_queue
-from market_data_pipeline_tests.support import MarketData, Simulate, span
+from market_data_pipeline_tests.support import MINUTE_MS, MarketData, Simulate, span
 from market_data_pipeline_tests.terminals import in_terminal, shown_lines
 
 SECRET = "hunter2-and-more"
@@ -324,13 +326,35 @@ def test_a_reason_that_is_very_long_is_told_in_part(run: MarketData) -> None:
     assert wrong(examined(run, 1)).keys() == {"errors live binance/BTCUSDT"}
 
 
-def test_a_day_that_failed_is_told_until_it_is_there(run: MarketData, simulate: Simulate) -> None:
-    files = dataset_in(run)
+# --- days that failed
+
+
+def requested_in(run: MarketData, pair: str = "BTC/USDT") -> DatasetStore:
+    """A dataset without a chunk, of which 2024-05-11 was requested."""
+    day = span("2024-05-11", "2024-05-12")
+    files = Store(run.root).create(Market.SPOT, pair, zone=parse_zone("UTC"), start=date(2024, 5, 10))
+    files.note_requested(day, files.dataset.start)
+    return files
+
+
+def fail(run: MarketData, files: DatasetStore, *days: str) -> None:
+    """Note in the log that these days have just failed, each for a reason of its own."""
     log_to(run.root / "logs")
     failures = FailedDays(files.dataset.name)
-    day = day_of(parse_zone("UTC"), datetime(2024, 5, 11, tzinfo=UTC).date())
-    failures.note(DayResult(day, Outcome.FAILED, error=str(SourceUnavailable("no answer; check the network"))))
+    for day in days:
+        error = str(SourceUnavailable(f"no answer about {day}; check the network"))
+        failures.note(DayResult(files.dataset.day(day), Outcome.FAILED, error=error))
     logging.shutdown()
+
+
+def failed_days(run: MarketData) -> set[str]:
+    """What is told of days that failed, on an exchange whose clock may be any."""
+    found = wrong(json.loads(run("doctor", "--json").stdout)["lines"])
+    return {name.removeprefix("errors ") for name in found if name.startswith("errors ")}
+
+
+def test_a_day_that_failed_is_told_until_it_is_there(run: MarketData) -> None:
+    fail(run, requested_in(run), "2024-05-11")
     [(name, text)] = wrong(examined(run, 1)).items()
     assert name == "errors spot BTC/USDT 2024-05-11"
     assert text.endswith("-> run market-data --market spot --pair BTC/USDT backfill --start 2024-05-11")
@@ -339,14 +363,38 @@ def test_a_day_that_failed_is_told_until_it_is_there(run: MarketData, simulate: 
 
 
 def test_a_day_of_a_dataset_that_was_removed_is_told_no_more(run: MarketData) -> None:
-    files = dataset_in(run)
-    log_to(run.root / "logs")
-    day = day_of(parse_zone("UTC"), datetime(2024, 5, 11, tzinfo=UTC).date())
-    FailedDays(files.dataset.name).note(DayResult(day, Outcome.FAILED, error="no answer; check the network"))
-    logging.shutdown()
-    assert wrong(examined(run, 1)).keys() == {"errors spot BTC/USDT 2024-05-11"}
+    files = requested_in(run)
+    fail(run, files, "2024-05-11")
+    assert failed_days(run) == {"spot BTC/USDT 2024-05-11"}
     shutil.rmtree(str(files.folder))
     assert wrong(examined(run, 0)) == {}
+
+
+def test_many_failed_days_of_a_long_dataset_are_looked_at_in_time(run: MarketData) -> None:
+    """They are known after one look at the dataset."""
+    first = date(2017, 8, 17)
+    files = Store(run.root).create(Market.SPOT, "BTC/USDT", zone=parse_zone("UTC"), start=first)
+    days = [(first + timedelta(days=number)).isoformat() for number in range(2500)]
+    stored = Entry("", 1440, 1440, 0, 1439 * MINUTE_MS, (), "archive", 1, "0" * 64, State.ARCHIVED)
+    manifest = to_text(files.dataset, (replace(stored, day=day) for day in days))
+    (Path(str(files.folder)) / "manifest.json").write_bytes(manifest)
+    fail(run, files, *days[-500:])
+    done = run.run("doctor", "--json")  # one that does not come to an end in time ends its process
+    assert (done.returncode, wrong(json.loads(done.stdout)["lines"])) == (0, {})
+
+
+def test_of_very_many_failed_days_the_newest_are_told(run: MarketData) -> None:
+    for number in range(60):
+        fail(run, requested_in(run, f"P{number}/USDT"), "2024-05-11")
+    lines = examined(run, 1)
+    newest = {f"errors spot P{number}/USDT 2024-05-11" for number in range(50, 60)}
+    assert wrong(lines).keys() == newest | {"errors days"}
+    told, log = seen(lines), run.root / "logs" / "loader.log"
+    assert told["errors days"] == "and 40 more"
+    assert told["errors older days"] == f"10 failed days in {log} not looked at, as others failed later"
+
+
+# --- checks that failed
 
 
 def evaluated(run: MarketData, name: str, severity: str, *, passed: bool) -> None:

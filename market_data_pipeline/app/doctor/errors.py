@@ -5,9 +5,11 @@ here: failed checks (`storage`), whether stored data is good (`app.verify`).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from market_data_pipeline.app.doctor.lines import Line
@@ -15,7 +17,9 @@ from market_data_pipeline.app.health import live_lags
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.store import layout
+from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
+from market_data_pipeline.core.store.storage.ahead import in_order
 from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.text import count_text, one_line
 from market_data_pipeline.instance.composition import store_of
@@ -27,8 +31,11 @@ _LOG = "loader.log"
 # The end of the log, of lines of 100 to 200 bytes.
 _LAST_BYTES = 500_000
 _MOST_DAYS, _MOST_LIVE, _MOST_CHARACTERS, _MOST_ERROR_BYTES = 10, 10, 300, 10_000
+# A dataset of years takes 20 ms to open, and the look has 5 s on a machine that may be busy.
+_MOST_DATASETS, _MOST_LOOKED_AT = 50, 1000
 _FAILED = re.compile(
-    r"(?P<at>\S+Z) \d+ ERROR (?P<market>\w+) (?P<pair>\S+) (?P<day>\d{4}-\d\d-\d\d) failed: (?P<why>.+)"
+    r"(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) \d+ ERROR "
+    r"(?P<market>\w+) (?P<pair>\S+) (?P<day>\d{4}-\d\d-\d\d) failed: (?P<why>.+)"
 )
 
 
@@ -45,21 +52,11 @@ class _FailedDay:
 
 def errors(settings: Settings) -> Iterator[Line]:
     """A line for each end of live mode by an error, and for each failed day that was not loaded later."""
-    store, count = store_of(settings), 0
-    for line in _of_live(store):
-        count += 1
+    store, is_well = store_of(settings), True
+    for line in chain(_of_live(store), _of_days(store, settings.logs / _LOG)):
+        is_well = False
         yield line
-    for failed in _failed_days(settings.logs / _LOG):
-        if _is_there(store, failed):
-            continue
-        count += 1
-        if count > _MOST_DAYS:
-            yield Line(SECTION, "days", "and more", f"see {settings.logs / _LOG}")
-            return
-        what, window = f"{failed.market} {failed.pair} {failed.day}", f"backfill --start {failed.day}"
-        cure = f"run market-data --market {failed.market} --pair {failed.pair} {window}"
-        yield Line(SECTION, what, f"failed at {failed.at}: {failed.why}", cure)
-    if not count:
+    if is_well:
         yield Line(SECTION, "last errors", "none: no error of live mode, and no failed day that was not loaded later")
 
 
@@ -86,6 +83,26 @@ def _of_live(store: Store) -> Iterator[Line]:
             yield Line(SECTION, f"live {name}", f"ended by an error: {reason}", "start live mode again")
 
 
+def _of_days(store: Store, log: Path) -> Iterator[Line]:
+    failed = _failed_days(log)
+    of_datasets = dict[tuple[str, str], list[_FailedDay]]()
+    for each in failed[:_MOST_LOOKED_AT]:
+        of_datasets.setdefault((each.market, each.pair), []).append(each)
+    looked_at = list(of_datasets.values())[:_MOST_DATASETS]
+    found = in_order(partial(_not_there, store), looked_at, threads=store.most_at_once)
+    not_there = set(chain.from_iterable(found))
+    told = [each for each in failed if each in not_there]
+    for each in told[:_MOST_DAYS]:
+        what, window = f"{each.market} {each.pair} {each.day}", f"backfill --start {each.day}"
+        cure = f"run market-data --market {each.market} --pair {each.pair} {window}"
+        yield Line(SECTION, what, f"failed at {each.at}: {each.why}", cure)
+    if len(told) > _MOST_DAYS:
+        yield Line(SECTION, "days", f"and {len(told) - _MOST_DAYS} more", f"see {log}")
+    if others := len(failed) - sum(map(len, looked_at)):
+        text = f"{count_text(others, 'failed day')} in {log} not looked at, as others failed later"
+        yield Line(SECTION, "older days", text)
+
+
 def _failed_days(log: Path) -> list[_FailedDay]:
     """The failed days at the end of the log, the newest first, each once."""
     try:
@@ -101,13 +118,19 @@ def _failed_days(log: Path) -> list[_FailedDay]:
     return list(found.values())
 
 
-def _is_there(store: Store, failed: _FailedDay) -> bool:
-    """True if the day has a whole chunk by now, or can have none: the dataset or the market does not exist."""
+def _not_there(store: Store, failed: Sequence[_FailedDay]) -> list[_FailedDay]:
+    """Those of a dataset's failed days that are still not there; none if the dataset or the market does not exist."""
     try:
-        dataset = store.find(parse_market(failed.market), failed.pair)
+        dataset = store.find(parse_market(failed[0].market), failed[0].pair)
         if dataset is None:
-            return True
-        entry = store.open(dataset).entries.get(failed.day)
+            return []
+        files = store.open(dataset)
     except MarketDataError:  # told by health and verify
-        return True
+        return []
+    return [each for each in failed if not _is_there(files, each)]
+
+
+def _is_there(files: DatasetStore, failed: _FailedDay) -> bool:
+    """True if the day has a whole chunk by now."""
+    entry = files.entries.get(failed.day)
     return entry is not None and entry.complete
