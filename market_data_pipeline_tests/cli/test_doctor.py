@@ -41,7 +41,7 @@ from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.cli.test_commands import SPOT, THREE_DAYS, Start
 from market_data_pipeline_tests.servers import broker_queue
-from market_data_pipeline_tests.support import MINUTE_MS, MarketData, Simulate, span
+from market_data_pipeline_tests.support import MINUTE_MS, NOON, MarketData, Simulate, chunk_files, span
 from market_data_pipeline_tests.terminals import in_terminal, shown_lines
 
 SECRET = "hunter2-and-more"
@@ -367,6 +367,38 @@ def test_a_day_of_a_dataset_that_was_removed_is_told_no_more(run: MarketData) ->
     fail(run, files, "2024-05-11")
     assert failed_days(run) == {"spot BTC/USDT 2024-05-11"}
     shutil.rmtree(str(files.folder))
+    assert wrong(examined(run, 0)) == {}
+
+
+def test_a_day_that_is_not_over_is_told_until_it_was_loaded_again(market_data: Start, simulate: Simulate) -> None:
+    run, today = market_data(simulate(now=NOON)), "2024-05-15"
+    assert run(*SPOT, "backfill", "--start", today).exit_code == 0
+    os.utime(chunk_files(run.root)[today], (time.time() - 3600,) * 2)
+    files = dataset_in(run)
+    files.note_requested(span("2024-05-15T12:00", "2024-05-15T12:05"), files.dataset.start)
+    fail(run, files, today)
+    assert failed_days(run) == {f"spot BTC/USDT {today}"}
+    later = market_data(simulate(now=NOON + timedelta(minutes=5)))
+    assert later(*SPOT, "backfill", "--start", today).exit_code == 0
+    assert failed_days(later) == set()
+
+
+def test_a_day_of_which_a_part_was_requested_is_told_until_that_is_there(run: MarketData) -> None:
+    files = dataset_in(run)
+    half = ("--start", "2024-05-11T00:00Z", "--end", "2024-05-11T12:00Z", "--no-align-window")
+    assert run(*SPOT, "backfill", *half).exit_code == 0
+    fail(run, files, "2024-05-11")
+    assert failed_days(run) == set()
+    files.note_requested(span("2024-05-11T12:00", "2024-05-12"), files.dataset.start)
+    assert failed_days(run) == {"spot BTC/USDT 2024-05-11"}
+
+
+def test_a_day_after_the_end_of_the_pair_is_told_no_more(run: MarketData) -> None:
+    """It never gets a chunk, and whoever loads it again is told that there are no klines."""
+    files = requested_in(run)
+    fail(run, files, "2024-05-11")
+    assert failed_days(run) == {"spot BTC/USDT 2024-05-11"}
+    files.note_without_klines(span("2024-05-11", "2024-05-12").start_ms)
     assert wrong(examined(run, 0)) == {}
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from market_data_pipeline.app.doctor.lines import Line
 from market_data_pipeline.app.health import live_lags
 from market_data_pipeline.core.errors import MarketDataError
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, intersect
 from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.dataset_store import DatasetStore
@@ -119,7 +121,7 @@ def _failed_days(log: Path) -> list[_FailedDay]:
 
 
 def _not_there(store: Store, failed: Sequence[_FailedDay]) -> list[_FailedDay]:
-    """Those of a dataset's failed days that are still not there; none if the dataset or the market does not exist."""
+    """Those of a dataset's failed days that still lack a minute; none if the dataset or the market does not exist."""
     try:
         dataset = store.find(parse_market(failed[0].market), failed[0].pair)
         if dataset is None:
@@ -131,6 +133,15 @@ def _not_there(store: Store, failed: Sequence[_FailedDay]) -> list[_FailedDay]:
 
 
 def _is_there(files: DatasetStore, failed: _FailedDay) -> bool:
-    """True if the day has a whole chunk by now."""
-    entry = files.entries.get(failed.day)
-    return entry is not None and entry.complete
+    """True if no minute of the day that was requested is absent for a reason that a load could change.
+
+    Of a day that is not over, a chunk that was written since has all that there was.
+    """
+    day = files.dataset.day(failed.day)
+    entry, whole = files.entries.get(failed.day), Absence(Kind.UNEXPLAINED, Span(day.start_ms, day.end_ms))
+    absent = [each for each in (entry.absences if entry else [whole]) if not each.kind.is_final]
+    kinds = {each.kind for each in absent if intersect([each.span], files.dataset.requested)}
+    if kinds != {Kind.OPEN}:
+        return not kinds
+    [version] = files.versions([day])
+    return version is not None and version.modified_ns >= datetime.fromisoformat(failed.at).timestamp() * 1e9
