@@ -218,8 +218,19 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename, replacing what is at `target`."""
-    _patiently(lambda: calls.rename(source, target), _READ_WITHIN_S)
+    """Rename, replacing what is at `target`.
+
+    Raises:
+        PermissionError: with the name of `target`, if the file there may be what is in the way, else of `source`.
+    """
+    try:
+        _patiently(lambda: calls.rename(source, target), _READ_WITHIN_S)
+    except PermissionError as error:
+        if source != temporary_of(target) and not os.path.lexists(target):
+            raise
+        # Python names the source, of which nobody knows where it is a temporary file.
+        number, of_windows = error.errno, getattr(error, "winerror", None)
+        raise PermissionError(number, error.strerror, os.fspath(target), of_windows) from None
 
 
 def remove(path: Path) -> None:

@@ -211,6 +211,25 @@ def test_who_may_only_read_a_lock_knows_whether_it_is_held(path: Path, tmp_path:
     path.parent.chmod(0o755)
 
 
+@pytest.mark.skipif("os.geteuid() != 0", reason="needs a file of another user")
+def test_a_file_that_may_not_be_replaced_is_named_and_not_the_temporary_one(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(b"-")
+    path.parent.chmod(0o1777)  # as /tmp: who may make files there may still replace none of others
+    as_another_user(
+        tmp_path,
+        """path, mine = Path("folder/file"), Path("folder/mine")
+mine.write_bytes(b"-")
+for replace in (lambda: FOLDER.write(path, b"other"), lambda: FOLDER.move(mine, path)):
+    try:
+        replace()
+    except PermissionError as error:
+        assert error.filename == os.fspath(path), error
+    else:
+        raise AssertionError""",
+    )
+    assert FOLDER.names(path.parent) == ["file", "mine"]
+
+
 def test_a_name_that_no_file_can_have_is_not_there(path: Path) -> None:
     path.write_bytes(b"-")
     path.with_name("circle").symlink_to(path.with_name("circle"))
