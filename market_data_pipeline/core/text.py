@@ -5,6 +5,7 @@ Belongs here: one function for each kind of value that several faces show. Does 
 """
 
 import errno
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +15,8 @@ from market_data_pipeline.core.errors import MarketDataError
 
 _HOUR, _DAY = 60, 1440
 _MOST_NAMES, _MOST_OF_A_NAME = 10, 50
+# Access denied, a sharing violation, a lock violation: any of them refuses what another program has open.
+_REFUSALS_OF_WINDOWS = {5, 32, 33}
 
 
 def size_text(size_bytes: int) -> str:
@@ -80,7 +83,11 @@ def refusal_of_disk(error: OSError) -> str:
         return f"{what}; check the network, the bucket and the credentials"
     if error.errno == errno.EIO:
         return f"{what}; the disk may be failing, the system's log says more"
-    if error.errno in (errno.EACCES, errno.EPERM):
+    of_windows = getattr(error, "winerror", None)  # opening a file there gives the number of POSIX alone
+    is_refused = error.errno in (errno.EACCES, errno.EPERM) and of_windows is None
+    if of_windows in _REFUSALS_OF_WINDOWS or (is_refused and os.name == "nt"):
+        return f"{what}; close the program that has it open, or check that you may write there"
+    if is_refused:
         return f"{what}; run this as the user who owns it, or make it yours (chown)"
     return f"{what}; check that the disk is not full and that you may write to the folder"
 

@@ -7,18 +7,36 @@ import pytest
 
 from market_data_pipeline.core.text import clock_text, refusal_of_disk
 
+CLOSE_IT = "close the program that has it open, or check that you may write there"
+OWN_IT = CLOSE_IT if os.name == "nt" else "run this as the user who owns it, or make it yours (chown)"
+
 
 @pytest.mark.parametrize(
     ("number", "cure"),
-    [
-        (errno.ENOSPC, "check that the disk is not full"),
-        (errno.EACCES, "run this as the user who owns it, or make it yours (chown)"),
-        (errno.EPERM, "run this as the user who owns it, or make it yours (chown)"),
-    ],
+    [(errno.ENOSPC, "check that the disk is not full"), (errno.EACCES, OWN_IT), (errno.EPERM, OWN_IT)],
 )
 def test_an_error_of_the_disk_has_its_cure(number: int, cure: str) -> None:
     said = refusal_of_disk(OSError(number, os.strerror(number), "/store/file"))
     assert said.startswith(f"{os.strerror(number)}: /store/file; {cure}")
+
+
+class RefusedByWindows(PermissionError):
+    """What Windows raises; other systems know no such numbers."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(errno.EACCES, "the reason", r"C:\store\file")
+        self.winerror = number
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [(5, CLOSE_IT), (32, CLOSE_IT), (33, CLOSE_IT), (23, "check that the disk is not full")],
+    ids=["access denied", "open elsewhere", "locked elsewhere", "bad sector"],
+)
+def test_what_windows_refuses_is_open_in_another_program_or_not_ours(number: int, cure: str) -> None:
+    said = refusal_of_disk(RefusedByWindows(number))
+    assert said.startswith(rf"the reason: C:\store\file; {cure}")
+    assert "chown" not in said
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.text import refusal_of_disk
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
 READER = """
 import sys, time
 with open(sys.argv[1], "rb") as file:
     print("open", flush=True)
-    time.sleep(0.5)
+    time.sleep(float(sys.argv[2]))
 """
 WRITER = """
 import pathlib, sys
@@ -37,9 +38,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def open_elsewhere(path: Path) -> Iterator[None]:
-    """Another process has the file open, for half a second."""
-    with subprocess.Popen([sys.executable, "-c", READER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+def open_elsewhere(path: Path, for_s: float = 0.5) -> Iterator[None]:
+    """Another process has the file open, for so long."""
+    words = [sys.executable, "-c", READER, str(path), str(for_s)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "open\n"
         yield
 
@@ -62,6 +64,17 @@ def test_what_someone_reads_is_removed_once_he_is_done(path: Path) -> None:
     with open_elsewhere(path):
         storage_of(path).remove(path)
         assert not path.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("os.name != 'nt'", reason="other systems replace what someone reads")
+def test_what_someone_goes_on_reading_is_named_with_what_helps(path: Path) -> None:
+    with open_elsewhere(path, for_s=10), pytest.raises(PermissionError) as refused:
+        storage_of(path).write(path, NEW)
+    assert refusal_of_disk(refused.value).partition(": ")[2] == (
+        f"{path}; close the program that has it open, or check that you may write there"
+    )
+    assert path.read_bytes() == OLD
 
 
 def test_what_is_replaced_all_the_time_can_be_read_at_any_moment(path: Path) -> None:

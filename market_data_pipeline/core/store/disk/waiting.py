@@ -8,6 +8,7 @@ A process that is stopped keeps its locks, and nobody may break them: it goes on
 
 import logging
 import math
+import os
 from collections.abc import Collection
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -78,7 +79,8 @@ def _whose(path: Path) -> str:
     if holder is None:
         return "a process holds it that cannot be seen here, as in another container; end that one, or let it go on"
     if holder.is_stopped:
-        return f"process {holder.pid} holds it and is stopped; continue it (kill -CONT {holder.pid}) or end it"
+        how = "Resume Process in the Resource Monitor" if os.name == "nt" else f"kill -CONT {holder.pid}"
+        return f"process {holder.pid} holds it and is stopped; continue it ({how}) or end it"
     return f"process {holder.pid} holds it; wait for it, or end it if it hangs"
 
 
