@@ -21,6 +21,7 @@ from market_data_pipeline.core.errors import MarketDataError, StoreUnavailable
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline.simulator.server import RunningExchange, serve
+from market_data_pipeline_tests.cli.test_commands import one_trade_more_each_minute
 from market_data_pipeline_tests.support import NOON, MarketData, data_files, dataset_folder, flip_a_byte
 
 SPOT = ("--market", "spot")
@@ -367,6 +368,40 @@ def test_a_file_of_another_user_is_no_damage(copied: tuple[MarketData, Path], fi
     cure = "run this as the user who owns it, or make it yours (chown)"
     assert done.stderr == f"error: Permission denied: {folder / file}; {cure}\n"
     assert not (folder / "quarantine").exists()
+
+
+@pytest.mark.parametrize("are_lists_first", [True, False], ids=["lists first", "chunks first"])
+@pytest.mark.parametrize("cure", ["repair", "delete the manifest"])
+def test_a_copy_that_was_taken_during_a_load_is_mended_as_docs_operations_says(
+    copied: tuple[MarketData, Path], cure: str, are_lists_first: bool
+) -> None:
+    """Its manifest is older or newer than its chunks: one of them was replaced, and one is new."""
+    run, folder = copied
+    before = folder.parents[2].with_name("before")
+    shutil.copytree(run.root, before)
+    one_trade_more_each_minute(run.root, "2024-05-11")
+    assert run(*SPOT, "backfill", "--start", "2024-05-12", "--end", "2024-05-13").exit_code == 0
+    older = dataset_folder(before, "spot", "BTCUSDT")
+    for name in ["dataset.json", "manifest.json"] if are_lists_first else ["chunks"]:
+        shutil.rmtree(folder / name) if name == "chunks" else (folder / name).unlink()
+        (older / name).rename(folder / name)
+    verified = run(*SPOT, "verify")
+    assert verified.exit_code == 1
+    assert f"{LAST} is not the file that was written" in verified.stdout
+    assert ("chunk_001594_2024-05-12.parquet is missing" in verified.stdout) is not are_lists_first
+    if cure == "repair":
+        assert run(*SPOT, "verify", "--repair").exit_code == 0
+    else:
+        (folder / "manifest.json").unlink()
+        left = run(*SPOT, "verify")
+        assert left.exit_code == (0 if are_lists_first else 1)
+        assert ("no chunk for 1,440 requested minutes" in left.stdout) is not are_lists_first
+        revisions = json.loads(run("status", "--json").stdout)[0].get("revisions")
+        # One whose new chunk is not in the copy did not take place there.
+        assert (revisions is not None) is are_lists_first
+        assert run(*SPOT, "backfill", *DAYS[:2], "--end", "2024-05-13").exit_code == 0
+    done = run(*SPOT, "verify")
+    assert (done.exit_code, "3 days, 4,320 klines" in done.stdout) == (0, True), done.stdout
 
 
 def reads_nothing_false(run: MarketData, built: Built) -> bool:
