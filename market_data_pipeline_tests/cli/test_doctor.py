@@ -41,6 +41,7 @@ from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.cli.test_commands import SPOT, THREE_DAYS, Start
 from market_data_pipeline_tests.servers import broker_queue
+from market_data_pipeline_tests.simulator.scenarios import scenario_exchange, step
 from market_data_pipeline_tests.support import MINUTE_MS, NOON, MarketData, Simulate, chunk_files, span
 from market_data_pipeline_tests.terminals import in_terminal, shown_lines
 
@@ -347,9 +348,14 @@ def fail(run: MarketData, files: DatasetStore, *days: str) -> None:
     logging.shutdown()
 
 
+def told_by(run: MarketData) -> list[dict[str, Any]]:
+    """The lines of an examination on an exchange whose clock may be any."""
+    return list(json.loads(run("doctor", "--json").stdout)["lines"])
+
+
 def failed_days(run: MarketData) -> set[str]:
-    """What is told of days that failed, on an exchange whose clock may be any."""
-    found = wrong(json.loads(run("doctor", "--json").stdout)["lines"])
+    """What is told of days that failed, as `told_by`."""
+    found = wrong(told_by(run))
     return {name.removeprefix("errors ") for name in found if name.startswith("errors ")}
 
 
@@ -357,7 +363,7 @@ def test_a_day_that_failed_is_told_until_it_is_there(run: MarketData) -> None:
     fail(run, requested_in(run), "2024-05-11")
     [(name, text)] = wrong(examined(run, 1)).items()
     assert name == "errors spot BTC/USDT 2024-05-11"
-    assert text.endswith("-> run market-data --market spot --pair BTC/USDT backfill --start 2024-05-11")
+    assert "-> run market-data --market spot --pair BTC/USDT backfill --start 2024-05-11; " in text
     assert run(*SPOT, "backfill", *THREE_DAYS).exit_code == 0
     assert wrong(examined(run, 0)) == {}
 
@@ -393,13 +399,21 @@ def test_a_day_of_which_a_part_was_requested_is_told_until_that_is_there(run: Ma
     assert failed_days(run) == {"spot BTC/USDT 2024-05-11"}
 
 
-def test_a_day_after_the_end_of_the_pair_is_told_no_more(run: MarketData) -> None:
-    """It never gets a chunk, and whoever loads it again is told that there are no klines."""
-    files = requested_in(run)
-    fail(run, files, "2024-05-11")
-    assert failed_days(run) == {"spot BTC/USDT 2024-05-11"}
-    files.note_without_klines(span("2024-05-11", "2024-05-12").start_ms)
-    assert wrong(examined(run, 0)) == {}
+def test_a_day_after_the_end_of_the_pair_is_told_until_that_end_is_known(market_data: Start) -> None:
+    """It never gets a chunk, and a load of it alone is refused."""
+    silent = {"first": "2024-04-01T00:00Z", "gaps": [["2024-05-02T00:00Z", "2024-05-03T00:00Z"]], "archive": False}
+    gone = {"first": "2024-04-01T00:00Z", "last": "2024-05-01T23:59Z", "unlisted": True, "hidden": True}
+    with scenario_exchange({"now": "2024-05-06T12:00Z", "spot": {"XYZUSDT": silent}}) as running:
+        run, pair = market_data(running), (*SPOT, "--pair", "XYZ/USDT")
+        assert run(*pair, "backfill", "--start", "2024-05-01", "--end", "2024-05-03").exit_code == 1
+        assert failed_days(run) == {"spot XYZ/USDT 2024-05-02"}
+        step(running, {"now": "2024-05-10T12:00Z", "spot": {"XYZUSDT": gone}})
+        [text] = [text for name, text in wrong(told_by(run)).items() if name.startswith("errors ")]
+        cure = "run market-data --market spot --pair XYZ/USDT backfill --start 2024-05-02"
+        assert text.endswith(f"-> {cure}; if it says that there are no klines, the same with verify --repair")
+        assert run(*pair, "backfill", "--start", "2024-05-02").exit_code == 2
+        assert run(*pair, "verify", "--repair").exit_code == 0
+        assert failed_days(run) == set()
 
 
 def test_many_failed_days_of_a_long_dataset_are_looked_at_in_time(run: MarketData) -> None:

@@ -29,6 +29,8 @@ from market_data_pipeline.settings import Settings
 
 SECTION = "errors"
 LATE = "run it again; a store that lets everything wait is told of under places"
+# A pair that has ended since is refused by a load of days after its end, and nothing is noted then.
+_IF_ENDED = "if it says that there are no klines, the same with verify --repair"
 _LOG = "loader.log"
 # The end of the log, of lines of 100 to 200 bytes.
 _LAST_BYTES = 500_000
@@ -95,9 +97,9 @@ def _of_days(store: Store, log: Path) -> Iterator[Line]:
     not_there = set(chain.from_iterable(found))
     told = [each for each in failed if each in not_there]
     for each in told[:_MOST_DAYS]:
-        what, window = f"{each.market} {each.pair} {each.day}", f"backfill --start {each.day}"
-        cure = f"run market-data --market {each.market} --pair {each.pair} {window}"
-        yield Line(SECTION, what, f"failed at {each.at}: {each.why}", cure)
+        what = f"{each.market} {each.pair} {each.day}"
+        cure = f"run market-data --market {each.market} --pair {each.pair} backfill --start {each.day}"
+        yield Line(SECTION, what, f"failed at {each.at}: {each.why}", f"{cure}; {_IF_ENDED}")
     if len(told) > _MOST_DAYS:
         yield Line(SECTION, "days", f"and {len(told) - _MOST_DAYS} more", f"see {log}")
     if others := len(failed) - sum(map(len, looked_at)):
