@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 
 import dagster as dg
 from dagster import DagsterInstance, RunsFilter
@@ -87,7 +88,7 @@ def live_sensor_of(
             edge_ms = session.market.await_minute(_NEVER_STOPPED, longest_s=_LONGEST_WAIT_S)
             if edge_ms is None:
                 return dg.SkipReason("The minute has just begun; the next tick waits for its end.")
-            known = {dataset.name for dataset in datasets}
+            known = {dataset.name: dataset.start for dataset in datasets}
             return session.tick(context.instance, edge_ms, known, holders)
 
     return live
@@ -144,14 +145,15 @@ class _Session:
         self._requests = RunRequests()
 
     def tick(
-        self, instance: DagsterInstance, edge_ms: int, known: set[str], holders: dict[str, str]
+        self, instance: DagsterInstance, edge_ms: int, known: dict[str, date], holders: dict[str, str]
     ) -> dg.SensorResult:
         """Store the minutes before `edge_ms` of all followed datasets, and request the runs that are due.
 
         Args:
             instance: the Dagster instance.
             edge_ms: the end of the newest minute, ms UTC.
-            known: names of the datasets that the code location has; only these get events and runs.
+            known: the first partition of each dataset that the code location has, by name; only these get events and
+                runs.
             holders: which other process follows a live dataset, by the dataset's name.
 
         Raises:
@@ -166,15 +168,15 @@ class _Session:
         took_s = time.monotonic() - began_s
         self.market.flush()
         untold: list[tuple[str, LiveEvent]] = []
-        for name in sorted(followed.keys() & known):
+        for name in sorted(followed.keys() & known.keys()):
             store = followed[name].store
             of_dataset = self._events.untold(name, lambda store=store: store, instance)  # type: ignore[misc]
             untold += [(name, event) for event in of_dataset]
         errors = {update.name: update.error for update in updates if update.error}
         if len(errors) == len(updates) and not untold:
             raise SourceUnavailable(next(iter(errors.values())))
-        unknown = sorted(followed.keys() - known)
-        due = [days for days in self.market.due_days() if days.store.dataset.name in known]
+        unknown = sorted(followed.keys() - known.keys())
+        due = [days for days in self.market.due_days(known) if days.store.dataset.name in known]
         numbers = {
             "minute": iso(edge_ms),
             "datasets": len(updates),

@@ -19,6 +19,7 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.catalog.snapshots import CatalogStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import asset_key
+from market_data_pipeline.instance import runs
 from market_data_pipeline.instance.names import CAN_BE_READ
 from market_data_pipeline.settings import Settings
 from market_data_pipeline_tests.defs.loading import BTC, KLINES, MANIFEST, Loading, beside_an_exchange
@@ -244,6 +245,54 @@ def test_the_sensor_marks_its_datasets_alone_and_follows_them(load: Loading, def
     assert '"datasets": 1,' in str(told.cursor)
     [request] = told.run_requests or []
     assert request.asset_selection == [asset_key(BTC, name) for name in (KLINES, MANIFEST)]
+
+
+@pytest.mark.slow
+def test_what_is_missing_from_before_the_first_partition_keeps_no_minute_back(load: Loading, defined: Defined) -> None:
+    """Dagster refuses a run of days that the definitions do not have."""
+    long_ago, first, today = (day_before(load, days) for days in (3, 1, 0))
+    load.run(BTC, long_ago, assets=[KLINES, MANIFEST])
+    definitions, tick = following(load, defined, start=first)
+    [request] = tick().run_requests or []
+    days = tuple(request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
+    assert days == (first, today)
+    in_process = dg.Definitions.merge(definitions, dg.Definitions(executor=dg.in_process_executor))
+    assert runs.run(load.instance, in_process, BTC, [KLINES, MANIFEST], days=days).success
+    told = []
+    for _ in range(2):  # the first one sees what the run has stored
+        load.exchange.clock.advance(60)
+        told.append(tick())
+    assert [each.run_requests for each in told] == [[], []]
+    assert '"behind": 0,' in str(told[-1].cursor)
+    assert list(load.store(BTC).entries) == [long_ago, first, today]
+
+
+@pytest.mark.slow
+def test_before_the_first_partition_no_run_is_requested(load: Loading, defined: Defined) -> None:
+    load.run(BTC, day_before(load, 3), assets=[KLINES, MANIFEST])
+    _, tick = following(load, defined, start=day_before(load, -2))
+    assert tick().run_requests == []
+
+
+def day_before(load: Loading, days: int) -> str:
+    """The day so long before today, of the exchange's clock."""
+    return (load.exchange.clock.now().date() - datetime.timedelta(days=days)).isoformat()
+
+
+def following(load: Loading, defined: Defined, *, start: str) -> tuple[dg.Definitions, Callable[[], dg.SensorResult]]:
+    """Definitions of the pair with a sensor, and a function that evaluates a tick of it."""
+    of_btc = {"data_dir": str(load.tools.store.root), "exchange_url": load.tools.base_url, "pairs": ["BTC/USDT"]}
+    # From 10:00 UTC on, yesterday would be compared with the archive.
+    definitions = defined(**of_btc, market="spot", start=start, live=True, source="rest")
+    sensor = sensor_of(definitions)
+
+    def tick() -> dg.SensorResult:
+        with dg.build_sensor_context(load.instance) as context:
+            told = sensor(context)
+        assert isinstance(told, dg.SensorResult)
+        return told
+
+    return definitions, tick
 
 
 # --- the docs

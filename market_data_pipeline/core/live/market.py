@@ -9,9 +9,10 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
+from datetime import date
 from functools import cache, partial
 
 from market_data_pipeline.core.counting.counts import LIVE_KLINES, LIVE_TICK, LIVE_UPDATES
@@ -204,16 +205,17 @@ class LiveMarket:
                     with failures.apart(live.name, self._store.root):
                         live.flush(open_days=False)
 
-    def due_days(self) -> list[DueDays]:
-        """The days that need a run, at most one range of them for each dataset."""
-        now_ms = self._sources.now_ms()
-        due = []
+    def due_days(self, first_days: Mapping[str, date] = {}) -> list[DueDays]:
+        """The days that need a run, at most one range of each dataset; of one that is named here, from this day on."""
+        now_ms, due = self._sources.now_ms(), []
         with logged() as failures:
             for live in self.followed:
+                first = first_days.get(live.name)
+                look = partial(due_days, live, now_ms, archived=self._archived, first_day=first)
                 with failures.apart(live.name, self._store.root):
-                    if due_days(live, now_ms, archived=self._archived):
+                    if look():
                         live.store.refresh()  # a run may have loaded them meanwhile
-                        due.append(due_days(live, now_ms, archived=self._archived))
+                        due.append(look())
         return [days for days in due if days]
 
     def usage(self) -> Usage:

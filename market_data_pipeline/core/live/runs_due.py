@@ -7,10 +7,11 @@ starting the runs (`defs.sensors`, `app.live_dagster`).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 from market_data_pipeline.core.klines.coverage import Kind
-from market_data_pipeline.core.klines.days import MINUTE_MS, Day, day_at, days_between
+from market_data_pipeline.core.klines.days import MINUTE_MS, Day, day_at, day_of, days_between
 from market_data_pipeline.core.live.dataset import LiveDataset
 from market_data_pipeline.core.live.freshness import MOST_MINUTES
 from market_data_pipeline.core.loading.window import SETTLING_MS
@@ -79,23 +80,28 @@ class Pauses:
         return len(self._until_s)
 
 
-def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True) -> DueDays | None:
+def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True, first_day: date | None = None) -> DueDays | None:
     """The days that need a run first, None if ticks are enough.
 
     Args:
         live: the dataset.
         now_ms: the exchange's clock, ms UTC.
         archived: False leaves out `TO_ARCHIVE`, for sources without the archive.
+        first_day: the first day that a run can load, None for any.
     """
-    store, start_ms = live.store, live.since_ms
-    today = day_at(store.dataset.zone, now_ms)
-    if start_ms is None:
+    store, since_ms, zone = live.store, live.since_ms, live.store.dataset.zone
+    today = day_at(zone, now_ms)
+    first_ms = day_of(zone, first_day).start_ms if first_day else 0
+    if first_ms > now_ms:
+        return None
+    if since_ms is None:
         return DueDays(store, Reason.MISSING, today, today)
-    if not live.has_ended and now_ms - start_ms > MOST_MINUTES * MINUTE_MS:
-        return DueDays(store, Reason.MISSING, day_at(store.dataset.zone, start_ms), today)
+    if not live.has_ended and now_ms - since_ms > MOST_MINUTES * MINUTE_MS:
+        return DueDays(store, Reason.MISSING, day_at(zone, max(since_ms, first_ms)), today)
     if live.damaged and not store.is_intact(live.damaged):
-        return DueDays(store, Reason.MISSING, live.damaged, live.damaged)
-    days = days_between(store.dataset.zone, now_ms - _CHECKED_BACK_MS, today.start_ms)
+        mended = day_at(zone, max(live.damaged.start_ms, first_ms))
+        return DueDays(store, Reason.MISSING, mended, mended)
+    days = days_between(zone, max(now_ms - _CHECKED_BACK_MS, first_ms), today.start_ms)
     checks: dict[Reason, Callable[[Day, Entry, int], bool]] = {Reason.TO_CONFIRM: _is_to_be_confirmed}
     if archived:
         checks[Reason.TO_ARCHIVE] = _is_to_be_archived

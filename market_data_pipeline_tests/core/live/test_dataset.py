@@ -209,6 +209,24 @@ def test_a_day_is_confirmed_once_it_is_over_and_archived_once_it_can_be(stored, 
     assert due_days(followed, at("2024-03-06T11:00Z")) is None
 
 
+def test_days_that_no_run_can_load_are_not_due(stored, source):
+    """They hide no later one, and where a damaged one is the last stored, the day after it takes its place."""
+    since, over_ms = date(2024, 3, 6), at("2024-03-06T23:05Z")
+    followed = LiveDataset(stored, source)
+    assert said(due_days(followed, over_ms, first_day=since)) == (Reason.MISSING, "2024-03-06", "2024-03-07", False)
+    assert due_days(followed, over_ms, first_day=date(2024, 3, 8)) is None
+    follow(stored, source, minutes(NOON, 11 * 60 + 4))
+    confirmed_ms = at("2024-03-05T23:05Z")
+    assert said(due_days(LiveDataset(stored, source), confirmed_ms)) == (Reason.TO_CONFIRM, TODAY, TODAY, False)
+    assert due_days(LiveDataset(stored, source), confirmed_ms, first_day=since) is None
+    stored.chunk_path(stored.dataset.day(TODAY)).write_bytes(b"")
+    clock(source, confirmed_ms)
+    followed = LiveDataset(stored, source)
+    assert tick(followed, at("2024-03-05T23:02Z")).is_behind
+    assert said(due_days(followed, confirmed_ms)) == (Reason.MISSING, TODAY, TODAY, False)
+    assert said(due_days(followed, confirmed_ms, first_day=since)) == (Reason.MISSING, str(since), str(since), False)
+
+
 def test_nothing_is_added_to_a_chunk_that_was_damaged(stored, source):
     followed = LiveDataset(stored, source)
     clock(source, NOON + MINUTE_MS)
