@@ -15,8 +15,6 @@ from market_data_pipeline.core.source_names import SourceName
 from market_data_pipeline.validators import read_by
 
 _UTC = parse_zone("UTC")
-
-
 MarketName = Annotated[Literal["spot", "futures"], Field(description="MARKET_TYPE if not given", examples=["futures"])]
 PairName = Annotated[
     str,
@@ -46,8 +44,6 @@ PairWords = Annotated[
 UniverseName = Annotated[
     str, Field(min_length=1, max_length=100, description="the pairs of [universe.NAME] in market-data.toml, too")
 ]
-
-
 LiveWord = Annotated[
     str,
     Field(max_length=80, examples=["BTC/USDT", "*/USDT", "!*DOWN/*"]),
@@ -55,9 +51,7 @@ LiveWord = Annotated[
 ]
 LiveWords = Annotated[
     list[LiveWord],
-    Field(
-        max_length=1000, description="one pair, SYMBOL if not given; or many: several pairs, globs, `!` to leave out"
-    ),
+    Field(max_length=1000, description="a pair, SYMBOL if not given; or several pairs, globs, `!` to leave out"),
 ]
 
 
@@ -158,9 +152,7 @@ class Started(BaseModel):
     run_id: str = Field(examples=["0b3a7f0e-5d0c-4c43-8d57-9e0a3f7f2f3b"])
     url: str = Field(description="the run in the Dagster UI")
     status_url: str = Field(description="URL of the run's progress", examples=["/runs/0b3a7f0e"])
-    events_url: str = Field(
-        description="URL of the run's progress as server-sent events", examples=["/runs/0b3a7f0e/events"]
-    )
+    events_url: str = Field(description="URL of its progress as server-sent events", examples=["/runs/0b3a7f0e/events"])
     dataset: DatasetName | None = Field(description="the dataset of the run; null for many or all datasets")
     pairs: int | None = Field(default=None, description="number of pairs of a run of many", examples=[412])
     days: int | None = Field(default=None, description="number of days in the run", examples=[31])
@@ -282,6 +274,14 @@ class Status(DatasetName):
     revisions: Revised | None = None
     folder: str
     warnings: list[str]
+
+
+class UnreadableDataset(BaseModel):
+    """A dataset, one of several, that cannot be read."""
+
+    market: str = Field(examples=["futures"])
+    pair: str = Field(description="its symbol where `dataset.json` cannot be read", examples=["BTCUSDT"])
+    problem: str = Field(description="why, in one line")
 
 
 class Sign(BaseModel):

@@ -34,14 +34,15 @@ from market_data_pipeline.api.models import (
     Started,
     Status,
     UniverseName,
+    UnreadableDataset,
     Verify,
     ZoneName,
 )
 from market_data_pipeline.api.problems import MEDIA_TYPE, Problem
 from market_data_pipeline.api.security import require_token
 from market_data_pipeline.app.as_json import status_json
-from market_data_pipeline.app.status import statuses_of
-from market_data_pipeline.app.targets import target_of
+from market_data_pipeline.app.status import statuses_of_each
+from market_data_pipeline.app.targets import Refused, target_of
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.validators import of_form
 
@@ -224,15 +225,20 @@ def cancel(context: InjectedContext, progress: RunProgress) -> CancelRequested:
     responses=_READS | _problems(s404="There is no such dataset"),
     tags=["store"],
 )
-def status(context: InjectedContext, market: Market = None, pair: Pair = None) -> list[Status]:
-    """The datasets in numbers, read from their manifests: that of a pair, else those of a market, else all."""
-    target = target_of(context.settings, market, pair)
+def status(context: InjectedContext, market: Market = None, pair: Pair = None) -> list[Status | UnreadableDataset]:
+    """The datasets in numbers, read from their manifests: that of a pair, else those of a market, else all.
+
+    Of several, those that cannot be read come last, each with its `problem` in place of numbers.
+    """
+    target, refused = target_of(context.settings, market, pair), list[Refused]()
     try:
-        return [Status.model_validate(status_json(status)) for status in statuses_of(context.settings, target)]
+        statuses = statuses_of_each(context.settings, [target], on_refused=refused.append)
     except UsageError as error:
         if target.pair_named:
             raise Problem(404, "There is no such dataset", str(error)) from error
         return []
+    unreadable = [UnreadableDataset(market=each.market.value, pair=each.pair, problem=each.problem) for each in refused]
+    return [*(Status.model_validate(status_json(status)) for status in statuses), *unreadable]
 
 
 @reading.get(

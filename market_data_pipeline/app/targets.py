@@ -147,9 +147,19 @@ def datasets_of(store: Store, target: Target) -> list[Dataset]:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A dataset, one of several, that cannot be read: why, in one line, and whether the same may succeed later."""
+    """A dataset, one of several, that cannot be read.
+
+    Attributes:
+        name: as messages have it.
+        market: its market.
+        pair: its pair; its symbol where `dataset.json` cannot be read, which has the pair.
+        problem: why, in one line.
+        may_pass: whether the same may succeed later.
+    """
 
     name: str
+    market: Market
+    pair: str
     problem: str
     may_pass: bool
 
@@ -180,20 +190,24 @@ def of_each(
     """
     paths = dataset_files_of(store, targets)
 
-    def tried(name: str, work: Callable[[], R]) -> R | Refused:
+    def tried(name: str, market: Market, pair: str, work: Callable[[], R]) -> R | Refused:
         try:
             return work()
         except (StoreError, OSError) as error:
             if len(paths) == 1 or store.is_away(error):
                 raise
-            return Refused(name, problem_text(error), isinstance(error, PASSING))
+            return Refused(name, market, pair, problem_text(error), isinstance(error, PASSING))
+
+    def of_dataset(dataset: Dataset, work: Callable[[], R]) -> R | Refused:
+        return tried(dataset.name, dataset.market, dataset.pair, work)
 
     def opened(path: StorePath) -> DatasetStore | Refused:
-        dataset = tried("/".join(layout.owner_of(path)), lambda: store.read(path))
-        return dataset if isinstance(dataset, Refused) else tried(dataset.name, lambda: store.open(dataset))
+        exchange_id, token = layout.owner_of(path)
+        dataset = tried(f"{exchange_id}/{token}", layout.market_of(path), token, lambda: store.read(path))
+        return dataset if isinstance(dataset, Refused) else of_dataset(dataset, lambda: store.open(dataset))
 
     def used(files: DatasetStore | Refused) -> T | Refused:
-        return files if isinstance(files, Refused) else tried(files.dataset.name, lambda: use(files))
+        return files if isinstance(files, Refused) else of_dataset(files.dataset, lambda: use(files))
 
     # Opened ahead, as `Store.open_each` does.
     each = in_order(opened, paths, threads=store.most_at_once)

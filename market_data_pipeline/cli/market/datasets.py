@@ -177,9 +177,10 @@ def repair_each(settings: "Settings", proofs: "Sequence[Proof]", *, as_json: boo
         except MarketDataError as error:
             if len(to_repair) == 1:
                 raise
-            name, problem = proof.verification.dataset.name, problem_text(error)
-            refused.append(Refused(name, problem, isinstance(error, PASSING)))
-            tell_failed(name, problem, as_json=as_json)
+            dataset, problem = proof.verification.dataset, problem_text(error)
+            may_pass = isinstance(error, PASSING)
+            refused.append(Refused(dataset.name, dataset.market, dataset.pair, problem, may_pass))
+            tell_failed(dataset.name, problem, as_json=as_json)
     return refused if to_repair else None
 
 

@@ -108,6 +108,12 @@ def owner_of(path: StorePath) -> tuple[str, str]:
     return token.parent.name, token.name
 
 
+def market_of(path: StorePath) -> Market:
+    """The market in the path of a `dataset.json`."""
+    exchange_id, _ = owner_of(path)
+    return _EXCHANGES[exchange_id]
+
+
 def journal_folder(folder: P) -> P:
     """Where the journal of the market is that the dataset in this folder belongs to."""
     return folder.parent.parent / JOURNAL
