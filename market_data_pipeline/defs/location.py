@@ -13,7 +13,7 @@ from market_data_pipeline.core.errors import StoreError, UsageError
 from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start, parse_market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
-from market_data_pipeline.core.store.layout import DATASET_FILE
+from market_data_pipeline.core.store.layout import DATASET_FILE, owner_of
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.defs.alerts.sensor import alert_sensor
@@ -131,14 +131,17 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     Runs that the command line starts load `definitions_of` alone, so they evaluate no check that sends a request.
     """
     store = tools.store
-    damaged = [path for path in store.dataset_files() if _read_undamaged(store, path) is None]
+    files = store.dataset_files()
+    damaged = [path for path in files if _read_undamaged(store, path) is None]
     usable, checks = _usable(datasets, damaged, store)
     sensors = [
         live_sensor_of(market, [dataset for dataset in usable if dataset.market is market], tools) for market in Market
     ]
     sensors.append(followed_sensor(usable, tools))
     if tools.alert_url:
-        sensors.append(alert_sensor(tools.alert_url))
+        stored = {owner_of(path) for path in files}
+        unstored = [dataset for dataset in usable if (dataset.market.exchange_id, dataset.token) not in stored]
+        sensors.append(alert_sensor(tools.alert_url, unstored=unstored))
     others = dg.Definitions(
         asset_checks=checks,
         jobs=[*_JOBS, proof_job, prune_job],

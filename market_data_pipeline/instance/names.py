@@ -117,6 +117,13 @@ def asset_path_of_folder(exchange_id: str, token: str, name: str) -> list[str]:
     return [exchange_id if known else dagster_name(exchange_id), dagster_name(token), name]
 
 
+def dataset_of_asset(key: str) -> tuple[str, str] | None:
+    """The first two parts of the key `exchange_id/PAIR_TOKEN/name` of a dataset's asset; None for other assets."""
+    exchange_id, token, name, *others = [*key.split("/"), "", ""]
+    is_ours = exchange_id in {market.exchange_id for market in Market} and name in {KLINES, MANIFEST, COMBINED}
+    return (exchange_id, token) if is_ours and not any(others) else None
+
+
 def op_name(dataset: Dataset, name: str) -> str:
     """The name of a dataset's asset in run config: `exchange_id__PAIR_TOKEN__name`."""
     return "__".join(asset_path(dataset, name))

@@ -456,13 +456,29 @@ def evaluated(run: MarketData, name: str, severity: str, *, passed: bool) -> Non
 
 
 def test_a_check_that_failed_last_is_told_and_one_that_passed_since_is_not(run: MarketData) -> None:
+    dataset_in(run)
     for passed, severity, code in ((False, "WARN", 0), (False, "ERROR", 1), (True, "ERROR", 0)):
         evaluated(run, "each_minute", severity, passed=passed)
         found = wrong(examined(run, code))
         assert found.keys() == ({"dagster check each_minute"} if code else set())
 
 
+def test_a_check_of_a_dataset_that_was_removed_is_told_no_more(run: MarketData) -> None:
+    """Nothing evaluates it any more. Others, which are of no dataset, stay."""
+    files = dataset_in(run)
+    evaluated(run, findings.COVERED, "ERROR", passed=False)
+    with open_instance(run.root / "dagster") as instance:
+        catalog = dg.AssetKey(["binance", "pairs"])
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(catalog, "no_pair_is_lost", False, {}))
+    assert wrong(examined(run, 1)).keys() == {f"dagster check {findings.COVERED}", "dagster check no_pair_is_lost"}
+    shutil.rmtree(str(files.folder))
+    told = examined(run, 1)
+    assert wrong(told).keys() == {"dagster check no_pair_is_lost"}
+    assert seen(told)["dagster last results"] == "1 check failed, 0 warnings"
+
+
 def test_only_what_a_repair_mends_is_to_be_repaired(run: MarketData) -> None:
+    dataset_in(run)
     names = (findings.COVERED, findings.MATCHES_MANIFEST, MATCHES_OTHER_SOURCE, CAN_BE_READ, "of_the_user")
     for name in names:
         evaluated(run, name, "ERROR", passed=False)

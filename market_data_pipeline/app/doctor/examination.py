@@ -100,7 +100,7 @@ def _looks(settings: Settings) -> list[_Look]:
     looks.append(_Look(limits.SECTION, limits.open_files, "run it again"))
     if root is not None:
         looks.append(_Look(locks.SECTION, partial(locks.locks, settings), locks.LATE, root_within_s))
-    looks.append(_Look(storage.SECTION, partial(storage.storage, settings), storage.LATE))
+    looks.append(_Look(storage.SECTION, partial(storage.storage, settings), storage.LATE, root_within_s))
     looks.append(_Look(storage.SECTION, partial(processes.processes, settings), storage.LATE, _NETWORK_WITHIN_S))
     if root is not None:
         looks.append(_Look(errors.SECTION, partial(errors.errors, settings), errors.LATE, root_within_s))

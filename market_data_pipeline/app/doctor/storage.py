@@ -18,11 +18,13 @@ from market_data_pipeline.app.health import dagster_sign
 from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.days import iso
 from market_data_pipeline.core.sources.budgets.engine import WHAT_TO_CHECK, engine_to, is_set_wrong
+from market_data_pipeline.core.store.layout import owner_of
 from market_data_pipeline.core.text import count_text, one_line, size_text
 from market_data_pipeline.instance.budgets import postgres_url
-from market_data_pipeline.instance.events.failed import failed_checks
+from market_data_pipeline.instance.composition import store_of
+from market_data_pipeline.instance.events.failed import FailedCheck, failed_checks
 from market_data_pipeline.instance.home import EVENT_INDEX, INSTANCE_FILE
-from market_data_pipeline.instance.names import CHECKS
+from market_data_pipeline.instance.names import CHECKS, KLINES, asset_path_of_folder, dataset_of_asset
 from market_data_pipeline.settings import Settings
 
 SECTION = "dagster"
@@ -50,7 +52,7 @@ def storage(settings: Settings) -> Iterator[Line]:
                 return
             yield Line(SECTION, "storage", _shown(connection, url, settings.home))
             if url is None or sa.inspect(connection).has_table(_TABLE):
-                yield from _checks(connection)
+                yield from _checks(_of_stored(failed_checks(connection), settings))
             else:
                 yield Line(
                     SECTION, "last results", "none: no tables there yet, the first process of Dagster makes them"
@@ -93,8 +95,17 @@ def _shown(connection: sa.Connection, url: str | None, home: Path) -> str:
     return f"Postgres {version} at {place.host}:{place.port}, database {place.dbname}"
 
 
-def _checks(connection: sa.Connection) -> Iterator[Line]:
-    failed = failed_checks(connection)
+def _of_stored(failed: list[FailedCheck], settings: Settings) -> list[FailedCheck]:
+    """Without the checks of datasets that were deleted: nothing evaluates them any more."""
+    try:
+        files = store_of(settings).dataset_files() if failed else []
+    except (MarketDataError, OSError):  # which is told of under places
+        return failed
+    there = {tuple(asset_path_of_folder(*owner_of(path), KLINES)[:2]) for path in files}
+    return [check for check in failed if (dataset := dataset_of_asset(check.asset)) is None or dataset in there]
+
+
+def _checks(failed: list[FailedCheck]) -> Iterator[Line]:
     for check in [each for each in failed if each.is_error][:_MOST_CHECKS]:
         cure = _REPAIR if check.name in CHECKS else _SEE
         yield Line(SECTION, f"check {check.name}", f"{check.asset} failed at {iso(check.at_ms)}", cure)

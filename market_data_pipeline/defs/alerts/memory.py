@@ -7,7 +7,7 @@ A cause is kept until it was told, so nothing is lost while the webhook does not
 the sensor, which Dagster stores with each tick, so it is small: a cause has a line of text and a few names.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -38,6 +38,8 @@ class Cause:
         is_error: False for a warning.
         run_id: the last run that failed or evaluated the check.
         check: the exchange_id and the name of the check, empty for a run.
+        was_defined: whether the code location has had the check of a dataset of this exchange.
+        is_gone: whether it is over because it has it no more.
     """
 
     text: str
@@ -51,6 +53,8 @@ class Cause:
     is_error: bool = True
     run_id: str = ""
     check: tuple[str, str] = ("", "")
+    was_defined: bool = False
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +89,29 @@ class Memory:
         """All of it as JSON."""
         return _ADAPTER.dump_json(self).decode()
 
-    def note(self, news: News, *, still_fails: Callable[[tuple[str, str]], bool]) -> None:
-        """Note failures, and which causes are over: checks of which one passed and, as asked, none fails any more."""
+    def note(
+        self,
+        news: News,
+        *,
+        defined: Container[tuple[str, str]],
+        still_fails: Callable[[tuple[str, str]], bool],
+    ) -> None:
+        """Note failures, and which causes are over.
+
+        Args:
+            news: what was recorded.
+            defined: the exchange_id and the name of each check that the code location has. One that it had and has no
+                more is over: what failed was deleted, and no evaluation will say that it passes. Checks that it never
+                had are those of other locations.
+            still_fails: whether one fails, asked of each that passed for some dataset; the others are over.
+        """
         for failure in news.failures:
             self._note(failure)
         for cause in self.causes.values():
-            if cause.is_open and cause.check in news.passed and not still_fails(cause.check):
+            is_defined = cause.check in defined
+            cause.was_defined |= is_defined
+            cause.is_gone = cause.was_defined and not is_defined
+            if cause.is_open and (cause.is_gone or (cause.check in news.passed and not still_fails(cause.check))):
                 cause.is_open = False
         self.runs_after, self.checks_after = news.runs_after, news.checks_after
         while len(self.causes) > _MOST_CAUSES:
@@ -197,6 +218,8 @@ _ADAPTER = TypeAdapter(Memory)
 
 
 def _sentence(kind: str, cause: Cause) -> str:
+    if kind == "recovered" and cause.is_gone:
+        return f"recovered: no dataset of {cause.check[0]} has {cause.check[1]} any more; before: {cause.text}"
     if kind == "recovered":
         return f"recovered: {cause.check[1]} passes for all datasets of {cause.check[0]}; before: {cause.text}"
     more = f" ({cause.times} times: {', '.join(cause.what)})" if cause.times > 1 else ""

@@ -7,24 +7,33 @@ https://docs.dagster.io/guides/automate/sensors
 import logging
 import socket
 import time
+from collections.abc import Collection, Iterable
 
 import dagster as dg
 from pydantic import SecretStr
 
+from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.text import count_text
 from market_data_pipeline.defs.alerts.memory import Memory
 from market_data_pipeline.defs.alerts.news import newest_event, news, still_fails
 from market_data_pipeline.defs.alerts.webhook import NotDelivered, Webhook
-from market_data_pipeline.instance.names import ALERTS
+from market_data_pipeline.instance.names import ALERTS, KLINES, asset_path
 
 _log = logging.getLogger(__name__)
 # Dagster ends a tick after 60 s, and what it sent would be forgotten. A try takes 10 s at most.
 _SENDS_FOR_S = 30.0
 
 
-def alert_sensor(url: SecretStr) -> dg.SensorDefinition:
-    """The sensor that sends alerts to this URL."""
+def alert_sensor(url: SecretStr, *, unstored: Iterable[Dataset] = ()) -> dg.SensorDefinition:
+    """The sensor that sends alerts to this URL.
+
+    Args:
+        url: the webhook.
+        unstored: datasets that are defined and not stored, so that nothing evaluates their checks: the default one,
+            before its first load or after it was deleted.
+    """
     webhook = Webhook(url)
+    left_out = {tuple(asset_path(dataset, KLINES)[:2]) for dataset in unstored}
 
     @dg.sensor(
         name=ALERTS,
@@ -43,7 +52,10 @@ def alert_sensor(url: SecretStr) -> dg.SensorDefinition:
             # The database is new and its ids begin anew, or the newest run was deleted: only times tell what is news.
             memory.runs_after, memory.checks_after, since_s = 0, 0, memory.looked_s
         found = news(context.instance, memory.runs_after, memory.checks_after, since_s=since_s)
-        memory.note(found, still_fails=lambda check: still_fails(context.instance, _keys(context, check)))
+        keys = _keys_of(context, left_out)
+        memory.note(
+            found, defined=keys.keys(), still_fails=lambda check: still_fails(context.instance, keys.get(check, []))
+        )
         # Where nothing was found, the next look begins here and not with the first event.
         memory.runs_after, memory.checks_after = memory.runs_after or newest, memory.checks_after or newest
         memory.looked_s = looked_s
@@ -54,15 +66,15 @@ def alert_sensor(url: SecretStr) -> dg.SensorDefinition:
     return alerts
 
 
-def _keys(context: dg.SensorEvaluationContext, check: tuple[str, str]) -> list[dg.AssetCheckKey]:
-    """The checks of this name that the code location has of datasets of this exchange."""
-    exchange_id, name = check
-    graph = context.repository_def.asset_graph if context.repository_def else None
-    return (
-        [key for key in graph.asset_check_keys if key.name == name and key.asset_key.path[0] == exchange_id]
-        if graph
-        else []
-    )
+def _keys_of(
+    context: dg.SensorEvaluationContext, left_out: Collection[tuple[str, ...]]
+) -> dict[tuple[str, str], list[dg.AssetCheckKey]]:
+    """The checks that the code location has, but for those of datasets that are left out, by exchange and name."""
+    keys: dict[tuple[str, str], list[dg.AssetCheckKey]] = {}
+    for key in context.repository_def.asset_graph.asset_check_keys if context.repository_def else ():
+        if tuple(key.asset_key.path[:2]) not in left_out:
+            keys.setdefault((key.asset_key.path[0], key.name), []).append(key)
+    return keys
 
 
 def _send(memory: Memory, webhook: Webhook) -> str:

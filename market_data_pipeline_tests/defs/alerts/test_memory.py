@@ -31,8 +31,14 @@ def sent(memory: Memory, now_s: float) -> list[str]:
     return kinds
 
 
-def note(memory: Memory, *found: Failure, passed: tuple[tuple[str, str], ...] = (), fails: bool = False) -> None:
-    memory.note(failures(*found, passed=passed), still_fails=lambda check: fails)
+def note(
+    memory: Memory,
+    *found: Failure,
+    passed: tuple[tuple[str, str], ...] = (),
+    fails: bool = False,
+    defined: tuple[tuple[str, str], ...] = (COVERED,),
+) -> None:
+    memory.note(failures(*found, passed=passed), defined=defined, still_fails=lambda check: fails)
 
 
 def test_a_check_that_goes_on_failing_is_told_once_a_day() -> None:
@@ -46,6 +52,23 @@ def test_a_check_that_goes_on_failing_is_told_once_a_day() -> None:
     assert sent(memory, NOW_S + 3 * DAY_S - HOUR_S) == ["recovered"]
     assert sent(memory, NOW_S + 4 * DAY_S) == []
     assert memory.causes == {}
+
+
+def test_a_check_that_is_gone_is_over_and_one_of_another_location_is_not() -> None:
+    memory = Memory(0, 0)
+    note(memory, of_check())
+    assert sent(memory, NOW_S) == ["failed"]
+    note(memory, defined=())
+    assert sent(memory, NOW_S + HOUR_S) == ["recovered"]
+    note(memory, of_check(NOW_S + HOUR_S), defined=())
+    assert [kind for hour in range(2, 72) for kind in sent(memory, NOW_S + hour * HOUR_S)] == []
+    assert memory.causes == {}
+    note(memory, of_check(), defined=())
+    assert [kind for hour in range(72) for kind in sent(memory, NOW_S + hour * HOUR_S)] == [
+        "failed",
+        "still_failing",
+        "still_failing",
+    ]
 
 
 def test_a_run_that_failed_once_is_told_once_and_one_that_fails_again_each_day() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,13 @@ from dagster_shared.error import SerializableErrorInfo
 from pydantic import SecretStr
 
 from market_data_pipeline.core.klines import findings
-from market_data_pipeline.core.klines.dataset import Dataset
+from market_data_pipeline.core.klines.dataset import Dataset, Market
+from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.defs.assets import asset_key
-from market_data_pipeline.defs.location import location_of
+from market_data_pipeline.defs.location import datasets_of, location_of
 from market_data_pipeline.defs.resources import tools_of
 from market_data_pipeline.instance.home import prepare_home
-from market_data_pipeline.instance.names import CHECKS, FRESH, KLINES
+from market_data_pipeline.instance.names import CAN_BE_READ, CHECKS, FRESH, KLINES
 from market_data_pipeline.instance.queue.states import why_failed
 from market_data_pipeline.instance.runs import open_instance
 from market_data_pipeline.settings import Settings
@@ -59,13 +61,19 @@ def tick(instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path) -> Ti
 
 
 def ticking(instance: dg.DagsterInstance, receiver: Receiver, root: Path) -> Tick:
-    settings = Settings(market_data_dir=root / "data", market_data_alert_url=SecretStr(receiver.url))
-    repository = location_of([BTC, ETH], tools_of(settings)).get_repository_def()
-    sensor = repository.get_sensor_def("alerts")
+    """Each tick is one of a code location that has just been loaded, with two datasets that it begins with."""
+    settings = Settings(
+        market_data_dir=root / "data", market_data_alert_url=SecretStr(receiver.url), market_type="futures"
+    )
+    store = tools_of(settings).store
+    for dataset in (BTC, ETH):
+        store.create(dataset.market, dataset.pair, zone=dataset.zone, start=dataset.start)
     cursor: str | None = None
 
     def evaluate() -> str:
         nonlocal cursor
+        repository = location_of(datasets_of(store, settings), tools_of(settings)).get_repository_def()
+        sensor = repository.get_sensor_def("alerts")
         with dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor) as context:
             result: Any = sensor.evaluate_tick(context)
         cursor = result.cursor
@@ -241,6 +249,49 @@ def test_a_check_that_fails_for_many_is_one_message_and_so_is_its_recovery(
     assert receiver.kinds == ["failed", "recovered"]
     assert "recovered: " in receiver.texts[1]
     assert tick() == "0 messages sent."
+
+
+def test_a_check_of_datasets_that_were_deleted_is_over(
+    tick: Tick, instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path
+) -> None:
+    """Nothing evaluates it any more; the code location is loaded again without it."""
+    check(instance, COVERED, False, text="2024-05-01: 3 minutes are unexplained")
+    assert tick() == "1 message sent."
+    shutil.rmtree(tmp_path / "data" / "binance" / "ETHUSDT")
+    assert tick() == "0 messages sent."
+    shutil.rmtree(tmp_path / "data" / "binance" / "BTCUSDT")
+    assert tick() == "1 message sent."
+    assert receiver.kinds == ["failed", "recovered"]
+    assert receiver.texts[-1] == (
+        f"market-data: recovered: no dataset of binance has {COVERED} any more; before: {COVERED} of "
+        "binance/BTCUSDT failed: 2024-05-01: 3 minutes are unexplained"
+    )
+    assert tick() == "0 messages sent."
+
+
+def test_the_check_of_a_damaged_dataset_is_over_when_it_is_deleted(
+    tick: Tick, instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "data" / "binance" / "BTCUSDT" / "1m" / "dataset.json"
+    damaged.write_text("{", encoding="utf-8")
+    check(instance, CAN_BE_READ, False, text="it is damaged")
+    assert tick() == "1 message sent."
+    shutil.rmtree(damaged.parent.parent)
+    assert tick() == "1 message sent."
+    assert receiver.kinds == ["failed", "recovered"]
+
+
+def test_a_check_of_the_default_dataset_is_over_when_that_is_deleted(
+    tick: Tick, instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path
+) -> None:
+    """Its assets stay in the code location, as before its first load."""
+    store = Store(tmp_path / "data")
+    default = store.create(Market.FUTURES, "BTC/USDT", zone=BTC.zone, start=BTC.start).dataset
+    check(instance, COVERED, False, dataset=default, text="2024-05-01: 3 minutes are unexplained")
+    assert tick() == "1 message sent."
+    shutil.rmtree(tmp_path / "data" / "binanceusdm")
+    assert tick() == "1 message sent."
+    assert receiver.kinds == ["failed", "recovered"]
 
 
 def test_warnings_are_not_sent_except_that_live_mode_is_late(
