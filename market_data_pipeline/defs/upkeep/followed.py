@@ -38,6 +38,8 @@ _LATE_MINUTES = 10
 _MOST_READ = 100
 # Of the late ones. Each is asked for at the exchange, and five that get no answer take most of a tick.
 _MOST_ASKED = 5
+# Between the names in the cursor: the last one that was looked at, and the last failed one that was asked for.
+_AND = "; "
 _Live = tuple[DatasetStore, int | None]
 """A live dataset, and how many closed minutes it lacks."""
 
@@ -54,19 +56,25 @@ def followed_sensor(datasets: Sequence[Dataset], tools: Tools) -> dg.SensorDefin
     )
     def live_is_followed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         log_to(tools.logs)
-        chosen = _next_live(datasets, tools, after=context.cursor or "")
+        after, _, again_after = (context.cursor or "").partition(_AND)
+        chosen = _next_live(datasets, tools, after=after)
         live = _looked_at(chosen, tools)
         failed = _failed(context.instance, [files.dataset for files, _ in live])
-        late = [files for files, minutes in live if _is_late(minutes) and files.dataset.name not in failed]
-        asked = late[:_MOST_ASKED]
-        newly_late = list(_newly_late(asked, tools))
+        late = [files for files, minutes in live if _is_late(minutes)]
+        told = _in_turn([files for files in late if files.dataset.name in failed], again_after)
+        untold = [files for files in late if files.dataset.name not in failed]
+        # Those that are told have one turn at least, however many others there are.
+        asked = untold[: _MOST_ASKED - bool(told)]
+        again = told[: _MOST_ASKED - len(asked)]
+        changed = list(_changed([*asked, *again], failed, tools))
         # The next tick goes on after the last one that this tick has dealt with, so each has its turn: a pair that is
         # not traded any more is late by the clock in every tick, and nobody unmarks it.
-        last = asked[-1].dataset if len(late) > len(asked) else chosen[-1] if chosen else None
+        last = asked[-1].dataset if len(untold) > len(asked) else chosen[-1] if chosen else None
+        newly_late = sum(not event.passed for event in changed)
         return dg.SensorResult(
-            asset_events=[*_current_again(live, failed), *newly_late],
-            skip_reason=f"{count_text(len(live), 'live dataset')} looked at, {len(newly_late)} of them newly late.",
-            cursor=last.name if last else context.cursor,
+            asset_events=[*_current_again(live, failed), *changed],
+            skip_reason=f"{count_text(len(live), 'live dataset')} looked at, {newly_late} of them newly late.",
+            cursor=_AND.join([last.name if last else after, again[-1].dataset.name if again else again_after]),
         )
 
     return live_is_followed
@@ -85,6 +93,11 @@ def _next_live(datasets: Sequence[Dataset], tools: Tools, *, after: str) -> list
     live = sorted(filter(None, in_order(marked, datasets, threads=store.most_at_once)), key=lambda one: one.name)
     at = bisect_right(live, after, key=lambda one: one.name)
     return [*live[at:], *live[:at]][:_MOST_READ]
+
+
+def _in_turn(late: Sequence[DatasetStore], after: str) -> list[DatasetStore]:
+    """The next of these."""
+    return sorted(late, key=lambda files: (files.dataset.name <= after, files.dataset.name))
 
 
 def _looked_at(datasets: Sequence[Dataset], tools: Tools) -> list[_Live]:
@@ -118,19 +131,24 @@ def _current_again(live: Iterable[_Live], failed: Container[str]) -> Iterator[dg
             yield freshness_evaluation(files.dataset, True, f"{minutes} min behind this machine's clock")
 
 
-def _newly_late(asked: Sequence[DatasetStore], tools: Tools) -> Iterator[dg.AssetCheckEvaluation]:
-    """One for each of these for which the exchange has newer klines, or does not answer."""
+def _changed(asked: Sequence[DatasetStore], failed: Container[str], tools: Tools) -> Iterator[dg.AssetCheckEvaluation]:
+    """An evaluation of each of these that had another one.
+
+    One that has not failed fails if the exchange has newer klines, or does not answer. One that has failed passes if
+    the exchange has none: the pair may not be traded any more, and did not answer when it was asked for first.
+    """
     with ExitStack() as stack:
         markets = {files.dataset.market for files in asked}
         sources = {market: stack.enter_context(closing(tools.live_sources(market))) for market in markets}
         for files in asked:
+            dataset = files.dataset
             try:
-                fresh = freshness(files, sources[files.dataset.market].of(files.dataset.pair))
+                fresh = freshness(files, sources[dataset.market].of(dataset.pair))
+                is_fresh, detail = fresh.ok, fresh.detail
             except SourceError as error:
-                yield freshness_evaluation(files.dataset, False, str(error))
-                continue
-            if not fresh.ok:
-                yield freshness_evaluation(files.dataset, False, fresh.detail)
+                is_fresh, detail = False, str(error)
+            if is_fresh is (dataset.name in failed):
+                yield freshness_evaluation(dataset, is_fresh, detail)
 
 
 def _minutes_behind(files: DatasetStore, now_s: float) -> int | None:

@@ -112,6 +112,42 @@ def test_one_that_nobody_follows_is_found_behind_pairs_that_have_ended(settings,
     assert told == [[], ["ZUSDT"], [], []]
 
 
+def test_pairs_that_have_ended_pass_once_the_exchange_answers(settings, instance, running):
+    """They failed while it did not, and never become current again. One that is late all the same does not pass."""
+    tick = ticking(settings, instance, running, *ended_ones(settings, instance, running, "ABCDEF", failed="ABCDEF"))
+    late = ticking(settings, instance, running, load_today(settings))
+    advance(running, 26)
+    assert told_by(late(), passed=False) == ["BTCUSDT"]
+    assert [told_by(tick(), passed=True) for _ in range(3)] == [[f"{name}USDT" for name in "ABCDE"], ["FUSDT"], []]
+    assert told_by(late(), passed=True) == []
+
+
+def test_ended_pairs_that_failed_have_their_turn_beside_others(settings, instance, running):
+    """These are late by the clock in each tick, too, and pass each time."""
+    tick = ticking(settings, instance, running, *ended_ones(settings, instance, running, "ABCDEFG", failed="FG"))
+    advance(running, 26)
+    assert [told_by(tick(), passed=True) for _ in range(3)] == [["FUSDT"], ["GUSDT"], []]
+
+
+def ended_ones(
+    settings: Settings, instance: dg.DagsterInstance, running: RunningExchange, names: str, *, failed: str
+) -> list[Dataset]:
+    """Live datasets of pairs that are not traded any more; the check of those in `failed` has failed."""
+    traded = {"first": "2024-04-01T00:00Z"}
+    ended = traded | {"last": "2024-05-15T11:59Z", "status": "SETTLING"}
+    step(running, {"futures": {f"{name}USDT": traded for name in names}})
+    datasets = [load_today(settings, f"{name}/USDT") for name in names]
+    step(running, {"futures": {f"{name}USDT": ended for name in names}})
+    for name, dataset in zip(names, datasets, strict=True):
+        if name in failed:
+            instance.report_runless_asset_event(freshness_evaluation(dataset, False, "no answer"))
+    return datasets
+
+
+def told_by(result: Any, *, passed: bool) -> list[str]:
+    return [event.asset_key.path[1] for event in result.asset_events if event.passed is passed]
+
+
 def test_late_ones_of_both_markets_take_turns(settings, instance):
     """Nothing is stored of them, and nobody records that they failed, so they are late in each tick."""
     live = live_ones(settings, 7, Market.SPOT) + live_ones(settings, 7, Market.FUTURES)
@@ -144,7 +180,7 @@ def test_many_live_ones_take_turns(settings, instance):
     for _ in range(3):
         with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
             cursor = sensor(context).cursor
-        cursors.append(cursor)
+        cursors.append(str(cursor).partition("; ")[0])
     assert cursors == ["futures P100/USDT", "futures P050/USDT", "futures P150/USDT"]
 
 
