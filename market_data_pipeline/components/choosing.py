@@ -16,7 +16,7 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market, default_st
 from market_data_pipeline.core.klines.days import Zone, day_at, parse_instant, parse_zone
 from market_data_pipeline.core.klines.pair import has_slash, pair_by_rule, token_of
 from market_data_pipeline.core.klines.patterns import Among, Patterns, parse_patterns
-from market_data_pipeline.core.store.layout import DATASET_FILE
+from market_data_pipeline.core.store.layout import DATASET_FILE, owner_of
 from market_data_pipeline.core.store.storage.protocol import StorePath
 from market_data_pipeline.core.store.universes import find_universe
 from market_data_pipeline.defs.resources import Tools, tools_of
@@ -64,7 +64,8 @@ def choose(
     first = day_at(of_zone, parse_instant(start, of_zone)).date if start else None
     chosen = Chosen(of_market, tools)
     patterns = parse_patterns(words, has_contracts=of_market.has_contracts)
-    for pair in _pairs(patterns, of_market, tools, of_zone, first):
+    candidates = _candidates(of_market, tools, of_zone, first) if patterns.needs_candidates else []
+    for pair in _pairs(patterns, candidates, of_market):
         is_named = pair in patterns.names
         try:
             _add(chosen, pair, of_zone, first, is_named=is_named)
@@ -72,12 +73,21 @@ def choose(
             if is_named:
                 raise
             _log.warning("%s is left out: %s", pair, error)
+    chosen.damaged += _maybe_meant(patterns, candidates, tools.store.dataset_files(of_market))
     return chosen
 
 
-def _pairs(patterns: Patterns, market: Market, tools: Tools, zone: Zone, first: date | None) -> list[str]:
+def _maybe_meant(patterns: Patterns, candidates: Sequence[str], files: Sequence[StorePath]) -> list[StorePath]:
+    """The `dataset.json` of those that globs may mean by their symbol, where no file tells base and quote.
+
+    A file of which the pair is no candidate cannot be read.
+    """
+    known = {token_of(pair) for pair in (*patterns.names, *candidates)}
+    return [path for path in files if (token := owner_of(path)[-1]) not in known and patterns.may_choose(token)]
+
+
+def _pairs(patterns: Patterns, candidates: Sequence[str], market: Market) -> list[str]:
     """The pairs that are named, and those that globs match; a glob that matches none is logged and left out."""
-    candidates = _candidates(market, tools, zone, first) if patterns.needs_candidates else []
     globs = [glob for glob in patterns.globs if _matches(glob, candidates, market)]
     if not globs and not patterns.names:
         return []

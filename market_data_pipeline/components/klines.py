@@ -16,16 +16,17 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from market_data_pipeline.components.choosing import choose
 from market_data_pipeline.components.scaffolding import KlineDatasetsScaffolder
 from market_data_pipeline.core.errors import MarketDataError
-from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.source_names import SourceName
+from market_data_pipeline.core.store.layout import owner_of
 from market_data_pipeline.core.urls import is_url
 from market_data_pipeline.defs.location import definitions_beside
 from market_data_pipeline.settings import Settings
 from market_data_pipeline.settings import load as load_settings
 from market_data_pipeline.validators import require_owners
 
-# By project, which component defines the sources of a market: two that do would clash.
-_definers: WeakKeyDictionary[object, dict[Market, object]] = WeakKeyDictionary()
+# By project, which component defines the sources of a market, or the check of a dataset that cannot be read, which the
+# globs of several may mean: two that do would clash.
+_definers: WeakKeyDictionary[object, dict[object, object]] = WeakKeyDictionary()
 
 
 @dg.scaffold_with(KlineDatasetsScaffolder)
@@ -168,7 +169,7 @@ class KlineDatasetsComponent(dg.Component, dg.Model, dg.Resolvable):
             raise dg.DagsterInvalidDefinitionError(f"{_place(context, context.project_root)}: {error}") from None
         return definitions_beside(
             chosen.datasets,
-            chosen.damaged,
+            [path for path in chosen.damaged if _is_first_of(owner_of(path), context)],
             chosen.tools,
             sources_of_market=chosen.market if _is_first_of(chosen.market, context) else None,
             live_sensor=(chosen.market, f"{chosen.market.exchange_id}_live_{_name_of(context)}") if self.live else None,
@@ -189,10 +190,10 @@ class KlineDatasetsComponent(dg.Component, dg.Model, dg.Resolvable):
         return str(project / self.data_dir)
 
 
-def _is_first_of(market: Market, context: dg.ComponentLoadContext) -> bool:
-    """False if another component of the project, built before this one, defines the sources of the market."""
+def _is_first_of(what: object, context: dg.ComponentLoadContext) -> bool:
+    """False if another component of the project, built before this one, defines what there is for this once."""
     first = _definers.setdefault(context.component_tree.state_tracker, {})
-    return first.setdefault(market, context.component_loc) == context.component_loc
+    return first.setdefault(what, context.component_loc) == context.component_loc
 
 
 def _place(context: dg.ComponentLoadContext, folder: Path) -> str:

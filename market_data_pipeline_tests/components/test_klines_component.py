@@ -158,8 +158,39 @@ def test_a_dataset_that_cannot_be_read_has_one_check_and_harms_no_other(store: S
     (store.root / "binance" / "BTCUSDT" / "1m" / "dataset.json").write_text("{")
     definitions = defined(market="spot", pairs=["BTC/USDT", "ETH/USDT"])
     assert list(pairs_of(definitions)) == ["spot/ETH/USDT"]
-    checks = {check.name: check.asset_key.path[1] for check in definitions.resolve_asset_graph().asset_check_keys}
-    assert checks[CAN_BE_READ] == "BTCUSDT"
+    assert unreadable_of(definitions) == ["BTCUSDT"]
+
+
+def unreadable_of(definitions: dg.Definitions) -> list[str]:
+    """The symbols of the datasets that have the check of one that cannot be read."""
+    checks = definitions.resolve_asset_graph().asset_check_keys
+    return sorted(check.asset_key.path[1] for check in checks if check.name == CAN_BE_READ)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "read", "unreadable"),
+    [
+        (["*/USDT"], ["spot/ETH/USDT"], ["BTCUSDT"]),
+        (["B*"], [], ["BTCUSDT"]),
+        (["BTC/USDT", "*/USDT"], ["spot/ETH/USDT"], ["BTCUSDT"]),
+        (["*/USDT", "!BTC/USDT"], ["spot/ETH/USDT"], []),
+        (["*/BTC", "ETH/USDT"], ["spot/ETH/USDT"], []),
+    ],
+)
+def test_one_that_cannot_be_read_has_its_check_where_a_glob_may_mean_it(
+    store: Store, defined: Defined, pairs: list[str], read: list[str], unreadable: list[str]
+) -> None:
+    """Its symbol alone is known then, also where there is no catalog."""
+    (store.root / "binance" / "BTCUSDT" / "1m" / "dataset.json").write_text("{")
+    definitions = defined(market="spot", pairs=pairs)
+    assert (list(pairs_of(definitions)), unreadable_of(definitions)) == (read, unreadable)
+
+
+def test_the_catalog_tells_what_one_is_that_cannot_be_read(store: Store, defined: Defined) -> None:
+    keep_catalog(store, "BTCU/SDT", "ETH/USDT")
+    (store.root / "binance" / "BTCUSDT" / "1m" / "dataset.json").write_text("{")
+    assert unreadable_of(defined(market="spot", pairs=["*/USDT"])) == []
+    assert unreadable_of(defined(market="spot", pairs=["*/SDT"])) == ["BTCUSDT"]
 
 
 def test_loading_the_definitions_writes_nothing(store: Store, defined: Defined) -> None:

@@ -16,7 +16,7 @@ from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.simulator.exchange import SimulatedExchange
 from market_data_pipeline_tests.dg import dg, needs_dg
-from market_data_pipeline_tests.support import CHECKOUT, simulated
+from market_data_pipeline_tests.support import CHECKOUT, dataset_folder, simulated
 
 COMPONENT = "market_data_pipeline.components.KlineDatasetsComponent"
 is_installed = any(
@@ -142,6 +142,20 @@ def test_a_scaffolded_component_lives_beside_the_users_own_definitions(project: 
     assert [schedule["name"] for schedule in listed["schedules"]] == ["nightly_checks"]
     assert {sensor["name"] for sensor in listed["sensors"]} == {"binance_live_more", "binanceusdm_live_more_1"}
     assert [resource["name"] for resource in listed["resources"]] == ["tools"]
+
+
+def test_a_dataset_that_cannot_be_read_has_one_check_though_globs_of_two_components_may_mean_it(
+    project: Project,
+) -> None:
+    damaged = dataset_folder(project.data, "spot", "ETHFIUSDT") / "dataset.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{", encoding="utf-8")
+    for name, glob in (("klines", "ETH/*"), ("more", "ETHFI/*")):
+        project.write(name, f'type: {COMPONENT}\nattributes:\n  market: spot\n  pairs: ["{glob}"]\n')
+    checks = project.listed()["asset_checks"]
+    assert [check["key"] for check in checks if "dataset_can_be_read" in check["key"]] == [
+        "binance/ETHFIUSDT/klines_1m:dataset_can_be_read"
+    ]
 
 
 def test_a_day_is_loaded_with_the_executor_of_the_location(project: Project) -> None:
