@@ -73,6 +73,20 @@ def test_pages_say_so_within_ten_seconds(root: ReadablePath, way: Link) -> None:
         assert api.get(page).status_code == 200, page
 
 
+def test_metrics_of_all_but_the_store_are_there_within_twelve_seconds(root: ReadablePath, way: Link) -> None:
+    way.cut()
+    with client(str(root)) as api:
+        began_s = time.monotonic()
+        answer = api.get("/metrics")
+        assert time.monotonic() - began_s < LONGEST_S
+        assert answer.status_code == 200
+        assert "market_data_store_up 0.0" in answer.text
+        assert "market_data_dagster_up 0.0" in answer.text
+        way.mend()
+        time.sleep(2)
+        wait_until(lambda: "market_data_store_up 1.0" in api.get("/metrics").text)
+
+
 def test_what_is_read_while_it_goes_away_is_read_when_it_is_back(way: Link) -> None:
     """More datasets than a page waits for; the way is cut while the third of them is read."""
     root = hurried(in_bucket())

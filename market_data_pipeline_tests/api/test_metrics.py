@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -110,6 +111,23 @@ def test_a_damaged_dataset_is_counted_and_hides_no_other(tmp_path: Path) -> None
     found = scraped(tmp_path)
     assert found[("market_data_unreadable_datasets",)] == 1
     assert found["market_data_stored_days", "futures"] == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right that users do not have")
+def test_while_the_data_root_is_away_the_other_numbers_are_there(tmp_path: Path) -> None:
+    root, app = tmp_path / "data", fake_dagster()[0]
+    store_days(root, "BTC/USDT", 3)
+    assert scraped(root)[("market_data_store_up",)] == 1
+    (root / "binance").rename(tmp_path / "elsewhere")
+    (root / "binance").symlink_to(root / "binance")
+    with served(app) as dagster_url, client(root, dagster_url=dagster_url) as api:
+        assert api.get("/browse").status_code == 503
+        answer = api.get("/metrics")
+    assert answer.status_code == 200
+    found = samples(answer.text)
+    assert (found[("market_data_store_up",)], found[("market_data_dagster_up",)]) == (0, 1)
+    assert found["market_data_weight_limit", "spot"] > 0
+    assert {"market_data_datasets", "market_data_unreadable_datasets"}.isdisjoint(name for name, *_ in found)
 
 
 def test_it_is_kept_so_that_asking_often_costs_nothing(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ datasets those are named that are furthest behind, `MOST_NAMED` at most. As long
 are the late ones, and the first others by name, so that they do not change from one minute to the next.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from market_data_pipeline.api.datasets.kept import Summary
 from market_data_pipeline.api.datasets.summaries import Known, Unreadable
 from market_data_pipeline.api.datasets.verdict import lag_minutes
+from market_data_pipeline.core.errors import MarketDataError
 from market_data_pipeline.core.klines.coverage import Kind
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.live.freshness import ALLOWED_MINUTES
@@ -23,8 +24,22 @@ MOST_NAMED = 20
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 
-def dataset_metrics(known: Iterable[Known | Unreadable], now_ms: int) -> Iterator[Metric]:
-    """The metrics of the datasets. A market of which some were never read yet has no sums: they would be too small."""
+def dataset_metrics(ask: Callable[[], list[Known | Unreadable]], now_ms: int) -> Iterator[Metric]:
+    """Whether the data root can be read, and the metrics of its datasets, of which there are none if it cannot.
+
+    A market of which some were never read yet has no sums: they would be too small.
+    """
+    up = GaugeMetricFamily(
+        "market_data_store_up", "1 if the data root can be read, else 0, and then there are no metrics of datasets."
+    )
+    try:
+        known = ask()
+    except (MarketDataError, OSError):  # the other metrics are there all the same
+        up.add_metric((), 0)
+        yield up
+        return
+    up.add_metric((), 1)
+    yield up
     datasets = [each for each in known if isinstance(each, Known)]
     unreadable = sum(isinstance(each, Unreadable) for each in known)
     by_market = {market: [each for each in datasets if each.dataset.market is market] for market in Market}

@@ -66,7 +66,7 @@ def metrics_of_all(settings: Settings, summaries: Summaries, dagster: Dagster) -
 
     def collect() -> Iterator[Metric]:
         yield from version()
-        yield from dataset_metrics(summaries.known(), round(time.time() * 1000))
+        yield from dataset_metrics(summaries.known, round(time.time() * 1000))
         yield from runs(dagster)
         yield from weights(settings)
         yield from counted(counts_in(settings.logs))
