@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 from pydantic import SecretStr
 
 from market_data_pipeline.api.app import create_app
@@ -29,7 +29,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 _QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 _PATIENCE_MS = 120_000
 # The browser says of each refusal what the page itself shows.
-_EXPECTED = re.compile(r"status of (401|422)|NO/SUCH")
+_EXPECTED = re.compile(r"status of (401|422)|NO/SUCH|/runs/")
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +194,32 @@ def test_a_backfill_is_canceled(page: Page, loaded: Api) -> None:
     page.get_by_role("button", name="Cancel").click()
     told(page, "backfill canceled")
     expect(page.locator(".run .note")).to_have_count(0)
+
+
+def test_a_run_is_watched_again_when_dagster_is_back(page: Page, loaded: Api) -> None:
+    """After a restart of `market-data up` the API is there first. A browser does not open a refused stream again."""
+    refused = list[str]()
+
+    def answer(route: Route) -> None:
+        if len(refused) == 2:
+            route.fallback()
+            return
+        refused.append(route.request.url)
+        route.fulfill(status=503, content_type="application/problem+json", body='{"title": "Dagster is not available"}')
+
+    page.route("**/runs/*/events", answer)
+    page.goto(DATASET)
+    page.get_by_role("button", name="Verify").click()
+    told(page, "verify success")
+    assert len(refused) == 2
+
+
+def test_only_a_run_that_the_api_does_not_know_is_gone(page: Page, loaded: Api) -> None:
+    page.route("**/runs/*/events", lambda route: route.fulfill(status=503))
+    page.route(re.compile(r"/runs/[\w-]+$"), lambda route: route.fulfill(status=404))
+    page.goto(DATASET)
+    page.get_by_role("button", name="Verify").click()
+    told(page, "The API has no such run any more")
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])

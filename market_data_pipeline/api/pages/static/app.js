@@ -7,6 +7,7 @@
 (() => {
   const TOKEN = "market-data-token";
   const STARTED = "market-data-run";
+  const LISTENS_AGAIN_MS = 3000;
 
   // --- helpers
 
@@ -115,10 +116,9 @@
     box.scrollIntoView({ block: "nearest" });
     sessionStorage.setItem(STARTED, JSON.stringify({ ...started, on: location.pathname + location.search }));
 
-    const source = new EventSource(`/runs/${encodeURIComponent(started.run_id)}/events`);
-    let received = false;
+    const url = `/runs/${encodeURIComponent(started.run_id)}`;
+    let source;
     const show = (now) => {
-      received = true;
       line.textContent = progressText(now);
       if (now.days_asked) {
         bar.max = now.days_asked;
@@ -143,22 +143,36 @@
       box.append(element("p", {}, element("a", { href: page }, "Show the dataset as it is now")));
       showParts();
     };
-    source.addEventListener("progress", (event) => show(JSON.parse(event.data)));
-    source.addEventListener("waiting", (event) => (line.textContent = JSON.parse(event.data).detail));
-    source.addEventListener("end", (event) => end(JSON.parse(event.data)));
-    source.addEventListener("error", () => {
-      line.textContent = "The API does not answer; trying again";
-      if (source.readyState === EventSource.CLOSED) {
-        // Leaving the page closes the stream too. The run stays noted, to be shown when the page is opened again.
-        if (!received) sessionStorage.removeItem(STARTED);
-        line.textContent = "The API has no such run any more";
-        bar.remove();
-        cancel.remove();
+    const listen = () => {
+      source = new EventSource(`${url}/events`);
+      source.addEventListener("progress", (event) => show(JSON.parse(event.data)));
+      source.addEventListener("waiting", (event) => (line.textContent = JSON.parse(event.data).detail));
+      source.addEventListener("end", (event) => end(JSON.parse(event.data)));
+      source.addEventListener("error", () => {
+        line.textContent = "The API does not answer; trying again";
+        // The browser tries again by itself, but not after a response that is no stream, as while Dagster starts.
+        if (source.readyState === EventSource.CLOSED) askAgain();
+      });
+    };
+    const askAgain = async () => {
+      try {
+        await call("GET", url);
+      } catch (problem) {
+        if (problem.status === 404) {
+          sessionStorage.removeItem(STARTED);
+          line.textContent = "The API has no such run any more";
+          bar.remove();
+          cancel.remove();
+          return;
+        }
+        if (problem.detail) line.textContent = problem.detail;
       }
-    });
+      setTimeout(listen, LISTENS_AGAIN_MS);
+    };
+    listen();
     const stop = () => {
       cancel.disabled = true;
-      call("POST", `/runs/${encodeURIComponent(started.run_id)}/cancel`).catch((problem) => {
+      call("POST", `${url}/cancel`).catch((problem) => {
         cancel.disabled = false;
         showProblem(problem, box, stop);
       });
