@@ -42,6 +42,7 @@ from market_data_pipeline.instance.names import (
     sensor_name,
 )
 from market_data_pipeline.instance.queue.parts import have_common
+from market_data_pipeline.instance.runs import end_gone
 
 _log = logging.getLogger(__name__)
 # Dagster ends a tick after 60 s: a tick waits so long for the minute's end, and then so long for its klines.
@@ -221,7 +222,9 @@ class RunRequests:
         if self._pauses.go_on(key):
             return False
         of_dataset = RunsFilter(tags={DATASET_TAG: tags[DATASET_TAG]}, statuses=list(NOT_FINISHED_STATUSES))
-        if any(_may_load(run.tags, tags[DAYS_TAG]) for run in instance.get_runs(of_dataset)):
+        loading = [run for run in instance.get_runs(of_dataset) if _may_load(run.tags, tags[DAYS_TAG])]
+        # That of a killed command loads nothing more, and Dagster would never end it.
+        if len(end_gone(instance, loading)) < len(loading):
             return False
         last = instance.get_run_records(RunsFilter(tags=tags), 1)
         wait_s = last[0].create_timestamp.timestamp() + due.reason.pause_s - time.time() if last else 0.0

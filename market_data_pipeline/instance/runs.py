@@ -19,7 +19,7 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, JobExecutionResult, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, JobExecutionResult, RunsFilter
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
@@ -117,7 +117,7 @@ def _dagster_home(home: Path) -> Iterator[None]:
 def _opened(home: Path) -> DagsterInstance:
     try:
         instance = DagsterInstance.get()
-        _end_orphans(instance)
+        end_orphans(instance)
     except Exception as error:  # a dagster.yaml may name any storage, which may raise any error
         if isinstance(error, StoreError):
             raise
@@ -141,15 +141,20 @@ def _refusal_named(home: Path) -> Iterator[None]:
         ) from error
 
 
-def _end_orphans(instance: DagsterInstance) -> None:
-    """Report runs as failed whose process was killed: they run in that process, so nothing else ends them."""
+def end_orphans(instance: DagsterInstance) -> None:
+    """Report runs of commands as failed whose process was killed: they ran in it, so nothing else ends them."""
+    end_gone(instance, instance.get_runs(RunsFilter(statuses=_UNFINISHED)))
+    alive.sweep(Path(instance.root_directory))
+
+
+def end_gone(instance: DagsterInstance, runs: Iterable[DagsterRun]) -> list[str]:
+    """Report those of the runs as failed whose process was killed; return the ids of those that have no process."""
     home = Path(instance.root_directory)
-    unfinished = instance.get_runs(RunsFilter(statuses=_UNFINISHED))
-    gone = [run.run_id for run in unfinished if alive.is_gone(home, run.run_id, run.tags)]
+    gone = [run.run_id for run in runs if alive.is_gone(home, run.run_id, run.tags)]
     # One that has ended meanwhile was not killed.
     for run in instance.get_runs(RunsFilter(run_ids=gone, statuses=_UNFINISHED)) if gone else ():
         instance.report_run_failed(run, alive.KILLED)
-    alive.sweep(home)
+    return gone
 
 
 def recorded_days(instance: DagsterInstance, dataset: Dataset) -> set[str]:

@@ -1,7 +1,7 @@
 """End the runs that Dagster has in flight: `python -m market_data_pipeline.instance.runs_in_flight`.
 
 Belongs here: runs that a code server launched. Does not belong here: runs of the command line (`runs`), which end with
-their own process and are not changed here.
+their own process; here only those are ended whose process was killed. With `--of-killed-commands` no others are.
 It runs as a process of its own, so that the caller neither imports Dagster nor fails when that is broken.
 """
 
@@ -11,6 +11,8 @@ import time
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
 from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from market_data_pipeline.instance.runs import end_orphans
 
 _IN_FLIGHT = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 # Longer than a request waits for an exchange that does not respond.
@@ -49,4 +51,6 @@ def _unfinished(instance: DagsterInstance, runs: list[DagsterRun]) -> list[Dagst
 
 if __name__ == "__main__":
     with DagsterInstance.get() as opened:
-        sys.stdout.write(f"{end_runs(opened)}\n")
+        end_orphans(opened)
+        if "--of-killed-commands" not in sys.argv:
+            sys.stdout.write(f"{end_runs(opened)}\n")

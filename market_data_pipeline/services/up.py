@@ -92,6 +92,8 @@ def _run(settings: Settings, request: UpRequest, say: Print, warn: Print) -> Non
         supervisor = Supervisor(environment, settings.logs, stopping, warn)
         try:
             _start(supervisor, home, request, say)
+            # Once all of it listens, as this takes a second or two. Live sensors end such runs themselves.
+            _end_runs(environment, warn, "--of-killed-commands")
             supervisor.watch()
         except StopRequested:
             say("stopping; ending runs in flight first ...")
@@ -193,8 +195,8 @@ def _end_leftovers(home: Path, environment: dict[str, str], warn: Print) -> None
     _end_runs(environment, warn)
 
 
-def _end_runs(environment: dict[str, str], warn: Print) -> None:
-    command = [sys.executable, "-m", "market_data_pipeline.instance.runs_in_flight"]
+def _end_runs(environment: dict[str, str], warn: Print, *which: str) -> None:
+    command = [sys.executable, "-m", "market_data_pipeline.instance.runs_in_flight", *which]
     try:
         ended = subprocess.run(
             command,

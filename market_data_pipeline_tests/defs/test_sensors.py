@@ -1,8 +1,10 @@
 """One tick of a live sensor: what it reports, which runs it requests, and how seldom it records an event of a day."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -16,7 +18,8 @@ from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.defs.location import location_of
 from market_data_pipeline.defs.resources import tools_of
-from market_data_pipeline.instance.names import FRESH, LOAD_JOB, dataset_tag
+from market_data_pipeline.instance import alive
+from market_data_pipeline.instance.names import DATASET_TAG, FRESH, LOAD_JOB, dataset_tag
 from market_data_pipeline.instance.queue.parts import Part
 from market_data_pipeline.instance.runs import origin_of_job
 from market_data_pipeline.reader import open_dataset
@@ -125,6 +128,23 @@ def test_missing_days_get_one_run_and_no_second_one_while_it_runs_or_just_after_
     instance.report_run_failed(run)
     advance(running, minutes=1)
     assert tick().run_requests == []
+
+
+def test_missing_days_do_not_wait_for_the_run_of_a_command_that_was_killed(settings, instance, running):
+    """As of `verify --repair`, whose run has no days in its tags."""
+    dataset = load_today(settings)
+    tick = ticking(settings, instance, dataset)
+    advance(running, days=2)
+    home, run_id = Path(instance.root_directory), str(uuid.uuid4())
+    tags = {DATASET_TAG: dataset_tag(dataset), **alive.alive_tags(home, run_id)}
+    with alive.held(home, run_id):
+        create_run_for_test(instance, run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        assert tick().run_requests == []
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+    advance(running, minutes=1)
+    (request,) = tick().run_requests
+    assert request.tags["market_data/days"] == f"{TODAY}..2024-05-17"
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE, "it would keep its place in the queue"
 
 
 def test_missing_days_do_not_wait_for_the_time_that_a_wrong_clock_showed(settings, instance, running):

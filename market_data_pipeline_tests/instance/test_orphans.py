@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from market_data_pipeline.instance import alive
 from market_data_pipeline.instance.runs import open_instance
@@ -68,9 +69,11 @@ def same_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def run_of_another_process(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A process with a run that goes on until the file `end` is in the home."""
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(home)], env={**os.environ}) as process:
-        wait_until(lambda: (home / "began").exists() or process.poll() is not None)
-        yield process
-        process.kill()
+        try:
+            wait_until(lambda: (home / "began").exists() or process.poll() is not None)
+            yield process
+        finally:  # else the end of the block waits for it
+            process.kill()
 
 
 def statuses(home: Path) -> dict[str, dg.DagsterRunStatus]:
@@ -115,6 +118,30 @@ def test_runs_of_a_code_server_are_left_alone_whatever_tags_were_copied_to_them(
         launched, repeated = add_run(tmp_path, {}), add_run(tmp_path, tags)
         process.kill()
     assert statuses(tmp_path) == {own: ENDED, launched: RUNS, repeated: RUNS}
+
+
+def test_before_up_serves_runs_of_killed_commands_are_ended_and_at_its_end_those_of_code_servers_too(
+    tmp_path: Path,
+) -> None:
+    def end(*which: str) -> None:
+        command = [sys.executable, "-m", "market_data_pipeline.instance.runs_in_flight", *which]
+        subprocess.run(command, check=True, timeout=120, env={**os.environ})
+
+    def now() -> dict[str, dg.DagsterRunStatus]:
+        with dg.DagsterInstance.get() as instance:
+            return {run.run_id: run.status for run in instance.get_runs()}
+
+    launched = add_run(tmp_path, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": 9})})
+    with run_of_another_process(tmp_path) as process:
+        (own,) = now().keys() - {launched}
+        end("--of-killed-commands")
+        assert now() == {own: RUNS, launched: RUNS}
+        process.kill()
+        process.wait()
+        end("--of-killed-commands")
+    assert now() == {own: ENDED, launched: RUNS}
+    end()
+    assert now() == {own: ENDED, launched: ENDED}
 
 
 def homes_of(folder: Path, postgres: str) -> tuple[Path, Path]:

@@ -20,6 +20,7 @@ from typer.testing import Result
 from market_data_pipeline.services.marks import MARK
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.dagster_dev import CHECKOUT, answers, free_port
+from market_data_pipeline_tests.instance.test_orphans import run_of_another_process
 from market_data_pipeline_tests.stopping import IN_WINE, OWN_CONSOLE, interrupt, stop
 from market_data_pipeline_tests.support import PATIENCE, MarketData, Simulate, chunk_files
 
@@ -236,6 +237,19 @@ def test_what_a_killed_one_left_behind_is_ended_by_the_next(
     holder = f"`market-data up` (process {again.process.pid} on {socket.gethostname()}, since "
     assert line.startswith(f"error: {holder}") and f"Z) already runs on {again.root / 'dagster'}; " in line
     assert again.is_up
+
+
+def test_the_run_of_a_command_that_was_killed_is_ended_when_all_of_it_listens(
+    start: Callable[[], Up], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "root" / "dagster"
+    home.mkdir(parents=True)
+    with run_of_another_process(home) as process:
+        process.kill()
+    up = start()
+    with dagster_of(up.root, monkeypatch) as instance:
+        up.wait_for(lambda: [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE])
+    assert up.warned == ""
 
 
 def test_a_symbol_without_a_default_dataset_is_said_and_a_dataset_that_a_command_creates_appears_in_dagster(
