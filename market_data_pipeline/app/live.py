@@ -24,7 +24,7 @@ from market_data_pipeline.core.live.market import LiveMarket
 from market_data_pipeline.core.live.runs_due import DueDays, Reason
 from market_data_pipeline.core.store import layout
 from market_data_pipeline.core.store.dataset_store import DatasetStore
-from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.places import outlived_by_s, storage_of
 from market_data_pipeline.core.text import one_line
 from market_data_pipeline.instance.composition import live_market_of, store_of
 from market_data_pipeline.instance.home import prepare_home
@@ -146,7 +146,7 @@ def follow(
             if of_market := [dataset for dataset in datasets if dataset.market is market]:
                 markets.append(stack.enter_context(closing(live_market_of(settings, market, WHO))))
                 try:
-                    holders = markets[-1].follow(of_market)
+                    holders = markets[-1].follow(of_market, within_s=outlived_by_s(settings.root))
                 except (StoreError, OSError) as error:  # none of this market can be followed
                     failed = failed or error
                     report.refuse(f"{market}", one_line(str(error), 1000), may_pass=isinstance(error, PASSING))

@@ -29,7 +29,9 @@ from market_data_pipeline.cli.outcome import (
 from market_data_pipeline.cli.research import commands as research_commands
 from market_data_pipeline.cli.shell import values
 from market_data_pipeline.cli.shell.misplaced import Commands, asks_for_help
-from market_data_pipeline.core.store.disk import waiting
+
+# What says for whom it waits. Importing these takes longer than a shell waits for a completion.
+_WAITS = ("market_data_pipeline.core.store.disk.waiting", "market_data_pipeline.core.live.rights")
 
 app = typer.Typer(
     name="market-data",
@@ -123,7 +125,8 @@ def main() -> NoReturn:
     # Without a handler their errors go to stderr. That of Dagster's databases has one, with traceback, at a Ctrl-C.
     for name in ("market_data_pipeline", "sqlalchemy.pool"):
         logging.getLogger(name).addHandler(logging.NullHandler())
-    logging.getLogger(waiting.__name__).addHandler(Warns())
+    for name in _WAITS:
+        logging.getLogger(name).addHandler(Warns())
     # Whoever started this has closed it, as by `>&-`.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process

@@ -12,6 +12,9 @@ import pytest
 
 from market_data_pipeline.reader import open_dataset
 from market_data_pipeline.simulator.server import RunningExchange
+from market_data_pipeline_tests.places import environment_of
+from market_data_pipeline_tests.powerloss.object_server import serving
+from market_data_pipeline_tests.servers import BUCKET
 from market_data_pipeline_tests.stopping import IN_WINE, Running, interrupt, stop
 from market_data_pipeline_tests.support import (
     PATIENCE,
@@ -116,6 +119,24 @@ def test_only_one_process_follows_a_dataset(fast: RunningExchange, market_data: 
     assert other.returncode == 2
     assert f"is followed by market-data live (process {process.pid} on " in other.stderr
     assert len(other.stderr.splitlines()) == 1
+
+
+def test_where_the_killed_one_was_in_a_bucket_the_next_one_waits_until_its_rights_have_ended(
+    fast: RunningExchange, tmp_path: Path
+) -> None:
+    """As a service that is started again after ten seconds, and not after it has ended with code 2."""
+    local = {"DAGSTER_HOME": str(tmp_path / "dagster"), "LOG_DIR": str(tmp_path / "logs")}
+    with serving() as server:
+        tool = MarketData(f"s3://{BUCKET}/klines", fast.url, environment_of(server.url) | local)
+        with tool.start(*ZURICH, "live") as process:
+            wait_until(lambda: any("/.live.json" in key for key in server.objects()) or process.poll() is not None)
+            process.kill()
+        sessions = {key: content for key, content in server.objects().items() if "/.sessions/" in key}
+        server.restore(sessions, ago_s=55)
+        ended = tool.run(*ZURICH, "live", "--minutes", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert f"warning: spot ETH/USDT is followed by market-data live (process {process.pid} on " in ended.stderr
+    assert "waiting 66 s at most, in which its right ends if it was killed" in ended.stderr
 
 
 def test_all_datasets_that_are_marked_are_followed_on_both_markets(fast: RunningExchange, market_data: MadeOf) -> None:

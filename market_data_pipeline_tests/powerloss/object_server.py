@@ -88,9 +88,9 @@ class ObjectServer:
             found = sorted(self._objects.items())
         return {key.removeprefix(prefix): each.content for key, each in found if key.startswith(prefix)}
 
-    def restore(self, objects: Objects, prefix: str = "") -> None:
-        """Have these objects, with keys below the prefix, as if they had been written long ago."""
-        old_s = time.time() - _LONG_AGO_S
+    def restore(self, objects: Objects, prefix: str = "", *, ago_s: float = _LONG_AGO_S) -> None:
+        """Have these objects, with keys below the prefix, as if they had been written so long ago."""
+        old_s = time.time() - ago_s
         with self._lock:
             self._objects |= {prefix + key: _Object(content, old_s) for key, content in objects.items()}
 

@@ -99,8 +99,8 @@ class LiveMarket:
             _log.warning("%s", error)
         return found
 
-    def follow(self, datasets: Iterable[Dataset]) -> dict[str, str]:
-        """Follow these datasets and no others.
+    def follow(self, datasets: Iterable[Dataset], *, within_s: float = 0) -> dict[str, str]:
+        """Follow these datasets and no others, and wait so long at most for those that others follow.
 
         One that cannot be read or written harms no other: see `trouble`, and the next call tries it again.
 
@@ -117,11 +117,11 @@ class LiveMarket:
                     self._release(name)
         allow_open_files(self.market, _FILES_OF_DATASET * len(wanted) + LIVE_CONNECTIONS)
         joining = wanted.keys() - self._followed.keys()
-        take_over = cache(self._journal.take_over)
+        take_over, latest_s = cache(self._journal.take_over), time.monotonic() + within_s
         with logged() as failures:
             for name in joining:
                 with failures.apart(name, self._store.root):
-                    if holder := self._take(wanted[name], take_over):
+                    if holder := self._take(wanted[name], take_over, latest_s):
                         elsewhere[name] = holder
             if failures.first and not self._followed:
                 raise failures.first
@@ -261,9 +261,9 @@ class LiveMarket:
         """Seconds until a request has to be sent to arrive soon after this instant."""
         return (edge_ms + _ARRIVES_AFTER_MS - self._sources.way_ms() - self._sources.now_ms()) / 1000
 
-    def _take(self, dataset: Dataset, take_over: Callable[[], None]) -> str | None:
+    def _take(self, dataset: Dataset, take_over: Callable[[], None], latest_s: float) -> str | None:
         folder = self._store.folder(dataset.market, dataset.pair)
-        if holder := self._rights.take(dataset.name, folder):
+        if holder := self._rights.take(dataset.name, folder, latest_s):
             return holder
         try:
             take_over()

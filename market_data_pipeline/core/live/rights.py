@@ -4,6 +4,8 @@ Belongs here: taking and releasing them, and what a process does that was away f
 over. Does not belong here: how a right is kept (`store.storage`), following (`market`).
 """
 
+import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,6 +15,8 @@ from market_data_pipeline.core.store.layout import LIVE_LOCK
 from market_data_pipeline.core.store.note_lock import NoteLock
 from market_data_pipeline.core.store.storage.protocol import StorePath
 
+_log = logging.getLogger(__name__)
+
 
 class Rights:
     """Which datasets this process may follow, by their names."""
@@ -21,11 +25,15 @@ class Rights:
         """Take none yet. `who` is the name that other processes show for this one."""
         self._who = who
         self._locks: dict[str, NoteLock] = {}
+        self._has_said = False
 
-    def take(self, name: str, folder: StorePath) -> str | None:
-        """Take the right of the dataset in this folder; return the process that has it, None if it is this one now."""
+    def take(self, name: str, folder: StorePath, latest_s: float) -> str | None:
+        """Take the right of the dataset in this folder; return the process that has it, None if it is this one now.
+
+        A right that another process has is waited for until `latest_s`, by `time.monotonic`.
+        """
         lock = NoteLock(folder, LIVE_LOCK, self._who)
-        if not lock.acquire():
+        if not lock.acquire() and not self._outlasts(name, lock, latest_s - time.monotonic()):
             return lock.holder()
         self._locks[name] = lock
         return None
@@ -51,6 +59,15 @@ class Rights:
                     del self._locks[name]
                     lost[name] = f"followed by {lock.holder()}, as this process had been away; it steps back"
         return lost
+
+    def _outlasts(self, name: str, lock: NoteLock, within_s: float) -> bool:
+        if within_s <= 0:
+            return False
+        if not self._has_said:
+            self._has_said = True
+            waiting = f"waiting {within_s:.0f} s at most, in which its right ends if it was killed"
+            _log.warning("%s is followed by %s; %s", name, lock.holder(), waiting)
+        return lock.acquire(within_s=within_s)
 
     def _require(self, name: str) -> None:
         lock = self._locks.get(name)

@@ -437,8 +437,11 @@ def test_of_two_only_one_follows_a_dataset_and_the_other_can_say_who(begin: Begi
     frozen, passing = gc.get_freeze_count(), [[number] for number in range(100_000)]
     second.follow([dataset])
     assert gc.get_freeze_count() - frozen < len(passing)
-    assert first.follow([]) == {}
-    assert second.follow([dataset]) == {}
+    assert list(second.follow([dataset], within_s=0.1).values()) == [said]
+    released = threading.Timer(0.5, first.follow, [[]])
+    released.start()
+    assert second.follow([dataset], within_s=30) == {}
+    released.join()
     first.close()
     second.close()
 

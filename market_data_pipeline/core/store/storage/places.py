@@ -73,6 +73,15 @@ def hurried(root: P) -> P:
     return replace(root, is_hurried=True) if isinstance(root, BucketPath) else root
 
 
+def outlived_by_s(root: StorePath) -> float:
+    """So long the rights of a process that was killed outlive it, s: not at all where there are locks."""
+    if not isinstance(root, BucketPath):
+        return 0
+    from market_data_pipeline.core.store.storage.session import ENDS_WITHIN_S
+
+    return ENDS_WITHIN_S
+
+
 @cache
 def _bucket_of(root: str, is_hurried: bool) -> "Bucket":
     from market_data_pipeline.core.store.storage.bucket import Bucket

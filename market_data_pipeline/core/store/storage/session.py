@@ -48,6 +48,10 @@ class Terms:
     now_s: Callable[[], float] = awake_s
 
 
+ENDS_WITHIN_S = Terms().lasts_s + 2 * _MARGIN_S
+"""So long after a process was killed others find that its session has ended."""
+
+
 class Session:
     """The session of this process below one root. Threads may share it."""
 
