@@ -19,7 +19,7 @@ from market_data_pipeline.core.errors import StoreUnavailable, UsageError
 from market_data_pipeline.core.klines.dataset import parse_market
 from market_data_pipeline.core.klines.pair import pair_by_rule, parse_pair
 from market_data_pipeline.core.store.layout import DATASET_FILE, dataset_folder
-from market_data_pipeline.core.store.storage.places import storage_of
+from market_data_pipeline.core.store.storage.places import hurried, storage_of
 from market_data_pipeline.instance.home import prepare_home
 from market_data_pipeline.instance.names import LOCATION, LOCATION_MODULE
 from market_data_pipeline.services.addresses import Address, free_port
@@ -102,11 +102,14 @@ def _run(settings: Settings, request: UpRequest, say: Print, warn: Print) -> Non
 
 
 def _missing_default(settings: Settings) -> str | None:
-    """Why the code location has no default dataset, in one line; None if it has one."""
+    """Why the code location has no default dataset, in one line; None if it has one, or if nobody can tell now."""
     market = parse_market(settings.market_type)
     named = parse_pair(settings.symbol, has_contracts=market.has_contracts)
-    path = dataset_folder(settings.root, market, named) / DATASET_FILE
-    if storage_of(path).exists(path):
+    path = dataset_folder(hurried(settings.root), market, named) / DATASET_FILE
+    try:
+        if storage_of(path).exists(path):
+            return None
+    except OSError:  # of an object store or a disk that is away, as all that starts here says itself
         return None
     try:
         pair_by_rule(named)

@@ -21,6 +21,7 @@ from market_data_pipeline.services.marks import MARK
 from market_data_pipeline.simulator.server import RunningExchange
 from market_data_pipeline_tests.dagster_dev import CHECKOUT, answers, free_port
 from market_data_pipeline_tests.instance.test_orphans import run_of_another_process
+from market_data_pipeline_tests.places import environment_of
 from market_data_pipeline_tests.stopping import IN_WINE, OWN_CONSOLE, interrupt, stop
 from market_data_pipeline_tests.support import PATIENCE, MarketData, Simulate, chunk_files
 
@@ -268,6 +269,16 @@ def test_a_symbol_without_a_default_dataset_is_said_and_a_dataset_that_a_command
         )
         assert done.returncode == 0, done.stderr
         up.wait_for(lambda: ["binance", "ETHUSDT", "klines_1m"] in assets_of(up))
+
+
+def test_while_the_object_store_is_away_it_starts_and_its_pages_say_so(tmp_path: Path) -> None:
+    away = environment_of(NOWHERE)
+    local = {"DAGSTER_HOME": str(tmp_path / "root" / "dagster"), "LOG_DIR": str(tmp_path / "root" / "logs")}
+    with started(tmp_path / "root", NOWHERE, MARKET_DATA_DIR="s3://bucket/klines", **local, **away) as up:
+        assert up.is_up
+        assert up.warned == ""
+        status = requests.get(f"{up.url}/status", timeout=30 * PATIENCE)
+    assert (status.status_code, status.json()["title"]) == (503, "The object store is not available")
 
 
 def assets_of(up: Up) -> list[list[str]]:
