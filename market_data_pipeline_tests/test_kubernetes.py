@@ -5,6 +5,7 @@ docs/kubernetes.md says what was not run.
 """
 
 import copy
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from market_data_pipeline_tests.test_container import LIBPQ, VARIABLES, instruct
 from market_data_pipeline_tests.test_deploy import BUCKET, SECRET, accept
 
 HOME = "/app/kubernetes"
+PAGE = text("docs/kubernetes.md")
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,9 @@ def test_the_parts_find_each_other(values: dict[str, Any], objects: dict[tuple[s
     assert (started["module_name"], started["location_name"]) == (LOCATION_MODULE, LOCATION)
     api, live = (accept(each["command"][0], each["command"][1:]) for each in containers(objects))
     assert api["dagster_url"].endswith(f":{values['dagsterWebserver']['service']['port']}")
+    # A browser is outside of the cluster, where the name of its service means nothing.
+    [forwarded] = re.findall(r"port-forward service/dagster-dagster-webserver (\d+)$", PAGE, re.MULTILINE)
+    assert api["public_dagster_url"] == f"http://127.0.0.1:{forwarded}"
     assert objects["Service", "market-data-api"]["spec"]["ports"] == [{"port": api["port"]}]
     assert live is not None
     images = {f"{part['image']['repository']}:{part['image']['tag']}" for part in of_the_chart(values)}
@@ -177,9 +182,8 @@ def test_the_parts_find_each_other(values: dict[str, Any], objects: dict[tuple[s
 
 
 def test_the_page_names_the_files_and_the_version_of_dagster() -> None:
-    page = text("docs/kubernetes.md")
     [version] = {line for line in text("pyproject.toml").split('"') if line.startswith("dagster==")}
-    assert f"--version {version.partition('==')[2]} " in page
+    assert f"--version {version.partition('==')[2]} " in PAGE
     assert f"--version {version.partition('==')[2]} " in text("deploy/values.yaml")
     for file in ("deploy/values.yaml", "deploy/kubernetes.yaml"):
-        assert f"(../{file})" in page
+        assert f"(../{file})" in PAGE
