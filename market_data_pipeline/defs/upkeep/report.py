@@ -35,7 +35,8 @@ class ReportConfig(ChosenConfig):
     """Which datasets of the store; all, or all of a market, if no pair and no universe is given."""
 
     market: str | None = Field(
-        default=None, description="spot or futures; of pairs, that of the universe or else futures, if unset"
+        default=None,
+        description="spot or futures; if unset, both, or of pairs that of the universe, or else MARKET_TYPE",
     )
 
 
