@@ -15,12 +15,12 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import MarketDataError, PairNotListed, PairNotServed, SourceUnavailable
+from market_data_pipeline.core.errors import MarketDataError, PairNotListed, PairNotServed
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, days_between
-from market_data_pipeline.core.klines.table import EMPTY, Bits, column, cut, open_times
+from market_data_pipeline.core.klines.table import EMPTY, Bits, cut, open_times
 from market_data_pipeline.core.live.freshness import MOST_MINUTES, since_chunk_ms
-from market_data_pipeline.core.live.newest import Newest, Patience
+from market_data_pipeline.core.live.newest import Newest, PairLife, Patience
 from market_data_pipeline.core.live.open_day import OpenDay, nothing
 from market_data_pipeline.core.live.requested import Requested
 from market_data_pipeline.core.loading.day import DayLoader
@@ -32,9 +32,6 @@ from market_data_pipeline.core.store.manifest import LIVE, Entry
 
 REREAD_MINUTES = 3
 _LONGEST_PAUSE_S = 2.0
-# After this long without a trade, or without a kline, the pair may not be listed any more.
-_SILENT_MINUTES = 10
-_LIFE_KEPT_S = 600
 MOST_DAYS = 100
 """How many days of a dataset are kept to be told, where they cannot be told at once."""
 _Call: TypeAlias = Callable[[], None]
@@ -100,8 +97,7 @@ class LiveDataset:
         self._requested = Requested(store)
         self.damaged: Day | None = None
         """A day whose chunk on disk is damaged; a run has to load it again before klines can be added."""
-        self._ended = False
-        self._life_read_s = -float("inf")
+        self._life = PairLife(source, store.dataset.market)
 
     @property
     def name(self) -> str:
@@ -145,19 +141,18 @@ class LiveDataset:
     @property
     def has_ended(self) -> bool:
         """True if the pair is not traded any more. Checked again every ten minutes, as trading may begin again."""
-        return self._ended and time.monotonic() - self._life_read_s < _LIFE_KEPT_S
+        return self._life.ended and self._life.is_recent
 
-    def check_life(self) -> Update:
+    def check_life(self, patience: Patience) -> Update:
         """The update of a dataset that misses more than a tick's work: behind, unless the pair has ended.
 
         Raises:
             SourceError: no response, or one that is not klines.
         """
-        if time.monotonic() - self._life_read_s >= _LIFE_KEPT_S:
-            ended_ms, start_ms = self._source.life(refresh=True).last_open_ms, self.since_ms
-            self._life_read_s = time.monotonic()
-            self._ended = ended_ms is not None and start_ms is not None and start_ms > ended_ms
-        return Update(self.name, self.last_open_ms, is_behind=not self._ended, has_ended=self._ended)
+        if not self._life.is_recent:
+            ended_ms, start_ms = self._life.read(patience).last_open_ms, self.since_ms
+            self._life.ended = ended_ms is not None and start_ms is not None and start_ms > ended_ms
+        return Update(self.name, self.last_open_ms, is_behind=not self._life.ended, has_ended=self._life.ended)
 
     def fetch(self, wanted: Span, patience: Patience) -> Newest:
         """The klines of the span, requested until its last minute is there or patience ends.
@@ -166,19 +161,14 @@ class LiveDataset:
             SourceError: no response, or one that is not klines.
         """
         try:
-            life, read = self._newest_or_none(wanted, patience)
-            klines = read.klines
-            if self._may_have_ended(wanted, klines):
-                life = self._source.life(refresh=True)
-                self._life_read_s, self._ended = time.monotonic(), life.last_open_ms is not None
-                if life.ended and life.last_open_ms is not None:
-                    klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
-            elif klines.num_rows:
-                self._ended = False
-            return self._by_day(wanted, klines, life, checked=read.checked)
-        except SourceUnavailable as error:
-            patience.unavailable = patience.unavailable or error
-            raise
+            read = self._newest(wanted, patience)
+            life = self._life.after(wanted, read.klines, patience)
+        except (PairNotListed, PairNotServed):  # what REST refuses, the archive may still tell
+            read, life = Page(wanted, EMPTY, frozenset()), self._life.read(patience)
+        klines = read.klines
+        if self._life.ended and life.ended and life.last_open_ms is not None:
+            klines = cut(klines, Span(wanted.start_ms, life.last_open_ms + MINUTE_MS))
+        return self._by_day(wanted, klines, life, checked=read.checked)
 
     def growth(self, newest: Newest) -> Bits | None:
         """The new klines if the journal may have them, which may be none; None if `store_newest` has to store them.
@@ -186,7 +176,7 @@ class LiveDataset:
         Raises:
             StoreError: the chunk cannot be read.
         """
-        if len(newest.days) != 1 or newest.life.last_open_ms is not None or self._ended or self._trouble:
+        if len(newest.days) != 1 or newest.life.last_open_ms is not None or self._life.ended or self._trouble:
             return None
         return self._open_day.growth(newest.days[0], newest.settled_ms)
 
@@ -219,7 +209,7 @@ class LiveDataset:
         """Store in the chunks what was fetched; minutes after its last kline stay open."""
         before_ms = self.last_open_ms or 0
         if not newest.days:
-            return Update(self.name, self.last_open_ms, is_late=not self._ended, has_ended=self._ended)
+            return Update(self.name, self.last_open_ms, is_late=not self._life.ended, has_ended=self._life.ended)
         self.damaged = next((fetched.task.day for fetched in newest.days if self._is_damaged(fetched.task.day)), None)
         if self.damaged:
             return Update(self.name, self.last_open_ms, is_behind=True)
@@ -236,8 +226,8 @@ class LiveDataset:
             added=sum(int((open_times(fetched.klines) > before_ms).sum()) for fetched in newest.days),
             revised=sum(span.minutes for result in results if result.revision for span in result.revision.minutes),
             entries=self._take_folded(result.entry for result in results if result.outcome is Outcome.LOADED),
-            is_late=newest.settled_ms < newest.wanted.end_ms and not self._ended,
-            has_ended=self._ended,
+            is_late=newest.settled_ms < newest.wanted.end_ms and not self._life.ended,
+            has_ended=self._life.ended,
             error=f"{failed[0].day.key}: {failed[0].error}" if failed else None,
             may_pass=bool(failed) and all(result.may_pass for result in failed),
         )
@@ -260,23 +250,15 @@ class LiveDataset:
         self._folded = {}
         return tuple(told.values())
 
-    def _newest_or_none(self, wanted: Span, patience: Patience) -> tuple[Life, Page]:
-        """As `_newest`; no klines where REST does not know or serve the pair any more, which its life then tells."""
-        try:
-            return self._newest(wanted, patience)
-        except (PairNotListed, PairNotServed):
-            self._life_read_s = -float("inf")
-            return self._source.life(refresh=True), Page(wanted, EMPTY, frozenset())
-
-    def _newest(self, wanted: Span, patience: Patience) -> tuple[Life, Page]:
+    def _newest(self, wanted: Span, patience: Patience) -> Page:
         pause_s, paid = patience.first_pause_s, patience.paid
         while True:
             with patience.turn():
-                life, read, paid = self._source.life(), self._source.newest(wanted, paid=paid), False
+                read, paid = self._source.newest(wanted, paid=paid), False
             klines = read.klines
             is_there = klines.num_rows > 0 and int(open_times(klines)[-1]) == wanted.end_ms - MINUTE_MS
             if is_there or time.monotonic() + pause_s > patience.until_s or patience.stopped.wait(pause_s):
-                return life, read
+                return read
             pause_s = min(pause_s * 1.5, max(_LONGEST_PAUSE_S, pause_s))
 
     def _by_day(self, wanted: Span, klines: pa.Table, life: Life, *, checked: bool) -> Newest:
@@ -290,10 +272,3 @@ class LiveDataset:
 
     def _is_damaged(self, day: Day) -> bool:
         return day.key in self.store.entries and self.store.trusted(day) is None
-
-    def _may_have_ended(self, wanted: Span, klines: pa.Table) -> bool:
-        """True if the pair's life is worth a request: after its end futures have flat klines, and spot has none."""
-        if klines.num_rows:
-            return self.store.dataset.market.has_contracts and not column(klines, "trades").any()
-        silent = wanted.minutes > _SILENT_MINUTES or self._life_read_s == -float("inf")
-        return silent and time.monotonic() - self._life_read_s >= _LIFE_KEPT_S

@@ -169,8 +169,9 @@ class LiveMarket:
         for name, reason in self._rights.lost().items():
             yield Update(name, self._followed.pop(name).last_open_ms, error=reason, may_pass=True)
         began_s = time.monotonic()
-        at_once = Turns(self._sources.worth_asking_at_once())
-        patience = Patience(began_s + patience_s, stopped, at_once=at_once)
+        at_once = self._sources.worth_asking_at_once()
+        # A life takes two requests at once.
+        patience = Patience(began_s + patience_s, stopped, at_once=Turns(at_once), lives=Turns(1 + at_once // 2))
         if self._was_late:
             patience.first_pause_s = _PAUSE_WHILE_LATE_S
         self._was_late = False
@@ -253,7 +254,7 @@ class LiveMarket:
 
     def _fetch(self, live: LiveDataset, missing: Span | None, patience: Patience) -> Newest | Update:
         try:
-            return live.check_life() if missing is None else live.fetch(missing, patience)
+            return live.check_life(patience) if missing is None else live.fetch(missing, patience)
         except (MarketDataError, OSError) as error:
             return failed(live, error)
 

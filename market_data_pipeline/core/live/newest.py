@@ -1,20 +1,29 @@
-"""The newest klines of a live dataset: how long they are requested, and what was fetched.
+"""The newest klines of a live dataset: how long they are requested, what was fetched, and whether more can follow.
 
-Belongs here: these two values. Does not belong here: requesting (`dataset`), the open day (`open_day`).
+Belongs here: these values, and when the life of a pair is requested again. Does not belong here: requesting klines
+(`dataset`), the open day (`open_day`).
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+import pyarrow as pa
+
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.dataset import Market
+from market_data_pipeline.core.klines.table import column
 from market_data_pipeline.core.loading.fetch import FetchedDay
-from market_data_pipeline.core.sources.protocol import Life
+from market_data_pipeline.core.sources.protocol import KlineSource, Life
 
 _FIRST_PAUSE_S = 0.25
+# After this long without a kline, the pair may not be listed any more.
+_SILENT_MINUTES = 10
+_LIFE_KEPT_S = 600
 NOT_TRIED = "not tried, as for the pair before: "
 """What the error of a pair begins with that was not requested, as another got no response."""
 
@@ -47,6 +56,7 @@ class Patience:
         stopped: ends all waiting when it is set.
         first_pause_s: seconds between the first two requests for a kline that is not there yet.
         at_once: held during a request, so it limits how many run at the same time.
+        lives: the same of requests for the life of one pair, which may take long.
         paid: True if the weight of each dataset's first request is paid already.
         unavailable: set when a request got no response at all; the other datasets then send none.
     """
@@ -55,6 +65,7 @@ class Patience:
     stopped: threading.Event
     first_pause_s: float = _FIRST_PAUSE_S
     at_once: AbstractContextManager[object] = field(default_factory=nullcontext)
+    lives: AbstractContextManager[object] = field(default_factory=nullcontext)
     paid: bool = False
     unavailable: SourceUnavailable | None = None
 
@@ -67,13 +78,29 @@ class Patience:
         """
         with self.at_once:
             # Checked and noted within the turn: who waits for it must not find it free before the reason is known.
-            if self.unavailable:
-                raise SourceUnavailable(f"{NOT_TRIED}{self.unavailable}")
+            self._refuse_if_unavailable()
             try:
                 yield
             except SourceUnavailable as error:
                 self.unavailable = self.unavailable or error
                 raise
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Hold `lives` while the block asks for what only its own dataset needs.
+
+        The archive may be asked, too. So an error of the block says nothing of the other datasets.
+
+        Raises:
+            SourceUnavailable: an earlier turn got no response; or what the block raises.
+        """
+        with self.lives:
+            self._refuse_if_unavailable()
+            yield
+
+    def _refuse_if_unavailable(self) -> None:
+        if self.unavailable:
+            raise SourceUnavailable(f"{NOT_TRIED}{self.unavailable}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +118,59 @@ class Newest:
     settled_ms: int
     days: tuple[FetchedDay, ...]
     life: Life
+
+
+class PairLife:
+    """What is known of the life of a pair. It is requested again where klines are flat or absent."""
+
+    def __init__(self, source: KlineSource, market: Market) -> None:
+        """Send no request."""
+        self._source, self._market = source, market
+        self._life: Life | None = None
+        self._read_s = -float("inf")
+        self.ended = False
+        """Whether the pair is not traded any more, by the life or by klines that came later."""
+
+    @property
+    def is_recent(self) -> bool:
+        """True if it was in doubt and requested within the last ten minutes."""
+        return time.monotonic() - self._read_s < _LIFE_KEPT_S
+
+    def read(self, patience: Patience) -> Life:
+        """Request it.
+
+        Raises:
+            SourceError: no response, or one that cannot be right.
+        """
+        life = self._request(patience)
+        self._read_s = time.monotonic()
+        return life
+
+    def after(self, wanted: Span, klines: pa.Table, patience: Patience) -> Life:
+        """The life, now that the request for the wanted minutes was answered with these klines.
+
+        Raises:
+            SourceError: see `read`.
+        """
+        if self._life is None:
+            return self._request(patience)
+        if self._is_doubtful(wanted, klines):
+            return self.read(patience)
+        if klines.num_rows:
+            self.ended = False
+        return self._life
+
+    def _request(self, patience: Patience) -> Life:
+        with patience.aside():
+            self._life = self._source.life(refresh=True)
+        self.ended = self._life.last_open_ms is not None
+        return self._life
+
+    def _is_doubtful(self, wanted: Span, klines: pa.Table) -> bool:
+        """After its end a pair of spot has no klines, and one of futures flat ones.
+
+        Which it is without klines, the exchange does not say at once.
+        """
+        if klines.num_rows == 0:
+            return wanted.minutes > _SILENT_MINUTES and not self.is_recent
+        return self._market.has_contracts and not column(klines, "trades").any()
