@@ -16,7 +16,7 @@ import pyarrow as pa
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
-from market_data_pipeline.core.klines.table import column
+from market_data_pipeline.core.klines.table import column, open_times
 from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.sources.protocol import KlineSource, Life
 
@@ -121,7 +121,7 @@ class Newest:
 
 
 class PairLife:
-    """What is known of the life of a pair. It is requested again where klines are flat or absent."""
+    """What is known of the life of a pair. It is requested again once the klines, or that there are none, say so."""
 
     def __init__(self, source: KlineSource, market: Market) -> None:
         """Send no request."""
@@ -154,7 +154,7 @@ class PairLife:
         """
         if self._life is None:
             return self._request(patience)
-        if self._is_doubtful(wanted, klines):
+        if self._is_doubtful(self._life, wanted, klines):
             return self.read(patience)
         if klines.num_rows:
             self.ended = False
@@ -166,11 +166,12 @@ class PairLife:
         self.ended = self._life.last_open_ms is not None
         return self._life
 
-    def _is_doubtful(self, wanted: Span, klines: pa.Table) -> bool:
-        """After its end a pair of spot has no klines, and one of futures flat ones.
+    def _is_doubtful(self, life: Life, wanted: Span, klines: pa.Table) -> bool:
+        """After its end a pair of spot has no klines, and one of futures flat ones; after a pause there are some again.
 
         Which it is without klines, the exchange does not say at once.
         """
         if klines.num_rows == 0:
             return wanted.minutes > _SILENT_MINUTES and not self.is_recent
-        return self._market.has_contracts and not column(klines, "trades").any()
+        is_resumed = life.last_open_ms is not None and int(open_times(klines)[-1]) > life.last_open_ms
+        return is_resumed or (self._market.has_contracts and not column(klines, "trades").any())
