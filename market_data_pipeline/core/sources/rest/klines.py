@@ -1,7 +1,8 @@
 """Klines from the exchange's REST API, through ccxt's raw methods.
 
-Belongs here: which requests a span needs, their weights, checks of their responses. Does not belong here: one request
-and its retries (`rest.client`), the shared budget (`sources.governor`), days and absences (`core.loading`).
+Belongs here: which requests a span needs, their weights, the life of a pair. Does not belong here: one request and its
+retries (`rest.client`), the rows of an answer (`rest.rows`), the shared budget (`sources.governor`), days and absences
+(`core.loading`).
 
 Page sizes are those with the most rows per weight (facts measured 2026-11; docs/benchmarks.md): spot 1000 rows for
 weight 2, futures 499 rows for weight 2, where 500 would weigh 5.
@@ -10,7 +11,7 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/market-dat
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -19,17 +20,15 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.pair import pair_of
-from market_data_pipeline.core.klines.parsing import Parsed, from_json
+from market_data_pipeline.core.klines.parsing import Parsed
 from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import EMPTY, column, open_times
 from market_data_pipeline.core.sources.interrupts import ended_if_interrupted
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages, ReadAhead, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
-from market_data_pipeline.core.sources.rest.answers import is_plausible_ms
 from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient
-from market_data_pipeline.core.sources.rest.faults import WrongAnswer
+from market_data_pipeline.core.sources.rest.rows import OddRows, rows_of
 from market_data_pipeline.core.sources.rest.silence import Silence
-from market_data_pipeline.core.text import count_text
 
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
@@ -41,10 +40,8 @@ REST = frozenset({"rest"})
 _SETTLEMENT_ROWS = 60
 # A row has about 180 bytes.
 _MOST_BYTES, _MOST_ROW_BYTES = 4096, 400
-_MOST_REMEMBERED = 20_000
 
 T = TypeVar("T")
-_Row: TypeAlias = tuple[int, str, float | int | str]
 
 
 def klines_weight(market: Market, limit: int) -> int:
@@ -67,8 +64,7 @@ class RestSource:
         )
         self._life: Life | None = None
         self._silence = Silence()
-        # The rows that broke a rule in an earlier answer: the same row in another one is what the exchange has.
-        self._sent_before: set[_Row] = set()
+        self._odd_rows = OddRows()
 
     @property
     def warnings(self) -> list[str]:
@@ -126,7 +122,7 @@ class RestSource:
             if newest_ms < delivered_ms:
                 return newest_ms, True
             after = self._request(
-                lambda body: _parsed(body, _SETTLEMENT_ROWS).klines,
+                lambda body: rows_of(body, _SETTLEMENT_ROWS).klines,
                 paid=True,
                 limit=_SETTLEMENT_ROWS,
                 startTime=delivered_ms,
@@ -172,7 +168,7 @@ class RestSource:
             SourceError: there is no response after all retries, or it is something else.
         """
         bounds = {"startTime": span.start_ms, "endTime": span.end_ms - 1}
-        found = self._request(lambda body: _parsed(body, 1).klines, paid=True, limit=1, **bounds)
+        found = self._request(lambda body: rows_of(body, 1).klines, paid=True, limit=1, **bounds)
         return int(open_times(found)[0]) if found.num_rows else None
 
     def klines(self, span: Span) -> pa.Table:
@@ -227,8 +223,8 @@ class RestSource:
         """
 
         def read(body: bytes) -> Sifted:
-            found = sift(self._closed(_parsed(body, span.minutes)), span, "rest")
-            self._refuse_what_comes_once(found)
+            found = sift(self._closed(rows_of(body, span.minutes)), span, "rest")
+            self._odd_rows.refuse_what_comes_once(found)
             return found
 
         # Up to the last ms, as a row may be off the minute grid.
@@ -237,7 +233,7 @@ class RestSource:
 
     def _rows_at_an_end(self, *, limit: int, **params: int) -> pa.Table:
         """Request the first or the newest klines, closed or not; not paid."""
-        return self._request(lambda body: _parsed(body, limit).klines, paid=False, limit=limit, **params)
+        return self._request(lambda body: rows_of(body, limit).klines, paid=False, limit=limit, **params)
 
     def _request(self, read: Callable[[bytes], T], *, paid: bool, limit: int, **params: int) -> T:
         weight = klines_weight(self._market, limit) if paid else 0
@@ -257,18 +253,6 @@ class RestSource:
         unreadable = tuple(row for row in rows.unreadable if row.open_time + MINUTE_MS <= now_ms)
         return Parsed(klines, unreadable)
 
-    def _refuse_what_comes_once(self, found: Sifted) -> None:
-        if found.clean:
-            return
-        rows: set[_Row] = {(flaw.open_time, flaw.rule, flaw.value) for flaw in found.flaws}
-        rows |= {(row.open_time, row.rule, row.text) for row in found.bad_rows}
-        if new := rows - self._sent_before:
-            if len(self._sent_before) > _MOST_REMEMBERED:
-                self._sent_before.clear()
-            self._sent_before |= rows
-            _, rule, value = min(new)
-            raise WrongAnswer(f"{count_text(len(rows), 'row')} to ask for a second time ({rule}: {str(value)[:80]})")
-
 
 def last_traded_ms(klines: pa.Table, delivered_ms: int) -> int:
     """Return the open time of the last kline with trades from a settlement on; the minute before it if none has any."""
@@ -278,23 +262,3 @@ def last_traded_ms(klines: pa.Table, delivered_ms: int) -> int:
     if len(traded):
         return int(traded[-1])
     return int(before[-1]) if len(before) else delivered_ms - MINUTE_MS
-
-
-def _parsed(body: bytes, limit: int) -> Parsed:
-    """The rows of a body, at most `limit`.
-
-    Raises:
-        WrongAnswer: it has something else.
-    """
-    if not body.lstrip().startswith(b"["):
-        raise WrongAnswer(f"not a list of klines but {' '.join(body[:80].decode('utf-8', 'replace').split())!r}")
-    try:
-        rows = from_json(body)
-    except ValueError as error:
-        raise WrongAnswer(f"rows that are not klines ({str(error)[:80]})") from error
-    if (number := rows.klines.num_rows + len(rows.unreadable)) > limit:
-        raise WrongAnswer(f"{number} klines, though {limit} were requested")
-    times = open_times(rows.klines)
-    if len(times) and not all(is_plausible_ms(int(time_ms)) for time_ms in times[[0, -1]]):
-        raise WrongAnswer("klines of a time at which there was no exchange")
-    return rows
