@@ -131,6 +131,9 @@ class FakeSource:
     def life(self, since_ms: int = 0, *, between: Span | None = None, refresh: bool = False) -> Life:
         return Life(at(self.first), None if self.last is None else at(self.last), ended=self.last is not None)
 
+    def settled_ms(self) -> int | None:
+        return None if self.last is None else at(self.last) + MINUTE_MS
+
     def listed_pair(self) -> str | None:
         return self.listed
 

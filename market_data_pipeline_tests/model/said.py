@@ -142,6 +142,9 @@ class Said:
     def listed_pair(self) -> str:
         return "BTC/USDT"
 
+    def settled_ms(self) -> None:
+        return None
+
     def newest(self, span: Span, *, paid: bool = False) -> Page:
         return self._page(span)
 

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 
 import pyarrow as pa
 
-from market_data_pipeline.core.errors import SourceUnavailable
+from market_data_pipeline.core.errors import SourceError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.table import column, open_times
@@ -174,4 +174,15 @@ class PairLife:
         if klines.num_rows == 0:
             return wanted.minutes > _SILENT_MINUTES and not self.is_recent
         is_resumed = life.last_open_ms is not None and int(open_times(klines)[-1]) > life.last_open_ms
-        return is_resumed or (self._market.has_contracts and not column(klines, "trades").any())
+        return is_resumed or self._is_settled(klines)
+
+    def _is_settled(self, klines: pa.Table) -> bool:
+        """True if the last kline is flat, and the contract was settled."""
+        if not self._market.has_contracts or (trades := column(klines, "trades"))[-1]:
+            return False
+        try:
+            return self._source.settled_ms() is not None
+        except SourceError:
+            if trades.any():  # most likely a quiet minute, and after an end the next ones tell
+                return False
+            raise

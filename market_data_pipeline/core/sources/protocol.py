@@ -178,6 +178,15 @@ class KlineSource(PageSource, Protocol):
             BadAnswer, SourceUnavailable: see `recheck`.
         """
 
+    def settled_ms(self) -> int | None:
+        """Return the minute of a contract's settlement (ms UTC) if that is past; None if it is not, or never will be.
+
+        By a list of all contracts that may be ten minutes old: it has a settlement before that comes.
+
+        Raises:
+            SourceError: there is no list.
+        """
+
     def prefetch(self, spans: Iterable[Span]) -> None:
         """Start requests for the first pages of the spans, a bounded number, and return at once. `pages` uses them."""
 

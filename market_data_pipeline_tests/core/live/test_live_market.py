@@ -409,6 +409,54 @@ def test_a_pair_of_spot_that_nobody_trades_for_a_while_costs_one_request_a_minut
     assert asked.count("klines") == len(updates) + 2, asked
 
 
+def quiet_since_noon(**more: Any) -> dict[str, Any]:
+    return {"first": "2024-04-01T00:00Z", "price": 50, "flat": [["2024-05-15T12:03Z", "2024-05-15T13:00Z"]], **more}
+
+
+def test_in_a_halt_of_futures_each_pair_takes_a_request_a_minute_and_all_of_them_one_list(begin: Begin) -> None:
+    pairs = {f"{base}USDT": quiet_since_noon() for base in ("XXA", "XXB", "XXC")}
+    followed = begin("futures", "XXA/USDT", "UTC", "2024-05-15T12:00:05", scenario=with_others({"futures": pairs}))
+    names = ["XXA/USDT", "XXB/USDT", "XXC/USDT"]
+    datasets = [replace(followed, pair=pair).load(followed.now_ms).dataset for pair in names]
+    live, asked = live_market_of(followed.settings, Market.FUTURES, "a test"), list[RequestInfo]()
+    assert live.follow(datasets) == {}
+    followed.running.exchange.hooks.append(asked.append)
+    updates = list(followed.minutes(live, "2024-05-15T12:12"))
+    live.close()
+    assert [update.error for update in updates if update.error] == []
+    assert [update.last_open_ms for update in updates[-3:]] == [at("2024-05-15T12:10")] * 3
+    endpoints = [request.endpoint for request in asked]
+    assert endpoints.count("exchangeInfo") == 1
+    # Two more tell the life of each pair, once.
+    assert endpoints.count("klines") == len(updates) + 2 * len(names)
+
+
+def test_of_a_contract_that_is_settled_meanwhile_no_flat_kline_is_stored(begin: Begin) -> None:
+    delivered = at("2024-05-15T12:03")
+    row = [delivered, *["50.0"] * 4, "9.5", delivered + 59_999, "475.0", 7, "4.5", "225.0", "0"]
+    pairs = {
+        "ENDUSDT": quiet_since_noon(deliveryDate=delivered),
+        "LATEUSDT": quiet_since_noon(deliveryDate=delivered, rows=[row]),
+    }
+    followed = begin("futures", "END/USDT", "UTC", "2024-05-15T12:00:05", scenario=with_others({"futures": pairs}))
+    datasets = [replace(followed, pair=pair).load(followed.now_ms).dataset for pair in ("END/USDT", "LATE/USDT")]
+    live = live_market_of(followed.settings, Market.FUTURES, "a test")
+    assert live.follow(datasets) == {}
+    updates = list(followed.minutes(live, "2024-05-15T12:10"))
+    live.close()
+    assert [update.error for update in updates if update.error] == []
+    assert {update.name: (update.has_ended, update.last_open_ms) for update in updates} == {
+        "futures END/USDT": (True, delivered - MINUTE_MS),
+        # The minute of the settlement has trades, as it may.
+        "futures LATE/USDT": (True, delivered),
+    }
+    store = store_of(followed.settings)
+    assert [store.open(one).entries["2024-05-15"].last_open_time for one in datasets] == [
+        delivered - MINUTE_MS,
+        delivered,
+    ]
+
+
 def flat_row(open_time: int) -> list[Any]:
     return [open_time, *["50.0"] * 4, "0.0", open_time + 59_999, "0.0", 0, "0.0", "0.0", "0"]
 

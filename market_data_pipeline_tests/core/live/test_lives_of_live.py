@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from market_data_pipeline.core.errors import PairNotServed, SourceUnavailable
+from market_data_pipeline.core.errors import PairNotServed, SourceError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
@@ -117,3 +117,31 @@ def test_an_archive_that_is_away_fails_the_contract_that_needs_it_and_no_other(t
         followed.fetch(followed.missing(edge_ms), shared)
     other = LiveDataset(good, source)
     assert other.store_newest(other.fetch(other.missing(edge_ms), shared)).added == 1
+
+
+@dataclass
+class Unlisted(FakeSource):
+    """Futures of which the list of contracts cannot be had, with some minutes without trades."""
+
+    flat: tuple[Span, ...] = ()
+
+    def settled_ms(self) -> int | None:
+        raise SourceError("no answer to exchangeInfo")
+
+    def _page(self, within: Span) -> Page:
+        page = super()._page(within)
+        times = page.klines["open_time"].to_pylist()
+        quiet = [any(one.start_ms <= minute < one.end_ms for one in self.flat) for minute in times]
+        trades = [0 if is_quiet else 7 for is_quiet in quiet]
+        return replace(page, klines=page.klines.set_column(8, page.klines.schema.field("trades"), [trades]))
+
+
+def test_without_the_list_of_contracts_a_quiet_minute_is_stored_and_more_of_them_are_not(tmp_path):
+    source = Unlisted(now="2024-03-05T12:00Z", flat=(span("2024-03-05T12:01Z", "2024-03-05T13:00Z"),))
+    followed = LiveDataset(until_noon(zurich(tmp_path, Market.FUTURES), source), source)
+    for edge_ms in minutes(NOON + MINUTE_MS, 3):
+        clock(source, edge_ms)
+        assert tick(followed, edge_ms).added == 1
+    clock(source, NOON + 4 * MINUTE_MS)
+    with pytest.raises(SourceError, match="exchangeInfo"):
+        tick(followed, source.now_ms())

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 from starlette.responses import Response
 
-from market_data_pipeline.core.errors import Banned, PairNotListed, RegionBlocked, SourceUnavailable
+from market_data_pipeline.core.errors import Banned, PairNotListed, RegionBlocked, SourceError, SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
@@ -424,3 +425,42 @@ def test_how_long_a_question_is_under_way(simulate: Simulate, root: Path, rtt_ms
         sources.set_clock()
         assert sources.way_ms() in way_ms
         assert sources.worth_asking_at_once() == LIVE_CONNECTIONS
+
+
+# --- sources of many pairs
+
+
+def test_of_futures_one_list_tells_the_settlements_of_all_contracts(simulate: Simulate, root: Path) -> None:
+    running = simulate()
+    sources = LiveSources(Market.FUTURES, budget_of=budget_in(root), base_url=running.url)
+    seen = record(running.exchange)
+    pairs = [sources.of(f"{base}/USDT") for base in ("BTC", "ETH", "BNB", "XRP", "GONE")]
+    with closing(sources), ThreadPoolExecutor(len(pairs)) as threads:
+        settled = [threads.submit(source.settled_ms) for source in pairs]
+        assert [each.result() for each in settled] == [None] * len(pairs)
+        assert [request.endpoint for request in seen].count("exchangeInfo") == 1
+        running.exchange.clock.advance(599)
+        sources.set_clock()
+        pairs[0].settled_ms()
+        assert [request.endpoint for request in seen].count("exchangeInfo") == 1
+        running.exchange.clock.advance(2)
+        sources.set_clock()
+        pairs[0].settled_ms()
+        assert [request.endpoint for request in seen].count("exchangeInfo") == 2
+
+
+def test_a_list_that_cannot_be_had_is_waited_for_once_and_not_by_each_contract(simulate: Simulate, root: Path) -> None:
+    running = simulate()
+    sources = LiveSources(Market.FUTURES, budget_of=budget_in(root), base_url=running.url)
+    pairs = [sources.of(f"{base}/USDT") for base in ("BTC", "ETH", "BNB")]
+    with closing(sources):
+        sources.set_clock()
+        seen = record(running.exchange)
+        running.exchange.hooks.append(lambda request: "503" if request.endpoint == "exchangeInfo" else None)
+        with pytest.raises(SourceError, match="503"):
+            pairs[0].settled_ms()
+        sent = len(seen)
+        for source in pairs:
+            with pytest.raises(SourceError, match="503"):
+                source.settled_ms()
+        assert len(seen) == sent

@@ -122,11 +122,23 @@ def listing(body: bytes, token: str) -> Listing | None:
     Raises:
         ValueError: the answer is not a list of pairs, or its entry of this pair, or every entry, is none.
     """
-    listings, odd = _listings(_LISTING, body)
-    found = next((listing for listing in listings if listing.symbol == token), None)
-    if found is None and (token in odd or (odd and not listings)):
+    found, odd = _listings(_LISTING, body)
+    of_pair = next((listing for listing in found if listing.symbol == token), None)
+    if of_pair is None and (token in odd or (odd and not found)):
         raise ValueError(f"a list of pairs in which that of {token} cannot be read")
-    return found
+    return of_pair
+
+
+def listings(body: bytes) -> tuple[list[Listing], list[str]]:
+    """All listings in the answer of `exchangeInfo`, and the symbols of entries that are none, empty for no symbol.
+
+    Raises:
+        ValueError: the answer is not a list of pairs, or every entry is none.
+    """
+    found, odd = _listings(_LISTING, body)
+    if odd and not found:
+        raise ValueError("a list of pairs of which none can be read")
+    return found, odd
 
 
 def market_listings(body: bytes) -> tuple[list[MarketListing], list[str]]:

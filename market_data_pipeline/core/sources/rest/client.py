@@ -23,7 +23,6 @@ from tenacity import (
 from market_data_pipeline.core.errors import (
     BadAnswer,
     Banned,
-    PairNotListed,
     RegionBlocked,
     SourceError,
     SourceUnavailable,
@@ -36,6 +35,7 @@ from market_data_pipeline.core.sources.rest.answers import Listing
 from market_data_pipeline.core.sources.rest.ccxt_methods import RawExchange
 from market_data_pipeline.core.sources.rest.faults import Blocked, PassingFault, Refusal, WrongAnswer, fault_of
 from market_data_pipeline.core.sources.rest.firewall import FIREWALL
+from market_data_pipeline.core.sources.rest.listings import KEPT_S, Listings
 from market_data_pipeline.core.sources.rest.tries import Tries
 from market_data_pipeline.core.sources.retries import noted
 from market_data_pipeline.core.sources.transport import NoResponse, ResponseTooLarge
@@ -55,9 +55,6 @@ _TIME_WEIGHT = 1
 # Before the first response, a wrong address or a missing network is likelier than a passing fault.
 _TRIES_BEFORE_FIRST_RESPONSE = 3
 _MOST_CLOCK_BYTES = 4096
-# One pair of spot has about 10 kB; all contracts of futures have 2 MB.
-_MOST_LISTING_BYTES = {Market.SPOT: 1 << 18, Market.FUTURES: 1 << 23}
-_GONE = Listing("", "GONE")
 # A count so far above the limit is no count: the exchange bans an address before it gets there.
 _MOST_USED = 10
 
@@ -106,6 +103,7 @@ class RestClient:
         """When the last answer came that could be used (monotonic), 0 before the first."""
         self._clock_lock = threading.RLock()
         self._clock_offset_s: float | None = None
+        self._listings = Listings(self)
         self.governor = Governor(
             budget_name(urlsplit(self.address).netloc, market.value),
             budget_of,
@@ -144,28 +142,9 @@ class RestClient:
             # Only now is the exchange's minute known, which the weight counts for.
             self.pay(_TIME_WEIGHT)
 
-    def listing(self, token: str, *, paid: bool = True) -> Listing:
-        """Return the pair's listing today; without `paid` it is paid later, once the exchange's minute is known."""
-        by_symbol = {"symbol": token} if self.market is Market.SPOT else {}
-        weight = 20 if self.market is Market.SPOT else 1
-        try:
-            found = self.get(
-                "exchangeInfo",
-                by_symbol,
-                weight if paid else 0,
-                lambda body: answers.listing(body, token),
-                most_bytes=_MOST_LISTING_BYTES[self.market],
-            )
-        except PairNotListed:
-            return _GONE
-        except SourceUnavailable:
-            paid = True  # nobody counts it, and the clock of who is silent would be waited for as long again
-            raise
-        finally:
-            if not paid:
-                self.now_ms()
-                self.pay(weight)
-        return found or _GONE
+    def listing(self, token: str, *, paid: bool = True, kept_s: float = KEPT_S) -> Listing:
+        """Return the pair's listing today; see `Listings.of`."""
+        return self._listings.of(token, paid=paid, kept_s=kept_s)
 
     def get(
         self, endpoint: str, params: dict[str, Any], weight: int, read: Callable[[bytes], T], *, most_bytes: int

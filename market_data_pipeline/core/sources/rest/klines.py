@@ -40,6 +40,8 @@ REST = frozenset({"rest"})
 _SETTLEMENT_ROWS = 60
 # A row has about 180 bytes.
 _MOST_BYTES, _MOST_ROW_BYTES = 4096, 400
+# The date of a settlement is in the list days before (freqtrade/freqtrade#12259).
+_SETTLEMENTS_KEPT_S = 600
 
 T = TypeVar("T")
 
@@ -134,6 +136,10 @@ class RestSource:
         """See `KlineSource.listed_pair`. One request, beside those of `life`."""
         listing = self.client.listing(self.token, paid=False)
         return pair_of(self.token, listing.base, listing.quote)
+
+    def settled_ms(self) -> int | None:
+        """See `KlineSource.settled_ms`."""
+        return self.client.listing(self.token, kept_s=_SETTLEMENTS_KEPT_S).delivered_ms(self.now_ms())
 
     def prefetch(self, spans: Iterable[Span]) -> None:
         """See `KlineSource.prefetch`."""

@@ -83,6 +83,10 @@ class ExchangeSource:
         """See `KlineSource.newest`. Only REST has the newest minutes."""
         return self._rest.newest(span, paid=paid)
 
+    def settled_ms(self) -> int | None:
+        """See `KlineSource.settled_ms`. Only REST tells it."""
+        return self._rest.settled_ms()
+
     def prefetch(self, spans: Iterable[Span]) -> None:
         """See `KlineSource.prefetch`."""
         if self._name == "rest":
