@@ -1,6 +1,7 @@
 """The REST source against the simulated exchange: what it asks, what it pays, and what each fault leads to."""
 
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -464,3 +465,13 @@ def test_a_list_that_cannot_be_had_is_waited_for_once_and_not_by_each_contract(s
             with pytest.raises(SourceError, match="503"):
                 source.settled_ms()
         assert len(seen) == sent
+
+
+def test_a_gap_that_is_looked_into_leaves_no_threads_behind(simulate: Simulate, root: Path) -> None:
+    running = simulate(now=datetime(2021, 4, 25, 9, 0, 5, tzinfo=UTC))
+    sources = LiveSources(Market.SPOT, budget_of=budget_in(root), base_url=running.url)
+    with closing(sources):
+        source = sources.of("ETH/USDT")
+        source.life()
+        assert source.recheck(OUTAGE).kind is Kind.OUTAGE
+        assert [thread.name for thread in threading.enumerate() if thread.name.startswith("rest-")] == []

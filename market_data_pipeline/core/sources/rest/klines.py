@@ -33,6 +33,8 @@ from market_data_pipeline.core.sources.rest.silence import Silence
 _PAGE_ROWS = {Market.SPOT: 1000, Market.FUTURES: 499}
 # What 16 connections bring in the five seconds in which Dagster starts; 48 MB at most.
 _MOST_PREFETCHED = 32 * IN_FLIGHT
+# The minutes that a tick of live mode requests, and those around them.
+_MOST_PAGES_HERE = 2
 # A pair whose newest kline is this old does not trade now; its status has whether it ever will again.
 _SILENT_MS = 10 * MINUTE_MS
 REST = frozenset({"rest"})
@@ -158,7 +160,7 @@ class RestSource:
 
     def recheck(self, gap: Span) -> Recheck:
         """See `KlineSource.recheck`. It proves nothing alone that REST left minutes out twice."""
-        found = self.sifted(gap)
+        found = self._sifted_here(gap)
         evidence = () if found.klines.num_rows or found.bad_rows else ("rest: none, asked twice",)
         sources = REST if found.klines.num_rows else frozenset()
         return Recheck(found.klines, sources, evidence, flaws=found.flaws, bad_rows=found.bad_rows)
@@ -179,7 +181,7 @@ class RestSource:
 
     def klines(self, span: Span) -> pa.Table:
         """Return all klines of a span that can be stored; raises as `sifted`."""
-        return self.sifted(span).klines
+        return self._sifted_here(span).klines
 
     def sifted(self, span: Span) -> Sifted:
         """Return all rows of a span.
@@ -187,16 +189,7 @@ class RestSource:
         Raises:
             BadAnswer, SourceUnavailable: see `KlineSource.recheck`.
         """
-        pages = list(self.pages([span]))
-        for page in pages:
-            if page.error:
-                raise BadAnswer(page.error)
-        return Sifted(
-            pa.concat_tables([page.klines for page in pages]).combine_chunks(),
-            tuple(flaw for page in pages for flaw in page.flaws),
-            tuple(row for page in pages for row in page.bad_rows),
-            clean=all(page.checked for page in pages),
-        )
+        return _sifted(self.pages([span]))
 
     def newest(self, span: Span, *, paid: bool = False) -> Page:
         """See `KlineSource.newest`."""
@@ -212,6 +205,16 @@ class RestSource:
         """End all waiting, for the budget, a retry or a response, then the threads."""
         self.client.stop()
         self._prefetched.close()
+
+    def _sifted_here(self, span: Span) -> Sifted:
+        """As `sifted`, where a few pages have the span by requests of this thread.
+
+        Threads of the source stay until its end, and live mode has a source for each pair.
+        """
+        if span.end_ms - span.start_ms > _MOST_PAGES_HERE * self.page_ms:
+            return self.sifted(span)
+        self.client.governor.open()
+        return _sifted(map(self._page, pieces([span], self.page_ms)))
 
     def _page(self, span: Span) -> Page:
         try:
@@ -258,6 +261,20 @@ class RestSource:
         klines = rows.klines.slice(0, len(times) - 1) if is_open else rows.klines
         unreadable = tuple(row for row in rows.unreadable if row.open_time + MINUTE_MS <= now_ms)
         return Parsed(klines, unreadable)
+
+
+def _sifted(found: Iterable[Page]) -> Sifted:
+    pages = []
+    for page in found:
+        if page.error:
+            raise BadAnswer(page.error)
+        pages.append(page)
+    return Sifted(
+        pa.concat_tables([page.klines for page in pages]).combine_chunks(),
+        tuple(flaw for page in pages for flaw in page.flaws),
+        tuple(row for page in pages for row in page.bad_rows),
+        clean=all(page.checked for page in pages),
+    )
 
 
 def last_traded_ms(klines: pa.Table, delivered_ms: int) -> int:
