@@ -213,8 +213,16 @@ class RunRequests:
         self._pauses = Pauses()
 
     def requests_for(self, instance: DagsterInstance, due: Iterable[DueDays]) -> list[dg.RunRequest]:
-        """The requests for the days that have no run now, and had none within the pause of their reason."""
-        return [_request(days) for days in due if self._is_allowed(instance, days)]
+        """The requests for the days that have no run now, and had none within the pause of their reason.
+
+        Of each dataset the first, as its runs come one after the other.
+        """
+        requested = dict[str, dg.RunRequest]()
+        for days in due:
+            name = days.store.dataset.name
+            if name not in requested and self._is_allowed(instance, days):
+                requested[name] = _request(days)
+        return list(requested.values())
 
     def _is_allowed(self, instance: DagsterInstance, due: DueDays) -> bool:
         tags = _tags(due)

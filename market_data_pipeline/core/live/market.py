@@ -207,8 +207,8 @@ class LiveMarket:
                         live.flush(open_days=False)
 
     def due_days(self, first_days: Mapping[str, date] = {}) -> list[DueDays]:
-        """The days that need a run, at most one range of each dataset; of one that is named here, from this day on."""
-        now_ms, due = self._sources.now_ms(), []
+        """The days that need a run, a range for each reason; of a dataset that is named here, from this day on."""
+        now_ms, due = self._sources.now_ms(), list[DueDays]()
         with logged() as failures:
             for live in self.followed:
                 first = first_days.get(live.name)
@@ -216,8 +216,8 @@ class LiveMarket:
                 with failures.apart(live.name, self._store.root):
                     if look():
                         live.store.refresh()  # a run may have loaded them meanwhile
-                        due.append(look())
-        return [days for days in due if days]
+                        due += look()
+        return due
 
     def usage(self) -> Usage:
         """The request weight used so far."""

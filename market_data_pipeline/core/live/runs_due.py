@@ -80,8 +80,10 @@ class Pauses:
         return len(self._until_s)
 
 
-def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True, first_day: date | None = None) -> DueDays | None:
-    """The days that need a run first, None if ticks are enough.
+def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True, first_day: date | None = None) -> list[DueDays]:
+    """The days that need a run, at most one range for each reason, in the order of the runs; none if ticks are enough.
+
+    Days that stay unexplained are due for a week, so while they pause the next ones have their turn.
 
     Args:
         live: the dataset.
@@ -93,23 +95,24 @@ def due_days(live: LiveDataset, now_ms: int, *, archived: bool = True, first_day
     today = day_at(zone, now_ms)
     first_ms = day_of(zone, first_day).start_ms if first_day else 0
     if first_ms > now_ms:
-        return None
+        return []
     if since_ms is None:
-        return DueDays(store, Reason.MISSING, today, today)
+        return [DueDays(store, Reason.MISSING, today, today)]
     if not live.has_ended and now_ms - since_ms > MOST_MINUTES * MINUTE_MS:
-        return DueDays(store, Reason.MISSING, day_at(zone, max(since_ms, first_ms)), today)
+        return [DueDays(store, Reason.MISSING, day_at(zone, max(since_ms, first_ms)), today)]
     if live.damaged and not store.is_intact(live.damaged):
         mended = day_at(zone, max(live.damaged.start_ms, first_ms))
-        return DueDays(store, Reason.MISSING, mended, mended)
+        return [DueDays(store, Reason.MISSING, mended, mended)]
     days = days_between(zone, max(now_ms - _CHECKED_BACK_MS, first_ms), today.start_ms)
     checks: dict[Reason, Callable[[Day, Entry, int], bool]] = {Reason.TO_CONFIRM: _is_to_be_confirmed}
     if archived:
         checks[Reason.TO_ARCHIVE] = _is_to_be_archived
+    found = []
     for reason, is_due in checks.items():
         due = [day for day in days if day.key in store.entries and is_due(day, store.entries[day.key], now_ms)]
         if due:
-            return DueDays(store, reason, due[0], due[-1])
-    return None
+            found.append(DueDays(store, reason, due[0], due[-1]))
+    return found
 
 
 def _is_to_be_confirmed(day: Day, entry: Entry, now_ms: int) -> bool:

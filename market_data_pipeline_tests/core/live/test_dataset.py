@@ -134,9 +134,9 @@ def test_a_halt_of_the_exchange_that_a_run_has_proven_is_no_reason_for_another_r
     source.missing = [halt]
     clock(source, at("2024-03-05T21:00Z"))
     followed = LiveDataset(stored, source)
-    assert due_days(followed, source.now_ms()) is not None
+    assert due_days(followed, source.now_ms()) != []
     list(backfill(stored, source, span("2024-03-04T23:00Z", "2024-03-05T21:00Z")))
-    assert due_days(followed, source.now_ms()) is None
+    assert due_days(followed, source.now_ms()) == []
     assert tick(followed, source.now_ms()).is_late
     clock(source, at("2024-03-05T22:05Z"))
     assert tick(followed, source.now_ms()).added == 5
@@ -177,8 +177,12 @@ def test_after_a_long_pause_the_days_since_then_are_due_and_nothing_is_asked(sto
     assert said(due_days(followed, now_ms)) == (Reason.MISSING, TODAY, "2024-03-07", False)
 
 
-def said(found: DueDays | None) -> tuple[Reason, str, str, bool] | None:
-    return found and (found.reason, found.first.key, found.last.key, found.refetch)
+def said(found: list[DueDays]) -> tuple[Reason, str, str, bool] | None:
+    """The only days that are due; None if there are none."""
+    if not found:
+        return None
+    [due] = found
+    return due.reason, due.first.key, due.last.key, due.refetch
 
 
 def test_of_a_new_dataset_today_is_due(tmp_path, source):
@@ -194,7 +198,7 @@ def test_a_day_is_confirmed_once_it_is_over_and_archived_once_it_can_be(stored, 
     assert said(confirming) == (Reason.TO_CONFIRM, TODAY, TODAY, False)
     clock(source, end_ms + 5 * MINUTE_MS)
     list(backfill(stored, source, span("2024-03-04T23:00Z", "2024-03-05T23:00Z")))
-    assert due_days(followed, end_ms + 6 * MINUTE_MS) is None
+    assert due_days(followed, end_ms + 6 * MINUTE_MS) == []
     for hour in range(12):
         clock(source, end_ms + hour * 60 * MINUTE_MS + 7 * MINUTE_MS)
         tick(followed, source.now_ms())
@@ -206,7 +210,7 @@ def test_a_day_is_confirmed_once_it_is_over_and_archived_once_it_can_be(stored, 
         )
     )
     assert stored.entries[TODAY].state is State.ARCHIVED
-    assert due_days(followed, at("2024-03-06T11:00Z")) is None
+    assert due_days(followed, at("2024-03-06T11:00Z")) == []
 
 
 def test_days_that_no_run_can_load_are_not_due(stored, source):
@@ -237,7 +241,7 @@ def test_nothing_is_added_to_a_chunk_that_was_damaged(stored, source):
     assert tick(followed, NOON + 2 * MINUTE_MS).is_behind
     assert said(due_days(followed, NOON + 2 * MINUTE_MS)) == (Reason.MISSING, TODAY, TODAY, False)
     list(backfill(stored, source, span("2024-03-04T23:00Z", "2024-03-05T12:02Z")))
-    assert due_days(followed, NOON + 2 * MINUTE_MS) is None
+    assert due_days(followed, NOON + 2 * MINUTE_MS) == []
     clock(source, NOON + 3 * MINUTE_MS)
     assert tick(followed, NOON + 3 * MINUTE_MS).added == 1
     assert stored.entries[TODAY].rows == 13 * 60 + 3
