@@ -17,7 +17,7 @@ from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.loading.cost import Cost, How, cost_of
 from market_data_pipeline.core.loading.request import WindowRequest
 from market_data_pipeline.core.loading.resolve import OpenSource
-from market_data_pipeline.core.sources.interrupts import ended_if_interrupted
+from market_data_pipeline.core.sources.interrupts import ended_if_interrupted, result_of
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.text import problem_text
 from market_data_pipeline.instance.composition import opener_of, store_of
@@ -98,9 +98,14 @@ def plan_backfill(
     many = _Many(settings, how)
     costs = list[Cost]()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as threads, ended_if_interrupted(many.end):
-        for cost in threads.map(many.cost, wanted):
-            costs.append(cost)
-            on_pair(len(costs), len(wanted))
+        planned = [threads.submit(many.cost, each) for each in wanted]
+        try:
+            for each in planned:
+                costs.append(result_of(each))
+                on_pair(len(costs), len(wanted))
+        finally:
+            for each in planned:
+                each.cancel()
     return LoadPlan(tuple(costs), catalog)
 
 

@@ -13,7 +13,7 @@ from market_data_pipeline.core.klines.dataset import FALLBACK_PAIR, Dataset, Mar
 from market_data_pipeline.core.klines.days import Zone
 from market_data_pipeline.core.klines.pair import has_slash, pair_by_rule, require_same
 from market_data_pipeline.core.loading.window import dataset_start
-from market_data_pipeline.core.sources.interrupts import ended_if_interrupted
+from market_data_pipeline.core.sources.interrupts import ended_if_interrupted, result_of
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
@@ -91,7 +91,7 @@ def _listed(source: KlineSource, named: str, known: Dataset | None, *, in_catalo
     with ThreadPoolExecutor(1) as beside, ended_if_interrupted(source.close):
         listed = beside.submit(source.listed_pair)
         source.life()
-        pair = listed.result()
+        pair = result_of(listed)
     if pair is None:
         return pair_by_rule(named)
     require_same(named, pair)

@@ -6,13 +6,13 @@ is requested.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.sources.interrupts import await_end
 
 Loaded = TypeVar("Loaded")
 Other = TypeVar("Other")
@@ -77,8 +77,8 @@ class FuturesAhead(Generic[Loaded]):
         """Wait for the next future, and return it; what it raises is left to its reader."""
         if self.first is None:
             raise StopIteration
-        with suppress(CancelledError):  # by `PrefetchedPages.close`, of which `wait` is not told
-            self._in_flight[0].exception()
+        # `wait` would not be told that `PrefetchedPages.close` cancels it.
+        await_end(self._in_flight[0])
         self._ahead += 1
         return self._in_flight.popleft()
 
@@ -116,10 +116,9 @@ class ReadAhead(Generic[Loaded]):
             SourceUnavailable: the pages were closed meanwhile, in another thread.
         """
         future = next(self._futures)
-        if future.cancelled():
-            raise SourceUnavailable("the load was stopped")
-        if future.exception():
+        if error := error_of(future):
             self.close()
+            raise error
         return future.result()
 
     def wait(self, timeout_s: float) -> bool:
@@ -130,6 +129,11 @@ class ReadAhead(Generic[Loaded]):
     def close(self) -> None:
         """Cancel what was not read."""
         self._futures.close()
+
+
+def error_of(ended: Future[Any]) -> BaseException | None:
+    """Why a future that has ended has no result: its error, or that the pages were closed meanwhile; None if it has."""
+    return SourceUnavailable("the load was stopped") if ended.cancelled() else ended.exception()
 
 
 def pieces(spans: Iterable[Span], size_ms: int, *, aligned: bool = False) -> Iterator[Span]:

@@ -23,7 +23,7 @@ from market_data_pipeline.core.klines.pair import pair_of
 from market_data_pipeline.core.klines.parsing import Parsed
 from market_data_pipeline.core.klines.sifting import Sifted, sift
 from market_data_pipeline.core.klines.table import EMPTY, column, open_times
-from market_data_pipeline.core.sources.interrupts import ended_if_interrupted
+from market_data_pipeline.core.sources.interrupts import ended_if_interrupted, result_of
 from market_data_pipeline.core.sources.prefetch import PrefetchedPages, ReadAhead, pieces
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck, Usage
 from market_data_pipeline.core.sources.rest.client import IN_FLIGHT, RestClient
@@ -94,11 +94,11 @@ class RestSource:
         # All at once, because a load cannot be planned without them. They are paid afterwards, as the request for the
         # clock is: only then is the exchange's minute known. The answer that there is no such pair weighs the same.
         try:
-            with ThreadPoolExecutor(2) as others, ended_if_interrupted(self.client.stop):
-                clock = others.submit(self.now_ms)
-                newest_rows = others.submit(self._rows_at_an_end, limit=2)
-                first = self._rows_at_an_end(limit=1, startTime=0)
-                newest, now_ms = newest_rows.result(), clock.result()
+            with ThreadPoolExecutor(3) as threads, ended_if_interrupted(self.client.stop):
+                clock = threads.submit(self.now_ms)
+                newest_rows = threads.submit(self._rows_at_an_end, limit=2)
+                first_row = threads.submit(self._rows_at_an_end, limit=1, startTime=0)
+                first, newest, now_ms = result_of(first_row), result_of(newest_rows), result_of(clock)
         finally:
             if not clock.exception():
                 self.client.pay(klines_weight(self._market, 1) + klines_weight(self._market, 2))

@@ -20,9 +20,10 @@ from market_data_pipeline.core.klines.coverage import Span, gaps, merge
 from market_data_pipeline.core.klines.sifting import NOTHING, Sifted, both
 from market_data_pipeline.core.klines.table import EMPTY, open_times
 from market_data_pipeline.core.sources.archive.files import CONNECTIONS, PUBLISHED_AFTER_MS
+from market_data_pipeline.core.sources.interrupts import LONGEST_DEAF_S
 from market_data_pipeline.core.sources.planning.division import Division
 from market_data_pipeline.core.sources.planning.forecast import MOST_GAPS
-from market_data_pipeline.core.sources.prefetch import FuturesAhead, PrefetchedPages
+from market_data_pipeline.core.sources.prefetch import FuturesAhead, PrefetchedPages, error_of
 from market_data_pipeline.core.sources.protocol import Page
 from market_data_pipeline.core.sources.rest.klines import REST, RestSource
 from market_data_pipeline.core.sources.union.files import NO_FILE, ArchiveFiles
@@ -92,7 +93,7 @@ class UnionPages:
     def _unpacked(self, loaded: "Future[Page | _Packed]") -> "Future[Page]":
         """What has the page or the error, now or when REST has answered."""
         page = Future[Page]()
-        if error := loaded.exception():
+        if error := error_of(loaded):
             page.set_exception(error)
             return page
         file = loaded.result()
@@ -202,17 +203,19 @@ class UnpackedPages:
 
     def __next__(self) -> Page:
         """Wait for the next page, and return it, or raise why it cannot be had."""
-        self.wait(None)
+        while not self.wait(LONGEST_DEAF_S):
+            pass
         if not self._unpacked:
             raise StopIteration
         page = self._unpacked.popleft()
-        if page.exception():
+        if error := error_of(page):
             self.close()
+            raise error
         return page.result()
 
-    def wait(self, timeout_s: float | None) -> bool:
-        """See `protocol.Pages`; None waits without limit."""
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+    def wait(self, timeout_s: float) -> bool:
+        """See `protocol.Pages`."""
+        until_s = time.monotonic() + timeout_s
         while True:
             # Where REST is not asked, the page is read first, while its klines are in the processor's cache.
             while not self._has_all and (file := self._next_file) and file.done():
@@ -222,8 +225,7 @@ class UnpackedPages:
             waited_for: list[Future[Any]] = [*islice(self._unpacked, 1), *filter(None, [self._next_file])]
             if not waited_for:
                 return True
-            left_s = None if until_s is None else max(0, until_s - time.monotonic())
-            if not wait(waited_for, left_s, FIRST_COMPLETED).done:
+            if not wait(waited_for, max(0, until_s - time.monotonic()), FIRST_COMPLETED).done:
                 return False
 
     def close(self) -> None:
