@@ -183,6 +183,35 @@ def test_a_first_or_last_file_that_is_bad_shortens_no_life(playing: Any, day: st
         assert proof(run)["absent_minutes"] == {"delisted": 900}
 
 
+@pytest.mark.parametrize("fault", ["403", "503"])
+@pytest.mark.parametrize("day", ["2024-05-01", "2024-05-04"])
+def test_a_first_or_last_file_that_gets_no_answer_shortens_no_life(playing: Any, day: str, fault: str) -> None:
+    with playing({"now": "2024-05-08T12:00Z", "spot": {"DEADUSDT": FOUR_DAYS}}) as (run, running):
+        running.exchange.hooks.append(lambda request: fault if request.path.endswith(f"{day}.zip") else None)
+        loaded = backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08")
+        assert loaded.exit_code == 3, loaded.output
+        assert f"{day}: the archive's file of {day} is not used: no answer from http" in loaded.output
+        assert len(rows_by_day(run.root)) == 3
+        running.exchange.hooks.clear()
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08").exit_code == 0
+        assert list(rows_by_day(run.root).values()) == [1440, 1440, 1440, 540]
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
+@pytest.mark.parametrize("source", ["auto", "archive"])
+def test_a_pair_that_only_an_archive_has_that_is_away_is_loaded_another_time(playing: Any, source: str) -> None:
+    with playing({"now": "2024-05-08T12:00Z", "spot": {"DEADUSDT": FOUR_DAYS}}) as (run, running):
+        unreachable(running, "archive")
+        loaded = backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08", "--source", source)
+        assert loaded.exit_code == 3, loaded.output
+        assert "error: no answer from http" in loaded.output
+        assert "INSTEAD" not in loaded.output
+        assert not rows_by_day(run.root)
+        running.exchange.hooks.clear()
+        assert backfill(run, "DEAD/USDT", "2024-05-01", "2024-05-08", "--source", source).exit_code == 0
+        assert proof(run)["absent_minutes"] == {"delisted": 900}
+
+
 @pytest.mark.parametrize("market", ["spot", "futures"])
 @pytest.mark.parametrize("day", ["2024-05-01", "2024-05-02", "2024-05-04"])
 def test_a_file_that_is_listed_and_not_there_is_no_day_without_trading(playing: Any, day: str, market: str) -> None:

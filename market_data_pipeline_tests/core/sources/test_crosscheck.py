@@ -68,6 +68,16 @@ def test_what_one_has_is_what_the_other_has(
     assert (result.ok, result.days, result.rows, result.not_compared) == (True, 3, 4320, [])
 
 
+def test_a_file_that_gets_no_answer_leaves_its_day_alone_out_of_the_comparison(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    running = simulate()
+    made = loaded(root, exchange(running, "rest"), DAYS)
+    running.exchange.hooks.append(lambda request: "403" if "2024-05-06.zip" in request.path else None)
+    result = check(made, exchange(running, "archive"), "archive")
+    assert (result.ok, result.days, [key for key, _ in result.not_compared]) == (True, 2, ["2024-05-06"])
+
+
 def test_a_night_of_25_hours_lies_in_two_files_each_fetched_once(
     simulate: Simulate, exchange: OpenExchange, root: Path
 ) -> None:

@@ -192,6 +192,29 @@ def test_a_file_that_always_fails_is_left_to_rest_and_the_next_ones_come_from_th
     assert not any(is_page(request) for request in seen)
 
 
+@pytest.mark.parametrize("fault", ["403", "503", "reset"])
+def test_a_file_that_always_fails_fails_its_day_alone_where_the_archive_is_the_only_source(
+    simulate: Simulate, exchange: OpenExchange, root: Path, fault: str
+) -> None:
+    running = simulate()
+    running.exchange.hooks.append(lambda request: fault if "2024-05-07.zip" in request.path else None)
+    results = load(root, exchange(running, "archive"), span("2024-05-06", "2024-05-11"))
+    assert [result.outcome for result in results] == [Outcome.LOADED, Outcome.FAILED, *[Outcome.LOADED] * 3]
+    assert str(results[1].error).startswith("the archive's file of 2024-05-07 is not used: no answer from http://")
+    assert results[1].may_pass
+
+
+def test_an_archive_alone_that_goes_away_ends_the_load_soon(
+    simulate: Simulate, exchange: OpenExchange, root: Path
+) -> None:
+    running = simulate()
+    running.exchange.hooks.append(lambda request: "503" if request.area == "archive" else None)
+    results = load(root, exchange(running, "archive"), span("2024-03-01", "2024-05-11"))
+    assert {(result.outcome, result.may_pass) for result in results} == {(Outcome.FAILED, True)}
+    assert sum("not tried" in str(result.error) for result in results) >= len(results) - 3
+    assert running.exchange.stats()["archive"]["requests"] <= 4 * 48
+
+
 def test_an_archive_alone_that_cannot_be_reached_is_said(simulate: Simulate, exchange: OpenExchange) -> None:
     running = simulate()
     running.exchange.hooks.append(lambda request: "500" if request.area == "archive" else None)

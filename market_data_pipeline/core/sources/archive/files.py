@@ -72,6 +72,10 @@ class BadFile(Exception):
     kind = "bad_file"
 
 
+class UnansweredFile(BadFile):
+    """There is no answer about the file of this day after all retries, which says little of the other files."""
+
+
 class _PassingFault(Exception):
     """A fault that a retry may not meet."""
 
@@ -132,9 +136,10 @@ class Archive:
         Raises:
             NoFile: the archive has no file of the day, or not yet.
             BadFile: the checksum is missing, wrong, or that of another file.
-            SourceUnavailable: there is no response after all retries, or there was none for several files before.
+            UnansweredFile: there is no response after all retries.
+            SourceUnavailable: that is so for several files in a row.
         """
-        return self._retried(self._download, self._path(start_ms))
+        return self._of_file(self._download, self._path(start_ms))
 
     def rows(self, packed: bytes, start_ms: int) -> Sifted:
         """Return the rows of a zip of the UTC day that starts at `start_ms`. No request is sent.
@@ -155,9 +160,10 @@ class Archive:
         Raises:
             NoFile: the archive has no file of the day, or not yet.
             BadFile: the checksum is missing or wrong, or the format, or rows are of other days, disordered or doubled.
-            SourceUnavailable: there is no response after all retries, or there was none for several files before.
+            UnansweredFile: there is no response after all retries.
+            SourceUnavailable: that is so for several files in a row.
         """
-        return self._retried(lambda: self.rows(self._download(self._path(start_ms)), start_ms))
+        return self._of_file(lambda: self.rows(self._download(self._path(start_ms)), start_ms))
 
     def days(self, first: date, last: date) -> list[date]:
         """Return the UTC days from `first` to `last`, both included, that have a file, in order.
@@ -217,6 +223,15 @@ class Archive:
         except NoFile:
             return False
         return True
+
+    def _of_file(self, call: Callable[..., T], *arguments: Any) -> T:
+        """As `_retried`, where the fault is that of one file as long as others are answered."""
+        try:
+            return self._retried(call, *arguments)
+        except SourceUnavailable as error:
+            if self._breaker.is_open or self._stopped.is_set():
+                raise
+            raise UnansweredFile(str(error)) from error
 
     def _retried(self, call: Callable[..., T], *arguments: Any) -> T:
         if not self._breaker.may_try():

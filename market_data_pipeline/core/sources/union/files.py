@@ -35,7 +35,7 @@ class ArchiveFiles:
         """Return the zip of the UTC day that a span is in; None and the reason if it cannot be used.
 
         Raises:
-            SourceUnavailable: there is no response, and no other source.
+            SourceUnavailable: the archive gives no answers, and there is no other source.
         """
         return self._read(span, self._archive.packed)
 
@@ -50,7 +50,7 @@ class ArchiveFiles:
         """Return the rows of a span within one UTC day, and the reason if its file cannot be used.
 
         Raises:
-            SourceUnavailable: there is no response, and no other source.
+            SourceUnavailable: the archive gives no answers, and there is no other source.
         """
         rows, lacks = self._read(span, self._archive.day)
         return (NOTHING, lacks) if rows is None else (rows.part(span), "")
@@ -59,7 +59,7 @@ class ArchiveFiles:
         """Return the rows of a gap, and the line of evidence.
 
         Raises:
-            SourceUnavailable: there is no response, and no other source.
+            SourceUnavailable: the archive gives no answers, and there is no other source.
         """
         of_days = [self.rows(piece) for piece in pieces([gap], DAY_MS, aligned=True)]
         found = reduce(both, (rows for rows, _ in of_days))

@@ -15,6 +15,8 @@ from dataclasses import replace
 from datetime import date, timedelta
 from itertools import islice
 
+import pyarrow as pa
+
 from market_data_pipeline.core.errors import (
     REFUSED,
     MarketDataError,
@@ -30,7 +32,7 @@ from market_data_pipeline.core.klines.coverage import Span
 from market_data_pipeline.core.klines.dataset import HISTORY_START_MS
 from market_data_pipeline.core.klines.days import MINUTE_MS
 from market_data_pipeline.core.klines.table import open_times
-from market_data_pipeline.core.sources.archive.files import PUBLISHED_AFTER_MS, Archive, BadFile, NoFile
+from market_data_pipeline.core.sources.archive.files import PUBLISHED_AFTER_MS, Archive, BadFile, NoFile, UnansweredFile
 from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
 from market_data_pipeline.core.sources.planning.division import DAY_MS
 from market_data_pipeline.core.sources.protocol import Life
@@ -233,10 +235,14 @@ class Lives:
 
         The first or last minute of the day where its file cannot be read, or is not there. None where the first files
         have no klines.
+
+        Raises:
+            SourceUnavailable: the archive gives no answer about this file and the next ones.
         """
-        for day in islice(days, _MOST_FILES):
+        looked_at = list(islice(days, _MOST_FILES))
+        for number, day in enumerate(looked_at, 1):
             try:
-                klines = self._archive.day(start_of(day)).klines
+                klines = self._of_file(day, looked_at[number:])
             except (NoFile, BadFile) as error:
                 # The day is in the life, so that a load asks for it, and says why it lacks it.
                 _log.warning("the archive's file of %s is not used: %s", day, str(error) or "it is not there")
@@ -245,6 +251,29 @@ class Lives:
             if klines.num_rows:
                 return int(open_times(klines)[at]) if delivered_ms is None else last_traded_ms(klines, delivered_ms)
         return None
+
+    def _of_file(self, day: date, others: Iterable[date]) -> pa.Table:
+        """The klines of a day's file. It is asked for again if the archive answers about one of the others meanwhile.
+
+        Raises:
+            NoFile, BadFile: it cannot be read, or gets no answer as the only one.
+            SourceUnavailable: the archive gives no answer about the others either.
+        """
+        try:
+            return self._archive.day(start_of(day)).klines
+        except UnansweredFile as error:
+            if not any(map(self._is_answered, others)):
+                raise SourceUnavailable(str(error)) from error
+        return self._archive.day(start_of(day)).klines
+
+    def _is_answered(self, day: date) -> bool:
+        try:
+            self._archive.packed(start_of(day))
+        except UnansweredFile:
+            return False
+        except (NoFile, BadFile):
+            pass
+        return True
 
     def _published(self) -> date:
         """The newest UTC day of which the archive should have a file."""
