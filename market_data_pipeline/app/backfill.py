@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from market_data_pipeline.app.targets import Target
 from market_data_pipeline.core.errors import UsageError
 from market_data_pipeline.core.klines.coverage import Absence, Span
-from market_data_pipeline.core.klines.dataset import Dataset, Market, default_start
+from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import Day, days_between, iso, parse_instant
 from market_data_pipeline.core.klines.flaws import Flaw
 from market_data_pipeline.core.loading.day import MOST_ROW_GROUP_ROWS, DayResult
@@ -274,7 +274,8 @@ def run_window(settings: Settings, request: BackfillRequest) -> RunWindow:
     """What a run has to load for the request; its dataset is created if it does not exist.
 
     The run requests the pair's life and the exchange's clock itself. So this function sends requests only for a new
-    dataset, and for a window that begins before the first day of a dataset that starts in 2020 or earlier.
+    dataset, and for a window that begins before the first day of a dataset, where there may be klines of an earlier
+    pair of the symbol.
 
     Raises:
         UsageError, StoreError, SourceError: nothing was written.
@@ -284,14 +285,14 @@ def run_window(settings: Settings, request: BackfillRequest) -> RunWindow:
     if known:
         now_ms = round(time.time() * 1000)
         window, start_ms = wanted.window(known, now_ms), known.first_day.start_ms
-        # A dataset that starts later than 2020 starts on the pair's first day, so nothing is missing before it.
-        if window.start_ms >= start_ms or known.start > default_start(known.zone):
-            within = Span(max(window.start_ms, start_ms), min(window.end_ms, now_ms))
+        if window.start_ms >= start_ms:
+            within = Span(window.start_ms, min(window.end_ms, now_ms))
             if within.start_ms >= within.end_ms:
                 raise no_klines(known.name, start_ms, None, window)
             return RunWindow(known, within, notes_of_zone(known, wanted.zone))
     with _opened(settings, request) as found:
-        # The code location needs the dataset's first day, which an earlier window moves.
-        note_window(found.files, found.window, found.source.life(found.window.start_ms), found.source.now_ms())
-        dataset, warnings = found.files.dataset, (*found.warnings, *found.source.warnings)
-        return RunWindow(dataset, found.window, warnings)
+        files, window = found.files, found.window
+        # The code location needs the dataset's first day, which an earlier window moves. All else the run notes.
+        if known is None or window.start_ms < files.dataset.first_day.start_ms:
+            note_window(files, window, found.source.life(window.start_ms), found.source.now_ms())
+        return RunWindow(files.dataset, window, (*found.warnings, *found.source.warnings))

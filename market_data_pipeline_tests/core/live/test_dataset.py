@@ -218,11 +218,11 @@ def test_days_that_no_run_can_load_are_not_due(stored, source):
     since, over_ms = date(2024, 3, 6), at("2024-03-06T23:05Z")
     followed = LiveDataset(stored, source)
     assert said(due_days(followed, over_ms, first_day=since)) == (Reason.MISSING, "2024-03-06", "2024-03-07", False)
-    assert due_days(followed, over_ms, first_day=date(2024, 3, 8)) is None
+    assert due_days(followed, over_ms, first_day=date(2024, 3, 8)) == []
     follow(stored, source, minutes(NOON, 11 * 60 + 4))
     confirmed_ms = at("2024-03-05T23:05Z")
     assert said(due_days(LiveDataset(stored, source), confirmed_ms)) == (Reason.TO_CONFIRM, TODAY, TODAY, False)
-    assert due_days(LiveDataset(stored, source), confirmed_ms, first_day=since) is None
+    assert due_days(LiveDataset(stored, source), confirmed_ms, first_day=since) == []
     stored.chunk_path(stored.dataset.day(TODAY)).write_bytes(b"")
     clock(source, confirmed_ms)
     followed = LiveDataset(stored, source)
