@@ -346,6 +346,17 @@ def test_both_pairs_of_a_symbol_are_loaded_and_the_reuse_is_said_and_kept(playin
     assert len(asked) <= 15, asked
 
 
+def test_days_between_two_pairs_of_a_symbol_are_refused_in_one_line(playing: Any) -> None:
+    lit = {"first": "2025-12-23T17:30Z", "archive_only": {"first": "2025-01-28T00:00Z", "last": "2025-01-31T08:59Z"}}
+    with playing({"now": "2025-12-26T12:00Z", "futures": {"LITUSDT": lit}}) as (run, _):
+        # The first of these days begins on the last UTC day of the earlier pair.
+        pair = "--market", "futures", "--pair", "LIT/USDT", "--align-tz", "+05:45", "backfill"
+        assert run(*pair, "--start", "2025-12-24", "--end", "2025-12-25").exit_code == 0
+        refused = run(*pair, "--start", "2025-02-01", "--end", "2025-02-10")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+    assert "none in the requested window 2025-01-31T18:15Z to 2025-02-09T18:15Z" in refused.stderr
+
+
 def test_an_earlier_pair_that_is_loaded_in_part_was_listed_before_that_part(playing: Any) -> None:
     earlier = {"first": "2024-12-30T07:00Z", "last": "2025-02-02T08:59Z"}
     lit = {"first": "2025-02-04T17:30Z", "archive_only": earlier}

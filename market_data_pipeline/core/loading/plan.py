@@ -117,7 +117,7 @@ def note_window(store: DatasetStore, window: Span, life: Life, now_ms: int) -> N
 
 def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, *, refetch: bool) -> Task:
     can_be = reachable(Span(day.start_ms, day.end_ms), life, now_ms, store.dataset.zone)
-    if can_be is None or (life.between and not subtract([can_be], [life.between])):
+    if can_be is None:
         return Task(day, outcome=_outcome_without(day, life))
     if not store.is_intact(day):
         # What earlier requests loaded is lost with a damaged chunk, so it is requested again.

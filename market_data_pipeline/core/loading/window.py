@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from market_data_pipeline.core.errors import UsageError
-from market_data_pipeline.core.klines.coverage import Span
+from market_data_pipeline.core.klines.coverage import Span, subtract
 from market_data_pipeline.core.klines.dataset import HISTORY_START_MS
 from market_data_pipeline.core.klines.days import MINUTE_MS, Zone, day_at, iso
 from market_data_pipeline.core.sources.protocol import Life
@@ -56,7 +56,8 @@ def reachable(window: Span, life: Life, now_ms: int, zone: Zone) -> Span | None:
     """The minutes of the window of which the exchange can have closed klines at `now_ms`; None for no minute.
 
     For a paused pair they end with its last kline while the day of that kline, in `zone`, is not over, and then with
-    that day, so that the day's absent minutes get their reason.
+    that day, so that the day's absent minutes get their reason. Minutes between two pairs of a symbol may be among
+    them, but not alone.
     """
     end_ms = min(window.end_ms, now_ms // MINUTE_MS * MINUTE_MS)
     if life.last_open_ms is not None:
@@ -64,7 +65,9 @@ def reachable(window: Span, life: Life, now_ms: int, zone: Zone) -> Span | None:
         is_over = not life.ended and day_end_ms <= settled_before(now_ms)
         end_ms = min(end_ms, day_end_ms if is_over else life.last_open_ms + MINUTE_MS)
     start_ms = max(window.start_ms, life.first_open_ms)
-    return Span(start_ms, end_ms) if start_ms < end_ms else None
+    if start_ms >= end_ms or (life.between and not subtract([Span(start_ms, end_ms)], [life.between])):
+        return None
+    return Span(start_ms, end_ms)
 
 
 def settled_before(now_ms: int) -> int:

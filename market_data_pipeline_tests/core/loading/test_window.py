@@ -113,3 +113,12 @@ def test_a_dataset_starts_with_history_unless_more_is_asked_for_or_less_is_there
     first: str, window: Span | None, start: str
 ) -> None:
     assert dataset_start(UTC_ZONE, Life(at(first), None), window) == date.fromisoformat(start)
+
+
+def test_minutes_between_two_pairs_of_a_symbol_are_in_reach_only_beside_others() -> None:
+    between = span("2023-01-01T09:00Z", "2023-06-01T17:00Z")
+    life = Life(FIRST, None, between=between)
+    for asked in (between, span("2023-01-01T18:15Z", "2023-02-01")):
+        assert reachable(asked, life, NOW, UTC_ZONE) is None
+    for asked in (span("2023-01-01", "2023-02-01"), span("2023-02-01", "2023-06-02")):
+        assert reachable(asked, life, NOW, UTC_ZONE) == asked
