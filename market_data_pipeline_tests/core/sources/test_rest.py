@@ -307,6 +307,17 @@ def test_a_long_ban_is_said_and_not_waited_for(simulate: Simulate, rest: OpenRes
         opens(rest(running), DAY)
 
 
+def test_live_mode_does_not_wait_for_the_weight_of_requests_that_it_has_sent(simulate: Simulate, root: Path) -> None:
+    with closing(LiveSources(Market.SPOT, budget_of=budget_in(root), base_url=simulate().url)) as sources:
+        sources.set_clock()
+        left = sources.usage().limit - sources.usage().used
+        assert sources.try_to_pay([span("2024-05-15T11:59", "2024-05-15T12:00")] * (left // 2))
+        began_s = time.monotonic()
+        with pytest.raises(SourceUnavailable, match="no request weight is left here for the next"):
+            sources.of("BTC/USDT").life()
+    assert time.monotonic() - began_s < 20
+
+
 @pytest.mark.slow
 def test_an_exchange_that_keeps_failing_ends_the_load_with_one_line(simulate: Simulate, rest: OpenRest) -> None:
     running = simulate()

@@ -198,8 +198,9 @@ class RestClient:
             ) from error
 
     def pay(self, weight: int) -> None:
-        """Pay for requests that were sent before the exchange's minute was known (`weight` 0 in `get`)."""
-        self.governor.pay(weight, self._stopped)
+        """Pay for requests that were sent before the exchange's minute was known (`weight` 0 in `get`); raise as it."""
+        until_s = math.inf if self._waits_for_weight else time.monotonic() + self._patience_s
+        self.governor.pay(weight, self._stopped, until_s=until_s)
 
     def stop(self) -> None:
         """End all waiting. Requests in flight fail."""
@@ -218,11 +219,9 @@ class RestClient:
         minute = self._pay_for(tries, weight)
         if self._stopped.is_set():
             raise SourceUnavailable("the load was stopped")
-        address = self.address
+        address, deadline_s = self.address, tries.deadline_s(self._deadline_s)
         try:
-            response = self._raw.call(
-                endpoint, params, most_bytes=most_bytes, deadline_s=tries.deadline_s(self._deadline_s)
-            )
+            response = self._raw.call(endpoint, params, most_bytes=most_bytes, deadline_s=deadline_s)
         except ResponseTooLarge as error:
             raise self._noted(tries, WrongAnswer(str(error))) from error
         except NoResponse as error:
