@@ -44,9 +44,11 @@ def open_budget(
     url = postgres_url(home)
     if url is None:
         from market_data_pipeline.core.sources.budgets.file import BudgetFile
+        from market_data_pipeline.core.store.disk import waiting
 
         # The folders are this host's, or at least this user's: the host's name would say nothing more.
-        return BudgetFile(f"{egress}_{name}" if egress else name, folders=folders, lost=lost, warn=warn)
+        file_name = f"{egress}_{name}" if egress else name
+        return BudgetFile(file_name, folders=folders, lost=lost, warn=warn, tell=waiting.tell)
     from market_data_pipeline.core.sources.budgets.postgres import PostgresBudget
 
     return PostgresBudget(name, url=url, egress=egress or socket.gethostname(), lost=lost, warn=warn)

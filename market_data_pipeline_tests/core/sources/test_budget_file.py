@@ -3,12 +3,15 @@
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from market_data_pipeline.core.errors import BudgetUnavailable
 from market_data_pipeline.core.sources.budgets.budget import Budget
 from market_data_pipeline.core.sources.budgets.file import BudgetFile
+from market_data_pipeline_tests.core.sources.locking import locked
 
 NOW_S = 1_000.0
 LOST = Budget(7, 95, 0.0)
@@ -20,6 +23,7 @@ class Places:
     def __init__(self, root: Path) -> None:
         self.first, self.second = root / "first", root / "second"
         self.warnings: list[str] = []
+        self.waited_for: list[Path] = []
         self.now_s = NOW_S
 
     @property
@@ -33,8 +37,13 @@ class Places:
             folders=folders or (self.first, self.second),
             lost=lambda: Budget(LOST.minute, LOST.used, LOST.closed_until_s),
             warn=self.warnings.append,
+            tell=self.tell,
             clock_s=lambda: self.now_s,
         )
+
+    def tell(self, path: Path) -> str:
+        self.waited_for.append(path)
+        return "process 7 holds it"
 
     def opened(self, *folders: Path) -> BudgetFile:
         budget = self.budget(*folders)
@@ -244,3 +253,24 @@ def test_an_error_in_the_block_changes_nothing_and_frees_the_lock(places: Places
     assert seen(budget) == (5, 40, 0.0)
     spend(places.opened(), 5, 41)
     assert seen(budget) == (5, 41, 0.0)
+
+
+def test_a_lock_that_another_process_keeps_is_told_once_and_given_up(places: Places) -> None:
+    budget, lock = places.opened(), places.path.with_suffix(".lock")
+    spend(budget, 5, 40)
+    with locked(lock):
+        began_s = time.monotonic()
+        late = places.opened()
+        for _ in range(4):
+            with pytest.raises(BudgetUnavailable, match="as .*spot.json is locked: ") as refused, budget.changing():
+                pass
+        assert time.monotonic() - began_s < 40
+        assert places.waited_for == [lock]
+        assert str(refused.value).endswith("process 7 holds it")
+        assert seen(budget) == (5, 40, 0.0)
+    spend(budget, 5, 41)
+    with late.changing() as found:
+        assert found.used == 41
+    # Another folder would be another budget.
+    assert places.warnings == []
+    assert not places.second.exists()

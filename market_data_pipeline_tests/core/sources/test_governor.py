@@ -21,6 +21,7 @@ from market_data_pipeline.core.errors import Banned, BudgetUnavailable, SourceUn
 from market_data_pipeline.core.sources.budgets.budget import Budget, budget_name
 from market_data_pipeline.core.sources.budgets.file import BudgetFile
 from market_data_pipeline.core.sources.governor import Governor
+from market_data_pipeline_tests.core.sources.locking import locked
 
 MINUTE = 28_000_000
 START_S = MINUTE * 60 + 30.0
@@ -303,6 +304,27 @@ def test_who_waits_is_stopped_at_once(path, clock):
     waiting.join(5)
     assert answers == [0]
     assert governor.used() == LIMIT
+
+
+def test_who_waits_for_a_lock_that_another_process_keeps_gives_up_in_time_and_is_stopped(path, clock):
+    governor, stopped = governor_at(path, clock), threading.Event()
+    with locked(path.with_suffix(".lock")):
+        began_s = time.monotonic()
+        with pytest.raises(BudgetUnavailable, match="is locked: another process holds it"):
+            governor.pay(1, stopped, until_s=time.monotonic() + 3)
+        answers: list[int] = []
+        waiting = [threading.Thread(target=lambda: answers.append(governor.pay(1, stopped))) for _ in range(8)]
+        for thread in waiting:
+            thread.start()
+        waiting[0].join(3)
+        assert waiting[0].is_alive()
+        stopped.set()
+        for thread in waiting:
+            thread.join(30)
+        assert answers == [0] * 8
+        assert time.monotonic() - began_s < 60
+    assert governor.pay(1, threading.Event()) == MINUTE
+    assert governor.used() == 1
 
 
 # --- a place that cannot be reached

@@ -14,7 +14,7 @@ from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.store.disk import waiting
 from market_data_pipeline.core.store.disk.waiting import LockFile
 from market_data_pipeline.core.store.root import Store
-from market_data_pipeline_tests.support import MarketData
+from market_data_pipeline_tests.support import MarketData, Simulate
 
 HOLDER = """
 import sys, time
@@ -61,3 +61,23 @@ def test_who_gives_up_has_said_for_whom_it_waited(
     [said] = [each.getMessage() for each in caplog.records if each.name == waiting.__name__]
     what = f"process {holder.pid} holds it; wait for it, or end it if it hangs"
     assert said == f"waiting for the lock {lock}: {what}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process is stopped there")
+def test_a_load_says_that_it_waits_for_the_lock_of_the_budget(tmp_path: Path, simulate: Simulate) -> None:
+    run = MarketData(tmp_path / "root", simulate().url, {"XDG_STATE_HOME": str(tmp_path / "state")})
+    spot = "--market", "spot", "--pair", "BTC/USDT", "backfill", "--source", "rest"
+    assert run.run(*spot, "--start", "2024-05-01", "--end", "2024-05-02").returncode == 0
+    [lock] = (tmp_path / "state").rglob("*_spot.lock")
+    with subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout and holder.stdout.readline()
+            holder.send_signal(signal.SIGSTOP)
+            with run.start(*spot, "--start", "2024-05-02", "--end", "2024-05-03") as loading:
+                line = loading.stderr.readline() if loading.stderr else ""
+                holder.kill()
+                out, _ = loading.communicate(timeout=120)
+        finally:
+            holder.kill()
+    assert line.startswith(f"warning: waiting for the lock {lock}: process {holder.pid} holds it and is stopped; ")
+    assert loading.returncode == 0, out

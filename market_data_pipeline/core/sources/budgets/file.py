@@ -11,18 +11,21 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
+from market_data_pipeline.core.errors import BudgetUnavailable
 from market_data_pipeline.core.sources.budgets.budget import Budget
 
 _FILE_BYTES, _MOST_BYTES = 160, 4096
 # A disk that was full and a process that had too many files open recover; others still share the best place then.
 _AGAIN_S = 60
+# The lock is held for a moment, but by a process that is stopped or hangs, or on a disk that does.
+_TRY_S, _SAID_AFTER_S, _PATIENCE_S = 2.0, 5.0, 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -36,8 +39,8 @@ class BudgetFile:
     no folder takes the file. After a minute in a worse place the best one is tried again.
     """
 
-    patience_s = 0.0
-    """Never waited for: another folder or this process keeps the budget."""
+    patience_s = _PATIENCE_S
+    """Of the lock alone: where no folder takes the file, this process keeps the budget."""
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class BudgetFile:
         folders: Sequence[Path],
         lost: Callable[[], Budget],
         warn: Callable[[str], None],
+        tell: Callable[[Path], str] = lambda path: "another process holds it",
         clock_s: Callable[[], float] = time.time,
     ) -> None:
         """Write nothing yet.
@@ -55,13 +59,15 @@ class BudgetFile:
             folders: where the file belongs, the best place first; the next one is used where it cannot be written.
             lost: gives the budget to go on with where the file is damaged.
             warn: called with one line if a folder cannot be written.
+            tell: tells a person which lock file has been waited for for seconds, and returns who holds it.
             clock_s: this machine's clock, in seconds.
         """
         self._all = [folder / f"{name}.json" for folder in folders]
         self._places = list(self._all)
         self._left_s, self._told = 0.0, set[Path]()
-        self._lost, self._warn, self._clock_s = lost, warn, clock_s
+        self._lost, self._warn, self._tell, self._clock_s = lost, warn, tell, clock_s
         self._threads = threading.Lock()
+        self._waits_since_s, self._holder = 0.0, ""
         self._own = Budget.unspent()
         # False where the folder may not be looked into, unlike Path.exists, which raises.
         self._is_open = bool(self._places) and os.path.exists(self._places[0])  # noqa: PTH110
@@ -69,8 +75,8 @@ class BudgetFile:
 
     def open(self) -> None:
         """Create the file, with what was counted in this process so far."""
-        with self._threads:
-            self._is_open = True
+        self._is_open = True
+        with suppress(BudgetUnavailable), self._one_thread():  # the next payment opens it, or says why it cannot
             self._enter()
 
     def look(self) -> Budget:
@@ -85,8 +91,8 @@ class BudgetFile:
 
     @contextmanager
     def changing(self) -> Iterator[Budget]:
-        """Lock the budget for this thread of this process; save it after the block if it changed."""
-        with self._threads:
+        """See `SharedBudget.changing`. It takes seconds where another process keeps the lock."""
+        with self._one_thread():
             lock, budget, saved = self._begin()
             budget.now_s = self._clock_s()
             try:
@@ -96,6 +102,41 @@ class BudgetFile:
             finally:
                 if lock is not None:
                     lock.release()
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        """Let one thread use the file.
+
+        Raises:
+            BudgetUnavailable: another thread does all the time, as it waits for the lock.
+        """
+        if not self._threads.acquire(timeout=_TRY_S):
+            raise self._unavailable()
+        try:
+            yield
+        finally:
+            self._threads.release()
+
+    def _take(self, lock: FileLock) -> AbstractContextManager[object]:
+        """Take the lock, and release it at the end of a block.
+
+        Raises:
+            BudgetUnavailable: another process has it all the time.
+        """
+        try:
+            taken = lock.acquire(timeout=_TRY_S)
+        except Timeout:
+            now_s = time.monotonic()
+            self._waits_since_s = self._waits_since_s or now_s - _TRY_S
+            if not self._holder and now_s - self._waits_since_s >= _SAID_AFTER_S:
+                self._holder = self._tell(Path(lock.lock_file))
+            raise self._unavailable() from None
+        self._waits_since_s, self._holder = 0.0, ""
+        return taken
+
+    def _unavailable(self) -> BudgetUnavailable:
+        path, holder = [*self._places, *self._all][0], self._holder or "another process holds it"
+        return BudgetUnavailable(f"the request weight cannot be counted, as {path} is locked: {holder}")
 
     def _begin(self) -> tuple[FileLock | None, Budget, Budget | None]:
         """The lock, which is held, the budget, and what of it is on disk; no lock if the budget is kept here."""
@@ -108,7 +149,7 @@ class BudgetFile:
                 return None, self._own, None
             lock = self._lock
             try:
-                lock.acquire()
+                self._take(lock)
                 read = self._read()
             except OSError as error:
                 lock.release()
@@ -122,7 +163,7 @@ class BudgetFile:
             path = self._places[0]
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with (lock := _lock_of(path)):
+                with self._take(lock := _lock_of(path)):
                     budget, own = self._read() or self._lost(), self._own
                     if budget.minute < own.minute:
                         budget.minute, budget.used = own.minute, 0

@@ -70,8 +70,15 @@ def acquired(lock: "BaseFileLock", path: Path, within_s: float) -> AbstractConte
     except Timeout:
         if within_s <= _SAID_AFTER_S:
             raise
-    _log.warning("waiting for the lock %s: %s", path, _whose(path))
+    tell(path)
     return lock.acquire(timeout=-1 if within_s == math.inf else within_s - _SAID_AFTER_S)
+
+
+def tell(path: Path) -> str:
+    """Log that the lock file at this path is waited for, and return whose it is."""
+    whose = _whose(path)
+    _log.warning("waiting for the lock %s: %s", path, whose)
+    return whose
 
 
 def _whose(path: Path) -> str:
