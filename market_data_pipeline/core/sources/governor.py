@@ -29,6 +29,11 @@ LONGEST_BAN_TO_WAIT_FOR_S = 150
 _LONGEST_BAN_S = 3 * 24 * 3600
 # Between two tries to reach the budget.
 _AGAIN_S = 1.0
+_REFUSES = (
+    "the exchange refuses requests from this IP address for {:.0f} s more; wait, and stop other programs that use it "
+    "from here"
+)
+_NO_WEIGHT = "no request weight is left here for the next {:.0f} s"
 
 
 def _ignore(_: str) -> None:
@@ -98,7 +103,7 @@ class Governor:
             if wait_s <= 0:
                 return minute
             if time.monotonic() + wait_s > until_s:
-                raise SourceUnavailable(f"no request weight is left here for the next {wait_s:.0f} s")
+                raise SourceUnavailable((_REFUSES if self.closed_s() else _NO_WEIGHT).format(wait_s))
             stopped.wait(wait_s)
         return 0
 
@@ -230,8 +235,5 @@ def _refuse_long_wait(seconds: float) -> float:
         Banned: they are more than is waited.
     """
     if seconds > LONGEST_BAN_TO_WAIT_FOR_S:
-        raise Banned(
-            f"the exchange refuses requests from this IP address for {seconds:.0f} s more; wait, and stop other "
-            "programs that use it from here"
-        )
+        raise Banned(_REFUSES.format(seconds))
     return seconds

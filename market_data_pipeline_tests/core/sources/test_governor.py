@@ -183,6 +183,15 @@ def test_who_has_no_time_for_the_next_minute_is_told_so_at_once(path, clock, pat
     assert governor.pay(1, patience, until_s=time.monotonic() + 35) == MINUTE + 1
 
 
+@pytest.mark.parametrize("weight", [0, 1])
+def test_who_has_no_time_for_the_end_of_a_refusal_is_told_that_the_exchange_refuses(path, clock, patience, weight):
+    governor = governor_at(path, clock)
+    governor.close_for(100)
+    with pytest.raises(SourceUnavailable, match="the exchange refuses requests from this IP address for 100 s more"):
+        governor.pay(weight, patience, until_s=time.monotonic() + 7)
+    assert (patience.waited, governor.used()) == ([], 0)
+
+
 def test_whose_clock_is_behind_pays_from_the_minute_that_others_are_in(path, clock, patience):
     clock.now_s = (MINUTE + 1) * 60 + 0.5
     ahead, behind = governor_at(path, clock), governor_at(path, late := Clock((MINUTE + 1) * 60 - 0.5))
