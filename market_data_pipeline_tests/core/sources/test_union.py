@@ -517,6 +517,20 @@ def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_the
     assert again.evidence[1] == "archive: has 60 of them"
 
 
+@pytest.mark.parametrize("market", [Market.SPOT, Market.FUTURES])
+def test_the_archive_alone_does_not_take_klines_of_rest_but_says_that_it_has_them(
+    simulate: Simulate, exchange: OpenExchange, root: Path, market: Market
+) -> None:
+    running = simulate(faults={"archive_drops_rows": 1})
+    source = exchange(running, "archive", market.value)
+    [result] = load(root, source, span("2024-05-06", "2024-05-07"), market=market)
+    assert (result.outcome, result.entry and result.entry.source) == (Outcome.FAILED, "archive")
+    assert result.entry
+    [absence] = result.entry.absences
+    assert (absence.kind, absence.span.minutes) == (Kind.UNEXPLAINED, 1440 - result.entry.rows)
+    assert absence.evidence[:2] == (f"rest: has {absence.span.minutes} of them", "archive: none of them")
+
+
 # --- contracts that ended
 
 

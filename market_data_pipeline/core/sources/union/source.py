@@ -107,9 +107,11 @@ class ExchangeSource:
         pair has klines of the minutes, this pair alone was `suspended`; else it is an `outage`. Futures have klines
         also while the market is halted, so there another pair that has none proves nothing by itself. Minutes near the
         present after which the reference pair has none either are `open`: the exchange may only be late.
+        A source that is not to be loaded from is a witness, and no more.
         """
         by_rest = self._by_rest(gap)
-        if by_rest.klines.num_rows:
+        count = by_rest.klines.num_rows
+        if count and self._name != "archive":
             return replace(by_rest, bad_rows=())  # the minutes that are still absent are asked for again
         archived, of_archive = self._files.evidence(gap, self.now_ms())
         if archived.klines.num_rows and self._name != "rest":
@@ -118,8 +120,9 @@ class ExchangeSource:
         if bad_rows := merged((*by_rest.bad_rows, *of_archive_too)):
             return Recheck(EMPTY, bad_rows=bad_rows)
         by_reference, of_reference = self._other_pair(gap)
-        kind = self._kind(of_archive, archived, by_reference)
-        return Recheck(EMPTY, evidence=(*by_rest.evidence, of_archive, *of_reference), kind=kind)
+        of_rest = (f"rest: has {count} of them",) if count else by_rest.evidence
+        kind = Kind.UNEXPLAINED if count else self._kind(of_archive, archived, by_reference)
+        return Recheck(EMPTY, evidence=(*of_rest, of_archive, *of_reference), kind=kind)
 
     def _by_rest(self, gap: Span) -> Recheck:
         """What REST has of a gap; no more than the evidence that it cannot be asked, or has nothing of the pair."""
