@@ -11,7 +11,7 @@ a clock change inside is longer or shorter by the change: `4h` from midnight the
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ RESAMPLED_SCHEMA = pa.schema(
     [SCHEMA.field(name) if name in FIELDS else pa.field(name, pa.int64(), nullable=False) for name in RESAMPLED_FIELDS]
 )
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MINUTES = 1440
 # No bin is longer than a month.
 _LONGEST_BIN_MS = 32 * _DAY_MINUTES * MINUTE_MS
@@ -147,7 +148,8 @@ def _starts(interval: Interval, zone: Zone, day: Day) -> Ints:
 
 
 def _minute_shown(zone: Zone, instant_ms: int) -> int:
-    clock = datetime.fromtimestamp(instant_ms // 1000, tz=zone.tzinfo)
+    # Windows has no `fromtimestamp` before 1970.
+    clock = (_EPOCH + timedelta(milliseconds=instant_ms)).astimezone(zone.tzinfo)
     return clock.hour * 60 + clock.minute
 
 

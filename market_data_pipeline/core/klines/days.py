@@ -186,8 +186,8 @@ def require_storable(on: date) -> None:
 def iso(instant_ms: int) -> str:
     """The instant as `2021-04-25T04:01Z`, with seconds only where there are any."""
     try:
-        moment = datetime.fromtimestamp(instant_ms / 1000, tz=UTC)
-    except (ValueError, OverflowError, OSError):
+        moment = _EPOCH + timedelta(milliseconds=instant_ms)
+    except OverflowError:
         return f"{instant_ms} ms"
     spec = "minutes" if instant_ms % MINUTE_MS == 0 else "seconds"
     return moment.replace(tzinfo=None).isoformat(timespec=spec) + "Z"

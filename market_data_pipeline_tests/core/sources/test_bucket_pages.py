@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.sources.archive.files import Archive, ArchiveConnections
+from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
 from market_data_pipeline.simulator.queries import RequestInfo
 from market_data_pipeline_tests.core.sources.raw_exchange import RawExchange, http, raw_exchange
 from market_data_pipeline_tests.support import Simulate
@@ -61,3 +62,8 @@ def test_without_a_listing_each_day_is_asked_for_and_no_file_is_downloaded(
         assert archive.days(date(2024, 5, 6), date(2024, 5, 8)) == [date(2024, 5, day) for day in (6, 7, 8)]
         assert archive.days(date(2029, 5, 6), date(2029, 5, 8)) == []
         assert archive.traffic.received_bytes < 10_000  # a zip has more
+
+
+@pytest.mark.parametrize("day", [date(1, 1, 1), date(1969, 12, 31), date(1970, 1, 1), date(2024, 2, 29)])
+def test_each_day_has_a_start_also_before_1970_on_windows(day: date) -> None:
+    assert utc_date(start_of(day)) == utc_date(start_of(day) + 86_399_999) == day

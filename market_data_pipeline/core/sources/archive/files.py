@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -210,7 +210,7 @@ class Archive:
         self._connections.close()
 
     def _path(self, start_ms: int) -> str:
-        return f"{self._folder}{datetime.fromtimestamp(start_ms / 1000, UTC):%Y-%m-%d}.zip"
+        return f"{self._folder}{utc_date(start_ms)}.zip"
 
     def _has_file(self, day: date) -> bool:
         path = self._path(start_of(day))

@@ -8,12 +8,14 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.sources.archive.bucket import Bucket
+from market_data_pipeline.core.sources.planning.division import DAY_MS
 from market_data_pipeline.core.sources.planning.traffic import Traffic
 
+_EPOCH = date(1970, 1, 1)
 _AT_ONCE = 48
 _NAME = re.compile(r".*-1m-(\d{4}-\d{2}-\d{2})\.zip")
 
@@ -91,12 +93,13 @@ class ArchiveDays:
 
 def utc_date(time_ms: int) -> date:
     """The UTC day of an instant, ms UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).date()
+    # Windows has no `fromtimestamp` before 1970.
+    return _EPOCH + timedelta(time_ms // DAY_MS)
 
 
 def start_of(day: date) -> int:
     """The start of a UTC day, ms UTC."""
-    return (day - date(1970, 1, 1)).days * 86_400_000
+    return (day - _EPOCH).days * DAY_MS
 
 
 def day_of_key(key: str) -> date | None:
