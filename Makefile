@@ -62,8 +62,9 @@ test-fast: $(READY) ## all tests but the slow ones
 fuzz: $(READY) ## a million damaged bodies for all that reads bytes of others, 20,000 requests for the API
 	@MARKET_DATA_FUZZ_BODIES=1000000 MARKET_DATA_FUZZ_REQUESTS=20000 $(PY) -m pytest -n 2 -rP market_data_pipeline_tests/fuzz market_data_pipeline_tests/api/test_contract.py $(ARGS)
 
+# Most of its time is waiting: a reader looks several times at a chunk that is damaged.
 model: $(READY) ## 20,000 random sequences of commands against a model of the store; other ones with ARGS, see the test
-	@MARKET_DATA_MODEL_SEQUENCES=20000 $(PY) -m pytest -n 2 market_data_pipeline_tests/model $(ARGS)
+	@MARKET_DATA_MODEL_SEQUENCES=20000 $(PY) -m pytest -n 4 market_data_pipeline_tests/model $(ARGS)
 
 soak: $(READY) ## tests that take minutes, which `make test` leaves out
 	@$(PY) -m pytest -m soak $(ARGS)
