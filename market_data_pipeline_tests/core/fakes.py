@@ -118,6 +118,8 @@ class FakeSource:
     """What it calls the pair; None if it does not say."""
     unproven: bool = False
     """No witness confirms that minutes it has not never had klines."""
+    refuted: bool = False
+    """A witness has klines of them, where none confirms."""
     warnings: list[str] = field(default_factory=list)
 
     asked: list[Span] = field(default_factory=list)
@@ -163,7 +165,8 @@ class FakeSource:
                 raise BadAnswer(page.error)
             if page.klines.num_rows:
                 return Recheck(page.klines, page.sources)
-        return Recheck(EMPTY, evidence=("fake: none of them",), kind=Kind.UNEXPLAINED if self.unproven else Kind.OUTAGE)
+        kind = Kind.UNEXPLAINED if self.unproven else Kind.OUTAGE
+        return Recheck(EMPTY, evidence=("fake: none of them",), kind=kind, is_refuted=self.refuted)
 
     def close(self) -> None:
         pass

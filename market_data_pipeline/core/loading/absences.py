@@ -4,6 +4,8 @@ Belongs here: which kinds apply to a day, and which one counts where several do.
 was asked about absent minutes (`fetch`).
 """
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import FOREVER_MS, Absence, Kind, Span, explain, gaps, subtract
@@ -35,7 +37,8 @@ def explained(
     if not absent:
         return []
     last_ms = int(open_times(klines)[-1]) if klines.num_rows else day.start_ms
-    checked = [*(_after_last(absence, last_ms) for absence in fetched.absences), *_known(stored, fetched.task.spans)]
+    asked = subtract(fetched.task.spans, fetched.unanswered)
+    checked = [*(_after_last(absence, last_ms) for absence in fetched.absences), *_known(stored, asked)]
     # A pair that is paused today may be traded again before the day is over.
     open_ms = min(settled_ms, life.paused_ms or settled_ms) if day.end_ms > settled_ms else settled_ms
     # The first that names a minute counts.
@@ -58,11 +61,11 @@ def _after_last(absence: Absence, last_ms: int) -> Absence:
     return absence
 
 
-def _known(stored: Entry | None, requested_now: tuple[Span, ...]) -> list[Absence]:
-    """What an earlier load found out about minutes that were not requested now."""
+def _known(stored: Entry | None, asked: Sequence[Span]) -> list[Absence]:
+    """What an earlier load found out about minutes of which nothing was learned now."""
     return [
         Absence(absence.kind, span, absence.evidence)
         for absence in (stored.absences if stored else ())
         if absence.kind in {*_PROVEN, Kind.MALFORMED, Kind.UNEXPLAINED}
-        for span in subtract([absence.span], requested_now)
+        for span in subtract([absence.span], asked)
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Absence, Span, gaps, intersect, subtract, total_minutes
+from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, gaps, intersect, subtract, total_minutes
 from market_data_pipeline.core.klines.flaws import Flaw, malformed
 from market_data_pipeline.core.klines.table import join, open_times
 from market_data_pipeline.core.loading.plan import Task
@@ -30,6 +30,7 @@ class FetchedDay:
             stored, else what is proven of them (`Recheck.kind`).
         checked: True if the klines passed the rules of `klines.checks` already.
         flaws: those of the klines, with the sources that have them.
+        unanswered: the minutes of which nothing is proven now, and nothing refutes what was proven before.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class FetchedDay:
     absences: tuple[Absence, ...] = ()
     checked: bool = False
     flaws: tuple[Flaw, ...] = ()
+    unanswered: tuple[Span, ...] = ()
 
     @classmethod
     def of_pages(cls, task: Task, read: DayKlines) -> "FetchedDay":
@@ -74,18 +76,20 @@ def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> Fetched
 
 def _after_recheck(source: PageSource, fetched: FetchedDay, unchecked: list[Span]) -> FetchedDay:
     klines, sources = fetched.klines, set(fetched.sources)
-    absences, flaws = list(fetched.absences), list(fetched.flaws)
+    absences, flaws, unanswered = list(fetched.absences), list(fetched.flaws), list(fetched.unanswered)
     for gap in unchecked:
         again = source.recheck(gap)
         bad = malformed(again.bad_rows, gaps(open_times(again.klines), gap)) if again.bad_rows else []
         absences += bad
         if again.klines.num_rows == 0 and not bad:
             absences.append(Absence(again.kind, gap, again.evidence))
+            unanswered += [gap] if again.kind is Kind.UNEXPLAINED and not again.is_refuted else []
         klines = join(klines, again.klines)
         flaws += again.flaws
         sources.update(again.sources)
     checked = fetched.checked and klines.num_rows == fetched.klines.num_rows
-    return FetchedDay(fetched.task, klines, frozenset(sources), tuple(absences), checked, tuple(flaws))
+    found = tuple(absences), checked, tuple(flaws), tuple(unanswered)
+    return FetchedDay(fetched.task, klines, frozenset(sources), *found)
 
 
 def _absent(task: Task, klines: pa.Table) -> list[Span]:

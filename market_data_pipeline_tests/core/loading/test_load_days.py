@@ -251,6 +251,18 @@ def test_minutes_that_nobody_confirms_are_unexplained_with_what_was_said_and_ask
     assert absences(made, "2024-03-06") == {"outage": [HALT]}
 
 
+@pytest.mark.parametrize("is_refuted", [False, True])
+def test_a_proven_outage_is_one_until_a_witness_speaks_against_it(made, is_refuted):
+    source = FakeSource(missing=[HALT])
+    load(made, source, THREE_DAYS)
+    before = made.chunk_path(day("2024-03-06")).read_bytes()
+    source.unproven, source.refuted = True, is_refuted
+    again = load(made, source, THREE_DAYS, refetch=True)[1]
+    assert again.outcome is (Outcome.FAILED if is_refuted else Outcome.LOADED)
+    assert absences(made, "2024-03-06") == {"unexplained" if is_refuted else "outage": [HALT]}
+    assert (made.chunk_path(day("2024-03-06")).read_bytes() == before) is not is_refuted
+
+
 def test_rows_that_were_left_out_of_the_first_answer_are_filled(made):
     source = FakeSource(dropped=[HALT, span("2024-03-07T23:59Z", "2024-03-08")])
     load(made, source, THREE_DAYS)

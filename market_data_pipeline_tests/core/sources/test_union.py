@@ -513,7 +513,7 @@ def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_the
     running = simulate()
     hide(running.exchange, DAYS, "BTCUSDT")
     again = exchange(running, "rest").recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
-    assert (again.klines.num_rows, again.kind) == (0, Kind.UNEXPLAINED)
+    assert (again.klines.num_rows, again.kind, again.is_refuted) == (0, Kind.UNEXPLAINED, True)
     assert again.evidence[1] == "archive: has 60 of them"
 
 

@@ -13,7 +13,6 @@ from market_data_pipeline.core.errors import REFUSED, MarketDataError, SourceErr
 from market_data_pipeline.core.klines.coverage import Kind, Span, merge
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.flaws import merged
-from market_data_pipeline.core.klines.sifting import Sifted
 from market_data_pipeline.core.klines.table import EMPTY, cut, open_times
 from market_data_pipeline.core.sources.archive.files import Archive
 from market_data_pipeline.core.sources.archive.listing import start_of, utc_date
@@ -121,8 +120,11 @@ class ExchangeSource:
             return Recheck(EMPTY, bad_rows=bad_rows)
         by_reference, of_reference = self._other_pair(gap)
         of_rest = (f"rest: has {count} of them",) if count else by_rest.evidence
-        kind = Kind.UNEXPLAINED if count else self._kind(of_archive, archived, by_reference)
-        return Recheck(EMPTY, evidence=(*of_rest, of_archive, *of_reference), kind=kind)
+        is_there = count > 0 or archived.klines.num_rows > 0
+        kind = Kind.UNEXPLAINED if is_there else self._kind(of_archive, by_reference)
+        # A reference pair that has klines now was not halted, as an outage says.
+        is_refuted = is_there or by_reference is Kind.SUSPENDED
+        return Recheck(EMPTY, evidence=(*of_rest, of_archive, *of_reference), kind=kind, is_refuted=is_refuted)
 
     def _by_rest(self, gap: Span) -> Recheck:
         """What REST has of a gap; no more than the evidence that it cannot be asked, or has nothing of the pair."""
@@ -135,10 +137,10 @@ class ExchangeSource:
                 self._lives.note_unreachable(error)
         return Recheck(EMPTY, evidence=(self._lives.refusal,))
 
-    def _kind(self, of_archive: str, archived: Sifted, by_reference: Kind | None) -> Kind:
+    def _kind(self, of_archive: str, by_reference: Kind | None) -> Kind:
         """What the evidence of the archive and of the reference pair (None: it says nothing) proves of a gap."""
-        in_archive = not archived.klines.num_rows and of_archive in {HAS_NONE, HAS_LATER}
-        if self._lives.is_unreachable or archived.klines.num_rows:
+        in_archive = of_archive in {HAS_NONE, HAS_LATER}
+        if self._lives.is_unreachable:
             return Kind.UNEXPLAINED
         if by_reference is Kind.OUTAGE and (in_archive or self._rest.client.market is Market.SPOT):
             return Kind.OUTAGE
