@@ -209,10 +209,11 @@ def test_an_archive_alone_that_goes_away_ends_the_load_soon(
 ) -> None:
     running = simulate()
     running.exchange.hooks.append(lambda request: "503" if request.area == "archive" else None)
-    results = load(root, exchange(running, "archive"), span("2024-03-01", "2024-05-11"))
+    results = load(root, exchange(running, "archive"), span("2024-01-01", "2024-05-11"))
     assert {(result.outcome, result.may_pass) for result in results} == {(Outcome.FAILED, True)}
     assert sum("not tried" in str(result.error) for result in results) >= len(results) - 3
-    assert running.exchange.stats()["archive"]["requests"] <= 4 * 48
+    # Files that are requested at once have their tries; most days have none.
+    assert running.exchange.stats()["archive"]["requests"] < 2 * len(results)
 
 
 def test_an_archive_alone_that_cannot_be_reached_is_said(simulate: Simulate, exchange: OpenExchange) -> None:
