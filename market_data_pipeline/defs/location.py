@@ -141,7 +141,8 @@ def location_of(datasets: list[Dataset], tools: Tools) -> dg.Definitions:
     if tools.alert_url:
         stored = {owner_of(path) for path in files}
         unstored = [dataset for dataset in usable if (dataset.market.exchange_id, dataset.token) not in stored]
-        sensors.append(alert_sensor(tools.alert_url, unstored=unstored))
+        unsure = {owner_of(path)[0] for path in damaged} if files else {market.exchange_id for market in Market}
+        sensors.append(alert_sensor(tools.alert_url, unstored=unstored, unsure=unsure))
     others = dg.Definitions(
         asset_checks=checks,
         jobs=[*_JOBS, proof_job, prune_job],

@@ -101,6 +101,8 @@ def _of_stored(failed: list[FailedCheck], settings: Settings) -> list[FailedChec
         files = store_of(settings).dataset_files() if failed else []
     except (MarketDataError, OSError):  # which is told of under places
         return failed
+    if not files:  # maybe a disk that is not mounted
+        return failed
     there = {tuple(asset_path_of_folder(*owner_of(path), KLINES)[:2]) for path in files}
     return [check for check in failed if (dataset := dataset_of_asset(check.asset)) is None or dataset in there]
 

@@ -94,6 +94,7 @@ class Memory:
         news: News,
         *,
         defined: Container[tuple[str, str]],
+        unsure: Container[str] = (),
         still_fails: Callable[[tuple[str, str]], bool],
     ) -> None:
         """Note failures, and which causes are over.
@@ -103,6 +104,7 @@ class Memory:
             defined: the exchange_id and the name of each check that the code location has. One that it had and has no
                 more is over: what failed was deleted, and no evaluation will say that it passes. Checks that it never
                 had are those of other locations.
+            unsure: each exchange_id of which nobody knows now which checks are gone.
             still_fails: whether one fails, asked of each that passed for some dataset; the others are over.
         """
         for failure in news.failures:
@@ -110,7 +112,7 @@ class Memory:
         for cause in self.causes.values():
             is_defined = cause.check in defined
             cause.was_defined |= is_defined
-            cause.is_gone = cause.was_defined and not is_defined
+            cause.is_gone = cause.was_defined and not is_defined and cause.check[0] not in unsure
             if cause.is_open and (cause.is_gone or (cause.check in news.passed and not still_fails(cause.check))):
                 cause.is_open = False
         self.runs_after, self.checks_after = news.runs_after, news.checks_after

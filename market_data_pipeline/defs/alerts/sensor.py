@@ -24,13 +24,17 @@ _log = logging.getLogger(__name__)
 _SENDS_FOR_S = 30.0
 
 
-def alert_sensor(url: SecretStr, *, unstored: Iterable[Dataset] = ()) -> dg.SensorDefinition:
+def alert_sensor(
+    url: SecretStr, *, unstored: Iterable[Dataset] = (), unsure: Collection[str] = ()
+) -> dg.SensorDefinition:
     """The sensor that sends alerts to this URL.
 
     Args:
         url: the webhook.
         unstored: datasets that are defined and not stored, so that nothing evaluates their checks: the default one,
             before its first load or after it was deleted.
+        unsure: each exchange_id of which nobody knows which datasets are deleted, as one cannot be read, or as the data
+            root has none at all, which may be a disk that is not mounted.
     """
     webhook = Webhook(url)
     left_out = {tuple(asset_path(dataset, KLINES)[:2]) for dataset in unstored}
@@ -54,7 +58,10 @@ def alert_sensor(url: SecretStr, *, unstored: Iterable[Dataset] = ()) -> dg.Sens
         found = news(context.instance, memory.runs_after, memory.checks_after, since_s=since_s)
         keys = _keys_of(context, left_out)
         memory.note(
-            found, defined=keys.keys(), still_fails=lambda check: still_fails(context.instance, keys.get(check, []))
+            found,
+            defined=keys.keys(),
+            unsure=unsure,
+            still_fails=lambda check: still_fails(context.instance, keys.get(check, [])),
         )
         # Where nothing was found, the next look begins here and not with the first event.
         memory.runs_after, memory.checks_after = memory.runs_after or newest, memory.checks_after or newest

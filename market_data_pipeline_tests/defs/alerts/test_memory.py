@@ -37,8 +37,9 @@ def note(
     passed: tuple[tuple[str, str], ...] = (),
     fails: bool = False,
     defined: tuple[tuple[str, str], ...] = (COVERED,),
+    unsure: tuple[str, ...] = (),
 ) -> None:
-    memory.note(failures(*found, passed=passed), defined=defined, still_fails=lambda check: fails)
+    memory.note(failures(*found, passed=passed), defined=defined, unsure=unsure, still_fails=lambda check: fails)
 
 
 def test_a_check_that_goes_on_failing_is_told_once_a_day() -> None:
@@ -58,6 +59,8 @@ def test_a_check_that_is_gone_is_over_and_one_of_another_location_is_not() -> No
     memory = Memory(0, 0)
     note(memory, of_check())
     assert sent(memory, NOW_S) == ["failed"]
+    note(memory, defined=(), unsure=COVERED[:1])
+    assert sent(memory, NOW_S + HOUR_S) == []
     note(memory, defined=())
     assert sent(memory, NOW_S + HOUR_S) == ["recovered"]
     note(memory, of_check(NOW_S + HOUR_S), defined=())

@@ -255,6 +255,7 @@ def test_a_check_of_datasets_that_were_deleted_is_over(
     tick: Tick, instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path
 ) -> None:
     """Nothing evaluates it any more; the code location is loaded again without it."""
+    Store(tmp_path / "data").create(Market.FUTURES, "ETH/USDT", zone=BTC.zone, start=BTC.start)
     check(instance, COVERED, False, text="2024-05-01: 3 minutes are unexplained")
     assert tick() == "1 message sent."
     shutil.rmtree(tmp_path / "data" / "binance" / "ETHUSDT")
@@ -267,6 +268,20 @@ def test_a_check_of_datasets_that_were_deleted_is_over(
         "binance/BTCUSDT failed: 2024-05-01: 3 minutes are unexplained"
     )
     assert tick() == "0 messages sent."
+
+
+def test_a_check_is_not_over_because_its_dataset_is_damaged_or_its_disk_away(
+    tick: Tick, instance: dg.DagsterInstance, receiver: Receiver, tmp_path: Path
+) -> None:
+    spot = tmp_path / "data" / "binance"
+    shutil.rmtree(spot / "ETHUSDT")
+    check(instance, COVERED, False, text="2024-05-01: 3 minutes are unexplained")
+    assert tick() == "1 message sent."
+    (spot / "BTCUSDT" / "1m" / "dataset.json").write_text("{", encoding="utf-8")
+    assert tick() == "0 messages sent."
+    shutil.rmtree(tmp_path / "data")
+    assert tick() == "0 messages sent."
+    assert receiver.kinds == ["failed"]
 
 
 def test_the_check_of_a_damaged_dataset_is_over_when_it_is_deleted(
