@@ -208,6 +208,8 @@ def test_a_combined_file_that_cannot_be_built_fails_its_pair_alone(run: MarketDa
     done = run(*pairs, "backfill", *next_day, BUILD_COMBINED_ON_BACKFILL="1")
     assert done.exit_code == 1, done.output
     assert "3 pairs: 2 good, 1 failed" in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("futures P1/USDT  ")]
+    assert line.split()[2] == "combined"
     assert "--pair P1/USDT verify --repair" in done.stdout
     assert [path.name for path in sorted(run.root.glob("*/*/1m/combined/*.parquet"))] == [
         "P0USDT_1m_all.parquet",

@@ -46,8 +46,8 @@ class LoadedDataset:
         absent_minutes: by kind.
         flaws: how many klines break a rule and are kept.
         warnings: what a user should know.
-        failed: each failed day with the reason.
-        error: why it was not loaded at all, not to its end, or not combined.
+        failed: each failed day, and `combined` if its file is not as it should be, with the reason.
+        error: why it was not loaded at all, or not to its end.
         may_pass: True if the same may succeed later: whatever failed did so by the exchange, the network or the disk.
     """
 
@@ -77,6 +77,9 @@ class LoadedDataset:
                 self._note_day(message)
             case Ended():
                 self.warnings, self.error = message.warnings, message.error
+                if message.error and message.status:  # loaded, and not combined
+                    self.failed.append(("combined", message.error))
+                    self.error = None
                 self.may_pass &= message.error is None or message.may_pass
                 if message.proof and not message.proof.ok:
                     self._note_proof(message.proof)

@@ -28,6 +28,7 @@ from market_data_pipeline.core.store.combined import Combined, combine
 from market_data_pipeline.core.store.dataset_store import DatasetStore
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline.core.store.status import DatasetStatus, status_of
+from market_data_pipeline.core.store.storage.places import storage_of
 from market_data_pipeline.core.text import refusal_of_disk
 
 _log = logging.getLogger(__name__)
@@ -160,7 +161,10 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
                 yield [*(replace(result, klines=None) for result in results), found.source.usage()]
             # Before the proof, which looks at the combined file, too.
             made = _combined(found.files) if work.build_combined else Ended()
-            warnings, proof = (*found.warnings, *found.source.warnings), new_days.proof()
+            # What was just written of these chunks is not read again.
+            built = storage_of(made.combined.path).version(made.combined.path) if made.combined else None
+            warnings = (*found.warnings, *found.source.warnings)
+            proof = new_days.proof(lambda version: version == built)
             fingerprint = found.files.fingerprint() if proof else ""
             ended = replace(
                 made, warnings=warnings, proof=proof, status=status_of(found.files), fingerprint=fingerprint

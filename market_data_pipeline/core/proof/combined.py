@@ -47,11 +47,12 @@ class CombinedProof(NamedTuple):
     detail: str = ""
 
 
-def _never(_version: Version) -> bool:
+def never(_version: Version) -> bool:
+    """No file is known."""
     return False
 
 
-def combined_agreement(store: DatasetStore, is_known: Callable[[Version], bool] = _never) -> CombinedProof:
+def combined_agreement(store: DatasetStore, is_known: Callable[[Version], bool] = never) -> CombinedProof:
     """Compare the combined file of all chunks with them; both are read unless the file is known to be older.
 
     Args:

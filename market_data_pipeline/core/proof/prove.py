@@ -4,18 +4,19 @@ Belongs here: verification, cross-check and combined file put together, and the 
 them (`verify`, `crosscheck`, `combined`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from market_data_pipeline.core.klines.coverage import Kind, Span
 from market_data_pipeline.core.klines.days import Day, day_at
-from market_data_pipeline.core.proof.combined import Agreement, combined_agreement
+from market_data_pipeline.core.proof.combined import Agreement, combined_agreement, never
 from market_data_pipeline.core.proof.crosscheck import CrossCheck, crosscheck
 from market_data_pipeline.core.proof.verify import DAYS_TOGETHER, Verification, verify, verify_written
 from market_data_pipeline.core.sources.protocol import KlineSource
 from market_data_pipeline.core.store.dataset_store import DatasetStore
+from market_data_pipeline.core.store.storage.protocol import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,15 @@ def prove(store: DatasetStore, window: Span | None = None, comparison: Compariso
     return _proof(store, verification, compared)
 
 
-def _proof(store: DatasetStore, verification: Verification, compared: CrossCheck | None = None) -> Proof:
+def _proof(
+    store: DatasetStore,
+    verification: Verification,
+    compared: CrossCheck | None = None,
+    is_known: Callable[[Version], bool] = never,
+) -> Proof:
     """With how the combined file stands to its chunks."""
     verification.read.clear()  # proofs of a whole store are kept together, and nobody notes what was read for them
-    return Proof(verification, compared, *combined_agreement(store), tuple(store.warnings))
+    return Proof(verification, compared, *combined_agreement(store, is_known), tuple(store.warnings))
 
 
 class NewDays:
@@ -119,13 +125,16 @@ class NewDays:
         if len(self._klines) == DAYS_TOGETHER:
             self._verify()
 
-    def proof(self) -> Proof | None:
-        """The proof from the first to the last of the days; None if there is none."""
+    def proof(self, is_known: Callable[[Version], bool] = never) -> Proof | None:
+        """The proof from the first to the last of the days, None if there is none.
+
+        `is_known` is as for `combined_agreement`.
+        """
         self._verify()
         if self._verification is None:
             return None
         self._verification.note_awaited()
-        return _proof(self._store, self._verification)
+        return _proof(self._store, self._verification, is_known=is_known)
 
     def _verify(self) -> None:
         if not self._klines or self._span is None:
