@@ -7,6 +7,7 @@ terminal (`cli.live_table`), the sensors (`defs.sensors`).
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ def follow(
         UsageError: other processes follow the requested datasets, or there is no such pair.
         StoreError, SourceError: no dataset could be followed.
     """
-    report, failed = LiveReport(), None
+    report, failed, until_s = LiveReport(), None, time.monotonic() + outlived_by_s(settings.root)
     log_to(settings.logs)
     datasets = _requested(settings, request, report)
     with ExitStack() as stack:
@@ -146,7 +147,7 @@ def follow(
             if of_market := [dataset for dataset in datasets if dataset.market is market]:
                 markets.append(stack.enter_context(closing(live_market_of(settings, market, WHO))))
                 try:
-                    holders = markets[-1].follow(of_market, within_s=outlived_by_s(settings.root))
+                    holders = markets[-1].follow(of_market, within_s=until_s - time.monotonic())
                 except (StoreError, OSError) as error:  # none of this market can be followed
                     failed = failed or error
                     report.refuse(f"{market}", one_line(str(error), 1000), may_pass=isinstance(error, PASSING))
@@ -176,8 +177,7 @@ def _due_days(markets: Sequence[LiveMarket], report: LiveReport) -> list[DueDays
     Raises:
         SourceError: no market answers.
     """
-    due, errors = list[DueDays](), list[SourceError]()
-    following = [market for market in markets if market.followed]
+    due, errors, following = list[DueDays](), list[SourceError](), [market for market in markets if market.followed]
     for market in following:
         try:
             due += market.due_days()

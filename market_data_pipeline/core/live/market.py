@@ -110,7 +110,7 @@ class LiveMarket:
         Raises:
             StoreError, OSError: none can be followed.
         """
-        wanted, elsewhere = {dataset.name: dataset for dataset in datasets}, {}
+        wanted, holders = {dataset.name: dataset for dataset in datasets}, dict[str, str | None]()
         with logged() as failures:
             for name in self._followed.keys() - wanted.keys():
                 with failures.apart(name, self._store.root):
@@ -121,8 +121,12 @@ class LiveMarket:
         with logged() as failures:
             for name in joining:
                 with failures.apart(name, self._store.root):
-                    if holder := self._take(wanted[name], take_over, latest_s):
-                        elsewhere[name] = holder
+                    folder = self._store.folder(wanted[name].market, wanted[name].pair)
+                    holders[name] = self._rights.take(name, folder, latest_s)
+            # Not before all rights are taken: until then a killed process may have some, and its journal.
+            for name in [name for name, holder in holders.items() if holder is None]:
+                with failures.apart(name, self._store.root):
+                    self._open(wanted[name], take_over)
             if failures.first and not self._followed:
                 raise failures.first
             self.trouble = failures.by_name
@@ -130,7 +134,7 @@ class LiveMarket:
             # They stay, and each garbage collection would search them all in the middle of a tick.
             gc.collect()
             gc.freeze()
-        return elsewhere
+        return {name: holder for name, holder in holders.items() if holder}
 
     def await_minute(self, stopped: threading.Event, *, longest_s: float = math.inf) -> int | None:
         """Wait until the exchange can have closed a minute that no tick requested yet; return its end, ms UTC.
@@ -262,10 +266,8 @@ class LiveMarket:
         """Seconds until a request has to be sent to arrive soon after this instant."""
         return (edge_ms + _ARRIVES_AFTER_MS - self._sources.way_ms() - self._sources.now_ms()) / 1000
 
-    def _take(self, dataset: Dataset, take_over: Callable[[], None], latest_s: float) -> str | None:
+    def _open(self, dataset: Dataset, take_over: Callable[[], None]) -> None:
         folder = self._store.folder(dataset.market, dataset.pair)
-        if holder := self._rights.take(dataset.name, folder, latest_s):
-            return holder
         try:
             take_over()
             storage_of(folder).remove(folder / layout.LIVE_ERROR_FILE)
@@ -279,7 +281,6 @@ class LiveMarket:
         except BaseException:  # else the next try would find this very process to follow it
             self._rights.release(dataset.name)
             raise
-        return None
 
     def _release(self, name: str) -> None:
         try:
