@@ -61,8 +61,8 @@ class Dataset:
     whichever is later, or an earlier day if that was requested. `requested` are the minutes that any request was for,
     sorted and disjoint; a minute outside them is `not_requested`, never a failure. `live` is True while live mode keeps
     the dataset current. `reused` are the minutes between an earlier pair of the same symbol and the present one, None
-    if there was none. `ended_ms` is since when the pair is proven to be traded no more, ms UTC, by the last answer of
-    the exchange; None without a proof.
+    if there was none. `ended_ms` is since when the pair is proven to be traded no more, ms UTC; None without a
+    proof, and once it was traded again.
     """
 
     market: Market

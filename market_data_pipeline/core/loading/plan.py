@@ -112,7 +112,10 @@ def note_window(store: DatasetStore, window: Span, life: Life, now_ms: int) -> N
             store.note_requested(part, dataset_start(zone, life, part), reused=life.between)
     if life.last_open_ms is not None and (life.ended or not life.by_files):
         store.note_without_klines(day_at(zone, life.last_open_ms).end_ms)
-    store.note_ended(life.ended_ms)
+    noted_ms = store.dataset.ended_ms
+    # A life of the archive alone proves no end and refutes none, if it ends before the end that is noted.
+    if life.ended or life.last_open_ms is None or (noted_ms is not None and life.last_open_ms >= noted_ms):
+        store.note_ended(life.ended_ms)
 
 
 def _task(store: DatasetStore, day: Day, window: Span, life: Life, now_ms: int, *, refetch: bool) -> Task:

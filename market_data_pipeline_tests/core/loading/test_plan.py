@@ -81,11 +81,14 @@ def test_a_note_leaves_out_the_minutes_between_two_pairs(made: DatasetStore) -> 
     assert made.dataset.reused == BETWEEN
 
 
-def test_a_proven_end_is_noted_until_the_pair_is_traded_again(made: DatasetStore) -> None:
+@pytest.mark.parametrize("again", [Lived(), Lived(last="2024-03-07T00:00Z")])
+def test_a_proven_end_is_noted_until_the_pair_is_traded_again(made: DatasetStore, again: Lived) -> None:
     plan_load(made, FakeSource(last="2024-03-06T23:59Z"), THREE_DAYS)
     assert made.dataset.ended_ms == at("2024-03-07")
     assert made.dataset.requested == (span("2024-03-05", "2024-03-07"),)
-    plan_load(made, Lived(last="2024-03-06T23:59Z"), THREE_DAYS)  # paused, as far as is known
+    plan_load(made, Lived(last="2024-03-06T23:59Z"), THREE_DAYS)  # as the archive alone tells it, which proves no end
+    assert made.dataset.ended_ms == at("2024-03-07")
+    plan_load(made, again, THREE_DAYS)
     assert made.dataset.ended_ms is None
 
 
