@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, SourceUnavailable
-from market_data_pipeline.core.klines.coverage import Kind, Span, merge
+from market_data_pipeline.core.klines.coverage import PROVEN, Kind, Span, merge
 from market_data_pipeline.core.klines.days import MINUTE_MS, Day, Zone, day_of, parse_instant, parse_zone
 from market_data_pipeline.core.klines.table import EMPTY, SCHEMA
 from market_data_pipeline.core.sources.protocol import Life, Page, Recheck
@@ -166,7 +166,9 @@ class FakeSource:
             if page.klines.num_rows:
                 return Recheck(page.klines, page.sources)
         kind = Kind.UNEXPLAINED if self.unproven else Kind.OUTAGE
-        return Recheck(EMPTY, evidence=("fake: none of them",), kind=kind, is_refuted=self.refuted)
+        return Recheck(
+            EMPTY, evidence=("fake: none of them",), kind=kind, refuted=PROVEN if self.refuted else frozenset()
+        )
 
     def close(self) -> None:
         pass

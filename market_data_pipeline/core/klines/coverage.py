@@ -52,6 +52,10 @@ class Kind(StrEnum):
         return self not in {Kind.OPEN, Kind.NOT_REQUESTED, Kind.UNEXPLAINED}
 
 
+PROVEN = frozenset({Kind.OUTAGE, Kind.SUSPENDED})
+"""The kinds of minutes of which witnesses have proven that the exchange has no kline."""
+
+
 @dataclass(frozen=True, slots=True)
 class Absence:
     """A run of absent minutes with its one reason, and a line of evidence from each source that was asked."""

@@ -8,14 +8,22 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import FOREVER_MS, Absence, Kind, Span, explain, gaps, subtract
+from market_data_pipeline.core.klines.coverage import (
+    FOREVER_MS,
+    PROVEN,
+    Absence,
+    Kind,
+    Span,
+    explain,
+    gaps,
+    intersect,
+    subtract,
+)
 from market_data_pipeline.core.klines.dataset import Dataset
 from market_data_pipeline.core.klines.table import open_times
 from market_data_pipeline.core.loading.fetch import FetchedDay
 from market_data_pipeline.core.sources.protocol import Life
 from market_data_pipeline.core.store.manifest import Entry
-
-_PROVEN = {Kind.OUTAGE, Kind.SUSPENDED}
 
 
 def explained(
@@ -37,8 +45,12 @@ def explained(
     if not absent:
         return []
     last_ms = int(open_times(klines)[-1]) if klines.num_rows else day.start_ms
-    asked = subtract(fetched.task.spans, fetched.unanswered)
-    checked = [*(_after_last(absence, last_ms) for absence in fetched.absences), *_known(stored, asked)]
+    known = stored.absences if stored else ()
+    checked = [
+        *(_after_last(absence, last_ms) for absence in fetched.absences),
+        *_left(known, fetched.task.spans),
+        *_standing(known, fetched.unrefuted),
+    ]
     # A pair that is paused today may be traded again before the day is over.
     open_ms = min(settled_ms, life.paused_ms or settled_ms) if day.end_ms > settled_ms else settled_ms
     # The first that names a minute counts.
@@ -46,7 +58,7 @@ def explained(
         Absence(Kind.NOT_LISTED, Span(0, life.first_open_ms)),
         *([Absence(Kind.NOT_LISTED, life.between)] if life.between else []),
         *([] if life.ended_ms is None else [Absence(Kind.DELISTED, Span(life.ended_ms, FOREVER_MS))]),
-        *(absence for absence in checked if absence.kind in _PROVEN),
+        *(absence for absence in checked if absence.kind in PROVEN),
         Absence(Kind.OPEN, Span(open_ms, FOREVER_MS)),
         *(Absence(Kind.NOT_REQUESTED, span) for span in subtract([whole], dataset.requested)),
         *checked,
@@ -61,11 +73,20 @@ def _after_last(absence: Absence, last_ms: int) -> Absence:
     return absence
 
 
-def _known(stored: Entry | None, asked: Sequence[Span]) -> list[Absence]:
-    """What an earlier load found out about minutes of which nothing was learned now."""
+def _left(known: Sequence[Absence], requested_now: Sequence[Span]) -> list[Absence]:
+    """What an earlier load found out about minutes that were not requested now."""
     return [
         Absence(absence.kind, span, absence.evidence)
-        for absence in (stored.absences if stored else ())
-        if absence.kind in {*_PROVEN, Kind.MALFORMED, Kind.UNEXPLAINED}
-        for span in subtract([absence.span], asked)
+        for absence in known
+        if absence.kind in {*PROVEN, Kind.MALFORMED, Kind.UNEXPLAINED}
+        for span in subtract([absence.span], requested_now)
+    ]
+
+
+def _standing(known: Sequence[Absence], unrefuted: Sequence[Absence]) -> list[Absence]:
+    """What an earlier load has proven of minutes that were requested now, and nothing refutes."""
+    return [
+        Absence(absence.kind, span, absence.evidence)
+        for absence in known
+        for span in intersect([absence.span], [one.span for one in unrefuted if one.kind is absence.kind])
     ]

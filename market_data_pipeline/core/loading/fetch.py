@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from market_data_pipeline.core.klines.coverage import Absence, Kind, Span, gaps, intersect, subtract, total_minutes
+from market_data_pipeline.core.klines.coverage import (
+    PROVEN,
+    Absence,
+    Kind,
+    Span,
+    gaps,
+    intersect,
+    subtract,
+    total_minutes,
+)
 from market_data_pipeline.core.klines.flaws import Flaw, malformed
 from market_data_pipeline.core.klines.table import join, open_times
 from market_data_pipeline.core.loading.plan import Task
@@ -30,7 +39,7 @@ class FetchedDay:
             stored, else what is proven of them (`Recheck.kind`).
         checked: True if the klines passed the rules of `klines.checks` already.
         flaws: those of the klines, with the sources that have them.
-        unanswered: the minutes of which nothing is proven now, and nothing refutes what was proven before.
+        unrefuted: minutes of which nothing is proven now, with each kind that stays if it was proven before.
     """
 
     task: Task
@@ -39,7 +48,7 @@ class FetchedDay:
     absences: tuple[Absence, ...] = ()
     checked: bool = False
     flaws: tuple[Flaw, ...] = ()
-    unanswered: tuple[Span, ...] = ()
+    unrefuted: tuple[Absence, ...] = ()
 
     @classmethod
     def of_pages(cls, task: Task, read: DayKlines) -> "FetchedDay":
@@ -76,19 +85,19 @@ def recheck(source: PageSource, fetched: FetchedDay, settled_ms: int) -> Fetched
 
 def _after_recheck(source: PageSource, fetched: FetchedDay, unchecked: list[Span]) -> FetchedDay:
     klines, sources = fetched.klines, set(fetched.sources)
-    absences, flaws, unanswered = list(fetched.absences), list(fetched.flaws), list(fetched.unanswered)
+    absences, flaws, unrefuted = list(fetched.absences), list(fetched.flaws), list(fetched.unrefuted)
     for gap in unchecked:
         again = source.recheck(gap)
         bad = malformed(again.bad_rows, gaps(open_times(again.klines), gap)) if again.bad_rows else []
         absences += bad
         if again.klines.num_rows == 0 and not bad:
             absences.append(Absence(again.kind, gap, again.evidence))
-            unanswered += [gap] if again.kind is Kind.UNEXPLAINED and not again.is_refuted else []
+            unrefuted += [Absence(kind, gap) for kind in PROVEN - again.refuted if again.kind is Kind.UNEXPLAINED]
         klines = join(klines, again.klines)
         flaws += again.flaws
         sources.update(again.sources)
     checked = fetched.checked and klines.num_rows == fetched.klines.num_rows
-    found = tuple(absences), checked, tuple(flaws), tuple(unanswered)
+    found = tuple(absences), checked, tuple(flaws), tuple(unrefuted)
     return FetchedDay(fetched.task, klines, frozenset(sources), *found)
 
 

@@ -48,8 +48,8 @@ class Recheck:
             where the exchange may only be late, else `unexplained`.
         flaws: those of the klines, with the sources that have them.
         bad_rows: the rows of the gap that cannot be stored. Where there are any, nothing is said of its other minutes.
-        is_refuted: True if what a witness has of the gap speaks against an earlier proof. If a witness only gave no
-            answer, that proof holds.
+        refuted: the kinds against which speaks what a witness has of the gap. An earlier proof of another kind holds
+            where a witness only gave no answer.
     """
 
     klines: pa.Table
@@ -58,7 +58,7 @@ class Recheck:
     kind: Kind = Kind.UNEXPLAINED
     flaws: tuple[Flaw, ...] = ()
     bad_rows: tuple[BadRow, ...] = ()
-    is_refuted: bool = False
+    refuted: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

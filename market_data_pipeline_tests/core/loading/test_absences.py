@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 
+import pytest
+
 from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Dataset, Market
 from market_data_pipeline.core.klines.days import MINUTE_MS
@@ -134,6 +136,14 @@ def test_what_was_requested_now_is_not_explained_by_an_earlier_load() -> None:
         Absence(Kind.UNEXPLAINED, half),
         Absence(Kind.OUTAGE, Span(half.end_ms, GAP.end_ms), ("archive: none",)),
     ]
+
+
+@pytest.mark.parametrize("kind", [Kind.OUTAGE, Kind.SUSPENDED, Kind.MALFORMED])
+@pytest.mark.parametrize("left", [(Kind.OUTAGE, Kind.SUSPENDED), (Kind.SUSPENDED,), ()])
+def test_what_was_proven_stays_where_nothing_refutes_it(kind: Kind, left: tuple[Kind, ...]) -> None:
+    known, silent = Absence(kind, GAP, ("archive: none",)), Absence(Kind.UNEXPLAINED, GAP, ("archive: no answer",))
+    of = replace(fetched(silent), unrefuted=tuple(Absence(each, GAP) for each in left))
+    assert reasons(of, stored=(known,)) == [known if kind in left else silent]
 
 
 def test_an_end_that_an_earlier_load_saw_does_not_count() -> None:

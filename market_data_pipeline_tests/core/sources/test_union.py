@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import Response
 
 from market_data_pipeline.core.errors import RegionBlocked, ShutOut, SourceUnavailable
-from market_data_pipeline.core.klines.coverage import Absence, Kind, Span
+from market_data_pipeline.core.klines.coverage import PROVEN, Absence, Kind, Span
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.days import parse_zone
 from market_data_pipeline.core.loading.day import DayResult
@@ -514,7 +514,7 @@ def test_rest_alone_does_not_take_klines_of_the_archive_but_says_that_it_has_the
     running = simulate()
     hide(running.exchange, DAYS, "BTCUSDT")
     again = exchange(running, "rest").recheck(span("2024-05-06T04:00", "2024-05-06T05:00"))
-    assert (again.klines.num_rows, again.kind, again.is_refuted) == (0, Kind.UNEXPLAINED, True)
+    assert (again.klines.num_rows, again.kind, again.refuted) == (0, Kind.UNEXPLAINED, PROVEN)
     assert again.evidence[1] == "archive: has 60 of them"
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date
 
 from market_data_pipeline.core.errors import REFUSED, MarketDataError, SourceError
-from market_data_pipeline.core.klines.coverage import Kind, Span, merge
+from market_data_pipeline.core.klines.coverage import PROVEN, Kind, Span, merge
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.klines.flaws import merged
 from market_data_pipeline.core.klines.table import EMPTY, cut, open_times
@@ -123,8 +123,8 @@ class ExchangeSource:
         is_there = count > 0 or archived.klines.num_rows > 0
         kind = Kind.UNEXPLAINED if is_there else self._kind(of_archive, by_reference)
         # A reference pair that has klines now was not halted, as an outage says.
-        is_refuted = is_there or by_reference is Kind.SUSPENDED
-        return Recheck(EMPTY, evidence=(*of_rest, of_archive, *of_reference), kind=kind, is_refuted=is_refuted)
+        refuted = PROVEN if is_there else frozenset([Kind.OUTAGE] if by_reference is Kind.SUSPENDED else [])
+        return Recheck(EMPTY, evidence=(*of_rest, of_archive, *of_reference), kind=kind, refuted=refuted)
 
     def _by_rest(self, gap: Span) -> Recheck:
         """What REST has of a gap; no more than the evidence that it cannot be asked, or has nothing of the pair."""
