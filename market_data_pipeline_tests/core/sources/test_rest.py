@@ -312,9 +312,22 @@ def test_live_mode_does_not_wait_for_the_weight_of_requests_that_it_has_sent(sim
         sources.set_clock()
         left = sources.usage().limit - sources.usage().used
         assert sources.try_to_pay([span("2024-05-15T11:59", "2024-05-15T12:00")] * (left // 2))
-        began_s = time.monotonic()
+        began_s, btc = time.monotonic(), sources.of("BTC/USDT")
+        assert btc.life().last_open_ms is None
         with pytest.raises(SourceUnavailable, match="no request weight is left here for the next"):
-            sources.of("BTC/USDT").life()
+            btc.newest(span("2024-05-15T11:59", "2024-05-15T12:00"))
+    assert time.monotonic() - began_s < 20
+
+
+def test_live_mode_starts_while_others_have_used_the_weight_of_the_minute(simulate: Simulate, root: Path) -> None:
+    running = simulate()
+    with closing(LiveSources(Market.SPOT, budget_of=budget_in(root), base_url=running.url)) as beside:
+        beside.set_clock()
+        left = beside.usage().limit - beside.usage().used
+        assert beside.try_to_pay([span("2024-05-15T11:59", "2024-05-15T12:00")] * (left // 2))
+        began_s = time.monotonic()
+        with closing(LiveSources(Market.SPOT, budget_of=budget_in(root), base_url=running.url)) as sources:
+            assert abs(sources.now_ms() - beside.now_ms()) < 10_000
     assert time.monotonic() - began_s < 20
 
 

@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -198,9 +199,15 @@ class RestClient:
             ) from error
 
     def pay(self, weight: int) -> None:
-        """Pay for requests that were sent before the exchange's minute was known (`weight` 0 in `get`); raise as it."""
-        until_s = math.inf if self._waits_for_weight else time.monotonic() + self._patience_s
-        self.governor.pay(weight, self._stopped, until_s=until_s)
+        """Pay for requests that were sent before the exchange's minute was known (`weight` 0 in `get`).
+
+        Who does not wait for weight has their answers all the same; the next one tells what they took.
+        """
+        if self._waits_for_weight:
+            self.governor.pay(weight, self._stopped)
+            return
+        with suppress(SourceUnavailable):
+            self.governor.pay(weight, self._stopped, until_s=time.monotonic() + self._patience_s)
 
     def stop(self) -> None:
         """End all waiting. Requests in flight fail."""
