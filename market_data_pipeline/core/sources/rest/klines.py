@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from market_data_pipeline.core.errors import BadAnswer, NotTradedYet, SourceError, SourceUnavailable
@@ -116,8 +117,10 @@ class RestSource:
         (binance/binance-public-data#201). So the listing is requested only for a pair without trades. A settlement
         that is past proves the end; a status proves nothing.
         """
-        newest_ms = int(open_times(newest)[-1])
-        flat = self._market is Market.FUTURES and not column(newest, "trades").any()
+        times = open_times(newest)
+        newest_ms, closed = int(times[-1]), int(np.searchsorted(times, now_ms - MINUTE_MS, side="right"))
+        # Since the newest minute that is over: the row of the running one may not be there yet.
+        flat = self._market is Market.FUTURES and not column(newest, "trades")[max(closed - 1, 0) :].any()
         is_silent = now_ms - newest_ms > _SILENT_MS
         if not is_silent and not flat:
             return None, False
