@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from market_data_pipeline.core.errors import StoreUnavailable, UsageError
@@ -92,8 +93,11 @@ def _run(settings: Settings, request: UpRequest, say: Print, warn: Print) -> Non
         supervisor = Supervisor(environment, settings.logs, stopping, warn)
         try:
             _start(supervisor, home, request, say)
-            # Once all of it listens, as this takes a second or two. Live sensors end such runs themselves.
-            _end_runs(environment, warn, "--of-killed-commands")
+            # Beside it, as the database may hang. Live sensors end such runs themselves.
+            say_less = partial(_warn_until, stopping, warn)
+            threading.Thread(
+                target=_end_runs, args=(environment, say_less, "--of-killed-commands"), daemon=True
+            ).start()
             supervisor.watch()
         except StopRequested:
             say("stopping; ending runs in flight first ...")
@@ -196,6 +200,12 @@ def _end_leftovers(home: Path, environment: dict[str, str], warn: Print) -> None
     warn("the last `up` here was killed; ending the processes and runs that it left ...")
     end_marked(str(home), within_s=_END_WITHIN_S)
     _end_runs(environment, warn)
+
+
+def _warn_until(stopping: threading.Event, warn: Print, line: str) -> None:
+    # Ctrl-C ends what was started beside, too, which is no news then.
+    if not stopping.is_set():
+        warn(line)
 
 
 def _end_runs(environment: dict[str, str], warn: Print, *which: str) -> None:
