@@ -472,6 +472,9 @@ def test_a_check_of_a_dataset_that_was_removed_is_told_no_more(run: MarketData) 
         instance.report_runless_asset_event(dg.AssetCheckEvaluation(catalog, "no_pair_is_lost", False, {}))
     assert wrong(examined(run, 1)).keys() == {f"dagster check {findings.COVERED}", "dagster check no_pair_is_lost"}
     shutil.rmtree(str(files.folder))
+    # A data root without any dataset may be a disk that is not mounted.
+    assert f"dagster check {findings.COVERED}" in wrong(examined(run, 1))
+    Store(run.root).create(Market.FUTURES, "ETH/USDT", zone=parse_zone("UTC"), start=date(2024, 5, 1))
     told = examined(run, 1)
     assert wrong(told).keys() == {"dagster check no_pair_is_lost"}
     assert seen(told)["dagster last results"] == "1 check failed, 0 warnings"
