@@ -161,8 +161,9 @@ def _loaded(work: Work, has_core_free: bool, request: WindowRequest) -> Iterator
                 yield [*(replace(result, klines=None) for result in results), found.source.usage()]
             # Before the proof, which looks at the combined file, too.
             made = _combined(found.files) if work.build_combined else Ended()
-            # What was just written of these chunks is not read again.
-            built = storage_of(made.combined.path).version(made.combined.path) if made.combined else None
+            # What was just written of these chunks is not read again; what lay there before is.
+            path = made.combined.path if made.combined and made.combined.built else None
+            built = storage_of(path).version(path) if path else None
             warnings = (*found.warnings, *found.source.warnings)
             proof = new_days.proof(lambda version: version == built)
             fingerprint = found.files.fingerprint() if proof else ""

@@ -12,9 +12,11 @@ from market_data_pipeline.core.bulk.load import Ended, Work, load_many
 from market_data_pipeline.core.errors import SourceUnavailable
 from market_data_pipeline.core.klines.dataset import Market
 from market_data_pipeline.core.loading.request import WindowRequest
+from market_data_pipeline.core.proof.combined import Agreement
 from market_data_pipeline.core.sources.protocol import Usage
 from market_data_pipeline.core.store.root import Store
 from market_data_pipeline_tests.core.fakes import UTC_ZONE, FakeSource, at
+from market_data_pipeline_tests.support import flip_a_byte
 
 pytestmark = pytest.mark.slow
 PAIRS = ("ADA/USDT", "BTC/USDT", "ETH/USDT")
@@ -77,6 +79,16 @@ def test_a_combined_file_that_cannot_be_built_fails_its_dataset_alone(tmp_path: 
     assert combined == {"ADA/USDT": "ADAUSDT_1m_all.parquet", "ETH/USDT": "ETHUSDT_1m_all.parquet"}
     # Its own day was loaded and proven, as those of the others.
     assert [(end.status.chunks if end.status else 0, end.proof is not None) for end in ends.values()] == [(2, True)] * 3
+
+
+def test_a_combined_file_that_was_there_before_is_still_compared(tmp_path: Path) -> None:
+    work = Work(Store(tmp_path), good, log, refetch=True, build_combined=True)
+    [(_, first)] = ended(PAIRS[:1], work)
+    assert first.proof and first.proof.combined is Agreement.EQUAL
+    [path] = tmp_path.glob("binance/ADAUSDT/1m/combined/*.parquet")
+    flip_a_byte(path)
+    [(_, again)] = ended(PAIRS[:1], work)
+    assert again.proof and again.proof.combined is Agreement.DAMAGED
 
 
 def gone_but_for_one(folder: Path, market: Market, pair: str) -> Closing:
